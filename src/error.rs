@@ -1,0 +1,303 @@
+//! The one error type: what kind, during which operation, at which path, and why.
+
+use std::fmt;
+use std::io;
+
+/// A result with treering's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, as a stable number: these are the codes of the C ABI, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(i32)]
+pub enum ErrorKind {
+    /// An argument, option, name or reference is not usable as given.
+    InvalidArgument = 1,
+    /// The named file, image, reference or blob does not exist.
+    NotFound = 2,
+    /// Something by that name is already there.
+    AlreadyExists = 3,
+    /// The system refused: permissions, ownership, or a security policy.
+    PermissionDenied = 4,
+    /// An input or output operation failed for another reason.
+    Io = 5,
+    /// No space or quota is left.
+    NoSpace = 6,
+    /// A file changed, grew, shrank or vanished while it was being read.
+    Changed = 7,
+    /// Data does not match its digest, its size, or its format.
+    Corrupt = 8,
+    /// An input asked for more than a configured cap allows.
+    Limit = 9,
+    /// This machine, filesystem or format cannot do what was asked.
+    Unsupported = 10,
+    /// Another process holds the lock.
+    Busy = 11,
+    /// The object is still needed by another one.
+    InUse = 12,
+    /// The caller cancelled the operation.
+    Cancelled = 13,
+    /// A callback supplied by the caller failed.
+    Callback = 14,
+    /// A defect in treering itself (a panic was caught at the boundary).
+    Internal = 15,
+    /// An attribute cannot be kept and the caller demanded that nothing be lost.
+    Loss = 16,
+}
+
+impl ErrorKind {
+    /// The stable number of this kind.
+    pub fn code(self) -> i32 {
+        self as i32
+    }
+
+    /// The stable lower-case name of this kind, as `--json` and the bindings show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorKind::InvalidArgument => "invalid-argument",
+            ErrorKind::NotFound => "not-found",
+            ErrorKind::AlreadyExists => "already-exists",
+            ErrorKind::PermissionDenied => "permission-denied",
+            ErrorKind::Io => "io",
+            ErrorKind::NoSpace => "no-space",
+            ErrorKind::Changed => "changed",
+            ErrorKind::Corrupt => "corrupt",
+            ErrorKind::Limit => "limit",
+            ErrorKind::Unsupported => "unsupported",
+            ErrorKind::Busy => "busy",
+            ErrorKind::InUse => "in-use",
+            ErrorKind::Cancelled => "cancelled",
+            ErrorKind::Callback => "callback",
+            ErrorKind::Internal => "internal",
+            ErrorKind::Loss => "loss",
+        }
+    }
+}
+
+/// An error with its kind, the operation that failed, the path it failed at (bytes: paths need not be
+/// UTF-8), a message in plain words, an optional hint, and the cause.
+///
+/// ```
+/// use treering::{Error, ErrorKind};
+/// let error = Error::new(ErrorKind::NotFound, "open image", "no image has this name")
+///     .with_path("app:v1")
+///     .with_hint("treering images lists what is in the store");
+/// assert_eq!(error.to_string(), "open image: app:v1: no image has this name");
+/// ```
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    operation: &'static str,
+    path: Option<Vec<u8>>,
+    message: String,
+    hint: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// A new error. `operation` is a short verb phrase ("read file"), `message` says what is wrong.
+    pub fn new(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Self {
+        Error(Box::new(Inner { kind, operation, path: None, message: message.into(), hint: None, source: None }))
+    }
+
+    /// An error from an operating system call at `path`. The kind follows from the errno.
+    pub fn io(operation: &'static str, path: impl AsRef<[u8]>, error: impl Into<io::Error>) -> Self {
+        let error = error.into();
+        // A treering error that travelled through an io::Error (a Read or Write adapter) comes out as it was.
+        if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
+            let inner = error.into_inner().expect("checked above");
+            return *inner.downcast::<Error>().expect("checked above");
+        }
+        let (kind, hint) = match error.raw_os_error() {
+            Some(libc::ENOENT) => (ErrorKind::NotFound, None),
+            Some(libc::EEXIST | libc::ENOTEMPTY) => (ErrorKind::AlreadyExists, None),
+            Some(libc::EACCES | libc::EPERM) => (ErrorKind::PermissionDenied, None),
+            Some(libc::ENOSPC | libc::EDQUOT) => {
+                (ErrorKind::NoSpace, Some("free some space, or point TREERING_ROOT at another filesystem"))
+            }
+            Some(libc::EMFILE | libc::ENFILE) => (ErrorKind::Limit, Some("raise the open file limit (ulimit -n)")),
+            Some(libc::EOPNOTSUPP | libc::ENOSYS) => (ErrorKind::Unsupported, None),
+            Some(libc::EAGAIN) => (ErrorKind::Busy, None),
+            _ => match error.kind() {
+                io::ErrorKind::NotFound => (ErrorKind::NotFound, None),
+                io::ErrorKind::PermissionDenied => (ErrorKind::PermissionDenied, None),
+                io::ErrorKind::AlreadyExists => (ErrorKind::AlreadyExists, None),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => (ErrorKind::Corrupt, None),
+                _ => (ErrorKind::Io, None),
+            },
+        };
+        let mut made = Error::new(kind, operation, describe_io(&error)).with_path(path);
+        made.0.hint = hint.map(String::from);
+        made.0.source = Some(Box::new(error));
+        made
+    }
+
+    /// Short for an [`ErrorKind::InvalidArgument`] error.
+    pub fn invalid(operation: &'static str, message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::InvalidArgument, operation, message)
+    }
+
+    /// Short for an [`ErrorKind::Corrupt`] error.
+    pub fn corrupt(operation: &'static str, message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Corrupt, operation, message)
+    }
+
+    /// Short for an [`ErrorKind::Limit`] error.
+    pub fn limit(operation: &'static str, message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Limit, operation, message)
+    }
+
+    /// Short for an [`ErrorKind::NotFound`] error.
+    pub fn not_found(operation: &'static str, message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::NotFound, operation, message)
+    }
+
+    /// The same error, naming a path (or an image, or a reference: whatever the operation worked on).
+    pub fn with_path(mut self, path: impl AsRef<[u8]>) -> Self {
+        self.0.path = Some(path.as_ref().to_vec());
+        self
+    }
+
+    /// The same error, with what the user can do about it.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error, with its cause.
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// What kind of error this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The operation that failed, a short verb phrase.
+    pub fn operation(&self) -> &'static str {
+        self.0.operation
+    }
+
+    /// The path (or reference) the operation failed at, as bytes.
+    pub fn path(&self) -> Option<&[u8]> {
+        self.0.path.as_deref()
+    }
+
+    /// What went wrong, without operation and path.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+}
+
+/// The text of an I/O error without Rust's "(os error N)" tail, in lower case like our own messages.
+fn describe_io(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) if !text[first.len_utf8()..].starts_with(|c: char| c.is_uppercase()) => {
+            first.to_lowercase().collect::<String>() + chars.as_str()
+        }
+        _ => text.to_string(),
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.0.operation)?;
+        if let Some(path) = &self.0.path {
+            write!(f, "{}: ", escape(path))?;
+        }
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("operation", &self.0.operation)
+            .field("path", &self.0.path.as_deref().map(escape))
+            .field("message", &self.0.message)
+            .field("hint", &self.0.hint)
+            .field("source", &self.0.source)
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|s| s as _)
+    }
+}
+
+impl From<Error> for io::Error {
+    /// Lets an [`Error`] travel through `Read` and `Write`; [`Error::io`] takes it out again.
+    fn from(error: Error) -> io::Error {
+        io::Error::other(error)
+    }
+}
+
+/// A path as text for people: valid UTF-8 as it is, control characters and other bytes as `\xNN`.
+pub fn escape(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() {
+                out.extend(c.escape_default());
+            } else {
+                out.push(c);
+            }
+        }
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    out
+}
+
+/// Turns the error of a system call into an [`Error`] that names the operation and the path.
+pub trait At<T> {
+    /// Names the operation and the path of a failed call.
+    fn at(self, operation: &'static str, path: impl AsRef<[u8]>) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> At<T> for std::result::Result<T, E> {
+    fn at(self, operation: &'static str, path: impl AsRef<[u8]>) -> Result<T> {
+        self.map_err(|error| Error::io(operation, path, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errno_decides_the_kind_and_the_path_is_named() {
+        let error = Error::io("write blob", "tmp/x", io::Error::from_raw_os_error(libc::ENOSPC));
+        assert_eq!(error.kind(), ErrorKind::NoSpace);
+        assert_eq!(error.to_string(), "write blob: tmp/x: no space left on device");
+        assert!(error.hint().is_some());
+    }
+
+    #[test]
+    fn an_error_survives_a_trip_through_io_error() {
+        let inner = Error::corrupt("read layer", "bad checksum").with_path("a/b");
+        let back = Error::io("copy", "elsewhere", io::Error::from(inner));
+        assert_eq!(back.kind(), ErrorKind::Corrupt);
+        assert_eq!(back.path(), Some(&b"a/b"[..]));
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_are_shown_escaped() {
+        assert_eq!(escape(b"caf\xc3\xa9\xff\n"), "café\\xff\\n");
+    }
+}

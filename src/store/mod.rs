@@ -1,0 +1,5 @@
+//! The store: an OCI image layout on disk plus what treering keeps beside it.
+
+pub mod digest;
+
+pub use digest::Digest;

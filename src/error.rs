@@ -98,7 +98,14 @@ struct Inner {
 impl Error {
     /// A new error. `operation` is a short verb phrase ("read file"), `message` says what is wrong.
     pub fn new(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, operation, path: None, message: message.into(), hint: None, source: None }))
+        Error(Box::new(Inner {
+            kind,
+            operation,
+            path: None,
+            message: message.into(),
+            hint: None,
+            source: None,
+        }))
     }
 
     /// An error from an operating system call at `path`. The kind follows from the errno.
@@ -116,7 +123,9 @@ impl Error {
             Some(libc::ENOSPC | libc::EDQUOT) => {
                 (ErrorKind::NoSpace, Some("free some space, or point TREERING_ROOT at another filesystem"))
             }
-            Some(libc::EMFILE | libc::ENFILE) => (ErrorKind::Limit, Some("raise the open file limit (ulimit -n)")),
+            Some(libc::EMFILE | libc::ENFILE) => {
+                (ErrorKind::Limit, Some("raise the open file limit (ulimit -n)"))
+            }
             Some(libc::EOPNOTSUPP | libc::ENOSYS) => (ErrorKind::Unsupported, None),
             Some(libc::EAGAIN) => (ErrorKind::Busy, None),
             _ => match error.kind() {

@@ -1,1 +1,1 @@
-//! TODO
+//! Compression and decompression of layers, deterministic for any number of threads.

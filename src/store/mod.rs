@@ -1,5 +1,1 @@
 //! The store: an OCI image layout on disk plus what treering keeps beside it.
-
-pub mod digest;
-
-pub use digest::Digest;

@@ -1,1 +1,1 @@
-//! TODO
+//! A tree on disk and its snapshot.

@@ -60,7 +60,8 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self> {
         let refuse = || {
-            Error::invalid("read digest", "expected sha256: and 64 lower-case hexadecimal digits").with_path(text)
+            Error::invalid("read digest", "expected sha256: and 64 lower-case hexadecimal digits")
+                .with_path(text)
         };
         let hex = text.strip_prefix("sha256:").ok_or_else(refuse)?.as_bytes();
         if hex.len() != 64 {
@@ -104,12 +105,22 @@ mod tests {
         let long = format!("{good}0");
         let upper = good.to_uppercase();
         let hostile = [
-            "", "sha256:", "sha256:../../x", "/usr/bin/bash", "sha256", &good[7..], &good[..70], &long, &upper,
+            "",
+            "sha256:",
+            "sha256:../../x",
+            "/usr/bin/bash",
+            "sha256",
+            &good[7..],
+            &good[..70],
+            &long,
+            &upper,
             "sha256:E3B0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "sha256:g3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "sha256: 3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "sha256:é3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85",
-            "md5:d41d8cd98f00b204e9800998ecf8427e", "SHA256:e3b0", "sha256/e3b0",
+            "md5:d41d8cd98f00b204e9800998ecf8427e",
+            "SHA256:e3b0",
+            "sha256/e3b0",
         ];
         for text in hostile {
             assert!(text.parse::<Digest>().is_err(), "{text:?} parsed");

@@ -1,0 +1,1 @@
+//! Archives: save and load, import and export.

@@ -1,0 +1,1 @@
+//! Images: configuration, manifest, index, platform, history.

@@ -1,1 +1,9 @@
 //! What changed between two snapshots.
+
+pub mod change;
+pub mod compare;
+pub mod content;
+mod links;
+
+pub use change::{Change, ChangeKind, Reasons, Stat};
+pub use compare::{CompareMode, CompareOptions, Comparison, compare};

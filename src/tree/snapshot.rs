@@ -93,6 +93,12 @@ impl Snapshot {
         }
     }
 
+    /// The checksum the bytes end with: two snapshots with different ones are different.
+    pub fn checksum(&self) -> u32 {
+        let bytes = self.as_bytes();
+        u32::from_le_bytes(bytes[bytes.len() - 4..].try_into().expect("4 bytes"))
+    }
+
     /// The number of entries, the root included.
     pub fn len(&self) -> u32 {
         self.shape.count

@@ -191,8 +191,10 @@ fn bytes_are_synced_before_names_and_names_before_success() {
         .collect();
     let (mut linked, mut named) = (0, 0);
     for (i, line) in ours.iter().enumerate() {
-        // 123 linkat(AT_FDCWD<...>, "/proc/self/fd/7", 5</store/oci>, "name", AT_SYMLINK_FOLLOW) = 0
-        if let Some((_, rest)) = line.split_once("\"/proc/self/fd/").filter(|_| line.contains(" linkat(")) {
+        // linkat(AT_FDCWD<...>, "/proc/self/fd/7", 5</store/oci>, "name", AT_SYMLINK_FOLLOW) = 0, or
+        // linkat(15</proc/123/fd>, "7", 5</store/oci>, "name", AT_SYMLINK_FOLLOW) = 0
+        let unnamed = line.split_once("\"/proc/self/fd/").or_else(|| line.split_once("/fd>, \""));
+        if let Some((_, rest)) = unnamed.filter(|_| line.contains(" linkat(")) {
             let fd = rest.split('"').next().unwrap();
             let on_it = |call: &str, line: &str| line.contains(&format!(" {call}({fd}<"));
             let last = ours[..i].iter().rposition(|line| on_it("write", line) || on_it("fsync", line));

@@ -1,0 +1,237 @@
+//! Comparing two snapshots.
+//!
+//! An entry whose stat identity (device, inode, size, mtime, ctime, links) is the same is the same, unread. Otherwise the
+//! metadata decides, and where all of it agrees but the identity does not, the entry is a suspect: its content must be
+//! compared before it can be called unchanged.
+
+use super::change::{Change, ChangeKind, Reasons};
+use super::links;
+use crate::error::Result;
+use crate::fs::{Kind, Timestamp};
+use crate::tree::walk::{Descend, Pair, Walk2};
+use crate::tree::{Flags, NONE, Snapshot};
+
+/// How far a comparison trusts metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CompareMode {
+    /// Trust the stat identity; compare the content of everything else whose metadata agrees.
+    #[default]
+    Auto,
+    /// Trust size and time stamps alone; never read content.
+    Metadata,
+    /// Trust nothing: compare the content of every file.
+    Content,
+}
+
+impl std::str::FromStr for CompareMode {
+    type Err = crate::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(CompareMode::Auto),
+            "metadata" => Ok(CompareMode::Metadata),
+            "content" => Ok(CompareMode::Content),
+            _ => Err(crate::Error::invalid("read compare mode", "expected auto, metadata or content")
+                .with_path(text)),
+        }
+    }
+}
+
+/// How to compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CompareOptions {
+    /// How far to trust metadata.
+    pub mode: CompareMode,
+    /// Take times that agree in the second for different when one of them has no fraction. Off, such times are the
+    /// same, because layers usually carry whole seconds.
+    pub exact_times: bool,
+}
+
+/// The outcome of [`compare`]: changes in byte order of their paths, some of them still to be settled by content.
+#[derive(Debug)]
+pub struct Comparison {
+    /// The changes; the root is among them when its own metadata changed.
+    pub changes: Vec<Change>,
+}
+
+/// Compares two snapshots by what they know. Entries with [`Reasons::SUSPECT`] await
+/// [`Comparison::settle`](Comparison::settle); one that is never settled stays a change.
+pub fn compare(old: &Snapshot, new: &Snapshot, options: &CompareOptions) -> Comparison {
+    let mut changes: Vec<Change> = Vec::new();
+    // Directories whose list of names changed and that are not changed otherwise get in afterwards, in their place.
+    let mut touched: Vec<bool> = vec![false; new.len() as usize];
+    let mut pairs_linked: Vec<Pair> = Vec::new();
+    let root = Pair { old: 0, new: 0 };
+    let steps = std::iter::once(root).chain(Walk2::new(Some(old), Some(new), Descend::New));
+    let mut unchanged_directories: Vec<(usize, Pair)> = Vec::new();
+    for pair in steps {
+        let change = match (pair.old, pair.new) {
+            (old_index, NONE) => {
+                let parent = new_parent_of(old, new, old_index);
+                touched[parent as usize] = true;
+                Some((ChangeKind::Deleted, Reasons::empty()))
+            }
+            (NONE, new_index) => {
+                touched[new.parent(new_index) as usize] = true;
+                Some((ChangeKind::Added, Reasons::empty()))
+            }
+            _ => {
+                let reasons = reasons(old, new, pair, options);
+                if new.meta(pair.new).nlink > 1 || old.meta(pair.old).nlink > 1 {
+                    pairs_linked.push(pair);
+                }
+                if reasons.is_empty() && new.meta(pair.new).kind == Kind::Directory {
+                    unchanged_directories.push((changes.len(), pair));
+                }
+                (!reasons.is_empty()).then_some((ChangeKind::Changed, reasons))
+            }
+        };
+        if let Some((kind, reasons)) = change {
+            changes.push(Change { kind, reasons, old: pair.old, new: pair.new, opaque: false });
+        }
+    }
+    // Parents of what was added or deleted count as changed, as `docker diff` has it; the root excepted.
+    let parents: Vec<(usize, Change)> = unchanged_directories
+        .into_iter()
+        .filter(|(_, pair)| pair.new != 0 && touched[pair.new as usize])
+        .map(|(at, pair)| {
+            let reasons = Reasons::PARENT;
+            (at, Change { kind: ChangeKind::Changed, reasons, old: pair.old, new: pair.new, opaque: false })
+        })
+        .collect();
+    let mut changes = insert_at(changes, parents);
+    links::mark(old, new, &pairs_linked, &mut changes);
+    Comparison { changes }
+}
+
+/// Puts each change in front of the one that now has its place. The places are in ascending order.
+fn insert_at(changes: Vec<Change>, extra: Vec<(usize, Change)>) -> Vec<Change> {
+    if extra.is_empty() {
+        return changes;
+    }
+    let mut out = Vec::with_capacity(changes.len() + extra.len());
+    let mut extra = extra.into_iter().peekable();
+    for (at, change) in changes.into_iter().enumerate() {
+        while let Some((_, parent)) = extra.next_if(|(place, _)| *place <= at) {
+            out.push(parent);
+        }
+        out.push(change);
+    }
+    out.extend(extra.map(|(_, parent)| parent));
+    out
+}
+
+/// The directory of the new snapshot that an entry of the old one was in. It exists: a walk enters no directory that is gone.
+fn new_parent_of(old: &Snapshot, new: &Snapshot, old_index: u32) -> u32 {
+    new.lookup(&old.path(old.parent(old_index))).unwrap_or(0)
+}
+
+fn same_time(a: Timestamp, b: Timestamp, exact: bool) -> bool {
+    a == b || (!exact && a.secs == b.secs && (a.nanos == 0 || b.nanos == 0))
+}
+
+/// Everything that differs between two entries of one path.
+fn reasons(old: &Snapshot, new: &Snapshot, pair: Pair, options: &CompareOptions) -> Reasons {
+    let (o, n) = (old.meta(pair.old), new.meta(pair.new));
+    let identity = options.mode != CompareMode::Content && o.same_identity(&n);
+    let mut reasons = Reasons::empty();
+    if o.kind != n.kind {
+        return Reasons::TYPE;
+    }
+    let mut differs = |flag: Reasons, different: bool| reasons.set(flag, different);
+    differs(Reasons::MODE, o.mode != n.mode && n.kind != Kind::Symlink);
+    differs(Reasons::OWNER, (o.uid, o.gid) != (n.uid, n.gid));
+    differs(Reasons::MTIME, !same_time(o.mtime, n.mtime, options.exact_times));
+    differs(Reasons::DEVICE, o.rdev != n.rdev);
+    differs(Reasons::CONTENT, o.size != n.size);
+    if !identity {
+        differs(Reasons::XATTRS, old.xattrs(pair.old) != new.xattrs(pair.new));
+        differs(Reasons::TARGET, old.link_target(pair.old) != new.link_target(pair.new));
+    }
+    if reasons.is_empty() && n.kind == Kind::File && n.size > 0 && !identity {
+        let known = match (old.digest(pair.old), new.digest(pair.new)) {
+            (Some(a), Some(b)) if !n.flags.contains(Flags::RACY) => Some(a == b),
+            _ => None,
+        };
+        match known {
+            Some(true) => {}
+            Some(false) => reasons |= Reasons::CONTENT,
+            None if options.mode == CompareMode::Metadata => {}
+            None => reasons |= Reasons::SUSPECT,
+        }
+    }
+    reasons
+}
+
+impl Comparison {
+    /// Settles the suspects: asks `same` for each, from several threads, and drops those whose content is the same.
+    /// `None` means that it cannot be told; such an entry stays a change.
+    pub fn settle(
+        &mut self,
+        threads: usize,
+        same: impl Fn(&Change) -> Result<Option<bool>> + Sync,
+    ) -> Result<()> {
+        let suspects: Vec<usize> = self
+            .changes
+            .iter()
+            .enumerate()
+            .filter(|(_, change)| change.reasons.contains(Reasons::SUSPECT))
+            .map(|(at, _)| at)
+            .collect();
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let work = || -> Result<Vec<(usize, Option<bool>)>> {
+            let mut out = Vec::new();
+            loop {
+                let i = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let Some(&at) = suspects.get(i) else { return Ok(out) };
+                match same(&self.changes[at]) {
+                    Ok(answer) => out.push((at, answer)),
+                    Err(error) => {
+                        next.store(suspects.len(), std::sync::atomic::Ordering::Relaxed);
+                        return Err(error);
+                    }
+                }
+            }
+        };
+        let threads = if threads == 0 { crate::tree::scan::default_threads() } else { threads };
+        let answers: Vec<Result<Vec<(usize, Option<bool>)>>> = std::thread::scope(|scope| {
+            let handles: Vec<_> = (1..threads.min(suspects.len())).map(|_| scope.spawn(work)).collect();
+            let mut all = vec![work()];
+            for handle in handles {
+                all.push(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            all
+        });
+        let mut gone = vec![false; self.changes.len()];
+        for part in answers {
+            for (at, answer) in part? {
+                match answer {
+                    Some(true) => {
+                        let reasons = &mut self.changes[at].reasons;
+                        reasons.remove(Reasons::SUSPECT);
+                        gone[at] = reasons.is_empty();
+                    }
+                    Some(false) => {
+                        self.changes[at].reasons.remove(Reasons::SUSPECT);
+                        self.changes[at].reasons.insert(Reasons::CONTENT);
+                    }
+                    None => {}
+                }
+            }
+        }
+        let mut at = 0;
+        self.changes.retain(|_| {
+            at += 1;
+            !gone[at - 1]
+        });
+        Ok(())
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}

@@ -1,0 +1,39 @@
+//! Changing permission bits without following a symbolic link.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+const SYS_FCHMODAT2: libc::c_long = 452;
+
+/// Sets the permission bits of `name` in `dir`. A symbolic link is an error: it has no bits of its own.
+pub fn chmod_at(dir: impl AsFd, name: &CStr, mode: u32) -> io::Result<()> {
+    let dir = dir.as_fd();
+    // SAFETY: `name` lives through the call, which writes nothing to our memory.
+    let result = unsafe {
+        libc::syscall(
+            SYS_FCHMODAT2,
+            dir.as_raw_fd(),
+            name.as_ptr(),
+            mode as libc::c_uint,
+            libc::AT_SYMLINK_NOFOLLOW,
+        )
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    if !matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) {
+        return Err(error);
+    }
+    // Before Linux 6.6: hold the file itself by an O_PATH descriptor, then change it through /proc.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    if super::stat::stat_fd(&fd)?.kind == super::stat::Kind::Symlink {
+        return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+    }
+    let through = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    Ok(rustix::fs::chmodat(rustix::fs::CWD, through.as_str(), Mode::from_raw_mode(mode), AtFlags::empty())?)
+}

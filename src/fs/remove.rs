@@ -1,0 +1,89 @@
+//! Removing a whole subtree by descriptor, however deep it is.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Mode};
+
+use super::dirents::Names;
+use super::root::open_dir_at;
+use super::stat::{Kind, stat_at};
+
+/// Removes `name` in `dir`: a file, or a directory with all it holds. Symbolic links are removed, never followed.
+/// A missing name is not an error.
+///
+/// Works without recursion and with at most three descriptors: going up reopens `..` and checks that it is the
+/// directory we came from, so that a tree moved meanwhile cannot lead the removal elsewhere.
+pub fn remove_all(dir: impl AsFd, name: &CStr) -> io::Result<()> {
+    let dir = dir.as_fd();
+    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => return Ok(()),
+        Err(rustix::io::Errno::ISDIR | rustix::io::Errno::PERM) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut open = enter(dir, name)?;
+    // The way down: each directory's name, and the identity of its parent.
+    let mut way: Vec<(CString, (u64, u64))> = vec![(name.to_owned(), identity(dir)?)];
+    let mut names = Names::default();
+    loop {
+        names.read(&open)?;
+        let mut deeper = None;
+        for i in 0..names.len() {
+            let name = names.get(i);
+            match rustix::fs::unlinkat(&open, name, AtFlags::empty()) {
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(error) => {
+                    if stat_at(&open, name)?.kind != Kind::Directory {
+                        return Err(error.into());
+                    }
+                    match rustix::fs::unlinkat(&open, name, AtFlags::REMOVEDIR) {
+                        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                        Err(_) => {
+                            deeper = Some(name.to_owned());
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(name) = deeper {
+            let next = enter(open.as_fd(), &name)?;
+            way.push((name, identity(&open)?));
+            open = next;
+            continue;
+        }
+        let (name, parent) = way.pop().expect("never empty inside the loop");
+        if way.is_empty() {
+            drop(open);
+            rustix::fs::unlinkat(dir, &name, AtFlags::REMOVEDIR)?;
+            return Ok(());
+        }
+        let up = open_parent(&open)?;
+        if identity(&up)? != parent {
+            return Err(io::Error::other("the tree was moved while it was being removed"));
+        }
+        rustix::fs::unlinkat(&up, &name, AtFlags::REMOVEDIR)?;
+        open = up;
+    }
+}
+
+/// Opens a directory to empty it, giving ourselves the permission first where only that is missing.
+fn enter(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
+    let dir = dir.as_fd();
+    let stat = stat_at(dir, name)?;
+    if stat.kind == Kind::Directory && stat.mode & 0o700 != 0o700 {
+        super::chmod::chmod_at(dir, name, stat.mode as u32 | 0o700)?;
+    }
+    open_dir_at(dir, name)
+}
+
+fn open_parent(dir: impl AsFd) -> io::Result<OwnedFd> {
+    use rustix::fs::OFlags;
+    Ok(rustix::fs::openat(dir, c"..", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn identity(dir: impl AsFd) -> io::Result<(u64, u64)> {
+    let stat = super::stat::stat_fd(dir)?;
+    Ok((stat.dev, stat.ino))
+}

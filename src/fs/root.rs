@@ -1,0 +1,164 @@
+//! A tree's root as a file descriptor, and opening things below it.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use crate::error::{At, Error, Result};
+
+/// The longest path handed to the kernel in one call; anything longer is walked in steps (PATH_MAX is 4096 with the NUL).
+const ONE_CALL: usize = 4000;
+
+/// The root of a tree: opened once, then everything below it is reached by descriptor.
+#[derive(Debug)]
+pub struct Root {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Root {
+    /// Opens the directory at `path`. This is the one place where a tree's ambient path is used; symbolic links on the
+    /// way to the root itself are followed, as a user expects of the path they typed.
+    pub fn open(path: impl AsRef<Path>) -> Result<Root> {
+        let path = path.as_ref();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).at("open tree", path.as_os_str().as_bytes())?;
+        Ok(Root { fd, path: path.to_path_buf() })
+    }
+
+    /// A root from a descriptor of a directory; `path` is only for messages.
+    pub fn from_fd(fd: OwnedFd, path: impl Into<PathBuf>) -> Root {
+        Root { fd, path: path.into() }
+    }
+
+    /// The path the root was opened by, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A path below the root as messages show it.
+    pub fn describe(&self, below: &[u8]) -> Vec<u8> {
+        let mut out = self.path.as_os_str().as_bytes().to_vec();
+        if !below.is_empty() {
+            if out.last() != Some(&b'/') {
+                out.push(b'/');
+            }
+            out.extend_from_slice(below);
+        }
+        out
+    }
+
+    /// Another descriptor of the same root.
+    pub fn try_clone(&self) -> Result<Root> {
+        let fd = self.fd.try_clone().at("open tree", self.path.as_os_str().as_bytes())?;
+        Ok(Root { fd, path: self.path.clone() })
+    }
+
+    /// Opens the directory `below` (components joined by `/`, empty for the root itself). No component may be a
+    /// symbolic link.
+    pub fn open_dir(&self, below: &[u8]) -> io::Result<OwnedFd> {
+        open_dir_below(self.fd.as_fd(), below)
+    }
+
+    /// Opens the regular file `below` for reading. No component may be a symbolic link.
+    pub fn open_file(&self, below: &[u8]) -> io::Result<OwnedFd> {
+        let (parent, name) = split(below);
+        let dir = self.open_dir(parent)?;
+        open_file_at(&dir, &c_name(name)?)
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Splits `a/b/c` into `a/b` and `c`.
+pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&c| c == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
+    }
+}
+
+/// A file name as the kernel takes it.
+pub fn c_name(name: &[u8]) -> io::Result<CString> {
+    CString::new(name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+/// Opens a directory by one name, refusing symbolic links.
+pub fn open_dir_at(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
+}
+
+/// Opens a regular file by one name for reading, refusing symbolic links. Never blocks on a fifo or a device.
+pub fn open_file_at(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    // O_NOATIME is for the owner alone; it spares the tree a write per file read.
+    match rustix::fs::openat(&dir, name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(rustix::io::Errno::PERM) => Ok(rustix::fs::openat(&dir, name, flags, Mode::empty())?),
+        other => Ok(other?),
+    }
+}
+
+/// Opens a directory below another, by `openat2(2)` in one call where the kernel has it and lets us, else name by name.
+pub fn open_dir_below(dir: BorrowedFd<'_>, below: &[u8]) -> io::Result<OwnedFd> {
+    if below.is_empty() {
+        return Ok(rustix::fs::openat(
+            dir,
+            c".",
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?);
+    }
+    if below.len() <= ONE_CALL && !below.contains(&0) {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let path = std::ffi::OsStr::from_bytes(below);
+        match rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve) {
+            Ok(fd) => return Ok(fd),
+            // Missing, refused by a seccomp filter, or raced by a rename: the walk below decides.
+            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM | rustix::io::Errno::AGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let mut at: Option<OwnedFd> = None;
+    for name in below.split(|&c| c == b'/') {
+        if name.is_empty() || name == b"." || name == b".." {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let next = match &at {
+            Some(fd) => open_dir_at(fd, &c_name(name)?)?,
+            None => open_dir_at(dir, &c_name(name)?)?,
+        };
+        at = Some(next);
+    }
+    at.ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+/// Makes a path given by a user relative to a tree's root: strips `/` and `.`, refuses `..` and NUL.
+pub fn normalise(path: &[u8]) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(path.len());
+    for name in path.split(|&c| c == b'/') {
+        match name {
+            b"" | b"." => continue,
+            b".." => return Err(Error::invalid("read path", "`..` is not allowed here").with_path(path)),
+            _ if name.contains(&0) => {
+                return Err(Error::invalid("read path", "a path cannot contain NUL").with_path(path));
+            }
+            _ => {
+                if !out.is_empty() {
+                    out.push(b'/');
+                }
+                out.extend_from_slice(name);
+            }
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,232 @@
+//! Extended attributes by directory descriptor and name, never following a symbolic link.
+//!
+//! Linux 6.13 has `listxattrat(2)` and its siblings. Before that, the way to reach the attributes of a link or a device
+//! without opening it is `/proc/self/fd/N/name`, and without /proc only what can be opened can be asked.
+
+use std::ffi::{CStr, CString, c_int};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::root::{open_dir_at, open_file_at};
+
+// The numbers are the same on every architecture (they came after the tables were unified).
+const SYS_SETXATTRAT: libc::c_long = 463;
+const SYS_GETXATTRAT: libc::c_long = 464;
+const SYS_LISTXATTRAT: libc::c_long = 465;
+const SYS_REMOVEXATTRAT: libc::c_long = 466;
+
+/// The argument block of `getxattrat(2)` and `setxattrat(2)` (linux/xattr.h, struct xattr_args).
+#[repr(C, align(8))]
+struct XattrArgs {
+    value: u64,
+    size: u32,
+    flags: u32,
+}
+
+static MISSING: AtomicBool = AtomicBool::new(false);
+
+enum Way {
+    At,
+    Proc(CString),
+    Open,
+}
+
+fn way(dir: BorrowedFd<'_>, name: &CStr) -> Way {
+    if !MISSING.load(Ordering::Relaxed) {
+        return Way::At;
+    }
+    let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
+    path.extend_from_slice(name.to_bytes());
+    let path = CString::new(path).expect("a C string and digits hold no NUL");
+    if rustix::fs::access("/proc/self/fd", rustix::fs::Access::EXISTS).is_ok() {
+        Way::Proc(path)
+    } else {
+        Way::Open
+    }
+}
+
+fn refused(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS))
+}
+
+fn check(result: libc::c_long) -> io::Result<usize> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as usize) }
+}
+
+/// Runs a size-then-read call until the buffer is large enough; the result is in `out`.
+fn grow(
+    out: &mut Vec<u8>,
+    first: usize,
+    mut call: impl FnMut(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<()> {
+    let mut want = first;
+    loop {
+        out.resize(want, 0);
+        match call(out) {
+            Ok(n) => {
+                out.truncate(n);
+                return Ok(());
+            }
+            // XATTR_SIZE_MAX and XATTR_LIST_MAX are both 64 KiB.
+            Err(error) if error.raw_os_error() == Some(libc::ERANGE) && want < 65536 => want = 65536,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Lists the attribute names of `name` in `dir` into `out`, each ended by NUL. A filesystem without attributes has none.
+pub fn list_at(dir: impl AsFd, name: &CStr, out: &mut Vec<u8>) -> io::Result<()> {
+    let dir = dir.as_fd();
+    let result = match way(dir, name) {
+        Way::At => {
+            let tried = grow(out, 1024, |buffer| {
+                // SAFETY: `dir` and `name` live through the call; the kernel writes at most buffer.len() bytes.
+                check(unsafe {
+                    libc::syscall(
+                        SYS_LISTXATTRAT,
+                        dir.as_raw_fd(),
+                        name.as_ptr(),
+                        libc::AT_SYMLINK_NOFOLLOW,
+                        buffer.as_mut_ptr(),
+                        buffer.len(),
+                    )
+                })
+            });
+            match tried {
+                Err(error) if refused(&error) => {
+                    MISSING.store(true, Ordering::Relaxed);
+                    return list_at(dir, name, out);
+                }
+                other => other,
+            }
+        }
+        Way::Proc(path) => grow(out, 1024, |buffer| Ok(rustix::fs::llistxattr(path.as_c_str(), buffer)?)),
+        Way::Open => {
+            let fd = open_any(dir, name)?;
+            grow(out, 1024, |buffer| Ok(rustix::fs::flistxattr(&fd, buffer)?))
+        }
+    };
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            out.clear();
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Reads one attribute of `name` in `dir` into `out`.
+pub fn get_at(dir: impl AsFd, name: &CStr, attribute: &CStr, out: &mut Vec<u8>) -> io::Result<()> {
+    let dir = dir.as_fd();
+    match way(dir, name) {
+        Way::At => {
+            let tried = grow(out, 256, |buffer| {
+                let mut args =
+                    XattrArgs { value: buffer.as_mut_ptr() as u64, size: buffer.len() as u32, flags: 0 };
+                // SAFETY: every pointer lives through the call; the kernel writes at most args.size bytes to args.value.
+                check(unsafe {
+                    libc::syscall(
+                        SYS_GETXATTRAT,
+                        dir.as_raw_fd(),
+                        name.as_ptr(),
+                        libc::AT_SYMLINK_NOFOLLOW,
+                        attribute.as_ptr(),
+                        &mut args as *mut XattrArgs,
+                        size_of::<XattrArgs>(),
+                    )
+                })
+            });
+            match tried {
+                Err(error) if refused(&error) => {
+                    MISSING.store(true, Ordering::Relaxed);
+                    get_at(dir, name, attribute, out)
+                }
+                other => other,
+            }
+        }
+        Way::Proc(path) => {
+            grow(out, 256, |buffer| Ok(rustix::fs::lgetxattr(path.as_c_str(), attribute, buffer)?))
+        }
+        Way::Open => {
+            let fd = open_any(dir, name)?;
+            grow(out, 256, |buffer| Ok(rustix::fs::fgetxattr(&fd, attribute, buffer)?))
+        }
+    }
+}
+
+/// Sets one attribute of `name` in `dir`.
+pub fn set_at(dir: impl AsFd, name: &CStr, attribute: &CStr, value: &[u8]) -> io::Result<()> {
+    let dir = dir.as_fd();
+    match way(dir, name) {
+        Way::At => {
+            let args = XattrArgs { value: value.as_ptr() as u64, size: value.len() as u32, flags: 0 };
+            // SAFETY: every pointer lives through the call; the kernel reads args.size bytes at args.value.
+            let tried = check(unsafe {
+                libc::syscall(
+                    SYS_SETXATTRAT,
+                    dir.as_raw_fd(),
+                    name.as_ptr(),
+                    libc::AT_SYMLINK_NOFOLLOW,
+                    attribute.as_ptr(),
+                    &args as *const XattrArgs,
+                    size_of::<XattrArgs>(),
+                )
+            });
+            match tried {
+                Err(error) if refused(&error) => {
+                    MISSING.store(true, Ordering::Relaxed);
+                    set_at(dir, name, attribute, value)
+                }
+                other => other.map(|_| ()),
+            }
+        }
+        Way::Proc(path) => {
+            Ok(rustix::fs::lsetxattr(path.as_c_str(), attribute, value, rustix::fs::XattrFlags::empty())?)
+        }
+        Way::Open => {
+            let fd = open_any(dir, name)?;
+            Ok(rustix::fs::fsetxattr(&fd, attribute, value, rustix::fs::XattrFlags::empty())?)
+        }
+    }
+}
+
+/// Removes one attribute of `name` in `dir`.
+pub fn remove_at(dir: impl AsFd, name: &CStr, attribute: &CStr) -> io::Result<()> {
+    let dir = dir.as_fd();
+    match way(dir, name) {
+        Way::At => {
+            // SAFETY: `dir`, `name` and `attribute` live through the call, which writes nothing.
+            let tried = check(unsafe {
+                libc::syscall(
+                    SYS_REMOVEXATTRAT,
+                    dir.as_raw_fd(),
+                    name.as_ptr(),
+                    libc::AT_SYMLINK_NOFOLLOW as c_int,
+                    attribute.as_ptr(),
+                )
+            });
+            match tried {
+                Err(error) if refused(&error) => {
+                    MISSING.store(true, Ordering::Relaxed);
+                    remove_at(dir, name, attribute)
+                }
+                other => other.map(|_| ()),
+            }
+        }
+        Way::Proc(path) => Ok(rustix::fs::lremovexattr(path.as_c_str(), attribute)?),
+        Way::Open => Ok(rustix::fs::fremovexattr(&open_any(dir, name)?, attribute)?),
+    }
+}
+
+/// Without /proc only regular files and directories can be asked; links and devices say why they cannot.
+fn open_any(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<std::os::fd::OwnedFd> {
+    match open_dir_at(dir, name) {
+        Ok(fd) => Ok(fd),
+        Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => open_file_at(dir, name),
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "extended attributes of links and devices need Linux 6.13 or a mounted /proc",
+        )),
+    }
+}

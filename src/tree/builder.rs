@@ -1,0 +1,330 @@
+//! A tree in memory that can still change: what a layer's entries do to it becomes a snapshot at the end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::codec::{Record, Writer};
+use super::entry::{Flags, Meta, NONE, Xattrs};
+use super::snapshot::Snapshot;
+use crate::error::{Error, Result};
+use crate::fs::{Kind, Timestamp};
+
+/// How many symbolic links one path may lead through, as the kernel counts (path_resolution(7)).
+const MAX_LINKS: u32 = 40;
+
+/// A file, whatever its names.
+#[derive(Debug, Clone)]
+pub struct Inode {
+    /// Its metadata.
+    pub meta: Meta,
+    /// The target of a symbolic link.
+    pub target: Vec<u8>,
+    /// Packed extended attributes, see [`Xattrs::pack`].
+    pub xattrs: Vec<u8>,
+    /// The sha256 of its content, where it is known.
+    pub digest: Option<[u8; 32]>,
+}
+
+impl Inode {
+    /// A file with nothing but metadata.
+    pub fn new(meta: Meta) -> Inode {
+        Inode { meta, target: Vec::new(), xattrs: Vec::new(), digest: None }
+    }
+}
+
+#[derive(Debug)]
+struct Node {
+    name: Arc<[u8]>,
+    parent: u32,
+    inode: u32,
+    children: BTreeMap<Arc<[u8]>, u32>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    inode: Inode,
+    names: u32,
+}
+
+/// Grows a [`Snapshot`] entry by entry. Nodes are names, and several may share one [`Inode`].
+#[derive(Debug)]
+pub struct Builder {
+    nodes: Vec<Node>,
+    inodes: Vec<Slot>,
+}
+
+/// The root's node.
+pub const ROOT: u32 = 0;
+
+impl Builder {
+    /// A tree that is only a root directory.
+    pub fn new(root: Inode) -> Builder {
+        let node = Node { name: Arc::from(&b""[..]), parent: ROOT, inode: 0, children: BTreeMap::new() };
+        Builder { nodes: vec![node], inodes: vec![Slot { inode: root, names: 1 }] }
+    }
+
+    /// The same tree as a snapshot.
+    pub fn from_snapshot(snapshot: &Snapshot) -> Builder {
+        let inode_of = |index: u32| Inode {
+            meta: snapshot.meta(index),
+            target: snapshot.link_target(index).to_vec(),
+            xattrs: snapshot.xattrs(index).packed().to_vec(),
+            digest: snapshot.digest(index),
+        };
+        let mut builder = Builder::new(inode_of(0));
+        let mut node_of = vec![ROOT; snapshot.len() as usize];
+        let mut later = Vec::new();
+        for index in 1..snapshot.len() {
+            let parent = node_of[snapshot.parent(index) as usize];
+            let leader = snapshot.leader(index);
+            // A leader may stand after its followers: entries are numbered by directory, leaders chosen by path.
+            if leader > index {
+                later.push(index);
+                continue;
+            }
+            node_of[index as usize] = match leader == index {
+                true => builder.insert(parent, snapshot.name(index), inode_of(index)),
+                false => builder.link(parent, snapshot.name(index), node_of[leader as usize]),
+            };
+        }
+        for index in later {
+            let parent = node_of[snapshot.parent(index) as usize];
+            let leader = node_of[snapshot.leader(index) as usize];
+            node_of[index as usize] = builder.link(parent, snapshot.name(index), leader);
+        }
+        builder
+    }
+
+    /// The number of nodes ever made.
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The node called `name` in a directory.
+    pub fn child(&self, directory: u32, name: &[u8]) -> Option<u32> {
+        self.nodes[directory as usize].children.get(name).copied()
+    }
+
+    /// The nodes in a directory, sorted by name.
+    pub fn children(&self, directory: u32) -> impl Iterator<Item = (&[u8], u32)> {
+        self.nodes[directory as usize].children.iter().map(|(name, &node)| (&name[..], node))
+    }
+
+    /// The directory a node is in; the root is in itself.
+    pub fn parent(&self, node: u32) -> u32 {
+        self.nodes[node as usize].parent
+    }
+
+    /// The name of a node.
+    pub fn name(&self, node: u32) -> &Arc<[u8]> {
+        &self.nodes[node as usize].name
+    }
+
+    /// The file behind a node.
+    pub fn inode(&self, node: u32) -> &Inode {
+        &self.inodes[self.nodes[node as usize].inode as usize].inode
+    }
+
+    /// The file behind a node, to change it: all its names see the change.
+    pub fn inode_mut(&mut self, node: u32) -> &mut Inode {
+        &mut self.inodes[self.nodes[node as usize].inode as usize].inode
+    }
+
+    /// Whether two nodes are names of one file.
+    pub fn same_inode(&self, a: u32, b: u32) -> bool {
+        self.nodes[a as usize].inode == self.nodes[b as usize].inode
+    }
+
+    /// How many names the file behind a node has.
+    pub fn names(&self, node: u32) -> u32 {
+        self.inodes[self.nodes[node as usize].inode as usize].names
+    }
+
+    /// What a node is.
+    pub fn kind(&self, node: u32) -> Kind {
+        self.inode(node).meta.kind
+    }
+
+    fn attach(&mut self, directory: u32, name: &[u8], inode: u32) -> u32 {
+        if let Some(old) = self.child(directory, name) {
+            self.remove(old);
+        }
+        let node = self.nodes.len() as u32;
+        let name: Arc<[u8]> = Arc::from(name);
+        self.nodes.push(Node { name: name.clone(), parent: directory, inode, children: BTreeMap::new() });
+        self.nodes[directory as usize].children.insert(name, node);
+        node
+    }
+
+    /// Puts a new file into a directory, replacing whatever had the name.
+    pub fn insert(&mut self, directory: u32, name: &[u8], inode: Inode) -> u32 {
+        self.inodes.push(Slot { inode, names: 1 });
+        let number = self.inodes.len() as u32 - 1;
+        self.attach(directory, name, number)
+    }
+
+    /// Gives a file one more name, replacing whatever had it.
+    pub fn link(&mut self, directory: u32, name: &[u8], existing: u32) -> u32 {
+        let inode = self.nodes[existing as usize].inode;
+        self.inodes[inode as usize].names += 1;
+        self.attach(directory, name, inode)
+    }
+
+    /// Takes a node out of its directory, with all it holds. The root cannot be removed.
+    pub fn remove(&mut self, node: u32) {
+        let Node { name, parent, .. } = &self.nodes[node as usize];
+        let (name, parent) = (name.clone(), *parent);
+        self.nodes[parent as usize].children.remove(&name);
+        let mut rest = vec![node];
+        while let Some(node) = rest.pop() {
+            let node = &mut self.nodes[node as usize];
+            self.inodes[node.inode as usize].names -= 1;
+            rest.extend(std::mem::take(&mut node.children).into_values());
+        }
+    }
+
+    /// Takes everything out of a directory.
+    pub fn clear(&mut self, directory: u32) {
+        let children: Vec<u32> = self.children(directory).map(|(_, node)| node).collect();
+        for child in children {
+            self.remove(child);
+        }
+    }
+
+    /// The path of a node: components joined by `/`, empty for the root.
+    pub fn path(&self, node: u32) -> Vec<u8> {
+        let mut names: Vec<&[u8]> = Vec::new();
+        let mut at = node;
+        while at != ROOT {
+            names.push(&self.nodes[at as usize].name);
+            at = self.nodes[at as usize].parent;
+        }
+        names.reverse();
+        names.join(&b'/')
+    }
+
+    /// Follows `path` to where it leads inside the tree, through symbolic links as a process with this root would see
+    /// them: absolute targets and `..` stay inside. Gives the directory reached and the components that do not exist
+    /// (more than none only if what exists of the path ends in a directory).
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidArgument`] when a component is neither directory nor link, or for too many links.
+    pub fn resolve<'p>(&self, path: &'p [u8]) -> Result<(u32, Vec<std::borrow::Cow<'p, [u8]>>)> {
+        use std::borrow::Cow;
+        const RESOLVE: &str = "resolve path";
+        let mut at = ROOT;
+        let mut links = 0;
+        let mut todo: Vec<Cow<'p, [u8]>> = path.split(|&c| c == b'/').rev().map(Cow::Borrowed).collect();
+        while let Some(name) = todo.pop() {
+            match &name[..] {
+                b"" | b"." => continue,
+                b".." => {
+                    at = self.parent(at);
+                    continue;
+                }
+                _ => {}
+            }
+            let Some(node) = self.child(at, &name) else {
+                todo.push(name);
+                todo.reverse();
+                todo.retain(|name| !matches!(&name[..], b"" | b"."));
+                return Ok((at, todo));
+            };
+            match self.kind(node) {
+                Kind::Directory => at = node,
+                Kind::Symlink => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(Error::invalid(RESOLVE, "too many symbolic links").with_path(path));
+                    }
+                    let target = &self.inode(node).target;
+                    if target.first() == Some(&b'/') {
+                        at = ROOT;
+                    }
+                    todo.extend(target.split(|&c| c == b'/').rev().map(|name| Cow::Owned(name.to_vec())));
+                }
+                kind => {
+                    let message = format!("a component is a {}, not a directory", kind.name());
+                    return Err(Error::invalid(RESOLVE, message).with_path(path));
+                }
+            }
+        }
+        Ok((at, Vec::new()))
+    }
+
+    /// The tree as it is now. `clock` is the filesystem's time the entries may be trusted up to; what is newer than a
+    /// tick before it is marked racy. `None` for a list that never was on a disk: files are then numbered afresh.
+    pub fn finish(&self, clock: Option<Timestamp>) -> Result<Snapshot> {
+        let mut writer = Writer::with_capacity(self.nodes.len());
+        let mut order: Vec<u32> = vec![ROOT];
+        self.push_record(&mut writer, ROOT, 0, clock)?;
+        let mut shared: HashMap<u32, Vec<u32>> = HashMap::new();
+        let mut index = 0;
+        while index < order.len() {
+            let node = order[index];
+            let first = writer.len();
+            for &child in self.nodes[node as usize].children.values() {
+                let at = self.push_record(&mut writer, child, index as u32, clock)?;
+                order.push(child);
+                if self.names(child) > 1 {
+                    shared.entry(self.nodes[child as usize].inode).or_default().push(at);
+                }
+            }
+            let count = writer.len() - first;
+            if count > 0 {
+                writer.set_children(index as u32, first, count);
+            }
+            index += 1;
+        }
+        for group in shared.values() {
+            let leader = group.iter().copied().min_by_key(|&at| self.path(order[at as usize]));
+            for &at in group {
+                writer.set_leader(at, leader.expect("a group has members"));
+            }
+        }
+        Ok(Snapshot::from_writer(writer, clock.unwrap_or_default()))
+    }
+
+    fn push_record(
+        &self,
+        writer: &mut Writer,
+        node: u32,
+        parent: u32,
+        clock: Option<Timestamp>,
+    ) -> Result<u32> {
+        let number = self.nodes[node as usize].inode;
+        let inode = &self.inodes[number as usize].inode;
+        let mut meta = inode.meta;
+        match clock {
+            Some(clock) => {
+                meta.flags.set(Flags::RACY, meta.ctime >= clock.minus_nanos(crate::fs::clock::TICK_NANOS));
+            }
+            None => {
+                (meta.dev, meta.ino, meta.ctime) = (0, number as u64 + 1, Timestamp::default());
+                meta.nlink = self.inodes[number as usize].names;
+            }
+        }
+        let name = &self.nodes[node as usize].name;
+        let record = Record {
+            name: (writer.store(name)?, name.len() as u16),
+            parent,
+            meta,
+            leader: writer.len(),
+            target: (writer.store(&inode.target)?, inode.target.len() as u32),
+            children: (0, 0),
+            xattrs: writer.store_xattrs(&inode.xattrs)?,
+            digest: writer.store_digest(inode.digest),
+        };
+        writer.push(&record)
+    }
+
+    /// The extended attributes of a node.
+    pub fn xattrs(&self, node: u32) -> Xattrs<'_> {
+        Xattrs(&self.inode(node).xattrs)
+    }
+
+    /// Whether a number stands for a node.
+    pub fn contains(&self, node: u32) -> bool {
+        node != NONE && (node as usize) < self.nodes.len()
+    }
+}

@@ -1,0 +1,316 @@
+//! The bytes of a snapshot, in memory and on disk alike: a header, fixed-size records, an arena, a checksum.
+//!
+//! ```text
+//! 0    header, 128 bytes: magic, version, counts, offsets, the clock of the scan
+//! 128  records, 128 bytes each: the root, then the children of each directory together, sorted by name
+//!      digests, 32 bytes each
+//!      arena: names, link targets, packed extended attributes
+//!      CRC-32 of everything before it, 4 bytes
+//! ```
+//! Numbers are little-endian. A record's directory always stands before it, so one pass validates a whole file, and
+//! reading costs no parsing: a file is mapped and used as it is.
+
+use std::collections::HashMap;
+
+use super::entry::{Flags, Meta, NONE, Xattrs};
+use crate::error::{Error, Result};
+use crate::fs::{Kind, Timestamp};
+
+pub(super) const MAGIC: &[u8; 8] = b"TRSNAP\x00\x01";
+pub(super) const HEADER: usize = 128;
+pub(super) const RECORD: usize = 128;
+const READ: &str = "read snapshot";
+
+/// Everything a record holds, decoded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Record {
+    pub name: (u32, u16),
+    pub parent: u32,
+    pub meta: Meta,
+    /// The first entry, in path order, of those that share this file; the entry itself when it is alone.
+    pub leader: u32,
+    pub target: (u32, u32),
+    pub children: (u32, u32),
+    /// Offset and length of the packed attributes in the arena.
+    pub xattrs: (u32, u32),
+    /// Number of the content digest plus one, 0 for none.
+    pub digest: u32,
+}
+
+fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
+    out[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+impl Record {
+    pub fn encode(&self) -> [u8; RECORD] {
+        let mut out = [0; RECORD];
+        let m = &self.meta;
+        put(&mut out, 0, &self.name.0.to_le_bytes());
+        put(&mut out, 4, &self.name.1.to_le_bytes());
+        out[6] = m.kind as u8;
+        out[7] = m.flags.bits();
+        put(&mut out, 8, &self.parent.to_le_bytes());
+        put(&mut out, 12, &m.mode.to_le_bytes());
+        put(&mut out, 16, &m.uid.to_le_bytes());
+        put(&mut out, 20, &m.gid.to_le_bytes());
+        put(&mut out, 24, &m.size.to_le_bytes());
+        put(&mut out, 32, &m.mtime.secs.to_le_bytes());
+        put(&mut out, 40, &m.mtime.nanos.to_le_bytes());
+        put(&mut out, 44, &m.ctime.nanos.to_le_bytes());
+        put(&mut out, 48, &m.ctime.secs.to_le_bytes());
+        put(&mut out, 56, &m.dev.to_le_bytes());
+        put(&mut out, 64, &m.ino.to_le_bytes());
+        put(&mut out, 72, &m.nlink.to_le_bytes());
+        put(&mut out, 76, &self.leader.to_le_bytes());
+        put(&mut out, 80, &m.rdev.0.to_le_bytes());
+        put(&mut out, 84, &m.rdev.1.to_le_bytes());
+        put(&mut out, 88, &self.target.0.to_le_bytes());
+        put(&mut out, 92, &self.target.1.to_le_bytes());
+        put(&mut out, 96, &self.children.0.to_le_bytes());
+        put(&mut out, 100, &self.children.1.to_le_bytes());
+        put(&mut out, 104, &self.xattrs.0.to_le_bytes());
+        put(&mut out, 108, &self.xattrs.1.to_le_bytes());
+        put(&mut out, 112, &self.digest.to_le_bytes());
+        out
+    }
+
+    pub fn decode(bytes: &[u8; RECORD]) -> Option<Record> {
+        let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+        let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
+        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+        Some(Record {
+            name: (u32_at(0), u16_at(4)),
+            parent: u32_at(8),
+            meta: Meta {
+                kind: Kind::from_u8(bytes[6])?,
+                flags: Flags::from_bits_truncate(bytes[7]),
+                mode: u16_at(12),
+                uid: u32_at(16),
+                gid: u32_at(20),
+                size: u64_at(24),
+                mtime: Timestamp::new(u64_at(32) as i64, u32_at(40)),
+                ctime: Timestamp::new(u64_at(48) as i64, u32_at(44)),
+                dev: u64_at(56),
+                ino: u64_at(64),
+                nlink: u32_at(72),
+                rdev: (u32_at(80), u32_at(84)),
+            },
+            leader: u32_at(76),
+            target: (u32_at(88), u32_at(92)),
+            children: (u32_at(96), u32_at(100)),
+            xattrs: (u32_at(104), u32_at(108)),
+            digest: u32_at(112),
+        })
+    }
+}
+
+/// Where the parts of a snapshot begin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub count: u32,
+    pub digests: usize,
+    pub digest_count: u32,
+    pub arena: usize,
+    pub arena_len: usize,
+    pub clock: Timestamp,
+}
+
+/// Grows the bytes of a snapshot. Records go in their final order: the root, then directory by directory.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    records: Vec<u8>,
+    arena: Vec<u8>,
+    digests: Vec<[u8; 32]>,
+    sets: HashMap<Vec<u8>, (u32, u32)>,
+}
+
+impl Writer {
+    pub fn with_capacity(entries: usize) -> Writer {
+        Writer { records: Vec::with_capacity(entries * RECORD), ..Writer::default() }
+    }
+
+    /// The path of a record pushed before: components joined by `/`, empty for the root.
+    pub fn path(&self, index: u32) -> Vec<u8> {
+        let mut names: Vec<&[u8]> = Vec::new();
+        let mut at = index as usize;
+        while at != 0 {
+            let bytes = self.records[at * RECORD..(at + 1) * RECORD].try_into().expect("128 bytes");
+            let record = Record::decode(bytes).expect("encoded here");
+            names.push(&self.arena[record.name.0 as usize..][..record.name.1 as usize]);
+            at = record.parent as usize;
+        }
+        names.reverse();
+        names.join(&b'/')
+    }
+
+    pub fn len(&self) -> u32 {
+        (self.records.len() / RECORD) as u32
+    }
+
+    /// Puts bytes into the arena.
+    pub fn store(&mut self, bytes: &[u8]) -> Result<u32> {
+        let at = u32::try_from(self.arena.len());
+        match at {
+            Ok(at) if self.arena.len() + bytes.len() <= u32::MAX as usize => {
+                self.arena.extend_from_slice(bytes);
+                Ok(at)
+            }
+            _ => Err(Error::limit("build snapshot", "names and attributes exceed 4 GiB")),
+        }
+    }
+
+    /// Puts packed attributes into the arena, once for all entries that have the same ones.
+    pub fn store_xattrs(&mut self, packed: &[u8]) -> Result<(u32, u32)> {
+        if packed.is_empty() {
+            return Ok((0, 0));
+        }
+        if let Some(&at) = self.sets.get(packed) {
+            return Ok(at);
+        }
+        let at = (self.store(packed)?, packed.len() as u32);
+        self.sets.insert(packed.to_vec(), at);
+        Ok(at)
+    }
+
+    pub fn store_digest(&mut self, digest: Option<[u8; 32]>) -> u32 {
+        match digest {
+            Some(digest) => {
+                self.digests.push(digest);
+                self.digests.len() as u32
+            }
+            None => 0,
+        }
+    }
+
+    /// Appends one record.
+    pub fn push(&mut self, record: &Record) -> Result<u32> {
+        let index = self.len();
+        if index == NONE - 1 {
+            return Err(Error::limit("build snapshot", "more than 4 billion entries"));
+        }
+        self.records.extend_from_slice(&record.encode());
+        Ok(index)
+    }
+
+    fn patch(&mut self, index: u32, at: usize, bytes: &[u8]) {
+        let start = index as usize * RECORD + at;
+        self.records[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+
+    pub fn set_children(&mut self, index: u32, start: u32, count: u32) {
+        self.patch(index, 96, &start.to_le_bytes());
+        self.patch(index, 100, &count.to_le_bytes());
+    }
+
+    pub fn set_leader(&mut self, index: u32, leader: u32) {
+        self.patch(index, 76, &leader.to_le_bytes());
+    }
+
+    pub fn set_digest(&mut self, index: u32, digest: [u8; 32]) {
+        let number = self.store_digest(Some(digest));
+        self.patch(index, 112, &number.to_le_bytes());
+    }
+
+    /// Puts the parts together.
+    pub fn finish(self, clock: Timestamp) -> (Vec<u8>, Shape) {
+        let count = self.len();
+        let digests = HEADER + self.records.len();
+        let arena = digests + self.digests.len() * 32;
+        let mut out = Vec::with_capacity(arena + self.arena.len() + 4);
+        out.resize(HEADER, 0);
+        put(&mut out, 0, MAGIC);
+        put(&mut out, 8, &(RECORD as u32).to_le_bytes());
+        put(&mut out, 12, &count.to_le_bytes());
+        put(&mut out, 16, &(self.digests.len() as u32).to_le_bytes());
+        put(&mut out, 24, &(self.arena.len() as u64).to_le_bytes());
+        put(&mut out, 32, &clock.secs.to_le_bytes());
+        put(&mut out, 40, &clock.nanos.to_le_bytes());
+        out.extend_from_slice(&self.records);
+        for digest in &self.digests {
+            out.extend_from_slice(digest);
+        }
+        out.extend_from_slice(&self.arena);
+        let crc = libdeflater::crc32(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        let digest_count = self.digests.len() as u32;
+        (out, Shape { count, digests, digest_count, arena, arena_len: self.arena.len(), clock })
+    }
+}
+
+/// Checks everything that later accesses rely on, so that they cannot fail: checksum, ranges, the order of parents.
+pub(super) fn validate(data: &[u8]) -> Result<Shape> {
+    let bad = |what: &str| Error::corrupt(READ, format!("not a usable snapshot: {what}"));
+    if data.len() < HEADER + 4 || &data[..8] != MAGIC {
+        return Err(bad("wrong magic or version"));
+    }
+    let body = data.len() - 4;
+    let crc = u32::from_le_bytes(data[body..].try_into().expect("4 bytes"));
+    if libdeflater::crc32(&data[..body]) != crc {
+        return Err(bad("the checksum does not match"));
+    }
+    let u32_at = |at: usize| u32::from_le_bytes(data[at..at + 4].try_into().expect("4 bytes"));
+    let u64_at = |at: usize| u64::from_le_bytes(data[at..at + 8].try_into().expect("8 bytes"));
+    let (count, digest_count, arena_len) = (u32_at(12), u32_at(16), u64_at(24));
+    let digests = HEADER + count as usize * RECORD;
+    let arena = digests + digest_count as usize * 32;
+    if u32_at(8) != RECORD as u32 || count == 0 || (arena as u64).checked_add(arena_len) != Some(body as u64)
+    {
+        return Err(bad("the sizes do not add up"));
+    }
+    let clock = Timestamp::new(u64_at(32) as i64, u32_at(40));
+    let arena_len = arena_len as usize;
+    let arena_bytes = &data[arena..arena + arena_len];
+    let range = |at: u32, len: u32| arena_bytes.get(at as usize..at as usize + len as usize);
+    let mut next_child = 1u32;
+    for (index, bytes) in data[HEADER..digests].chunks_exact(RECORD).enumerate() {
+        let index = index as u32;
+        let record =
+            Record::decode(bytes.try_into().expect("128 bytes")).ok_or_else(|| bad("unknown kind"))?;
+        let name = range(record.name.0, record.name.1 as u32).ok_or_else(|| bad("a name out of range"))?;
+        let (start, children) = record.children;
+        let sound = if index == 0 {
+            record.meta.kind == Kind::Directory && name.is_empty()
+        } else {
+            record.parent < index && !name.is_empty() && !name.contains(&b'/') && !name.contains(&0)
+        };
+        let target =
+            range(record.target.0, record.target.1).ok_or_else(|| bad("a link target out of range"))?;
+        let packed = range(record.xattrs.0, record.xattrs.1).ok_or_else(|| bad("attributes out of range"))?;
+        if !sound
+            || name == b"."
+            || name == b".."
+            || target.contains(&0)
+            || Xattrs::checked(packed).is_none()
+            || record.digest > digest_count
+            || record.leader >= count
+            || (record.meta.kind != Kind::Directory && children != 0)
+        {
+            return Err(bad("an inconsistent record"));
+        }
+        // Directories claim their children in the order they stand, with nothing left over or claimed twice.
+        if children > 0 {
+            let end = start.checked_add(children).filter(|&end| end <= count);
+            if start != next_child || start <= index || end.is_none() {
+                return Err(bad("children out of order"));
+            }
+            next_child = start + children;
+            let mut previous: Option<&[u8]> = None;
+            for child in start..start + children {
+                let at = HEADER + child as usize * RECORD;
+                let r = &data[at..at + RECORD];
+                let offset = u32::from_le_bytes(r[0..4].try_into().expect("4 bytes"));
+                let len = u16::from_le_bytes([r[4], r[5]]);
+                let parent = u32::from_le_bytes(r[8..12].try_into().expect("4 bytes"));
+                let name = range(offset, len as u32).ok_or_else(|| bad("a name out of range"))?;
+                if parent != index || previous.is_some_and(|p| p >= name) {
+                    return Err(bad("names out of order"));
+                }
+                previous = Some(name);
+            }
+        }
+    }
+    if next_child != count {
+        return Err(bad("entries without a directory"));
+    }
+    Ok(Shape { count, digests, digest_count, arena, arena_len, clock })
+}

@@ -1,0 +1,228 @@
+//! What an unprivileged process could not put on disk, kept beside the tree and merged into every scan.
+//!
+//! An entry is found by device and inode number together with a generation, because inode numbers are used again as soon
+//! as a file is deleted. What the disk said when the entry was written is kept too: where the user changed it since (a
+//! `chmod`), the user's word counts.
+//!
+//! On disk: magic `TRLEDGR` and a version byte, the number of entries, the entries, and a CRC-32 of it all. Numbers are
+//! little-endian, byte strings carry their length.
+
+use std::collections::HashMap;
+
+use super::entry::Xattrs;
+use crate::error::{Error, Result};
+use crate::fs::{Kind, Stat};
+
+const MAGIC: &[u8; 8] = b"TRLEDGR\x01";
+const READ: &str = "read ledger";
+
+/// What one file would be if it could.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where the file was when this was written. For people, and for finding it again in a copy of the tree.
+    pub path: Vec<u8>,
+    /// The device it is on.
+    pub dev: u64,
+    /// Its inode number.
+    pub ino: u64,
+    /// Which life of that inode number, see [`crate::fs::generation`].
+    pub generation: u64,
+    /// The permission bits the disk was given.
+    pub disk_mode: u16,
+    /// What the file is (a device stands on disk as an empty file).
+    pub kind: Kind,
+    /// Its permission bits.
+    pub mode: u16,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// A device's numbers.
+    pub rdev: (u32, u32),
+    /// Packed attributes that the disk did not take, see [`Xattrs::pack`].
+    pub xattrs: Vec<u8>,
+}
+
+/// The entries of one tree.
+#[derive(Debug, Default, Clone)]
+pub struct Ledger {
+    records: HashMap<(u64, u64), Record>,
+}
+
+impl Ledger {
+    /// How many files it knows.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether it knows none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Writes down a file, replacing what was known of its inode.
+    pub fn insert(&mut self, record: Record) {
+        self.records.insert((record.dev, record.ino), record);
+    }
+
+    /// All records, in no particular order.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.records.values()
+    }
+
+    /// What is known of the file with this stat, if it is still the same one. `generation` is asked only when the inode
+    /// number is known at all.
+    pub fn get(&self, stat: &Stat, generation: impl FnOnce() -> u64) -> Option<&Record> {
+        let record = self.records.get(&(stat.dev, stat.ino))?;
+        // A device's placeholder that has content is no placeholder any more.
+        let kind_holds = match record.kind {
+            Kind::File | Kind::Directory | Kind::Symlink => record.kind == stat.kind,
+            Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
+                record.kind == stat.kind || (stat.kind == Kind::File && stat.size == 0)
+            }
+            Kind::Socket => false,
+        };
+        (kind_holds && record.generation == generation()).then_some(record)
+    }
+
+    /// The bytes, as they are saved; sorted by path, so that equal ledgers have equal bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut records: Vec<&Record> = self.records.values().collect();
+        records.sort_by(|a, b| (&a.path, a.dev, a.ino).cmp(&(&b.path, b.dev, b.ino)));
+        let mut out = MAGIC.to_vec();
+        out.extend_from_slice(&(records.len() as u64).to_le_bytes());
+        for r in records {
+            for n in [r.dev, r.ino, r.generation] {
+                out.extend_from_slice(&n.to_le_bytes());
+            }
+            for n in [r.uid, r.gid, r.rdev.0, r.rdev.1] {
+                out.extend_from_slice(&n.to_le_bytes());
+            }
+            out.extend_from_slice(&r.disk_mode.to_le_bytes());
+            out.extend_from_slice(&r.mode.to_le_bytes());
+            out.push(r.kind as u8);
+            for bytes in [&r.path, &r.xattrs] {
+                out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+                out.extend_from_slice(bytes);
+            }
+        }
+        let crc = libdeflater::crc32(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote. [`crate::ErrorKind::Corrupt`] when it is anything else.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Ledger> {
+        let bad = |what: &str| Error::corrupt(READ, format!("not a usable ledger: {what}"));
+        let body = bytes.len().checked_sub(4).ok_or_else(|| bad("too short"))?;
+        let (body, crc) = bytes.split_at(body);
+        if !body.starts_with(MAGIC) {
+            return Err(bad("wrong magic or version"));
+        }
+        if libdeflater::crc32(body).to_le_bytes() != crc {
+            return Err(bad("the checksum does not match"));
+        }
+        let mut rest = &body[8..];
+        let mut take = |n: usize| -> Result<&[u8]> {
+            let (taken, left) = rest.split_at_checked(n).ok_or_else(|| bad("cut short"))?;
+            rest = left;
+            Ok(taken)
+        };
+        let u64_of = |b: &[u8]| u64::from_le_bytes(b.try_into().expect("8 bytes"));
+        let u32_of = |b: &[u8]| u32::from_le_bytes(b.try_into().expect("4 bytes"));
+        let u16_of = |b: &[u8]| u16::from_le_bytes(b.try_into().expect("2 bytes"));
+        let count = u64_of(take(8)?);
+        let mut ledger = Ledger::default();
+        for _ in 0..count {
+            let (dev, ino, generation) = (u64_of(take(8)?), u64_of(take(8)?), u64_of(take(8)?));
+            let (uid, gid) = (u32_of(take(4)?), u32_of(take(4)?));
+            let rdev = (u32_of(take(4)?), u32_of(take(4)?));
+            let (disk_mode, mode) = (u16_of(take(2)?), u16_of(take(2)?));
+            let kind = Kind::from_u8(take(1)?[0]).ok_or_else(|| bad("unknown kind"))?;
+            let len = u32_of(take(4)?) as usize;
+            let path = take(len)?.to_vec();
+            let len = u32_of(take(4)?) as usize;
+            let xattrs = take(len)?.to_vec();
+            Xattrs::checked(&xattrs).ok_or_else(|| bad("attributes"))?;
+            ledger.insert(Record {
+                path,
+                dev,
+                ino,
+                generation,
+                disk_mode,
+                kind,
+                mode,
+                uid,
+                gid,
+                rdev,
+                xattrs,
+            });
+        }
+        if !rest.is_empty() {
+            return Err(bad("bytes left over"));
+        }
+        Ok(ledger)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::Timestamp;
+
+    fn record(ino: u64) -> Record {
+        Record {
+            path: b"dev/\xffnull".to_vec(),
+            dev: 5,
+            ino,
+            generation: 77,
+            disk_mode: 0o600,
+            kind: Kind::CharDevice,
+            mode: 0o666,
+            uid: 0,
+            gid: 6,
+            rdev: (1, 3),
+            xattrs: Xattrs::pack(&[(b"trusted.x", b"\0\xff")]),
+        }
+    }
+
+    #[test]
+    fn bytes_round_trip_and_damage_is_seen() {
+        let mut ledger = Ledger::default();
+        ledger.insert(record(1));
+        ledger.insert(record(2));
+        let bytes = ledger.to_bytes();
+        assert_eq!(Ledger::from_bytes(&bytes).unwrap().to_bytes(), bytes);
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(Ledger::from_bytes(&damaged).is_err(), "damage at {at} not seen");
+            assert!(Ledger::from_bytes(&bytes[..at]).is_err());
+        }
+    }
+
+    #[test]
+    fn another_life_of_the_inode_is_another_file() {
+        let mut ledger = Ledger::default();
+        ledger.insert(record(1));
+        let mut stat = Stat {
+            kind: Kind::File,
+            mode: 0o600,
+            uid: 1000,
+            gid: 1000,
+            size: 0,
+            blocks: 0,
+            mtime: Timestamp::default(),
+            ctime: Timestamp::default(),
+            btime: None,
+            dev: 5,
+            ino: 1,
+            nlink: 1,
+            rdev: (0, 0),
+        };
+        assert!(ledger.get(&stat, || 77).is_some());
+        assert!(ledger.get(&stat, || 78).is_none());
+        stat.size = 1;
+        assert!(ledger.get(&stat, || 77).is_none(), "a placeholder with content is a file");
+    }
+}

@@ -1,0 +1,178 @@
+//! Walking a tree in parallel into a [`Snapshot`].
+//!
+//! Each directory is one task: read its names, `statx` each, list extended attributes. With a previous snapshot, a
+//! directory whose stat identity is unchanged is not read again, and an entry whose identity is unchanged keeps what was
+//! known of it, attributes included: the inode's ctime moves whenever any of it does, and cannot be set back.
+
+mod assemble;
+mod open_dir;
+mod worker;
+mod xattrs;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Condvar, Mutex};
+
+use super::ledger::Ledger;
+use super::owner::OwnerPolicy;
+use super::snapshot::Snapshot;
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::stat::stat_fd;
+use crate::fs::{Root, clock};
+use crate::progress::Control;
+use assemble::assemble;
+use worker::{Found, Queue, Shared, Worker};
+
+pub(crate) use xattrs::{merge as merge_xattrs, normalise_capability};
+
+const SCAN: &str = "scan tree";
+
+/// How many directory descriptors one scan may keep open for the directories below them. A directory beyond that is
+/// reached again from the nearest open one above it.
+const OPEN_DIRECTORIES: usize = 256;
+
+/// How a scan works.
+#[derive(Debug, Clone, Copy)]
+pub struct ScanOptions<'a> {
+    /// Threads to use; 0 for one per processor.
+    pub threads: usize,
+    /// Whose the files are when the ledger does not say.
+    pub owner: &'a OwnerPolicy,
+    /// What the disk could not hold.
+    pub ledger: Option<&'a Ledger>,
+    /// A snapshot of the same tree from before, taken with the same policy and ledger: what has not changed since is
+    /// taken from it.
+    pub previous: Option<&'a Snapshot>,
+    /// Leave out what is mounted below the root: a mount point stays, as an empty directory.
+    pub one_file_system: bool,
+    /// Leave out extended attributes that only the host's own security modules use, see [`kept_xattr`]. On for layers.
+    pub all_xattrs: bool,
+}
+
+impl Default for ScanOptions<'_> {
+    fn default() -> Self {
+        ScanOptions {
+            threads: 0,
+            owner: &OwnerPolicy::Root,
+            ledger: None,
+            previous: None,
+            one_file_system: false,
+            all_xattrs: false,
+        }
+    }
+}
+
+/// Something in the tree that is not in the snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Where it is.
+    pub path: Vec<u8>,
+    /// Why it was left out, in plain words.
+    pub reason: &'static str,
+}
+
+/// What a scan found.
+#[derive(Debug)]
+pub struct Scan {
+    /// Everything in the tree.
+    pub snapshot: Snapshot,
+    /// What cannot be part of a layer and was left out: sockets, and mount points when asked to stay on one filesystem.
+    pub skipped: Vec<Skipped>,
+    /// How many entries have owners other than the policy gave them.
+    pub owners_replaced: u64,
+    /// How many entries kept what the previous snapshot knew of them.
+    pub unchanged: u64,
+}
+
+/// Whether a layer carries this attribute. SELinux labels, IMA and EVM signatures, NFS ACLs and overlayfs's own marks
+/// belong to the machine and the mount a tree happens to be on, not to its content.
+pub fn kept_xattr(name: &[u8]) -> bool {
+    !matches!(name, b"security.selinux" | b"security.ima" | b"security.evm" | b"system.nfs4_acl")
+        && !name.starts_with(b"trusted.overlay.")
+        && !name.starts_with(b"user.overlay.")
+}
+
+/// The number of threads that `0` stands for.
+pub fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
+}
+
+/// Walks the tree below `root`.
+///
+/// # Errors
+/// Anything that cannot be read is an error that names it; nothing is left out silently.
+pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result<Scan> {
+    let root_stat = stat_fd(root).at(SCAN, root.describe(b""))?;
+    let options = ScanOptions {
+        threads: if options.threads == 0 { default_threads() } else { options.threads },
+        ..*options
+    };
+    let shared = Shared {
+        root,
+        options,
+        control,
+        queue: Mutex::new(Queue { tasks: Vec::new(), pending: 0, failed: None }),
+        wake: Condvar::new(),
+        directories: AtomicUsize::new(1),
+        open: Arc::new(AtomicUsize::new(0)),
+        root_dev: root_stat.dev,
+    };
+    let mut first = Worker::new(&shared);
+    let root_raw = first.root_entry(&root_stat)?;
+    let threads = options.threads.max(1);
+    let mut found: Vec<Found> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (1..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut worker = Worker::new(&shared);
+                    worker.run();
+                    worker.found
+                })
+            })
+            .collect();
+        first.run();
+        let mut found = vec![first.found];
+        for handle in handles {
+            match handle.join() {
+                Ok(part) => found.push(part),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        found
+    });
+    if let Some(error) = shared.queue.into_inner().expect("no thread is left").failed {
+        return Err(error);
+    }
+    let newest =
+        found.iter().flat_map(|f| &f.entries).map(|e| e.meta.ctime).fold(root_raw.meta.ctime, Ord::max);
+    let now = clock::now(root).at(SCAN, root.describe(b""))?;
+    // Only what was stamped in the last tick is in doubt, and waiting a tick settles it: whatever changes the file
+    // from here on gets a later stamp.
+    let now = if newest >= now.minus_nanos(clock::TICK_NANOS) && newest <= now {
+        clock::wait_past(root, newest).at(SCAN, root.describe(b""))?
+    } else {
+        now
+    };
+    let mut scan = assemble(root_raw, &found, now, root, control)?;
+    for part in &mut found {
+        scan.skipped.append(&mut part.skipped);
+        scan.owners_replaced += part.owners_replaced;
+        scan.unchanged += part.unchanged;
+    }
+    scan.skipped.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(scan)
+}
+
+/// A name that was just listed and is gone is a change under our hands, not a missing file.
+pub(crate) fn vanished(error: std::io::Error, operation: &'static str, path: Vec<u8>) -> Error {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => Error::new(
+            ErrorKind::Changed,
+            operation,
+            "it vanished or was replaced while the tree was scanned",
+        )
+        .with_path(path)
+        .with_source(error),
+        _ => Error::io(operation, path, error),
+    }
+}

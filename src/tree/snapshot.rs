@@ -1,0 +1,219 @@
+//! The list of everything in a tree at one moment.
+
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use super::codec::{self, HEADER, RECORD, Record, Shape, Writer};
+use super::entry::{Meta, NONE, Xattrs};
+use super::walk::Walk;
+use crate::error::{At, Result};
+use crate::fs::map::Map;
+use crate::fs::{Timestamp, publish};
+
+/// A snapshot of a tree, or the entry list of a layer. Entries are numbered; number 0 is the root directory, and the
+/// children of a directory are numbered one after the other, sorted by the bytes of their names.
+///
+/// The bytes in memory are the bytes on disk, so a saved snapshot is mapped and used without being read through.
+#[derive(Debug)]
+pub struct Snapshot {
+    data: Data,
+    shape: Shape,
+}
+
+#[derive(Debug)]
+enum Data {
+    Owned(Vec<u8>),
+    Mapped(Map),
+}
+
+impl Snapshot {
+    /// Checks and takes the bytes of a snapshot. [`crate::ErrorKind::Corrupt`] when they are not one.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Snapshot> {
+        let shape = codec::validate(&bytes)?;
+        Ok(Snapshot { data: Data::Owned(bytes), shape })
+    }
+
+    /// Maps and checks a saved snapshot.
+    pub fn map(file: impl AsFd) -> Result<Snapshot> {
+        let map = Map::new(file).at("read snapshot", "")?;
+        let shape = codec::validate(&map)?;
+        Ok(Snapshot { data: Data::Mapped(map), shape })
+    }
+
+    /// Maps and checks the snapshot saved at an ambient path.
+    pub fn load(path: impl AsRef<Path>) -> Result<Snapshot> {
+        use std::os::unix::ffi::OsStrExt;
+        let path = path.as_ref();
+        let shown = path.as_os_str().as_bytes();
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).at("open snapshot", shown)?;
+        Snapshot::map(file).map_err(|error| {
+            if error.path().is_none_or(<[u8]>::is_empty) { error.with_path(shown) } else { error }
+        })
+    }
+
+    /// Saves the snapshot at an ambient path, atomically.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        publish::replace_path(path.as_ref(), "save snapshot", |out| {
+            out.write_all(self.as_bytes()).at("save snapshot", "")
+        })
+    }
+
+    pub(super) fn from_writer(writer: Writer, clock: Timestamp) -> Snapshot {
+        let (data, shape) = writer.finish(clock);
+        debug_assert!(codec::validate(&data).is_ok(), "a snapshot built here is valid");
+        Snapshot { data: Data::Owned(data), shape }
+    }
+
+    /// The bytes, as they are saved.
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.data {
+            Data::Owned(bytes) => bytes,
+            Data::Mapped(map) => map,
+        }
+    }
+
+    /// The checksum the bytes end with: two snapshots with different ones are different.
+    pub fn checksum(&self) -> u32 {
+        let bytes = self.as_bytes();
+        u32::from_le_bytes(bytes[bytes.len() - 4..].try_into().expect("4 bytes"))
+    }
+
+    /// The number of entries, the root included.
+    pub fn len(&self) -> u32 {
+        self.shape.count
+    }
+
+    /// Never true: there always is a root.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The filesystem's clock when the scan ended; what is newer may not be trusted.
+    pub fn clock(&self) -> Timestamp {
+        self.shape.clock
+    }
+
+    fn arena(&self, (at, len): (u32, u32)) -> &[u8] {
+        let start = self.shape.arena + at as usize;
+        &self.as_bytes()[start..start + len as usize]
+    }
+
+    pub(super) fn record(&self, index: u32) -> Record {
+        let at = HEADER + index as usize * RECORD;
+        let bytes = self.as_bytes()[at..at + RECORD].try_into().expect("128 bytes");
+        Record::decode(bytes).expect("checked when the snapshot was taken in")
+    }
+
+    /// The metadata of an entry. Like every accessor: panics when `index` is not below [`len`](Self::len).
+    pub fn meta(&self, index: u32) -> Meta {
+        self.record(index).meta
+    }
+
+    /// The name of an entry, without its directory; empty for the root.
+    pub fn name(&self, index: u32) -> &[u8] {
+        let at = HEADER + index as usize * RECORD;
+        let r = &self.as_bytes()[at..at + 6];
+        let offset = u32::from_le_bytes([r[0], r[1], r[2], r[3]]);
+        self.arena((offset, u16::from_le_bytes([r[4], r[5]]) as u32))
+    }
+
+    /// The directory an entry is in; the root is in itself.
+    pub fn parent(&self, index: u32) -> u32 {
+        self.record(index).parent
+    }
+
+    /// The entries in a directory; empty for everything else.
+    pub fn children(&self, index: u32) -> Range<u32> {
+        let (start, count) = self.record(index).children;
+        start..start + count
+    }
+
+    /// The target of a symbolic link; empty for everything else.
+    pub fn link_target(&self, index: u32) -> &[u8] {
+        self.arena(self.record(index).target)
+    }
+
+    /// The extended attributes of an entry, sorted by name.
+    pub fn xattrs(&self, index: u32) -> Xattrs<'_> {
+        Xattrs(self.arena(self.record(index).xattrs))
+    }
+
+    /// The sha256 of a file's content, where it was taken.
+    pub fn digest(&self, index: u32) -> Option<[u8; 32]> {
+        let number = self.record(index).digest;
+        let at = self.shape.digests + (number as usize).checked_sub(1)? * 32;
+        Some(self.as_bytes()[at..at + 32].try_into().expect("32 bytes"))
+    }
+
+    /// The first entry, in path order, of those that are the same file; the entry itself when it is alone.
+    pub fn leader(&self, index: u32) -> u32 {
+        self.record(index).leader
+    }
+
+    /// Appends the path of an entry to `out`: components joined by `/`, nothing for the root.
+    pub fn push_path(&self, index: u32, out: &mut Vec<u8>) {
+        let start = out.len();
+        let mut at = index;
+        // Components are found from the end; reversing bytes twice puts them in order without a list.
+        while at != 0 {
+            if out.len() > start {
+                out.push(b'/');
+            }
+            let from = out.len();
+            out.extend_from_slice(self.name(at));
+            out[from..].reverse();
+            at = self.parent(at);
+        }
+        out[start..].reverse();
+    }
+
+    /// The path of an entry: components joined by `/`, empty for the root.
+    pub fn path(&self, index: u32) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.push_path(index, &mut out);
+        out
+    }
+
+    /// The entry called `name` in a directory.
+    pub fn child(&self, directory: u32, name: &[u8]) -> Option<u32> {
+        let Range { start: mut low, end: mut high } = self.children(directory);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.name(middle).cmp(name) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Some(middle),
+            }
+        }
+        None
+    }
+
+    /// The entry at `path` (components joined by `/`), without following symbolic links.
+    pub fn lookup(&self, path: &[u8]) -> Option<u32> {
+        path.split(|&c| c == b'/')
+            .filter(|name| !name.is_empty())
+            .try_fold(0, |directory, name| self.child(directory, name))
+    }
+
+    /// All entries but the root, in byte order of their paths.
+    pub fn walk(&self) -> Walk<'_> {
+        Walk::new(self)
+    }
+
+    /// The number of digests stored.
+    pub fn digest_count(&self) -> u32 {
+        self.shape.digest_count
+    }
+
+    /// The bytes of names, link targets and attributes together.
+    pub fn arena_len(&self) -> usize {
+        self.shape.arena_len
+    }
+
+    /// Whether an entry number stands for an entry.
+    pub fn contains(&self, index: u32) -> bool {
+        index != NONE && index < self.len()
+    }
+}

@@ -1,0 +1,159 @@
+//! Walking one snapshot, or two side by side, in byte order of paths.
+//!
+//! Byte order of whole paths is not the order of a depth-first walk: `a-b` stands between `a` and `a/x`, because `-` is
+//! smaller than `/`. So a directory met on the way waits, and its contents come just before the first sibling whose name
+//! is greater than the directory's name followed by `/`.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use super::entry::NONE;
+use super::snapshot::Snapshot;
+use crate::fs::Kind;
+
+/// Compares `name` with `directory` followed by `/`.
+fn compare_with_contents(name: &[u8], directory: &[u8]) -> Ordering {
+    let common = name.len().min(directory.len());
+    name[..common].cmp(&directory[..common]).then_with(|| match name.get(directory.len()) {
+        Some(next) => next.cmp(&b'/').then(Ordering::Greater),
+        None => Ordering::Less,
+    })
+}
+
+/// One step of a walk over two snapshots: the entry's number in the old one and in the new one, [`NONE`] where it has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    /// The number in the old snapshot.
+    pub old: u32,
+    /// The number in the new snapshot.
+    pub new: u32,
+}
+
+/// Which directories a walk over two snapshots goes into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Descend {
+    /// All, also those that only the old snapshot has.
+    All,
+    /// Those that the new snapshot has: what is gone is gone as a whole.
+    New,
+}
+
+struct Frame {
+    old: Range<u32>,
+    new: Range<u32>,
+    /// Where this directory's waiting subdirectories begin.
+    waiting: usize,
+}
+
+/// Walks two snapshots side by side. The roots themselves are not among the steps.
+pub struct Walk2<'a> {
+    old: Option<&'a Snapshot>,
+    new: Option<&'a Snapshot>,
+    descend: Descend,
+    frames: Vec<Frame>,
+    waiting: Vec<Pair>,
+}
+
+impl<'a> Walk2<'a> {
+    /// A walk over both; either may be missing.
+    pub fn new(old: Option<&'a Snapshot>, new: Option<&'a Snapshot>, descend: Descend) -> Walk2<'a> {
+        let range = |snapshot: Option<&Snapshot>| snapshot.map_or(0..0, |s| s.children(0));
+        let frame = Frame { old: range(old), new: range(new), waiting: 0 };
+        Walk2 { old, new, descend, frames: vec![frame], waiting: Vec::new() }
+    }
+
+    fn name_of(&self, pair: Pair) -> &'a [u8] {
+        match (self.new, self.old) {
+            (Some(new), _) if pair.new != NONE => new.name(pair.new),
+            (_, Some(old)) => old.name(pair.old),
+            _ => unreachable!("an entry stands in one of the snapshots"),
+        }
+    }
+
+    fn children(snapshot: Option<&Snapshot>, index: u32) -> Range<u32> {
+        match snapshot {
+            Some(snapshot) if index != NONE => snapshot.children(index),
+            _ => 0..0,
+        }
+    }
+}
+
+impl Iterator for Walk2<'_> {
+    type Item = Pair;
+
+    fn next(&mut self) -> Option<Pair> {
+        loop {
+            let frame = self.frames.last()?;
+            let old = frame.old.clone().next().unwrap_or(NONE);
+            let new = frame.new.clone().next().unwrap_or(NONE);
+            let step = match (old, new) {
+                (NONE, NONE) => None,
+                (NONE, new) => Some(Pair { old: NONE, new }),
+                (old, NONE) => Some(Pair { old, new: NONE }),
+                (old, new) => {
+                    let (o, n) = (self.old?.name(old), self.new?.name(new));
+                    Some(match o.cmp(n) {
+                        Ordering::Less => Pair { old, new: NONE },
+                        Ordering::Greater => Pair { old: NONE, new },
+                        Ordering::Equal => Pair { old, new },
+                    })
+                }
+            };
+            if self.waiting.len() > frame.waiting {
+                let directory = *self.waiting.last()?;
+                let now = step.is_none_or(|step| {
+                    compare_with_contents(self.name_of(step), self.name_of(directory)) == Ordering::Greater
+                });
+                if now {
+                    self.waiting.pop();
+                    let mut old = Self::children(self.old, directory.old);
+                    let new = Self::children(self.new, directory.new);
+                    if self.descend == Descend::New {
+                        let goes_on = directory.new != NONE
+                            && self.new.is_some_and(|new| new.meta(directory.new).kind == Kind::Directory);
+                        if !goes_on {
+                            old = 0..0;
+                        }
+                    }
+                    self.frames.push(Frame { old, new, waiting: self.waiting.len() });
+                    continue;
+                }
+            }
+            let Some(step) = step else {
+                self.frames.pop();
+                continue;
+            };
+            let frame = self.frames.last_mut()?;
+            if step.old != NONE {
+                frame.old.start += 1;
+            }
+            if step.new != NONE {
+                frame.new.start += 1;
+            }
+            let has = |snapshot: Option<&Snapshot>, index: u32| !Self::children(snapshot, index).is_empty();
+            if has(self.new, step.new)
+                || (has(self.old, step.old) && (self.descend == Descend::All || step.new != NONE))
+            {
+                self.waiting.push(step);
+            }
+            return Some(step);
+        }
+    }
+}
+
+/// Walks one snapshot; gives entry numbers.
+pub struct Walk<'a>(Walk2<'a>);
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot) -> Walk<'a> {
+        Walk(Walk2::new(None, Some(snapshot), Descend::All))
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        self.0.next().map(|pair| pair.new)
+    }
+}

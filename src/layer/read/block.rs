@@ -48,15 +48,15 @@ impl<'a> Block<'a> {
             number(&bytes[357..369])?;
         }
         // Only POSIX headers have a prefix. Python takes one from any header but that of a sparse file, Go before 1.8
-        // wrote one where GNU tar keeps times.
+        // wrote one where GNU tar keeps times, and libarchive takes sparse regions and a real size from any GNU header.
         let stray = match (format, bytes[156]) {
             (Format::Ustar, _) | (Format::Gnu, b'S') => &[],
-            (Format::Gnu, _) => &bytes[345..369],
+            (Format::Gnu, _) => &bytes[345..495],
             (Format::V7, _) => &bytes[345..500],
         };
         if stray.iter().any(|&byte| byte != 0) {
             return Err(Fault::corrupt(
-                "there are bytes where a POSIX header has its prefix, and this is none",
+                "a header has bytes where only other headers have a prefix or sparse regions",
             ));
         }
         Ok(Block { bytes, format })

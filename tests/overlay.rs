@@ -126,11 +126,18 @@ fn in_mount_namespace(test: &str) -> bool {
         return true;
     }
     let flags = if common::is_root() { "-m" } else { "-Urm" };
-    let probe = "mkdir /tmp/.treering-probe 2>/dev/null; mount -t tmpfs none /tmp/.treering-probe && cd /tmp/.treering-probe \
-                 && mkdir l u w m && mount -t overlay overlay -o lowerdir=l,upperdir=u,workdir=w,userxattr m";
-    let allowed = std::process::Command::new("unshare").args([flags, "sh", "-c", probe]).output();
-    let _ = std::fs::remove_dir("/tmp/.treering-probe");
-    if !allowed.is_ok_and(|out| out.status.success()) {
+    static ALLOWED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    let allowed = ALLOWED.get_or_init(|| {
+        let scratch = Scratch::new();
+        let probe = "mount -t tmpfs none . && cd \"$PWD\" && mkdir l u w m \
+                     && mount -t overlay overlay -o lowerdir=l,upperdir=u,workdir=w,userxattr m";
+        let out = std::process::Command::new("unshare")
+            .args([flags, "sh", "-c", probe])
+            .current_dir(scratch.path())
+            .output();
+        out.is_ok_and(|out| out.status.success())
+    });
+    if !allowed {
         println!("skipped: this machine does not let us mount an overlay");
         return false;
     }

@@ -2,21 +2,20 @@
 #![allow(clippy::disallowed_methods)]
 
 mod common;
+#[path = "common/edits.rs"]
+mod edits;
 #[path = "common/overlay.rs"]
 mod helpers;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use common::{Scratch, scan, sh};
+use edits::{Listing, apply, edit, edits, listing};
 use helpers::{decode, listed, read};
 use proptest::prelude::*;
-use treering::diff::{ChangeKind, CompareOptions, OverlayDiff, Reasons, Sources, compare};
+use treering::diff::{CompareOptions, OverlayDiff, Reasons, compare};
 use treering::error::escape;
-use treering::fs::{Kind, Root};
+use treering::fs::Root;
 use treering::tree::Snapshot;
 
 /// The paths and kinds of the changes. Which part of a file's names is called changed when they are parted is a choice.
@@ -25,75 +24,11 @@ fn listed_but_links(diff: &OverlayDiff) -> Vec<String> {
     list.map(|c| format!("{} {}", c.kind.letter(), escape(&c.path(Some(&diff.lower), &diff.upper)))).collect()
 }
 
-/// An entry as one line, but for its hard links.
-fn line(s: &Snapshot, index: u32, content: &[u8]) -> String {
-    let m = s.meta(index);
-    let xattrs: Vec<_> = s.xattrs(index).into_iter().map(|(n, v)| (escape(n), escape(v))).collect();
-    format!(
-        "{} {:o} {}:{} {} {:?} {:?} ->{} {} {xattrs:?}",
-        m.kind.name(),
-        m.mode,
-        m.uid,
-        m.gid,
-        m.size,
-        m.mtime,
-        m.rdev,
-        escape(s.link_target(index)),
-        escape(content)
-    )
-}
-
-/// A whole tree: each path's line, and which paths are one file (each by the first of its names).
-type Listing = BTreeMap<Vec<u8>, (String, Vec<u8>)>;
-
-fn listing(s: &Snapshot, content: impl Fn(u32) -> Vec<u8>) -> Listing {
-    let all = std::iter::once(0).chain(s.walk());
-    all.map(|index| {
-        let bytes = if s.meta(index).kind == Kind::File { content(index) } else { Vec::new() };
-        (s.path(index), (line(s, index, &bytes), s.path(s.leader(index))))
+fn applied(old: &Listing, diff: &OverlayDiff) -> Listing {
+    apply(old, &diff.changes, (&diff.lower, &diff.upper), |index| {
+        let (root, below) = diff.sources.locate(&diff.upper, index);
+        read(root, &below)
     })
-    .collect()
-}
-
-/// What a runtime makes of a tree by applying the changes as a layer: what is deleted or replaced goes away, names of one
-/// file in the layer are one file after it.
-fn apply(old: &Listing, diff: &OverlayDiff, sources: &Sources) -> Listing {
-    let mut out = old.clone();
-    let remove = |out: &mut Listing, path: &[u8], itself: bool| {
-        let below = [path, b"/"].concat();
-        out.retain(|p, _| !(p.starts_with(&below) || (itself && p == path)));
-    };
-    for change in &diff.changes {
-        let path = change.path(Some(&diff.lower), &diff.upper);
-        if change.kind == ChangeKind::Deleted {
-            assert!(old.contains_key(&path), "{} was never there", escape(&path));
-            remove(&mut out, &path, true);
-        }
-    }
-    let mut fresh = BTreeSet::new();
-    for change in diff.changes.iter().filter(|c| c.kind != ChangeKind::Deleted) {
-        let path = diff.upper.path(change.new);
-        if diff.upper.meta(change.new).kind != Kind::Directory {
-            remove(&mut out, &path, false);
-        }
-        let content = match diff.upper.meta(change.new).kind {
-            Kind::File => {
-                let (root, below) = sources.locate(&diff.upper, change.new);
-                read(root, &below)
-            }
-            _ => Vec::new(),
-        };
-        let leader = diff.upper.path(diff.upper.leader(change.new));
-        out.insert(path.clone(), (line(&diff.upper, change.new, &content), leader));
-        fresh.insert(path);
-    }
-    // Names the layer does not carry keep being what they were, under the first name that is left of them.
-    let mut firsts: BTreeMap<(bool, Vec<u8>), Vec<u8>> = BTreeMap::new();
-    for (path, (_, leader)) in &mut out {
-        let first = firsts.entry((fresh.contains(path), leader.clone())).or_insert_with(|| path.clone());
-        *leader = first.clone();
-    }
-    out
 }
 
 /// Runs this test again in a mount namespace of its own, with a user namespace where we are not root. Gives `false` in
@@ -180,63 +115,6 @@ impl Drop for Stacked {
     }
 }
 
-#[derive(Debug, Clone)]
-struct Edit {
-    what: u8,
-    at: usize,
-    to: usize,
-    n: u8,
-}
-
-const PATHS: [&str; 16] = [
-    "a", "b", "c", "d", "a-b", "a/x", "a/y", "a/d", "a/d/e", "a/d/f", "b/x", "b/a", "b/a/x", "a-b/z", "c/d",
-    "c/d/e",
-];
-
-fn edits(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Edit>> {
-    let edit = (0..22u8, 0..PATHS.len(), 0..PATHS.len(), 0..4u8);
-    proptest::collection::vec(edit.prop_map(|(what, at, to, n)| Edit { what, at, to, n }), count)
-}
-
-/// Does one edit. What the filesystem refuses stays as it is.
-fn edit(root: &Path, edit: &Edit) {
-    use rustix::fs::{CWD, Timespec, Timestamps, XattrFlags, utimensat};
-    let path = root.join(PATHS[edit.at]);
-    let to = root.join(PATHS[edit.to]);
-    let what = match path.symlink_metadata() {
-        // Opening a fifo for writing would wait for a reader.
-        Ok(m)
-            if std::os::unix::fs::FileTypeExt::is_fifo(&m.file_type()) && matches!(edit.what, 0..=3 | 17) =>
-        {
-            12
-        }
-        _ => edit.what,
-    };
-    let _ = match what {
-        0..=3 => std::fs::write(&path, vec![b'a' + edit.n; 3 + edit.n as usize / 2]),
-        4..=6 => std::fs::create_dir_all(&path),
-        7 => std::fs::remove_file(&path),
-        8 => std::fs::remove_dir_all(&path),
-        9..=11 => std::fs::rename(&path, &to),
-        12 => std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700 + edit.n as u32)),
-        13 => std::os::unix::fs::symlink(OsStr::from_bytes(&[b'x', b'0' + edit.n]), &path),
-        14 | 20 | 21 => std::fs::hard_link(&path, &to),
-        15 => {
-            let time = Timespec { tv_sec: 1_000_000_000 + edit.n as i64, tv_nsec: 5 };
-            let times = Timestamps { last_access: time, last_modification: time };
-            utimensat(CWD, &path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).map_err(Into::into)
-        }
-        16 => rustix::fs::setxattr(&path, "user.t", &[edit.n], XattrFlags::empty()).map_err(Into::into),
-        // Copied up, and nothing else.
-        17 => std::fs::OpenOptions::new().append(true).open(&path).map(drop),
-        18 => std::fs::remove_dir_all(&path).and_then(|()| std::fs::create_dir(&path)),
-        19 => {
-            rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).map_err(Into::into)
-        }
-        _ => unreachable!(),
-    };
-}
-
 /// Turns whiteouts that are devices into the form that needs no device.
 fn as_xattrs(dir: &Path, prefix: &str) {
     use rustix::fs::{XattrFlags, setxattr};
@@ -287,7 +165,7 @@ fn follows_the_kernel(test: &str, options: &'static str) {
             stacked.mount(&name);
             let after = scan(&merged).snapshot;
             let new = listing(&after, |i| content(&after, i));
-            prop_assert_eq!(&apply(&old, &diff, &diff.sources), &new);
+            prop_assert_eq!(&applied(&old, &diff), &new);
             // The list is the one that comparing the two mounted views gives.
             let mut comparison = compare(&before, &after, &CompareOptions::default());
             comparison.settle(1, |change| {
@@ -301,7 +179,7 @@ fn follows_the_kernel(test: &str, options: &'static str) {
             if *convert {
                 as_xattrs(&upper, prefix);
                 let again = decode(&upper, &stacked.lowers()).unwrap();
-                let again = apply(&old, &again, &again.sources);
+                let again = applied(&old, &again);
                 prop_assert!(again.keys().eq(new.keys()));
             }
             stacked.layers.push(upper);
@@ -325,7 +203,7 @@ fn edited(options: &str, lower: &str, script: &str) -> (Vec<String>, Vec<String>
     let diff = decode(&upper, &stacked.lowers()).unwrap();
     stacked.mount("u");
     let after = scan(&merged).snapshot;
-    assert_eq!(apply(&old, &diff, &diff.sources), listing(&after, |i| content(&after, i)));
+    assert_eq!(applied(&old, &diff), listing(&after, |i| content(&after, i)));
     let marks = sh(
         &upper,
         "getfattr -Rhd -m 'overlay' . 2>/dev/null | grep -o '^[a-z.]*overlay[a-z.]*' | sort -u || true",

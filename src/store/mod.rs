@@ -34,6 +34,7 @@ mod verify;
 
 pub use blob::{BlobInfo, BlobWriter};
 pub use df::{ImageUsage, Usage};
+pub(crate) use document::descriptor_value;
 pub use document::{Document, DocumentKind, descriptor, descriptor_digest};
 pub use fsck::{FsckLevel, FsckReport, Problem, ProblemKind};
 pub use gc::{PruneOptions, PruneReport};

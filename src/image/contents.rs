@@ -6,6 +6,7 @@
 
 use sha2::{Digest as _, Sha256};
 
+use super::config::chain_ids;
 use super::open::Image;
 use crate::compress::{DecodeOptions, Decoder};
 use crate::digest::Digest;
@@ -20,22 +21,9 @@ use crate::tree::{Flags, Meta, Snapshot};
 
 const READ: &str = "read image contents";
 
-/// The ChainIDs of a stack of layers, one for each prefix.
-pub fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
-    let mut out: Vec<Digest> = Vec::with_capacity(diff_ids.len());
-    for diff_id in diff_ids {
-        let chain = match out.last() {
-            None => *diff_id,
-            Some(below) => Digest::of(format!("{below} {diff_id}").as_bytes()),
-        };
-        out.push(chain);
-    }
-    out
-}
-
 /// Everything in an image, from the store's cache where it is, else by reading the layers.
 pub fn contents(store: &Store, image: &Image, control: &Control) -> Result<Snapshot> {
-    let diff_ids: Vec<Digest> = image.layers.iter().map(|layer| layer.diff_id).collect();
+    let diff_ids: Vec<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
     let chains = chain_ids(&diff_ids);
     let mut start = 0;
     let mut base = None;
@@ -46,17 +34,14 @@ pub fn contents(store: &Store, image: &Image, control: &Control) -> Result<Snaps
             break;
         }
     }
-    if let (true, Some(list)) = (start == chains.len(), base.as_ref()) {
-        let _ = list;
-        return Ok(base.expect("just seen"));
-    }
-    let tree = match &base {
-        Some(list) => Builder::from_snapshot(list),
+    let tree = match base {
+        Some(list) if start == chains.len() => return Ok(list),
+        Some(list) => Builder::from_snapshot(&list),
         None => empty(),
     };
     let limits = ReadLimits::default();
     let mut model = Model::new(tree, Strictness::Lenient, limits.max_entries);
-    for layer in &image.layers[start..] {
+    for layer in &image.layers()[start..] {
         control.check(READ)?;
         read_layer(store, &mut model, layer, &limits, control).map_err(|error| {
             let shown = layer.digest.to_string();

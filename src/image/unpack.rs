@@ -69,7 +69,7 @@ pub fn unpack(
         rustix::fs::syncfs(&place.root).at(UNPACK, place.root.describe(b""))?;
     }
     let root = place.publish(dir)?;
-    let manifest = image.manifest_digest;
+    let manifest = *image.digest();
     binding::bind(store, &root, manifest, Some(reference), &applied.owner, &applied.snapshot, &applied.ledger)?;
     Ok(Unpacked {
         manifest,
@@ -87,7 +87,7 @@ fn apply(
     control: &Control,
 ) -> Result<Applied> {
     let mut target = Target::empty(root, options.apply.clone())?;
-    for layer in &image.layers {
+    for layer in image.layers() {
         let name_layer = |error: Error| match error.path() {
             None => error.with_path(layer.digest.to_string()),
             Some(_) => error,

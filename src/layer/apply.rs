@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, Mode};
 
 use super::create::{Made, Privileges, Wanted, finish_directory};
 use super::model::{Disk, Model};
-use super::read::{ChunkStream, Data, LayerReader, ReadLimits};
+use super::read::{ChunkStream, LayerReader, ReadLimits};
 use super::whiteout::Strictness;
 use super::writers::{Done, Job, Piece, Writers};
 use crate::error::{At, Error, ErrorKind, Result};
@@ -95,7 +95,12 @@ impl<'a> Target<'a> {
     }
 
     /// A target that is a tree already, with its snapshot and ledger.
-    pub fn existing(root: &'a Root, snapshot: &Snapshot, ledger: Ledger, options: ApplyOptions) -> Target<'a> {
+    pub fn existing(
+        root: &'a Root,
+        snapshot: &Snapshot,
+        ledger: Ledger,
+        options: ApplyOptions,
+    ) -> Target<'a> {
         Self::over(root, Builder::from_snapshot(snapshot), ledger, options)
     }
 
@@ -191,7 +196,8 @@ impl<'a> Target<'a> {
         }
         match self.disk.losses.first() {
             Some(loss) if self.options.deny_loss => {
-                let message = format!("{} cannot be kept: {}", crate::error::escape(&loss.attribute), loss.reason);
+                let message =
+                    format!("{} cannot be kept: {}", crate::error::escape(&loss.attribute), loss.reason);
                 Err(Error::new(ErrorKind::Loss, APPLY, message).with_path(&loss.path))
             }
             _ => Ok(()),
@@ -225,7 +231,8 @@ impl<'a> Target<'a> {
         let mut i = 0;
         while i < order.len() {
             let tree = &self.model.tree;
-            order.extend(tree.children(order[i]).map(|(_, n)| n).filter(|&n| tree.kind(n) == Kind::Directory));
+            order
+                .extend(tree.children(order[i]).map(|(_, n)| n).filter(|&n| tree.kind(n) == Kind::Directory));
             i += 1;
         }
         for &node in order.iter().rev() {
@@ -239,8 +246,8 @@ impl<'a> Target<'a> {
             let inode = tree.inode(node);
             let wanted = Wanted { meta: inode.meta, target: Vec::new(), xattrs: inode.xattrs.clone() };
             // By its own descriptor: the name in the parent is not needed again.
-            let made =
-                finish_directory(fd.as_fd(), c".", &fd, &wanted, self.disk.who).at("finish directory", &shown)?;
+            let made = finish_directory(fd.as_fd(), c".", &fd, &wanted, self.disk.who)
+                .at("finish directory", &shown)?;
             self.disk.done.push(Done { node, path, made });
         }
         self.merge()?;
@@ -278,10 +285,7 @@ fn note(tree: &mut Builder, ledger: &mut Ledger, node: u32, path: &[u8], made: M
         record.path = path.to_vec();
         ledger.insert(record);
     }
-    made.lost
-        .into_iter()
-        .map(|(attribute, reason)| Loss { path: path.to_vec(), attribute, reason })
-        .collect()
+    made.lost.into_iter().map(|(attribute, reason)| Loss { path: path.to_vec(), attribute, reason }).collect()
 }
 
 struct OnDisk<'a> {
@@ -384,7 +388,11 @@ impl OnDisk<'_> {
                 .at("create hard link", &shown)?;
             // The link moved the inode's ctime; its last name's stat is the one that holds.
             let stat = stat_at(&*to, &to_name).at("create hard link", &shown)?;
-            self.done.push(Done { node, path: tree.path(node), made: Made { stat, ledger: None, lost: Vec::new() } });
+            self.done.push(Done {
+                node,
+                path: tree.path(node),
+                made: Made { stat, ledger: None, lost: Vec::new() },
+            });
         }
         Ok(())
     }
@@ -395,8 +403,7 @@ impl OnDisk<'_> {
         let shown = self.shown(tree, node);
         let name = c_name(tree.name(node)).at("create file", &shown)?;
         let inode = tree.inode(node);
-        let wanted =
-            Wanted { meta: inode.meta, target: inode.target.clone(), xattrs: inode.xattrs.clone() };
+        let wanted = Wanted { meta: inode.meta, target: inode.target.clone(), xattrs: inode.xattrs.clone() };
         Ok(Box::new(Job { node, dir, name, wanted, replaces, path: tree.path(node) }))
     }
 }

@@ -63,7 +63,12 @@ pub(crate) struct Wanted {
 }
 
 /// Creates a regular file for writing. It must not exist.
-pub(crate) fn create_file(dir: impl AsFd, name: &CStr, wanted: &Wanted, who: Privileges) -> io::Result<OwnedFd> {
+pub(crate) fn create_file(
+    dir: impl AsFd,
+    name: &CStr,
+    wanted: &Wanted,
+    who: Privileges,
+) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // No setuid bit before the owner is right.
     let mode = (who.disk_mode(&wanted.meta) & 0o777) as u32;
@@ -85,7 +90,12 @@ pub(crate) fn finish_file(
 }
 
 /// Makes a symbolic link, device or fifo.
-pub(crate) fn make_special(dir: BorrowedFd<'_>, name: &CStr, wanted: &Wanted, who: Privileges) -> io::Result<Made> {
+pub(crate) fn make_special(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    wanted: &Wanted,
+    who: Privileges,
+) -> io::Result<Made> {
     let meta = &wanted.meta;
     let mode = Mode::from_raw_mode((who.disk_mode(meta) & 0o777) as u32);
     match meta.kind {
@@ -95,7 +105,9 @@ pub(crate) fn make_special(dir: BorrowedFd<'_>, name: &CStr, wanted: &Wanted, wh
             let kind =
                 if meta.kind == Kind::CharDevice { FileType::CharacterDevice } else { FileType::BlockDevice };
             let made = match who.root() {
-                true => rustix::fs::mknodat(dir, name, kind, mode, rustix::fs::makedev(meta.rdev.0, meta.rdev.1)),
+                true => {
+                    rustix::fs::mknodat(dir, name, kind, mode, rustix::fs::makedev(meta.rdev.0, meta.rdev.1))
+                }
                 false => Err(rustix::io::Errno::PERM),
             };
             match made {
@@ -151,7 +163,13 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(place: Place<'a>, dir: BorrowedFd<'a>, name: &'a CStr, wanted: &'a Wanted, who: Privileges) -> Self {
+    fn new(
+        place: Place<'a>,
+        dir: BorrowedFd<'a>,
+        name: &'a CStr,
+        wanted: &'a Wanted,
+        who: Privileges,
+    ) -> Self {
         let meta = &wanted.meta;
         let record = ledger::Record {
             path: Vec::new(),
@@ -235,7 +253,9 @@ impl<'a> Work<'a> {
         };
         match done {
             Ok(()) => Ok(true),
-            Err(rustix::io::Errno::PERM | rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => Ok(false),
+            Err(rustix::io::Errno::PERM | rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => {
+                Ok(false)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -265,9 +285,8 @@ impl<'a> Work<'a> {
             }
             let c_name = c_name(name)?;
             let done: io::Result<()> = match self.place {
-                Place::Open(fd) => {
-                    rustix::fs::fsetxattr(fd, c_name.as_c_str(), value, XattrFlags::empty()).map_err(Into::into)
-                }
+                Place::Open(fd) => rustix::fs::fsetxattr(fd, c_name.as_c_str(), value, XattrFlags::empty())
+                    .map_err(Into::into),
                 Place::Named => xattr::set_at(self.dir, self.name, &c_name, value),
             };
             match done {
@@ -291,7 +310,9 @@ impl<'a> Work<'a> {
         };
         match self.place {
             Place::Open(fd) => Ok(rustix::fs::futimens(fd, &times)?),
-            Place::Named => Ok(rustix::fs::utimensat(self.dir, self.name, &times, AtFlags::SYMLINK_NOFOLLOW)?),
+            Place::Named => {
+                Ok(rustix::fs::utimensat(self.dir, self.name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+            }
         }
     }
 }

@@ -77,8 +77,15 @@ impl<'a> LayerPlan<'a> {
         new: &'a Snapshot,
         options: LayerOptions,
     ) -> Result<LayerPlan<'a>> {
-        let mut plan =
-            LayerPlan { old, new, options, items: Vec::new(), first_link: HashMap::new(), len: 0, content: 0 };
+        let mut plan = LayerPlan {
+            old,
+            new,
+            options,
+            items: Vec::new(),
+            first_link: HashMap::new(),
+            len: 0,
+            content: 0,
+        };
         // Whiteouts stand in front of everything else in their directory (image-spec, layer.md, "Whiteouts").
         let mut gone: HashMap<u32, Vec<u32>> = HashMap::new();
         for change in changes.iter().filter(|change| change.kind == ChangeKind::Deleted) {
@@ -139,7 +146,8 @@ impl<'a> LayerPlan<'a> {
         }
         let meta = self.new.meta(index);
         if meta.kind == Kind::CharDevice && meta.rdev == (0, 0) {
-            let message = "a 0:0 character device marks a deletion on overlayfs and cannot be part of a layer";
+            let message =
+                "a 0:0 character device marks a deletion on overlayfs and cannot be part of a layer";
             return Err(Error::invalid(WRITE, message)
                 .with_path(self.new.path(index))
                 .with_hint("to commit an overlay upper directory, name it with --upper"));
@@ -149,7 +157,8 @@ impl<'a> LayerPlan<'a> {
 
     fn push(&mut self, index: u32, what: What) -> Result<()> {
         let item = Item { offset: self.len, index, what };
-        let (header, size) = self.with_header(&item, |entry, precision| Ok((header_len(entry, precision)?, entry.size)))?;
+        let (header, size) =
+            self.with_header(&item, |entry, precision| Ok((header_len(entry, precision)?, entry.size)))?;
         self.len = self
             .len
             .checked_add(header)
@@ -181,9 +190,8 @@ impl<'a> LayerPlan<'a> {
             })
         };
         let f = std::cell::Cell::new(Some(f));
-        let hand_on = |entry: &HeaderEntry<'_>| {
-            (f.take().expect("called once"))(entry, self.options.precision)
-        };
+        let hand_on =
+            |entry: &HeaderEntry<'_>| (f.take().expect("called once"))(entry, self.options.precision);
         let mut path = Vec::with_capacity(128);
         match item.what {
             What::Whiteout => {
@@ -220,7 +228,9 @@ impl<'a> LayerPlan<'a> {
                         Kind::BlockDevice => EntryKind::BlockDevice,
                         Kind::Fifo => EntryKind::Fifo,
                         Kind::Socket => {
-                            return Err(Error::invalid(WRITE, "a socket cannot be part of a layer").with_path(path));
+                            return Err(
+                                Error::invalid(WRITE, "a socket cannot be part of a layer").with_path(path)
+                            );
                         }
                     }
                 };

@@ -93,7 +93,8 @@ impl TarSource for LayerTar<'_> {
             let here = offset + at as u64;
             if at < buf.len() && here < end {
                 let n = ((end - here) as usize).min(buf.len() - at);
-                zero &= self.content(reader, placed.file, here - content, &mut buf[at..at + n])? == Filled::Zero;
+                zero &=
+                    self.content(reader, placed.file, here - content, &mut buf[at..at + n])? == Filled::Zero;
                 at += n;
             }
             let here = offset + at as u64;
@@ -153,7 +154,9 @@ impl LayerTar<'_> {
     fn explain(&self, index: u32, error: io::Error) -> Error {
         let path = self.describe(index);
         match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENXIO) => changed(path).with_source(error),
+            Some(libc::ENOENT | libc::ENOTDIR | libc::EISDIR | libc::ELOOP | libc::ENXIO) => {
+                changed(path).with_source(error)
+            }
             None if error.kind() == io::ErrorKind::UnexpectedEof => changed(path),
             Some(libc::EACCES | libc::EPERM) => Error::io(READ, path, error)
                 .with_hint("every file of a layer must be readable: chmod u+r it, or run as its owner"),
@@ -219,7 +222,8 @@ fn read_sparse(fd: &OwnedFd, offset: u64, buf: &mut [u8]) -> io::Result<Filled> 
         };
         buf[(at - offset) as usize..(data - offset) as usize].fill(0);
         if data < end {
-            let hole = rustix::fs::seek(fd, SeekFrom::Hole(data)).map_or(end, |hole| hole.min(end)).max(data + 1);
+            let hole =
+                rustix::fs::seek(fd, SeekFrom::Hole(data)).map_or(end, |hole| hole.min(end)).max(data + 1);
             read_exact(fd, data, &mut buf[(data - offset) as usize..(hole - offset) as usize])?;
             filled = Filled::Data;
             at = hole;

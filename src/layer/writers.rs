@@ -211,7 +211,8 @@ impl Writers {
                 queue.changed.notify_all();
             }
             for piece in batch.drain(..) {
-                let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.piece(piece, &mut open)));
+                let result =
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.piece(piece, &mut open)));
                 match result {
                     Ok(Ok(Some(finished))) => done.push(finished),
                     Ok(Ok(None)) => {}
@@ -269,7 +270,8 @@ impl Writers {
             // The file ends in a hole.
             rustix::fs::ftruncate(&fd, at).at("write file", shown)?;
         }
-        let made = finish_file(job.dir.as_fd(), &job.name, &fd, &job.wanted, self.who).at("write file", shown)?;
+        let made =
+            finish_file(job.dir.as_fd(), &job.name, &fd, &job.wanted, self.who).at("write file", shown)?;
         Counters::add(&self.control.counters.bytes_written, at);
         Ok(done(*job, made))
     }

@@ -9,10 +9,13 @@
 mod args;
 mod commands;
 mod context;
+mod entry;
 mod filter;
+mod grow;
 mod input;
 mod json;
 mod listing;
+mod operand;
 mod output;
 mod probe;
 mod progress;

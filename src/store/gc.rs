@@ -6,6 +6,7 @@ use std::time::Duration;
 use cap_std::fs::Dir;
 
 use super::layout::Store;
+use super::mark::Marks;
 use super::publish::{is_litter, sync_dir};
 use super::refs::Entry;
 use crate::digest::Digest;
@@ -59,18 +60,19 @@ impl Store {
             let _lease = self.lease()?;
             let (stay, go) = self.split_entries(options.nameless)?;
             report.nameless = digests(&go);
-            self.sweep(&stay, options, &mut report, control)?;
+            let marks = self.mark(&stay, &self.roots(options)?, control)?;
+            self.sweep(&marks, options, &mut report, control)?;
             return Ok(report);
         }
         let _all = self.lock_all(options.wait)?;
         let (stay, go) = self.split_entries(options.nameless)?;
         // Before anything goes: a manifest that cannot be read stops us here.
-        self.mark(&stay, &self.roots(options)?, control)?;
+        let marks = self.mark(&stay, &self.roots(options)?, control)?;
         if !go.is_empty() {
             report.nameless = digests(&go);
             self.change_index(|index| index.retain(|entry| entry.text.is_some()))?;
         }
-        self.sweep(&stay, options, &mut report, control)?;
+        self.sweep(&marks, options, &mut report, control)?;
         Ok(report)
     }
 
@@ -86,14 +88,13 @@ impl Store {
 
     fn sweep(
         &self,
-        stay: &[Entry],
+        marks: &Marks,
         options: &PruneOptions,
         report: &mut PruneReport,
         control: &Control,
     ) -> Result<()> {
         const OP: &str = "prune";
         let rooms = &*self.0;
-        let marks = self.mark(stay, &self.roots(options)?, control)?;
         let mut kept = HashSet::new();
         for (name, size) in files(&rooms.blobs, "oci/blobs/sha256")? {
             control.check(OP)?;
@@ -201,12 +202,8 @@ impl Store {
         if !is_litter(name) || options.dry_run {
             return Ok(());
         }
-        match dir.remove_file(name) {
-            Ok(()) => {}
-            // `index.json` is also replaced without a lease held exclusively against us: its writer was faster.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(Error::io("prune", name, error)),
-        }
+        // Whoever replaces a file of the store holds a lease meanwhile, so nobody is writing this one.
+        dir.remove_file(name).at("prune", name)?;
         report.litter += 1;
         report.bytes += size;
         Ok(())

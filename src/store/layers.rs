@@ -11,7 +11,7 @@
 use std::fs::File;
 use std::io::Write;
 
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt};
+use cap_std::fs::Dir;
 
 use super::layout::Store;
 use super::publish;
@@ -70,10 +70,8 @@ impl Store {
         for entry in dir.entries().at("list layers", diff_id.to_string())? {
             let name = entry.at("list layers", diff_id.to_string())?.file_name();
             let Ok(blob) = format!("sha256:{}", name.to_string_lossy()).parse::<Digest>() else { continue };
-            if let Some(info) = self.layer_info(&blob)?.filter(|info| info.diff_id == *diff_id) {
-                if self.has_blob(&blob)? {
-                    out.push(info);
-                }
+            if self.has_blob(&blob)? {
+                out.extend(self.layer_info(&blob)?.filter(|info| info.diff_id == *diff_id));
             }
         }
         out.sort_by_key(|info| info.digest);
@@ -120,13 +118,7 @@ impl Store {
             if !make {
                 return Ok(None);
             }
-            let mut builder = DirBuilder::new();
-            builder.mode(0o700);
-            match self.0.layers.create_dir_with(&name, &builder) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Error::io(OP, format!("layers/{name}"), error)),
-            }
+            publish::make_dir(&self.0.layers, &name).at(OP, format!("layers/{name}"))?;
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 use serde_json::json;
 
 use super::limits::Limits;
@@ -81,19 +81,18 @@ impl Store {
         let shown = root.as_os_str().as_bytes();
         let opened = match Dir::open_ambient_dir(&root, ambient_authority()) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Dir::create_ambient_dir_all(&root, ambient_authority()).at("create store", shown)?;
+                create_root(&root)?;
                 Dir::open_ambient_dir(&root, ambient_authority())
             }
             opened => opened,
         };
-        // The only ambient path of the store; everything below goes through this handle.
+        // The root is the only ambient path of a store; everything below goes through this handle.
         let dir = opened.at(OP, shown)?;
         check_ours(&dir, &root)?;
         keep_private(&dir, shown)?;
 
         let oci = room(&dir, "oci")?;
-        room(&oci, "blobs")?;
-        let blobs = room(&oci, "blobs/sha256")?;
+        let blobs = room(&room(&oci, "blobs")?, "sha256")?;
         let rooms = Rooms {
             layers: room(&dir, "layers")?,
             containers: room(&dir, "containers")?,
@@ -136,6 +135,7 @@ impl Store {
             return self.check_layout();
         }
         // Under the lock, so that nobody's first tag is replaced by our empty index.
+        let _lease = self.lease()?;
         let _lock = self.lock_index()?;
         if !rooms.oci.try_exists("index.json").at(OP, "oci/index.json")? {
             let index = json!({
@@ -172,6 +172,23 @@ impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Store").field(&self.0.root).finish()
     }
+}
+
+/// Makes the root and what is missing above it, so that all of it survives a power loss.
+fn create_root(root: &Path) -> Result<()> {
+    const OP: &str = "create store";
+    let missing = root.ancestors().take_while(|path| !path.exists()).count();
+    Dir::create_ambient_dir_all(root, ambient_authority()).at(OP, root.as_os_str().as_bytes())?;
+    for parent in root.ancestors().skip(1).take(missing) {
+        let shown = parent.as_os_str().as_bytes();
+        let dir = Dir::open_ambient_dir(parent, ambient_authority()).at(OP, shown)?;
+        match publish::sync_dir(&dir, &parent.to_string_lossy()) {
+            // We may make entries in a directory that we may not open.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            result => result?,
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a directory that holds something else: `treering -r /home prune` must not make a store of it.
@@ -211,20 +228,13 @@ fn keep_private(dir: &Dir, shown: &[u8]) -> Result<()> {
 
 /// Opens a directory of the store, making it when missing.
 fn room(parent: &Dir, name: &str) -> Result<Dir> {
-    let mut builder = DirBuilder::new();
-    builder.mode(0o700);
-    match parent.create_dir_with(name, &builder) {
-        Ok(()) => {
-            let dir = parent.open_dir(name).at(OP, name)?;
-            // A umask may have taken our own bits away.
-            publish::make_private(&dir).at(OP, name)?;
-            publish::sync_dir(parent, name)?;
-            Ok(dir)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => parent.open_dir(name).at(OP, name),
+    match publish::make_dir(parent, name) {
+        Ok(true) => publish::sync_dir(parent, name)?,
+        Ok(false) => {}
         // A store on a read-only filesystem can still be read.
-        Err(error) => parent.open_dir(name).map_err(|_| Error::io(OP, name, error)),
+        Err(error) => return parent.open_dir(name).map_err(|_| Error::io(OP, name, error)),
     }
+    parent.open_dir(name).at(OP, name)
 }
 
 /// Makes an empty lock file when it is missing.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 use cap_tempfile::TempFile;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -27,6 +27,21 @@ pub(super) fn make_private(dir: &Dir) -> rustix::io::Result<()> {
         Ok(fd) => rustix::fs::fchmod(fd, mode),
         // A umask took our own bits away; the handle still leads to the directory.
         Err(Errno::ACCESS) => rustix::fs::chmod(proc_path(dir), mode),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a directory with mode 0700; returns whether it was missing.
+pub(super) fn make_dir(parent: &Dir, name: &str) -> std::io::Result<bool> {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    match parent.create_dir_with(name, &builder) {
+        Ok(()) => {
+            // A umask may have taken our own bits away.
+            make_private(&parent.open_dir(name)?)?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
 }

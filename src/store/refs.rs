@@ -134,13 +134,12 @@ impl Store {
                 }
                 !same
             })?;
-            if let Some(before) = before.as_ref().filter(|_| !move_it) {
-                if descriptor_digest(before).ok() != Some(digest) {
-                    let message = "the name already stands for another image";
-                    return Err(Error::new(ErrorKind::AlreadyExists, OP, message)
-                        .with_path(&shown)
-                        .with_hint("choose another name, or remove this one first"));
-                }
+            let moves = before.as_ref().is_some_and(|before| descriptor_digest(before).ok() != Some(digest));
+            if moves && !move_it {
+                let message = "the name already stands for another image";
+                return Err(Error::new(ErrorKind::AlreadyExists, OP, message)
+                    .with_path(&shown)
+                    .with_hint("choose another name, or remove this one first"));
             }
             // A nameless entry for the same image has done its work.
             index.retain(|entry| {
@@ -179,6 +178,7 @@ impl Store {
     pub fn untag(&self, name: &Reference) -> Result<Descriptor> {
         const OP: &str = "untag image";
         let name = taggable(OP, name)?;
+        let _lease = self.lease()?;
         self.change_index(|index| {
             let mut before = None;
             index.retain(|entry| {
@@ -198,6 +198,7 @@ impl Store {
 
     /// Removes every entry for this manifest or index, named or not; returns the names it had.
     pub fn remove(&self, digest: &Digest) -> Result<Vec<Reference>> {
+        let _lease = self.lease()?;
         self.change_index(|index| {
             let (mut names, mut found) = (Vec::new(), false);
             index.retain(|entry| {
@@ -228,7 +229,8 @@ impl Store {
         }
     }
 
-    /// Reads, changes and replaces `index.json` under its lock. On any error it stays as it was.
+    /// Reads, changes and replaces `index.json` under its lock. On any error it stays as it was. The caller holds a
+    /// lease, or the store exclusively.
     pub(super) fn change_index<T>(&self, change: impl FnOnce(&mut IndexFile) -> Result<T>) -> Result<T> {
         let _lock = self.lock_index()?;
         let mut index = self.read_index()?;

@@ -127,10 +127,8 @@ impl Store {
                 Some(Err(error)) => return Err(error),
                 None => None,
             };
-            if let Some(document) = &document {
-                if depth < self.limits().index_depth {
-                    queue.extend(document.manifests().iter().rev().map(|child| (child.clone(), depth + 1)));
-                }
+            if let Some(document) = document.as_ref().filter(|_| depth < self.limits().index_depth) {
+                queue.extend(document.manifests().iter().rev().map(|child| (child.clone(), depth + 1)));
             }
             let config = document.as_ref().and_then(|d| d.config()).and_then(|c| descriptor_digest(c).ok());
             out.push(Identity { descriptor, manifest, config });

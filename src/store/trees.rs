@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt};
+use cap_std::fs::Dir;
 
 use super::layout::Store;
 use super::publish;
@@ -36,6 +36,7 @@ impl BindingFile {
 pub struct Binding {
     key: String,
     dir: Dir,
+    store: Store,
 }
 
 impl Store {
@@ -51,12 +52,8 @@ impl Store {
             if let Some(binding) = self.find_tree(key)? {
                 return Ok(binding);
             }
-            let mut builder = DirBuilder::new();
-            builder.mode(0o700);
-            match self.0.containers.create_dir_with(key, &builder) {
-                Ok(()) => publish::sync_dir(&self.0.containers, "containers")?,
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Error::io(OP, format!("containers/{key}"), error)),
+            if publish::make_dir(&self.0.containers, key).at(OP, format!("containers/{key}"))? {
+                publish::sync_dir(&self.0.containers, "containers")?;
             }
         }
     }
@@ -66,7 +63,7 @@ impl Store {
         const OP: &str = "find tree";
         check_key(OP, key)?;
         match self.0.containers.open_dir(key) {
-            Ok(dir) => Ok(Some(Binding { key: key.into(), dir })),
+            Ok(dir) => Ok(Some(Binding { key: key.into(), dir, store: self.clone() })),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io(OP, format!("containers/{key}"), error)),
         }
@@ -129,6 +126,7 @@ impl Binding {
 
     /// Replaces a file, atomically and durably.
     pub fn replace(&self, file: BindingFile, bytes: &[u8]) -> Result<()> {
+        let _lease = self.store.lease()?;
         publish::replace(&self.dir, file.name(), &self.shown(file), bytes)
     }
 
@@ -138,6 +136,7 @@ impl Binding {
         file: BindingFile,
         fill: impl FnOnce(&mut dyn Write) -> Result<()>,
     ) -> Result<()> {
+        let _lease = self.store.lease()?;
         publish::replace_with(&self.dir, file.name(), &self.shown(file), fill)
     }
 

@@ -1,6 +1,6 @@
 //! `treering diff`: what changed, in Docker's letters.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -8,9 +8,11 @@ use serde_json::json;
 use treering::Control;
 use treering::error::At;
 use treering::fs::Root;
-use treering::tree::{OwnerPolicy, ScanOptions, Skipped, scan};
+use treering::image::{DiffOptions, Image, binding, contents::contents};
+use treering::tree::{Ledger, OwnerPolicy, Scan, ScanOptions, Skipped, scan};
 
 use crate::context::Context;
+use crate::operand::Operand;
 use crate::{json, output, text};
 
 const EXAMPLES: &str = "\
@@ -40,9 +42,9 @@ pub struct Snapshot {
     #[arg(long, value_name = "FILE")]
     previous: Option<PathBuf>,
 
-    /// Whose the files are: root, keep, UID:GID or map:IMAGE:DISK:COUNT
-    #[arg(long, value_name = "OWNER", default_value = "root")]
-    owner: OwnerPolicy,
+    /// Whose the files are: root, keep, UID:GID or map:IMAGE:DISK:COUNT [default: as unpacked, else root]
+    #[arg(long, value_name = "OWNER")]
+    owner: Option<OwnerPolicy>,
 
     /// Leave out what is mounted below the directory
     #[arg(short = 'x', long)]
@@ -54,16 +56,15 @@ impl Snapshot {
         let control = Control::default();
         let root = Root::open(&self.tree)?;
         let previous = self.previous.as_ref().map(treering::tree::Snapshot::load).transpose()?;
-        let options = ScanOptions {
-            threads: context.threads,
-            owner: &self.owner,
-            previous: previous.as_ref(),
+        let options = DiffOptions {
+            owner: self.owner.clone(),
             one_file_system: self.one_file_system,
-            ..ScanOptions::default()
+            threads: context.threads,
+            ..DiffOptions::default()
         };
         let found = {
             let _progress = context.progress("scanning", &control);
-            scan(&root, &options, &control)?
+            scan_bound(context, &root, &options, previous.as_ref(), &control)?
         };
         output::stream(Some(&self.output), |out| {
             Ok(out.write_all(found.snapshot.as_bytes()).at("save snapshot", self.output.as_os_str().as_encoded_bytes())?)
@@ -85,6 +86,50 @@ impl Snapshot {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Scans a directory with the owners it was unpacked with, if it was.
+fn scan_bound(
+    context: &Context,
+    root: &Root,
+    options: &DiffOptions,
+    previous: Option<&treering::tree::Snapshot>,
+    control: &Control,
+) -> anyhow::Result<Scan> {
+    let store = context.store_if_any()?;
+    let bound = store.map(|store| binding::find(&store, root)).transpose()?.flatten();
+    let (ledger, owner) = bound.map_or((Ledger::default(), None), |bound| (bound.ledger, Some(bound.owner)));
+    let owner = options.owner.clone().or(owner).unwrap_or_default();
+    let scan_options = ScanOptions {
+        threads: options.threads,
+        owner: &owner,
+        ledger: Some(&ledger),
+        previous,
+        one_file_system: options.one_file_system,
+        ..ScanOptions::default()
+    };
+    Ok(scan(root, &scan_options, control)?)
+}
+
+/// The snapshot an operand stands for, and what is not in it.
+pub fn take(
+    context: &Context,
+    operand: &Operand,
+    options: &DiffOptions,
+    control: &Control,
+) -> anyhow::Result<(treering::tree::Snapshot, Vec<Skipped>)> {
+    Ok(match operand {
+        Operand::Directory(path) => {
+            let found = scan_bound(context, &Root::open(path)?, options, None, control)?;
+            (found.snapshot, found.skipped)
+        }
+        Operand::Snapshot(path) => (treering::tree::Snapshot::load(path)?, Vec::new()),
+        Operand::Image(name) => {
+            let store = context.store()?;
+            let image = Image::open(&store, name, options.platform.as_ref())?;
+            (contents(&store, &image, control)?, Vec::new())
+        }
+    })
 }
 
 /// Says what a scan left out.

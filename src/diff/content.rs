@@ -37,17 +37,22 @@ pub fn same_in_trees(
     new_root: &Root,
 ) -> Result<Option<bool>> {
     let path = new.path(change.new);
-    let open = |root: &Root| root.open_file(&path).at("compare content", root.describe(&path));
-    let (a, b) = (open(old_root)?, open(new_root)?);
+    same_content((old_root, &path), (new_root, &path)).map(Some)
+}
+
+/// Compares the content of two files, each given by its root and the path below it.
+pub fn same_content(a: (&Root, &[u8]), b: (&Root, &[u8])) -> Result<bool> {
+    let open = |(root, path): (&Root, &[u8])| root.open_file(path).at("compare content", root.describe(path));
+    let (left_fd, right_fd) = (open(a)?, open(b)?);
     let (mut left, mut right) = (vec![0u8; 128 * 1024], vec![0u8; 128 * 1024]);
     loop {
-        let n = read_full(&a, &mut left).at("compare content", old_root.describe(&path))?;
-        let m = read_full(&b, &mut right).at("compare content", new_root.describe(&path))?;
+        let n = read_full(&left_fd, &mut left).at("compare content", a.0.describe(a.1))?;
+        let m = read_full(&right_fd, &mut right).at("compare content", b.0.describe(b.1))?;
         if n != m || left[..n] != right[..m] {
-            return Ok(Some(false));
+            return Ok(false);
         }
         if n < left.len() {
-            return Ok(Some(true));
+            return Ok(true);
         }
     }
 }

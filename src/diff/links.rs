@@ -18,9 +18,10 @@ pub(super) fn mark(old: &Snapshot, new: &Snapshot, pairs: &[Pair], changes: &mut
     for (at, change) in changes.iter().enumerate() {
         if change.new != NONE {
             let meta = new.meta(change.new);
-            if meta.nlink > 1 && meta.kind != Kind::Directory {
+            if meta.kind != Kind::Directory {
+                // Also with one name left: it may have had more before.
                 status.insert(change.new, at);
-                if change.kind == ChangeKind::Added {
+                if change.kind == ChangeKind::Added && meta.nlink > 1 {
                     groups.entry(new.leader(change.new)).or_default().push(change.new);
                 }
             }

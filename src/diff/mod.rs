@@ -4,6 +4,8 @@ pub mod change;
 pub mod compare;
 pub mod content;
 mod links;
+pub mod overlay;
 
 pub use change::{Change, ChangeKind, Reasons, Stat};
 pub use compare::{CompareMode, CompareOptions, Comparison, compare};
+pub use overlay::{OverlayDiff, OverlayOptions, Sources, overlay};

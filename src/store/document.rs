@@ -127,6 +127,11 @@ impl Document {
         Ok(Document { kind, config, children, subject, value })
     }
 
+    /// The document and the descriptors of its list, one for each member of the list.
+    pub(super) fn into_parts(self) -> (Value, Vec<Descriptor>) {
+        (self.value, self.children)
+    }
+
     /// Manifest or index.
     pub fn kind(&self) -> DocumentKind {
         self.kind

@@ -70,7 +70,10 @@ impl Store {
         let marks = self.mark(&stay, &self.roots(options)?, control)?;
         if !go.is_empty() {
             report.nameless = digests(&go);
-            self.change_index(|index| index.retain(|entry| entry.text.is_some()))?;
+            self.change_index(|index| {
+                index.retain(|entry| entry.text.is_some());
+                Ok(())
+            })?;
         }
         self.sweep(&marks, options, &mut report, control)?;
         Ok(report)

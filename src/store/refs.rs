@@ -37,51 +37,46 @@ pub struct Ref {
 
 /// `index.json` in memory: unknown members and foreign entries travel through unchanged.
 pub(super) struct IndexFile {
+    /// The document; its `manifests` stand in `list` meanwhile.
     object: Map<String, Value>,
+    /// Each entry as it stands there, and what it says.
+    list: Vec<(Value, Entry)>,
+    changed: bool,
 }
 
 impl IndexFile {
-    /// The raw entries.
-    fn list(&mut self) -> &mut Vec<Value> {
-        let entry = self.object.entry("manifests").or_insert_with(|| Value::Array(Vec::new()));
-        if !entry.is_array() {
-            *entry = Value::Array(Vec::new());
-        }
-        entry.as_array_mut().expect("made one above")
+    /// Keeps the entries for which `keep` holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Entry) -> bool) {
+        let before = self.list.len();
+        self.list.retain(|(_, entry)| keep(entry));
+        self.changed |= self.list.len() != before;
     }
 
-    /// Keeps the entries for which `keep` holds; returns how many went.
-    pub fn retain(&mut self, mut keep: impl FnMut(&Entry) -> bool) -> Result<usize> {
-        let mut kept = Vec::new();
-        let before = self.list().len();
-        for value in std::mem::take(self.list()) {
-            if keep(&read_entry(&value)?) {
-                kept.push(value);
-            }
-        }
-        let gone = before - kept.len();
-        *self.list() = kept;
-        Ok(gone)
+    /// Adds an entry at the end.
+    fn push(&mut self, value: Value) -> Result<()> {
+        let entry = read_entry(read_descriptor(&value, INDEX)?);
+        self.list.push((value, entry));
+        self.changed = true;
+        Ok(())
     }
 
-    fn push(&mut self, value: Value) {
-        self.list().push(value);
+    fn into_bytes(mut self) -> Result<Vec<u8>> {
+        let list = self.list.into_iter().map(|(value, _)| value).collect();
+        self.object.insert("manifests".into(), Value::Array(list));
+        json::to_bytes(&self.object)
     }
 }
 
-fn read_entry(value: &Value) -> Result<Entry> {
-    let descriptor = read_descriptor(value, INDEX)?;
+fn read_entry(descriptor: Descriptor) -> Entry {
     let text = descriptor.annotations().as_ref().and_then(|map| map.get(REF_NAME)).cloned();
     let name = text.as_deref().and_then(|text| Reference::parse(text).ok()).map(Reference::or_latest);
-    Ok(Entry { text, name, descriptor })
+    Entry { text, name, descriptor }
 }
 
 impl Store {
     /// Every entry of `index.json`, in order: named images, nameless ones, and what other tools put there.
     pub fn entries(&self) -> Result<Vec<Entry>> {
-        let index = self.read_index()?;
-        let list = index.object.get("manifests").and_then(Value::as_array);
-        list.into_iter().flatten().map(read_entry).collect()
+        Ok(self.read_index()?.list.into_iter().map(|(_, entry)| entry).collect())
     }
 
     /// The named images, in order. Entries whose name is not a reference are only in [`Store::entries`].
@@ -128,12 +123,13 @@ impl Store {
         self.change_index(|index| {
             let mut before = None;
             index.retain(|entry| {
-                let same = entry.name.as_ref() == Some(&name);
-                if same {
+                if entry.name.as_ref() == Some(&name) {
                     before = Some(entry.descriptor.clone());
+                    return false;
                 }
-                !same
-            })?;
+                // A nameless entry for the same image has done its work.
+                entry.text.is_some() || descriptor_digest(&entry.descriptor).ok() != Some(digest)
+            });
             let moves = before.as_ref().is_some_and(|before| descriptor_digest(before).ok() != Some(digest));
             if moves && !move_it {
                 let message = "the name already stands for another image";
@@ -141,11 +137,7 @@ impl Store {
                     .with_path(&shown)
                     .with_hint("choose another name, or remove this one first"));
             }
-            // A nameless entry for the same image has done its work.
-            index.retain(|entry| {
-                entry.text.is_some() || descriptor_digest(&entry.descriptor).ok() != Some(digest)
-            })?;
-            index.push(value);
+            index.push(value)?;
             Ok(before)
         })
     }
@@ -161,15 +153,11 @@ impl Store {
             annotations.remove(REF_NAME);
         }
         self.change_index(|index| {
-            let mut there = false;
-            index.retain(|entry| {
-                there |= descriptor_digest(&entry.descriptor).ok() == Some(digest);
-                true
-            })?;
-            if !there {
-                index.push(value);
+            let same = |entry: &Entry| descriptor_digest(&entry.descriptor).ok() == Some(digest);
+            match index.list.iter().any(|(_, entry)| same(entry)) {
+                true => Ok(()),
+                false => index.push(value),
             }
-            Ok(())
         })
     }
 
@@ -187,7 +175,7 @@ impl Store {
                     before = Some(entry.descriptor.clone());
                 }
                 !same
-            })?;
+            });
             before.ok_or_else(|| {
                 Error::not_found(OP, "no image has this name")
                     .with_path(name.to_string())
@@ -208,7 +196,7 @@ impl Store {
                     names.extend(entry.name.clone());
                 }
                 !same
-            })?;
+            });
             if !found {
                 let error = Error::not_found("remove image", "no image in the store has this digest");
                 return Err(error.with_path(digest.to_string()));
@@ -223,10 +211,15 @@ impl Store {
         let value = json::parse(&bytes, INDEX, &self.0.limits)?;
         // Checks the shape and every descriptor, so that nothing is rewritten that we do not understand.
         let document = Document::from_value(value, Some(super::document::OCI_INDEX), INDEX, &self.0.limits)?;
-        match document.value() {
-            Value::Object(object) => Ok(IndexFile { object: object.clone() }),
-            _ => Err(Error::corrupt("read index", "not a JSON object").with_path(INDEX)),
-        }
+        let (Value::Object(mut object), descriptors) = document.into_parts() else {
+            return Err(Error::corrupt("read index", "not a JSON object").with_path(INDEX));
+        };
+        let raw = match object.get_mut("manifests").map(Value::take) {
+            Some(Value::Array(raw)) => raw,
+            _ => Vec::new(),
+        };
+        let list = raw.into_iter().zip(descriptors.into_iter().map(read_entry)).collect();
+        Ok(IndexFile { object, list, changed: false })
     }
 
     /// Reads, changes and replaces `index.json` under its lock. On any error it stays as it was. The caller holds a
@@ -234,10 +227,9 @@ impl Store {
     pub(super) fn change_index<T>(&self, change: impl FnOnce(&mut IndexFile) -> Result<T>) -> Result<T> {
         let _lock = self.lock_index()?;
         let mut index = self.read_index()?;
-        let before = index.object.clone();
         let out = change(&mut index)?;
-        if index.object != before {
-            let bytes = json::to_bytes(&index.object)?;
+        if index.changed {
+            let bytes = index.into_bytes()?;
             self.0
                 .limits
                 .check_json("write index", INDEX, bytes.len() as u64)

@@ -650,7 +650,7 @@ fn disk_meta(stat: &Stat, previous: &Meta) -> Meta {
 }
 
 /// The disk's attributes with the ledger's over them.
-fn merge_xattrs(disk: Xattrs<'_>, ledger: Xattrs<'_>) -> Vec<u8> {
+pub(crate) fn merge_xattrs(disk: Xattrs<'_>, ledger: Xattrs<'_>) -> Vec<u8> {
     let mut pairs: Vec<(&[u8], &[u8])> =
         disk.into_iter().filter(|(name, _)| ledger.get(name).is_none()).collect();
     pairs.extend(ledger);
@@ -660,7 +660,7 @@ fn merge_xattrs(disk: Xattrs<'_>, ledger: Xattrs<'_>) -> Vec<u8> {
 
 /// A capability set inside a user namespace carries the namespace's root id (revision 3, linux/capability.h); images
 /// carry revision 2, which means the same for the root of whoever unpacks it.
-fn normalise_capability(value: &mut Vec<u8>) {
+pub(crate) fn normalise_capability(value: &mut Vec<u8>) {
     const REVISION_2: u32 = 0x0200_0000;
     const REVISION_3: u32 = 0x0300_0000;
     if value.len() == 24 {
@@ -674,7 +674,7 @@ fn normalise_capability(value: &mut Vec<u8>) {
 }
 
 /// A name that was just listed and is gone is a change under our hands, not a missing file.
-fn vanished(error: std::io::Error, operation: &'static str, path: Vec<u8>) -> Error {
+pub(crate) fn vanished(error: std::io::Error, operation: &'static str, path: Vec<u8>) -> Error {
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => Error::new(
             ErrorKind::Changed,

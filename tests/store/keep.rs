@@ -120,7 +120,8 @@ fn prune_stops_where_it_cannot_know() {
 
 #[test]
 fn fsck_finds_each_fault_at_its_level() {
-    let damage: [(&str, FsckLevel, ProblemKind, fn(&Store, &str)); 9] = [
+    type Damage = fn(&Store, &str);
+    let damage: [(&str, FsckLevel, ProblemKind, Damage); 9] = [
         ("layout", FsckLevel::Structure, ProblemKind::BadLayout, |s, _| {
             s.dir().remove_file("oci/oci-layout").unwrap()
         }),

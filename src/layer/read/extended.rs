@@ -252,7 +252,7 @@ fn base64(text: &[u8]) -> Parsed<Vec<u8>> {
     let refuse = || Fault::corrupt("a LIBARCHIVE.xattr value is not base64");
     let padding = text.iter().rev().take_while(|&&byte| byte == b'=').count();
     let digits = &text[..text.len() - padding];
-    if digits.len() % 4 == 1 || (padding > 0 && (padding > 2 || text.len() % 4 != 0)) {
+    if digits.len() % 4 == 1 || (padding > 0 && (padding > 2 || !text.len().is_multiple_of(4))) {
         return Err(refuse());
     }
     let mut out = Vec::with_capacity(digits.len() / 4 * 3 + 2);

@@ -90,11 +90,10 @@ impl SparseKeys {
             ((Some(0), Some(0)) | (None, None), None, pairs) if !pairs.is_empty() => Map::Known(pairs),
             _ => return Err(Fault::unsupported("a sparse file is of no version GNU tar wrote")),
         };
-        if let (Map::Known(map), Some(count)) = (&map, self.count) {
-            if map.len() as u64 != count {
+        if let (Map::Known(map), Some(count)) = (&map, self.count)
+            && map.len() as u64 != count {
                 return Err(Fault::corrupt("a sparse file has another number of regions than it says"));
             }
-        }
         Ok(SparseFile { name: self.name, real, map })
     }
 }

@@ -1,0 +1,359 @@
+//! Looking a name up in stacked lower directories, by the rules of the kernel (fs/overlayfs/namei.c).
+//!
+//! The topmost layer that has the name decides what it is. A directory goes on being looked for further down, by the name
+//! its redirect gives, until a layer says stop: by a whiteout, by an opaque directory, or by a file of that name.
+
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use super::marks::{Counted, Marks};
+use super::{DECODE, OverlayOptions};
+use crate::error::{At, Error, Result};
+use crate::fs::dirents::Names;
+use crate::fs::generation::generation;
+use crate::fs::root::{c_name, open_dir_at};
+use crate::fs::stat::stat_at;
+use crate::fs::{Kind, Root, Stat, xattr};
+use crate::tree::builder::Inode;
+use crate::tree::scan::{merge_xattrs, normalise_capability, vanished};
+use crate::tree::{Meta, Xattrs};
+
+/// Where something is: a layer (0 is the upper directory, 1 the topmost lower one) and the path below its root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub layer: u32,
+    pub path: Vec<u8>,
+}
+
+/// One name found in one lower layer.
+pub(super) struct Found {
+    pub place: Place,
+    pub stat: Stat,
+    pub marks: Marks,
+    attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    parent: Arc<OwnedFd>,
+}
+
+/// What a name is in the merged view of some layers, topmost part first.
+pub(super) struct View(Vec<Found>);
+
+impl View {
+    pub fn top(&self) -> &Found {
+        &self.0[0]
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.top().stat.kind
+    }
+
+    /// The parts of a merged directory; of a file, nothing.
+    pub fn stack(&self) -> Vec<Place> {
+        let directories = self.0.iter().filter(|found| found.stat.kind == Kind::Directory);
+        directories.map(|found| found.place.clone()).collect()
+    }
+
+    /// Where a file's content is. `None` when all there is of it is metadata.
+    pub fn content(&self) -> Option<&Place> {
+        self.0.last().filter(|found| !found.marks.metacopy).map(|found| &found.place)
+    }
+}
+
+/// The lower parts of a merged directory, opened when they are first needed.
+pub(super) struct Stack {
+    pub places: Vec<Place>,
+    fds: Vec<OnceCell<Arc<OwnedFd>>>,
+}
+
+impl Stack {
+    pub fn new(places: Vec<Place>) -> Stack {
+        let fds = places.iter().map(|_| OnceCell::new()).collect();
+        Stack { places, fds }
+    }
+}
+
+/// What is being looked for, and what the layers so far have said.
+pub(super) struct Search {
+    /// One name, or a path from the root that begins with `/`.
+    name: Vec<u8>,
+    directory: bool,
+    metacopy: bool,
+    stop: bool,
+}
+
+impl Search {
+    /// Whatever has this name.
+    pub fn any(name: &[u8]) -> Search {
+        Search { name: name.to_vec(), directory: false, metacopy: false, stop: false }
+    }
+
+    /// What shows through an upper directory.
+    pub fn below_directory(name: &[u8]) -> Search {
+        Search { directory: true, ..Search::any(name) }
+    }
+
+    /// The content of an upper file that has only metadata.
+    pub fn content(name: &[u8]) -> Search {
+        Search { metacopy: true, ..Search::any(name) }
+    }
+}
+
+/// The layers, and how their entries are read.
+pub(super) struct Layers<'a> {
+    /// The upper directory, then the lower ones from the top.
+    pub roots: &'a [Root],
+    pub counted: Counted,
+    pub options: &'a OverlayOptions<'a>,
+}
+
+impl Layers<'_> {
+    /// The lower layers' roots, whose merged view is the tree before.
+    pub fn root_stack(&self) -> Vec<Place> {
+        (1..self.roots.len() as u32).map(|layer| Place { layer, path: Vec::new() }).collect()
+    }
+
+    pub fn describe(&self, place: &Place) -> Vec<u8> {
+        self.roots[place.layer as usize].describe(&place.path)
+    }
+
+    fn open(&self, place: &Place) -> Result<Arc<OwnedFd>> {
+        let root = &self.roots[place.layer as usize];
+        let opened = root.open_dir(&place.path);
+        Ok(Arc::new(opened.map_err(|error| vanished(error, DECODE, root.describe(&place.path)))?))
+    }
+
+    fn part(&self, stack: &Stack, i: usize) -> Result<Arc<OwnedFd>> {
+        if let Some(fd) = stack.fds[i].get() {
+            return Ok(fd.clone());
+        }
+        let fd = self.open(&stack.places[i])?;
+        Ok(stack.fds[i].get_or_init(|| fd).clone())
+    }
+
+    /// All names in any part of a directory, whiteouts included.
+    pub fn names(&self, stack: &Stack, into: &mut BTreeSet<Vec<u8>>) -> Result<()> {
+        let mut names = Names::default();
+        for i in 0..stack.places.len() {
+            let fd = self.part(stack, i)?;
+            names.read(&fd).at("read directory", self.describe(&stack.places[i]))?;
+            into.extend((0..names.len()).map(|i| names.get(i).to_bytes().to_vec()));
+        }
+        Ok(())
+    }
+
+    /// Looks a name up in the parts of a directory. `None` where the merged view has nothing.
+    pub fn lookup(&self, parent: &Stack, mut search: Search) -> Result<Option<View>> {
+        let mut found = Vec::new();
+        let mut from_root = search.name.first() == Some(&b'/');
+        // In the root's stack, a layer's number is one more than its place.
+        let mut i = 0;
+        let lowers = self.roots.len() - 1;
+        while !search.stop && i < if from_root { lowers } else { parent.places.len() } {
+            let (base, fd) = match from_root {
+                true => {
+                    let base = Place { layer: i as u32 + 1, path: Vec::new() };
+                    let fd = self.open(&base)?;
+                    (base, fd)
+                }
+                false => (parent.places[i].clone(), self.part(parent, i)?),
+            };
+            let layer = base.layer;
+            i += 1;
+            let Some(part) = self.in_layer(base, fd, &mut search)? else { continue };
+            found.push(part);
+            if !from_root && search.name.first() == Some(&b'/') {
+                from_root = true;
+                i = layer as usize;
+            }
+        }
+        Ok((!found.is_empty()).then_some(View(found)))
+    }
+
+    fn in_layer(&self, base: Place, fd: Arc<OwnedFd>, search: &mut Search) -> Result<Option<Found>> {
+        if search.name.first() != Some(&b'/') {
+            let name = search.name.clone();
+            return self.component(&base, &fd, &name, b"", search);
+        }
+        // A redirect met on the way changes what the layers below are asked for, not what this one is.
+        let path = search.name[1..].to_vec();
+        let (mut rest, mut base, mut fd) = (&path[..], base, fd);
+        loop {
+            let end = rest.iter().position(|&c| c == b'/').unwrap_or(rest.len());
+            let (name, post) = rest.split_at(end);
+            let Some(found) = self.component(&base, &fd, name, post, search)? else { return Ok(None) };
+            if post.is_empty() {
+                return Ok(Some(found));
+            }
+            let name = c_name(name).at(DECODE, self.describe(&found.place))?;
+            let next = open_dir_at(&*fd, &name)
+                .map_err(|error| vanished(error, DECODE, self.describe(&found.place)))?;
+            (fd, base, rest) = (Arc::new(next), found.place, &post[1..]);
+        }
+    }
+
+    /// One name in one layer; `post` is what comes after it in the path that is being looked up.
+    fn component(
+        &self,
+        base: &Place,
+        fd: &Arc<OwnedFd>,
+        name: &[u8],
+        post: &[u8],
+        search: &mut Search,
+    ) -> Result<Option<Found>> {
+        let last_name = post.is_empty();
+        let Some(found) = self.examine(base, fd, name)? else { return Ok(None) };
+        let kind = found.stat.kind;
+        if is_whiteout(kind, found.stat.rdev, found.stat.size, &found.marks)
+            || (last_name && search.metacopy && kind != Kind::File)
+        {
+            search.stop = true;
+            return Ok(None);
+        }
+        if kind != Kind::Directory {
+            if search.directory || !last_name {
+                search.stop = true;
+                return Ok(None);
+            }
+            search.metacopy = kind == Kind::File && found.marks.metacopy;
+            search.stop = !search.metacopy;
+            if search.stop {
+                return Ok(Some(found));
+            }
+        } else {
+            if last_name {
+                search.directory = true;
+            }
+            if found.marks.opaque {
+                search.stop = true;
+                return Ok(Some(found));
+            }
+        }
+        if (base.layer as usize) + 1 < self.roots.len()
+            && let Some(to) = found.marks.checked_redirect(|| self.describe(&found.place))?
+        {
+            let before = search.name.len() - post.len() - name.len();
+            let mut next = match to[0] {
+                b'/' => {
+                    // A directory on the way may have been opaque; an absolute redirect leads past it.
+                    search.stop = false;
+                    to.to_vec()
+                }
+                _ => [&search.name[..before], to].concat(),
+            };
+            next.extend_from_slice(post);
+            search.name = next;
+        }
+        Ok(Some(found))
+    }
+
+    fn examine(&self, base: &Place, fd: &Arc<OwnedFd>, name: &[u8]) -> Result<Option<Found>> {
+        let mut path = base.path.clone();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        let place = Place { layer: base.layer, path };
+        let c_name = c_name(name).at(DECODE, self.describe(&place))?;
+        let stat = match stat_at(&**fd, &c_name) {
+            Ok(stat) => stat,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENAMETOOLONG)) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(Error::io(DECODE, self.describe(&place), error)),
+        };
+        let attributes = read_xattrs(&**fd, &c_name, || self.describe(&place))?;
+        let pairs = attributes.iter().map(|(name, value)| (&name[..], &value[..]));
+        let (marks, attributes) = Marks::take(pairs, self.counted, self.options.all_xattrs);
+        Ok(Some(Found { place, stat, marks, attributes, parent: fd.clone() }))
+    }
+
+    /// The entry of a lower layer as a snapshot has it.
+    pub fn inode(&self, found: &Found) -> Result<Inode> {
+        let shown = || self.describe(&found.place);
+        let (_, name) = crate::fs::root::split(&found.place.path);
+        let name = match found.place.path.is_empty() {
+            true => c".".to_owned(),
+            false => c_name(name).at(DECODE, shown())?,
+        };
+        let dir = &*found.parent;
+        let mut inode = Inode::new(Meta::from_stat(&found.stat));
+        if found.stat.kind == Kind::Symlink {
+            let target = rustix::fs::readlinkat(dir, &name, Vec::with_capacity(256))
+                .map_err(|error| vanished(error.into(), "read link", shown()))?;
+            inode.target = target.into_bytes();
+        }
+        inode.xattrs = Xattrs::pack(&found.attributes);
+        let meta = &mut inode.meta;
+        let stat = &found.stat;
+        let ledger = self.options.ledger;
+        match ledger.and_then(|ledger| ledger.get(stat, || generation(dir, &name, stat))) {
+            Some(record) => {
+                meta.kind = record.kind;
+                if stat.mode == record.disk_mode {
+                    meta.mode = record.mode;
+                }
+                (meta.uid, meta.gid, meta.rdev) = (record.uid, record.gid, record.rdev);
+                if !record.xattrs.is_empty() {
+                    let disk = Xattrs::checked(&inode.xattrs).unwrap_or_default();
+                    let over = Xattrs::checked(&record.xattrs).unwrap_or_default();
+                    inode.xattrs = merge_xattrs(disk, over);
+                }
+            }
+            None => {
+                let owner = self.options.owner.apply(stat.uid, stat.gid).ok_or_else(|| {
+                    let message = format!("owner {}:{} is outside the id map", stat.uid, stat.gid);
+                    Error::invalid(DECODE, message).with_path(shown())
+                })?;
+                (meta.uid, meta.gid) = owner;
+            }
+        }
+        Ok(inode)
+    }
+
+    /// The root of the topmost lower layer.
+    pub fn lower_root(&self) -> Result<Inode> {
+        let place = Place { layer: 1, path: Vec::new() };
+        let parent = self.open(&place)?;
+        let stat = stat_at(&*parent, c".").at(DECODE, self.describe(&place))?;
+        let attributes = read_xattrs(&*parent, c".", || self.describe(&place))?;
+        let pairs = attributes.iter().map(|(name, value)| (&name[..], &value[..]));
+        let (marks, attributes) = Marks::take(pairs, self.counted, self.options.all_xattrs);
+        self.inode(&Found { place, stat, marks, attributes, parent })
+    }
+}
+
+/// Whether an entry says that there is none of its name.
+pub(super) fn is_whiteout(kind: Kind, rdev: (u32, u32), size: u64, marks: &Marks) -> bool {
+    match kind {
+        Kind::CharDevice => rdev == (0, 0),
+        Kind::File => size == 0 && marks.whiteout,
+        _ => false,
+    }
+}
+
+fn read_xattrs(
+    dir: impl AsFd,
+    name: &std::ffi::CStr,
+    shown: impl Fn() -> Vec<u8>,
+) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let (mut list, mut value) = (Vec::new(), Vec::new());
+    xattr::list_at(&dir, name, &mut list)
+        .map_err(|error| vanished(error, "list extended attributes", shown()))?;
+    let mut pairs = Vec::new();
+    for attribute in list.split(|&c| c == 0).filter(|attribute| !attribute.is_empty()) {
+        let c_attribute = c_name(attribute).at("read extended attribute", shown())?;
+        match xattr::get_at(&dir, name, &c_attribute, &mut value) {
+            Ok(()) => {
+                if attribute == b"security.capability" {
+                    normalise_capability(&mut value);
+                }
+                pairs.push((attribute.to_vec(), value.clone()));
+            }
+            // Gone between the listing and the reading.
+            Err(error) if error.raw_os_error() == Some(libc::ENODATA) => {}
+            Err(error) => return Err(Error::io("read extended attribute", shown(), error)),
+        }
+    }
+    Ok(pairs)
+}

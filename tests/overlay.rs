@@ -1,0 +1,336 @@
+//! Decoding overlayfs upper directories: against the kernel where it lets us mount, and written by hand.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use common::{Scratch, scan, sh};
+use proptest::prelude::*;
+use treering::Control;
+use treering::diff::{ChangeKind, CompareOptions, OverlayDiff, OverlayOptions, Sources, compare, overlay};
+use treering::error::escape;
+use treering::fs::{Kind, Root};
+use treering::tree::{OwnerPolicy, Snapshot};
+
+fn decode(upper: &Path, lowers: &[PathBuf]) -> treering::Result<OverlayDiff> {
+    let lowers: Vec<Root> = lowers.iter().map(|path| Root::open(path).unwrap()).collect();
+    let options = OverlayOptions { owner: &OwnerPolicy::Keep, threads: 2, ..OverlayOptions::default() };
+    overlay(&Root::open(upper)?, &lowers, &options, &Control::default())
+}
+
+fn listed(diff: &OverlayDiff) -> Vec<String> {
+    let line = |c: &treering::diff::Change| {
+        let path = escape(&c.path(Some(&diff.lower), &diff.upper));
+        format!("{} {path}{}", c.kind.letter(), if c.opaque { " opaque" } else { "" })
+    };
+    diff.changes.iter().filter(|c| c.new != 0).map(line).collect()
+}
+
+fn read(root: &Root, path: &[u8]) -> Vec<u8> {
+    let fd = root.open_file(path).unwrap();
+    let mut out = Vec::new();
+    std::io::Read::read_to_end(&mut std::fs::File::from(fd), &mut out).unwrap();
+    out
+}
+
+/// An entry as one line, but for its hard links.
+fn line(s: &Snapshot, index: u32, content: &[u8]) -> String {
+    let m = s.meta(index);
+    let xattrs: Vec<_> = s.xattrs(index).into_iter().map(|(n, v)| (escape(n), escape(v))).collect();
+    format!(
+        "{} {:o} {}:{} {} {:?} {:?} ->{} {} {xattrs:?}",
+        m.kind.name(),
+        m.mode,
+        m.uid,
+        m.gid,
+        m.size,
+        m.mtime,
+        m.rdev,
+        escape(s.link_target(index)),
+        escape(content)
+    )
+}
+
+/// A whole tree: each path's line, and which paths are one file (each by the first of its names).
+type Listing = BTreeMap<Vec<u8>, (String, Vec<u8>)>;
+
+fn listing(s: &Snapshot, content: impl Fn(u32) -> Vec<u8>) -> Listing {
+    let all = std::iter::once(0).chain(s.walk());
+    all.map(|index| {
+        let bytes = if s.meta(index).kind == Kind::File { content(index) } else { Vec::new() };
+        (s.path(index), (line(s, index, &bytes), s.path(s.leader(index))))
+    })
+    .collect()
+}
+
+/// What a runtime makes of a tree by applying the changes as a layer: what is deleted or replaced goes away, names of one
+/// file in the layer are one file after it.
+fn apply(old: &Listing, diff: &OverlayDiff, sources: &Sources) -> Listing {
+    let mut out = old.clone();
+    let remove = |out: &mut Listing, path: &[u8], itself: bool| {
+        let below = [path, b"/"].concat();
+        out.retain(|p, _| !(p.starts_with(&below) || (itself && p == path)));
+    };
+    for change in &diff.changes {
+        let path = change.path(Some(&diff.lower), &diff.upper);
+        if change.kind == ChangeKind::Deleted {
+            assert!(old.contains_key(&path), "{} was never there", escape(&path));
+            remove(&mut out, &path, true);
+        }
+    }
+    let mut fresh = BTreeSet::new();
+    for change in diff.changes.iter().filter(|c| c.kind != ChangeKind::Deleted) {
+        let path = diff.upper.path(change.new);
+        if diff.upper.meta(change.new).kind != Kind::Directory {
+            remove(&mut out, &path, false);
+        }
+        let content = match diff.upper.meta(change.new).kind {
+            Kind::File => {
+                let (root, below) = sources.locate(&diff.upper, change.new);
+                read(root, &below)
+            }
+            _ => Vec::new(),
+        };
+        let leader = diff.upper.path(diff.upper.leader(change.new));
+        out.insert(path.clone(), (line(&diff.upper, change.new, &content), leader));
+        fresh.insert(path);
+    }
+    // Names the layer does not carry keep being what they were, under the first name that is left of them.
+    let mut firsts: BTreeMap<(bool, Vec<u8>), Vec<u8>> = BTreeMap::new();
+    for (path, (_, leader)) in &mut out {
+        let first = firsts.entry((fresh.contains(path), leader.clone())).or_insert_with(|| path.clone());
+        *leader = first.clone();
+    }
+    out
+}
+
+/// Runs this test again in a mount namespace of its own, with a user namespace where we are not root. Gives `false` in
+/// the outer process, which then has nothing left to do.
+fn in_mount_namespace(test: &str) -> bool {
+    const INSIDE: &str = "TREERING_IN_MOUNT_NAMESPACE";
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    let flags = if common::is_root() { "-m" } else { "-Urm" };
+    let probe = "mkdir /tmp/.treering-probe 2>/dev/null; mount -t tmpfs none /tmp/.treering-probe && cd /tmp/.treering-probe \
+                 && mkdir l u w m && mount -t overlay overlay -o lowerdir=l,upperdir=u,workdir=w,userxattr m";
+    let allowed = std::process::Command::new("unshare").args([flags, "sh", "-c", probe]).output();
+    let _ = std::fs::remove_dir("/tmp/.treering-probe");
+    if !allowed.is_ok_and(|out| out.status.success()) {
+        println!("skipped: this machine does not let us mount an overlay");
+        return false;
+    }
+    let out = std::process::Command::new("unshare")
+        .arg(flags)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(out.status.success(), "{}\n{}", text(&out.stdout), text(&out.stderr));
+    assert!(text(&out.stdout).contains("1 passed"), "{}", text(&out.stdout));
+    false
+}
+
+/// A tmpfs with a stack of layers on it.
+struct Stacked {
+    base: PathBuf,
+    /// The layers, lowest first.
+    layers: Vec<PathBuf>,
+    options: String,
+}
+
+impl Stacked {
+    fn new(base: &Path, options: &str) -> Stacked {
+        sh(base, "mount -t tmpfs none . && cd \"$PWD\" && mkdir m l0");
+        Stacked { base: base.into(), layers: vec![base.join("l0")], options: options.into() }
+    }
+
+    fn merged(&self) -> PathBuf {
+        self.base.join("m")
+    }
+
+    /// The layers from the top, as a mount has them.
+    fn lowers(&self) -> Vec<PathBuf> {
+        self.layers.iter().rev().cloned().collect()
+    }
+
+    fn mount(&self, upper: &str) {
+        let lowers: Vec<String> =
+            self.lowers().iter().map(|path| path.file_name().unwrap().to_str().unwrap().into()).collect();
+        let lowers = lowers.join(":");
+        let options = &self.options;
+        sh(
+            &self.base,
+            &format!(
+                "mkdir -p {upper} {upper}.w; mount -t overlay overlay -o lowerdir={lowers},upperdir={upper},workdir={upper}.w{options} m"
+            ),
+        );
+    }
+
+    fn unmount(&self) {
+        sh(&self.base, "umount m");
+    }
+}
+
+impl Drop for Stacked {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.merged()).output();
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.base).output();
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Edit {
+    what: u8,
+    at: usize,
+    to: usize,
+    n: u8,
+}
+
+const PATHS: [&str; 16] = [
+    "a", "b", "c", "d", "a-b", "a/x", "a/y", "a/d", "a/d/e", "a/d/f", "b/x", "b/a", "b/a/x", "a-b/z", "c/d",
+    "c/d/e",
+];
+
+fn edits(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Edit>> {
+    let edit = (0..20u8, 0..PATHS.len(), 0..PATHS.len(), 0..4u8);
+    proptest::collection::vec(edit.prop_map(|(what, at, to, n)| Edit { what, at, to, n }), count)
+}
+
+/// Does one edit. What the filesystem refuses stays as it is.
+fn edit(root: &Path, edit: &Edit) {
+    use rustix::fs::{CWD, Timespec, Timestamps, XattrFlags, utimensat};
+    let path = root.join(PATHS[edit.at]);
+    let to = root.join(PATHS[edit.to]);
+    let what = match path.symlink_metadata() {
+        // Opening a fifo for writing would wait for a reader.
+        Ok(m)
+            if std::os::unix::fs::FileTypeExt::is_fifo(&m.file_type()) && matches!(edit.what, 0..=3 | 17) =>
+        {
+            12
+        }
+        _ => edit.what,
+    };
+    let _ = match what {
+        0..=3 => std::fs::write(&path, vec![b'a' + edit.n; 3 + edit.n as usize / 2]),
+        4..=6 => std::fs::create_dir_all(&path),
+        7 => std::fs::remove_file(&path),
+        8 => std::fs::remove_dir_all(&path),
+        9..=11 => std::fs::rename(&path, &to),
+        12 => std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700 + edit.n as u32)),
+        13 => std::os::unix::fs::symlink(OsStr::from_bytes(&[b'x', b'0' + edit.n]), &path),
+        14 => std::fs::hard_link(&path, &to),
+        15 => {
+            let time = Timespec { tv_sec: 1_000_000_000 + edit.n as i64, tv_nsec: 5 };
+            let times = Timestamps { last_access: time, last_modification: time };
+            utimensat(CWD, &path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).map_err(Into::into)
+        }
+        16 => rustix::fs::setxattr(&path, "user.t", &[edit.n], XattrFlags::empty()).map_err(Into::into),
+        // Copied up, and nothing else.
+        17 => std::fs::OpenOptions::new().append(true).open(&path).map(drop),
+        18 => std::fs::remove_dir_all(&path).and_then(|()| std::fs::create_dir(&path)),
+        _ => rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).map_err(Into::into),
+    };
+}
+
+/// Turns whiteouts that are devices into the form that needs no device.
+fn as_xattrs(dir: &Path, prefix: &str) {
+    use rustix::fs::{XattrFlags, setxattr};
+    let mut any = false;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            as_xattrs(&entry.path(), prefix);
+        } else if std::os::unix::fs::FileTypeExt::is_char_device(&kind) {
+            std::fs::remove_file(entry.path()).unwrap();
+            std::fs::write(entry.path(), "").unwrap();
+            setxattr(entry.path(), format!("{prefix}whiteout"), b"", XattrFlags::empty()).unwrap();
+            any = true;
+        }
+    }
+    if any {
+        // An opaque directory stays one; nothing shows through it that would need a whiteout.
+        let _ = setxattr(dir, format!("{prefix}opaque"), b"x", XattrFlags::CREATE);
+    }
+}
+
+/// Grows a stack of layers by random edits through the kernel's overlay, and decodes each as the kernel shows it.
+fn follows_the_kernel(test: &str, options: &'static str, cases: u32) {
+    if !in_mount_namespace(test) {
+        return;
+    }
+    let prefix = if options.contains("userxattr") { "user.overlay." } else { "trusted.overlay." };
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let rounds = proptest::collection::vec((edits(1..12), any::<bool>()), 1..4);
+    proptest!(config, |(first in edits(5..25), rounds in rounds)| {
+        let scratch = Scratch::new();
+        let mut stacked = Stacked::new(&scratch.dir("s"), options);
+        first.iter().for_each(|e| edit(&stacked.layers[0], e));
+        for (round, (edits, convert)) in rounds.iter().enumerate() {
+            let name = format!("l{}", round + 1);
+            stacked.mount(&name);
+            let merged = stacked.merged();
+            let before = scan(&merged).snapshot;
+            let content = |s: &Snapshot, i: u32| read(&Root::open(&merged).unwrap(), &s.path(i));
+            let old = listing(&before, |i| content(&before, i));
+            edits.iter().for_each(|e| edit(&merged, e));
+            stacked.unmount();
+            let upper = stacked.base.join(&name);
+            let diff = decode(&upper, &stacked.lowers()).unwrap();
+            stacked.mount(&name);
+            let after = scan(&merged).snapshot;
+            let new = listing(&after, |i| content(&after, i));
+            prop_assert_eq!(&apply(&old, &diff, &diff.sources), &new);
+            // The list is the one that comparing the two mounted views gives.
+            let mut comparison = compare(&before, &after, &CompareOptions::default());
+            comparison.settle(1, |change| {
+                let (a, b) = (before.path(change.old), after.path(change.new));
+                Ok(Some(old[&a].0 == new[&b].0))
+            }).unwrap();
+            let expected: Vec<String> = comparison.changes.iter().filter(|c| c.new != 0)
+                .map(|c| format!("{} {}", c.kind.letter(), escape(&c.path(Some(&before), &after)))).collect();
+            prop_assert_eq!(listed(&diff), expected);
+            stacked.unmount();
+            if *convert {
+                as_xattrs(&upper, prefix);
+                let again = decode(&upper, &stacked.lowers()).unwrap();
+                let again = apply(&old, &again, &again.sources);
+                prop_assert!(again.keys().eq(new.keys()));
+            }
+            stacked.layers.push(upper);
+        }
+    });
+}
+
+#[test]
+fn decodes_what_the_kernel_shows() {
+    follows_the_kernel("decodes_what_the_kernel_shows", ",userxattr", 40);
+}
+
+#[test]
+fn decodes_what_the_kernel_shows_with_trusted_marks() {
+    if common::is_root() {
+        follows_the_kernel("decodes_what_the_kernel_shows_with_trusted_marks", "", 40);
+    }
+}
+
+#[test]
+fn decodes_redirects() {
+    if common::is_root() {
+        follows_the_kernel("decodes_redirects", ",redirect_dir=on", 60);
+    }
+}
+
+#[test]
+fn decodes_metacopies() {
+    if common::is_root() {
+        follows_the_kernel("decodes_metacopies", ",redirect_dir=on,metacopy=on", 60);
+    }
+}

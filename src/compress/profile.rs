@@ -153,3 +153,10 @@ mod tests {
         }
     }
 }
+
+impl Default for Profile {
+    /// gzip at its default level: what every tool that handles images reads.
+    fn default() -> Self {
+        Profile::new(Compression::Gzip, None).expect("the default level is a level")
+    }
+}

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
+use crate::fs::Root;
 use crate::fs::generation::generation;
 use crate::fs::root::split;
 use crate::fs::stat::stat_fd;
-use crate::fs::Root;
 use crate::store::{BindingFile, Store};
 use crate::tree::{Ledger, OwnerPolicy, Snapshot};
 
@@ -108,9 +108,8 @@ pub fn bind(
         owner: owner.to_string(),
         index: index.checksum(),
     };
-    let bytes = serde_json::to_vec(&record).map_err(|error| {
-        Error::new(crate::ErrorKind::Internal, "write tree record", error.to_string())
-    })?;
+    let bytes = serde_json::to_vec(&record)
+        .map_err(|error| Error::new(crate::ErrorKind::Internal, "write tree record", error.to_string()))?;
     binding.replace(BindingFile::Config, &bytes)
 }
 

@@ -16,8 +16,8 @@ use crate::fs::Root;
 use crate::layer::{Files, LayerOptions, LayerPlan, LayerTar};
 use crate::progress::{Control, Counters};
 use crate::store::{BlobInfo, Descriptor, LayerInfo, Reference, Store, descriptor};
-use crate::tree::scan::Skipped;
 use crate::tree::OwnerPolicy;
+use crate::tree::scan::Skipped;
 
 const COMMIT: &str = "commit";
 
@@ -164,7 +164,10 @@ fn publish(
         changes: &options.changes,
         author: options.author.clone(),
         created: options.created,
-        created_by: format!("treering commit {}", layer.as_ref().map_or("(no change)".into(), |l| l.0.diff_id.short())),
+        created_by: format!(
+            "treering commit {}",
+            layer.as_ref().map_or("(no change)".into(), |l| l.0.diff_id.short())
+        ),
         comment,
         squash: options.squash,
         annotations: &options.annotations,
@@ -230,7 +233,9 @@ pub(crate) fn publish_image(
             Error::invalid(COMMIT, format!("{seconds} is no usable time of creation")).with_source(error)
         })?,
         // Whole seconds: what other tools write and compare.
-        None => jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).expect("now is a usable time"),
+        None => {
+            jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).expect("now is a usable time")
+        }
     };
     let config = new_config(&NewConfig {
         base: recipe.base.map(Image::config),

@@ -71,7 +71,7 @@ fn read_layer(
 ) -> Result<()> {
     let file = store.open_blob(&layer.digest)?;
     let options = DecodeOptions { hash_input: true, hash_output: true, ..DecodeOptions::default() };
-    let decoder = Decoder::new(Box::new(file), options, control)?;
+    let decoder = Decoder::new(Box::new(file), options, control.clone())?;
     model.next_layer();
     let mut reader = LayerReader::new(decoder, limits.clone());
     while let Some(entry) = reader.next_entry()? {
@@ -116,11 +116,13 @@ impl super::open::Layer {
         if decoded.size != self.size {
             return wrong("size", decoded.size.to_string(), self.size.to_string());
         }
-        if decoded.digest != self.digest {
-            return wrong("digest", decoded.digest.to_string(), self.digest.to_string());
+        let shown =
+            |digest: Option<Digest>| digest.map_or("unknown".to_string(), |digest| digest.to_string());
+        if decoded.digest != Some(self.digest) {
+            return wrong("digest", shown(decoded.digest), self.digest.to_string());
         }
-        if decoded.diff_id != self.diff_id {
-            return wrong("DiffID", decoded.diff_id.to_string(), self.diff_id.to_string());
+        if decoded.diff_id != Some(self.diff_id) {
+            return wrong("DiffID", shown(decoded.diff_id), self.diff_id.to_string());
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use super::binding::{self, BoundTree};
 use super::contents::{contents, empty};
 use super::open::Image;
 use super::platform::Platform;
+use crate::diff::overlay::OverlayOptions;
 use crate::diff::{Change, ChangeKind, CompareMode, CompareOptions, Reasons, Stat, compare, content};
 use crate::error::{Error, Result};
 use crate::fs::Root;
@@ -135,13 +136,17 @@ pub(super) fn examine(
         Base::Image(reference) => Some(open(reference)?),
         Base::Auto => match &bound {
             Some(bound) => Some(open(&bound.manifest.to_string()).map_err(|error| {
-                error.with_hint("the tree's base is gone from the store: name one with --base IMAGE or --base scratch")
+                error.with_hint(
+                    "the tree's base is gone from the store: name one with --base IMAGE or --base scratch",
+                )
             })?),
             None => None,
         },
     };
     let (bound_owner, ledger, index, bound_to) = match bound {
-        Some(BoundTree { owner, ledger, index, manifest, .. }) => (Some(owner), ledger, index, Some(manifest)),
+        Some(BoundTree { owner, ledger, index, manifest, .. }) => {
+            (Some(owner), ledger, index, Some(manifest))
+        }
         None => (None, Ledger::default(), None, None),
     };
     let owner = options.owner.clone().or(bound_owner.clone()).unwrap_or_default();
@@ -263,4 +268,43 @@ pub fn diff_image(
 /// The list of an image with no layers, for comparing with nothing.
 pub fn nothing() -> Result<Snapshot> {
     empty().finish(None)
+}
+
+/// An overlay's upper directory compared with its lower ones, and what a commit needs besides.
+pub(super) struct ExaminedOverlay {
+    pub diff: TreeDiff,
+    pub sources: crate::diff::overlay::Sources,
+    pub owners_replaced: u64,
+}
+
+/// Decodes an overlay's upper directory.
+pub(super) fn overlay(
+    upper: &Root,
+    lowers: &[std::path::PathBuf],
+    options: &DiffOptions,
+    control: &Control,
+) -> Result<ExaminedOverlay> {
+    let lowers: Vec<Root> = lowers.iter().map(Root::open).collect::<Result<_>>()?;
+    let owner = options.owner.clone().unwrap_or_default();
+    let overlay_options = OverlayOptions {
+        threads: options.threads,
+        owner: &owner,
+        compare: options.compare_options(),
+        ..OverlayOptions::default()
+    };
+    let found = crate::diff::overlay::overlay(upper, &lowers, &overlay_options, control)?;
+    let diff =
+        TreeDiff { old: Some(found.lower), new: found.upper, changes: found.changes, skipped: found.skipped };
+    Ok(ExaminedOverlay { diff, sources: found.sources, owners_replaced: found.owners_replaced })
+}
+
+/// What an overlay's upper directory changes over its lower directories (topmost first), found without mounting it and
+/// without looking at anything the upper directory does not touch.
+pub fn diff_overlay(
+    upper: &Path,
+    lowers: &[std::path::PathBuf],
+    options: &DiffOptions,
+    control: &Control,
+) -> Result<TreeDiff> {
+    Ok(overlay(&Root::open(upper)?, lowers, options, control)?.diff)
 }

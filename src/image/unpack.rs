@@ -70,7 +70,15 @@ pub fn unpack(
     }
     let root = place.publish(dir)?;
     let manifest = *image.digest();
-    binding::bind(store, &root, manifest, Some(reference), &applied.owner, &applied.snapshot, &applied.ledger)?;
+    binding::bind(
+        store,
+        &root,
+        manifest,
+        Some(reference),
+        &applied.owner,
+        &applied.snapshot,
+        &applied.ledger,
+    )?;
     Ok(Unpacked {
         manifest,
         entries: applied.snapshot.len() as u64 - 1,
@@ -94,7 +102,7 @@ fn apply(
         };
         let file = store.open_blob(&layer.digest)?;
         let decode = DecodeOptions { hash_input: true, hash_output: true, ..DecodeOptions::default() };
-        let decoder = Decoder::new(Box::new(file), decode, control).map_err(name_layer)?;
+        let decoder = Decoder::new(Box::new(file), decode, control.clone()).map_err(name_layer)?;
         let decoder = target.apply(decoder, control).map_err(name_layer)?;
         layer.check(&decoder.finish().map_err(name_layer)?)?;
     }
@@ -166,7 +174,8 @@ impl Place {
                 Err(error) => return Err(Error::io(UNPACK, shown, error)),
             }
         }
-        Err(Error::new(ErrorKind::AlreadyExists, UNPACK, "no free name for a scratch directory").with_path(shown))
+        Err(Error::new(ErrorKind::AlreadyExists, UNPACK, "no free name for a scratch directory")
+            .with_path(shown))
     }
 
     /// Removes what was made.

@@ -22,6 +22,21 @@ const SPARSE_FROM: u64 = 128 * 1024;
 pub trait Files: Sync {
     /// The root and the path below it where the content of entry `index` is found.
     fn locate(&self, snapshot: &Snapshot, index: u32) -> (&Root, Vec<u8>);
+
+    /// Whether the content is in another inode than the one the snapshot describes (overlayfs's metacopy).
+    fn is_borrowed(&self, _index: u32) -> bool {
+        false
+    }
+}
+
+impl Files for crate::diff::overlay::Sources {
+    fn locate(&self, snapshot: &Snapshot, index: u32) -> (&Root, Vec<u8>) {
+        Self::locate(self, snapshot, index)
+    }
+
+    fn is_borrowed(&self, index: u32) -> bool {
+        Self::is_borrowed(self, index)
+    }
 }
 
 impl Files for Root {
@@ -122,10 +137,10 @@ impl LayerTar<'_> {
         }
         let (_, fd) = reader.file.as_ref().expect("opened above");
         let meta = snapshot.meta(index);
-        let sparse = meta.size >= SPARSE_FROM && {
-            let stat = stat_fd(fd).map_err(fail)?;
-            stat.blocks.saturating_mul(512) < stat.size
-        };
+        let borrowed = self.files.is_borrowed(index);
+        let before =
+            if borrowed || meta.size >= SPARSE_FROM { Some(stat_fd(fd).map_err(fail)?) } else { None };
+        let sparse = before.is_some_and(|stat| stat.blocks.saturating_mul(512) < stat.size);
         let filled = if sparse {
             read_sparse(fd, offset, buf).map_err(fail)?
         } else {
@@ -135,8 +150,14 @@ impl LayerTar<'_> {
         // The stat after the read is what counts: whatever happened to the file since the scan moved its ctime.
         let stat = stat_fd(fd).map_err(fail)?;
         let same = stat.kind == Kind::File
-            && (stat.dev, stat.ino, stat.size) == (meta.dev, meta.ino, meta.size)
-            && (stat.mtime, stat.ctime) == (meta.mtime, meta.ctime);
+            && stat.size == meta.size
+            && match before.filter(|_| borrowed) {
+                Some(before) => stat.ctime == before.ctime,
+                None => {
+                    (stat.dev, stat.ino) == (meta.dev, meta.ino)
+                        && (stat.mtime, stat.ctime) == (meta.mtime, meta.ctime)
+                }
+            };
         if !same {
             return Err(changed(self.describe(index)));
         }

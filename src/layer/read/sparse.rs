@@ -91,9 +91,10 @@ impl SparseKeys {
             _ => return Err(Fault::unsupported("a sparse file is of no version GNU tar wrote")),
         };
         if let (Map::Known(map), Some(count)) = (&map, self.count)
-            && map.len() as u64 != count {
-                return Err(Fault::corrupt("a sparse file has another number of regions than it says"));
-            }
+            && map.len() as u64 != count
+        {
+            return Err(Fault::corrupt("a sparse file has another number of regions than it says"));
+        }
         Ok(SparseFile { name: self.name, real, map })
     }
 }

@@ -3,12 +3,23 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands as verb;
 use crate::context::Context;
+use crate::ui;
 
 const ABOUT: &str = "Grow OCI images from a directory: no root, no daemon";
+
+/// The verbs, by what they are for; a test holds this and the parser together.
+const VERBS: &[(&str, &[&str])] = &[
+    ("Grow", &["commit", "diff", "snapshot", "layer"]),
+    ("Look", &["images", "inspect", "history", "df", "info"]),
+    ("Move", &["save", "load", "import", "export", "tag", "rmi"]),
+    ("Work", &["unpack"]),
+    ("Keep", &["prune", "fsck"]),
+    ("More", &["version", "completion", "man", "image", "system", "help"]),
+];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,15 +35,13 @@ Exit codes:
   2  the command line makes no sense; for `diff --exit-code` and `fsck` also: failed
 
 Environment:
-  TREERING_ROOT      where the image store is (default: $XDG_DATA_HOME/treering or ~/.local/share/treering)
-  SOURCE_DATE_EPOCH  seconds since 1970: the time images are given, and the latest time in their layers
+  TREERING_ROOT      where the image store is, else $XDG_DATA_HOME/treering or ~/.local/share/treering
+  SOURCE_DATE_EPOCH  seconds since 1970: dates images, and no time in a layer is later
   NO_COLOR           no colours";
 
 /// Everything a user can type.
 #[derive(Debug, Parser)]
 #[command(name = "treering", version, about = ABOUT, after_help = EXAMPLES, max_term_width = 100)]
-#[command(propagate_version = false, infer_subcommands = false, disable_help_subcommand = false)]
-#[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -121,6 +130,46 @@ pub enum SystemGroup {
     Prune(verb::prune::Prune),
 }
 
+/// The parser, with the verbs grouped in its help.
+pub fn command() -> clap::Command {
+    let command = Cli::command();
+    let (header, verbs) = (*command.get_styles().get_header(), grouped(&command));
+    command.help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{verbs}{header}Options:{header:#}\n{{options}}{{after-help}}"
+    ))
+}
+
+/// Reads the command line; ends the process when it makes no sense, or asks for help.
+pub fn parse() -> Cli {
+    if std::env::args_os().len() < 2 {
+        let help = command().render_help();
+        match ui::colours(&std::io::stderr()) {
+            true => eprint!("{}", help.ansi()),
+            false => eprint!("{help}"),
+        }
+        std::process::exit(2);
+    }
+    Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+/// The verbs under their headings.
+fn grouped(command: &clap::Command) -> String {
+    let (header, literal) = (command.get_styles().get_header(), command.get_styles().get_literal());
+    let mut out = String::new();
+    for (heading, verbs) in VERBS {
+        out += &format!("{header}{heading}:{header:#}\n");
+        for verb in *verbs {
+            let about = match command.find_subcommand(verb).and_then(|found| found.get_about()) {
+                Some(about) => about.to_string(),
+                None => "Print help for a command".into(),
+            };
+            out += &format!("  {literal}{verb:<10}{literal:#}  {about}\n");
+        }
+        out.push('\n');
+    }
+    out
+}
+
 impl Command {
     /// Does it.
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
@@ -169,7 +218,18 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_is_in_one_group() {
+        let mut grouped: Vec<&str> = VERBS.iter().flat_map(|(_, verbs)| verbs.iter().copied()).collect();
+        let command = command();
+        let mut known: Vec<&str> = command.get_subcommands().map(|verb| verb.get_name()).collect();
+        known.push("help");
+        grouped.sort();
+        known.sort();
+        assert_eq!(grouped, known);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use treering::{Error, Result};
 #[derive(Debug, Args)]
 pub struct Packing {
     /// How the layer is compressed
-    #[arg(long, value_enum, default_value_t = Format::Zstd)]
+    #[arg(long, value_enum, default_value_t = Format::Gzip)]
     compression: Format,
 
     /// How hard to compress: gzip 1 to 12 (default 5), zstd 1 to 19 (default 3)
@@ -21,10 +21,10 @@ pub struct Packing {
 /// A compression as `--compression` spells it.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
-    /// Smaller and several times faster; needs Docker 23, containerd 1.5 or podman 2
-    Zstd,
     /// Read by everything that handles images
     Gzip,
+    /// Smaller and several times faster; needs Docker 23, containerd 1.5 or podman 2
+    Zstd,
     /// The tar as it is
     None,
 }
@@ -109,6 +109,12 @@ mod tests {
         for text in ["yesterday", "1.5", " 1", "99999999999999999999"] {
             assert!(source_date_epoch(Some(text)).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_default_is_the_librarys() {
+        let packing = Packing { compression: Format::Gzip, level: None };
+        assert_eq!(packing.profile().unwrap().id(), Profile::default().id());
     }
 
     #[test]

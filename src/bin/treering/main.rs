@@ -25,11 +25,9 @@ mod ui;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
     ui::die_quietly_when_nobody_reads();
-    let cli = args::Cli::parse();
+    let cli = args::parse();
     let ui = ui::Ui::new(cli.global.quiet, cli.global.json);
     let trouble = cli.command.exit_code_of_trouble();
     let context = context::Context::new(cli.global, ui);

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
 use crate::context::Context;
@@ -25,7 +25,7 @@ pub struct Completion {
 
 impl Completion {
     pub fn run(self, _: &Context) -> anyhow::Result<ExitCode> {
-        let mut command = crate::args::Cli::command();
+        let mut command = crate::args::command();
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut command, "treering", &mut script);
         output::data(|out| Ok(out.write_all(&script).map_err(output::stdout_error)?))?;

@@ -166,7 +166,7 @@ impl Apply {
             1 => Target::empty(&root, options)?,
             _ => Target::existing(&root, &found.snapshot, Ledger::default(), options),
         };
-        let decoder = Decoder::new(input, DecodeOptions::default(), &control)?;
+        let decoder = Decoder::new(input, DecodeOptions::default(), control.clone())?;
         target.apply(decoder, &control)?.finish()?;
         let applied = target.finish()?;
         losses(context, &applied.losses);
@@ -212,7 +212,7 @@ impl Ls {
     fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let control = Control::default();
         let input = input::open(Some(&self.file))?;
-        let decoder = Decoder::new(input, DecodeOptions::default(), &control)?;
+        let decoder = Decoder::new(input, DecodeOptions::default(), control.clone())?;
         let mut reader = LayerReader::new(decoder, ReadLimits::default());
         output::data(|out| {
             if context.json {

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use treering::error::At;
 
 use crate::context::Context;
@@ -27,7 +27,7 @@ impl Man {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let shown = self.dir.as_os_str().as_bytes();
         std::fs::create_dir_all(&self.dir).at("create directory", shown)?;
-        let mut command = crate::args::Cli::command();
+        let mut command = crate::args::command();
         command.build();
         let pages = write(&self.dir, command, "treering").at("write manual", shown)?;
         context.ui.note(format!("wrote {}", text::plural(pages, "page", "pages")));

@@ -90,7 +90,7 @@ fn read_layer(
 }
 
 fn hash_zeros(hasher: &mut Sha256, mut len: u64) {
-    const ZEROS: [u8; 65536] = [0; 65536];
+    static ZEROS: [u8; 65536] = [0; 65536];
     while len > 0 {
         let n = len.min(ZEROS.len() as u64);
         hasher.update(&ZEROS[..n as usize]);

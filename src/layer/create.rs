@@ -278,8 +278,8 @@ impl<'a> Work<'a> {
                 self.lost.push((name.to_vec(), "belongs to a mount or a machine, not to an image"));
                 continue;
             }
-            let holds_user = matches!(kind, Kind::File | Kind::Directory);
-            if !self.who.root() && !(holds_user && name.starts_with(b"user.")) {
+            let on_disk = matches!(kind, Kind::File | Kind::Directory) && name.starts_with(b"user.");
+            if !self.who.root() && !on_disk {
                 refused.push((name, value));
                 continue;
             }

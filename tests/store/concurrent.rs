@@ -27,7 +27,7 @@ fn no_name_is_lost() {
                     Ok(_) => pruned += 1,
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "{error}"),
                 }
-                std::thread::sleep(Duration::from_millis(20));
+                std::thread::sleep(Duration::from_millis(200));
             }
             pruned
         });
@@ -40,6 +40,7 @@ fn no_name_is_lost() {
                 if let Some(last) = refs.last() {
                     store.read_document(&last.descriptor).unwrap();
                 }
+                std::thread::sleep(Duration::from_millis(10));
             }
         });
         for mut child in children.drain(..) {

@@ -53,8 +53,8 @@ pub struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// The directory of the image store
-    #[arg(long, global = true, value_name = "DIR", env = "TREERING_ROOT", hide_env_values = true)]
+    /// The directory of the image store [default: $TREERING_ROOT]
+    #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
 
     /// Threads to use; the result does not depend on it [default: one per processor]
@@ -212,8 +212,6 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

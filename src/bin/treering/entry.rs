@@ -44,7 +44,7 @@ pub fn line(out: &mut dyn Write, entry: &TarEntry, names: bool, end: u8) -> anyh
 /// One entry as JSON.
 pub fn object(entry: &TarEntry) -> Value {
     let mut object = Map::new();
-    json::put_path(&mut object, "path", &path(entry));
+    json::put_path(&mut object, "path", if entry.path.is_empty() { b"." } else { &entry.path });
     object.insert("type".into(), kind(entry.kind).1.into());
     object.insert("mode".into(), format!("{:04o}", entry.mode & 0o7777).into());
     object.insert("uid".into(), entry.uid.into());
@@ -140,7 +140,8 @@ mod tests {
         let mut out = Vec::new();
         line(&mut out, &entry(EntryKind::File, 0o4755), false, b'\n').unwrap();
         line(&mut out, &entry(EntryKind::Directory, 0o1777), false, b'\n').unwrap();
-        line(&mut out, &TarEntry { link: b"y".to_vec(), ..entry(EntryKind::Symlink, 0o777) }, false, b'\n').unwrap();
+        line(&mut out, &TarEntry { link: b"y".to_vec(), ..entry(EntryKind::Symlink, 0o777) }, false, b'\n')
+            .unwrap();
         line(&mut out, &entry(EntryKind::CharDevice, 0o2664), false, b'\n').unwrap();
         line(&mut out, &entry(EntryKind::File, 0o644), true, b'\0').unwrap();
         let expected = "\

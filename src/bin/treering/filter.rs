@@ -76,7 +76,13 @@ pub fn apply(store: &Store, filters: &[Filter], rows: &mut Vec<Row>) -> anyhow::
                 let limit = crate::text::time(image.config().created());
                 let before = matches!(filter, Filter::Before(_));
                 rows.retain(|row| match (row.created, limit) {
-                    (Some(time), Some(limit)) => if before { time < limit } else { time > limit },
+                    (Some(time), Some(limit)) => {
+                        if before {
+                            time < limit
+                        } else {
+                            time > limit
+                        }
+                    }
                     _ => false,
                 });
             }
@@ -87,8 +93,7 @@ pub fn apply(store: &Store, filters: &[Filter], rows: &mut Vec<Row>) -> anyhow::
 
 /// Whether a pattern fits a name as people write it, with its tag or without.
 pub fn name_matches(pattern: &str, name: &Reference) -> bool {
-    matches(pattern, &name.to_string()) == Some(true)
-        || matches(pattern, &name.familiar_name()) == Some(true)
+    matches(pattern, &name.to_string()) == Some(true) || matches(pattern, &name.familiar_name()) == Some(true)
 }
 
 /// Go's `path.Match`: `*` and `?` stop at `/`, `[a-z]` and `[^a-z]`, `\` escapes. `None` for a malformed pattern.

@@ -18,13 +18,17 @@ pub fn open(file: Option<&Path>) -> anyhow::Result<Box<dyn Read + Send>> {
             let file = File::open(path).at("open", shown)?;
             // Opening a directory works and reading it does not; this says it better.
             if file.metadata().at("open", shown)?.is_dir() {
-                return Err(std::io::Error::from_raw_os_error(libc::EISDIR)).at("open", shown).map_err(Into::into);
+                return Err(std::io::Error::from_raw_os_error(libc::EISDIR))
+                    .at("open", shown)
+                    .map_err(Into::into);
             }
             Ok(Box::new(file))
         }
-        _ if std::io::stdin().is_terminal() => Err(Usage::new("nothing to read: standard input is a terminal")
-            .with_hint("name a file, or send something to standard input")
-            .into()),
+        _ if std::io::stdin().is_terminal() => {
+            Err(Usage::new("nothing to read: standard input is a terminal")
+                .with_hint("name a file, or send something to standard input")
+                .into())
+        }
         _ => Ok(Box::new(stdin()?)),
     }
 }

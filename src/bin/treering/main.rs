@@ -5,6 +5,7 @@
 
 // The library reaches everything by directory handles; the command is where the paths a user types come in.
 #![allow(clippy::disallowed_methods)]
+#![forbid(unsafe_code)]
 
 mod args;
 mod commands;
@@ -26,7 +27,6 @@ mod ui;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ui::die_quietly_when_nobody_reads();
     let cli = args::parse();
     let ui = ui::Ui::new(cli.global.quiet, cli.global.json);
     let trouble = cli.command.exit_code_of_trouble();

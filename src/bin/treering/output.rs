@@ -22,15 +22,36 @@ pub fn stdout_error(error: std::io::Error) -> Error {
     Error::io(WRITE, "standard output", error)
 }
 
-/// Standard output without Rust's line buffering.
-fn stdout() -> Result<File> {
-    let fd = std::io::stdout().as_fd().try_clone_to_owned().map_err(stdout_error)?;
-    Ok(File::from(fd))
+/// What a shell reports of a process that SIGPIPE ended.
+const NOBODY_READS: i32 = 128 + 13;
+
+/// Standard output without Rust's line buffering. When whoever reads it has gone, as `head` does, the process ends
+/// without a word.
+struct Stdout(File);
+
+impl Stdout {
+    fn open() -> Result<BufWriter<Stdout>> {
+        let fd = std::io::stdout().as_fd().try_clone_to_owned().map_err(stdout_error)?;
+        Ok(BufWriter::with_capacity(BUFFER, Stdout(File::from(fd))))
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(NOBODY_READS),
+            done => done,
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Writes data to standard output, and says so when that fails.
 pub fn data(write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let mut out = BufWriter::with_capacity(BUFFER, stdout()?);
+    let mut out = Stdout::open()?;
     write(&mut out)?;
     out.flush().map_err(stdout_error)?;
     Ok(())
@@ -59,9 +80,11 @@ pub fn stream<T>(
         _ => {
             if std::io::stdout().is_terminal() {
                 let usage = Usage::new("this is no text for a terminal");
-                return Err(usage.with_hint("name a file with -o FILE, or send standard output elsewhere").into());
+                return Err(usage
+                    .with_hint("name a file with -o FILE, or send standard output elsewhere")
+                    .into());
             }
-            let mut out = BufWriter::with_capacity(BUFFER, stdout()?);
+            let mut out = Stdout::open()?;
             let value = write(&mut out)?;
             out.flush().map_err(stdout_error)?;
             return Ok(value);

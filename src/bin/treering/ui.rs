@@ -33,15 +33,6 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// Lets the process end by SIGPIPE when whoever reads its output has gone, as `head` does: no error message. Rust ignores
-/// the signal unless told otherwise.
-pub fn die_quietly_when_nobody_reads() {
-    // SAFETY: called first in main, before any thread exists; SIG_DFL needs no handler to stay valid.
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-    }
-}
-
 /// Whether the environment and the stream allow colours (no-color.org).
 pub fn colours(stream: &impl IsTerminal) -> bool {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -35,11 +35,20 @@ impl Df {
         } else if self.verbose {
             let rows = listing::rows(&store)?;
             let mut table = Table::new(&[
-                "REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "LAYERS",
+                "REPOSITORY",
+                "TAG",
+                "IMAGE ID",
+                "CREATED",
+                "SIZE",
+                "SHARED SIZE",
+                "UNIQUE SIZE",
+                "LAYERS",
             ]);
             let now = text::now();
             for row in &rows {
-                let Some(image) = usage.images.iter().find(|image| image.digest == row.digest) else { continue };
+                let Some(image) = usage.images.iter().find(|image| image.digest == row.digest) else {
+                    continue;
+                };
                 table.row([
                     row.repository(),
                     row.tag(),
@@ -77,13 +86,7 @@ fn summary(usage: &Usage) -> Table {
     let dash = || "-".to_string();
     table.row(["Trees".into(), usage.trees.to_string(), dash(), dash(), dash()]);
     table.row(["Layer lists".into(), dash(), dash(), text::size(usage.layer_bytes), dash()]);
-    table.row([
-        "Temporary".into(),
-        dash(),
-        dash(),
-        text::size(usage.tmp_bytes),
-        text::size(usage.tmp_bytes),
-    ]);
+    table.row(["Temporary".into(), dash(), dash(), text::size(usage.tmp_bytes), text::size(usage.tmp_bytes)]);
     table
 }
 

@@ -17,10 +17,10 @@ use treering::tree::{NONE, OwnerPolicy};
 use super::commit::{stat, stat_object};
 use super::snapshot::{absolute, take};
 use crate::context::Context;
+use crate::json;
 use crate::operand::Operand;
 use crate::output::{self, stdout_error};
 use crate::ui::Usage;
-use crate::json;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -137,7 +137,8 @@ impl Diff {
         let store = context.store_if_any()?;
         let Some(new) = &self.new else {
             let Operand::Directory(tree) = old else {
-                let usage = Usage::new(format!("{old} is no directory, so there is nothing to compare it with"));
+                let usage =
+                    Usage::new(format!("{old} is no directory, so there is nothing to compare it with"));
                 return Err(usage.with_hint("name both sides: treering diff OLD NEW").into());
             };
             let diff = diff_tree(store.as_ref(), &tree, &Base::Auto, &options, control)?;
@@ -172,8 +173,10 @@ impl Diff {
     /// Content can only be compared where both sides have it.
     fn not_both_ways(&self, old: &Operand, new: &Operand) -> Usage {
         match (old, new) {
-            (Operand::Directory(_), _) => Usage::new("a directory as the older side of an image is compared by metadata only")
-                .with_hint("turn the sides around, or add --compare metadata"),
+            (Operand::Directory(_), _) => {
+                Usage::new("a directory as the older side of an image is compared by metadata only")
+                    .with_hint("turn the sides around, or add --compare metadata")
+            }
             _ => Usage::new("a snapshot holds no content to compare with that of an image")
                 .with_hint("compare a directory with the image, or add --compare metadata"),
         }

@@ -34,8 +34,8 @@ impl Inspect {
         let store = context.store()?;
         let (mut found, mut code) = (Vec::new(), ExitCode::SUCCESS);
         for name in &self.images {
-            let object = Image::open(&store, name, self.platform.as_ref())
-                .and_then(|image| inspect(&store, &image));
+            let object =
+                Image::open(&store, name, self.platform.as_ref()).and_then(|image| inspect(&store, &image));
             match object {
                 Ok(object) => found.push(object),
                 // The others are shown all the same, as docker does.

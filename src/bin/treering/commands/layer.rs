@@ -161,7 +161,8 @@ impl Apply {
         let options =
             ApplyOptions { threads: context.threads, deny_loss: self.deny_loss, ..ApplyOptions::default() };
         let _progress = context.progress("applying", &control);
-        let found = scan(&root, &ScanOptions { owner: &OwnerPolicy::Keep, ..ScanOptions::default() }, &control)?;
+        let found =
+            scan(&root, &ScanOptions { owner: &OwnerPolicy::Keep, ..ScanOptions::default() }, &control)?;
         let mut target = match found.snapshot.len() {
             1 => Target::empty(&root, options)?,
             _ => Target::existing(&root, &found.snapshot, Ledger::default(), options),
@@ -173,7 +174,9 @@ impl Apply {
         let unkept = applied.ledger.len() as u64;
         if unkept > 0 {
             let entries = text::plural(unkept, "entry", "entries");
-            context.ui.warn(format!("the disk did not take owners, permissions, devices or attributes of {entries}"));
+            context.ui.warn(format!(
+                "the disk did not take owners, permissions, devices or attributes of {entries}"
+            ));
             context.ui.hint("run as root, or use `treering import` and `treering unpack`, which keep them");
         }
         if context.json {

@@ -88,12 +88,14 @@ impl Rmi {
                 .with_path(text)
                 .with_hint("remove that image by its name"));
         };
-        let names: Vec<&Reference> =
-            rows.iter().filter(|other| other.digest == row.digest).filter_map(|other| other.name.as_ref()).collect();
+        let names: Vec<&Reference> = rows
+            .iter()
+            .filter(|other| other.digest == row.digest)
+            .filter_map(|other| other.name.as_ref())
+            .collect();
         let child = rows.iter().find(|other| derives(other, row));
         let mut gone = Vec::new();
-        if let Some(name) = resolved.name.as_ref().filter(|name| name.digest().is_none())
-        {
+        if let Some(name) = resolved.name.as_ref().filter(|name| name.digest().is_none()) {
             store.untag(name)?;
             gone.push(Gone::Name(name.to_string()));
             // With names left, or an image on top, that was all, as docker has it.

@@ -67,7 +67,9 @@ impl Snapshot {
             scan_bound(context, &root, &options, previous.as_ref(), &control)?
         };
         output::stream(Some(&self.output), |out| {
-            Ok(out.write_all(found.snapshot.as_bytes()).at("save snapshot", self.output.as_os_str().as_encoded_bytes())?)
+            Ok(out
+                .write_all(found.snapshot.as_bytes())
+                .at("save snapshot", self.output.as_os_str().as_encoded_bytes())?)
         })?;
         skipped(context, &found.skipped);
         let entries = found.snapshot.len() as u64 - 1;

@@ -57,7 +57,11 @@ impl Unpack {
         let store = context.store()?;
         let control = Control::default();
         let options = UnpackOptions {
-            apply: ApplyOptions { threads: context.threads, deny_loss: self.deny_loss, ..ApplyOptions::default() },
+            apply: ApplyOptions {
+                threads: context.threads,
+                deny_loss: self.deny_loss,
+                ..ApplyOptions::default()
+            },
             platform: self.platform,
             sync: self.sync,
         };

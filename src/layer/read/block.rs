@@ -35,10 +35,29 @@ impl<'a> Block<'a> {
         if format == Format::Ustar && &bytes[508..] == b"tar\0" {
             return Err(Fault::unsupported("this is star's own (xstar) format"));
         }
-        // Go before 1.8 wrote a prefix into GNU headers; the numbers GNU has there must be numbers.
-        if format == Format::Gnu {
+        // A number that this entry does not use stops Go and Python all the same.
+        for field in [100..108, 108..116, 116..124, 124..136, 136..148] {
+            number(&bytes[field])?;
+        }
+        if format != Format::V7 {
+            number(&bytes[329..337])?;
+            number(&bytes[337..345])?;
+        }
+        if (format, bytes[156]) == (Format::Gnu, b'S') {
             number(&bytes[345..357])?;
             number(&bytes[357..369])?;
+        }
+        // Only POSIX headers have a prefix. Python takes one from any header but that of a sparse file, Go before 1.8
+        // wrote one where GNU tar keeps times, and libarchive takes sparse regions and a real size from any GNU header.
+        let stray = match (format, bytes[156]) {
+            (Format::Ustar, _) | (Format::Gnu, b'S') => &[],
+            (Format::Gnu, _) => &bytes[345..495],
+            (Format::V7, _) => &bytes[345..500],
+        };
+        if stray.iter().any(|&byte| byte != 0) {
+            return Err(Fault::corrupt(
+                "a header has bytes where only other headers have a prefix or sparse regions",
+            ));
         }
         Ok(Block { bytes, format })
     }

@@ -57,7 +57,7 @@ fn names_beyond_path_max() {
 #[test]
 fn a_chain_of_thousands() {
     on_a_small_stack(|| {
-        let arena = Arena::new();
+        let arena = Arena::within(Scratch::in_memory());
         let deep = ["d"; 5000].join("/");
         let start = Instant::now();
         let applied = arena.apply(&[vec![file(format!("{deep}/f"), "x"), dir(&deep).mode(0o700)]]).unwrap();
@@ -76,7 +76,7 @@ fn a_chain_of_thousands() {
 
 #[test]
 fn removing_takes_time_by_the_number_of_entries() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     for i in 0..12_000 {
         std::fs::create_dir_all(scratch.join(&format!("t/{i}/d"))).unwrap();
     }
@@ -175,12 +175,16 @@ fn files_too_large_for_the_process() {
 #[test]
 fn few_descriptors() {
     if is_child() {
-        let arena = Arena::new();
+        let arena = Arena::within(Scratch::in_memory());
         let layer: Vec<Entry> = (0..3000).map(|i| file(format!("d{i}/e/f"), "x")).collect();
         limit(Resource::Nofile, 256);
-        arena.apply(&[layer]).unwrap();
+        let root = Root::open(&arena.tree).unwrap();
+        let options = ApplyOptions { threads: 4, ..ApplyOptions::default() };
+        let mut target = Target::empty(&root, options).unwrap();
+        target.apply(stream(&layer), &Control::default()).unwrap();
+        target.finish().unwrap();
         // Far too few is an error, soon.
-        let arena = Arena::new();
+        let arena = Arena::within(Scratch::in_memory());
         limit(Resource::Nofile, 12);
         let layer: Vec<Entry> = (0..300).map(|i| file(format!("d{i}/e/f"), "x")).collect();
         let error = arena.apply(&[layer]).unwrap_err();

@@ -84,6 +84,7 @@ struct Queue {
 /// The queues, one for each thread that runs [`Writers::work`].
 pub(super) struct Writers {
     queues: Vec<Queue>,
+    queue_entries: usize,
     failed: AtomicBool,
     error: Mutex<Option<Error>>,
     who: Privileges,
@@ -92,7 +93,11 @@ pub(super) struct Writers {
 
 impl Writers {
     pub fn new(threads: usize, who: Privileges, control: &Control) -> Writers {
+        // With few descriptors to be had, few may wait: with four threads, a tenth each leaves room for the rest.
+        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let descriptors = descriptors.map_or(usize::MAX, |n| n as usize);
         Writers {
+            queue_entries: (descriptors / 10).clamp(1, QUEUE_ENTRIES),
             queues: (0..threads.max(1)).map(|_| Queue::default()).collect(),
             failed: AtomicBool::new(false),
             error: Mutex::new(None),
@@ -115,7 +120,7 @@ impl Writers {
     pub fn push(&self, queue: usize, piece: Piece) -> Result<()> {
         let queue = &self.queues[queue];
         let mut state = queue.state.lock().expect("no holder panics");
-        while (state.pieces.len() >= QUEUE_ENTRIES || state.bytes >= QUEUE_BYTES) && !self.has_failed() {
+        while (state.pieces.len() >= self.queue_entries || state.bytes >= QUEUE_BYTES) && !self.has_failed() {
             state = queue.changed.wait(state).expect("no holder panics");
         }
         if self.has_failed() {

@@ -135,12 +135,14 @@ impl<'a> Target<'a> {
         self.disk.writers = writers.clone();
         self.model.next_layer();
         std::thread::scope(|scope| {
-            for number in 0..writers.threads() {
-                let writers = &writers;
-                scope.spawn(move || writers.work(number));
-            }
             // The threads must end however this goes, or the scope never would.
             let guard = Abandon(&writers);
+            for number in 0..writers.threads() {
+                let writers = &writers;
+                std::thread::Builder::new()
+                    .spawn_scoped(scope, move || writers.work(number))
+                    .at("start thread", "")?;
+            }
             let result = self.read(stream, control);
             if result.is_ok() {
                 std::mem::forget(guard);

@@ -64,6 +64,8 @@ pub(super) struct Done {
     pub node: u32,
     pub path: Vec<u8>,
     pub made: Made,
+    /// This is one more name of a file: nothing was written down about it, and what was still holds.
+    pub linked: bool,
 }
 
 #[derive(Default)]
@@ -285,7 +287,7 @@ impl Writers {
 /// The path is kept only where something has to be written down under it.
 fn done(job: Job, made: Made) -> Done {
     let path = if made.ledger.is_some() || !made.lost.is_empty() { job.path } else { Vec::new() };
-    Done { node: job.node, path, made }
+    Done { node: job.node, path, made, linked: false }
 }
 
 fn unlink(job: &Job) -> io::Result<()> {

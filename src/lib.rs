@@ -1,4 +1,33 @@
 //! treering grows OCI images from a directory: no root, no daemon, no setuid helper, no re-exec of the host program.
+//!
+//! A *tree* is a root filesystem directory; each *ring* around it is a layer. [`image::commit`] makes an image of a
+//! directory, or adds what changed since the last time; [`image::unpack`] is the way back; [`image::diff_tree`] says what
+//! changed.
+//!
+//! ```
+//! use treering::image::{CommitOptions, UnpackOptions, commit, unpack};
+//! use treering::store::Store;
+//! use treering::Control;
+//!
+//! # let scratch = tempfile::tempdir()?;
+//! # let (store, tree, copy) = (scratch.path().join("s"), scratch.path().join("t"), scratch.path().join("c"));
+//! # std::fs::create_dir(&tree)?;
+//! std::fs::write(tree.join("hello"), "world\n")?;
+//!
+//! let store = Store::open(store)?;
+//! let control = Control::default();
+//! let options = CommitOptions { changes: vec!["CMD [\"/hello\"]".into()], ..CommitOptions::default() };
+//! let image = commit(&store, &tree, Some("hello:v1"), &options, &control)?;
+//! println!("{}", image.image_id);
+//!
+//! unpack(&store, "hello:v1", &copy, &UnpackOptions::default(), &control)?;
+//! assert_eq!(std::fs::read(copy.join("hello"))?, b"world\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The modules follow the data: [`fs`], [`tree`], [`diff`], [`layer`], [`compress`], [`store`], [`image`], [`archive`]. A
+//! module uses only what stands before it. Long operations take a [`Control`]: counters to poll and a token to cancel with,
+//! both from any thread. Errors carry an operation, a path and a kind ([`Error`]).
 #![deny(missing_docs)]
 
 pub mod digest;

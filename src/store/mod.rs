@@ -1,1 +1,53 @@
 //! The store: an OCI image layout on disk plus what treering keeps beside it.
+//!
+//! ```text
+//! oci/         a valid image layout: skopeo, umoci, crane and podman read it as it is
+//! layers/      per-DiffID entry lists, and which blob holds which DiffID
+//! containers/  KEY/{config.json, index, ledger}: what is known about trees made from images
+//! cache/       room for build caches
+//! tmp/         blobs being written where the filesystem has no unnamed files
+//! lock         held shared by writers (leases), exclusively by prune
+//! index.lock   held exclusively while `oci/index.json` is replaced
+//! ```
+//!
+//! Everything is published the same way: written under another name (or none), fsynced, given its name in one step,
+//! and the directory fsynced. A crash at any point leaves the old state or the new one. Any number of processes may
+//! work in one store at once.
+
+mod blob;
+mod df;
+mod document;
+mod fsck;
+mod gc;
+mod json;
+mod layers;
+mod layout;
+mod lease;
+mod limits;
+mod mark;
+mod publish;
+mod reference;
+mod refs;
+mod resolve;
+mod trees;
+mod verify;
+
+pub use blob::{BlobInfo, BlobWriter};
+pub use df::{ImageUsage, Usage};
+pub(crate) use document::descriptor_value;
+pub use document::{Document, DocumentKind, descriptor, descriptor_digest};
+pub use fsck::{FsckLevel, FsckReport, Problem, ProblemKind};
+pub use gc::{PruneOptions, PruneReport};
+pub use json::{parse as parse_json, to_bytes as json_to_bytes};
+pub use layers::LayerInfo;
+pub use layout::{Store, default_root};
+pub use lease::Lease;
+pub use limits::Limits;
+pub use reference::Reference;
+pub use refs::{Entry, REF_NAME, Ref};
+pub use resolve::Resolved;
+pub use trees::{Binding, BindingFile};
+pub use verify::VerifiedReader;
+
+/// A descriptor (image-spec, descriptor.md) as `oci-spec` defines it.
+pub use oci_spec::image::Descriptor;

@@ -129,17 +129,18 @@ impl Writer {
         Writer { records: Vec::with_capacity(entries * RECORD), ..Writer::default() }
     }
 
-    /// Takes a finished snapshot apart again, to patch its records.
-    pub fn from_parts(data: &[u8], shape: &Shape) -> Writer {
-        Writer {
-            records: data[HEADER..shape.digests].to_vec(),
-            arena: data[shape.arena..shape.arena + shape.arena_len].to_vec(),
-            digests: data[shape.digests..shape.arena]
-                .chunks_exact(32)
-                .map(|d| d.try_into().expect("32"))
-                .collect(),
-            sets: HashMap::new(),
+    /// The path of a record pushed before: components joined by `/`, empty for the root.
+    pub fn path(&self, index: u32) -> Vec<u8> {
+        let mut names: Vec<&[u8]> = Vec::new();
+        let mut at = index as usize;
+        while at != 0 {
+            let bytes = self.records[at * RECORD..(at + 1) * RECORD].try_into().expect("128 bytes");
+            let record = Record::decode(bytes).expect("encoded here");
+            names.push(&self.arena[record.name.0 as usize..][..record.name.1 as usize]);
+            at = record.parent as usize;
         }
+        names.reverse();
+        names.join(&b'/')
     }
 
     pub fn len(&self) -> u32 {
@@ -211,7 +212,7 @@ impl Writer {
     }
 
     /// Puts the parts together.
-    pub fn finish(self, clock: Timestamp) -> Vec<u8> {
+    pub fn finish(self, clock: Timestamp) -> (Vec<u8>, Shape) {
         let count = self.len();
         let digests = HEADER + self.records.len();
         let arena = digests + self.digests.len() * 32;
@@ -231,7 +232,8 @@ impl Writer {
         out.extend_from_slice(&self.arena);
         let crc = libdeflater::crc32(&out);
         out.extend_from_slice(&crc.to_le_bytes());
-        out
+        let digest_count = self.digests.len() as u32;
+        (out, Shape { count, digests, digest_count, arena, arena_len: self.arena.len(), clock })
     }
 }
 

@@ -61,28 +61,9 @@ impl Snapshot {
     }
 
     pub(super) fn from_writer(writer: Writer, clock: Timestamp) -> Snapshot {
-        let data = writer.finish(clock);
-        let shape = codec::validate(&data).expect("a snapshot built here is valid");
+        let (data, shape) = writer.finish(clock);
+        debug_assert!(codec::validate(&data).is_ok(), "a snapshot built here is valid");
         Snapshot { data: Data::Owned(data), shape }
-    }
-
-    /// The same snapshot with hard links grouped (each group's first path leads) and with content digests added.
-    pub(super) fn with_leaders_and_digests(
-        &self,
-        groups: &[Vec<u32>],
-        digests: &[(u32, [u8; 32])],
-    ) -> Snapshot {
-        let mut writer = Writer::from_parts(self.as_bytes(), &self.shape);
-        for group in groups {
-            let leader = group.iter().copied().min_by_key(|&index| self.path(index));
-            for &index in group {
-                writer.set_leader(index, leader.expect("a group has members"));
-            }
-        }
-        for &(index, digest) in digests {
-            writer.set_digest(index, digest);
-        }
-        Snapshot::from_writer(writer, self.clock())
     }
 
     /// The bytes, as they are saved.
@@ -91,6 +72,12 @@ impl Snapshot {
             Data::Owned(bytes) => bytes,
             Data::Mapped(map) => map,
         }
+    }
+
+    /// The checksum the bytes end with: two snapshots with different ones are different.
+    pub fn checksum(&self) -> u32 {
+        let bytes = self.as_bytes();
+        u32::from_le_bytes(bytes[bytes.len() - 4..].try_into().expect("4 bytes"))
     }
 
     /// The number of entries, the root included.

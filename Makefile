@@ -1,0 +1,164 @@
+# Every task of the project, one target each. `make` alone lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+# Before 1.0 every minor version may break the ABI, so the minor is part of the name the loader asks for.
+SONAME := libtreering.so.$(basename $(VERSION))
+# `make install` into a directory of our own: what C and Go are tested against is what a user gets.
+STAGE := $(TARGET)/stage
+STAGED := PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig LD_LIBRARY_PATH=$(STAGE)/lib
+VENV := $(abspath target/venv)
+TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr a-z- A-Z_)
+
+.PHONY: help
+help: ## list the targets
+	@sed -n -E 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do \
+	  printf '  make %-18s %s\n' "$$target" "$$text"; done
+
+.PHONY: demo
+demo: ## commit, unpack, edit, diff and commit a real tree, no network needed
+	$(CARGO) build --release --locked
+	bash tests/demo.sh $(TARGET)/release/treering
+
+## Tests
+
+.PHONY: test
+test: setup lint test-rust test-unprivileged test-oracle check-c check-go check-py ## everything: formats and lints, all tests
+# In that order, also under `make -j`: two cargo runs at once would only wait for each other.
+.NOTPARALLEL:
+
+.PHONY: setup
+setup: ## tools and a Python environment for the tests (installs with apt when root)
+	bash tests/setup.sh
+
+.PHONY: test-rust
+test-rust: ## Rust tests and doc-tests, as who you are
+	$(CARGO) test --locked --all-features
+
+.PHONY: test-unprivileged
+test-unprivileged: ## the Rust tests as a user with no privileges and no subuid entries
+ifeq ($(shell id -u),0)
+	CARGO_TARGET_$(TRIPLE)_RUNNER="bash $(CURDIR)/tests/unprivileged.sh" \
+	  $(CARGO) test --locked --all-features --lib --bins --tests
+else
+	@echo "test-unprivileged: you are not root, so test-rust was this already"
+endif
+
+.PHONY: test-oracle
+ifneq ($(wildcard tests/oracle*),)
+test-oracle: ## compare with GNU tar, umoci, skopeo and Docker, on a real root filesystem when root
+	@if corpus=$$(bash tests/corpus.sh debian-min); then export TREERING_CORPUS=$$corpus; \
+	else echo 'SKIP-PART corpus: the oracles run on their small trees only'; fi; \
+	$(CARGO) test --locked --all-features --test 'oracle*'
+else
+test-oracle:
+	@echo 'SKIP-PART test-oracle: tests/oracle* is not there'
+endif
+
+.PHONY: check-c
+ifneq ($(wildcard tests/c/*.c),)
+check-c: stage ## C tests: plain, under AddressSanitizer and under valgrind
+	$(STAGED) bash tests/c/run.sh $(TARGET)/c
+else
+check-c:
+	@echo 'SKIP-PART check-c: tests/c/*.c is not there'
+endif
+
+.PHONY: check-go
+ifneq ($(wildcard bindings/go/go.mod),)
+check-go: stage ## Go module: vet, tests with the race detector, tests that force garbage collection
+	cd bindings/go && $(STAGED) go vet ./...
+	cd bindings/go && $(STAGED) go test -race ./...
+	cd bindings/go && $(STAGED) go test -tags treering_gc ./...
+else
+check-go:
+	@echo 'SKIP-PART check-go: bindings/go/go.mod is not there'
+endif
+
+.PHONY: check-py
+ifneq ($(wildcard bindings/python/pyproject.toml),)
+check-py: ## Python package: build, pytest, type stubs against the module
+	cd bindings/python && VIRTUAL_ENV=$(VENV) $(VENV)/bin/maturin develop --release --locked
+	$(VENV)/bin/pytest bindings/python
+	$(VENV)/bin/python -m mypy.stubtest treering
+	$(VENV)/bin/mypy --strict bindings/python/tests
+else
+check-py:
+	@echo 'SKIP-PART check-py: bindings/python/pyproject.toml is not there'
+endif
+
+## Building and installing
+
+.PHONY: lib
+lib: ## libtreering.so and libtreering.a with the C ABI
+	$(CARGO) rustc --locked --release --lib --no-default-features --features capi --crate-type cdylib,staticlib -- \
+	  -C link-arg=-Wl,-soname,$(SONAME)
+
+.PHONY: install
+install: lib ## command, libraries, header and treering.pc into $(DESTDIR)$(PREFIX)
+	$(CARGO) build --locked --release
+	install -D -m 755 $(TARGET)/release/treering $(DESTDIR)$(BINDIR)/treering
+	$(MAKE) --no-print-directory install-lib
+
+.PHONY: install-lib
+install-lib:
+	install -D -m 755 $(TARGET)/release/libtreering.so $(DESTDIR)$(LIBDIR)/libtreering.so.$(VERSION)
+	ln -sf libtreering.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libtreering.so
+	install -D -m 644 $(TARGET)/release/libtreering.a $(DESTDIR)$(LIBDIR)/libtreering.a
+	install -D -m 644 include/treering.h $(DESTDIR)$(INCLUDEDIR)/treering.h
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	  -e 's|@VERSION@|$(VERSION)|' include/treering.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/treering.pc
+
+.PHONY: stage
+stage: lib
+	rm -rf $(STAGE)
+	$(MAKE) --no-print-directory install-lib PREFIX=$(STAGE) DESTDIR=
+
+## Measuring
+
+.PHONY: bench
+bench: ## our own benchmarks, one per stage
+	$(CARGO) bench --locked --all-features
+
+.PHONY: bench-peers
+bench-peers: ## side by side with umoci, buildah, skopeo, GNU tar, find; ARGS="--help" lists the options
+	$(CARGO) build --locked --release
+	python3 benches/peers --treering $(TARGET)/release/treering $(ARGS)
+
+## Keeping it tidy
+
+.PHONY: fmt
+fmt: ## format the Rust sources
+	$(CARGO) fmt
+
+.PHONY: lint
+lint: ## format check, clippy, the library without features, documentation warnings
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --all-features --lib
+
+.PHONY: deny
+deny: ## licences, sources, bans and known holes of what we depend on (cargo-deny)
+	$(CARGO) deny --locked check bans licenses sources
+	@# The list of known holes is fetched from GitHub, which a closed network may not let through.
+	@if $(CARGO) deny --locked fetch db 2>/dev/null; then $(CARGO) deny --locked check --disable-fetch advisories; \
+	else echo 'SKIP-PART advisories: their database cannot be fetched'; fi
+
+.PHONY: clean
+clean: ## remove everything that was built
+	$(CARGO) clean
+	rm -rf target

@@ -1,0 +1,540 @@
+//! What the threads of a decoder share, and the choice of what to do next.
+//!
+//! As when writing, every thread takes the task that is furthest downstream: hash decoded bytes, else decode,
+//! else read more. A decoder without threads of its own runs the same tasks on the calling thread, one at a time,
+//! whenever it has nothing to hand out.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use libdeflater::Decompressor;
+use sha2::{Digest as _, Sha256};
+use zstd_safe::DCtx;
+
+use super::decode::{Chunk, DecodeLimits};
+use super::pool::panicked;
+use super::split::{Splitter, Unit};
+use super::stream::Stream;
+use super::{Compression, gzip, zstd};
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::{Control, Counters};
+
+/// How much decoded data waits to be taken, and to be hashed, before decoding pauses.
+const ROOM: usize = 4 << 20;
+/// How much a streaming decoder puts into one chunk.
+const CHUNK: usize = 1 << 20;
+
+/// Everything the threads share.
+pub(super) struct Engine {
+    state: Mutex<State>,
+    /// Wakes threads that look for tasks.
+    work: Condvar,
+    /// Wakes the consumer.
+    ready: Condvar,
+    compression: Compression,
+    limits: DecodeLimits,
+    control: Control,
+    /// How many pieces of input may be in flight.
+    window: usize,
+    /// Whether the output is hashed.
+    hashing: bool,
+}
+
+/// Where everything is.
+struct State {
+    /// The input; absent while a thread reads from it, and after its end.
+    splitter: Option<Box<Splitter>>,
+    /// The input after its end.
+    ended: Option<Box<Splitter>>,
+    /// The streaming decoder, once one is needed; absent while a thread uses it.
+    stream: Option<Box<Streaming>>,
+    streaming: bool,
+    /// The hash of the output; absent while a thread works on it, or if nobody wants it.
+    hasher: Option<Sha256>,
+    /// Pieces in flight, in order; the first one is number `base`.
+    slots: VecDeque<Slot>,
+    base: u64,
+    /// Decoded chunks on their way to the consumer, and to the hash.
+    deliver: VecDeque<Chunk>,
+    deliver_bytes: usize,
+    unhashed: VecDeque<Chunk>,
+    unhashed_bytes: usize,
+    /// Bytes taken in and given out so far, and how many of the latter were chunks of zeros.
+    consumed: u64,
+    produced: u64,
+    zeros: u64,
+    /// The error that stands behind the last chunk in `deliver`.
+    failure: Option<Error>,
+    /// No more tasks: the consumer is gone, or something failed.
+    stop: bool,
+    /// Buffers to use again: for input, and for output as soon as the consumer lets go of them.
+    spare: Vec<Vec<u8>>,
+    lent: VecDeque<Chunk>,
+}
+
+/// A streaming decoder and the chunk it is filling.
+struct Streaming {
+    decoder: Stream,
+    partial: Vec<u8>,
+    filled: usize,
+}
+
+impl Streaming {
+    fn is_full(&self) -> bool {
+        self.filled == self.partial.len()
+    }
+
+    /// The chunk so far.
+    fn take(&mut self) -> Vec<u8> {
+        let mut chunk = std::mem::take(&mut self.partial);
+        chunk.truncate(std::mem::take(&mut self.filled));
+        chunk
+    }
+}
+
+/// A piece in flight.
+enum Slot {
+    /// To be decoded by any thread: the bytes, and the length of the content.
+    Whole(Vec<u8>, usize),
+    /// A thread is on it.
+    Busy,
+    /// Decoded, from so many bytes.
+    Done(Vec<u8>, u64),
+    /// To be decoded by the streaming decoder, from this offset, once it is the first one.
+    Part(Vec<u8>, usize),
+    /// The stream must be at an end here.
+    End,
+    /// What takes the place of everything from here on.
+    Failed(Error),
+}
+
+/// Something to do, with what it needs taken out of the state.
+enum Task {
+    Hash(Sha256, Chunk),
+    Stream(Box<Streaming>, Vec<u8>, usize),
+    Whole(u64, Vec<u8>, usize, Vec<u8>),
+    Read(Box<Splitter>, Vec<u8>),
+}
+
+/// What came of it.
+enum Outcome {
+    Hashed(Sha256),
+    /// With the part, how much of it is taken now, how much was taken this time, and whether it is used up.
+    Streamed(Box<Streaming>, Vec<u8>, usize, u64, bool),
+    /// With the piece, and its content.
+    Decoded(u64, Vec<u8>, Vec<u8>),
+    Read(Box<Splitter>, Option<Unit>),
+}
+
+/// Where in the order of pieces an error belongs.
+#[derive(Clone, Copy)]
+enum Blame {
+    Now,
+    Front,
+    Piece(u64),
+    Back,
+}
+
+/// What one thread keeps for itself, made when first needed.
+#[derive(Default)]
+pub(super) struct Tools {
+    inflate: Option<Decompressor>,
+    zstd: Option<DCtx<'static>>,
+}
+
+/// What is left when all is decoded.
+pub(super) struct Totals {
+    pub(super) splitter: Splitter,
+    pub(super) hasher: Option<Sha256>,
+    pub(super) produced: u64,
+}
+
+impl Engine {
+    pub(super) fn new(
+        splitter: Splitter,
+        hashing: bool,
+        limits: DecodeLimits,
+        threads: usize,
+        control: Control,
+    ) -> Self {
+        Engine {
+            compression: splitter.compression(),
+            limits,
+            control,
+            window: 2 * threads + 2,
+            hashing,
+            work: Condvar::new(),
+            ready: Condvar::new(),
+            state: Mutex::new(State {
+                splitter: Some(Box::new(splitter)),
+                ended: None,
+                stream: None,
+                streaming: false,
+                hasher: hashing.then(Sha256::new),
+                slots: VecDeque::new(),
+                base: 0,
+                deliver: VecDeque::new(),
+                deliver_bytes: 0,
+                unhashed: VecDeque::new(),
+                unhashed_bytes: 0,
+                consumed: 0,
+                produced: 0,
+                zeros: 0,
+                failure: None,
+                stop: false,
+                spare: Vec::new(),
+                lent: VecDeque::new(),
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs under the lock, so a poisoned state is still a whole one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The life of a thread: takes tasks until there will be none.
+    pub(super) fn work(&self) {
+        let mut tools = Tools::default();
+        let mut state = self.lock();
+        loop {
+            if state.stop || state.finished(self) {
+                return;
+            }
+            match state.pick(self) {
+                Some(task) => {
+                    drop(state);
+                    state = self.perform(task, &mut tools);
+                    self.work.notify_all();
+                    self.ready.notify_one();
+                }
+                None => state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    /// Ends all work as soon as possible.
+    pub(super) fn stop(&self) {
+        self.lock().stop = true;
+        self.work.notify_all();
+    }
+
+    /// The next chunk, or nothing at the end. With `tools` the calling thread does the work itself.
+    pub(super) fn next(&self, mut tools: Option<&mut Tools>) -> Result<Option<Chunk>> {
+        let mut state = self.lock();
+        loop {
+            self.control.check("read layer")?;
+            if let Some(chunk) = state.deliver.pop_front() {
+                state.deliver_bytes -= chunk.len();
+                state.settle(self);
+                drop(state);
+                self.work.notify_all();
+                Counters::add(&self.control.counters.bytes_read, chunk.len() as u64);
+                return Ok(Some(chunk));
+            }
+            if let Some(error) = state.failure.take() {
+                return Err(error);
+            }
+            if state.stop {
+                return Err(Error::corrupt("read layer", "reading failed before"));
+            }
+            if state.drained() {
+                return Ok(None);
+            }
+            state = self.advance(state, &mut tools);
+        }
+    }
+
+    /// What is left once [`next`](Self::next) has come to the end and the hash is complete.
+    pub(super) fn totals(&self, mut tools: Option<&mut Tools>) -> Result<Totals> {
+        let mut state = self.lock();
+        while !state.finished(self) {
+            self.control.check("read layer")?;
+            state = self.advance(state, &mut tools);
+        }
+        if let Some(error) = state.failure.take() {
+            return Err(error);
+        }
+        let splitter = state.ended.take().ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "read layer", "the end was reached and the input is not there")
+        })?;
+        Ok(Totals { splitter: *splitter, hasher: state.hasher.take(), produced: state.produced })
+    }
+
+    /// Does one task, or waits for the threads to do some.
+    fn advance<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        tools: &mut Option<&mut Tools>,
+    ) -> MutexGuard<'a, State> {
+        match tools {
+            Some(tools) => match state.pick(self) {
+                Some(task) => {
+                    drop(state);
+                    self.perform(task, tools)
+                }
+                None => {
+                    state.fail(Error::new(ErrorKind::Internal, "read layer", "nothing left to do"));
+                    state
+                }
+            },
+            // Not forever: a thread may be inside a read that never returns, and cancelling must still work.
+            None => {
+                let patience = Duration::from_millis(100);
+                self.ready.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+
+    /// Does a task and puts its outcome into the state, which comes back locked.
+    fn perform(&self, task: Task, tools: &mut Tools) -> MutexGuard<'_, State> {
+        let blame = match &task {
+            Task::Hash(..) => Blame::Now,
+            Task::Stream(..) => Blame::Front,
+            Task::Whole(index, ..) => Blame::Piece(*index),
+            Task::Read(..) => Blame::Back,
+        };
+        // A panic (of the reader, most likely) must not leave the consumer waiting.
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            self.control.check("read layer")?;
+            self.run(task, tools)
+        }))
+        .unwrap_or_else(|panic| Err(panicked("read layer", &*panic)));
+        let mut state = self.lock();
+        match outcome {
+            Ok(outcome) => {
+                if let Err(error) = state.put_back(self, outcome) {
+                    state.fail(error);
+                }
+            }
+            Err(error) => match blame {
+                Blame::Now => state.fail(error),
+                Blame::Back => state.slots.push_back(Slot::Failed(error)),
+                Blame::Front => state.slots[0] = Slot::Failed(error),
+                Blame::Piece(index) => {
+                    let at = (index - state.base) as usize;
+                    state.slots[at] = Slot::Failed(error);
+                }
+            },
+        }
+        state.settle(self);
+        state
+    }
+
+    fn run(&self, task: Task, tools: &mut Tools) -> Result<Outcome> {
+        match task {
+            Task::Hash(mut hasher, chunk) => {
+                hasher.update(&chunk[..]);
+                Ok(Outcome::Hashed(hasher))
+            }
+            Task::Stream(mut streaming, part, at) => {
+                let Streaming { decoder, partial, filled } = &mut *streaming;
+                let (taken, given) = decoder.feed(&part[at..], &mut partial[*filled..])?;
+                *filled += given;
+                let used_up = at + taken == part.len() && !streaming.is_full();
+                Ok(Outcome::Streamed(streaming, part, at + taken, taken as u64, used_up))
+            }
+            Task::Whole(index, piece, size, mut out) => {
+                if self.compression == Compression::Gzip {
+                    let inflate = tools.inflate.get_or_insert_default();
+                    gzip::decode_member(inflate, &piece, size, &mut out)?;
+                } else {
+                    let context = tools.zstd.get_or_insert_with(DCtx::create);
+                    zstd::decode_frame(context, &piece, size, &mut out)?;
+                }
+                Ok(Outcome::Decoded(index, piece, out))
+            }
+            Task::Read(mut splitter, spare) => {
+                let unit = splitter.next(spare)?;
+                Ok(Outcome::Read(splitter, unit))
+            }
+        }
+    }
+}
+
+impl State {
+    /// Whether the consumer has everything.
+    fn drained(&self) -> bool {
+        self.ended.is_some() && self.slots.is_empty() && self.deliver.is_empty()
+    }
+
+    /// Whether there is nothing left to do at all.
+    fn finished(&self, engine: &Engine) -> bool {
+        self.stop
+            || self.ended.is_some()
+                && self.slots.is_empty()
+                && self.unhashed.is_empty()
+                && self.hasher.is_some() == engine.hashing
+    }
+
+    /// Whether decoded data has somewhere to go.
+    fn has_room(&self) -> bool {
+        self.deliver_bytes < ROOM && self.unhashed_bytes < ROOM
+    }
+
+    /// The most urgent task that can be done now, downstream first.
+    fn pick(&mut self, engine: &Engine) -> Option<Task> {
+        if self.stop {
+            return None;
+        }
+        if !self.unhashed.is_empty()
+            && let Some(hasher) = self.hasher.take()
+        {
+            let chunk = self.unhashed.pop_front().expect("checked above");
+            self.unhashed_bytes -= chunk.len();
+            return Some(Task::Hash(hasher, chunk));
+        }
+        if self.has_room()
+            && let Some(Slot::Part(part, at)) = self.slots.front_mut()
+            && let Some(mut streaming) = self.stream.take()
+        {
+            let (part, at) = (std::mem::take(part), *at);
+            self.slots[0] = Slot::Busy;
+            if streaming.partial.is_empty() {
+                streaming.partial = self.buffer(CHUNK);
+                streaming.partial.resize(CHUNK, 0);
+            }
+            return Some(Task::Stream(streaming, part, at));
+        }
+        let whole = self.slots.iter().position(|slot| matches!(slot, Slot::Whole(..)));
+        if let Some(i) = whole
+            && let Slot::Whole(piece, size) = std::mem::replace(&mut self.slots[i], Slot::Busy)
+        {
+            let buffer = self.buffer(size);
+            return Some(Task::Whole(self.base + i as u64, piece, size, buffer));
+        }
+        if self.slots.len() < engine.window
+            && let Some(splitter) = self.splitter.take()
+        {
+            return Some(Task::Read(splitter, self.spare.pop().unwrap_or_default()));
+        }
+        None
+    }
+
+    fn put_back(&mut self, engine: &Engine, outcome: Outcome) -> Result<()> {
+        match outcome {
+            Outcome::Hashed(hasher) => self.hasher = Some(hasher),
+            Outcome::Streamed(mut streaming, part, at, taken, used_up) => {
+                self.consumed += taken;
+                let chunk = if streaming.is_full() { streaming.take() } else { Vec::new() };
+                self.stream = Some(streaming);
+                if used_up {
+                    self.slots.pop_front();
+                    self.base += 1;
+                    self.spare.push(part);
+                } else {
+                    self.slots[0] = Slot::Part(part, at);
+                }
+                self.emit(engine, chunk)?;
+            }
+            Outcome::Decoded(index, piece, content) => {
+                let at = (index - self.base) as usize;
+                self.slots[at] = Slot::Done(content, piece.len() as u64);
+                self.spare.push(piece);
+            }
+            Outcome::Read(splitter, None) => self.ended = Some(splitter),
+            Outcome::Read(splitter, Some(unit)) => {
+                let streamed = matches!(unit, Unit::Part(_) | Unit::End);
+                if streamed && !std::mem::replace(&mut self.streaming, true) {
+                    let decoder = Stream::new(engine.compression, splitter.begun(), &engine.limits)?;
+                    self.stream = Some(Box::new(Streaming { decoder, partial: Vec::new(), filled: 0 }));
+                }
+                self.slots.push_back(match unit {
+                    Unit::Plain(bytes) => {
+                        let length = bytes.len() as u64;
+                        Slot::Done(bytes, length)
+                    }
+                    Unit::Whole(bytes, size) => Slot::Whole(bytes, size),
+                    Unit::Part(bytes) => Slot::Part(bytes, 0),
+                    Unit::End => Slot::End,
+                });
+                self.splitter = Some(splitter);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves what is decoded, in order, to where the consumer and the hash find it.
+    fn settle(&mut self, engine: &Engine) {
+        while self.failure.is_none() && self.has_room() {
+            match self.slots.front() {
+                Some(Slot::Done(..) | Slot::Failed(_)) => {}
+                Some(Slot::End) if self.stream.is_some() => {}
+                _ => return,
+            }
+            self.base += 1;
+            let settled = match self.slots.pop_front() {
+                Some(Slot::Done(content, consumed)) => {
+                    self.consumed += consumed;
+                    self.emit(engine, content)
+                }
+                Some(Slot::Failed(error)) => Err(error),
+                _ => match self.stream.take() {
+                    Some(mut streaming) => {
+                        streaming.decoder.finish().and_then(|()| self.emit(engine, streaming.take()))
+                    }
+                    None => Ok(()),
+                },
+            };
+            if let Err(error) = settled {
+                self.fail(error);
+            }
+        }
+    }
+
+    /// Hands out a chunk, if the limits allow it.
+    fn emit(&mut self, engine: &Engine, content: Vec<u8>) -> Result<()> {
+        if content.is_empty() {
+            return Ok(());
+        }
+        let length = content.len() as u64;
+        self.produced += length;
+        // Sparse files compress without bound and are common; only `max_output` bounds zeros.
+        if is_zero(&content) {
+            self.zeros += length;
+        }
+        engine.limits.check(self.consumed, self.produced, self.zeros)?;
+        let chunk = Arc::new(content);
+        if engine.hashing {
+            self.unhashed_bytes += chunk.len();
+            self.unhashed.push_back(Arc::clone(&chunk));
+        }
+        if engine.compression != Compression::None {
+            self.lent.push_back(Arc::clone(&chunk));
+            if self.lent.len() > engine.window + 2 {
+                self.lent.pop_front();
+            }
+        }
+        self.deliver_bytes += chunk.len();
+        self.deliver.push_back(chunk);
+        Ok(())
+    }
+
+    /// A buffer (of any content) for at least `size` bytes of output, used before if possible: fresh memory costs page faults,
+    /// which would be a tenth of the work.
+    fn buffer(&mut self, size: usize) -> Vec<u8> {
+        for i in 0..self.lent.len() {
+            if Arc::strong_count(&self.lent[i]) == 1
+                && self.lent[i].capacity() >= size
+                && let Some(buffer) = self.lent.remove(i).and_then(Arc::into_inner)
+            {
+                return buffer;
+            }
+        }
+        Vec::with_capacity(size)
+    }
+
+    fn fail(&mut self, error: Error) {
+        if self.failure.is_none() {
+            self.failure = Some(error);
+        }
+        self.stop = true;
+    }
+}
+
+/// Whether there are only zeros; quick to say no.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(256).all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)
+}

@@ -1,0 +1,250 @@
+//! Reading a compressed stream and cutting it where it can be decoded in parallel.
+//!
+//! Our own members and frames say how long they are, so they are cut out whole. The first thing that does not
+//! look like ours turns the rest into one stream, which is decoded in order; nothing is refused here.
+
+use std::io::{self, Read};
+
+use sha2::{Digest as _, Sha256};
+
+use super::zstd::{self, Front};
+use super::{Compression, gzip};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+
+/// How much is read at once, and how much of a stream is handed to its decoder at once.
+const READ: usize = 256 << 10;
+/// How much of an uncompressed stream is one piece.
+const PLAIN: usize = 1 << 20;
+
+/// A piece of the input.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// Not compressed.
+    Plain(Vec<u8>),
+    /// A member or frame of its own, and the length of its content.
+    Whole(Vec<u8>, usize),
+    /// A part of a stream that is decoded in order.
+    Part(Vec<u8>),
+    /// The end of that stream.
+    End,
+}
+
+/// The input, cut into pieces.
+pub(super) struct Splitter {
+    reader: Box<dyn Read + Send>,
+    hasher: Option<Sha256>,
+    size: u64,
+    compression: Compression,
+    /// What is read and not handed out is `buffer[start..end]`.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    eof: bool,
+    mode: Mode,
+    /// Whether complete members or frames were cut out.
+    begun: bool,
+}
+
+/// What the next bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Tar.
+    Plain,
+    /// The front of a member or frame.
+    Front,
+    /// Blocks of a frame: the offset of the next block from the frame's start, and what its header said.
+    Blocks { at: usize, content: usize, checksum: bool },
+    /// The rest of a frame to skip.
+    Skip(u64),
+    /// A stream of any shape.
+    Stream,
+    /// Nothing.
+    End,
+}
+
+impl Splitter {
+    /// Reads enough of `reader` to see how it is compressed.
+    pub(super) fn new(reader: Box<dyn Read + Send>) -> Result<Self> {
+        let mut splitter = Splitter {
+            reader,
+            hasher: None,
+            size: 0,
+            compression: Compression::None,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            eof: false,
+            mode: Mode::Front,
+            begun: false,
+        };
+        splitter.read_to(512)?;
+        splitter.compression = super::detect_supported(splitter.rest())?;
+        if splitter.compression == Compression::None {
+            splitter.mode = Mode::Plain;
+        }
+        Ok(splitter)
+    }
+
+    pub(super) fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Takes the digest of all that is read, from the first byte.
+    pub(super) fn hash(&mut self) {
+        let mut hasher = Sha256::new();
+        hasher.update(self.rest());
+        self.hasher = Some(hasher);
+    }
+
+    /// Whether complete members or frames came before the stream.
+    pub(super) fn begun(&self) -> bool {
+        self.begun
+    }
+
+    /// The length and digest of all that was read.
+    pub(super) fn finish(self) -> (u64, Option<Digest>) {
+        (self.size, self.hasher.map(|hasher| Digest::from_bytes(hasher.finalize().into())))
+    }
+
+    /// The next piece. Nothing at the end. `spare` is a buffer to use again.
+    pub(super) fn next(&mut self, mut spare: Vec<u8>) -> Result<Option<Unit>> {
+        spare.clear();
+        loop {
+            match self.mode {
+                Mode::Plain => {
+                    self.read_to(PLAIN)?;
+                    spare.extend_from_slice(self.take(PLAIN));
+                    return Ok((!spare.is_empty()).then_some(Unit::Plain(spare)));
+                }
+                Mode::Stream => {
+                    self.read_to(READ)?;
+                    spare.extend_from_slice(self.take(READ));
+                    if spare.is_empty() {
+                        self.mode = Mode::End;
+                        return Ok(Some(Unit::End));
+                    }
+                    return Ok(Some(Unit::Part(spare)));
+                }
+                Mode::End => return Ok(None),
+                Mode::Skip(left) => {
+                    self.read_to(left.min(READ as u64) as usize)?;
+                    let taken = self.take(usize::try_from(left).unwrap_or(usize::MAX)).len() as u64;
+                    self.mode = match left - taken {
+                        0 => Mode::Front,
+                        // Truncated: the stream decoder says so.
+                        _ if taken == 0 => {
+                            self.begun = false;
+                            Mode::Stream
+                        }
+                        left => Mode::Skip(left),
+                    };
+                }
+                Mode::Front => {
+                    self.read_to(gzip::HEADER)?;
+                    if self.rest().is_empty() && self.begun {
+                        self.mode = Mode::End;
+                    } else if self.compression == Compression::Gzip {
+                        if let Some(unit) = self.member(&mut spare)? {
+                            return Ok(Some(unit));
+                        }
+                        self.mode = Mode::Stream;
+                    } else {
+                        self.mode = match zstd::front(self.rest()) {
+                            Front::Frame { blocks, content, checksum } => {
+                                Mode::Blocks { at: blocks, content, checksum }
+                            }
+                            Front::Skippable(size) => {
+                                self.begun = true;
+                                Mode::Skip(size)
+                            }
+                            Front::Unknown | Front::Other => Mode::Stream,
+                        };
+                    }
+                }
+                Mode::Blocks { at, content, checksum } => {
+                    if let Some(frame) = self.frame(at, checksum, &mut spare)? {
+                        self.mode = Mode::Front;
+                        self.begun = true;
+                        return Ok(Some(Unit::Whole(frame, content)));
+                    }
+                    self.mode = Mode::Stream;
+                }
+            }
+        }
+    }
+
+    /// Cuts out one of our gzip members.
+    fn member(&mut self, spare: &mut Vec<u8>) -> Result<Option<Unit>> {
+        let Some(size) = gzip::member_size(self.rest()) else { return Ok(None) };
+        self.read_to(size)?;
+        let Some(member) = self.rest().get(..size) else { return Ok(None) };
+        let Some(content) = gzip::content_size(member) else { return Ok(None) };
+        spare.extend_from_slice(member);
+        self.start += size;
+        self.begun = true;
+        Ok(Some(Unit::Whole(std::mem::take(spare), content)))
+    }
+
+    /// Cuts out a zstd frame, following its blocks.
+    fn frame(&mut self, mut at: usize, checksum: bool, spare: &mut Vec<u8>) -> Result<Option<Vec<u8>>> {
+        let end = loop {
+            self.read_to(at + 3)?;
+            let Some((next, last)) = zstd::block(self.rest(), at) else { return Ok(None) };
+            if last {
+                break next + if checksum { 4 } else { 0 };
+            }
+            if next > zstd::FRAME_MAX {
+                return Ok(None);
+            }
+            at = next;
+        };
+        self.read_to(end)?;
+        let Some(frame) = self.rest().get(..end) else { return Ok(None) };
+        spare.extend_from_slice(frame);
+        self.start += end;
+        Ok(Some(std::mem::take(spare)))
+    }
+
+    /// What is read and not handed out.
+    fn rest(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Takes up to `max` bytes of what is read.
+    fn take(&mut self, max: usize) -> &[u8] {
+        let start = self.start;
+        self.start = self.end.min(start.saturating_add(max));
+        &self.buffer[start..self.start]
+    }
+
+    /// Reads until `wanted` bytes are there, or all.
+    fn read_to(&mut self, wanted: usize) -> Result<()> {
+        while self.end - self.start < wanted && !self.eof {
+            // Moving the rest down costs little: it is less than a piece, and a read follows.
+            if self.start > 0 {
+                self.buffer.copy_within(self.start..self.end, 0);
+                self.end -= self.start;
+                self.start = 0;
+            }
+            let target = wanted.max(self.end + READ / 4).max(READ);
+            if self.buffer.len() < target {
+                self.buffer.resize(target, 0);
+            }
+            let count = loop {
+                match self.reader.read(&mut self.buffer[self.end..]) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    other => break other.map_err(|error| Error::io("read layer", "input", error))?,
+                }
+            };
+            self.eof = count == 0;
+            self.size += count as u64;
+            let end = self.end + count;
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(&self.buffer[self.end..end]);
+            }
+            self.end = end;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! Growing an image by what changed in a directory.
+
+use std::path::{Path, PathBuf};
+
+use super::binding;
+use super::derive::{NewConfig, new_config};
+use super::difference::{Base, DiffOptions, Examined, TreeDiff, all_added, examine};
+use super::manifest::{ManifestOptions, OCI_CONFIG, OCI_MANIFEST, new_manifest};
+use super::open::Image;
+use super::platform::Platform;
+use crate::compress::{Profile, Written, write};
+use crate::diff::{CompareMode, Stat};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::fs::Root;
+use crate::layer::{Files, LayerOptions, LayerPlan, LayerTar};
+use crate::progress::{Control, Counters};
+use crate::store::{BlobInfo, Descriptor, LayerInfo, Reference, Store, descriptor};
+use crate::tree::OwnerPolicy;
+use crate::tree::scan::Skipped;
+
+const COMMIT: &str = "commit";
+
+/// How a directory becomes an image.
+#[derive(Debug, Clone, Default)]
+pub struct CommitOptions {
+    /// What the image is built on.
+    pub base: Base,
+    /// How far the comparison trusts metadata.
+    pub compare: CompareMode,
+    /// Whose the files are; `None` for what the tree was bound with, else 0:0.
+    pub owner: Option<OwnerPolicy>,
+    /// How the layer is compressed.
+    pub profile: Profile,
+    /// Time stamps in the layer.
+    pub layer: LayerOptions,
+    /// Who made the image.
+    pub author: Option<String>,
+    /// A message for the history.
+    pub message: Option<String>,
+    /// Dockerfile instructions to change the configuration with: `CMD`, `ENV`, `LABEL` and so on.
+    pub changes: Vec<String>,
+    /// When the image was made, in seconds since 1970; `None` for now.
+    pub created: Option<i64>,
+    /// Put everything into one layer and drop the base's layers and history; its configuration stays.
+    pub squash: bool,
+    /// The platform of the new image, and of a multi-platform base; `None` for the base's, else this machine's.
+    pub platform: Option<Platform>,
+    /// Annotations of the manifest.
+    pub annotations: Vec<(String, String)>,
+    /// Do not look below mount points.
+    pub one_file_system: bool,
+    /// Threads; 0 for one per processor.
+    pub threads: usize,
+    /// The lower directories, topmost first, of which the tree is the overlay upper directory. Empty for a plain tree.
+    pub lowers: Vec<PathBuf>,
+}
+
+/// What a commit made.
+#[derive(Debug)]
+pub struct Committed {
+    /// The digest of the manifest.
+    pub manifest: Digest,
+    /// The image id: the digest of the configuration.
+    pub image_id: Digest,
+    /// The new layer; `None` when nothing changed and only the configuration is new.
+    pub layer: Option<Written>,
+    /// The changes in numbers.
+    pub stat: Stat,
+    /// What is in the directory and cannot be in a layer.
+    pub skipped: Vec<Skipped>,
+    /// How many entries got another owner than they have on disk, by the owner policy.
+    pub owners_replaced: u64,
+}
+
+/// Commits a directory: compares it with its base, writes what changed as a layer, and a configuration and manifest for
+/// base and layer together. With a reference, the image gets that name. The directory is then bound to the new image, so
+/// that the next commit or comparison reads only what changed since.
+///
+/// Nothing is visible in the store before everything is there; an error leaves it as it was.
+///
+/// # Errors
+/// [`crate::ErrorKind::Changed`] when a file changes while it is read, and everything reading and writing can meet.
+pub fn commit(
+    store: &Store,
+    tree: &Path,
+    reference: Option<&str>,
+    options: &CommitOptions,
+    control: &Control,
+) -> Result<Committed> {
+    let name = reference.map(Reference::parse).transpose()?;
+    let _lease = store.lease()?;
+    let root = Root::open(tree)?;
+    let diff_options = DiffOptions {
+        owner: options.owner.clone(),
+        compare: options.compare,
+        exact_times: false,
+        platform: options.platform.clone(),
+        one_file_system: options.one_file_system,
+        threads: options.threads,
+    };
+    if !options.lowers.is_empty() {
+        return commit_overlay(store, &root, name.as_ref(), options, &diff_options, control);
+    }
+    let examined = examine(Some(store), &root, &options.base, &diff_options, control)?;
+    let Examined { mut diff, base, owner, ledger, owners_replaced } = examined;
+    let stat = diff.stat();
+    if options.squash {
+        diff.changes = all_added(&diff.new);
+        diff.old = None;
+    }
+    let made = publish(store, base.as_ref(), &diff, &root, name.as_ref(), options, control)?;
+    binding::bind(store, &root, made.manifest, reference, &owner, &diff.new, &ledger)?;
+    Ok(Committed { stat, skipped: diff.skipped, owners_replaced, ..made })
+}
+
+fn commit_overlay(
+    store: &Store,
+    upper: &Root,
+    name: Option<&Reference>,
+    options: &CommitOptions,
+    diff_options: &DiffOptions,
+    control: &Control,
+) -> Result<Committed> {
+    if options.squash {
+        return Err(Error::invalid(COMMIT, "an upper directory alone cannot be squashed")
+            .with_hint("mount the overlay and commit the merged directory"));
+    }
+    let base = match &options.base {
+        Base::Image(reference) => Some(Image::open(store, reference, options.platform.as_ref())?),
+        Base::Scratch => None,
+        Base::Auto => {
+            return Err(Error::invalid(COMMIT, "an overlay upper directory needs its image named")
+                .with_path(upper.describe(b""))
+                .with_hint("--base IMAGE: the image whose tree the lower directories are"));
+        }
+    };
+    let overlay = super::difference::overlay(upper, &options.lowers, diff_options, control)?;
+    let made = publish(store, base.as_ref(), &overlay.diff, &overlay.sources, name, options, control)?;
+    let stat = overlay.diff.stat();
+    Ok(Committed { stat, skipped: overlay.diff.skipped, owners_replaced: overlay.owners_replaced, ..made })
+}
+
+/// Writes layer, configuration and manifest, and gives the image its name.
+fn publish(
+    store: &Store,
+    base: Option<&Image>,
+    diff: &TreeDiff,
+    files: &dyn Files,
+    name: Option<&Reference>,
+    options: &CommitOptions,
+    control: &Control,
+) -> Result<Committed> {
+    let plan = LayerPlan::new(&diff.changes, diff.old.as_ref(), &diff.new, options.layer)?;
+    let layer = match plan.entry_count() {
+        // Nothing changed: an image without a base still has one layer, if an empty one.
+        0 if base.is_some() => None,
+        _ => Some(write_layer(store, plan, files, options, control)?),
+    };
+    let comment = options.message.clone();
+    let recipe = Recipe {
+        base,
+        platform: options.platform.clone(),
+        changes: &options.changes,
+        author: options.author.clone(),
+        created: options.created,
+        created_by: format!(
+            "treering commit {}",
+            layer.as_ref().map_or("(no change)".into(), |l| l.0.diff_id.short())
+        ),
+        comment,
+        squash: options.squash,
+        annotations: &options.annotations,
+    };
+    let (manifest, image_id) =
+        publish_image(store, &recipe, layer.as_ref().map(|(written, d)| (written.diff_id, d.clone())), name)?;
+    Ok(Committed {
+        manifest,
+        image_id,
+        layer: layer.map(|(written, _)| written),
+        stat: Stat::default(),
+        skipped: Vec::new(),
+        owners_replaced: 0,
+    })
+}
+
+fn write_layer(
+    store: &Store,
+    plan: LayerPlan<'_>,
+    files: &dyn Files,
+    options: &CommitOptions,
+    control: &Control,
+) -> Result<(Written, Descriptor)> {
+    Counters::add(&control.counters.bytes_total, plan.content_len());
+    let tar = LayerTar::new(plan, files);
+    let threads = if options.threads == 0 { crate::tree::scan::default_threads() } else { options.threads };
+    let mut blob = store.unhashed_blob_writer()?;
+    let written = write(&tar, &options.profile, threads, &mut blob, control)?;
+    let info = blob.finish_with(written.digest, written.size)?;
+    let media_type = options.profile.compression().media_type();
+    store.put_layer_info(&LayerInfo {
+        diff_id: written.diff_id,
+        digest: written.digest,
+        size: written.size,
+        media_type: media_type.to_string(),
+        diff_size: Some(written.diff_size),
+    })?;
+    Ok((written, descriptor(media_type, &info)))
+}
+
+/// What an image is made of besides its new layer.
+pub(crate) struct Recipe<'a> {
+    pub base: Option<&'a Image>,
+    pub platform: Option<Platform>,
+    pub changes: &'a [String],
+    pub author: Option<String>,
+    pub created: Option<i64>,
+    pub created_by: String,
+    pub comment: Option<String>,
+    pub squash: bool,
+    pub annotations: &'a [(String, String)],
+}
+
+/// Puts configuration and manifest into the store and the image into its index. Gives manifest digest and image id.
+pub(crate) fn publish_image(
+    store: &Store,
+    recipe: &Recipe<'_>,
+    layer: Option<(Digest, Descriptor)>,
+    name: Option<&Reference>,
+) -> Result<(Digest, Digest)> {
+    let created = match recipe.created {
+        Some(seconds) => jiff::Timestamp::from_second(seconds).map_err(|error| {
+            Error::invalid(COMMIT, format!("{seconds} is no usable time of creation")).with_source(error)
+        })?,
+        // Whole seconds: what other tools write and compare.
+        None => {
+            jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).expect("now is a usable time")
+        }
+    };
+    let config = new_config(&NewConfig {
+        base: recipe.base.map(Image::config),
+        platform: recipe.platform.clone(),
+        run: None,
+        changes: recipe.changes,
+        author: recipe.author.clone(),
+        created: Some(created),
+        created_by: Some(recipe.created_by.clone()),
+        comment: recipe.comment.clone(),
+        layer: layer.as_ref().map(|(diff_id, _)| *diff_id),
+        squash: recipe.squash,
+    })?;
+    let below = recipe.base.filter(|_| !recipe.squash).map(Image::layers).unwrap_or_default();
+    let layers: Vec<Descriptor> =
+        below.iter().map(|layer| layer.descriptor.clone()).chain(layer.map(|(_, d)| d)).collect();
+    let config: BlobInfo = store.put_blob(&config)?;
+    let manifest_options = ManifestOptions {
+        annotations: recipe.annotations.iter().cloned().collect(),
+        ..ManifestOptions::default()
+    };
+    let manifest = new_manifest(&descriptor(OCI_CONFIG, &config), &layers, &manifest_options)?;
+    let manifest = store.put_blob(&manifest)?;
+    let entry = descriptor(OCI_MANIFEST, &manifest);
+    match name {
+        Some(name) => {
+            store.tag(name, &entry)?;
+        }
+        None => store.add_nameless(&entry)?,
+    }
+    Ok((manifest.digest, config.digest))
+}

@@ -1,0 +1,310 @@
+//! What changed in a directory since the image it comes from, or since whatever else it is compared with.
+
+use std::path::Path;
+
+use super::binding::{self, BoundTree};
+use super::contents::{contents, empty};
+use super::open::Image;
+use super::platform::Platform;
+use crate::diff::overlay::OverlayOptions;
+use crate::diff::{Change, ChangeKind, CompareMode, CompareOptions, Reasons, Stat, compare, content};
+use crate::error::{Error, Result};
+use crate::fs::Root;
+use crate::progress::Control;
+use crate::store::Store;
+use crate::tree::scan::{Skipped, scan};
+use crate::tree::{Ledger, NONE, OwnerPolicy, Scan, ScanOptions, Snapshot};
+
+/// What a tree is compared with, and a commit built on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Base {
+    /// The image the directory was unpacked from or last committed to; nothing when the store does not know it.
+    #[default]
+    Auto,
+    /// Nothing: everything is new.
+    Scratch,
+    /// This image.
+    Image(String),
+}
+
+impl std::str::FromStr for Base {
+    type Err = Error;
+
+    /// `auto`, `scratch`, or the reference of an image.
+    fn from_str(text: &str) -> Result<Base> {
+        Ok(match text {
+            "auto" => Base::Auto,
+            "scratch" => Base::Scratch,
+            "" => return Err(Error::invalid("read base", "expected auto, scratch or an image")),
+            image => Base::Image(image.to_string()),
+        })
+    }
+}
+
+/// How a directory is compared.
+#[derive(Debug, Clone, Default)]
+pub struct DiffOptions {
+    /// Whose the files are; `None` for what the tree was bound with, else 0:0.
+    pub owner: Option<OwnerPolicy>,
+    /// How far metadata is trusted.
+    pub compare: CompareMode,
+    /// Compare time stamps to the nanosecond even where one side has whole seconds.
+    pub exact_times: bool,
+    /// Which platform of a multi-platform base.
+    pub platform: Option<Platform>,
+    /// Do not look below mount points.
+    pub one_file_system: bool,
+    /// Threads; 0 for one per processor.
+    pub threads: usize,
+}
+
+impl DiffOptions {
+    fn compare_options(&self) -> CompareOptions {
+        CompareOptions { mode: self.compare, exact_times: self.exact_times }
+    }
+}
+
+/// The changes from one snapshot to another, with both.
+#[derive(Debug)]
+pub struct TreeDiff {
+    /// What was compared with; `None` for nothing, so that everything is added.
+    pub old: Option<Snapshot>,
+    /// What is there now.
+    pub new: Snapshot,
+    /// The changes, in byte order of their paths.
+    pub changes: Vec<Change>,
+    /// What is in the directory and cannot be in a layer.
+    pub skipped: Vec<Skipped>,
+}
+
+impl TreeDiff {
+    /// The path of a change, without a leading slash.
+    pub fn path(&self, change: &Change) -> Vec<u8> {
+        change.path(self.old.as_ref(), &self.new)
+    }
+
+    /// The changes that `docker diff` would list: all but the root's own.
+    pub fn listed(&self) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(|change| change.new != 0)
+    }
+
+    /// The changes in numbers.
+    pub fn stat(&self) -> Stat {
+        Stat::of(&self.changes, &self.new)
+    }
+}
+
+/// Everything in a snapshot as additions, the root first: the changes from nothing.
+pub fn all_added(new: &Snapshot) -> Vec<Change> {
+    let added = |index| Change {
+        kind: ChangeKind::Added,
+        reasons: Reasons::empty(),
+        old: NONE,
+        new: index,
+        opaque: false,
+    };
+    std::iter::once(0).chain(new.walk()).map(added).collect()
+}
+
+/// A directory compared with its base, and what a commit needs besides.
+pub(super) struct Examined {
+    pub diff: TreeDiff,
+    pub base: Option<Image>,
+    pub owner: OwnerPolicy,
+    pub ledger: Ledger,
+    pub owners_replaced: u64,
+}
+
+/// Scans a directory and compares it with its base.
+pub(super) fn examine(
+    store: Option<&Store>,
+    root: &Root,
+    base: &Base,
+    options: &DiffOptions,
+    control: &Control,
+) -> Result<Examined> {
+    let bound = match store {
+        Some(store) => binding::find(store, root)?,
+        None => None,
+    };
+    let open = |reference: &str| -> Result<Image> {
+        let store = store.ok_or_else(|| Error::invalid("open image", "no store to find it in"))?;
+        Image::open(store, reference, options.platform.as_ref())
+    };
+    let base = match base {
+        Base::Scratch => None,
+        Base::Image(reference) => Some(open(reference)?),
+        Base::Auto => match &bound {
+            Some(bound) => Some(open(&bound.manifest.to_string()).map_err(|error| {
+                error.with_hint(
+                    "the tree's base is gone from the store: name one with --base IMAGE or --base scratch",
+                )
+            })?),
+            None => None,
+        },
+    };
+    let (bound_owner, ledger, index, bound_to) = match bound {
+        Some(BoundTree { owner, ledger, index, manifest, .. }) => {
+            (Some(owner), ledger, index, Some(manifest))
+        }
+        None => (None, Ledger::default(), None, None),
+    };
+    let owner = options.owner.clone().or(bound_owner.clone()).unwrap_or_default();
+    // An index made under another policy has other owners in it.
+    let index = index.filter(|_| bound_owner.as_ref() == Some(&owner));
+    let previous = index.as_ref().filter(|_| options.compare != CompareMode::Content);
+    let scan_options = ScanOptions {
+        threads: options.threads,
+        owner: &owner,
+        ledger: Some(&ledger),
+        previous,
+        one_file_system: options.one_file_system,
+        all_xattrs: false,
+    };
+    let Scan { snapshot: new, skipped, owners_replaced, .. } = scan(root, &scan_options, control)?;
+    let Some(image) = base else {
+        let diff = TreeDiff { old: None, changes: all_added(&new), new, skipped };
+        return Ok(Examined { diff, base: None, owner, ledger, owners_replaced });
+    };
+    let store = store.expect("an image came out of a store");
+    let own_index = bound_to == Some(*image.digest());
+    let (old, listed) = match index.filter(|_| own_index) {
+        Some(index) => (index, false),
+        None => (contents(store, &image, control)?, true),
+    };
+    let mut comparison = compare(&old, &new, &options.compare_options());
+    if comparison.changes.iter().any(|change| change.reasons.contains(Reasons::SUSPECT)) {
+        // Digests of the base's files: only now, because making the list reads all its layers.
+        let digests = if listed { None } else { Some(contents(store, &image, control)?) };
+        comparison.settle(options.threads, |change| {
+            let known = old.digest(change.old).or_else(|| {
+                let list = digests.as_ref()?;
+                list.digest(list.lookup(&old.path(change.old))?)
+            });
+            control.check("compare content")?;
+            content::same_as_digest(change, known, &new, root)
+        })?;
+    }
+    let diff = TreeDiff { old: Some(old), new, changes: comparison.changes, skipped };
+    Ok(Examined { diff, base: Some(image), owner, ledger, owners_replaced })
+}
+
+/// Compares a directory with its base: what `docker diff` shows of a container. Without a store there is no base, and
+/// everything is new.
+pub fn diff_tree(
+    store: Option<&Store>,
+    tree: &Path,
+    base: &Base,
+    options: &DiffOptions,
+    control: &Control,
+) -> Result<TreeDiff> {
+    Ok(examine(store, &Root::open(tree)?, base, options, control)?.diff)
+}
+
+/// Compares two directories, reading the content of files whose metadata agrees.
+pub fn diff_trees(
+    store: Option<&Store>,
+    old: &Path,
+    new: &Path,
+    options: &DiffOptions,
+    control: &Control,
+) -> Result<TreeDiff> {
+    let scan_one = |path: &Path| -> Result<(Root, Scan)> {
+        let root = Root::open(path)?;
+        let bound = match store {
+            Some(store) => binding::find(store, &root)?,
+            None => None,
+        };
+        let (ledger, bound_owner) = bound.map_or((Ledger::default(), None), |b| (b.ledger, Some(b.owner)));
+        let owner = options.owner.clone().or(bound_owner).unwrap_or_default();
+        let scan_options = ScanOptions {
+            threads: options.threads,
+            owner: &owner,
+            ledger: Some(&ledger),
+            one_file_system: options.one_file_system,
+            ..ScanOptions::default()
+        };
+        let scan = scan(&root, &scan_options, control)?;
+        Ok((root, scan))
+    };
+    let (old_root, old) = scan_one(old)?;
+    let (new_root, new) = scan_one(new)?;
+    let (old, skipped, new) = (old.snapshot, new.skipped, new.snapshot);
+    // Two directories are quiet at best: every time counts.
+    let compare_options = CompareOptions { mode: options.compare, exact_times: true };
+    let mut comparison = compare(&old, &new, &compare_options);
+    comparison.settle(options.threads, |change| {
+        control.check("compare content")?;
+        content::same_in_trees(change, &old_root, &new, &new_root)
+    })?;
+    Ok(TreeDiff { old: Some(old), new, changes: comparison.changes, skipped })
+}
+
+/// Compares two snapshots by what they hold. Where only content could tell, the entry counts as changed, with
+/// [`Reasons::SUSPECT`].
+pub fn diff_snapshots(old: Snapshot, new: Snapshot, options: &DiffOptions) -> TreeDiff {
+    let changes = compare(&old, &new, &options.compare_options()).changes;
+    TreeDiff { old: Some(old), new, changes, skipped: Vec::new() }
+}
+
+/// Compares two images by their layers' entries and the digests of their files.
+pub fn diff_image(
+    store: &Store,
+    old: Option<&str>,
+    new: &str,
+    options: &DiffOptions,
+    control: &Control,
+) -> Result<TreeDiff> {
+    let list = |reference: &str| -> Result<Snapshot> {
+        contents(store, &Image::open(store, reference, options.platform.as_ref())?, control)
+    };
+    let new = list(new)?;
+    let Some(old) = old else {
+        return Ok(TreeDiff { old: None, changes: all_added(&new), new, skipped: Vec::new() });
+    };
+    Ok(diff_snapshots(list(old)?, new, options))
+}
+
+/// The list of an image with no layers, for comparing with nothing.
+pub fn nothing() -> Result<Snapshot> {
+    empty().finish(None)
+}
+
+/// An overlay's upper directory compared with its lower ones, and what a commit needs besides.
+pub(super) struct ExaminedOverlay {
+    pub diff: TreeDiff,
+    pub sources: crate::diff::overlay::Sources,
+    pub owners_replaced: u64,
+}
+
+/// Decodes an overlay's upper directory.
+pub(super) fn overlay(
+    upper: &Root,
+    lowers: &[std::path::PathBuf],
+    options: &DiffOptions,
+    control: &Control,
+) -> Result<ExaminedOverlay> {
+    let lowers: Vec<Root> = lowers.iter().map(Root::open).collect::<Result<_>>()?;
+    let owner = options.owner.clone().unwrap_or_default();
+    let overlay_options = OverlayOptions {
+        threads: options.threads,
+        owner: &owner,
+        compare: options.compare_options(),
+        ..OverlayOptions::default()
+    };
+    let found = crate::diff::overlay::overlay(upper, &lowers, &overlay_options, control)?;
+    let diff =
+        TreeDiff { old: Some(found.lower), new: found.upper, changes: found.changes, skipped: found.skipped };
+    Ok(ExaminedOverlay { diff, sources: found.sources, owners_replaced: found.owners_replaced })
+}
+
+/// What an overlay's upper directory changes over its lower directories (topmost first), found without mounting it and
+/// without looking at anything the upper directory does not touch.
+pub fn diff_overlay(
+    upper: &Path,
+    lowers: &[std::path::PathBuf],
+    options: &DiffOptions,
+    control: &Control,
+) -> Result<TreeDiff> {
+    Ok(overlay(&Root::open(upper)?, lowers, options, control)?.diff)
+}

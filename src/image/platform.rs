@@ -1,0 +1,179 @@
+//! Platforms: which machine an image is for (image-spec, image-index.md, "platform" and "Platform Variants").
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+
+/// An operating system, a CPU architecture and perhaps a variant, in Go's words (`GOOS`, `GOARCH`).
+///
+/// Parses and prints as `os/arch[/variant]`; architecture aliases (`x86_64`, `aarch64`, `armhf`…) are normalised.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Platform {
+    /// The operating system: `linux`.
+    pub os: String,
+    /// The architecture: `amd64`, `arm64`, `arm`…
+    pub architecture: String,
+    /// The variant of the CPU: `v7` of `arm`. The default variants `arm64/v8` and `amd64/v1` are written as none.
+    pub variant: Option<String>,
+}
+
+impl Platform {
+    /// A platform from its parts, normalised.
+    pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+        let os = match os.to_ascii_lowercase().as_str() {
+            "macos" => "darwin".to_string(),
+            other => other.to_string(),
+        };
+        let variant = variant.map(str::to_ascii_lowercase).filter(|variant| !variant.is_empty());
+        let lower = architecture.to_ascii_lowercase();
+        let (architecture, variant) = match (lower.as_str(), variant.as_deref()) {
+            ("i386" | "i486" | "i586" | "i686" | "x86", _) => ("386".to_string(), None),
+            ("x86_64" | "x86-64" | "amd64", None | Some("v1")) => ("amd64".to_string(), None),
+            ("x86_64" | "x86-64", _) => ("amd64".to_string(), variant),
+            ("aarch64" | "arm64", None | Some("8" | "v8")) => ("arm64".to_string(), None),
+            ("aarch64", _) => ("arm64".to_string(), variant),
+            ("armhf", _) => ("arm".to_string(), Some("v7".to_string())),
+            ("armel", _) => ("arm".to_string(), Some("v6".to_string())),
+            ("arm", None) => ("arm".to_string(), Some("v7".to_string())),
+            ("arm", Some("5" | "6" | "7" | "8")) => (lower, variant.map(|variant| format!("v{variant}"))),
+            ("powerpc64le", _) => ("ppc64le".to_string(), variant),
+            ("loongarch64", _) => ("loong64".to_string(), variant),
+            _ => (lower, variant),
+        };
+        Platform { os, architecture, variant }
+    }
+
+    /// The platform this program was compiled for. Image content does not depend on it; only the choice among the
+    /// manifests of an index does.
+    pub fn host() -> Self {
+        let architecture = match std::env::consts::ARCH {
+            "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+            "powerpc64" => "ppc64",
+            "mips64" if cfg!(target_endian = "little") => "mips64le",
+            other => other,
+        };
+        Platform::new(std::env::consts::OS, architecture, None)
+    }
+
+    /// This platform and those whose images also run on it, best first: `arm/v7` also runs `arm/v6` and `arm/v5`,
+    /// `amd64/v3` also `amd64/v2` and `amd64`.
+    pub fn accepts(&self) -> Vec<Platform> {
+        let level =
+            self.variant.as_deref().and_then(|variant| variant.strip_prefix('v')?.parse::<u32>().ok());
+        let lowest = match self.architecture.as_str() {
+            "arm" => 5,
+            "arm64" => 8,
+            "amd64" => 1,
+            _ => return vec![self.clone()],
+        };
+        let mut out = vec![self.clone()];
+        if let Some(level) = level.filter(|level| *level < 100) {
+            for lower in (lowest..level).rev() {
+                out.push(Platform::new(&self.os, &self.architecture, Some(&format!("v{lower}"))));
+            }
+        }
+        out
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        match &self.variant {
+            Some(variant) => write!(f, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Platform {
+    type Err = Error;
+
+    /// `os/arch[/variant]`, or an architecture alone (then the system is `linux`).
+    fn from_str(text: &str) -> Result<Self> {
+        let refuse = || {
+            Error::invalid("read platform", "expected os/arch or os/arch/variant, such as linux/arm64")
+                .with_path(text)
+        };
+        let ok = |part: &&str| {
+            !part.is_empty()
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+        };
+        let parts: Vec<&str> = text.split('/').collect();
+        if !parts.iter().all(ok) {
+            return Err(refuse());
+        }
+        match parts[..] {
+            ["linux"] => Ok(Platform { os: "linux".into(), ..Platform::host() }),
+            [architecture] => Ok(Platform::new("linux", architecture, None)),
+            [os, architecture] => Ok(Platform::new(os, architecture, None)),
+            [os, architecture, variant] => Ok(Platform::new(os, architecture, Some(variant))),
+            _ => Err(refuse()),
+        }
+    }
+}
+
+impl From<&oci_spec::image::Platform> for Platform {
+    fn from(platform: &oci_spec::image::Platform) -> Self {
+        Platform::new(
+            &platform.os().to_string(),
+            &platform.architecture().to_string(),
+            platform.variant().as_deref(),
+        )
+    }
+}
+
+impl From<&Platform> for oci_spec::image::Platform {
+    fn from(platform: &Platform) -> Self {
+        let mut out = oci_spec::image::Platform::default();
+        out.set_os(platform.os.as_str().into());
+        out.set_architecture(platform.architecture.as_str().into());
+        out.set_variant(platform.variant.clone());
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_are_normalised() {
+        let table = [
+            ("linux/amd64", "linux/amd64"),
+            ("linux/x86_64", "linux/amd64"),
+            ("linux/amd64/v1", "linux/amd64"),
+            ("linux/amd64/v3", "linux/amd64/v3"),
+            ("Linux/ARM64", "linux/arm64"),
+            ("linux/aarch64/v8", "linux/arm64"),
+            ("linux/arm64/v9", "linux/arm64/v9"),
+            ("linux/arm", "linux/arm/v7"),
+            ("linux/arm/6", "linux/arm/v6"),
+            ("linux/armhf", "linux/arm/v7"),
+            ("armel", "linux/arm/v6"),
+            ("i386", "linux/386"),
+            ("riscv64", "linux/riscv64"),
+            ("macos/arm64", "darwin/arm64"),
+            ("windows/amd64", "windows/amd64"),
+        ];
+        for (text, expected) in table {
+            let parsed: Platform = text.parse().unwrap();
+            assert_eq!(parsed.to_string(), expected, "{text}");
+            assert_eq!(parsed.to_string().parse::<Platform>().unwrap(), parsed);
+            let there = oci_spec::image::Platform::from(&parsed);
+            assert_eq!(Platform::from(&there), parsed, "{text}");
+        }
+        for text in ["", "/", "linux/", "a/b/c/d", "linux/am d64", "linux//v7"] {
+            assert!(text.parse::<Platform>().is_err(), "{text:?}");
+        }
+        assert_eq!(Platform::host().os, "linux");
+        let accepted = |text: &str| {
+            let platforms = text.parse::<Platform>().unwrap().accepts();
+            platforms.iter().map(|p| p.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(accepted("linux/arm/v7"), "linux/arm/v7 linux/arm/v6 linux/arm/v5");
+        assert_eq!(accepted("linux/arm64"), "linux/arm64");
+        assert_eq!(accepted("linux/amd64/v3"), "linux/amd64/v3 linux/amd64/v2 linux/amd64");
+    }
+}

@@ -1,0 +1,216 @@
+//! Putting an image's tree into a directory.
+
+use std::path::Path;
+
+use super::binding;
+use super::open::Image;
+use super::platform::Platform;
+use crate::compress::{DecodeOptions, Decoder};
+use crate::digest::Digest;
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::Root;
+use crate::fs::dirents::Names;
+use crate::fs::remove::remove_all;
+use crate::fs::root::c_name;
+use crate::layer::apply::{Applied, ApplyOptions, Loss, Target};
+use crate::progress::Control;
+use crate::store::Store;
+
+const UNPACK: &str = "unpack image";
+
+/// How an image is unpacked.
+#[derive(Debug, Clone, Default)]
+pub struct UnpackOptions {
+    /// How the layers are applied.
+    pub apply: ApplyOptions,
+    /// Which platform of a multi-platform image; `None` for this machine's.
+    pub platform: Option<Platform>,
+    /// Ask the filesystem to make everything durable before returning (syncfs(2)).
+    pub sync: bool,
+}
+
+/// What was unpacked.
+#[derive(Debug)]
+pub struct Unpacked {
+    /// The digest of the image's manifest.
+    pub manifest: Digest,
+    /// How many entries the tree has, its root not counted.
+    pub entries: u64,
+    /// How many of them are in the ledger.
+    pub in_ledger: u64,
+    /// What could not be kept.
+    pub losses: Vec<Loss>,
+}
+
+/// Unpacks an image: its tree becomes `dir`, which must not exist or be an empty directory. Snapshot and ledger go into
+/// the store, bound to the directory, so that [`commit`](super::commit::commit) and the comparisons find them.
+///
+/// Everything is made beside `dir`, each layer's digest and DiffID checked, and then renamed into place: after an error or
+/// a crash there is no half-unpacked tree. Where that is not possible (a mount point, or no right to write beside it) the
+/// empty directory is filled directly, and emptied again on an error.
+pub fn unpack(
+    store: &Store,
+    reference: &str,
+    dir: &Path,
+    options: &UnpackOptions,
+    control: &Control,
+) -> Result<Unpacked> {
+    let _lease = store.lease()?;
+    let image = Image::open(store, reference, options.platform.as_ref())?;
+    let place = Place::prepare(dir)?;
+    let applied = match apply(store, &image, &place.root, options, control) {
+        Ok(applied) => applied,
+        Err(error) => {
+            place.discard();
+            return Err(error);
+        }
+    };
+    if options.sync {
+        rustix::fs::syncfs(&place.root).at(UNPACK, place.root.describe(b""))?;
+    }
+    let root = place.publish(dir)?;
+    let manifest = *image.digest();
+    binding::bind(
+        store,
+        &root,
+        manifest,
+        Some(reference),
+        &applied.owner,
+        &applied.snapshot,
+        &applied.ledger,
+    )?;
+    Ok(Unpacked {
+        manifest,
+        entries: applied.snapshot.len() as u64 - 1,
+        in_ledger: applied.ledger.len() as u64,
+        losses: applied.losses,
+    })
+}
+
+fn apply(
+    store: &Store,
+    image: &Image,
+    root: &Root,
+    options: &UnpackOptions,
+    control: &Control,
+) -> Result<Applied> {
+    let mut target = Target::empty(root, options.apply.clone())?;
+    for layer in image.layers() {
+        let name_layer = |error: Error| match error.path() {
+            None => error.with_path(layer.digest.to_string()),
+            Some(_) => error,
+        };
+        let file = store.open_blob(&layer.digest)?;
+        let decode = DecodeOptions { hash_input: true, hash_output: true, ..DecodeOptions::default() };
+        let decoder = Decoder::new(Box::new(file), decode, control.clone()).map_err(name_layer)?;
+        let decoder = target.apply(decoder, control).map_err(name_layer)?;
+        layer.check(&decoder.finish().map_err(name_layer)?)?;
+    }
+    target.finish()
+}
+
+/// Where the tree grows until it is published.
+struct Place {
+    root: Root,
+    /// The scratch directory's parent and name, when there is one.
+    scratch: Option<(Root, String)>,
+}
+
+impl Place {
+    fn prepare(dir: &Path) -> Result<Place> {
+        use std::os::unix::ffi::OsStrExt;
+        let shown = dir.as_os_str().as_bytes();
+        let exists = match Root::open(dir) {
+            Ok(root) => {
+                let mut names = Names::default();
+                names.read(&root).at(UNPACK, shown)?;
+                if !names.is_empty() {
+                    return Err(Error::new(ErrorKind::AlreadyExists, UNPACK, "the directory is not empty")
+                        .with_path(shown)
+                        .with_hint("name a new directory, or remove this one first"));
+                }
+                Some(root)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        match Self::beside(dir) {
+            Ok(place) => Ok(place),
+            Err(error) => match exists {
+                Some(root) => Ok(Place { root, scratch: None }),
+                None => Err(error),
+            },
+        }
+    }
+
+    fn beside(dir: &Path) -> Result<Place> {
+        use std::os::unix::ffi::OsStrExt;
+        let shown = dir.as_os_str().as_bytes();
+        let name = dir
+            .file_name()
+            .ok_or_else(|| Error::invalid(UNPACK, "this is not the name of a directory").with_path(shown))?;
+        let parent = match dir.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let parent = Root::open(parent)?;
+        // The process id and a counter: unique among everything alive, and what a crash leaves is easy to recognise.
+        static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let mut tail = name.as_bytes().to_vec();
+        tail.truncate(200);
+        for _ in 0..1000 {
+            let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let scratch = format!(
+                ".{}.unpacking-{}-{number}",
+                crate::error::escape(&tail).replace('\\', "_"),
+                rustix::process::getpid().as_raw_nonzero()
+            );
+            match rustix::fs::mkdirat(&parent, scratch.as_str(), rustix::fs::Mode::RWXU) {
+                Ok(()) => {
+                    let fd = parent.open_dir(scratch.as_bytes()).at(UNPACK, shown)?;
+                    return Ok(Place { root: Root::from_fd(fd, dir), scratch: Some((parent, scratch)) });
+                }
+                Err(rustix::io::Errno::EXIST) => continue,
+                Err(error) => return Err(Error::io(UNPACK, shown, error)),
+            }
+        }
+        Err(Error::new(ErrorKind::AlreadyExists, UNPACK, "no free name for a scratch directory")
+            .with_path(shown))
+    }
+
+    /// Removes what was made.
+    fn discard(self) {
+        // The error that led here matters more than one in cleaning up after it.
+        match &self.scratch {
+            Some((parent, name)) => {
+                if let Ok(name) = c_name(name.as_bytes()) {
+                    let _ = remove_all(parent, &name);
+                }
+            }
+            None => {
+                let mut names = Names::default();
+                if names.read(&self.root).is_ok() {
+                    for i in 0..names.len() {
+                        let _ = remove_all(&self.root, names.get(i));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives the tree its place.
+    fn publish(self, dir: &Path) -> Result<Root> {
+        use std::os::unix::ffi::OsStrExt;
+        let Some((parent, scratch)) = &self.scratch else { return Ok(self.root) };
+        let shown = dir.as_os_str().as_bytes();
+        let name = dir.file_name().expect("checked when the scratch directory was made");
+        match rustix::fs::renameat(parent, scratch.as_str(), parent, name) {
+            Ok(()) => Ok(self.root),
+            Err(error) => {
+                let error = Error::io(UNPACK, shown, error);
+                self.discard();
+                Err(error.with_hint("the directory must not exist, or be empty and no mount point"))
+            }
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! Applying layers to a directory.
+//!
+//! One thread reads the tar and decides (see [`super::model`]); several create the files (see [`super::writers`]). The
+//! list of what is in the tree grows on the way, so that the next scan of the directory has something to compare with.
+//! Directories get their permissions and times at the very end, deepest first: until then they must be writable, and
+//! whatever is put into them would change their times.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode};
+
+use super::create::{Made, Privileges, Wanted, finish_directory};
+use super::model::{Disk, Model};
+use super::read::{ChunkStream, LayerReader, ReadLimits};
+use super::whiteout::Strictness;
+use super::writers::{Done, Job, Piece, Writers};
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::remove::remove_all;
+use crate::fs::root::{c_name, open_dir_at};
+use crate::fs::stat::{stat_at, stat_fd};
+use crate::fs::{Kind, Root, Stat, clock};
+use crate::progress::{Control, Counters};
+use crate::tree::builder::{Builder, Inode, ROOT};
+use crate::tree::{Ledger, Meta, OwnerPolicy, Snapshot};
+
+const APPLY: &str = "apply layer";
+/// Files up to this size are handed over whole.
+const WHOLE: u64 = 256 * 1024;
+/// How many directories the reading thread keeps open.
+const OPEN_DIRECTORIES: usize = 64;
+/// More threads than this only wait for each other in the filesystem.
+const MOST_WRITERS: usize = 4;
+
+/// How layers are applied.
+#[derive(Debug, Clone, Default)]
+pub struct ApplyOptions {
+    /// Threads that create files; 0 for one per processor, at most four either way.
+    pub threads: usize,
+    /// Caps on what the tar may ask for.
+    pub limits: ReadLimits,
+    /// How to take whiteouts that the specification forbids.
+    pub strictness: Strictness,
+    /// Make it an error when an attribute can be kept neither on disk nor in the ledger.
+    pub deny_loss: bool,
+}
+
+/// An attribute that was not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// The path it belongs to.
+    pub path: Vec<u8>,
+    /// Its name: an extended attribute, or `mtime`.
+    pub attribute: Vec<u8>,
+    /// Why it was not kept.
+    pub reason: &'static str,
+}
+
+/// What applying gave.
+#[derive(Debug)]
+pub struct Applied {
+    /// Everything in the tree now, with stat identities: the base of the next comparison.
+    pub snapshot: Snapshot,
+    /// What the disk did not take.
+    pub ledger: Ledger,
+    /// What neither took.
+    pub losses: Vec<Loss>,
+    /// The policy to scan the tree with: the owners on disk for root, 0:0 for everyone else.
+    pub owner: OwnerPolicy,
+}
+
+/// A directory that layers are being applied to.
+pub struct Target<'a> {
+    model: Model,
+    disk: OnDisk<'a>,
+    options: ApplyOptions,
+}
+
+impl<'a> Target<'a> {
+    /// A target that is an empty directory.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] when something is in it.
+    pub fn empty(root: &'a Root, options: ApplyOptions) -> Result<Target<'a>> {
+        let mut names = crate::fs::dirents::Names::default();
+        names.read(root).at(APPLY, root.describe(b""))?;
+        if !names.is_empty() {
+            return Err(Error::new(ErrorKind::AlreadyExists, APPLY, "the directory is not empty")
+                .with_path(root.describe(b"")));
+        }
+        let mut meta = Meta::directory();
+        meta.flags = crate::tree::Flags::IMPLICIT;
+        Ok(Self::over(root, Builder::new(Inode::new(meta)), Ledger::default(), options))
+    }
+
+    /// A target that is a tree already, with its snapshot and ledger.
+    pub fn existing(
+        root: &'a Root,
+        snapshot: &Snapshot,
+        ledger: Ledger,
+        options: ApplyOptions,
+    ) -> Target<'a> {
+        Self::over(root, Builder::from_snapshot(snapshot), ledger, options)
+    }
+
+    fn over(root: &'a Root, tree: Builder, ledger: Ledger, options: ApplyOptions) -> Target<'a> {
+        let disk = OnDisk {
+            root,
+            writers: Arc::new(Writers::new(1, Privileges::of_process(), &Control::default())),
+            who: Privileges::of_process(),
+            open: HashMap::new(),
+            age: 0,
+            dirty: HashSet::from([ROOT]),
+            done: Vec::new(),
+            links: Vec::new(),
+            link_targets: HashSet::new(),
+            pending: None,
+            ledger,
+            losses: Vec::new(),
+        };
+        Target { model: Model::new(tree, options.strictness, options.limits.max_entries), disk, options }
+    }
+
+    /// Applies one layer: all of its tar entries, in order.
+    ///
+    /// After an error the directory is in no defined state; the caller applies to a scratch directory and publishes it
+    /// by rename, or tells its own caller that the tree is damaged.
+    pub fn apply<S: ChunkStream>(&mut self, stream: S, control: &Control) -> Result<S> {
+        let threads = match self.options.threads {
+            0 => crate::tree::scan::default_threads(),
+            n => n,
+        };
+        let writers = Arc::new(Writers::new(threads.min(MOST_WRITERS), self.disk.who, control));
+        self.disk.writers = writers.clone();
+        self.model.next_layer();
+        std::thread::scope(|scope| {
+            for number in 0..writers.threads() {
+                let writers = &writers;
+                scope.spawn(move || writers.work(number));
+            }
+            // The threads must end however this goes, or the scope never would.
+            let guard = Abandon(&writers);
+            let result = self.read(stream, control);
+            if result.is_ok() {
+                std::mem::forget(guard);
+                writers.close();
+            }
+            result
+        })
+    }
+
+    fn read<S: ChunkStream>(&mut self, stream: S, control: &Control) -> Result<S> {
+        let mut reader = LayerReader::new(stream, self.options.limits.clone());
+        let mut since = 0;
+        while let Some(entry) = reader.next_entry()? {
+            control.check(APPLY)?;
+            Counters::add(&control.counters.entries, 1);
+            let file = self.model.entry(&entry, &mut self.disk)?;
+            since += 1;
+            if since >= 1024 {
+                // What is done is taken in on the way: waiting for the end would hold it all in memory.
+                since = 0;
+                let done = self.disk.writers.collect();
+                self.disk.done.extend(done);
+                self.merge()?;
+            }
+            let Some(job) = self.disk.pending.take() else { continue };
+            debug_assert!(file.is_none() || file == Some(job.node));
+            let queue = self.disk.writers.queue_of(self.model.tree.parent(job.node));
+            if file.is_none() || entry.size <= WHOLE {
+                let mut data = Vec::new();
+                while let Some(piece) = reader.next_data()? {
+                    data.push(piece);
+                }
+                self.disk.writers.push(queue, Piece::Whole(job, data))?;
+            } else {
+                self.disk.writers.push(queue, Piece::Begin(job))?;
+                while let Some(piece) = reader.next_data()? {
+                    self.disk.writers.push(queue, Piece::More(piece))?;
+                }
+                self.disk.writers.push(queue, Piece::End)?;
+            }
+        }
+        let stream = reader.finish()?;
+        self.disk.barrier(&self.model.tree)?;
+        self.merge()?;
+        Ok(stream)
+    }
+
+    /// Takes the stat of what the threads made into the list.
+    fn merge(&mut self) -> Result<()> {
+        for Done { node, path, made } in std::mem::take(&mut self.disk.done) {
+            let losses = note(&mut self.model.tree, &mut self.disk.ledger, node, &path, made);
+            self.disk.losses.extend(losses);
+        }
+        match self.disk.losses.first() {
+            Some(loss) if self.options.deny_loss => {
+                let message =
+                    format!("{} cannot be kept: {}", crate::error::escape(&loss.attribute), loss.reason);
+                Err(Error::new(ErrorKind::Loss, APPLY, message).with_path(&loss.path))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A name that came or went moved the ctime of the file's other names; their identity is asked once more.
+    fn restat_links(&mut self, directories: &[u32]) -> Result<()> {
+        for &directory in directories {
+            let tree = &self.model.tree;
+            let shared: Vec<u32> = tree
+                .children(directory)
+                .map(|(_, node)| node)
+                .filter(|&node| tree.kind(node) != Kind::Directory)
+                .filter(|&node| tree.names(node) > 1 || tree.inode(node).meta.nlink != tree.names(node))
+                .collect();
+            for node in shared {
+                let shown = self.disk.shown(&self.model.tree, node);
+                let dir = self.disk.directory(&self.model.tree, directory)?;
+                let name = c_name(self.model.tree.name(node)).at(APPLY, &shown)?;
+                let stat = stat_at(&*dir, &name).at(APPLY, &shown)?;
+                set_identity(&mut self.model.tree.inode_mut(node).meta, &stat);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the directories their metadata and closes the list.
+    pub fn finish(mut self) -> Result<Applied> {
+        let mut order = vec![ROOT];
+        let mut i = 0;
+        while i < order.len() {
+            let tree = &self.model.tree;
+            order
+                .extend(tree.children(order[i]).map(|(_, n)| n).filter(|&n| tree.kind(n) == Kind::Directory));
+            i += 1;
+        }
+        for &node in order.iter().rev() {
+            if !self.disk.dirty.contains(&node) {
+                continue;
+            }
+            let tree = &self.model.tree;
+            let path = tree.path(node);
+            let shown = self.disk.root.describe(&path);
+            let fd = self.disk.directory(tree, node)?;
+            let inode = tree.inode(node);
+            let wanted = Wanted { meta: inode.meta, target: Vec::new(), xattrs: inode.xattrs.clone() };
+            // By its own descriptor: the name in the parent is not needed again.
+            let made = finish_directory(fd.as_fd(), c".", &fd, &wanted, self.disk.who)
+                .at("finish directory", &shown)?;
+            self.disk.done.push(Done { node, path, made });
+        }
+        self.merge()?;
+        self.restat_links(&order)?;
+        let root = self.disk.root;
+        let newest = order
+            .iter()
+            .map(|&node| self.model.tree.inode(node).meta.ctime)
+            .fold(crate::fs::Timestamp::default(), Ord::max);
+        // A tick's wait, and nothing in the list is in doubt.
+        let clock = clock::wait_past(root, newest).at(APPLY, root.describe(b""))?;
+        let snapshot = self.model.tree.finish(Some(clock))?;
+        let owner = if self.disk.who.root() { OwnerPolicy::Keep } else { OwnerPolicy::Root };
+        Ok(Applied { snapshot, ledger: self.disk.ledger, losses: self.disk.losses, owner })
+    }
+}
+
+struct Abandon<'a>(&'a Writers);
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+fn set_identity(meta: &mut Meta, stat: &Stat) {
+    (meta.dev, meta.ino, meta.ctime, meta.nlink) = (stat.dev, stat.ino, stat.ctime, stat.nlink);
+    // What the filesystem could not hold exactly is listed as lost; the comparison has to know what is there.
+    meta.mtime = stat.mtime;
+}
+
+fn note(tree: &mut Builder, ledger: &mut Ledger, node: u32, path: &[u8], made: Made) -> Vec<Loss> {
+    set_identity(&mut tree.inode_mut(node).meta, &made.stat);
+    if let Some(mut record) = made.ledger {
+        record.path = path.to_vec();
+        ledger.insert(record);
+    }
+    made.lost.into_iter().map(|(attribute, reason)| Loss { path: path.to_vec(), attribute, reason }).collect()
+}
+
+struct OnDisk<'a> {
+    root: &'a Root,
+    writers: Arc<Writers>,
+    who: Privileges,
+    open: HashMap<u32, (Arc<OwnedFd>, u64)>,
+    age: u64,
+    dirty: HashSet<u32>,
+    done: Vec<Done>,
+    /// Hard links to make once their targets surely are there: the new name, the existing one, and `replaces`.
+    links: Vec<(u32, u32, bool)>,
+    link_targets: HashSet<(u32, Arc<[u8]>)>,
+    /// The entry just decided on, waiting for its content.
+    pending: Option<Box<Job>>,
+    ledger: Ledger,
+    losses: Vec<Loss>,
+}
+
+impl OnDisk<'_> {
+    fn shown(&self, tree: &Builder, node: u32) -> Vec<u8> {
+        self.root.describe(&tree.path(node))
+    }
+
+    /// A descriptor of a directory, by way of the nearest one above that is open. No component is followed if it is a
+    /// symbolic link, so a tree that is changed under our hands leads nowhere else.
+    fn directory(&mut self, tree: &Builder, node: u32) -> Result<Arc<OwnedFd>> {
+        self.age += 1;
+        if let Some((fd, used)) = self.open.get_mut(&node) {
+            *used = self.age;
+            return Ok(fd.clone());
+        }
+        let mut way = Vec::new();
+        let mut at = node;
+        let mut fd = loop {
+            if let Some((fd, _)) = self.open.get(&at) {
+                break fd.clone();
+            }
+            if at == ROOT {
+                let fd = self.root.open_dir(b"").at("open directory", self.root.describe(b""))?;
+                break Arc::new(fd);
+            }
+            way.push(at);
+            at = tree.parent(at);
+        };
+        for &step in way.iter().rev() {
+            let shown = || self.root.describe(&tree.path(step));
+            let name = c_name(tree.name(step)).at("open directory", shown())?;
+            let opened = match open_dir_at(&*fd, &name) {
+                Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
+                    // Ours, and without permissions; they are restored at the end.
+                    let stat = stat_at(&*fd, &name).at("open directory", shown())?;
+                    crate::fs::chmod::chmod_at(&*fd, &name, stat.mode as u32 | 0o700)
+                        .at("open directory", shown())?;
+                    self.dirty.insert(step);
+                    open_dir_at(&*fd, &name)
+                }
+                other => other,
+            };
+            let opened = opened.at("open directory", shown())?;
+            if !self.who.root() {
+                let stat = stat_fd(&opened).at("open directory", shown())?;
+                if stat.mode & 0o700 != 0o700 {
+                    let mode = Mode::from_raw_mode(stat.mode as u32 | 0o700);
+                    rustix::fs::fchmod(&opened, mode).at("open directory", shown())?;
+                    self.dirty.insert(step);
+                }
+            }
+            fd = Arc::new(opened);
+        }
+        if self.open.len() >= OPEN_DIRECTORIES {
+            let mut ages: Vec<u64> = self.open.values().map(|(_, used)| *used).collect();
+            ages.sort_unstable();
+            let middle = ages[ages.len() / 2];
+            self.open.retain(|_, (_, used)| *used > middle);
+        }
+        self.open.insert(node, (fd.clone(), self.age));
+        Ok(fd)
+    }
+
+    /// Waits for the threads and makes the links that were put off.
+    fn barrier(&mut self, tree: &Builder) -> Result<()> {
+        debug_assert!(self.pending.is_none());
+        let done = self.writers.drain()?;
+        self.done.extend(done);
+        self.link_targets.clear();
+        for (node, existing, replaces) in std::mem::take(&mut self.links) {
+            let shown = self.shown(tree, node);
+            let from = self.directory(tree, tree.parent(existing))?;
+            let to = self.directory(tree, tree.parent(node))?;
+            let from_name = c_name(tree.name(existing)).at("create hard link", &shown)?;
+            let to_name = c_name(tree.name(node)).at("create hard link", &shown)?;
+            if replaces {
+                match rustix::fs::unlinkat(&*to, &to_name, AtFlags::empty()) {
+                    Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                    Err(error) => return Err(Error::io("replace file", &shown, error)),
+                }
+            }
+            rustix::fs::linkat(&*from, &from_name, &*to, &to_name, AtFlags::empty())
+                .at("create hard link", &shown)?;
+            // The link moved the inode's ctime; its last name's stat is the one that holds.
+            let stat = stat_at(&*to, &to_name).at("create hard link", &shown)?;
+            self.done.push(Done {
+                node,
+                path: tree.path(node),
+                made: Made { stat, ledger: None, lost: Vec::new() },
+            });
+        }
+        Ok(())
+    }
+
+    fn job(&mut self, tree: &Builder, node: u32, replaces: bool) -> Result<Box<Job>> {
+        let parent = tree.parent(node);
+        let dir = self.directory(tree, parent)?;
+        let shown = self.shown(tree, node);
+        let name = c_name(tree.name(node)).at("create file", &shown)?;
+        let inode = tree.inode(node);
+        let wanted = Wanted { meta: inode.meta, target: inode.target.clone(), xattrs: inode.xattrs.clone() };
+        Ok(Box::new(Job { node, dir, name, wanted, replaces, path: tree.path(node) }))
+    }
+}
+
+impl Disk for OnDisk<'_> {
+    fn make_directory(&mut self, tree: &Builder, node: u32) -> Result<()> {
+        let shown = self.shown(tree, node);
+        let parent = self.directory(tree, tree.parent(node))?;
+        let name = c_name(tree.name(node)).at("create directory", &shown)?;
+        rustix::fs::mkdirat(&*parent, &name, Mode::RWXU).at("create directory", &shown)?;
+        self.dirty.insert(node);
+        Ok(())
+    }
+
+    fn touch_directory(&mut self, _: &Builder, node: u32) -> Result<()> {
+        self.dirty.insert(node);
+        Ok(())
+    }
+
+    fn remove(&mut self, tree: &Builder, node: u32, fresh: bool) -> Result<()> {
+        let directory = tree.kind(node) == Kind::Directory;
+        let linked = self.link_targets.contains(&(tree.parent(node), tree.name(node).clone()));
+        if fresh || linked || (directory && !self.links.is_empty()) {
+            self.barrier(tree)?;
+        }
+        let shown = self.shown(tree, node);
+        let parent = self.directory(tree, tree.parent(node))?;
+        let name = c_name(tree.name(node)).at("remove", &shown)?;
+        remove_all(&*parent, &name).at("remove", &shown)?;
+        if directory {
+            self.open.clear();
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, tree: &Builder, node: u32, replaces: bool) -> Result<()> {
+        if replaces && self.link_targets.contains(&(tree.parent(node), tree.name(node).clone())) {
+            // The model has the new file in its place already; what the links join is found by path, which is the same.
+            self.barrier(tree)?;
+        }
+        self.pending = Some(self.job(tree, node, replaces)?);
+        Ok(())
+    }
+
+    fn link(&mut self, tree: &Builder, node: u32, existing: u32, replaces: bool) -> Result<()> {
+        self.links.push((node, existing, replaces));
+        self.link_targets.insert((tree.parent(existing), tree.name(existing).clone()));
+        Ok(())
+    }
+}

@@ -1,0 +1,440 @@
+//! Writing tar headers: one canonical form per entry, so that the same tree gives the same bytes.
+//!
+//! Every entry is a POSIX ustar header. A PAX extended header stands before it only if something does not fit
+//! (POSIX pax, "ustar Interchange Format" and "pax Extended Header"; image-spec, layer.md, "File Attributes").
+
+use std::borrow::Cow;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::layer::pax;
+
+/// The size of a tar block.
+pub const BLOCK: usize = 512;
+/// The longest path or link target an entry may have.
+pub const MAX_PATH: usize = 64 * 1024;
+/// The longest component of a path: `NAME_MAX` on every Linux filesystem.
+pub const MAX_COMPONENT: usize = 255;
+/// The most bytes of PAX records one entry may have.
+pub const MAX_METADATA: usize = 1024 * 1024;
+/// The longest value of one extended attribute: `XATTR_SIZE_MAX` on Linux.
+pub const MAX_XATTR_VALUE: usize = 64 * 1024;
+
+/// The largest number in the eight-byte octal fields (uid, gid, device numbers).
+const MAX_OCTAL_7: u64 = 0o7777777;
+/// The largest number in the twelve-byte octal fields (size, mtime).
+pub(crate) const MAX_OCTAL_11: u64 = 0o77777777777;
+
+/// What an entry is (POSIX pax, "typeflag"; sockets have no type in tar).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EntryKind {
+    /// A regular file, sparse or not.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// Another name for an earlier entry.
+    Hardlink,
+    /// A character device.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
+    /// A named pipe.
+    Fifo,
+}
+
+impl EntryKind {
+    /// The type flag POSIX gives this kind.
+    pub fn typeflag(self) -> u8 {
+        match self {
+            EntryKind::File => b'0',
+            EntryKind::Hardlink => b'1',
+            EntryKind::Symlink => b'2',
+            EntryKind::CharDevice => b'3',
+            EntryKind::BlockDevice => b'4',
+            EntryKind::Directory => b'5',
+            EntryKind::Fifo => b'6',
+        }
+    }
+
+    /// Whether this is a character or block device.
+    pub fn is_device(self) -> bool {
+        matches!(self, EntryKind::CharDevice | EntryKind::BlockDevice)
+    }
+}
+
+/// How exact the modification time of an entry is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum MtimePrecision {
+    /// Whole seconds, truncated towards minus infinity: no entry needs a PAX header for its time.
+    #[default]
+    Seconds,
+    /// Nanoseconds: an entry whose time has any gets a PAX header.
+    Nanoseconds,
+}
+
+/// One entry to write. Everything is bytes: paths need not be UTF-8.
+#[derive(Debug, Clone, Copy)]
+pub struct HeaderEntry<'a> {
+    /// Components joined by single slashes, none leading, none trailing; empty (or `.`) for the root itself.
+    pub path: &'a [u8],
+    /// What the entry is.
+    pub kind: EntryKind,
+    /// Permission bits; the file type bits of a `st_mode` are ignored.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes of content that follow; 0 for all but files.
+    pub size: u64,
+    /// Seconds, and nanoseconds that count upwards from them: -1.5 s is `(-2, 500_000_000)`.
+    pub mtime: (i64, u32),
+    /// The text of a symbolic link, or the path of the entry a hard link joins; ignored for others.
+    pub link: &'a [u8],
+    /// Major and minor number of a device; ignored for others.
+    pub rdev: (u32, u32),
+    /// Names and values of extended attributes, in any order.
+    pub xattrs: &'a [(&'a [u8], &'a [u8])],
+}
+
+/// Where a name goes in a ustar header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// All in the name field.
+    Name,
+    /// Split at the slash with this index: prefix before, name after.
+    Split(usize),
+    /// Nowhere: a PAX record holds it.
+    Pax,
+}
+
+/// What does not fit into the ustar header of an entry.
+struct Plan {
+    place: Place,
+    link: bool,
+    size: bool,
+    uid: bool,
+    gid: bool,
+    mtime: bool,
+    xattrs: bool,
+}
+
+impl Plan {
+    fn new(entry: &HeaderEntry<'_>, precision: MtimePrecision) -> Result<Self> {
+        check(entry)?;
+        let exact = precision == MtimePrecision::Nanoseconds && entry.mtime.1 != 0;
+        Ok(Plan {
+            place: place(entry.path, entry.kind == EntryKind::Directory),
+            link: has_link(entry.kind) && entry.link.len() > 100,
+            size: entry.size > MAX_OCTAL_11,
+            uid: u64::from(entry.uid) > MAX_OCTAL_7,
+            gid: u64::from(entry.gid) > MAX_OCTAL_7,
+            mtime: exact || octal_mtime(entry).is_none(),
+            xattrs: !entry.xattrs.is_empty(),
+        })
+    }
+
+    fn needs_pax(&self) -> bool {
+        self.place == Place::Pax
+            || self.link
+            || self.size
+            || self.uid
+            || self.gid
+            || self.mtime
+            || self.xattrs
+    }
+
+    /// The PAX records of an entry, sorted by keyword.
+    fn records<'a>(&self, entry: &HeaderEntry<'a>, precision: MtimePrecision) -> Result<Vec<Record<'a>>> {
+        let mut records = Vec::new();
+        let mut push = |keyword: &'static [u8], value: Cow<'a, [u8]>| {
+            records.push((Cow::Borrowed(keyword), value));
+        };
+        if self.place == Place::Pax {
+            push(
+                b"path",
+                match entry.kind {
+                    EntryKind::Directory => [entry.path, b"/"].concat().into(),
+                    _ => entry.path.into(),
+                },
+            );
+        }
+        if self.link {
+            push(b"linkpath", entry.link.into());
+        }
+        if self.size {
+            push(b"size", entry.size.to_string().into_bytes().into());
+        }
+        if self.uid {
+            push(b"uid", entry.uid.to_string().into_bytes().into());
+        }
+        if self.gid {
+            push(b"gid", entry.gid.to_string().into_bytes().into());
+        }
+        if self.mtime {
+            let nanoseconds = if precision == MtimePrecision::Nanoseconds { entry.mtime.1 } else { 0 };
+            push(b"mtime", pax::format_time(entry.mtime.0, nanoseconds).into());
+        }
+        for &(name, value) in entry.xattrs {
+            records.push((Cow::Owned([pax::XATTR_PREFIX, name].concat()), Cow::Borrowed(value)));
+        }
+        records.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        if let Some(pair) = records.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let name = String::from_utf8_lossy(&pair[0].0[pax::XATTR_PREFIX.len()..]).into_owned();
+            return Err(Error::invalid(
+                "write layer",
+                format!("the extended attribute {name} is given twice"),
+            )
+            .with_path(entry.path));
+        }
+        let total: usize = records.iter().map(|(key, value)| pax::record_len(key.len(), value.len())).sum();
+        if total > MAX_METADATA {
+            let message = format!("{total} bytes of extended header; the most is {MAX_METADATA}");
+            return Err(Error::limit("write layer", message).with_path(entry.path));
+        }
+        Ok(records)
+    }
+}
+
+type Record<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
+/// How many bytes [`write_header`] appends for this entry. Allocates nothing unless the entry needs a PAX header.
+pub fn header_len(entry: &HeaderEntry<'_>, precision: MtimePrecision) -> Result<u64> {
+    let plan = Plan::new(entry, precision)?;
+    if !plan.needs_pax() {
+        return Ok(BLOCK as u64);
+    }
+    let records = plan.records(entry, precision)?;
+    let body: usize = records.iter().map(|(key, value)| pax::record_len(key.len(), value.len())).sum();
+    Ok((2 * BLOCK + body.next_multiple_of(BLOCK)) as u64)
+}
+
+/// Appends the header of an entry: a PAX extended header if and only if something does not fit into ustar, then
+/// the ustar header. Nothing is appended on error. The content, padded to [`BLOCK`], is the caller's to write.
+pub fn write_header(entry: &HeaderEntry<'_>, precision: MtimePrecision, out: &mut Vec<u8>) -> Result<()> {
+    let plan = Plan::new(entry, precision)?;
+    if plan.needs_pax() {
+        let records = plan.records(entry, precision)?;
+        let start = out.len();
+        out.resize(start + BLOCK, 0);
+        for (keyword, value) in &records {
+            pax::append_record(keyword, value, out);
+        }
+        let body = out.len() - start - BLOCK;
+        out.resize(start + BLOCK + body.next_multiple_of(BLOCK), 0);
+        pax_block(entry.path, body as u64, first_chunk_mut(&mut out[start..]));
+    }
+    let start = out.len();
+    out.resize(start + BLOCK, 0);
+    ustar_block(entry, &plan, first_chunk_mut(&mut out[start..]));
+    Ok(())
+}
+
+fn first_chunk_mut(bytes: &mut [u8]) -> &mut [u8; BLOCK] {
+    bytes.first_chunk_mut().expect("resized to hold a block")
+}
+
+/// The ustar header that announces a PAX body. Its name is only seen by tools that know no PAX.
+fn pax_block(path: &[u8], body: u64, block: &mut [u8; BLOCK]) {
+    let base = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let base = if is_root(base) { b"root" } else { base };
+    const DIRECTORY: &[u8] = b"PaxHeaders/";
+    put(block, 0, DIRECTORY);
+    put(block, DIRECTORY.len(), &base[..base.len().min(100 - DIRECTORY.len())]);
+    octal(block, 100, 8, 0o644);
+    octal(block, 108, 8, 0);
+    octal(block, 116, 8, 0);
+    octal(block, 124, 12, body);
+    octal(block, 136, 12, 0);
+    seal(block, b'x');
+}
+
+fn ustar_block(entry: &HeaderEntry<'_>, plan: &Plan, block: &mut [u8; BLOCK]) {
+    let slash = entry.kind == EntryKind::Directory;
+    let name = if is_root(entry.path) { b"." } else { entry.path };
+    match plan.place {
+        Place::Name => {
+            put(block, 0, name);
+            if slash {
+                block[name.len()] = b'/';
+            }
+        }
+        Place::Split(at) => {
+            put(block, 345, &name[..at]);
+            put(block, 0, &name[at + 1..]);
+            if slash {
+                block[name.len() - at - 1] = b'/';
+            }
+        }
+        Place::Pax => {
+            // For tools that know no PAX. A slash at the end would make old ones see a directory.
+            let mut short = &name[..name.len().min(100)];
+            while let [head @ .., b'/'] = short {
+                short = head;
+            }
+            put(block, 0, short);
+        }
+    }
+    octal(block, 100, 8, u64::from(entry.mode & 0o7777));
+    octal(block, 108, 8, if plan.uid { 0 } else { u64::from(entry.uid) });
+    octal(block, 116, 8, if plan.gid { 0 } else { u64::from(entry.gid) });
+    octal(block, 124, 12, if plan.size { 0 } else { entry.size });
+    octal(block, 136, 12, octal_mtime(entry).unwrap_or(0));
+    if has_link(entry.kind) {
+        put(block, 157, &entry.link[..entry.link.len().min(100)]);
+    }
+    let (major, minor) = if entry.kind.is_device() { entry.rdev } else { (0, 0) };
+    octal(block, 329, 8, u64::from(major));
+    octal(block, 337, 8, u64::from(minor));
+    seal(block, entry.kind.typeflag());
+}
+
+/// Fills in type, magic, version and, last, the checksum: six octal digits, NUL, space.
+fn seal(block: &mut [u8; BLOCK], typeflag: u8) {
+    block[156] = typeflag;
+    put(block, 257, b"ustar\x0000");
+    put(block, 148, b"        ");
+    let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+    octal(block, 148, 7, u64::from(sum));
+}
+
+fn put(block: &mut [u8; BLOCK], at: usize, bytes: &[u8]) {
+    block[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+/// Zero-padded octal digits and a NUL.
+fn octal(block: &mut [u8; BLOCK], at: usize, width: usize, mut number: u64) {
+    for digit in block[at..at + width - 1].iter_mut().rev() {
+        *digit = b'0' + (number & 7) as u8;
+        number >>= 3;
+    }
+    block[at + width - 1] = 0;
+    debug_assert_eq!(number, 0, "the plan moves what does not fit into PAX");
+}
+
+fn octal_mtime(entry: &HeaderEntry<'_>) -> Option<u64> {
+    u64::try_from(entry.mtime.0).ok().filter(|&seconds| seconds <= MAX_OCTAL_11)
+}
+
+fn has_link(kind: EntryKind) -> bool {
+    matches!(kind, EntryKind::Symlink | EntryKind::Hardlink)
+}
+
+fn is_root(path: &[u8]) -> bool {
+    matches!(path, b"" | b".")
+}
+
+/// Where a path goes. The split is at the last slash the prefix can reach, as Go's archive/tar does it.
+fn place(path: &[u8], directory: bool) -> Place {
+    let len = path.len() + usize::from(directory);
+    if len <= 100 {
+        return Place::Name;
+    }
+    if len > 155 + 1 + 100 {
+        return Place::Pax;
+    }
+    let (first, last) = (len - 101, 155.min(path.len() - 1));
+    match path[first..=last].iter().rposition(|&byte| byte == b'/') {
+        Some(at) => Place::Split(first + at),
+        None => Place::Pax,
+    }
+}
+
+/// Refuses what no header can say, or what would come back as something else.
+fn check(entry: &HeaderEntry<'_>) -> Result<()> {
+    let invalid = |why: &'static str| Err(Error::invalid("write layer", why).with_path(entry.path));
+    check_path(entry.path, "path").map_err(|error| error.with_path(entry.path))?;
+    if is_root(entry.path) && entry.kind != EntryKind::Directory {
+        return invalid("the root of a layer can only be a directory");
+    }
+    match entry.kind {
+        EntryKind::Hardlink => {
+            check_path(entry.link, "link target").map_err(|error| error.with_path(entry.path))?;
+            if is_root(entry.link) || entry.link == entry.path {
+                return invalid("a hard link can join neither the root nor itself");
+            }
+        }
+        EntryKind::Symlink => {
+            if entry.link.is_empty() || entry.link.contains(&0) {
+                return invalid("a symbolic link must have a target, without NUL bytes");
+            }
+            if entry.link.len() > MAX_PATH {
+                let message =
+                    format!("the link target has {} bytes; the most is {MAX_PATH}", entry.link.len());
+                return Err(Error::limit("write layer", message).with_path(entry.path));
+            }
+        }
+        _ => {}
+    }
+    if entry.size != 0 && entry.kind != EntryKind::File {
+        return invalid("only files have content");
+    }
+    if i64::try_from(entry.size).is_err() {
+        return invalid("a file cannot have more than 2^63-1 bytes");
+    }
+    if entry.uid == u32::MAX || entry.gid == u32::MAX {
+        return invalid("4294967295 (-1) is not a user or group id");
+    }
+    if entry.mtime.1 >= 1_000_000_000 || entry.mtime.0 == i64::MIN {
+        return invalid("the modification time is out of range");
+    }
+    if entry.kind.is_device() && entry.rdev.0.max(entry.rdev.1) as u64 > MAX_OCTAL_7 {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "write layer",
+            "the device number does not fit into tar",
+        )
+        .with_path(entry.path));
+    }
+    for (name, value) in entry.xattrs {
+        if !pax::is_xattr_name(name) {
+            let message =
+                format!("no layer can hold an extended attribute named {}", crate::error::escape(name));
+            return Err(Error::new(ErrorKind::Unsupported, "write layer", message).with_path(entry.path));
+        }
+        if value.len() > MAX_XATTR_VALUE {
+            let message = format!("the extended attribute {} is too long", crate::error::escape(name));
+            return Err(Error::limit("write layer", message).with_path(entry.path));
+        }
+    }
+    Ok(())
+}
+
+fn check_path(path: &[u8], what: &'static str) -> Result<()> {
+    if is_root(path) {
+        return Ok(());
+    }
+    if path.len() > MAX_PATH {
+        return Err(Error::limit(
+            "write layer",
+            format!("the {what} has {} bytes; the most is {MAX_PATH}", path.len()),
+        ));
+    }
+    let mut start = 0;
+    for at in 0..=path.len() {
+        match path.get(at) {
+            Some(0) => return Err(Error::invalid("write layer", format!("the {what} holds a NUL byte"))),
+            None | Some(b'/') => {
+                let component = &path[start..at];
+                if matches!(component, b"" | b"." | b"..") {
+                    let message = format!("the {what} is not plain components joined by single slashes");
+                    return Err(Error::invalid("write layer", message));
+                }
+                if component.len() > MAX_COMPONENT {
+                    return Err(Error::limit(
+                        "write layer",
+                        format!("the {what} has a component over 255 bytes"),
+                    ));
+                }
+                start = at + 1;
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "header_tests.rs"]
+mod tests;

@@ -1,0 +1,95 @@
+//! Names as layers mean them: components below the root, joined by single slashes.
+
+use super::ReadLimits;
+use crate::layer::fault::{Fault, Parsed};
+
+/// A name after normalisation.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    /// Components joined by `/`; empty for the root.
+    pub(super) path: Vec<u8>,
+    /// The name ended as only the name of a directory can: in `/` or `.`, or it was empty.
+    pub(super) directory: bool,
+}
+
+/// Normalises the name of an entry or the target of a hard link: leading slashes are stripped as Docker and GNU
+/// tar strip them, empty components and `.` drop out, `..` is refused (no reader agrees with another about it).
+pub(super) fn normalise(parts: &[&[u8]], what: &'static str, limits: &ReadLimits) -> Parsed<Name> {
+    let len: usize = parts.iter().map(|part| part.len() + 1).sum();
+    if len > limits.max_path.saturating_add(parts.len()) {
+        return Err(Fault::limit(format!("the {what} has {len} bytes; the most is {}", limits.max_path)));
+    }
+    let mut path = Vec::with_capacity(len);
+    let mut directory = true;
+    for part in parts {
+        if part.contains(&0) {
+            return Err(Fault::corrupt(format!("the {what} holds a NUL byte")));
+        }
+        for component in part.split(|&byte| byte == b'/') {
+            directory = matches!(component, b"" | b".");
+            if directory {
+                continue;
+            }
+            if component == b".." {
+                return Err(Fault::corrupt(format!("the {what} has a .. component")));
+            }
+            if component.len() > limits.max_component {
+                return Err(Fault::limit(format!(
+                    "the {what} has a component of {} bytes; the most is {}",
+                    component.len(),
+                    limits.max_component
+                )));
+            }
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(component);
+        }
+    }
+    Ok(Name { path, directory })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_normalised_or_refused() {
+        let limits = ReadLimits::default();
+        let one = |name: &[u8]| normalise(&[name], "name", &limits);
+        let table: &[(&[u8], &[u8], bool)] = &[
+            (b"", b"", true),
+            (b".", b"", true),
+            (b"/", b"", true),
+            (b"./", b"", true),
+            (b"./.", b"", true),
+            (b"a", b"a", false),
+            (b"/a", b"a", false),
+            (b"//a//b", b"a/b", false),
+            (b"./a", b"a", false),
+            (b"a/", b"a", true),
+            (b"a/.", b"a", true),
+            (b"a/./b", b"a/b", false),
+            (b"...", b"...", false),
+            (b"..a/b..", b"..a/b..", false),
+            (b"\xff/\n", b"\xff/\n", false),
+        ];
+        for &(name, path, directory) in table {
+            assert_eq!(
+                one(name).unwrap(),
+                Name { path: path.to_vec(), directory },
+                "{}",
+                name.escape_ascii()
+            );
+        }
+        let prefixed = normalise(&[b"p/q", b"n"], "name", &limits).unwrap();
+        assert_eq!(prefixed, Name { path: b"p/q/n".to_vec(), directory: false });
+        for bad in [&b".."[..], b"../a", b"a/..", b"a/../b", b"/..", b"a\0b", &[b'a'; 256]] {
+            assert!(one(bad).is_err(), "{}", bad.escape_ascii());
+        }
+        assert!(one(&[b'a'; 255]).is_ok());
+        let deep = b"a/".repeat(limits.max_path / 2);
+        assert_eq!(one(&deep).unwrap().path.len(), limits.max_path - 1);
+        assert!(one(&b"a/".repeat(limits.max_path / 2 + 1)).is_err());
+    }
+}

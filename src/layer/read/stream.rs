@@ -1,0 +1,201 @@
+//! Where decompressed bytes come from, and a cursor over them that hands out slices without copying.
+
+use std::io::{self, Read};
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::layer::header::BLOCK;
+
+/// A stream of chunks of any size, such as a decompressor on another thread gives them.
+pub trait ChunkStream {
+    /// The next chunk, or `None` at the end. Chunks may be empty.
+    fn next_chunk(&mut self) -> Result<Option<Arc<Vec<u8>>>>;
+}
+
+impl<S: ChunkStream + ?Sized> ChunkStream for &mut S {
+    fn next_chunk(&mut self) -> Result<Option<Arc<Vec<u8>>>> {
+        (**self).next_chunk()
+    }
+}
+
+impl<S: ChunkStream + ?Sized> ChunkStream for Box<S> {
+    fn next_chunk(&mut self) -> Result<Option<Arc<Vec<u8>>>> {
+        (**self).next_chunk()
+    }
+}
+
+/// Chunks from any reader. A chunk nobody holds any more is filled again rather than allocated again.
+#[derive(Debug)]
+pub struct ReadChunks<R> {
+    reader: R,
+    size: usize,
+    spare: Option<Arc<Vec<u8>>>,
+}
+
+impl<R: Read> ReadChunks<R> {
+    /// Chunks of 256 KiB.
+    pub fn new(reader: R) -> Self {
+        Self::with_size(reader, 256 * 1024)
+    }
+
+    /// Chunks of at most `size` bytes.
+    pub fn with_size(reader: R, size: usize) -> Self {
+        ReadChunks { reader, size: size.max(1), spare: None }
+    }
+
+    /// The reader.
+    pub fn into_inner(self) -> R {
+        self.reader
+    }
+}
+
+impl<R: Read> ChunkStream for ReadChunks<R> {
+    fn next_chunk(&mut self) -> Result<Option<Arc<Vec<u8>>>> {
+        let mut chunk = self.spare.take().filter(|spare| Arc::strong_count(spare) == 1).unwrap_or_default();
+        // Nobody else can hold it: it is new, or the count was one and only we could have cloned it.
+        let buffer = Arc::make_mut(&mut chunk);
+        buffer.resize(self.size, 0);
+        let read = loop {
+            match self.reader.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("read layer", "", error)),
+                Ok(read) => break read,
+            }
+        };
+        if read == 0 {
+            return Ok(None);
+        }
+        buffer.truncate(read);
+        self.spare = Some(Arc::clone(&chunk));
+        Ok(Some(chunk))
+    }
+}
+
+/// A part of a chunk of the stream. Cloning it copies no content.
+#[derive(Debug, Clone)]
+pub struct Slice {
+    /// The chunk the bytes are in.
+    pub chunk: Arc<Vec<u8>>,
+    /// Where in the chunk they are.
+    pub range: Range<usize>,
+}
+
+impl Deref for Slice {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.chunk[self.range.clone()]
+    }
+}
+
+/// A position in the stream.
+#[derive(Debug)]
+pub(super) struct Cursor<S> {
+    stream: S,
+    chunk: Option<Arc<Vec<u8>>>,
+    at: usize,
+    /// Bytes before the position, counted from the start of the stream.
+    pub(super) offset: u64,
+}
+
+impl<S: ChunkStream> Cursor<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Cursor { stream, chunk: None, at: 0, offset: 0 }
+    }
+
+    pub(super) fn into_stream(self) -> S {
+        self.stream
+    }
+
+    /// The bytes of the current chunk from here on; empty only at the end of the stream.
+    fn here(&mut self) -> Result<&[u8]> {
+        while self.chunk.as_ref().is_none_or(|chunk| chunk.len() == self.at) {
+            // Let go first, so that the source can fill the same chunk again.
+            self.chunk = None;
+            self.at = 0;
+            match self.stream.next_chunk()? {
+                Some(chunk) => self.chunk = Some(chunk),
+                None => return Ok(&[]),
+            }
+        }
+        Ok(self.chunk.as_ref().map_or(&[], |chunk| &chunk[self.at..]))
+    }
+
+    fn advance(&mut self, len: usize) {
+        self.at += len;
+        self.offset += len as u64;
+    }
+
+    /// Fills `buffer` as far as the stream goes and says how far that was.
+    pub(super) fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let here = self.here()?;
+            if here.is_empty() {
+                break;
+            }
+            let len = here.len().min(buffer.len() - filled);
+            buffer[filled..filled + len].copy_from_slice(&here[..len]);
+            self.advance(len);
+            filled += len;
+        }
+        Ok(filled)
+    }
+
+    /// The next block, or how many bytes are left if there is no whole one.
+    pub(super) fn block(&mut self) -> Result<std::result::Result<[u8; BLOCK], usize>> {
+        let mut block = [0; BLOCK];
+        let filled = self.fill(&mut block)?;
+        Ok(if filled == BLOCK { Ok(block) } else { Err(filled) })
+    }
+
+    /// The next bytes of content, at most `most` of them; `None` at the end of the stream.
+    pub(super) fn slice(&mut self, most: u64) -> Result<Option<Slice>> {
+        let here = self.here()?.len();
+        let len = usize::try_from(most).unwrap_or(usize::MAX).min(here);
+        if len == 0 {
+            return Ok(None);
+        }
+        let chunk = self.chunk.as_ref().map(Arc::clone).unwrap_or_default();
+        let range = self.at..self.at + len;
+        self.advance(len);
+        Ok(Some(Slice { chunk, range }))
+    }
+
+    /// Passes over `len` bytes; false if the stream ends before.
+    pub(super) fn skip(&mut self, mut len: u64) -> Result<bool> {
+        while len > 0 {
+            let here = self.here()?.len();
+            if here == 0 {
+                return Ok(false);
+            }
+            let step = usize::try_from(len).unwrap_or(usize::MAX).min(here);
+            self.advance(step);
+            len -= step as u64;
+        }
+        Ok(true)
+    }
+
+    /// Passes over `len` bytes, which must be zero; false if they are not, or not there.
+    pub(super) fn skip_zeros(&mut self, len: usize) -> Result<bool> {
+        let mut bytes = [0; BLOCK];
+        let bytes = &mut bytes[..len];
+        Ok(self.fill(bytes)? == len && bytes.iter().all(|&byte| byte == 0))
+    }
+
+    /// Reads to the end of the stream; false if a byte other than zero is met and `zeros` demands none.
+    pub(super) fn drain(&mut self, zeros: bool) -> Result<bool> {
+        loop {
+            let here = self.here()?;
+            let len = here.len();
+            if len == 0 {
+                return Ok(true);
+            }
+            if zeros && here.iter().any(|&byte| byte != 0) {
+                return Ok(false);
+            }
+            self.advance(len);
+        }
+    }
+}

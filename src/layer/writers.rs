@@ -1,0 +1,347 @@
+//! Threads that create files while the layer is still being read.
+//!
+//! Each directory belongs to one thread, so what happens to one name happens in order, and two threads never wait for the
+//! same directory's lock in the kernel. Queues are bounded in entries and bytes: memory does not grow with the layer.
+
+use std::collections::VecDeque;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use rustix::fs::AtFlags;
+
+use super::create::{Made, Privileges, Wanted, create_file, finish_file, make_special};
+use super::read::Data;
+use crate::error::{At, Error, Result};
+use crate::fs::Kind;
+use crate::progress::{Control, Counters};
+
+/// The most entries one queue holds; each may keep a directory descriptor open.
+const QUEUE_ENTRIES: usize = 96;
+/// The most bytes of content one queue holds.
+const QUEUE_BYTES: usize = 6 * 1024 * 1024;
+/// Zero runs of this length in large files become holes again.
+const HOLE: usize = 64 * 1024;
+
+/// One thing to make.
+pub(super) struct Job {
+    pub node: u32,
+    pub dir: Arc<OwnedFd>,
+    pub name: CString,
+    pub wanted: Wanted,
+    /// Something of this name is there and has to go first.
+    pub replaces: bool,
+    /// The path for messages.
+    pub path: Vec<u8>,
+}
+
+/// What a queue holds: a whole entry, or a large file piece by piece.
+pub(super) enum Piece {
+    Whole(Box<Job>, Vec<Data>),
+    Begin(Box<Job>),
+    More(Data),
+    End,
+}
+
+impl Piece {
+    fn bytes(&self) -> usize {
+        let len = |data: &Data| match data {
+            Data::Bytes(slice) => slice.range.len(),
+            Data::Hole(_) => 0,
+        };
+        match self {
+            Piece::Whole(_, data) => data.iter().map(len).sum(),
+            Piece::More(data) => len(data),
+            _ => 0,
+        }
+    }
+}
+
+/// What became of a job.
+pub(super) struct Done {
+    pub node: u32,
+    pub path: Vec<u8>,
+    pub made: Made,
+}
+
+#[derive(Default)]
+struct State {
+    pieces: VecDeque<Piece>,
+    bytes: usize,
+    busy: bool,
+    closed: bool,
+    done: Vec<Done>,
+}
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// The queues, one for each thread that runs [`Writers::work`].
+pub(super) struct Writers {
+    queues: Vec<Queue>,
+    failed: AtomicBool,
+    error: Mutex<Option<Error>>,
+    who: Privileges,
+    control: Control,
+}
+
+impl Writers {
+    pub fn new(threads: usize, who: Privileges, control: &Control) -> Writers {
+        Writers {
+            queues: (0..threads.max(1)).map(|_| Queue::default()).collect(),
+            failed: AtomicBool::new(false),
+            error: Mutex::new(None),
+            who,
+            control: control.clone(),
+        }
+    }
+
+    pub fn threads(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// Which queue the entries of a directory go to.
+    pub fn queue_of(&self, directory: u32) -> usize {
+        // Neighbouring directories on different threads: numbers are given in order.
+        directory as usize % self.queues.len()
+    }
+
+    /// Hands a piece to a thread, waiting while its queue is full.
+    pub fn push(&self, queue: usize, piece: Piece) -> Result<()> {
+        let queue = &self.queues[queue];
+        let mut state = queue.state.lock().expect("no holder panics");
+        while (state.pieces.len() >= QUEUE_ENTRIES || state.bytes >= QUEUE_BYTES) && !self.has_failed() {
+            state = queue.changed.wait(state).expect("no holder panics");
+        }
+        if self.has_failed() {
+            drop(state);
+            return Err(self.take_error());
+        }
+        state.bytes += piece.bytes();
+        state.pieces.push_back(piece);
+        drop(state);
+        queue.changed.notify_all();
+        Ok(())
+    }
+
+    /// Waits until everything handed over is done, and gives what became of it.
+    pub fn drain(&self) -> Result<Vec<Done>> {
+        let mut all = Vec::new();
+        for queue in &self.queues {
+            let mut state = queue.state.lock().expect("no holder panics");
+            while (state.busy || !state.pieces.is_empty()) && !self.has_failed() {
+                state = queue.changed.wait(state).expect("no holder panics");
+            }
+            all.append(&mut state.done);
+        }
+        if self.has_failed() { Err(self.take_error()) } else { Ok(all) }
+    }
+
+    /// What is done so far, without waiting.
+    pub fn collect(&self) -> Vec<Done> {
+        let take = |queue: &Queue| std::mem::take(&mut queue.state.lock().expect("no holder panics").done);
+        self.queues.iter().flat_map(take).collect()
+    }
+
+    /// Lets the threads end once their queues are empty; at once after a failure.
+    pub fn close(&self) {
+        for queue in &self.queues {
+            queue.state.lock().expect("no holder panics").closed = true;
+            queue.changed.notify_all();
+        }
+    }
+
+    /// Makes every thread stop without finishing what is queued.
+    pub fn abandon(&self) {
+        self.failed.store(true, Ordering::Release);
+        self.close();
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    fn take_error(&self) -> Error {
+        let error = self.error.lock().expect("no holder panics").take();
+        error.unwrap_or_else(|| Error::new(crate::ErrorKind::Internal, "apply layer", "a writer stopped"))
+    }
+
+    fn fail(&self, error: Error) {
+        self.error.lock().expect("no holder panics").get_or_insert(error);
+        self.failed.store(true, Ordering::Release);
+        for queue in &self.queues {
+            drop(queue.state.lock().expect("no holder panics"));
+            queue.changed.notify_all();
+        }
+    }
+
+    /// What one thread does until [`close`](Self::close).
+    pub fn work(&self, number: usize) {
+        let queue = &self.queues[number];
+        let mut open: Option<OpenFile> = None;
+        let mut done = Vec::new();
+        let mut batch = Vec::new();
+        loop {
+            {
+                let mut state = queue.state.lock().expect("no holder panics");
+                state.done.append(&mut done);
+                state.busy = false;
+                if state.pieces.is_empty() {
+                    queue.changed.notify_all();
+                }
+                while state.pieces.is_empty() && !state.closed && !self.has_failed() {
+                    state = queue.changed.wait(state).expect("no holder panics");
+                }
+                if self.has_failed() || state.pieces.is_empty() {
+                    return;
+                }
+                // A few at a time: fewer locks, and still soon visible to the other side.
+                for _ in 0..16 {
+                    let Some(piece) = state.pieces.pop_front() else { break };
+                    state.bytes -= piece.bytes();
+                    batch.push(piece);
+                }
+                state.busy = true;
+                drop(state);
+                queue.changed.notify_all();
+            }
+            for piece in batch.drain(..) {
+                let result =
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.piece(piece, &mut open)));
+                match result {
+                    Ok(Ok(Some(finished))) => done.push(finished),
+                    Ok(Ok(None)) => {}
+                    Ok(Err(error)) => return self.fail(error),
+                    Err(_) => {
+                        let message = "a writer thread panicked; please report this";
+                        return self.fail(Error::new(crate::ErrorKind::Internal, "apply layer", message));
+                    }
+                }
+            }
+        }
+    }
+
+    fn piece(&self, piece: Piece, open: &mut Option<OpenFile>) -> Result<Option<Done>> {
+        match piece {
+            Piece::Whole(job, data) => {
+                self.control.check("apply layer")?;
+                if job.replaces {
+                    unlink(&job).at("replace file", &job.path)?;
+                }
+                if job.wanted.meta.kind != Kind::File {
+                    let made = make_special(job.dir.as_fd(), &job.name, &job.wanted, self.who)
+                        .at("create file", &job.path)?;
+                    return Ok(Some(done(*job, made)));
+                }
+                let mut file = OpenFile::create(job, self.who)?;
+                for data in &data {
+                    file.write(data, false)?;
+                }
+                self.finish(file).map(Some)
+            }
+            Piece::Begin(job) => {
+                if job.replaces {
+                    unlink(&job).at("replace file", &job.path)?;
+                }
+                *open = Some(OpenFile::create(job, self.who)?);
+                Ok(None)
+            }
+            Piece::More(data) => {
+                self.control.check("apply layer")?;
+                open.as_mut().expect("a file was begun").write(&data, true)?;
+                Ok(None)
+            }
+            Piece::End => {
+                let file = open.take().expect("a file was begun");
+                self.finish(file).map(Some)
+            }
+        }
+    }
+
+    fn finish(&self, file: OpenFile) -> Result<Done> {
+        let OpenFile { job, fd, at, end } = file;
+        let shown = &job.path;
+        if at != end {
+            // The file ends in a hole.
+            rustix::fs::ftruncate(&fd, at).at("write file", shown)?;
+        }
+        let made =
+            finish_file(job.dir.as_fd(), &job.name, &fd, &job.wanted, self.who).at("write file", shown)?;
+        Counters::add(&self.control.counters.bytes_written, at);
+        Ok(done(*job, made))
+    }
+}
+
+/// The path is kept only where something has to be written down under it.
+fn done(job: Job, made: Made) -> Done {
+    let path = if made.ledger.is_some() || !made.lost.is_empty() { job.path } else { Vec::new() };
+    Done { node: job.node, path, made }
+}
+
+fn unlink(job: &Job) -> io::Result<()> {
+    match rustix::fs::unlinkat(&*job.dir, &job.name, AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+struct OpenFile {
+    job: Box<Job>,
+    fd: OwnedFd,
+    /// How far the content goes so far, and how far the file does.
+    at: u64,
+    end: u64,
+}
+
+impl OpenFile {
+    fn create(job: Box<Job>, who: Privileges) -> Result<OpenFile> {
+        let fd = create_file(&*job.dir, &job.name, &job.wanted, who).at("create file", &job.path)?;
+        Ok(OpenFile { job, fd, at: 0, end: 0 })
+    }
+
+    fn write(&mut self, data: &Data, holes: bool) -> Result<()> {
+        let slice = match data {
+            Data::Hole(len) => {
+                self.at += len;
+                return Ok(());
+            }
+            Data::Bytes(slice) => &slice.chunk[slice.range.clone()],
+        };
+        if !holes {
+            return self.put(slice);
+        }
+        for part in slice.chunks(HOLE) {
+            if part.len() == HOLE && is_zero(part) {
+                self.at += part.len() as u64;
+            } else {
+                self.put(part)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            match rustix::io::pwrite(&self.fd, bytes, self.at) {
+                Ok(n) => {
+                    bytes = &bytes[n..];
+                    self.at += n as u64;
+                    self.end = self.at;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(Error::io("write file", &self.job.path, error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<64>();
+    words.iter().all(|word| *word == [0; 64]) && rest.iter().all(|&byte| byte == 0)
+}

@@ -1,0 +1,107 @@
+//! What takes the space: `treering df`.
+
+use std::collections::{HashMap, HashSet};
+
+use super::gc::files;
+use super::layout::Store;
+use super::reference::Reference;
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::progress::Control;
+
+/// The blobs of one image: one entry of `index.json`, all its platforms together.
+#[derive(Debug, Clone)]
+pub struct ImageUsage {
+    /// Its names; empty for a nameless image.
+    pub names: Vec<Reference>,
+    /// The digest of its manifest or index.
+    pub digest: Digest,
+    /// The bytes of all its blobs that the store holds.
+    pub size: u64,
+    /// Of these, the bytes other images need too.
+    pub shared: u64,
+    /// Of these, the bytes that go when only this image is removed.
+    pub unique: u64,
+    /// How many distinct layers it has.
+    pub layers: usize,
+}
+
+/// What [`Store::usage`] found. All sizes in bytes.
+#[derive(Debug, Clone, Default)]
+pub struct Usage {
+    /// Per image, in the order of `index.json`.
+    pub images: Vec<ImageUsage>,
+    /// How many blobs there are.
+    pub blobs: u64,
+    /// The size of all blobs.
+    pub blob_bytes: u64,
+    /// What a prune would free: blobs that only nameless images or nobody needs. Those of trees are not in it.
+    pub reclaimable: u64,
+    /// How many trees have a record.
+    pub trees: u64,
+    /// The size of layer lists and relations.
+    pub layer_bytes: u64,
+    /// The size of files being written, or left by dead writers.
+    pub tmp_bytes: u64,
+}
+
+impl Store {
+    /// Adds up what the store holds.
+    pub fn usage(&self, control: &Control) -> Result<Usage> {
+        let _lease = self.lease()?;
+        let sizes: HashMap<Digest, u64> = files(&self.0.blobs, "oci/blobs/sha256")?
+            .into_iter()
+            .filter_map(|(name, size)| Some((format!("sha256:{name}").parse().ok()?, size)))
+            .collect();
+        let entries = self.entries()?;
+        // Entries for the same digest are one image with several names.
+        let mut images: Vec<(ImageUsage, HashSet<Digest>)> = Vec::new();
+        let mut users: HashMap<Digest, u32> = HashMap::new();
+        for entry in &entries {
+            let Ok(digest) = super::descriptor_digest(&entry.descriptor) else { continue };
+            if let Some((image, _)) = images.iter_mut().find(|(image, _)| image.digest == digest) {
+                image.names.extend(entry.name.clone());
+                continue;
+            }
+            let marks = self.mark(std::slice::from_ref(entry), &[], control)?;
+            let blobs: HashSet<Digest> =
+                marks.live.into_keys().filter(|blob| sizes.contains_key(blob)).collect();
+            for blob in &blobs {
+                *users.entry(*blob).or_default() += 1;
+            }
+            let layers = marks.layers.len();
+            let names = entry.name.clone().into_iter().collect();
+            images.push((ImageUsage { names, digest, size: 0, shared: 0, unique: 0, layers }, blobs));
+        }
+        let mut usage =
+            Usage { blobs: sizes.len() as u64, blob_bytes: sizes.values().sum(), ..Usage::default() };
+        for (mut image, blobs) in images {
+            for blob in blobs {
+                image.size += sizes[&blob];
+                *(if users[&blob] > 1 { &mut image.shared } else { &mut image.unique }) += sizes[&blob];
+            }
+            usage.images.push(image);
+        }
+        let named: Vec<_> = entries.into_iter().filter(|entry| entry.text.is_some()).collect();
+        let marks = self.mark(&named, &self.digests_of_trees()?, control)?;
+        usage.reclaimable =
+            sizes.iter().filter(|(blob, _)| !marks.live.contains_key(blob)).map(|(_, size)| size).sum();
+        usage.trees = self.trees()?.len() as u64;
+        usage.tmp_bytes = files(&self.0.tmp, "tmp")?.iter().map(|(_, size)| size).sum();
+        usage.layer_bytes = self.layer_room()?;
+        Ok(usage)
+    }
+
+    fn layer_room(&self) -> Result<u64> {
+        let mut total: u64 = files(&self.0.layers, "layers")?.iter().map(|(_, size)| size).sum();
+        for entry in
+            self.0.layers.entries().map_err(|error| crate::Error::io("list layers", "layers", error))?
+        {
+            let entry = entry.map_err(|error| crate::Error::io("list layers", "layers", error))?;
+            if let Ok(dir) = self.0.layers.open_dir(entry.file_name()) {
+                total += files(&dir, "layers")?.iter().map(|(_, size)| size).sum::<u64>();
+            }
+        }
+        Ok(total)
+    }
+}

@@ -1,0 +1,245 @@
+//! Checking a store: its structure, then what is reachable, then every byte.
+
+use cap_std::fs::{MetadataExt, PermissionsExt};
+use oci_spec::image::Descriptor;
+
+use super::document::{DocumentKind, descriptor_digest};
+use super::gc::files;
+use super::layout::Store;
+use super::publish::is_litter;
+use super::refs::Entry;
+use crate::digest::Digest;
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::progress::{Control, Counters};
+
+/// How deep [`Store::fsck`] looks. Each level includes the ones before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FsckLevel {
+    /// The layout, `index.json`, names and modes of files.
+    Structure,
+    /// Also: every manifest, configuration and layer that is referred to is there with the right size, and every
+    /// manifest parses.
+    Reachability,
+    /// Also: every blob hashes to its name.
+    Bytes,
+}
+
+/// What kind of [`Problem`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ProblemKind {
+    /// `oci-layout` is missing or not understood.
+    BadLayout,
+    /// `index.json` is missing, not JSON, or holds something that is not a descriptor.
+    BadIndex,
+    /// Others may read the store.
+    NotPrivate,
+    /// A file nobody put there on purpose; prune takes those it knows.
+    Stray,
+    /// A blob that is referred to is not there.
+    Missing,
+    /// A blob has another size than its descriptor says.
+    WrongSize,
+    /// A blob does not hash to its name.
+    WrongDigest,
+    /// A manifest or index cannot be used.
+    BadDocument,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Problem {
+    /// What kind.
+    pub kind: ProblemKind,
+    /// The file, digest or image name it is about.
+    pub subject: String,
+    /// What is wrong, in plain words.
+    pub message: String,
+}
+
+/// What [`Store::fsck`] found.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct FsckReport {
+    /// Everything that is wrong; empty for a sound store.
+    pub problems: Vec<Problem>,
+    /// How many blobs were looked at.
+    pub blobs: u64,
+    /// How many bytes were hashed.
+    pub bytes: u64,
+}
+
+impl FsckReport {
+    fn add(&mut self, kind: ProblemKind, subject: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem { kind, subject: subject.into(), message: message.into() });
+    }
+}
+
+impl Store {
+    /// Checks the store without changing it. An `Err` means the check itself could not be done; what is wrong with the
+    /// store is in the report. Takes a [`super::Lease`], so that prune does not remove what is being looked at.
+    pub fn fsck(&self, level: FsckLevel, control: &Control) -> Result<FsckReport> {
+        let _lease = self.lease()?;
+        let mut report = FsckReport::default();
+        self.check_structure(&mut report)?;
+        let entries = match self.entries() {
+            Ok(entries) => entries,
+            Err(error) if is_finding(&error) => {
+                report.add(ProblemKind::BadIndex, "oci/index.json", error.message());
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
+        if level >= FsckLevel::Reachability {
+            self.check_reachable(&entries, &mut report, control)?;
+        }
+        self.check_blobs(level >= FsckLevel::Bytes, &mut report, control)?;
+        Ok(report)
+    }
+
+    fn check_structure(&self, report: &mut FsckReport) -> Result<()> {
+        const OP: &str = "check store";
+        if let Err(error) = self.check_layout() {
+            if !is_finding(&error) && error.kind() != ErrorKind::Unsupported {
+                return Err(error);
+            }
+            report.add(ProblemKind::BadLayout, "oci/oci-layout", error.message());
+        }
+        let meta = self.0.dir.dir_metadata().at(OP, ".")?;
+        if meta.permissions().mode() & 0o077 != 0 {
+            let message = format!("mode {:04o}, expected 0700", meta.permissions().mode() & 0o7777);
+            report.add(ProblemKind::NotPrivate, ".", message);
+        }
+        if meta.uid() != rustix::process::geteuid().as_raw() {
+            report.add(ProblemKind::NotPrivate, ".", format!("it belongs to user {}", meta.uid()));
+        }
+        for entry in self.0.oci.entries().at(OP, "oci")? {
+            let name = entry.at(OP, "oci")?.file_name().to_string_lossy().into_owned();
+            if !["oci-layout", "index.json", "blobs"].contains(&name.as_str()) {
+                let message =
+                    if is_litter(&name) { "left by a dead writer" } else { "not part of an image layout" };
+                report.add(ProblemKind::Stray, format!("oci/{name}"), message);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_reachable(&self, entries: &[Entry], report: &mut FsckReport, control: &Control) -> Result<()> {
+        let mut seen = std::collections::HashSet::new();
+        for entry in entries {
+            let name = entry.text.clone().unwrap_or_else(|| entry.descriptor.digest().to_string());
+            let mut queue = vec![(entry.descriptor.clone(), 1)];
+            while let Some((descriptor, depth)) = queue.pop() {
+                control.check("check store")?;
+                let Ok(digest) = descriptor_digest(&descriptor) else { continue };
+                if !seen.insert((digest, descriptor.media_type().to_string(), descriptor.size())) {
+                    continue;
+                }
+                self.check_one(&name, &descriptor, &digest, depth, &mut queue, report)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_one(
+        &self,
+        name: &str,
+        descriptor: &Descriptor,
+        digest: &Digest,
+        depth: usize,
+        queue: &mut Vec<(Descriptor, usize)>,
+        report: &mut FsckReport,
+    ) -> Result<()> {
+        match self.blob_size(digest) {
+            Ok(size) if size == descriptor.size() => {}
+            Ok(size) => {
+                let message = format!("{size} bytes, {} expected by {name}", descriptor.size());
+                report.add(ProblemKind::WrongSize, digest.to_string(), message);
+                return Ok(());
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                report.add(ProblemKind::Missing, digest.to_string(), format!("needed by {name}"));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        let Some(kind) = DocumentKind::of_media_type(descriptor.media_type().as_ref()) else { return Ok(()) };
+        match self.read_document(descriptor) {
+            Ok(document) => {
+                if kind == DocumentKind::Index && depth >= self.limits().index_depth {
+                    let message = format!("indexes nested too deep in {name}");
+                    report.add(ProblemKind::BadDocument, digest.to_string(), message);
+                    return Ok(());
+                }
+                queue.extend(document.manifests().iter().map(|child| (child.clone(), depth + 1)));
+                queue.extend(
+                    document.layers().iter().chain(document.config()).map(|child| (child.clone(), depth)),
+                );
+                Ok(())
+            }
+            Err(error) if is_finding(&error) || error.kind() == ErrorKind::Unsupported => {
+                report.add(
+                    ProblemKind::BadDocument,
+                    digest.to_string(),
+                    format!("{} (in {name})", error.message()),
+                );
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn check_blobs(&self, hash: bool, report: &mut FsckReport, control: &Control) -> Result<()> {
+        for (name, size) in files(&self.0.blobs, "oci/blobs/sha256")? {
+            control.check("check store")?;
+            Counters::add(&control.counters.entries, 1);
+            let Ok(digest) = format!("sha256:{name}").parse::<Digest>() else {
+                report.add(
+                    ProblemKind::Stray,
+                    format!("oci/blobs/sha256/{name}"),
+                    "its name is not a digest",
+                );
+                continue;
+            };
+            report.blobs += 1;
+            if !hash {
+                continue;
+            }
+            let file = match self.open_blob(&digest) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let counted = Watched { inner: file, control };
+            match super::VerifiedReader::new(counted, digest, size).finish() {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    report.add(ProblemKind::WrongDigest, digest.to_string(), error.message());
+                }
+                Err(error) => return Err(error),
+            }
+            report.bytes += size;
+        }
+        Ok(())
+    }
+}
+
+/// Whether an error tells something about the store rather than about the check.
+fn is_finding(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Limit | ErrorKind::NotFound)
+}
+
+/// Counts bytes and lets a caller cancel within a large blob.
+struct Watched<'a> {
+    inner: std::fs::File,
+    control: &'a Control,
+}
+
+impl std::io::Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.control.check("check store")?;
+        let n = self.inner.read(buffer)?;
+        Counters::add(&self.control.counters.bytes_read, n as u64);
+        Ok(n)
+    }
+}

@@ -1,0 +1,235 @@
+//! Prune: removes blobs nothing refers to, and what dead writers left.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use cap_std::fs::Dir;
+
+use super::layout::Store;
+use super::mark::Marks;
+use super::publish::{is_litter, sync_dir};
+use super::refs::Entry;
+use crate::digest::Digest;
+use crate::error::{At, Error, Result};
+use crate::progress::{Control, Counters};
+
+/// What [`Store::prune`] shall do.
+#[derive(Debug, Clone)]
+pub struct PruneOptions {
+    /// Only report what would go.
+    pub dry_run: bool,
+    /// Also drop images without a name, as `docker image prune` does. Default true.
+    pub nameless: bool,
+    /// Digests to keep besides everything that is named or that a tree was made from; what they refer to is kept too.
+    pub keep: Vec<Digest>,
+    /// How long to wait for writers to finish before giving up with [`crate::ErrorKind::Busy`]. Default 10 seconds.
+    pub wait: Duration,
+}
+
+impl Default for PruneOptions {
+    fn default() -> Self {
+        PruneOptions { dry_run: false, nameless: true, keep: Vec::new(), wait: Duration::from_secs(10) }
+    }
+}
+
+/// What [`Store::prune`] removed, or would remove.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct PruneReport {
+    /// Manifests and indexes whose nameless entry in `index.json` went.
+    pub nameless: Vec<Digest>,
+    /// Blobs that went, smallest digest first.
+    pub blobs: Vec<Digest>,
+    /// DiffIDs whose entry list and relations went.
+    pub layers: Vec<Digest>,
+    /// How many files dead writers had left.
+    pub litter: u64,
+    /// The bytes all of it took on disk.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Removes what nothing needs: blobs not reachable from `index.json` (through nested indexes, `subject`, manifests)
+    /// nor from the record of a tree, layer lists nobody can use any more, and temporary files of dead writers.
+    ///
+    /// Holds the store exclusively, so nothing a live writer needs can go: it waits for every [`super::Lease`] to end,
+    /// [`PruneOptions::wait`] at most. A dry run needs no such wait. When a manifest cannot be read, what it needs is
+    /// unknown: the error names it and nothing is removed. A kill in between leaves a store with fewer unneeded blobs.
+    pub fn prune(&self, options: &PruneOptions, control: &Control) -> Result<PruneReport> {
+        let mut report = PruneReport::default();
+        if options.dry_run {
+            let _lease = self.lease()?;
+            let (stay, go) = self.split_entries(options.nameless)?;
+            report.nameless = digests(&go);
+            let marks = self.mark(&stay, &self.roots(options)?, control)?;
+            self.sweep(&marks, options, &mut report, control)?;
+            return Ok(report);
+        }
+        let _all = self.lock_all(options.wait)?;
+        let (stay, go) = self.split_entries(options.nameless)?;
+        // Before anything goes: a manifest that cannot be read stops us here.
+        let marks = self.mark(&stay, &self.roots(options)?, control)?;
+        if !go.is_empty() {
+            report.nameless = digests(&go);
+            self.change_index(|index| {
+                index.retain(|entry| entry.text.is_some());
+                Ok(())
+            })?;
+        }
+        self.sweep(&marks, options, &mut report, control)?;
+        Ok(report)
+    }
+
+    fn split_entries(&self, nameless: bool) -> Result<(Vec<Entry>, Vec<Entry>)> {
+        Ok(self.entries()?.into_iter().partition(|entry| !nameless || entry.text.is_some()))
+    }
+
+    fn roots(&self, options: &PruneOptions) -> Result<Vec<Digest>> {
+        let mut roots = self.digests_of_trees()?;
+        roots.extend(&options.keep);
+        Ok(roots)
+    }
+
+    fn sweep(
+        &self,
+        marks: &Marks,
+        options: &PruneOptions,
+        report: &mut PruneReport,
+        control: &Control,
+    ) -> Result<()> {
+        const OP: &str = "prune";
+        let rooms = &*self.0;
+        let mut kept = HashSet::new();
+        for (name, size) in files(&rooms.blobs, "oci/blobs/sha256")? {
+            control.check(OP)?;
+            Counters::add(&control.counters.entries, 1);
+            let Ok(digest) = format!("sha256:{name}").parse::<Digest>() else {
+                self.drop_litter(&rooms.blobs, &name, size, options, report)?;
+                continue;
+            };
+            if marks.live.contains_key(&digest) {
+                kept.insert(digest);
+                continue;
+            }
+            if !options.dry_run {
+                rooms.blobs.remove_file(&name).at(OP, digest.to_string())?;
+            }
+            report.blobs.push(digest);
+            report.bytes += size;
+        }
+        report.blobs.sort();
+        self.sweep_layers(&marks.diff_ids, &kept, options, report)?;
+        for (name, size) in files(&rooms.oci, "oci")? {
+            self.drop_litter(&rooms.oci, &name, size, options, report)?;
+        }
+        for key in self.trees()? {
+            let Some(binding) = self.find_tree(&key)? else { continue };
+            for (name, size) in files(binding.dir(), "containers")? {
+                self.drop_litter(binding.dir(), &name, size, options, report)?;
+            }
+        }
+        // Writers hold a lease while they have a file here, so in the exclusive case all of it is litter.
+        if !options.dry_run {
+            for entry in rooms.tmp.entries().at(OP, "tmp")? {
+                let entry = entry.at(OP, "tmp")?;
+                let meta = entry.metadata().at(OP, "tmp")?;
+                report.litter += 1;
+                if meta.is_dir() {
+                    rooms.tmp.remove_dir_all(entry.file_name()).at(OP, "tmp")?;
+                } else {
+                    report.bytes += meta.len();
+                    rooms.tmp.remove_file(entry.file_name()).at(OP, "tmp")?;
+                }
+            }
+            sync_dir(&rooms.blobs, "oci/blobs/sha256")?;
+        }
+        Ok(())
+    }
+
+    /// Layer relations of blobs that went, and lists of DiffIDs that nothing names and no blob holds.
+    fn sweep_layers(
+        &self,
+        named: &HashSet<Digest>,
+        kept: &HashSet<Digest>,
+        options: &PruneOptions,
+        report: &mut PruneReport,
+    ) -> Result<()> {
+        const OP: &str = "prune layers";
+        let layers = &self.0.layers;
+        for entry in layers.entries().at(OP, "layers")? {
+            let name = entry.at(OP, "layers")?.file_name().to_string_lossy().into_owned();
+            if let Some(hex) = name.strip_prefix("blob-") {
+                let gone = format!("sha256:{hex}").parse().is_ok_and(|digest| !kept.contains(&digest));
+                if gone && !options.dry_run {
+                    layers.remove_file(&name).at(OP, &name)?;
+                }
+                continue;
+            }
+            let Ok(diff_id) = format!("sha256:{name}").parse::<Digest>() else {
+                let size = layers.symlink_metadata(&name).at(OP, &name)?.len();
+                self.drop_litter(layers, &name, size, options, report)?;
+                continue;
+            };
+            let dir = layers.open_dir(&name).at(OP, &name)?;
+            let mut held = named.contains(&diff_id);
+            let mut bytes = 0;
+            for (file, size) in files(&dir, "layers")? {
+                bytes += size;
+                match format!("sha256:{file}").parse::<Digest>() {
+                    Ok(blob) if kept.contains(&blob) => held = true,
+                    Ok(_) if !options.dry_run => dir.remove_file(&file).at(OP, &file)?,
+                    Ok(_) => {}
+                    Err(_) => self.drop_litter(&dir, &file, size, options, report)?,
+                }
+            }
+            if !held {
+                if !options.dry_run {
+                    layers.remove_dir_all(&name).at(OP, &name)?;
+                }
+                report.layers.push(diff_id);
+                report.bytes += bytes;
+            }
+        }
+        report.layers.sort();
+        Ok(())
+    }
+
+    /// Removes a file with the name of an unfinished replacement; leaves everything else to its owner.
+    fn drop_litter(
+        &self,
+        dir: &Dir,
+        name: &str,
+        size: u64,
+        options: &PruneOptions,
+        report: &mut PruneReport,
+    ) -> Result<()> {
+        if !is_litter(name) || options.dry_run {
+            return Ok(());
+        }
+        // Whoever replaces a file of the store holds a lease meanwhile, so nobody is writing this one.
+        dir.remove_file(name).at("prune", name)?;
+        report.litter += 1;
+        report.bytes += size;
+        Ok(())
+    }
+}
+
+fn digests(entries: &[Entry]) -> Vec<Digest> {
+    entries.iter().filter_map(|entry| super::document::descriptor_digest(&entry.descriptor).ok()).collect()
+}
+
+/// The regular files of a directory and their sizes, by name. Names that are not UTF-8 are not ours.
+pub(super) fn files(dir: &Dir, shown: &str) -> Result<Vec<(String, u64)>> {
+    let mut out = Vec::new();
+    for entry in dir.entries().at("list directory", shown)? {
+        let entry = entry.at("list directory", shown)?;
+        let Some(name) = entry.file_name().to_str().map(String::from) else { continue };
+        match dir.symlink_metadata(&name) {
+            Ok(meta) if meta.is_file() => out.push((name, meta.len())),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("list directory", name, error)),
+        }
+    }
+    out.sort();
+    Ok(out)
+}

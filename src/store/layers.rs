@@ -1,0 +1,167 @@
+//! What is known about layers: which blob holds which DiffID, and the entry list of a DiffID.
+//!
+//! ```text
+//! layers/blob-HEX        the LayerInfo of a blob
+//! layers/HEX/list        the entry list of a DiffID, opaque to the store
+//! layers/HEX/HEX         empty; says that the blob holds this DiffID
+//! ```
+//!
+//! All of it can be computed again: prune may take it, and a file that does not parse counts as absent.
+
+use std::fs::File;
+use std::io::Write;
+
+use cap_std::fs::Dir;
+
+use super::layout::Store;
+use super::publish;
+use crate::digest::Digest;
+use crate::error::{At, Error, ErrorKind, Result};
+
+/// A layer's two identities: the blob as stored and the tar inside it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LayerInfo {
+    /// The sha256 of the uncompressed tar (config.md, "Layer DiffID").
+    pub diff_id: Digest,
+    /// The digest of the blob.
+    pub digest: Digest,
+    /// The size of the blob, in bytes.
+    pub size: u64,
+    /// The media type of the blob.
+    pub media_type: String,
+    /// The size of the uncompressed tar, in bytes, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff_size: Option<u64>,
+}
+
+impl Store {
+    /// Remembers which DiffID a blob holds. Only call it after having seen both digests of the same bytes.
+    pub fn put_layer_info(&self, info: &LayerInfo) -> Result<()> {
+        let _lease = self.lease()?;
+        let dir = self.layer_dir(&info.diff_id, true)?.expect("made when missing");
+        let bytes = super::json::to_bytes(info)?;
+        let name = format!("blob-{}", info.digest.hex());
+        let shown = format!("layers/{name}");
+        let write = |out: &mut dyn Write| out.write_all(&bytes).at("write layer info", &shown);
+        publish::replace_cached(&self.0.layers, &name, &shown, write)?;
+        dir.write(info.digest.hex(), b"").at("write layer info", shown)
+    }
+
+    /// What is known about a blob; `None` when nothing is.
+    pub fn layer_info(&self, blob: &Digest) -> Result<Option<LayerInfo>> {
+        let name = format!("blob-{}", blob.hex());
+        let bytes = match publish::read_capped(&self.0.layers, &name, &format!("layers/{name}"), 64 << 10) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(serde_json::from_slice::<LayerInfo>(&bytes).ok().filter(|info| info.digest == *blob))
+    }
+
+    /// The DiffID inside a blob; `None` when it is not known.
+    pub fn diff_id_for_blob(&self, blob: &Digest) -> Result<Option<Digest>> {
+        Ok(self.layer_info(blob)?.map(|info| info.diff_id))
+    }
+
+    /// The blobs of the store known to hold this DiffID, smallest digest first.
+    pub fn blobs_for_diff_id(&self, diff_id: &Digest) -> Result<Vec<LayerInfo>> {
+        let Some(dir) = self.layer_dir(diff_id, false)? else { return Ok(Vec::new()) };
+        let mut out = Vec::new();
+        for entry in dir.entries().at("list layers", diff_id.to_string())? {
+            let name = entry.at("list layers", diff_id.to_string())?.file_name();
+            let Ok(blob) = format!("sha256:{}", name.to_string_lossy()).parse::<Digest>() else { continue };
+            if self.has_blob(&blob)? {
+                out.extend(self.layer_info(&blob)?.filter(|info| info.diff_id == *diff_id));
+            }
+        }
+        out.sort_by_key(|info| info.digest);
+        Ok(out)
+    }
+
+    /// Opens the entry list of a DiffID; `None` when there is none. The bytes are the caller's: check them.
+    pub fn open_layer_list(&self, diff_id: &Digest) -> Result<Option<File>> {
+        let Some(dir) = self.layer_dir(diff_id, false)? else { return Ok(None) };
+        match publish::open_regular(&dir, "list", &format!("layers/{}/list", diff_id.hex())) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores the entry list of a DiffID, replacing the one that is there.
+    pub fn put_layer_list(&self, diff_id: &Digest, bytes: &[u8]) -> Result<()> {
+        self.put_layer_list_with(diff_id, |out| {
+            out.write_all(bytes).at("write layer list", diff_id.to_string())
+        })
+    }
+
+    /// [`Store::put_layer_list`] for a list written piece by piece. When `fill` fails, nothing changes.
+    pub fn put_layer_list_with(
+        &self,
+        diff_id: &Digest,
+        fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<()> {
+        let _lease = self.lease()?;
+        let dir = self.layer_dir(diff_id, true)?.expect("made when missing");
+        publish::replace_cached(&dir, "list", &format!("layers/{}/list", diff_id.hex()), fill)
+    }
+
+    fn layer_dir(&self, diff_id: &Digest, make: bool) -> Result<Option<Dir>> {
+        const OP: &str = "open layer";
+        let name = diff_id.hex();
+        loop {
+            match self.0.layers.open_dir(&name) {
+                Ok(dir) => return Ok(Some(dir)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io(OP, format!("layers/{name}"), error)),
+            }
+            if !make {
+                return Ok(None);
+            }
+            publish::make_dir(&self.0.layers, &name).at(OP, format!("layers/{name}"))?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn relations_and_lists_come_back() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path()).unwrap();
+        let diff_id = Digest::of(b"tar");
+        assert!(store.blobs_for_diff_id(&diff_id).unwrap().is_empty());
+        assert!(store.open_layer_list(&diff_id).unwrap().is_none());
+        let mut infos = Vec::new();
+        for content in [&b"gzip"[..], b"zstd"] {
+            let blob = store.put_blob(content).unwrap();
+            let info = LayerInfo {
+                diff_id,
+                digest: blob.digest,
+                size: blob.size,
+                media_type: "application/x".into(),
+                diff_size: Some(3),
+            };
+            store.put_layer_info(&info).unwrap();
+            store.put_layer_info(&info).unwrap();
+            assert_eq!(store.diff_id_for_blob(&blob.digest).unwrap(), Some(diff_id));
+            infos.push(info);
+        }
+        infos.sort_by_key(|info| info.digest);
+        assert_eq!(store.blobs_for_diff_id(&diff_id).unwrap(), infos);
+        store.put_layer_list(&diff_id, b"entries").unwrap();
+        assert_eq!(store.blobs_for_diff_id(&diff_id).unwrap().len(), 2);
+        let mut text = String::new();
+        store.open_layer_list(&diff_id).unwrap().unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "entries");
+        let failed = store.put_layer_list_with(&diff_id, |_| Err(Error::invalid("x", "no")));
+        assert!(failed.is_err());
+        // A torn file counts as absent.
+        store.0.layers.write(format!("blob-{}", infos[0].digest.hex()), "{").unwrap();
+        assert_eq!(store.diff_id_for_blob(&infos[0].digest).unwrap(), None);
+        assert_eq!(store.blobs_for_diff_id(&diff_id).unwrap(), infos[1..]);
+    }
+}

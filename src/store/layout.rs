@@ -1,0 +1,292 @@
+//! Opening a store: where it is, what lies in it, who may look inside.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
+use serde_json::json;
+
+use super::limits::Limits;
+use super::publish::{self, FILE_MODE};
+use crate::error::{At, Error, ErrorKind, Result};
+
+const OP: &str = "open store";
+/// What may lie at the top of a store.
+const ROOMS: [&str; 7] = ["oci", "layers", "containers", "cache", "tmp", "lock", "index.lock"];
+const LAYOUT_VERSION: &str = "1.0.0";
+
+/// A store, open. Cheap to clone; clones share the same directory handles. `Send` and `Sync`: every method may be
+/// called from any thread, and any number of processes may have the same store open.
+#[derive(Clone)]
+pub struct Store(pub(super) Arc<Rooms>);
+
+pub(super) struct Rooms {
+    pub root: PathBuf,
+    pub dir: Dir,
+    pub oci: Dir,
+    pub blobs: Dir,
+    pub layers: Dir,
+    pub containers: Dir,
+    pub tmp: Dir,
+    pub limits: Limits,
+}
+
+/// Where the user's store is: `$TREERING_ROOT`, else `$XDG_DATA_HOME/treering`, else `$HOME/.local/share/treering`.
+///
+/// Only reads the environment. As the XDG base directory specification asks, an `XDG_DATA_HOME` that is empty or
+/// relative is ignored. Fails with [`ErrorKind::NotFound`] when none of the three variables is usable.
+pub fn default_root() -> Result<PathBuf> {
+    pick_root(|name| std::env::var_os(name))
+}
+
+fn pick_root(var: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+    let set = |name| var(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(root) = set("TREERING_ROOT") {
+        return Ok(root);
+    }
+    if let Some(data) = set("XDG_DATA_HOME").filter(|path| path.is_absolute()) {
+        return Ok(data.join("treering"));
+    }
+    if let Some(home) = set("HOME").filter(|path| path.is_absolute()) {
+        return Ok(home.join(".local/share/treering"));
+    }
+    Err(Error::not_found(
+        "find store",
+        "none of TREERING_ROOT, XDG_DATA_HOME and HOME says where the store is",
+    )
+    .with_hint("set TREERING_ROOT to a directory"))
+}
+
+impl Store {
+    /// Opens the store at `root` with the default [`Limits`], creating whatever is missing.
+    ///
+    /// The directory gets mode 0700 whatever the umask: setuid files of images lie below it. Fails with
+    /// [`ErrorKind::InvalidArgument`] when `root` is a directory holding something else, and with
+    /// [`ErrorKind::PermissionDenied`] when it is readable by others and belongs to somebody else.
+    pub fn open(root: impl AsRef<Path>) -> Result<Self> {
+        Store::open_with(root, Limits::default())
+    }
+
+    /// [`Store::open`] at [`default_root`].
+    pub fn open_default() -> Result<Self> {
+        Store::open(default_root()?)
+    }
+
+    /// [`Store::open`] with other [`Limits`].
+    pub fn open_with(root: impl AsRef<Path>, limits: Limits) -> Result<Self> {
+        let root = std::path::absolute(root.as_ref()).at(OP, root.as_ref().as_os_str().as_bytes())?;
+        let shown = root.as_os_str().as_bytes();
+        let opened = match Dir::open_ambient_dir(&root, ambient_authority()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                create_root(&root)?;
+                Dir::open_ambient_dir(&root, ambient_authority())
+            }
+            opened => opened,
+        };
+        // The root is the only ambient path of a store; everything below goes through this handle.
+        let dir = opened.at(OP, shown)?;
+        check_ours(&dir, &root)?;
+        keep_private(&dir, shown)?;
+
+        let oci = room(&dir, "oci")?;
+        let blobs = room(&room(&oci, "blobs")?, "sha256")?;
+        let rooms = Rooms {
+            layers: room(&dir, "layers")?,
+            containers: room(&dir, "containers")?,
+            tmp: room(&dir, "tmp")?,
+            oci,
+            blobs,
+            dir,
+            root,
+            limits,
+        };
+        room(&rooms.dir, "cache")?;
+        lock_file(&rooms.dir, "lock")?;
+        lock_file(&rooms.dir, "index.lock")?;
+        let store = Store(Arc::new(rooms));
+        store.start_layout()?;
+        Ok(store)
+    }
+
+    /// The root directory, absolute.
+    pub fn root_path(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// The root directory, as a handle.
+    pub fn dir(&self) -> &Dir {
+        &self.0.dir
+    }
+
+    /// The caps this store was opened with.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// `oci-layout` and `index.json` (image-spec, image-layout.md), when they are missing.
+    fn start_layout(&self) -> Result<()> {
+        let rooms = &*self.0;
+        if rooms.oci.try_exists("oci-layout").at(OP, "oci/oci-layout")?
+            && rooms.oci.try_exists("index.json").at(OP, "oci/index.json")?
+        {
+            return self.check_layout();
+        }
+        // Under the lock, so that nobody's first tag is replaced by our empty index.
+        let _lease = self.lease()?;
+        let _lock = self.lock_index()?;
+        if !rooms.oci.try_exists("index.json").at(OP, "oci/index.json")? {
+            let index = json!({
+                "schemaVersion": 2,
+                "mediaType": "application/vnd.oci.image.index.v1+json",
+                "manifests": [],
+            });
+            publish::replace(&rooms.oci, "index.json", "oci/index.json", index.to_string().as_bytes())?;
+        }
+        if !rooms.oci.try_exists("oci-layout").at(OP, "oci/oci-layout")? {
+            let layout = json!({ "imageLayoutVersion": LAYOUT_VERSION });
+            publish::replace(&rooms.oci, "oci-layout", "oci/oci-layout", layout.to_string().as_bytes())?;
+        }
+        self.check_layout()
+    }
+
+    /// That `oci-layout` is one we understand.
+    pub(super) fn check_layout(&self) -> Result<()> {
+        let name = "oci/oci-layout";
+        let bytes = publish::read_capped(&self.0.oci, "oci-layout", name, 4096)?;
+        let layout = super::json::parse(&bytes, name, &self.0.limits)?;
+        match layout.get("imageLayoutVersion").and_then(|version| version.as_str()) {
+            Some(version) if version.starts_with("1.") => Ok(()),
+            Some(version) => {
+                let message = format!("image layout version {version:?} is not one this treering reads");
+                Err(Error::new(ErrorKind::Unsupported, OP, message).with_path(name))
+            }
+            None => Err(Error::corrupt(OP, "imageLayoutVersion is missing").with_path(name)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Store").field(&self.0.root).finish()
+    }
+}
+
+/// Makes the root and what is missing above it, so that all of it survives a power loss.
+fn create_root(root: &Path) -> Result<()> {
+    const OP: &str = "create store";
+    let missing = root.ancestors().take_while(|path| !path.exists()).count();
+    Dir::create_ambient_dir_all(root, ambient_authority()).at(OP, root.as_os_str().as_bytes())?;
+    for parent in root.ancestors().skip(1).take(missing) {
+        let shown = parent.as_os_str().as_bytes();
+        let dir = Dir::open_ambient_dir(parent, ambient_authority()).at(OP, shown)?;
+        match publish::sync_dir(&dir, &parent.to_string_lossy()) {
+            // We may make entries in a directory that we may not open.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a directory that holds something else: `treering -r /home prune` must not make a store of it.
+fn check_ours(dir: &Dir, root: &Path) -> Result<()> {
+    let shown = root.as_os_str().as_bytes();
+    let mut stranger = None;
+    for entry in dir.entries().at(OP, shown)? {
+        let name = entry.at(OP, shown)?.file_name();
+        if name == "oci" {
+            return Ok(());
+        }
+        if !ROOMS.iter().any(|room| name == *room) {
+            stranger = Some(name);
+        }
+    }
+    match stranger {
+        None => Ok(()),
+        Some(name) => {
+            let name = crate::error::escape(name.as_bytes());
+            let message = format!("the directory is neither empty nor a store: it holds {name:?}");
+            Err(Error::invalid(OP, message).with_path(shown).with_hint("name an empty or a new directory"))
+        }
+    }
+}
+
+/// Mode 0700, set on the open directory.
+fn keep_private(dir: &Dir, shown: &[u8]) -> Result<()> {
+    let mode = dir.dir_metadata().at(OP, shown)?.permissions().mode();
+    if mode & 0o077 == 0 && mode & 0o700 == 0o700 {
+        return Ok(());
+    }
+    publish::make_private(dir).map_err(|error| {
+        let hint = "a store must be private to its owner (mode 0700): images hold setuid files";
+        Error::io("make store private", shown, error).with_hint(hint)
+    })
+}
+
+/// Opens a directory of the store, making it when missing.
+fn room(parent: &Dir, name: &str) -> Result<Dir> {
+    match publish::make_dir(parent, name) {
+        Ok(true) => publish::sync_dir(parent, name)?,
+        Ok(false) => {}
+        // A store on a read-only filesystem can still be read.
+        Err(error) => return parent.open_dir(name).map_err(|_| Error::io(OP, name, error)),
+    }
+    parent.open_dir(name).at(OP, name)
+}
+
+/// Makes an empty lock file when it is missing.
+fn lock_file(dir: &Dir, name: &str) -> Result<()> {
+    if dir.try_exists(name).at(OP, name)? {
+        return Ok(());
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).mode(FILE_MODE);
+    let file = dir.open_with(name, &options).at(OP, name)?;
+    file.set_permissions(Permissions::from_mode(FILE_MODE)).at(OP, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_follows_the_environment() {
+        fn with(vars: &[(&str, &str)]) -> Result<PathBuf> {
+            pick_root(|name| vars.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()))
+        }
+        let home = ("HOME", "/home/u");
+        assert_eq!(with(&[("TREERING_ROOT", "/t"), home]).unwrap(), Path::new("/t"));
+        assert_eq!(with(&[("TREERING_ROOT", ""), home]).unwrap(), Path::new("/home/u/.local/share/treering"));
+        assert_eq!(with(&[("XDG_DATA_HOME", "/x"), home]).unwrap(), Path::new("/x/treering"));
+        assert_eq!(
+            with(&[("XDG_DATA_HOME", "x"), home]).unwrap(),
+            Path::new("/home/u/.local/share/treering")
+        );
+        assert_eq!(with(&[]).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_store_is_private_and_another_directory_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("a/b/store");
+        let store = Store::open(&root).unwrap();
+        assert_eq!(store.root_path(), root);
+        let mode = |name: &str| store.dir().metadata(name).unwrap().permissions().mode() & 0o777;
+        for name in [".", "oci", "oci/blobs", "oci/blobs/sha256", "layers", "containers", "tmp", "cache"] {
+            assert_eq!(mode(name), 0o700, "{name}");
+        }
+        store.dir().set_permissions(".", Permissions::from_mode(0o777)).unwrap();
+        Store::open(&root).unwrap();
+        assert_eq!(mode("."), 0o700, "opening again makes it private again");
+
+        let error = Store::open(temp.path()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(!temp.path().join("oci").exists());
+
+        store.dir().write("oci/oci-layout", r#"{"imageLayoutVersion":"2.0.0"}"#).unwrap();
+        assert_eq!(Store::open(&root).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+}

@@ -1,0 +1,37 @@
+//! Caps on what an input can make us read, nest or remember.
+
+use crate::error::{Error, Result};
+
+/// Caps for documents read from a store, an archive or a registry. All are configurable; the defaults are those of the
+/// threat model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The largest JSON document (index, manifest, configuration), in bytes. Default 4 MiB.
+    pub json_bytes: u64,
+    /// The deepest nesting of arrays and objects in a JSON document. Default 64.
+    pub json_depth: usize,
+    /// How many indexes may lie inside one another, counting `index.json` as the first. Default 4.
+    pub index_depth: usize,
+    /// How many layers one image may have. Default 512.
+    pub layers: usize,
+    /// The largest blob a writer accepts, in bytes. Default: no cap.
+    pub blob_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { json_bytes: 4 << 20, json_depth: 64, index_depth: 4, layers: 512, blob_bytes: u64::MAX }
+    }
+}
+
+impl Limits {
+    /// Refuses a document of `size` bytes when it is over [`Limits::json_bytes`].
+    pub(crate) fn check_json(&self, operation: &'static str, name: &str, size: u64) -> Result<()> {
+        if size > self.json_bytes {
+            let message = format!("the document has {size} bytes, more than the cap of {}", self.json_bytes);
+            return Err(Error::limit(operation, message).with_path(name));
+        }
+        Ok(())
+    }
+}

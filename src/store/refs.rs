@@ -1,0 +1,263 @@
+//! Names of images: the entries of `oci/index.json` (image-spec, image-layout.md, "index.json file").
+
+use oci_spec::image::Descriptor;
+use serde_json::{Map, Value};
+
+use super::document::{Document, DocumentKind, descriptor_digest, descriptor_value, read_descriptor};
+use super::json;
+use super::layout::Store;
+use super::publish;
+use super::reference::Reference;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The annotation that holds an image's name (annotations.md).
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const INDEX: &str = "oci/index.json";
+
+/// One entry of `index.json`, named or not.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The `org.opencontainers.image.ref.name` annotation as it stands there.
+    pub text: Option<String>,
+    /// The same, when it is a usable reference; `:latest` is added where it has neither tag nor digest.
+    pub name: Option<Reference>,
+    /// What the entry points to.
+    pub descriptor: Descriptor,
+}
+
+/// A name and what it stands for.
+#[derive(Debug, Clone)]
+pub struct Ref {
+    /// The name, always with a tag.
+    pub name: Reference,
+    /// The manifest or index it points to.
+    pub descriptor: Descriptor,
+}
+
+/// `index.json` in memory: unknown members and foreign entries travel through unchanged.
+pub(super) struct IndexFile {
+    /// The document; its `manifests` stand in `list` meanwhile.
+    object: Map<String, Value>,
+    /// Each entry as it stands there, and what it says.
+    list: Vec<(Value, Entry)>,
+    changed: bool,
+}
+
+impl IndexFile {
+    /// Keeps the entries for which `keep` holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Entry) -> bool) {
+        let before = self.list.len();
+        self.list.retain(|(_, entry)| keep(entry));
+        self.changed |= self.list.len() != before;
+    }
+
+    /// Adds an entry at the end.
+    fn push(&mut self, value: Value) -> Result<()> {
+        let entry = read_entry(read_descriptor(&value, INDEX)?);
+        self.list.push((value, entry));
+        self.changed = true;
+        Ok(())
+    }
+
+    fn into_bytes(mut self) -> Result<Vec<u8>> {
+        let list = self.list.into_iter().map(|(value, _)| value).collect();
+        self.object.insert("manifests".into(), Value::Array(list));
+        json::to_bytes(&self.object)
+    }
+}
+
+fn read_entry(descriptor: Descriptor) -> Entry {
+    let text = descriptor.annotations().as_ref().and_then(|map| map.get(REF_NAME)).cloned();
+    let name = text.as_deref().and_then(|text| Reference::parse(text).ok()).map(Reference::or_latest);
+    Entry { text, name, descriptor }
+}
+
+impl Store {
+    /// Every entry of `index.json`, in order: named images, nameless ones, and what other tools put there.
+    pub fn entries(&self) -> Result<Vec<Entry>> {
+        Ok(self.read_index()?.list.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    /// The named images, in order. Entries whose name is not a reference are only in [`Store::entries`].
+    pub fn refs(&self) -> Result<Vec<Ref>> {
+        let named = |entry: Entry| Some(Ref { name: entry.name?, descriptor: entry.descriptor });
+        Ok(self.entries()?.into_iter().filter_map(named).collect())
+    }
+
+    /// Gives an image a name, moving the name when another image has it; returns what it named before.
+    ///
+    /// `name` gets the tag `latest` when it has none; a name with a digest is refused. `descriptor` must point to a
+    /// manifest or an index that the store holds. When this returns, the name survives a power loss; any number of
+    /// processes may tag at once and none loses a name. An image whose last name moves away stays until the next
+    /// prune, but only its digest in other documents leads to it.
+    pub fn tag(&self, name: &Reference, descriptor: &Descriptor) -> Result<Option<Descriptor>> {
+        self.put_name(name, descriptor, true)
+    }
+
+    /// [`Store::tag`], but [`ErrorKind::AlreadyExists`] when the name stands for another image: for names that come out
+    /// of archives, not from the user.
+    pub fn tag_new(&self, name: &Reference, descriptor: &Descriptor) -> Result<()> {
+        self.put_name(name, descriptor, false).map(|_| ())
+    }
+
+    fn put_name(
+        &self,
+        name: &Reference,
+        descriptor: &Descriptor,
+        move_it: bool,
+    ) -> Result<Option<Descriptor>> {
+        const OP: &str = "tag image";
+        let name = taggable(OP, name)?;
+        let shown = name.to_string();
+        let digest = descriptor_digest(descriptor)?;
+        let _lease = self.lease()?;
+        self.check_target(OP, descriptor, &shown)?;
+        let mut value = descriptor_value(descriptor)?;
+        let annotations = value
+            .as_object_mut()
+            .expect("a descriptor is an object")
+            .entry("annotations")
+            .or_insert_with(|| Value::Object(Map::new()));
+        annotations[REF_NAME] = Value::String(shown.clone());
+        self.change_index(|index| {
+            let mut before = None;
+            index.retain(|entry| {
+                if entry.name.as_ref() == Some(&name) {
+                    before = Some(entry.descriptor.clone());
+                    return false;
+                }
+                // A nameless entry for the same image has done its work.
+                entry.text.is_some() || descriptor_digest(&entry.descriptor).ok() != Some(digest)
+            });
+            let moves = before.as_ref().is_some_and(|before| descriptor_digest(before).ok() != Some(digest));
+            if moves && !move_it {
+                let message = "the name already stands for another image";
+                return Err(Error::new(ErrorKind::AlreadyExists, OP, message)
+                    .with_path(&shown)
+                    .with_hint("choose another name, or remove this one first"));
+            }
+            index.push(value)?;
+            Ok(before)
+        })
+    }
+
+    /// Keeps an image without a name, as `docker commit` without a repository does. Nothing happens when `index.json`
+    /// already leads to it.
+    pub fn add_nameless(&self, descriptor: &Descriptor) -> Result<()> {
+        let digest = descriptor_digest(descriptor)?;
+        let _lease = self.lease()?;
+        self.check_target("add image", descriptor, &digest.to_string())?;
+        let mut value = descriptor_value(descriptor)?;
+        if let Some(annotations) = value.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove(REF_NAME);
+        }
+        self.change_index(|index| {
+            let same = |entry: &Entry| descriptor_digest(&entry.descriptor).ok() == Some(digest);
+            match index.list.iter().any(|(_, entry)| same(entry)) {
+                true => Ok(()),
+                false => index.push(value),
+            }
+        })
+    }
+
+    /// Takes a name away; returns what it stood for. [`ErrorKind::NotFound`] when nothing has it. The blobs stay until
+    /// the next prune.
+    pub fn untag(&self, name: &Reference) -> Result<Descriptor> {
+        const OP: &str = "untag image";
+        let name = taggable(OP, name)?;
+        let _lease = self.lease()?;
+        self.change_index(|index| {
+            let mut before = None;
+            index.retain(|entry| {
+                let same = entry.name.as_ref() == Some(&name);
+                if same {
+                    before = Some(entry.descriptor.clone());
+                }
+                !same
+            });
+            before.ok_or_else(|| {
+                Error::not_found(OP, "no image has this name")
+                    .with_path(name.to_string())
+                    .with_hint("treering images lists what is in the store")
+            })
+        })
+    }
+
+    /// Removes every entry for this manifest or index, named or not; returns the names it had.
+    pub fn remove(&self, digest: &Digest) -> Result<Vec<Reference>> {
+        let _lease = self.lease()?;
+        self.change_index(|index| {
+            let (mut names, mut found) = (Vec::new(), false);
+            index.retain(|entry| {
+                let same = descriptor_digest(&entry.descriptor).ok() == Some(*digest);
+                if same {
+                    found = true;
+                    names.extend(entry.name.clone());
+                }
+                !same
+            });
+            if !found {
+                let error = Error::not_found("remove image", "no image in the store has this digest");
+                return Err(error.with_path(digest.to_string()));
+            }
+            Ok(names)
+        })
+    }
+
+    /// Reads `index.json`. It is replaced in one step, so no lock is needed to read it.
+    pub(super) fn read_index(&self) -> Result<IndexFile> {
+        let bytes = publish::read_capped(&self.0.oci, "index.json", INDEX, self.0.limits.json_bytes)?;
+        let value = json::parse(&bytes, INDEX, &self.0.limits)?;
+        // Checks the shape and every descriptor, so that nothing is rewritten that we do not understand.
+        let document = Document::from_value(value, Some(super::document::OCI_INDEX), INDEX, &self.0.limits)?;
+        let (Value::Object(mut object), descriptors) = document.into_parts() else {
+            return Err(Error::corrupt("read index", "not a JSON object").with_path(INDEX));
+        };
+        let raw = match object.get_mut("manifests").map(Value::take) {
+            Some(Value::Array(raw)) => raw,
+            _ => Vec::new(),
+        };
+        let list = raw.into_iter().zip(descriptors.into_iter().map(read_entry)).collect();
+        Ok(IndexFile { object, list, changed: false })
+    }
+
+    /// Reads, changes and replaces `index.json` under its lock. On any error it stays as it was. The caller holds a
+    /// lease, or the store exclusively.
+    pub(super) fn change_index<T>(&self, change: impl FnOnce(&mut IndexFile) -> Result<T>) -> Result<T> {
+        let _lock = self.lock_index()?;
+        let mut index = self.read_index()?;
+        let out = change(&mut index)?;
+        if index.changed {
+            let bytes = index.into_bytes()?;
+            self.0
+                .limits
+                .check_json("write index", INDEX, bytes.len() as u64)
+                .map_err(|error| error.with_hint("remove images that are no longer needed"))?;
+            publish::replace(&self.0.oci, "index.json", INDEX, &bytes)?;
+        }
+        Ok(out)
+    }
+
+    /// That a descriptor about to be named points to a manifest or index in this store.
+    fn check_target(&self, operation: &'static str, descriptor: &Descriptor, shown: &str) -> Result<()> {
+        if DocumentKind::of_media_type(descriptor.media_type().as_ref()).is_none() {
+            let message = format!("{} is not a media type of an image", descriptor.media_type());
+            return Err(Error::invalid(operation, message).with_path(shown));
+        }
+        let size = self.blob_size(&descriptor_digest(descriptor)?)?;
+        if size != descriptor.size() {
+            let message = format!("its manifest has {size} bytes where {} are expected", descriptor.size());
+            return Err(Error::corrupt(operation, message).with_path(shown));
+        }
+        Ok(())
+    }
+}
+
+fn taggable(operation: &'static str, name: &Reference) -> Result<Reference> {
+    if name.digest().is_some() {
+        let message = "a name to give must not have a digest";
+        return Err(Error::invalid(operation, message).with_path(name.to_string()));
+    }
+    Ok(name.clone().or_latest())
+}

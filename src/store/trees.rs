@@ -1,0 +1,194 @@
+//! What is known about trees on disk that were made from images: their configuration, snapshot index and ledger.
+
+use std::fs::File;
+use std::io::Write;
+
+use cap_std::fs::Dir;
+
+use super::layout::Store;
+use super::publish;
+use crate::error::{At, Error, ErrorKind, Result};
+
+/// The files of a [`Binding`], all opaque to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BindingFile {
+    /// `config.json`: what the tree was made from. Every string in it that is a digest keeps that blob, and what it
+    /// refers to, from being pruned.
+    Config,
+    /// `index`: the snapshot.
+    Index,
+    /// `ledger`: ownership that is not on disk.
+    Ledger,
+}
+
+impl BindingFile {
+    fn name(self) -> &'static str {
+        match self {
+            BindingFile::Config => "config.json",
+            BindingFile::Index => "index",
+            BindingFile::Ledger => "ledger",
+        }
+    }
+}
+
+/// The store's record of one tree.
+#[derive(Debug)]
+pub struct Binding {
+    key: String,
+    dir: Dir,
+    store: Store,
+}
+
+impl Store {
+    /// Opens the record of a tree, making it when there is none.
+    ///
+    /// `key` names the tree: 1 to 200 letters, digits, `.`, `_`, `-`, not starting with a dot or a dash
+    /// (`DEV-INODE-BIRTH`, or the name of a container).
+    pub fn bind_tree(&self, key: &str) -> Result<Binding> {
+        const OP: &str = "bind tree";
+        check_key(OP, key)?;
+        let _lease = self.lease()?;
+        loop {
+            if let Some(binding) = self.find_tree(key)? {
+                return Ok(binding);
+            }
+            if publish::make_dir(&self.0.containers, key).at(OP, format!("containers/{key}"))? {
+                publish::sync_dir(&self.0.containers, "containers")?;
+            }
+        }
+    }
+
+    /// Opens the record of a tree; `None` when there is none.
+    pub fn find_tree(&self, key: &str) -> Result<Option<Binding>> {
+        const OP: &str = "find tree";
+        check_key(OP, key)?;
+        match self.0.containers.open_dir(key) {
+            Ok(dir) => Ok(Some(Binding { key: key.into(), dir, store: self.clone() })),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(OP, format!("containers/{key}"), error)),
+        }
+    }
+
+    /// Forgets a tree: its record goes in one step, whatever else lies in it included. The tree itself is not touched
+    /// unless it lies there. [`ErrorKind::NotFound`] when there is no record.
+    pub fn unbind(&self, key: &str) -> Result<()> {
+        const OP: &str = "unbind tree";
+        check_key(OP, key)?;
+        let _lease = self.lease()?;
+        let rooms = &*self.0;
+        let grave = publish::random_name();
+        rooms.containers.rename(key, &rooms.tmp, &grave).at(OP, format!("containers/{key}"))?;
+        publish::sync_dir(&rooms.containers, "containers")?;
+        rooms.tmp.remove_dir_all(&grave).at(OP, format!("containers/{key}"))
+    }
+
+    /// The keys of all trees with a record, sorted.
+    pub fn trees(&self) -> Result<Vec<String>> {
+        const OP: &str = "list trees";
+        let mut out = Vec::new();
+        for entry in self.0.containers.entries().at(OP, "containers")? {
+            let name = entry.at(OP, "containers")?.file_name();
+            out.extend(name.to_str().filter(|name| check_key(OP, name).is_ok()).map(String::from));
+        }
+        out.sort();
+        Ok(out)
+    }
+}
+
+impl Binding {
+    /// The key it was opened with.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The directory of the record.
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Opens a file of the record; `None` when it is not there.
+    pub fn open(&self, file: BindingFile) -> Result<Option<File>> {
+        match publish::open_regular(&self.dir, file.name(), &self.shown(file)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a file of at most `cap` bytes; `None` when it is not there.
+    pub fn read(&self, file: BindingFile, cap: u64) -> Result<Option<Vec<u8>>> {
+        match publish::read_capped(&self.dir, file.name(), &self.shown(file), cap) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces a file, atomically and durably.
+    pub fn replace(&self, file: BindingFile, bytes: &[u8]) -> Result<()> {
+        let _lease = self.store.lease()?;
+        publish::replace(&self.dir, file.name(), &self.shown(file), bytes)
+    }
+
+    /// [`Binding::replace`] for content written piece by piece. When `fill` fails, the old file stays.
+    pub fn replace_with(
+        &self,
+        file: BindingFile,
+        fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<()> {
+        let _lease = self.store.lease()?;
+        publish::replace_with(&self.dir, file.name(), &self.shown(file), fill)
+    }
+
+    /// Removes a file; it is fine when it is not there.
+    pub fn remove(&self, file: BindingFile) -> Result<()> {
+        match self.dir.remove_file(file.name()) {
+            Ok(()) => publish::sync_dir(&self.dir, &self.shown(file)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io("remove file", self.shown(file), error)),
+        }
+    }
+
+    fn shown(&self, file: BindingFile) -> String {
+        format!("containers/{}/{}", self.key, file.name())
+    }
+}
+
+fn check_key(operation: &'static str, key: &str) -> Result<()> {
+    let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if key.is_empty() || key.len() > 200 || key.starts_with(['.', '-']) || !key.bytes().all(ok) {
+        let message = "a name holds 1 to 200 letters, digits, . _ - and starts with none of . -";
+        return Err(Error::invalid(operation, message).with_path(key));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_replaced_and_forgotten() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path()).unwrap();
+        assert!(store.find_tree("1-2-3").unwrap().is_none());
+        let binding = store.bind_tree("1-2-3").unwrap();
+        assert_eq!(binding.read(BindingFile::Ledger, 10).unwrap(), None);
+        binding.replace(BindingFile::Ledger, b"one").unwrap();
+        store.bind_tree("1-2-3").unwrap().replace(BindingFile::Ledger, b"two").unwrap();
+        assert_eq!(binding.read(BindingFile::Ledger, 10).unwrap().unwrap(), b"two");
+        assert!(binding.replace_with(BindingFile::Ledger, |_| Err(Error::invalid("x", "no"))).is_err());
+        assert_eq!(binding.read(BindingFile::Ledger, 10).unwrap().unwrap(), b"two");
+        binding.remove(BindingFile::Ledger).unwrap();
+        binding.remove(BindingFile::Ledger).unwrap();
+        assert!(binding.open(BindingFile::Ledger).unwrap().is_none());
+        store.bind_tree("web").unwrap();
+        assert_eq!(store.trees().unwrap(), ["1-2-3", "web"]);
+        store.unbind("1-2-3").unwrap();
+        assert_eq!(store.unbind("1-2-3").unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(store.trees().unwrap(), ["web"]);
+        for key in ["", ".", "..", "a/b", "-x", "a\0b", &"x".repeat(201)] {
+            assert!(store.bind_tree(key).is_err(), "{key:?}");
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! One thread of a scan: takes a directory, reads it, and leaves the directories in it for whoever is free.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::open_dir::OpenDir;
+use super::{OPEN_DIRECTORIES, SCAN, ScanOptions, Skipped, vanished, xattrs};
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::dirents::Names;
+use crate::fs::generation::generation;
+use crate::fs::root::c_name;
+use crate::fs::stat::{stat_at, stat_fd};
+use crate::fs::{Kind, Root, Stat, xattr};
+use crate::progress::{Control, Counters};
+use crate::tree::entry::{Meta, NONE, Xattrs};
+use crate::tree::snapshot::Snapshot;
+
+/// Makes a path for a message out of a name in the directory at hand.
+type Describe<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+
+pub(super) struct Task {
+    /// The directory's number in the order directories were met; its entries are found under it.
+    number: u32,
+    parent: Option<Arc<OpenDir>>,
+    name: CString,
+    /// What the directory was when its parent was read.
+    identity: (u64, u64),
+    /// The same directory in the previous snapshot, and whether its list of names still holds.
+    previous: u32,
+    names_hold: bool,
+}
+
+/// One entry as a worker leaves it; offsets are into the worker's own bytes.
+pub(super) struct Raw {
+    pub meta: Meta,
+    pub name: (u32, u16),
+    pub target: (u32, u32),
+    pub xattrs: (u32, u32),
+    pub digest: Option<[u8; 32]>,
+    pub directory: u32,
+}
+
+/// The entries of one directory: `first..first + count` of a worker's entries.
+pub(super) struct Block {
+    pub directory: u32,
+    pub first: u32,
+    pub count: u32,
+}
+
+#[derive(Default)]
+pub(super) struct Found {
+    pub entries: Vec<Raw>,
+    pub bytes: Vec<u8>,
+    pub blocks: Vec<Block>,
+    pub skipped: Vec<Skipped>,
+    pub owners_replaced: u64,
+    pub unchanged: u64,
+}
+
+impl Found {
+    fn store(&mut self, bytes: &[u8]) -> Result<u32> {
+        let at = u32::try_from(self.bytes.len())
+            .map_err(|_| Error::limit(SCAN, "names and attributes of one thread exceed 4 GiB"))?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(at)
+    }
+}
+
+pub(super) struct Queue {
+    pub tasks: Vec<Task>,
+    /// Tasks queued or being worked on; the walk ends at zero.
+    pub pending: usize,
+    pub failed: Option<Error>,
+}
+
+pub(super) struct Shared<'a> {
+    pub root: &'a Root,
+    pub options: ScanOptions<'a>,
+    pub control: &'a Control,
+    pub queue: Mutex<Queue>,
+    pub wake: Condvar,
+    pub directories: AtomicUsize,
+    pub open: Arc<AtomicUsize>,
+    pub root_dev: u64,
+}
+
+pub(super) struct Worker<'s, 'a> {
+    shared: &'s Shared<'a>,
+    pub found: Found,
+    names: Names,
+    list: Vec<u8>,
+    packed: Vec<u8>,
+    no_xattrs_on: Option<u64>,
+}
+
+impl<'s, 'a> Worker<'s, 'a> {
+    pub fn new(shared: &'s Shared<'a>) -> Self {
+        Worker {
+            shared,
+            found: Found::default(),
+            names: Names::default(),
+            list: Vec::new(),
+            packed: Vec::new(),
+            no_xattrs_on: None,
+        }
+    }
+
+    /// The root's own entry, and the task that starts the walk.
+    pub fn root_entry(&mut self, stat: &Stat) -> Result<Raw> {
+        let shared = self.shared;
+        let fd = shared.root.open_dir(b"").at(SCAN, shared.root.describe(b""))?;
+        let previous = shared.options.previous.map(|p| (p, 0));
+        let mut raw = self.raw(&fd, c".", stat, previous, None)?;
+        raw.name = (0, 0);
+        raw.directory = 0;
+        let names_hold = self.names_hold(stat, previous);
+        let mut queue = shared.queue.lock().expect("no holder panics");
+        queue.pending = 1;
+        queue.tasks.push(Task {
+            number: 0,
+            parent: None,
+            name: c".".to_owned(),
+            identity: (stat.dev, stat.ino),
+            previous: if previous.is_some() { 0 } else { NONE },
+            names_hold,
+        });
+        Ok(raw)
+    }
+
+    /// Whether a directory's list of names is still what the previous snapshot has.
+    fn names_hold(&self, stat: &Stat, previous: Option<(&Snapshot, u32)>) -> bool {
+        previous.is_some_and(|(snapshot, index)| {
+            let meta = snapshot.meta(index);
+            meta.kind == Kind::Directory && meta.same_identity(&Meta { ..disk_meta(stat, &meta) })
+        })
+    }
+
+    pub fn run(&mut self) {
+        // The first subdirectory of what was just read goes on right here, through the descriptor still in hand.
+        let mut next: Option<(Task, Arc<OwnedFd>)> = None;
+        loop {
+            let (task, in_hand) = match next.take() {
+                Some((task, fd)) => (task, Some(fd)),
+                None => match self.take_task() {
+                    Some(task) => (task, None),
+                    None => return,
+                },
+            };
+            let result = self.directory(task, in_hand);
+            let mut queue = self.shared.queue.lock().expect("no holder panics");
+            let mut news = false;
+            match result {
+                Ok(None) => queue.pending -= 1,
+                Ok(Some((mut tasks, fd))) => {
+                    queue.pending += tasks.len() - 1;
+                    // Last first, so that they are taken in order of names.
+                    tasks.reverse();
+                    next = tasks.pop().map(|task| (task, fd));
+                    news = !tasks.is_empty();
+                    queue.tasks.append(&mut tasks);
+                }
+                Err(error) => {
+                    queue.pending -= 1;
+                    queue.failed.get_or_insert(error);
+                }
+            }
+            let stop = queue.failed.is_some();
+            // A wake-up costs more than reading a small directory: only when there is something to wake for.
+            if news || stop || queue.pending == 0 {
+                self.shared.wake.notify_all();
+            }
+            drop(queue);
+            if stop {
+                return;
+            }
+        }
+    }
+
+    fn take_task(&self) -> Option<Task> {
+        let mut queue = self.shared.queue.lock().expect("no holder panics");
+        loop {
+            if queue.failed.is_some() || queue.pending == 0 {
+                self.shared.wake.notify_all();
+                return None;
+            }
+            if let Some(task) = queue.tasks.pop() {
+                return Some(task);
+            }
+            queue = self.shared.wake.wait(queue).expect("no holder panics");
+        }
+    }
+
+    /// Reads one directory; gives the directories in it, if any, and its descriptor.
+    #[allow(clippy::type_complexity)]
+    fn directory(
+        &mut self,
+        task: Task,
+        in_hand: Option<Arc<OwnedFd>>,
+    ) -> Result<Option<(Vec<Task>, Arc<OwnedFd>)>> {
+        let shared = self.shared;
+        shared.control.check(SCAN)?;
+        let shown = |name: &[u8]| {
+            let mut path = match &task.parent {
+                Some(parent) => {
+                    let mut path = parent.path();
+                    if !path.is_empty() {
+                        path.push(b'/');
+                    }
+                    path.extend_from_slice(task.name.to_bytes());
+                    path
+                }
+                None => Vec::new(),
+            };
+            if !name.is_empty() {
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(name);
+            }
+            path
+        };
+        let describe = |name: &[u8]| shared.root.describe(&shown(name));
+        let fd = match &task.parent {
+            Some(parent) => parent
+                .open(&task.name, in_hand)
+                .map_err(|error| vanished(error, "open directory", describe(b"")))?,
+            None => shared.root.open_dir(b"").at("open directory", describe(b""))?,
+        };
+        let stat = stat_fd(&fd).at(SCAN, describe(b""))?;
+        if (stat.dev, stat.ino) != task.identity {
+            let message = "the directory was replaced while the tree was scanned";
+            return Err(Error::new(ErrorKind::Changed, SCAN, message).with_path(describe(b"")));
+        }
+        let previous = shared.options.previous.filter(|_| task.previous != NONE);
+        let first = self.found.entries.len() as u32;
+        let mut tasks = Vec::new();
+        if let (true, Some(snapshot)) = (task.names_hold, previous) {
+            for index in snapshot.children(task.previous) {
+                let name = c_name(snapshot.name(index)).at(SCAN, describe(snapshot.name(index)))?;
+                self.entry(&fd, &name, Some((snapshot, index)), &mut tasks, &describe)?;
+            }
+        } else {
+            let mut names = std::mem::take(&mut self.names);
+            names.read(&fd).at("read directory", describe(b""))?;
+            for i in 0..names.len() {
+                let name = names.get(i);
+                let before = previous.and_then(|p| Some((p, p.child(task.previous, name.to_bytes())?)));
+                self.entry(&fd, name, before, &mut tasks, &describe)?;
+            }
+            self.names = names;
+        }
+        let count = self.found.entries.len() as u32 - first;
+        self.found.blocks.push(Block { directory: task.number, first, count });
+        Counters::add(&shared.control.counters.entries, count as u64);
+        if tasks.is_empty() {
+            return Ok(None);
+        }
+        let fd = Arc::new(fd);
+        let keep = shared.open.fetch_add(1, Ordering::Relaxed) < OPEN_DIRECTORIES || task.parent.is_none();
+        if !keep {
+            shared.open.fetch_sub(1, Ordering::Relaxed);
+        }
+        let here = Arc::new(OpenDir {
+            fd: Mutex::new(keep.then(|| fd.clone())),
+            // The root stays open: it is where every walk by name begins.
+            waiting: AtomicUsize::new(tasks.len() + usize::from(task.parent.is_none())),
+            parent: task.parent,
+            name: task.name,
+            open: shared.open.clone(),
+        });
+        for task in &mut tasks {
+            task.parent = Some(here.clone());
+        }
+        Ok(Some((tasks, fd)))
+    }
+
+    fn entry(
+        &mut self,
+        dir: &OwnedFd,
+        name: &CStr,
+        previous: Option<(&Snapshot, u32)>,
+        tasks: &mut Vec<Task>,
+        describe: Describe<'_>,
+    ) -> Result<()> {
+        let stat = stat_at(dir, name).map_err(|error| vanished(error, SCAN, describe(name.to_bytes())))?;
+        if stat.kind == Kind::Socket {
+            self.found
+                .skipped
+                .push(Skipped { path: self.below_root(describe(name.to_bytes())), reason: "socket" });
+            return Ok(());
+        }
+        let mut raw = self.raw(dir, name, &stat, previous, Some(describe))?;
+        raw.name = (self.found.store(name.to_bytes())?, name.to_bytes().len() as u16);
+        if stat.kind == Kind::Directory {
+            if self.shared.options.one_file_system && stat.dev != self.shared.root_dev {
+                let path = self.below_root(describe(name.to_bytes()));
+                self.found.skipped.push(Skipped { path, reason: "contents of a mount point" });
+                raw.directory = NONE;
+            } else {
+                let number = self.shared.directories.fetch_add(1, Ordering::Relaxed) as u32;
+                raw.directory = number;
+                tasks.push(Task {
+                    number,
+                    parent: None,
+                    name: name.to_owned(),
+                    identity: (stat.dev, stat.ino),
+                    previous: previous.map_or(NONE, |(_, index)| index),
+                    names_hold: self.names_hold(&stat, previous),
+                });
+            }
+        }
+        self.found.entries.push(raw);
+        Ok(())
+    }
+
+    fn below_root(&self, described: Vec<u8>) -> Vec<u8> {
+        let root = self.shared.root.describe(b"");
+        let rest = described.strip_prefix(&root[..]).unwrap_or(&described);
+        rest.strip_prefix(b"/").unwrap_or(rest).to_vec()
+    }
+
+    /// Everything about one entry but its name: from the previous snapshot where its identity is the same, else from
+    /// the disk and the ledger.
+    fn raw(
+        &mut self,
+        dir: &OwnedFd,
+        name: &CStr,
+        stat: &Stat,
+        previous: Option<(&Snapshot, u32)>,
+        describe: Option<Describe<'_>>,
+    ) -> Result<Raw> {
+        let options = &self.shared.options;
+        if let Some((snapshot, index)) = previous {
+            let meta = snapshot.meta(index);
+            if meta.same_identity(&disk_meta(stat, &meta)) {
+                self.found.unchanged += 1;
+                let target = snapshot.link_target(index);
+                let packed = snapshot.xattrs(index).packed();
+                return Ok(Raw {
+                    meta,
+                    name: (0, 0),
+                    target: (self.found.store(target)?, target.len() as u32),
+                    xattrs: (self.found.store(packed)?, packed.len() as u32),
+                    digest: snapshot.digest(index),
+                    directory: NONE,
+                });
+            }
+        }
+        let shown = || match describe {
+            Some(describe) => describe(name.to_bytes()),
+            None => self.shared.root.describe(b""),
+        };
+        let mut meta = Meta::from_stat(stat);
+        let target = if stat.kind == Kind::Symlink {
+            let target = rustix::fs::readlinkat(dir, name, Vec::with_capacity(256))
+                .map_err(|error| vanished(error.into(), "read link", shown()))?;
+            (self.found.store(target.as_bytes())?, target.as_bytes().len() as u32)
+        } else {
+            (0, 0)
+        };
+        self.packed.clear();
+        if self.no_xattrs_on != Some(stat.dev) {
+            xattr::list_at(dir, name, &mut self.list)
+                .map_err(|error| vanished(error, "list extended attributes", shown()))?;
+            if !self.list.is_empty() {
+                self.packed = xattrs::read(dir, name, &self.list, self.shared.options.all_xattrs, &shown)?;
+            }
+        }
+        let record = options.ledger.and_then(|ledger| ledger.get(stat, || generation(dir, name, stat)));
+        match record {
+            Some(record) => {
+                meta.kind = record.kind;
+                if stat.mode == record.disk_mode {
+                    meta.mode = record.mode;
+                }
+                (meta.uid, meta.gid) = (record.uid, record.gid);
+                meta.rdev = record.rdev;
+                if !record.xattrs.is_empty() {
+                    self.packed = xattrs::merge(Xattrs(&self.packed), Xattrs(&record.xattrs));
+                }
+            }
+            None => {
+                let owner = options.owner.apply(stat.uid, stat.gid).ok_or_else(|| {
+                    let message = format!("owner {}:{} is outside the id map", stat.uid, stat.gid);
+                    Error::invalid(SCAN, message).with_path(shown())
+                })?;
+                if owner != (stat.uid, stat.gid) {
+                    self.found.owners_replaced += 1;
+                }
+                (meta.uid, meta.gid) = owner;
+            }
+        }
+        let packed = std::mem::take(&mut self.packed);
+        let xattrs =
+            if packed.is_empty() { (0, 0) } else { (self.found.store(&packed)?, packed.len() as u32) };
+        self.packed = packed;
+        Ok(Raw { meta, name: (0, 0), target, xattrs, digest: None, directory: NONE })
+    }
+}
+
+/// A stat in the terms of a previous entry, for comparing identities: a ledger may have given the entry another kind.
+fn disk_meta(stat: &Stat, previous: &Meta) -> Meta {
+    let mut meta = Meta::from_stat(stat);
+    if previous.kind != Kind::File {
+        meta.size = 0;
+    }
+    meta
+}

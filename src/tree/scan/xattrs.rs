@@ -1,0 +1,65 @@
+//! Reading the extended attributes of one entry.
+
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
+
+use super::kept_xattr;
+use crate::error::{At, Error, Result};
+use crate::fs::root::c_name;
+use crate::fs::xattr;
+use crate::tree::entry::Xattrs;
+
+/// Reads the attributes in `list` (names ended by NUL) that a layer carries, or all of them, packed and sorted.
+pub(super) fn read(
+    dir: &OwnedFd,
+    name: &CStr,
+    list: &[u8],
+    all: bool,
+    shown: &dyn Fn() -> Vec<u8>,
+) -> Result<Vec<u8>> {
+    let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    for attribute in list.split(|&c| c == 0).filter(|a| !a.is_empty()) {
+        if !all && !kept_xattr(attribute) {
+            continue;
+        }
+        let c_attribute = c_name(attribute).at("read extended attribute", shown())?;
+        let mut value = Vec::new();
+        match xattr::get_at(dir, name, &c_attribute, &mut value) {
+            Ok(()) => {
+                if attribute == b"security.capability" {
+                    normalise_capability(&mut value);
+                }
+                pairs.push((attribute.to_vec(), value));
+            }
+            // Gone between the listing and the reading.
+            Err(error) if error.raw_os_error() == Some(libc::ENODATA) => {}
+            Err(error) => return Err(Error::io("read extended attribute", shown(), error)),
+        }
+    }
+    pairs.sort();
+    Ok(Xattrs::pack(&pairs))
+}
+
+/// The disk's attributes with the ledger's over them.
+pub(crate) fn merge(disk: Xattrs<'_>, ledger: Xattrs<'_>) -> Vec<u8> {
+    let mut pairs: Vec<(&[u8], &[u8])> =
+        disk.into_iter().filter(|(name, _)| ledger.get(name).is_none()).collect();
+    pairs.extend(ledger);
+    pairs.sort();
+    Xattrs::pack(&pairs)
+}
+
+/// A capability set inside a user namespace carries the namespace's root id (revision 3, linux/capability.h); images
+/// carry revision 2, which means the same for the root of whoever unpacks it.
+pub(crate) fn normalise_capability(value: &mut Vec<u8>) {
+    const REVISION_2: u32 = 0x0200_0000;
+    const REVISION_3: u32 = 0x0300_0000;
+    if value.len() == 24 {
+        let magic = u32::from_le_bytes([value[0], value[1], value[2], value[3]]);
+        if magic & 0xff00_0000 == REVISION_3 {
+            let magic = REVISION_2 | (magic & 0x00ff_ffff);
+            value[..4].copy_from_slice(&magic.to_le_bytes());
+            value.truncate(20);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# usage: tests/demo.sh PATH/TO/treering
+#
+# The main job, on a real tree and without network or privileges: commit a tree, unpack it, edit it, see what changed,
+# commit that as a second layer. The tree is a few thousand files of this machine's own system. Everything happens in
+# a temporary directory, its image store included, and is gone afterwards.
+set -euo pipefail
+bin=$(realpath "$1")
+work=$(mktemp -d "${TMPDIR:-/tmp}/treering-demo.XXXXXX")
+# A tree may hold directories without write permission, which rm alone cannot empty.
+trap 'chmod -R u+rwX "$work" 2>/dev/null; rm -rf "$work"' EXIT
+export TREERING_ROOT=$work/store
+cd "$work"
+treering() { "$bin" "$@"; }
+
+bold='' dim='' green='' off=''
+if [ -t 1 ]; then
+  bold=$'\e[1m' dim=$'\e[2m' green=$'\e[32m' off=$'\e[0m'
+fi
+say() { printf '\n%s%s%s\n' "$bold" "$*" "$off"; }
+
+# Shows a command the way one would type it, runs it, and says how long it took.
+show() {
+  local began now
+  printf '%s$ %s%s\n' "$green" "$1" "$off"
+  began=${EPOCHREALTIME/[.,]/}
+  eval "$1"
+  now=${EPOCHREALTIME/[.,]/}
+  printf '%s  %d.%03d s%s\n' "$dim" $(((now - began) / 1000000)) $(((now - began) / 1000 % 1000)) "$off"
+}
+
+# What most systems have of this; unreadable files are left out, since the demo needs no root.
+gather() {
+  local part
+  mkdir tree
+  for part in /etc/ssl /etc/alternatives /usr/share/zoneinfo /usr/share/terminfo /usr/lib/python3.[0-9]* \
+    /usr/lib/os-release /usr/bin/{env,sh,cat,cp,ls,mv,rm,sed,tar,head,tail,sort,perl,python3}; do
+    [ ! -e "$part" ] || printf '%s\0' "$part"
+  done | xargs -0 -I{} find {} \( -type d ! \( -readable -executable \) -o ! -type l ! -readable \) -prune -o -print0 |
+    head -z -n 5000 | tar --null --no-recursion -T - -c 2>/dev/null | tar -x -C tree
+  # The files edited below are the demo's own: a link among the system's would lead the edit out of the tree.
+  mkdir tree/app
+  printf '#!/bin/sh\necho hello\n' >tree/app/hello.sh
+  seq 10000 >tree/app/numbers.txt
+}
+
+say "A real tree: files of this machine's own system"
+gather
+show "find tree | wc -l; du -sh tree"
+
+say 'Commit it as an image'
+show "treering commit tree app:v1 -a 'Demo <demo@example.org>' -m 'The first ring' -c 'CMD [\"/app/hello.sh\"]'"
+show 'treering images'
+
+say 'Unpack the image and change a few things'
+show 'treering unpack app:v1 work'
+show "echo 'hello from the second ring' >work/app/motd"
+show 'rm work/app/numbers.txt'
+show 'chmod 755 work/app/hello.sh'
+
+say 'What changed?'
+show 'treering diff work'
+
+say 'Commit the change: only what changed becomes the second layer'
+show "treering commit work app:v2 -a 'Demo <demo@example.org>' -m 'The second ring'"
+show 'treering history app:v2'
+show 'treering df'

@@ -1,0 +1,94 @@
+//! Small images, and running parts of this test in other processes.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use treering::image::{
+    ManifestOptions, NewConfig, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, new_config, new_manifest,
+};
+use treering::store::{Descriptor, FsckLevel, ProblemKind, Reference, Store, descriptor};
+use treering::{Control, Digest};
+
+/// The variables a child finds its role and its store in.
+const ROLE: &str = "TREERING_TEST_ROLE";
+const ROOT: &str = "TREERING_TEST_ROOT";
+const ARG: &str = "TREERING_TEST_ARG";
+
+/// Writes an image with one layer (its content is `text`, not a tar: the store does not look) and returns its
+/// manifest, not named yet.
+pub fn put_image(store: &Store, text: &str, platform: &str) -> treering::Result<Descriptor> {
+    let _lease = store.lease()?;
+    let layer = store.put_blob(text.as_bytes())?;
+    let config = new_config(&NewConfig {
+        platform: Some(platform.parse()?),
+        layer: Some(layer.digest),
+        created_by: Some("test".into()),
+        ..NewConfig::default()
+    })?;
+    let config = descriptor(OCI_CONFIG, &store.put_blob(&config)?);
+    let manifest = new_manifest(&config, &[descriptor(OCI_LAYER, &layer)], &ManifestOptions::default())?;
+    Ok(descriptor(OCI_MANIFEST, &store.put_blob(&manifest)?))
+}
+
+/// [`put_image`] and a name, under one lease.
+pub fn tag_image(store: &Store, name: &str, text: &str) -> treering::Result<Descriptor> {
+    let _lease = store.lease()?;
+    let manifest = put_image(store, text, "linux/amd64")?;
+    store.tag(&name.parse::<Reference>()?, &manifest)?;
+    Ok(manifest)
+}
+
+pub fn name(text: &str) -> Reference {
+    text.parse().unwrap()
+}
+
+pub fn digest(descriptor: &Descriptor) -> Digest {
+    treering::store::descriptor_digest(descriptor).unwrap()
+}
+
+/// Everything fsck finds, but for what a dead writer may leave.
+pub fn problems(store: &Store) -> Vec<String> {
+    let report = store.fsck(FsckLevel::Bytes, &Control::default()).unwrap();
+    let wrong = report.problems.into_iter().filter(|problem| problem.kind != ProblemKind::Stray);
+    wrong.map(|problem| format!("{:?} {}: {}", problem.kind, problem.subject, problem.message)).collect()
+}
+
+/// This test binary again, as a child that plays `role` in [`crate::faults::play`].
+pub fn child(role: &str, root: &Path, arg: &str) -> Command {
+    with_child(Command::new(std::env::current_exe().unwrap()), role, root, arg)
+}
+
+/// [`child`] under another program, which is given the path of the test binary as its last own argument.
+pub fn child_under(program: &[&str], role: &str, root: &Path, arg: &str) -> Command {
+    let mut command = Command::new(program[0]);
+    command.args(&program[1..]).arg(std::env::current_exe().unwrap());
+    with_child(command, role, root, arg)
+}
+
+fn with_child(mut command: Command, role: &str, root: &Path, arg: &str) -> Command {
+    command.args(["--exact", "faults::play", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.env(ROLE, role).env(ROOT, root).env(ARG, arg);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The role, root and argument this process was started with, when it is a child.
+pub fn role() -> Option<(String, std::path::PathBuf, String)> {
+    let var = |name: &str| std::env::var(name).ok();
+    Some((var(ROLE)?, var(ROOT)?.into(), var(ARG)?))
+}
+
+/// Whether a program can be run; tests that need it say so and pass without.
+pub fn have(program: &[&str]) -> bool {
+    let works = Command::new(program[0])
+        .args(&program[1..])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !works {
+        eprintln!("skipped: {program:?} does not work here");
+    }
+    works
+}

@@ -1,0 +1,111 @@
+//! Many processes and threads in one store.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use treering::store::{PruneOptions, Store};
+use treering::{Control, ErrorKind};
+
+use crate::common::{child, digest, name, problems, tag_image};
+
+/// 16 processes give 100 names each, while another prunes and another reads: none is lost.
+#[test]
+fn no_name_is_lost() {
+    let temp = tempfile::tempdir().unwrap();
+    let root = temp.path().join("store");
+    // Nobody has made the store yet: they also race for that.
+    let mut children: Vec<_> =
+        (0..16).map(|i| child("tag-100", &root, &i.to_string()).spawn().unwrap()).collect();
+    let store = Store::open(&root).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let pruner = scope.spawn(|| {
+            let mut pruned = 0;
+            while !done.load(Ordering::Relaxed) {
+                let options = PruneOptions { wait: Duration::from_millis(50), ..PruneOptions::default() };
+                match store.prune(&options, &Control::default()) {
+                    Ok(_) => pruned += 1,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "{error}"),
+                }
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            pruned
+        });
+        let reader = scope.spawn(|| {
+            let mut most = 0;
+            while !done.load(Ordering::Relaxed) {
+                let refs = store.refs().unwrap();
+                assert!(refs.len() >= most, "names only ever appear");
+                most = refs.len();
+                if let Some(last) = refs.last() {
+                    store.read_document(&last.descriptor).unwrap();
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        for mut child in children.drain(..) {
+            let status = child.wait().unwrap();
+            if !status.success() {
+                done.store(true, Ordering::Relaxed);
+                let out = child.wait_with_output().unwrap();
+                panic!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        println!("{} prunes in between", pruner.join().unwrap());
+        reader.join().unwrap();
+    });
+    assert_eq!(store.refs().unwrap().len(), 1600);
+    for process in 0..16 {
+        for tag in 0..100 {
+            store.resolve(&format!("p{process}:t{tag}")).unwrap();
+        }
+    }
+    assert_eq!(problems(&store), [""; 0]);
+}
+
+#[test]
+fn threads_share_one_store() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = Store::open(temp.path()).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let store = &store;
+            scope.spawn(move || {
+                for tag in 0..20 {
+                    tag_image(store, &format!("t{thread}:v{tag}"), &format!("{thread} {tag}")).unwrap();
+                    // And one name they all fight for.
+                    tag_image(store, "shared", &format!("{thread} {tag}")).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(store.refs().unwrap().len(), 161);
+    assert_eq!(problems(&store), [""; 0]);
+}
+
+#[test]
+fn a_lease_holds_prune_off_across_processes() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = Store::open(temp.path()).unwrap();
+    tag_image(&store, "kept", "kept").unwrap();
+    let mut writer = child("hold-lease", temp.path(), "").spawn().unwrap();
+    // Its unnamed image is there once it has its lease.
+    while store.fsck(treering::store::FsckLevel::Structure, &Control::default()).unwrap().blobs < 6 {
+        assert!(writer.try_wait().unwrap().is_none(), "the writer ended early");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let quick = PruneOptions { wait: Duration::from_millis(100), ..PruneOptions::default() };
+    let busy = store.prune(&quick, &Control::default()).unwrap_err();
+    assert_eq!(busy.kind(), ErrorKind::Busy);
+    assert!(busy.hint().is_some());
+    let dry = PruneOptions { dry_run: true, ..PruneOptions::default() };
+    assert_eq!(store.prune(&dry, &Control::default()).unwrap().blobs.len(), 3);
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    let report = store.prune(&PruneOptions::default(), &Control::default()).unwrap();
+    assert_eq!(report.blobs.len(), 3, "the lease died with its process");
+    assert!(store.has_blob(&digest(&store.resolve("kept").unwrap().descriptor)).unwrap());
+    store.untag(&name("kept")).unwrap();
+    assert_eq!(store.prune(&PruneOptions::default(), &Control::default()).unwrap().blobs.len(), 3);
+}

@@ -78,6 +78,20 @@ struct State {
 struct Streaming {
     decoder: Stream,
     partial: Vec<u8>,
+    filled: usize,
+}
+
+impl Streaming {
+    fn is_full(&self) -> bool {
+        self.filled == self.partial.len()
+    }
+
+    /// The chunk so far.
+    fn take(&mut self) -> Vec<u8> {
+        let mut chunk = std::mem::take(&mut self.partial);
+        chunk.truncate(std::mem::take(&mut self.filled));
+        chunk
+    }
 }
 
 /// A piece in flight.
@@ -316,9 +330,10 @@ impl Engine {
                 Ok(Outcome::Hashed(hasher))
             }
             Task::Stream(mut streaming, part, at) => {
-                let taken = streaming.decoder.feed(&part[at..], &mut streaming.partial)?;
-                let full = streaming.partial.len() == streaming.partial.capacity();
-                let used_up = at + taken == part.len() && !full;
+                let Streaming { decoder, partial, filled } = &mut *streaming;
+                let (taken, given) = decoder.feed(&part[at..], &mut partial[*filled..])?;
+                *filled += given;
+                let used_up = at + taken == part.len() && !streaming.is_full();
                 Ok(Outcome::Streamed(streaming, part, at + taken, taken as u64, used_up))
             }
             Task::Whole(index, piece, size, mut out) => {
@@ -377,9 +392,9 @@ impl State {
         {
             let (part, at) = (std::mem::take(part), *at);
             self.slots[0] = Slot::Busy;
-            if streaming.partial.capacity() == 0 {
+            if streaming.partial.is_empty() {
                 streaming.partial = self.buffer(CHUNK);
-                streaming.partial.clear();
+                streaming.partial.resize(CHUNK, 0);
             }
             return Some(Task::Stream(streaming, part, at));
         }
@@ -403,8 +418,7 @@ impl State {
             Outcome::Hashed(hasher) => self.hasher = Some(hasher),
             Outcome::Streamed(mut streaming, part, at, taken, used_up) => {
                 self.consumed += taken;
-                let full = streaming.partial.len() == streaming.partial.capacity();
-                let chunk = if full { std::mem::take(&mut streaming.partial) } else { Vec::new() };
+                let chunk = if streaming.is_full() { streaming.take() } else { Vec::new() };
                 self.stream = Some(streaming);
                 if used_up {
                     self.slots.pop_front();
@@ -422,19 +436,18 @@ impl State {
             }
             Outcome::Read(splitter, None) => self.ended = Some(splitter),
             Outcome::Read(splitter, Some(unit)) => {
+                let streamed = matches!(unit, Unit::Part(_) | Unit::End);
+                if streamed && !std::mem::replace(&mut self.streaming, true) {
+                    let decoder = Stream::new(engine.compression, splitter.begun(), &engine.limits)?;
+                    self.stream = Some(Box::new(Streaming { decoder, partial: Vec::new(), filled: 0 }));
+                }
                 self.slots.push_back(match unit {
                     Unit::Plain(bytes) => {
                         let length = bytes.len() as u64;
                         Slot::Done(bytes, length)
                     }
                     Unit::Whole(bytes, size) => Slot::Whole(bytes, size),
-                    Unit::Part(bytes) => {
-                        if !std::mem::replace(&mut self.streaming, true) {
-                            let decoder = Stream::new(engine.compression, splitter.begun(), &engine.limits)?;
-                            self.stream = Some(Box::new(Streaming { decoder, partial: Vec::new() }));
-                        }
-                        Slot::Part(bytes, 0)
-                    }
+                    Unit::Part(bytes) => Slot::Part(bytes, 0),
                     Unit::End => Slot::End,
                 });
                 self.splitter = Some(splitter);
@@ -459,8 +472,8 @@ impl State {
                 }
                 Some(Slot::Failed(error)) => Err(error),
                 _ => match self.stream.take() {
-                    Some(streaming) => {
-                        streaming.decoder.finish().and_then(|()| self.emit(engine, streaming.partial))
+                    Some(mut streaming) => {
+                        streaming.decoder.finish().and_then(|()| self.emit(engine, streaming.take()))
                     }
                     None => Ok(()),
                 },

@@ -23,9 +23,9 @@ impl Stream {
         })
     }
 
-    /// Decodes from `input` into the spare capacity of `out` until one of them is used up, and says how much of
-    /// `input` was taken. When `out` is full there may be more to come even from an empty input.
-    pub(super) fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize> {
+    /// Decodes from `input` into `out` until one of them is used up, and says how much of each. When `out` is full
+    /// there may be more to come even from an empty input.
+    pub(super) fn feed(&mut self, input: &[u8], out: &mut [u8]) -> Result<(usize, usize)> {
         match self {
             Stream::Gzip(stream) => stream.feed(input, out),
             Stream::Zstd(stream) => stream.feed(input, out),
@@ -100,12 +100,18 @@ impl Gunzip {
         self.begun && matches!(self.place, Place::Header(0) | Place::Padding)
     }
 
-    fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize> {
-        let mut at = 0;
+    fn feed(&mut self, input: &[u8], out: &mut [u8]) -> Result<(usize, usize)> {
+        let (mut at, mut filled) = (0, 0);
         loop {
             if self.place == Place::Body {
-                if out.len() == out.capacity() || !self.inflate_into(input, &mut at, out)? {
-                    return Ok(at);
+                if filled == out.len() {
+                    return Ok((at, filled));
+                }
+                let (taken, given) = self.inflate_into(&input[at..], &mut out[filled..])?;
+                at += taken;
+                filled += given;
+                if self.place == Place::Body {
+                    return Ok((at, filled));
                 }
                 continue;
             }
@@ -113,27 +119,30 @@ impl Gunzip {
                 self.place = Self::field(flags);
                 continue;
             }
-            let Some(&byte) = input.get(at) else { return Ok(at) };
+            let Some(&byte) = input.get(at) else { return Ok((at, filled)) };
             at += 1;
             self.step(byte)?;
         }
     }
 
-    /// Inflates; says whether the place has changed.
-    fn inflate_into(&mut self, input: &[u8], at: &mut usize, out: &mut Vec<u8>) -> Result<bool> {
-        let (in_before, out_before) = (self.inflate.total_in(), out.len());
+    /// Inflates, as much as one call does.
+    ///
+    /// Into a slice, not into the spare capacity of a vector: the binding would fill all of that with zeros
+    /// before every call, which makes a small member as expensive as a large one.
+    fn inflate_into(&mut self, input: &[u8], out: &mut [u8]) -> Result<(usize, usize)> {
+        let (in_before, out_before) = (self.inflate.total_in(), self.inflate.total_out());
         let status = self
             .inflate
-            .decompress_vec(&input[*at..], out, FlushDecompress::None)
+            .decompress(input, out, FlushDecompress::None)
             .map_err(|_| corrupt("invalid compressed data"))?;
-        *at += (self.inflate.total_in() - in_before) as usize;
-        self.crc.update(&out[out_before..]);
-        self.length = self.length.wrapping_add((out.len() - out_before) as u32);
+        let taken = (self.inflate.total_in() - in_before) as usize;
+        let given = (self.inflate.total_out() - out_before) as usize;
+        self.crc.update(&out[..given]);
+        self.length = self.length.wrapping_add(given as u32);
         if status == Status::StreamEnd {
             self.place = Place::Trailer(0);
-            return Ok(true);
         }
-        Ok(false)
+        Ok((taken, given))
     }
 
     /// The next optional field, in the order of RFC 1952.
@@ -222,22 +231,21 @@ impl Unzstd {
         Ok(Unzstd { context, complete: begun })
     }
 
-    fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize> {
+    fn feed(&mut self, input: &[u8], out: &mut [u8]) -> Result<(usize, usize)> {
         let mut source = InBuffer::around(input);
-        while out.len() < out.capacity() {
+        let mut target = OutBuffer::around(out);
+        while target.pos() < target.capacity() {
             // Between frames, a call without input would count as the start of another frame.
             if self.complete && source.pos() == input.len() {
                 break;
             }
-            let (in_before, out_before) = (source.pos(), out.len());
-            let mut target = OutBuffer::around_pos(&mut *out, out_before);
+            let before = (source.pos(), target.pos());
             let hint = self.context.decompress_stream(&mut target, &mut source).map_err(decode_error)?;
-            drop(target);
             self.complete = hint == 0;
-            if source.pos() == in_before && out.len() == out_before {
+            if (source.pos(), target.pos()) == before {
                 break;
             }
         }
-        Ok(source.pos())
+        Ok((source.pos(), target.pos()))
     }
 }

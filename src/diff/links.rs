@@ -41,10 +41,9 @@ pub(super) fn mark(old: &Snapshot, new: &Snapshot, pairs: &[Pair], changes: &mut
     }
     let mut marked: BTreeSet<u32> = BTreeSet::new();
     for members in split.values().filter(|members| members.len() > 1) {
+        // The part with the first name stays the file it is in the layers below; every other part becomes a new one.
         let first = new.leader(members[0].new);
-        if members.iter().any(|pair| new.leader(pair.new) != first) {
-            marked.extend(members.iter().map(|pair| pair.new));
-        }
+        marked.extend(members.iter().map(|pair| pair.new).filter(|&index| new.leader(index) != first));
     }
     for members in groups.values().filter(|members| members.len() > 1) {
         let old_leader = |index: &u32| old_of.get(index).map(|&old_index| old.leader(old_index));
@@ -72,11 +71,13 @@ pub(super) fn mark(old: &Snapshot, new: &Snapshot, pairs: &[Pair], changes: &mut
             }),
         }
     }
-    if fresh.is_empty() {
-        return;
+    if !fresh.is_empty() {
+        changes.extend(fresh);
+        sort(old, new, changes);
     }
-    let mut keyed: Vec<(Vec<u8>, Change)> =
-        changes.drain(..).chain(fresh).map(|change| (change.path(Some(old), new), change)).collect();
-    keyed.sort_by(|a, b| a.0.cmp(&b.0));
-    changes.extend(keyed.into_iter().map(|(_, change)| change));
+}
+
+/// Puts changes in byte order of their paths.
+pub(super) fn sort(old: &Snapshot, new: &Snapshot, changes: &mut Vec<Change>) {
+    changes.sort_by_cached_key(|change| change.path(Some(old), new));
 }

@@ -192,7 +192,12 @@ impl Model {
             return Err(refuse(format!("a hard link to {shown}, which is a directory")));
         }
         if let Some(node) = existing {
-            if node == target || self.tree.same_inode(node, target) {
+            if node == target {
+                return Err(refuse("a hard link that joins itself".to_string()));
+            }
+            if self.tree.same_inode(node, target) {
+                // It is this layer's all the same: a whiteout in it must not take the name away.
+                self.mark(node);
                 return Ok(());
             }
             let mut above = directory_chain(&self.tree, target);

@@ -351,8 +351,12 @@ impl<S: ChunkStream> LayerReader<S> {
         let mut body = std::mem::take(&mut self.scratch);
         body.clear();
         body.resize(size as usize, 0);
-        if self.cursor.fill(&mut body)? < body.len() || !self.cursor.skip(padding(size))? {
+        if self.cursor.fill(&mut body)? < body.len() {
             return stop("the archive ends inside a PAX header or long name");
+        }
+        // Python reads on into the padding: more records, or more of the name.
+        if !self.cursor.skip_zeros(padding(size) as usize)? {
+            return stop("the padding of a PAX header or long name is not zeros");
         }
         Ok(body)
     }

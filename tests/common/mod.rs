@@ -19,7 +19,10 @@ pub struct Scratch(PathBuf);
 
 impl Scratch {
     pub fn new() -> Scratch {
-        let base = std::env::var_os("TREERING_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+        Self::below(&std::env::var_os("TREERING_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from))
+    }
+
+    pub fn below(base: &Path) -> Scratch {
         let dir = tempfile::Builder::new().prefix("treering-").tempdir_in(base).unwrap();
         Scratch(dir.keep())
     }
@@ -97,15 +100,26 @@ pub fn describe(snapshot: &Snapshot, root: Option<&Path>) -> BTreeMap<String, St
     out
 }
 
-/// The names, modes and sizes of a directory and all below, for showing that nothing in it moved.
+/// Everything about a directory and all below but the times of reading, for showing that nothing in it moved.
 pub fn canary(path: &Path) -> Vec<String> {
     let mut out = Vec::new();
     let mut todo = vec![path.to_path_buf()];
     while let Some(path) = todo.pop() {
         let m = path.symlink_metadata().unwrap();
         let content = if m.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
+        let mut xattrs = [0u8; 4096];
+        let len = rustix::fs::llistxattr(&path, &mut xattrs[..]).unwrap_or(0);
+        let xattrs: Vec<(String, Vec<u8>)> = xattrs[..len]
+            .split(|&c| c == 0)
+            .filter(|name| !name.is_empty())
+            .map(|name| {
+                let mut value = [0u8; 4096];
+                let len = rustix::fs::lgetxattr(&path, name, &mut value[..]).unwrap_or(0);
+                (name.escape_ascii().to_string(), value[..len].to_vec())
+            })
+            .collect();
         out.push(format!(
-            "{} {:o} {}:{} {} {}.{} {} {:?}",
+            "{} {:o} {}:{} {} {}.{} {} {} {:?} {xattrs:?}",
             path.display(),
             m.permissions().mode(),
             m.uid(),
@@ -114,6 +128,7 @@ pub fn canary(path: &Path) -> Vec<String> {
             m.mtime(),
             m.mtime_nsec(),
             m.ino(),
+            if m.is_dir() { 0 } else { m.size() },
             content
         ));
         if m.is_dir() {

@@ -311,6 +311,13 @@ impl Layers<'_> {
         Ok(inode)
     }
 
+    /// Which life of its inode number a lower file is, as an upper one may name it for its origin.
+    pub fn generation(&self, found: &Found) -> Result<u64> {
+        let (_, name) = crate::fs::root::split(&found.place.path);
+        let name = c_name(name).at(DECODE, self.describe(&found.place))?;
+        Ok(generation(&*found.parent, &name, &found.stat))
+    }
+
     /// The root of the topmost lower layer.
     pub fn lower_root(&self) -> Result<Inode> {
         let place = Place { layer: 1, path: Vec::new() };

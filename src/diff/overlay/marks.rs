@@ -4,6 +4,7 @@
 //! attribute that a process inside the mount gave such a name stands escaped, as `trusted.overlay.overlay.`.
 
 use crate::error::{Error, Result};
+use crate::fs::generation::of_handle;
 use crate::tree::Snapshot;
 use crate::tree::scan::kept_xattr;
 
@@ -59,8 +60,10 @@ pub(super) struct Marks {
     /// `overlay.whiteout`, which on an empty regular file says that there is no such file. Its directory has
     /// `overlay.opaque` = `x`, but that is a hint for reading directories; the kernel looks names up without it.
     pub whiteout: bool,
-    /// `overlay.nlink`: the file has its content in the index, shared with lower names that are not copied up.
+    /// `overlay.nlink`: the file stands for all names of a lower one, those too that are not in the upper directory.
     pub indexed: bool,
+    /// The lower file that `overlay.origin` names, as [`crate::fs::generation`] numbers it.
+    pub origin: Option<u64>,
 }
 
 impl Marks {
@@ -87,6 +90,7 @@ impl Marks {
                     b"metacopy" => marks.metacopy = true,
                     b"whiteout" => marks.whiteout = true,
                     b"nlink" => marks.indexed = true,
+                    b"origin" => marks.origin = handle(value).map(of_handle),
                     _ => {
                         if let (Some(own), true) = (mark.strip_prefix(b"overlay."), all) {
                             rest.push(([prefix, own].concat(), value.to_vec()));
@@ -115,6 +119,16 @@ impl Marks {
             );
         }
         Ok(Some(to))
+    }
+}
+
+/// The file handle in an `overlay.origin` (fs/overlayfs/overlayfs.h, `struct ovl_fb`): version 0, magic, length, flags,
+/// type, the 16 bytes of the filesystem's uuid, the handle.
+fn handle(origin: &[u8]) -> Option<&[u8]> {
+    const MAGIC: u8 = 0xfb;
+    match *origin {
+        [0, MAGIC, len, ..] if len as usize == origin.len() => origin.get(21..),
+        _ => None,
     }
 }
 

@@ -35,10 +35,29 @@ impl<'a> Block<'a> {
         if format == Format::Ustar && &bytes[508..] == b"tar\0" {
             return Err(Fault::unsupported("this is star's own (xstar) format"));
         }
-        // Go before 1.8 wrote a prefix into GNU headers; the numbers GNU has there must be numbers.
-        if format == Format::Gnu {
+        // A number that this entry does not use stops Go and Python all the same.
+        for field in [100..108, 108..116, 116..124, 124..136, 136..148] {
+            number(&bytes[field])?;
+        }
+        if format != Format::V7 {
+            number(&bytes[329..337])?;
+            number(&bytes[337..345])?;
+        }
+        if (format, bytes[156]) == (Format::Gnu, b'S') {
             number(&bytes[345..357])?;
             number(&bytes[357..369])?;
+        }
+        // Only POSIX headers have a prefix. Python takes one from any header but that of a sparse file, Go before 1.8
+        // wrote one where GNU tar keeps times, and libarchive takes sparse regions and a real size from any GNU header.
+        let stray: &[u8] = match (format, bytes[156]) {
+            (Format::Ustar, _) | (Format::Gnu, b'S') => &[],
+            (Format::Gnu, _) => &bytes[345..495],
+            (Format::V7, _) => &bytes[345..500],
+        };
+        if *stray != [0; BLOCK][..stray.len()] {
+            return Err(Fault::corrupt(
+                "a header has bytes where only other headers have a prefix or sparse regions",
+            ));
         }
         Ok(Block { bytes, format })
     }
@@ -104,20 +123,18 @@ fn text(field: &[u8]) -> &[u8] {
 
 /// The checksum is the sum of all bytes, its own field taken as spaces. Old tars summed signed bytes.
 fn verify_checksum(bytes: &[u8; BLOCK]) -> Parsed<()> {
-    let stored = number(&bytes[148..156])?;
-    let (mut sum, mut high) = (0, 0);
-    for &byte in bytes {
-        sum += i64::from(byte);
-        high += i64::from(byte >> 7);
+    let field = &bytes[148..156];
+    let stored = number(field)?;
+    let sum = |bytes: &[u8]| i64::from(bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>());
+    let unsigned = sum(bytes) - sum(field) + 8 * 32;
+    if stored == unsigned {
+        return Ok(());
     }
-    for &byte in &bytes[148..156] {
-        sum += 32 - i64::from(byte);
-        high -= i64::from(byte >> 7);
+    let negative = |bytes: &[u8]| bytes.iter().filter(|&&byte| byte >= 0x80).count() as i64;
+    if stored == unsigned - 256 * (negative(bytes) - negative(field)) {
+        return Ok(());
     }
-    if stored != sum && stored != sum - 256 * high {
-        return Err(Fault::corrupt("the checksum of a header is wrong, or this is not a tar archive"));
-    }
-    Ok(())
+    Err(Fault::corrupt("the checksum of a header is wrong, or this is not a tar archive"))
 }
 
 pub(super) fn unsigned(field: &[u8], what: &'static str) -> Parsed<u64> {

@@ -177,6 +177,13 @@ impl<S: ChunkStream> Cursor<S> {
         Ok(true)
     }
 
+    /// Passes over `len` bytes, which must be zero; false if they are not, or not there.
+    pub(super) fn skip_zeros(&mut self, len: usize) -> Result<bool> {
+        let mut bytes = [0; BLOCK];
+        let bytes = &mut bytes[..len];
+        Ok(self.fill(bytes)? == len && bytes.iter().all(|&byte| byte == 0))
+    }
+
     /// Reads to the end of the stream; false if a byte other than zero is met and `zeros` demands none.
     pub(super) fn drain(&mut self, zeros: bool) -> Result<bool> {
         loop {

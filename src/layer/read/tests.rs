@@ -123,7 +123,7 @@ fn ordinary_archives_are_read() {
         Raw::new(b"n", b'0', 0).put(345, b"prefix/p").done(),
         Raw::new(b"contiguous", b'7', 3).with(b"abc"),
         Raw::new(b"old/", 0, 0).put(257, &[0; 8]).done(),
-        Raw::new(b"old/file", 0, 3).put(257, &[0; 8]).put(345, b"garbage").with(b"abc"),
+        Raw::new(b"old/file", 0, 3).put(257, &[0; 8]).put(500, b"garbage").with(b"abc"),
         Raw::new(b"old/gnu", b'0', 0).gnu().done(),
     ]);
     let entries = read(&bytes).unwrap();
@@ -371,9 +371,22 @@ fn headers_that_are_not_what_they_claim() {
     ] {
         refused(&archive(&[good.clone().put(at, bytes).done()]));
     }
-    // Go before 1.8 took the times of a GNU header for a prefix.
-    refused(&archive(&[good.clone().gnu().put(345, b"prefix").done()]));
-    assert!(read(&archive(&[good.clone().gnu().put(345, b"00000000001\0").done()])).is_ok());
+    // Go before 1.8 took the times of a GNU header for a prefix, Python takes what v7 has there for one.
+    for stray in [&b"prefix"[..], b"00000000001\0"] {
+        refused(&archive(&[good.clone().gnu().put(345, stray).done()]));
+        refused(&archive(&[good.clone().put(257, &[0; 8]).put(345, stray).done()]));
+    }
+    // libarchive takes the real size, and the regions, of a sparse file from any GNU header.
+    refused(&archive(&[Raw::new(b"f", b'0', 512).gnu().put(483, b"00000000001\0").with(&[0; 512])]));
+    refused(&archive(&[Raw::new(b"f", b'0', 512).gnu().put(386, b"00000000001\0").with(&[0; 512])]));
+    // Numbers nobody needs: of a header before an entry, or with a PAX record in its place.
+    refused(&archive(&[Raw::new(b"l", b'L', 5).put(108, b"x").with(b"long\0"), file(b"f", b"")]));
+    refused(&archive(&[pax(b'x', &[("mtime", "1")]), good.clone().put(136, b"x").done()]));
+    refused(&archive(&[good.clone().put(329, b"x").done()]));
+    // Python reads names and records on into the padding.
+    refused(&archive(&[Raw::new(b"l", b'L', 2).with(b"lo\0ng"), file(b"f", b"")]));
+    refused(&archive(&[Raw::new(b"l", b'L', 2).with(b"long"), file(b"f", b"")]));
+    refused(&archive(&[Raw::new(b"x", b'x', 0).with(b"11 path=ab\n"), file(b"f", b"")]));
     let negative_time = good.clone().put(136, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfe").done();
     assert_eq!(read(&archive(&[negative_time])).unwrap()[0].0.mtime, (-2, 0));
     let device = Raw::new(b"c", b'3', 0);

@@ -136,7 +136,7 @@ fn the_manual_has_a_page_for_every_verb() {
         assert!(page.contains(".TH") && page.contains("SYNOPSIS"), "{verb}");
     }
     let page = std::fs::read_to_string(world.join("man/man1/treering.1")).unwrap();
-    assert!(page.contains("Exit codes") && page.contains("Examples"));
+    assert!(page.contains(".SH \"EXIT CODES\"") && page.contains(".SH \"EXAMPLES\""));
     assert!(world.join("man/man1/treering-layer-create.1").exists());
 }
 

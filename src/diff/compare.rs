@@ -144,10 +144,9 @@ fn reasons(old: &Snapshot, new: &Snapshot, pair: Pair, options: &CompareOptions)
     differs(Reasons::MTIME, !same_time(o.mtime, n.mtime, options.exact_times));
     differs(Reasons::DEVICE, o.rdev != n.rdev);
     differs(Reasons::CONTENT, o.size != n.size);
-    if !identity {
-        differs(Reasons::XATTRS, old.xattrs(pair.old) != new.xattrs(pair.new));
-        differs(Reasons::TARGET, old.link_target(pair.old) != new.link_target(pair.new));
-    }
+    // Compared whatever the identity says: a ledger's attributes change without the disk's ctime.
+    differs(Reasons::XATTRS, old.xattrs(pair.old) != new.xattrs(pair.new));
+    differs(Reasons::TARGET, old.link_target(pair.old) != new.link_target(pair.new));
     if reasons.is_empty() && n.kind == Kind::File && n.size > 0 && !identity {
         let known = match (old.digest(pair.old), new.digest(pair.new)) {
             (Some(a), Some(b)) if !n.flags.contains(Flags::RACY) => Some(a == b),
@@ -198,7 +197,9 @@ impl Comparison {
         };
         let threads = if threads == 0 { crate::tree::scan::default_threads() } else { threads };
         let answers: Vec<Result<Vec<(usize, Option<bool>)>>> = std::thread::scope(|scope| {
-            let handles: Vec<_> = (1..threads.min(suspects.len())).map(|_| scope.spawn(work)).collect();
+            // Where no more threads are to be had, those that are do the work.
+            let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+            let handles: Vec<_> = (1..threads.min(suspects.len())).map_while(spawn).collect();
             let mut all = vec![work()];
             for handle in handles {
                 all.push(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

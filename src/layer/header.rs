@@ -295,8 +295,8 @@ fn seal(block: &mut [u8; BLOCK], typeflag: u8) {
     block[156] = typeflag;
     put(block, 257, b"ustar\x0000");
     put(block, 148, b"        ");
-    let sum: u64 = block.iter().map(|&byte| u64::from(byte)).sum();
-    octal(block, 148, 7, sum);
+    let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+    octal(block, 148, 7, u64::from(sum));
 }
 
 fn put(block: &mut [u8; BLOCK], at: usize, bytes: &[u8]) {

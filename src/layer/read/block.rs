@@ -48,15 +48,15 @@ impl<'a> Block<'a> {
             number(&bytes[357..369])?;
         }
         // Only POSIX headers have a prefix. Python takes one from any header but that of a sparse file, Go before 1.8
-        // wrote one where GNU tar keeps times.
-        let stray = match (format, bytes[156]) {
+        // wrote one where GNU tar keeps times, and libarchive takes sparse regions and a real size from any GNU header.
+        let stray: &[u8] = match (format, bytes[156]) {
             (Format::Ustar, _) | (Format::Gnu, b'S') => &[],
-            (Format::Gnu, _) => &bytes[345..369],
+            (Format::Gnu, _) => &bytes[345..495],
             (Format::V7, _) => &bytes[345..500],
         };
-        if stray.iter().any(|&byte| byte != 0) {
+        if *stray != [0; BLOCK][..stray.len()] {
             return Err(Fault::corrupt(
-                "there are bytes where a POSIX header has its prefix, and this is none",
+                "a header has bytes where only other headers have a prefix or sparse regions",
             ));
         }
         Ok(Block { bytes, format })
@@ -123,20 +123,18 @@ fn text(field: &[u8]) -> &[u8] {
 
 /// The checksum is the sum of all bytes, its own field taken as spaces. Old tars summed signed bytes.
 fn verify_checksum(bytes: &[u8; BLOCK]) -> Parsed<()> {
-    let stored = number(&bytes[148..156])?;
-    let (mut sum, mut high) = (0, 0);
-    for &byte in bytes {
-        sum += i64::from(byte);
-        high += i64::from(byte >> 7);
+    let field = &bytes[148..156];
+    let stored = number(field)?;
+    let sum = |bytes: &[u8]| i64::from(bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>());
+    let unsigned = sum(bytes) - sum(field) + 8 * 32;
+    if stored == unsigned {
+        return Ok(());
     }
-    for &byte in &bytes[148..156] {
-        sum += 32 - i64::from(byte);
-        high -= i64::from(byte >> 7);
+    let negative = |bytes: &[u8]| bytes.iter().filter(|&&byte| byte >= 0x80).count() as i64;
+    if stored == unsigned - 256 * (negative(bytes) - negative(field)) {
+        return Ok(());
     }
-    if stored != sum && stored != sum - 256 * high {
-        return Err(Fault::corrupt("the checksum of a header is wrong, or this is not a tar archive"));
-    }
-    Ok(())
+    Err(Fault::corrupt("the checksum of a header is wrong, or this is not a tar archive"))
 }
 
 pub(super) fn unsigned(field: &[u8], what: &'static str) -> Parsed<u64> {

@@ -376,6 +376,9 @@ fn headers_that_are_not_what_they_claim() {
         refused(&archive(&[good.clone().gnu().put(345, stray).done()]));
         refused(&archive(&[good.clone().put(257, &[0; 8]).put(345, stray).done()]));
     }
+    // libarchive takes the real size, and the regions, of a sparse file from any GNU header.
+    refused(&archive(&[Raw::new(b"f", b'0', 512).gnu().put(483, b"00000000001\0").with(&[0; 512])]));
+    refused(&archive(&[Raw::new(b"f", b'0', 512).gnu().put(386, b"00000000001\0").with(&[0; 512])]));
     // Numbers nobody needs: of a header before an entry, or with a PAX record in its place.
     refused(&archive(&[Raw::new(b"l", b'L', 5).put(108, b"x").with(b"long\0"), file(b"f", b"")]));
     refused(&archive(&[pax(b'x', &[("mtime", "1")]), good.clone().put(136, b"x").done()]));

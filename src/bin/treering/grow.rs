@@ -1,0 +1,125 @@
+//! Options that the commands which make images share: compression, time stamps, changes of the configuration.
+
+use clap::{Args, ValueEnum};
+use treering::compress::{Compression, Profile};
+use treering::image::Platform;
+use treering::layer::LayerOptions;
+use treering::{Error, Result};
+
+/// `--compression` and `--level`.
+#[derive(Debug, Args)]
+pub struct Packing {
+    /// How the layer is compressed
+    #[arg(long, value_enum, default_value_t = Format::Gzip)]
+    compression: Format,
+
+    /// How hard to compress: gzip 1 to 12 (default 5), zstd 1 to 19 (default 3)
+    #[arg(long, value_name = "N")]
+    level: Option<i32>,
+}
+
+/// A compression as `--compression` spells it.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// Read by everything that handles images
+    Gzip,
+    /// Smaller and several times faster; needs Docker 23, containerd 1.5 or podman 2
+    Zstd,
+    /// The tar as it is
+    None,
+}
+
+impl Packing {
+    /// The profile they stand for.
+    pub fn profile(&self) -> Result<Profile> {
+        let compression = match self.compression {
+            Format::Zstd => Compression::Zstd,
+            Format::Gzip => Compression::Gzip,
+            Format::None => Compression::None,
+        };
+        Profile::new(compression, self.level)
+    }
+}
+
+/// `SOURCE_DATE_EPOCH` and `--reproducible`: the time that replaces the present one.
+#[derive(Debug, Args)]
+pub struct Times {
+    /// Leave the clock out: the image is dated SOURCE_DATE_EPOCH (1970 without it), and no file is later than that
+    #[arg(long)]
+    reproducible: bool,
+}
+
+impl Times {
+    /// When the image was made, if not now, and the latest time in its layer.
+    pub fn fixed(&self) -> Result<Option<i64>> {
+        let epoch = source_date_epoch(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?;
+        Ok(if self.reproducible { epoch.or(Some(0)) } else { epoch })
+    }
+
+    /// The same for a layer.
+    pub fn layer(&self) -> Result<LayerOptions> {
+        Ok(LayerOptions { clamp_mtime: self.fixed()?, ..LayerOptions::default() })
+    }
+}
+
+/// Reads `SOURCE_DATE_EPOCH` (reproducible-builds.org); unset and empty are the same.
+pub fn source_date_epoch(value: Option<&str>) -> Result<Option<i64>> {
+    match value.filter(|value| !value.is_empty()) {
+        None => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|_| {
+            Error::invalid("read SOURCE_DATE_EPOCH", "expected seconds since 1970").with_path(text)
+        }),
+    }
+}
+
+/// `-a`, `-m`, `-c`, `--platform`: what the configuration says.
+#[derive(Debug, Args)]
+pub struct Words {
+    /// A message for the history
+    #[arg(short, long, value_name = "TEXT")]
+    pub message: Option<String>,
+
+    /// A Dockerfile instruction for the configuration: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD,
+    /// STOPSIGNAL, USER, VOLUME, WORKDIR
+    #[arg(short, long = "change", value_name = "INSTRUCTION")]
+    pub changes: Vec<String>,
+
+    /// The platform of the image, such as linux/arm64 [default: the base's, else this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
+}
+
+/// `KEY=VALUE`.
+pub fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err("expected KEY=VALUE".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_epoch_is_a_number_or_nothing() {
+        assert_eq!(source_date_epoch(None).unwrap(), None);
+        assert_eq!(source_date_epoch(Some("")).unwrap(), None);
+        assert_eq!(source_date_epoch(Some("1700000000")).unwrap(), Some(1_700_000_000));
+        for text in ["yesterday", "1.5", " 1", "99999999999999999999"] {
+            assert!(source_date_epoch(Some(text)).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_default_is_the_librarys() {
+        let packing = Packing { compression: Format::Gzip, level: None };
+        assert_eq!(packing.profile().unwrap().id(), Profile::default().id());
+    }
+
+    #[test]
+    fn annotations_are_pairs() {
+        assert_eq!(key_value("a=b=c").unwrap(), ("a".into(), "b=c".into()));
+        assert!(key_value("a").is_err() && key_value("=b").is_err());
+    }
+}

@@ -77,13 +77,17 @@ static void scratch(void) {
   atexit(scratch_remove);
 }
 
-/* A path in the scratch directory; good for as long as eight more are asked for. */
+/* A path in the scratch directory; good until the program ends. */
 static const char *in_scratch(const char *name) {
-  static char paths[8][512];
-  static int next = 0;
-  char *path = paths[next++ % 8];
-  snprintf(path, 512, "%s/%s", scratch_dir, name);
-  return path;
+  static char paths[32][512];
+  char path[512];
+  snprintf(path, sizeof path, "%s/%s", scratch_dir, name);
+  for (size_t i = 0; i < 32; i++) {
+    if (paths[i][0] == 0) strcpy(paths[i], path);
+    if (strcmp(paths[i], path) == 0) return paths[i];
+  }
+  CHECK(!"too many different paths");
+  return NULL;
 }
 
 /* Only what a program uses should be there, without warnings for the rest. */

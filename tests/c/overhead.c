@@ -9,9 +9,8 @@ int main(void) {
   treering_change changes[256];
   struct timespec start, end;
   size_t n = 0, total = 0;
-  const char *tree = in_scratch("tree");
   scratch();
-  tree = in_scratch("tree");
+  const char *tree = in_scratch("tree");
   sh("mkdir '%s' && cd '%s' && seq 20000 | xargs touch", tree, tree);
   OK(treering_diff_tree(NULL, TREERING_PATH(tree), "scratch", NULL, NULL, &diff, NULL, &err));
   clock_gettime(CLOCK_MONOTONIC, &start);

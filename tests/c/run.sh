@@ -25,12 +25,13 @@ sanitize=(-fsanitize=address,undefined -fno-sanitize-recover=all)
 export TREERING_PARITY=$top/tests/data/parity.json
 
 passed=0 failed=0
+export RUST_BACKTRACE=0
 run() { # name, command...
   local name=$1 started=$SECONDS
   shift
   if "$@" >"$work/log" 2>&1; then
     passed=$((passed + 1))
-    grep -E '^[a-z]+: ' "$work/log" | sed "s/^/    $name: /" || true
+    grep -E "^(soak|overhead|parity): " "$work/log" | sed "s/^/    $name: /" || true
   else
     failed=$((failed + 1))
     printf 'FAILED %s (%s s)\n' "$name" $((SECONDS - started))

@@ -77,7 +77,12 @@ fn trees(scratch: &Scratch) -> Vec<PathBuf> {
     trees
 }
 
-fn commit_tree(store: &Store, tree: &Path, name: &str, compression: Compression) -> treering::image::Committed {
+fn commit_tree(
+    store: &Store,
+    tree: &Path,
+    name: &str,
+    compression: Compression,
+) -> treering::image::Committed {
     let options = CommitOptions {
         base: Base::Scratch,
         owner: Some(if is_root() { OwnerPolicy::Keep } else { OwnerPolicy::Root }),
@@ -125,7 +130,10 @@ fn umoci_unpacks_our_images() {
             if is_root() {
                 same(tree, &bundle.join("rootfs"));
             } else {
-                sh(scratch.path(), &format!("diff -r --no-dereference --exclude=pipe sample {}/rootfs", bundle.display()));
+                sh(
+                    scratch.path(),
+                    &format!("diff -r --no-dereference --exclude=pipe sample {}/rootfs", bundle.display()),
+                );
             }
         }
     }
@@ -154,7 +162,10 @@ fn we_unpack_what_umoci_made() {
     sh(scratch.path(), "skopeo --insecure-policy copy --quiet oci:other:v2 oci:store/oci:other:v2");
     let ours = scratch.join("ours");
     unpack(&store, "other:v2", &ours, &UnpackOptions::default(), &control()).unwrap();
-    sh(scratch.path(), "diff -r --no-dereference --exclude=pipe bundle/rootfs ours; test -p ours/var/pipe; test ! -e ours/usr/share");
+    sh(
+        scratch.path(),
+        "diff -r --no-dereference --exclude=pipe bundle/rootfs ours; test -p ours/var/pipe; test ! -e ours/usr/share",
+    );
     let diff = diff_tree(Some(&store), &ours, &Base::Auto, &DiffOptions::default(), &control()).unwrap();
     assert_eq!(diff.changes, vec![]);
 }
@@ -172,12 +183,23 @@ fn skopeo_copies_our_images_and_finds_the_same_digests() {
         let name = format!("app:{compression}");
         let made = commit_tree(&store, &tree, &name, compression);
         // A copy to another layout verifies every digest on the way and keeps the manifest as it is.
-        sh(scratch.path(), &format!("skopeo --insecure-policy copy --quiet oci:store/oci:{name} oci:copy-{compression}:{name}"));
+        sh(
+            scratch.path(),
+            &format!(
+                "skopeo --insecure-policy copy --quiet oci:store/oci:{name} oci:copy-{compression}:{name}"
+            ),
+        );
         let copied = sh(scratch.path(), &format!("jq -r .manifests[0].digest copy-{compression}/index.json"));
         assert_eq!(copied.trim(), made.manifest.to_string());
         // To Docker's archive every layer is decompressed and its DiffID compared with the configuration's.
-        sh(scratch.path(), &format!("skopeo --insecure-policy copy --quiet oci:store/oci:{name} docker-archive:{compression}.tar:{name}"));
-        let listed = sh(scratch.path(), &format!("tar -xOf {compression}.tar manifest.json | jq -r .[0].Config"));
+        sh(
+            scratch.path(),
+            &format!(
+                "skopeo --insecure-policy copy --quiet oci:store/oci:{name} docker-archive:{compression}.tar:{name}"
+            ),
+        );
+        let listed =
+            sh(scratch.path(), &format!("tar -xOf {compression}.tar manifest.json | jq -r .[0].Config"));
         assert!(listed.contains(&made.image_id.hex()), "{listed}");
     }
 }
@@ -273,7 +295,14 @@ fn docker_loads_our_images_and_docker_diff_agrees_line_by_line() {
     let made = commit_tree(&store, &tree, "base:v1", Compression::Gzip);
     let mut archive = std::fs::File::create(scratch.join("base.tar")).unwrap();
     let names = ["base:v1".to_string()];
-    treering::archive::save(&store, &names, treering::archive::Format::DockerArchive, &mut archive, &control()).unwrap();
+    treering::archive::save(
+        &store,
+        &names,
+        treering::archive::Format::DockerArchive,
+        &mut archive,
+        &control(),
+    )
+    .unwrap();
     let said = engine.docker(&["load", "-i", scratch.join("base.tar").to_str().unwrap()]);
     assert!(said.contains("base:v1"), "{said}");
     let id = engine.docker(&["image", "inspect", "--format", "{{.Id}} {{json .RootFS.Layers}}", "base:v1"]);
@@ -283,7 +312,16 @@ fn docker_loads_our_images_and_docker_diff_agrees_line_by_line() {
     for (number, edit) in EDITS.iter().chain([&EDITS.join("\n")[..]].iter()).enumerate() {
         let name = format!("edit{number}");
         let ran = engine
-            .command(&["run", "--network=none", "--name", &name, "base:v1", "/bin/sh", "-euc", &format!("cd /\n{edit}")])
+            .command(&[
+                "run",
+                "--network=none",
+                "--name",
+                &name,
+                "base:v1",
+                "/bin/sh",
+                "-euc",
+                &format!("cd /\n{edit}"),
+            ])
             .output()
             .unwrap();
         assert!(ran.status.success(), "{edit}: {}", String::from_utf8_lossy(&ran.stderr));
@@ -293,10 +331,13 @@ fn docker_loads_our_images_and_docker_diff_agrees_line_by_line() {
         let ours_dir = scratch.join(&name);
         unpack(&store, "base:v1", &ours_dir, &UnpackOptions::default(), &control()).unwrap();
         sh(&ours_dir, edit);
-        let diff = diff_tree(Some(&store), &ours_dir, &Base::Auto, &DiffOptions::default(), &control()).unwrap();
+        let diff =
+            diff_tree(Some(&store), &ours_dir, &Base::Auto, &DiffOptions::default(), &control()).unwrap();
         let ours: Vec<String> = diff
             .listed()
-            .map(|change| format!("{} /{}", change.kind.letter(), treering::error::escape(&diff.path(change))))
+            .map(|change| {
+                format!("{} /{}", change.kind.letter(), treering::error::escape(&diff.path(change)))
+            })
             .collect();
         let by_path = |line: &String| line[2..].to_string();
         theirs.sort_by_key(by_path);

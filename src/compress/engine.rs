@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use zstd_safe::DCtx;
 
 use super::decode::{Chunk, DecodeLimits};
-use super::pool::panicked;
+use super::pool::{in_flight, panicked};
 use super::split::{Splitter, Unit};
 use super::stream::Stream;
 use super::{Compression, gzip, zstd};
@@ -163,7 +163,10 @@ impl Engine {
             compression: splitter.compression(),
             limits,
             control,
-            window: 2 * threads + 2,
+            window: match splitter.compression() {
+                Compression::Zstd => in_flight(threads, zstd::CHUNK),
+                _ => in_flight(threads, gzip::CHUNK),
+            },
             hashing,
             work: Condvar::new(),
             ready: Condvar::new(),

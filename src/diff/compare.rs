@@ -197,7 +197,9 @@ impl Comparison {
         };
         let threads = if threads == 0 { crate::tree::scan::default_threads() } else { threads };
         let answers: Vec<Result<Vec<(usize, Option<bool>)>>> = std::thread::scope(|scope| {
-            let handles: Vec<_> = (1..threads.min(suspects.len())).map(|_| scope.spawn(work)).collect();
+            // Where no more threads are to be had, those that are do the work.
+            let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+            let handles: Vec<_> = (1..threads.min(suspects.len())).map_while(spawn).collect();
             let mut all = vec![work()];
             for handle in handles {
                 all.push(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

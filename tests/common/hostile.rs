@@ -22,7 +22,10 @@ pub struct Arena {
 
 impl Arena {
     pub fn new() -> Arena {
-        let scratch = Scratch::new();
+        Self::within(Scratch::new())
+    }
+
+    pub fn within(scratch: Scratch) -> Arena {
         let (tree, outside) = (scratch.dir("tree"), scratch.dir("canary"));
         let script =
             "mkdir d; echo secret >f; echo x >g; ln f d/l; ln -s f s; mkfifo p; chmod 600 f; chmod 711 d

@@ -66,13 +66,16 @@ fn stopped(flag: &(Mutex<bool>, Condvar), wait: Duration) -> bool {
 }
 
 fn bar(what: &str, flag: &(Mutex<bool>, Condvar), counters: &Counters) {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     let style = |template: &str| ProgressStyle::with_template(template).expect("a fixed template");
     let unknown = style("{spinner} {prefix} {msg}");
     let known = style("{prefix} [{bar:30}] {percent:>3}% {msg}").progress_chars("=> ");
+    // Hidden until it knows what it looks like.
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     bar.set_prefix(what.to_string());
+    let mut hidden = true;
     loop {
         let (done, total) = (load(&counters.bytes_read), load(&counters.bytes_total));
+        bar.set_message(amount(counters));
         if total > 0 {
             bar.set_style(known.clone());
             bar.set_length(total);
@@ -80,7 +83,9 @@ fn bar(what: &str, flag: &(Mutex<bool>, Condvar), counters: &Counters) {
         } else {
             bar.set_style(unknown.clone());
         }
-        bar.set_message(amount(counters));
+        if std::mem::take(&mut hidden) {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
         bar.tick();
         if stopped(flag, BETWEEN_FRAMES) {
             return bar.finish_and_clear();
@@ -94,10 +99,10 @@ fn log(what: &str, flag: &(Mutex<bool>, Condvar), counters: &Counters) {
         let (done, total) = (load(&counters.bytes_read), load(&counters.bytes_total));
         let percent = match total {
             0 => String::new(),
-            _ => format!(" {}%", (done.min(total) as f64 / total as f64 * 100.0) as u64),
+            _ => format!(" {}%,", (done.min(total) as f64 / total as f64 * 100.0) as u64),
         };
         let time = text::duration(BEFORE_LINE + began.elapsed());
-        let _ = writeln!(std::io::stderr(), "{what}:{percent} {} after {time}", amount(counters));
+        let _ = writeln!(std::io::stderr(), "{what}:{percent} {}, {time}", amount(counters));
         if stopped(flag, BETWEEN_LINES) {
             return;
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use super::marks::{Counted, Marks};
+use super::marks::{Counted, Marks, Pairs};
 use super::{DECODE, OverlayOptions};
 use crate::error::{At, Error, Result};
 use crate::fs::dirents::Names;
@@ -32,7 +32,7 @@ pub(super) struct Found {
     pub place: Place,
     pub stat: Stat,
     pub marks: Marks,
-    attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    attributes: Pairs,
     parent: Arc<OwnedFd>,
 }
 
@@ -339,11 +339,7 @@ pub(super) fn is_whiteout(kind: Kind, rdev: (u32, u32), size: u64, marks: &Marks
     }
 }
 
-fn read_xattrs(
-    dir: impl AsFd,
-    name: &std::ffi::CStr,
-    shown: impl Fn() -> Vec<u8>,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+fn read_xattrs(dir: impl AsFd, name: &std::ffi::CStr, shown: impl Fn() -> Vec<u8>) -> Result<Pairs> {
     let (mut list, mut value) = (Vec::new(), Vec::new());
     xattr::list_at(&dir, name, &mut list)
         .map_err(|error| vanished(error, "list extended attributes", shown()))?;

@@ -11,6 +11,9 @@ use crate::tree::scan::kept_xattr;
 const TRUSTED: &[u8] = b"trusted.overlay.";
 const USER: &[u8] = b"user.overlay.";
 
+/// Attributes and their values.
+pub(super) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Where overlayfs keeps its marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Namespace {
@@ -73,9 +76,9 @@ impl Marks {
         pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
         counted: Counted,
         all: bool,
-    ) -> (Marks, Vec<(Vec<u8>, Vec<u8>)>) {
+    ) -> (Marks, Pairs) {
         let mut marks = Marks::default();
-        let mut rest: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut rest = Pairs::new();
         for (name, value) in pairs {
             let ours = [(TRUSTED, counted.trusted), (USER, counted.user)]
                 .into_iter()

@@ -135,7 +135,7 @@ impl Commit {
         skipped(context, &made.skipped);
         let owners = match made.owners_replaced {
             0 => String::new(),
-            n => format!(", {} to the owner policy", text::plural(n, "owner", "owners")),
+            n => format!(", {} replaced", text::plural(n, "owner", "owners")),
         };
         context.ui.note(format!(
             "{}; {}{owners}; {}",

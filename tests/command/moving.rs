@@ -60,7 +60,6 @@ fn rmi_by_id_refuses_what_others_stand_on() {
 }
 
 #[test]
-#[ignore = "archives are not there yet"]
 fn an_archive_goes_out_and_in_again() {
     let world = World::unpacked();
     world.sh("echo x >work/x");
@@ -83,7 +82,6 @@ fn an_archive_goes_out_and_in_again() {
 }
 
 #[test]
-#[ignore = "archives are not there yet"]
 fn a_failed_save_leaves_the_old_file() {
     let world = World::unpacked();
     world.sh("echo old >app.tar");
@@ -96,7 +94,6 @@ fn a_failed_save_leaves_the_old_file() {
 }
 
 #[test]
-#[ignore = "archives are not there yet"]
 fn import_and_export_are_each_others_way_back() {
     let world = World::unpacked();
     world.run(&["export", "app:v1", "-o", "image.tar"]).ok();

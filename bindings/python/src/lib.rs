@@ -10,6 +10,7 @@
 #![allow(clippy::too_many_arguments)]
 
 mod arguments;
+mod command;
 mod diff;
 mod errors;
 mod file;
@@ -25,6 +26,8 @@ use pyo3::prelude::*;
 
 #[pymodule(gil_used = false)]
 mod _treering {
+    #[pymodule_export]
+    use crate::command::_main;
     #[pymodule_export]
     use crate::diff::{Change, ChangeIterator, Diff, diff, diff_overlay};
     #[pymodule_export]

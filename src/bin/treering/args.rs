@@ -1,5 +1,6 @@
 //! The command line: global options, and one variant per verb.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -139,17 +140,22 @@ pub fn command() -> clap::Command {
     ))
 }
 
-/// Reads the command line; ends the process when it makes no sense, or asks for help.
-pub fn parse() -> Cli {
-    if std::env::args_os().len() < 2 {
+/// Reads the command line. When it makes no sense, or asks for help, that is printed, and the exit code comes back.
+pub fn parse(arguments: Vec<OsString>) -> Result<Cli, ExitCode> {
+    if arguments.len() < 2 {
         let help = command().render_help();
         match ui::colours(&std::io::stderr()) {
             true => eprint!("{}", help.ansi()),
             false => eprint!("{help}"),
         }
-        std::process::exit(2);
+        return Err(ExitCode::from(2));
     }
-    Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit())
+    let matches = command().try_get_matches_from(arguments);
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
+        // Nobody is left to tell when the terminal is gone.
+        let _ = error.print();
+        ExitCode::from(error.exit_code() as u8)
+    })
 }
 
 /// The verbs under their headings.

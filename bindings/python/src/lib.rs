@@ -9,6 +9,7 @@
 // Keyword arguments: Python callers name each of them.
 #![allow(clippy::too_many_arguments)]
 
+mod archive;
 mod arguments;
 mod command;
 mod diff;

@@ -157,3 +157,21 @@ fn completions_know_every_verb() {
     std::fs::write(world.join("script"), &bash.stdout).unwrap();
     world.sh("bash -n script");
 }
+
+#[test]
+fn a_log_hears_of_long_operations() {
+    let world = World::new();
+    let slow = |arguments: &[&str]| {
+        let mut child = world.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+        let stdin = child.stdin.take();
+        std::thread::sleep(std::time::Duration::from_millis(3500));
+        drop(stdin);
+        String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap()
+    };
+    std::thread::scope(|scope| {
+        let quiet = scope.spawn(|| slow(&["-q", "load"]));
+        let log = slow(&["load"]);
+        assert!(log.starts_with("loading: ") && log.contains("\nerror: "), "{log}");
+        assert!(quiet.join().unwrap().starts_with("error: "));
+    });
+}

@@ -26,29 +26,29 @@ fn writing(
     operation: &'static str,
     file: &Bound<'_, PyAny>,
     progress: Option<&Bound<'_, PyAny>>,
-    work: impl FnOnce(&mut (dyn Write + Send), &Control) -> treering::Result<()> + Send,
+    work: impl FnOnce(&mut (dyn Write + Send), &Control) -> treering::Result<()> + Send + 'static,
 ) -> PyResult<()> {
     let place = Place::of(file, "write")?;
     let path = place.path();
     let job = Job { operation, progress, file: place.object() };
-    job.run(py, |control, mut proxy| match &path {
+    job.run(py, move |control, mut proxy| match &path {
         None => work(&mut proxy, control),
         Some(path) => publish::replace_path(path, operation, |out| work(out, control)),
     })
 }
 
 /// An operation that reads from a path or a file object.
-fn reading<T: Send>(
+fn reading<T: Send + 'static>(
     py: Python<'_>,
     operation: &'static str,
     file: &Bound<'_, PyAny>,
     progress: Option<&Bound<'_, PyAny>>,
-    work: impl FnOnce(Box<dyn Read + Send>, &Control) -> treering::Result<T> + Send,
+    work: impl FnOnce(Box<dyn Read + Send>, &Control) -> treering::Result<T> + Send + 'static,
 ) -> PyResult<T> {
     let place = Place::of(file, "read")?;
     let path = place.path();
     let job = Job { operation, progress, file: place.object() };
-    job.run(py, |control, proxy: Proxy| match &path {
+    job.run(py, move |control, proxy: Proxy| match &path {
         None => work(Box::new(proxy), control),
         Some(path) => work(Box::new(open(path)?), control),
     })
@@ -65,7 +65,10 @@ pub fn save(
 ) -> PyResult<()> {
     let format: Format = format.parse().or_raise(py)?;
     let images: Vec<String> = py.detach(|| images.iter().map(|image| image.named(store)).collect());
-    writing(py, "save", file, progress, |out, control| archive::save(store, &images, format, out, control))
+    let store = store.clone();
+    writing(py, "save", file, progress, move |out, control| {
+        archive::save(&store, &images, format, out, control)
+    })
 }
 
 /// See `Store.load`.
@@ -86,8 +89,9 @@ pub fn load<'py>(
         }
     };
     let options = LoadOptions { names, ..LoadOptions::default() };
-    let loaded = reading(py, "load archive", file, progress, |input, control| {
-        archive::load(store, input, &options, control)
+    let store = store.clone();
+    let loaded = reading(py, "load archive", file, progress, move |input, control| {
+        archive::load(&store, input, &options, control)
     })?;
     let one = |one: &archive::Loaded| {
         let name = one.name.as_ref().map(ToString::to_string);
@@ -101,13 +105,14 @@ pub fn import(
     py: Python<'_>,
     store: &Store,
     file: &Bound<'_, PyAny>,
-    name: Option<&Reference>,
-    options: &ImportOptions,
+    name: Option<Reference>,
+    options: ImportOptions,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<(Committed, image::Image)> {
-    reading(py, "import", file, progress, |input, control| {
-        let committed = archive::import(store, input, name, options, control)?;
-        let made = reopen(store, name.map(ToString::to_string).as_deref(), &committed)?;
+    let store = store.clone();
+    reading(py, "import", file, progress, move |input, control| {
+        let committed = archive::import(&store, input, name.as_ref(), &options, control)?;
+        let made = reopen(&store, name.as_ref().map(ToString::to_string).as_deref(), &committed)?;
         Ok((committed, made))
     })
 }
@@ -118,17 +123,18 @@ pub fn export(
     store: &Store,
     source: &Bound<'_, PyAny>,
     file: &Bound<'_, PyAny>,
-    options: &ExportOptions,
+    options: ExportOptions,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
+    let store = store.clone();
     if source.is_instance_of::<PyString>() || source.is_instance_of::<Image>() {
         let image: ImageArg = source.extract()?;
-        return writing(py, "export", file, progress, |out, control| {
-            archive::export(store, ExportSource::Image(&image.0), options, out, control)
+        return writing(py, "export", file, progress, move |out, control| {
+            archive::export(&store, ExportSource::Image(&image.0), &options, out, control)
         });
     }
     let tree: PathArg = source.extract()?;
-    writing(py, "export", file, progress, |out, control| {
-        archive::export(store, ExportSource::Tree(&tree.0), options, out, control)
+    writing(py, "export", file, progress, move |out, control| {
+        archive::export(&store, ExportSource::Tree(&tree.0), &options, out, control)
     })
 }

@@ -91,7 +91,7 @@ impl Store {
     #[new]
     #[pyo3(signature = (path = None))]
     fn new(py: Python<'_>, path: Option<PathArg>) -> PyResult<Self> {
-        let inner = Job::new("open store", None).run(py, |_, _| match &path {
+        let inner = Job::new("open store", None).run(py, move |_, _| match &path {
             Some(path) => store::Store::open(&path.0),
             None => store::Store::open_default(),
         })?;
@@ -150,7 +150,7 @@ impl Store {
         &self,
         py: Python<'_>,
         tree: PathArg,
-        name: Option<&str>,
+        name: Option<String>,
         base: Option<ImageArg>,
         author: Option<String>,
         message: Option<String>,
@@ -195,9 +195,11 @@ impl Store {
             threads,
             lowers: lowers.into_iter().map(|path| path.0).collect(),
         };
-        let (committed, made) = Job::new("commit", progress).run(py, |control, _| {
-            let committed = image::commit(&store, &tree.0, name, &options, control)?;
-            let made = reopen(&store, name, &committed)?;
+        let theirs = store.clone();
+        let (committed, made) = Job::new("commit", progress).run(py, move |control, _| {
+            let name = name.as_deref();
+            let committed = image::commit(&theirs, &tree.0, name, &options, control)?;
+            let made = reopen(&theirs, name, &committed)?;
             Ok((committed, made))
         })?;
         self.made(py, store, &committed, made)
@@ -227,9 +229,10 @@ impl Store {
             platform: arguments::platform(py, platform)?,
             sync,
         };
-        let (unpacked, found) = Job::new("unpack image", progress).run(py, |control, _| {
-            let unpacked = image::unpack(&store, &image.0, &dir.0, &options, control)?;
-            let found = image::Image::open(&store, &unpacked.manifest.to_string(), None)?;
+        let (theirs, place) = (store.clone(), dir.0.clone());
+        let (unpacked, found) = Job::new("unpack image", progress).run(py, move |control, _| {
+            let unpacked = image::unpack(&theirs, &image.0, &place, &options, control)?;
+            let found = image::Image::open(&theirs, &unpacked.manifest.to_string(), None)?;
             Ok((unpacked, found))
         })?;
         let image = Image::new(store, found);
@@ -257,7 +260,7 @@ impl Store {
         let store = self.open(py)?;
         let base = arguments::base(py, base)?;
         let options = diff_options(py, owner, compare, exact_times, platform, one_file_system, threads)?;
-        let data = Job::new("compare trees", progress).run(py, |control, _| {
+        let data = Job::new("compare trees", progress).run(py, move |control, _| {
             let root = Root::open(&tree.0)?;
             let diff = image::diff_tree(Some(&store), &tree.0, &base, &options, control)?;
             Ok(Data::new(diff, Content::Tree(root)))
@@ -385,7 +388,7 @@ impl Store {
             ..ImportOptions::default()
         };
         let name = name.map(Reference::parse).transpose().or_raise(py)?;
-        let (committed, made) = archive::import(py, &store, file, name.as_ref(), &options, progress)?;
+        let (committed, made) = archive::import(py, &store, file, name, options, progress)?;
         self.made(py, store, &committed, made)
     }
 
@@ -408,7 +411,7 @@ impl Store {
             layer: arguments::layer(clamp_mtime, nanoseconds)?,
             owner: arguments::owner(owner)?,
         };
-        archive::export(py, &self.open(py)?, source, file, &options, progress)
+        archive::export(py, &self.open(py)?, source, file, options, progress)
     }
 
     /// Give an image another name, ``:latest`` when it has no tag. A name another image has moves.
@@ -453,7 +456,7 @@ impl Store {
         let wait = Duration::try_from_secs_f64(wait)
             .map_err(|_| to_python(py, &Error::invalid("prune", "wait is a number of seconds, 0 or more")))?;
         let options = PruneOptions { dry_run, nameless, wait, ..PruneOptions::default() };
-        let report = Job::new("prune", progress).run(py, |control, _| store.prune(&options, control))?;
+        let report = Job::new("prune", progress).run(py, move |control, _| store.prune(&options, control))?;
         let text = |list: &[treering::Digest]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         let fields =
             (text(&report.nameless), text(&report.blobs), text(&report.layers), report.litter, report.bytes);
@@ -479,7 +482,8 @@ impl Store {
                 return Err(to_python(py, &Error::invalid("check store", message).with_path(level)));
             }
         };
-        let report = Job::new("check store", progress).run(py, |control, _| store.fsck(level, control))?;
+        let report =
+            Job::new("check store", progress).run(py, move |control, _| store.fsck(level, control))?;
         let one = |problem: &store::Problem| {
             let kind = serde_json::to_value(problem.kind).ok();
             let kind = kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or("unknown");
@@ -497,7 +501,7 @@ impl Store {
         progress: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let store = self.open(py)?;
-        let usage = Job::new("add up store", progress).run(py, |control, _| store.usage(control))?;
+        let usage = Job::new("add up store", progress).run(py, move |control, _| store.usage(control))?;
         let one = |image: &store::ImageUsage| {
             let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
             let fields =

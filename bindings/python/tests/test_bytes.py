@@ -45,8 +45,9 @@ def test_odd_names_round_trip(tmp_path: pathlib.Path, name: bytes) -> None:
     assert str(change) == "D /" + os.fsdecode(name)
     repr(change).encode()
     snapshot = os.path.join(base, name)
-    treering.scan(copy).save(snapshot)
-    assert treering.Snapshot.load(snapshot) == treering.scan(copy)
+    scanned = treering.scan(copy)
+    scanned.save(snapshot)
+    assert treering.Snapshot.load(snapshot) == scanned
 
 
 def test_errors_name_odd_paths(tmp_path: pathlib.Path) -> None:

@@ -10,7 +10,7 @@ EXAMPLES = pathlib.Path(__file__).parents[3] / "examples/python"
 
 
 def run(name: str, *arguments: object, cwd: pathlib.Path) -> str:
-    command = [sys.executable, "-W", "error", EXAMPLES / name, *map(str, arguments)]
+    command: list[str] = [sys.executable, "-W", "error", str(EXAMPLES / name), *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -57,7 +57,7 @@ def test_versions_agree() -> None:
 
 def test_the_command(tmp_path: pathlib.Path, tree: pathlib.Path) -> None:
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "treering", "--root", tmp_path / "store", *map(str, arguments)]
+        command = [sys.executable, "-m", "treering", "--root", str(tmp_path / "store"), *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True)
 
     made = run("commit", tree, "app:v1")

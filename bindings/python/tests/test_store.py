@@ -154,7 +154,7 @@ def test_a_store_is_a_context_manager(tmp_path: pathlib.Path, tree: pathlib.Path
         image = store.commit(tree, "app")
         assert str(tmp_path / "store") in repr(store)
         assert not store.closed
-    assert store.closed
+    assert "closed" in repr(store) and [store.closed] == [True]
     with pytest.raises(treering.InvalidArgumentError, match="closed"):
         store.images()
     with pytest.raises(treering.InvalidArgumentError, match="closed"), store:

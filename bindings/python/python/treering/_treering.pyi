@@ -29,6 +29,26 @@ from ._types import (
     WrittenLayer,
 )
 
+__all__ = [
+    "_main",
+    "Change",
+    "ChangeIterator",
+    "Diff",
+    "diff",
+    "diff_overlay",
+    "Image",
+    "info",
+    "layer_apply",
+    "layer_create",
+    "Entry",
+    "EntryIterator",
+    "Ledger",
+    "Snapshot",
+    "scan",
+    "Store",
+    "version",
+]
+
 version: str
 
 @final

@@ -79,14 +79,14 @@ fn nothing_changed() {
 #[test]
 fn parents_are_listed_and_the_root_is_not() {
     const BEFORE: &str = "mkdir -p a/b c; echo 1 >a/b/f; echo 2 >c/g; touch -d @9 . a a/b c";
-    check(BEFORE, "echo n >a/b/n; touch -d @9 a/b", &["C a/b parent", "A a/b/n"]);
+    check(BEFORE, "echo n >a/b/n; touch -d @9 a/b", &["C a parent", "C a/b parent", "A a/b/n"]);
     check(BEFORE, "rm c/g; touch -d @9 c", &["C c parent", "D c/g"]);
     check(BEFORE, "rm c/g", &["C c mtime", "D c/g"]);
     check(BEFORE, "echo n >n; touch -d @9 .", &["A n"]);
     // The root's own attributes are another matter: they are in the list, for the layer.
     check(BEFORE, "chmod 700 .", &["C  mode"]);
-    // What changed in place leaves its directory as it was.
-    check(BEFORE, "echo 22 >c/g", &["C c/g content,mtime"]);
+    // What changed in place counts for the directories above it too.
+    check(BEFORE, "echo 22 >c/g", &["C c parent", "C c/g content,mtime"]);
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn gnu_tar_unpacks_our_layers() {
         let blob = scratch.join("store/oci/blobs/sha256").join(layer.digest.hex());
         let out = scratch.dir(&format!("tar{number}"));
         let mut tar = Command::new("tar");
-        tar.arg("-C").arg(&out).args(["--xattrs", "--xattrs-include=*", "--acls", "--numeric-owner", "-xpf"]);
+        tar.arg("-C").arg(&out).args(["--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf"]);
         run(tar.arg(&blob));
         same(tree, &out);
     }
@@ -191,6 +191,10 @@ fn skopeo_copies_our_images_and_finds_the_same_digests() {
         );
         let copied = sh(scratch.path(), &format!("jq -r .manifests[0].digest copy-{compression}/index.json"));
         assert_eq!(copied.trim(), made.manifest.to_string());
+        if compression == Compression::Zstd {
+            // Docker's schema has no type for it.
+            continue;
+        }
         // To Docker's archive every layer is decompressed and its DiffID compared with the configuration's.
         sh(
             scratch.path(),

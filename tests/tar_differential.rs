@@ -18,7 +18,7 @@ use std::path::Path;
 use std::process::Command;
 
 use corpus::{Corpus, RAW, corpus};
-use oracles::{Except, NONE, compare, installed, ours, python, run};
+use oracles::{Except, NONE, compare, go, installed, ours, python, run};
 use treering::layer::header::{EntryKind, HeaderEntry, MtimePrecision, write_header};
 
 #[test]
@@ -118,6 +118,22 @@ for number, form in enumerate((tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile
     let archives: Vec<_> = (0..3).map(|number| (out.path().join(format!("{number}.tar")), NONE)).collect();
     let refused = compare(&archives);
     assert!(refused.is_empty(), "{refused:#?}");
+}
+
+/// What Docker, BuildKit and most others write.
+#[test]
+fn archives_of_go_are_read_alike() {
+    let Some(go) = go() else { return };
+    let out = tempfile::tempdir().unwrap();
+    run(Command::new(go).arg("-write").arg(out.path()));
+    let archives: Vec<_> =
+        ["ustar", "pax", "gnu"].iter().map(|name| (out.path().join(format!("{name}.tar")), NONE)).collect();
+    let refused = compare(&archives);
+    assert!(refused.is_empty(), "{refused:#?}");
+    let entries = ours(&archives[1].0).unwrap();
+    let find = |name: &[u8]| &entries.iter().find(|(entry, _)| entry.path == name).unwrap().0;
+    assert_eq!(find(b"time").mtime, (-5, 250_000_000));
+    assert_eq!(find(b"cap").xattrs, [(b"security.capability".to_vec(), b"\x01\0\0\x02\n=".to_vec())]);
 }
 
 /// Every order of up to four headers that we accept, GNU tar, Python and Go read as we do.

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use zstd_safe::DCtx;
 
 use super::decode::{Chunk, DecodeLimits};
-use super::pool::{in_flight, panicked};
+use super::pool::panicked;
 use super::split::{Splitter, Unit};
 use super::stream::Stream;
 use super::{Compression, gzip, zstd};
@@ -163,9 +163,10 @@ impl Engine {
             compression: splitter.compression(),
             limits,
             control,
+            // Frames of ours are large, and decoded ones wait here for the hash.
             window: match splitter.compression() {
-                Compression::Zstd => in_flight(threads, zstd::CHUNK),
-                _ => in_flight(threads, gzip::CHUNK),
+                Compression::Zstd => threads + 1,
+                _ => 2 * threads + 4,
             },
             hashing,
             work: Condvar::new(),

@@ -90,7 +90,7 @@ pub fn write<S: TarSource>(
 }
 
 /// How many pieces may be in memory: enough that nobody waits for a slower neighbour, and few of the large ones.
-pub(super) fn in_flight(threads: usize, chunk: usize) -> usize {
+fn in_flight(threads: usize, chunk: usize) -> usize {
     if chunk > 1 << 20 { threads + 2 } else { 2 * threads + 4 }
 }
 

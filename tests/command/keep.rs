@@ -40,6 +40,23 @@ fn prune_keeps_what_has_a_name_or_a_tree() {
 }
 
 #[test]
+fn prune_forgets_trees_that_are_gone_when_asked() {
+    let world = World::unpacked();
+    world.sh("rm -r tree; mv work elsewhere");
+    world.run(&["prune", "-f"]).ok();
+    // A tree that was only moved is known as before.
+    assert_eq!(world.run(&["diff", "elsewhere"]).ok().text(), "");
+    world.sh("mv elsewhere work");
+    let gone = world.join("tree").display().to_string();
+    let dry = world.run(&["prune", "--trees", "--dry-run"]).ok().lines();
+    assert_eq!(dry[0], format!("forgotten: {gone}"));
+    let report = world.run(&["prune", "--trees", "-f", "--json"]).ok().json();
+    assert_eq!(report["forgotten"], json!([gone]));
+    assert_eq!(world.run(&["info", "--json"]).ok().json()["store"]["trees"], 1);
+    assert_eq!(world.run(&["diff", "work"]).ok().text(), "");
+}
+
+#[test]
 fn fsck_finds_damage() {
     let world = World::unpacked();
     let run = world.run(&["fsck"]).ok();

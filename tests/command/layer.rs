@@ -100,3 +100,21 @@ fn damaged_layers_are_errors() {
     world.run(&["layer", "ls", "nowhere"]).fails(1, "no such file or directory");
     world.run(&["layer", "ls", "tree"]).fails(1, "is a directory");
 }
+
+#[test]
+fn a_layer_on_an_unpacked_image_keeps_its_owners() {
+    let world = World::unpacked();
+    world.sh("mkdir -p top/etc; echo new >top/etc/new; chmod 4755 top/etc/new");
+    world.run(&["layer", "create", "top", "--owner", "7:8", "-o", "layer"]).ok();
+    let run = world.run(&["layer", "apply", "layer", "work"]).ok();
+    assert_eq!(run.stderr, "");
+    let listed = world.run(&["diff", "work"]).ok().text();
+    assert!(listed.contains("A /etc/new\n"), "{listed}");
+    world.run(&["commit", "work", "app:v2"]).ok();
+    world.run(&["export", "app:v2", "-o", "all.tar"]).ok();
+    let tar = world.sh("tar --numeric-owner -tvf all.tar");
+    assert!(
+        tar.lines().any(|line| line.starts_with("-rwsr-xr-x 7/8 ") && line.ends_with("etc/new")),
+        "{tar}"
+    );
+}

@@ -191,3 +191,48 @@ fn version_is_one_line() {
     assert!(world.run(&["version"]).ok().text().starts_with(&format!("treering {version} (linux/")));
     assert_eq!(world.run(&["version", "--json"]).ok().json()["version"], version);
 }
+
+/// One name for two platforms, as other tools make it.
+fn multi_platform() -> World {
+    use treering::image::{Image, OCI_INDEX, Platform, new_index};
+    use treering::store::{Reference, Store, descriptor};
+    let world = World::with_tree();
+    let store = Store::open(world.join("store")).unwrap();
+    let mut manifests = Vec::new();
+    for platform in ["linux/arm64", "linux/amd64"] {
+        world.run(&["commit", "--base", "scratch", "--platform", platform, "tree", platform]).ok();
+        let image = Image::open(&store, platform, None).unwrap();
+        let mut manifest = image.descriptor().clone();
+        let parsed: Platform = platform.parse().unwrap();
+        manifest.set_platform(Some((&parsed).into()));
+        manifest.set_annotations(None);
+        manifests.push(manifest);
+        world.run(&["rmi", "--no-prune", platform]).ok();
+    }
+    let index = store.put_blob(&new_index(&manifests, &Default::default()).unwrap()).unwrap();
+    store.tag(&Reference::parse("multi:v1").unwrap(), &descriptor(OCI_INDEX, &index)).unwrap();
+    world
+}
+
+#[test]
+fn a_multi_platform_image_is_one_row() {
+    let world = multi_platform();
+    let rows = world.run(&["images", "--json"]).ok().json();
+    assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");
+    assert_eq!(rows[0]["media_type"], "application/vnd.oci.image.index.v1+json");
+    let here = world.run(&["inspect", "multi:v1"]).ok().json();
+    assert_eq!(rows[0]["id"], here[0]["Id"]);
+    for (platform, architecture) in [("linux/arm64", "arm64"), ("amd64", "amd64")] {
+        let shown = world.run(&["inspect", "--platform", platform, "multi:v1"]).ok().json();
+        assert_eq!(shown[0]["Architecture"], architecture);
+        assert_eq!(shown[0]["RepoTags"], json!(["multi:v1"]));
+    }
+    world.run(&["inspect", "--platform", "linux/s390x", "multi:v1"]).code(1);
+    world.run(&["unpack", "--platform", "linux/arm64", "multi:v1", "work"]).ok();
+    assert_eq!(world.run(&["diff", "work"]).ok().text(), "");
+    // By the id that the list shows, the whole image goes.
+    let id = world.run(&["images", "-q"]).ok().text();
+    let run = world.run(&["rmi", id.trim()]).ok();
+    assert!(run.text().starts_with("Untagged: multi:v1\nDeleted: sha256:"), "{}", run.text());
+    assert_eq!(world.run(&["images", "-q"]).ok().text(), "");
+}

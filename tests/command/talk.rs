@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::world::{World, run};
 
-const VERBS: &[&str] = &[
+const VERBS: [&str; 21] = [
     "commit",
     "diff",
     "snapshot",
@@ -15,6 +15,10 @@ const VERBS: &[&str] = &[
     "history",
     "df",
     "info",
+    "save",
+    "load",
+    "import",
+    "export",
     "tag",
     "rmi",
     "unpack",
@@ -111,7 +115,7 @@ fn help_is_there_for_every_verb() {
     let world = World::new();
     let all = world.run(&["--help"]).ok().text();
     assert!(all.contains("Exit codes:") && all.contains("Examples:") && all.contains("TREERING_ROOT"));
-    for &verb in VERBS {
+    for verb in VERBS {
         assert!(all.lines().any(|line| line.trim_start().starts_with(&format!("{verb} "))), "{verb}");
         let help = world.run(&[verb, "--help"]).ok().text();
         assert!(help.contains("Usage: treering"), "{verb}: {help}");
@@ -131,7 +135,7 @@ fn help_is_there_for_every_verb() {
 fn the_manual_has_a_page_for_every_verb() {
     let world = World::new();
     world.run(&["man", "man/man1"]).ok();
-    for &verb in VERBS {
+    for verb in VERBS {
         let page = std::fs::read_to_string(world.join(&format!("man/man1/treering-{verb}.1"))).unwrap();
         assert!(page.contains(".TH") && page.contains("SYNOPSIS"), "{verb}");
     }
@@ -145,11 +149,29 @@ fn completions_know_every_verb() {
     let world = World::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = world.run(&["completion", shell]).ok().text();
-        for &verb in VERBS {
+        for verb in VERBS {
             assert!(script.contains(verb), "{shell} {verb}");
         }
     }
     let bash = world.run(&["completion", "bash"]).ok();
     std::fs::write(world.join("script"), &bash.stdout).unwrap();
     world.sh("bash -n script");
+}
+
+#[test]
+fn a_log_hears_of_long_operations() {
+    let world = World::new();
+    let slow = |arguments: &[&str]| {
+        let mut child = world.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+        let stdin = child.stdin.take();
+        std::thread::sleep(std::time::Duration::from_millis(3500));
+        drop(stdin);
+        String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap()
+    };
+    std::thread::scope(|scope| {
+        let quiet = scope.spawn(|| slow(&["-q", "load"]));
+        let log = slow(&["load"]);
+        assert!(log.starts_with("loading: ") && log.contains("\nerror: "), "{log}");
+        assert!(quiet.join().unwrap().starts_with("error: "));
+    });
 }

@@ -35,8 +35,47 @@ for archive in sys.argv[1:]:
 
 const GO: &str = r#"
 package main
-import ("archive/tar"; "bufio"; "crypto/sha256"; "fmt"; "io"; "os")
+import ("archive/tar"; "bufio"; "crypto/sha256"; "fmt"; "io"; "os"; "strings"; "time")
+func write(name string, format tar.Format) {
+    file, err := os.Create(name)
+    if err != nil { panic(err) }
+    out := tar.NewWriter(file)
+    add := func(h tar.Header, body string) {
+        h.Format, h.Size = format, int64(len(body))
+        if h.Typeflag == 0 { h.Typeflag = tar.TypeReg }
+        if h.ModTime.IsZero() { h.ModTime = time.Unix(1700000000, 0) }
+        if h.Mode == 0 { h.Mode = 0755 }
+        if err := out.WriteHeader(&h); err != nil { panic(err) }
+        if _, err := io.WriteString(out, body); err != nil { panic(err) }
+    }
+    add(tar.Header{Name: "./", Typeflag: tar.TypeDir}, "")
+    add(tar.Header{Name: "etc/", Typeflag: tar.TypeDir}, "")
+    add(tar.Header{Name: "etc/passwd", Mode: 0644, Uname: "root", Gname: "root"}, "root")
+    add(tar.Header{Name: "etc/link", Typeflag: tar.TypeSymlink, Linkname: "../etc/passwd"}, "")
+    add(tar.Header{Name: "etc/hard", Typeflag: tar.TypeLink, Linkname: "etc/passwd"}, "")
+    add(tar.Header{Name: "etc/.wh.gone"}, "")
+    add(tar.Header{Name: "fifo", Typeflag: tar.TypeFifo}, "")
+    add(tar.Header{Name: strings.Repeat("p/", 70) + strings.Repeat("n", 90)}, "split")
+    if format != tar.FormatUSTAR {
+        add(tar.Header{Name: strings.Repeat("p/", 120) + strings.Repeat("n", 90), Uid: 3000000}, "long")
+        add(tar.Header{Name: "caf\u00e9", ModTime: time.Unix(-5, 0)}, "before 1970")
+        add(tar.Header{Name: "long", Typeflag: tar.TypeSymlink, Linkname: strings.Repeat("t/", 90)}, "")
+    }
+    if format == tar.FormatPAX {
+        add(tar.Header{Name: "time", ModTime: time.Unix(-5, 250000000), AccessTime: time.Unix(9, 9)}, "exact")
+        add(tar.Header{Name: "cap", PAXRecords: map[string]string{
+            "SCHILY.xattr.security.capability": "\x01\x00\x00\x02\n=", "VENDOR.key": "anything"}}, "x")
+    }
+    if err := out.Close(); err != nil { panic(err) }
+    if err := file.Close(); err != nil { panic(err) }
+}
 func main() {
+    if os.Args[1] == "-write" {
+        write(os.Args[2] + "/ustar.tar", tar.FormatUSTAR)
+        write(os.Args[2] + "/pax.tar", tar.FormatPAX)
+        write(os.Args[2] + "/gnu.tar", tar.FormatGNU)
+        return
+    }
     out := bufio.NewWriter(os.Stdout)
     defer out.Flush()
     kinds := map[byte]string{'0':"f", '7':"f", 'S':"f", '1':"h", '2':"l", '3':"c", '4':"b", '5':"d", '6':"p", 'g':"g"}

@@ -11,6 +11,7 @@ use treering::compress::{Compression, Profile};
 use treering::diff::CompareMode;
 use treering::image::{Base, DiffOptions, Platform};
 use treering::layer::{LayerOptions, MtimePrecision};
+use treering::store::Store;
 use treering::tree::OwnerPolicy;
 
 use crate::errors::OrRaise;
@@ -41,17 +42,29 @@ impl<'py> FromPyObject<'_, 'py> for PathArg {
 }
 
 /// The name of an image, or an `Image`, which stands for its digest.
-pub struct ImageArg(pub String);
+pub struct ImageArg(pub String, Option<String>);
+
+impl ImageArg {
+    /// The name an `Image` was opened by, if it still has it; else what it stands for.
+    pub fn named(&self, store: &Store) -> String {
+        let digest = |text: &str| Some(store.resolve(text).ok()?.descriptor.digest().to_string());
+        match &self.1 {
+            Some(name) if digest(name).as_ref() == Some(&self.0) => name.clone(),
+            _ => self.0.clone(),
+        }
+    }
+}
 
 impl<'py> FromPyObject<'_, 'py> for ImageArg {
     type Error = PyErr;
 
     fn extract(argument: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         if let Ok(image) = argument.cast::<Image>() {
-            return Ok(ImageArg(image.get().inner.digest().to_string()));
+            let image = &image.get().inner;
+            return Ok(ImageArg(image.digest().to_string(), image.name().map(ToString::to_string)));
         }
         match argument.cast::<PyString>() {
-            Ok(text) => Ok(ImageArg(text.to_str()?.to_string())),
+            Ok(text) => Ok(ImageArg(text.to_str()?.to_string(), None)),
             Err(_) => {
                 let given = argument.get_type().name()?;
                 Err(PyTypeError::new_err(format!("expected the name of an image or an Image, not {given}")))

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pyo3::exceptions::{PyIndexError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
+use treering::diff::content::same_as_digest;
 use treering::diff::overlay::{OverlayOptions, Sources, overlay};
-use treering::diff::{ChangeKind, CompareOptions};
+use treering::diff::{ChangeKind, CompareOptions, compare as compare_snapshots};
 use treering::error::{Error, ErrorKind, escape};
 use treering::fs::Root;
 use treering::image::{self, DiffOptions, TreeDiff};
@@ -313,8 +314,9 @@ impl Side {
 
 /// Compare two trees, each a directory, a ``Snapshot`` or an ``Image``.
 ///
-/// Of two directories the content is compared where their metadata agrees. Where one side is a snapshot, what only
-/// content could tell counts as changed, with ``"suspect"`` among the reasons. With one argument everything is added.
+/// Where metadata agrees the content is compared: of two directories, of two images, and of an image and a directory after
+/// it. Where one side is a snapshot without content, what only content could tell counts as changed, with ``"suspect"``
+/// among the reasons. With one argument everything is added.
 #[pyfunction]
 #[pyo3(signature = (old, new = None, *, owner = None, compare = "auto", exact_times = false, one_file_system = false, threads = 0, progress = None))]
 pub fn diff(
@@ -333,10 +335,23 @@ pub fn diff(
         Some(new) => (Some(old), new),
         None => (None, old),
     };
-    let data = Job::new("compare trees", progress).run(py, |control, _| {
+    let data = Job::new("compare trees", progress).run(py, move |control, _| {
         let content = new.content()?;
         let diff = match (&old, &new) {
             (Some(Side::Path(old)), Side::Path(new)) => image::diff_trees(None, old, new, &options, control)?,
+            (Some(old), Side::Path(_)) => {
+                let Content::Tree(root) = &content else { unreachable!("made from the same path") };
+                let old = old.snapshot(&options, control)?;
+                let new = new.snapshot(&options, control)?;
+                let compare_options = CompareOptions { mode: options.compare, exact_times };
+                let mut comparison = compare_snapshots(&old, &new, &compare_options);
+                // The list of an image has digests of its files.
+                comparison.settle(threads, |change| {
+                    control.check("compare content")?;
+                    same_as_digest(change, old.digest(change.old), &new, root)
+                })?;
+                TreeDiff { old: Some(old), new, changes: comparison.changes, skipped: Vec::new() }
+            }
             (Some(old), _) => {
                 let old = old.snapshot(&options, control)?;
                 image::diff_snapshots(old, new.snapshot(&options, control)?, &options)
@@ -365,7 +380,7 @@ pub fn diff_overlay(
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Diff> {
     let options = diff_options(py, owner, compare, exact_times, None, false, threads)?;
-    let data = Job::new("decode overlay", progress).run(py, |control, _| {
+    let data = Job::new("decode overlay", progress).run(py, move |control, _| {
         let open = |path: &Path| Root::open(path);
         let lowers: Vec<Root> = lowers.iter().map(|lower| open(&lower.0)).collect::<treering::Result<_>>()?;
         let policy = options.owner.clone().unwrap_or_default();

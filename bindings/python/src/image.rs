@@ -161,8 +161,9 @@ impl Image {
     /// Everything in the image, with the digest of every file, as a snapshot. The first time its layers are read.
     #[pyo3(signature = (*, progress = None))]
     fn contents(&self, py: Python<'_>, progress: Option<&Bound<'_, PyAny>>) -> PyResult<Snapshot> {
+        let (store, image) = (self.store.clone(), self.inner.clone());
         let list = Job::new("read image contents", progress)
-            .run(py, |control, _| image::contents::contents(&self.store, &self.inner, control))?;
+            .run(py, move |control, _| image::contents::contents(&store, &image, control))?;
         Ok(Snapshot::new(std::sync::Arc::new(list)))
     }
 

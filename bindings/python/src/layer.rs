@@ -55,8 +55,8 @@ pub fn layer_create<'py>(
     let place = Place::of(file, "write")?;
     let path = place.path();
     let job = Job { operation: OPERATION, progress, file: place.object() };
-    let data = &diff.data;
-    let made = job.run(py, |control, mut proxy| {
+    let data = diff.data.clone();
+    let made = job.run(py, move |control, mut proxy| {
         let plan = LayerPlan::new(&data.changes, data.old.as_deref(), &data.new, options)?;
         Counters::add(&control.counters.bytes_total, plan.content_len());
         let tar = LayerTar::new(plan, data.content.files()?);
@@ -125,8 +125,9 @@ pub fn layer_apply<'py>(
     let path = place.path();
     let job = Job { operation: "apply layer", progress, file: place.object() };
     let options = ApplyOptions { threads, deny_loss, ..ApplyOptions::default() };
-    let (decoded, applied) = job.run(py, |control, proxy| {
-        let ledger = ledger.map(|ledger| &*ledger.inner);
+    let ledger = ledger.map(|ledger| ledger.inner.clone());
+    let (decoded, applied) = job.run(py, move |control, proxy| {
+        let ledger = ledger.as_deref();
         match &path {
             None => apply(proxy, &dir.0, ledger, options, control),
             Some(path) => apply(open(path)?, &dir.0, ledger, options, control),

@@ -9,7 +9,9 @@
 // Keyword arguments: Python callers name each of them.
 #![allow(clippy::too_many_arguments)]
 
+mod archive;
 mod arguments;
+mod command;
 mod diff;
 mod errors;
 mod file;
@@ -25,6 +27,8 @@ use pyo3::prelude::*;
 
 #[pymodule(gil_used = false)]
 mod _treering {
+    #[pymodule_export]
+    use crate::command::_main;
     #[pymodule_export]
     use crate::diff::{Change, ChangeIterator, Diff, diff, diff_overlay};
     #[pymodule_export]

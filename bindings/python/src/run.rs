@@ -18,7 +18,11 @@ use crate::file::{self, Proxy};
 use crate::output::make;
 
 /// How often signals are looked at.
-const TICK: Duration = Duration::from_millis(40);
+const TICK: Duration = Duration::from_millis(30);
+/// How long a signal waits for the work to stop. Usually that takes a few milliseconds; but a piece in the hands of a slow
+/// encoder is finished first, and Ctrl-C should not wait for that. The work then ends on its own: it is cancelled, and
+/// nothing it made is visible.
+const GRACE: Duration = Duration::from_millis(40);
 /// How often the caller hears of progress.
 const PROGRESS: Duration = Duration::from_millis(200);
 
@@ -48,36 +52,37 @@ impl<'a, 'py> Job<'a, 'py> {
     }
 
     /// Does `work` and waits for it.
-    pub fn run<T: Send>(
+    pub fn run<T: Send + 'static>(
         self,
         py: Python<'py>,
-        work: impl FnOnce(&Control, Proxy) -> treering::Result<T> + Send,
+        work: impl FnOnce(&Control, Proxy) -> treering::Result<T> + Send + 'static,
     ) -> PyResult<T> {
         let control = Control::default();
         let (sender, receiver) = channel();
-        let mut watch = Watch { job: &self, control: &control, stopped: None };
-        let result = std::thread::scope(|scope| {
-            let proxy = Proxy(sender.clone());
-            let theirs = control.clone();
-            let body = move || {
-                let result = catch_unwind(AssertUnwindSafe(|| work(&theirs, proxy)));
-                // Nobody listens any more when the caller's thread panicked.
-                let _ = sender.send(Message::Done);
-                result
-            };
-            let builder = std::thread::Builder::new().name("treering".into());
-            let thread = builder
-                .spawn_scoped(scope, body)
-                .map_err(|error| to_python(py, &Error::io(self.operation, "", error)))?;
-            watch.serve(py, receiver);
-            PyResult::Ok(match thread.join() {
-                Ok(Ok(result)) => result,
-                Ok(Err(panic)) | Err(panic) => Err(defect(self.operation, &*panic)),
-            })
-        })?;
+        let mut watch = Watch { job: &self, control: &control, stopped: None, give_up: None };
+        let proxy = Proxy(sender.clone());
+        let theirs = control.clone();
+        let body = move || {
+            let result = catch_unwind(AssertUnwindSafe(|| work(&theirs, proxy)));
+            // Nobody listens any more after a signal.
+            let _ = sender.send(Message::Done);
+            result
+        };
+        let builder = std::thread::Builder::new().name("treering".into());
+        let thread =
+            builder.spawn(body).map_err(|error| to_python(py, &Error::io(self.operation, "", error)))?;
+        let ended = watch.serve(py, receiver);
         if let Some(raised) = watch.stopped {
+            if ended {
+                // What the work leaves behind is gone before the caller hears of the error.
+                let _ = py.detach(|| thread.join());
+            }
             return Err(raised);
         }
+        let result = match py.detach(|| thread.join()) {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) | Err(panic) => Err(defect(self.operation, &*panic)),
+        };
         let value = result.map_err(|error| to_python(py, &error))?;
         if self.progress.is_some() {
             watch.report(py, true).map_err(|raised| of_callback(py, self.operation, raised))?;
@@ -102,10 +107,13 @@ struct Watch<'w, 'py> {
     control: &'w Control,
     /// What the caller is to get instead of a result.
     stopped: Option<PyErr>,
+    /// When not to wait any longer.
+    give_up: Option<Instant>,
 }
 
 impl Watch<'_, '_> {
-    fn serve(&mut self, py: Python<'_>, mut receiver: Receiver<Message>) {
+    /// Waits for the work to end, and says whether it did.
+    fn serve(&mut self, py: Python<'_>, mut receiver: Receiver<Message>) -> bool {
         let start = Instant::now();
         let (mut tick, mut report) = (start + TICK, start + PROGRESS);
         loop {
@@ -117,7 +125,7 @@ impl Watch<'_, '_> {
             });
             receiver = back;
             match message {
-                Ok(Message::Done) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Message::Done) | Err(RecvTimeoutError::Disconnected) => return true,
                 Ok(Message::Read(most, reply)) => {
                     let answer = self.with_file(py, |file| file::read(file, most));
                     let _ = reply.send(answer);
@@ -133,11 +141,16 @@ impl Watch<'_, '_> {
                 continue;
             }
             tick = now + TICK;
+            if self.give_up.is_some_and(|end| now >= end) {
+                return false;
+            }
             if self.stopped.is_some() {
                 continue;
             }
             if let Err(raised) = py.check_signals() {
                 self.stop(raised);
+                self.give_up = Some(now + GRACE);
+                tick = now + GRACE;
             } else if self.job.progress.is_some() && now >= report {
                 report = now + PROGRESS;
                 match self.report(py, false) {

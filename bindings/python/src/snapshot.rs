@@ -49,7 +49,7 @@ impl Snapshot {
     /// Open a snapshot that was saved.
     #[staticmethod]
     fn load(py: Python<'_>, path: PathArg) -> PyResult<Self> {
-        let inner = Job::new("load snapshot", None).run(py, |_, _| tree::Snapshot::load(&path.0))?;
+        let inner = Job::new("load snapshot", None).run(py, move |_, _| tree::Snapshot::load(&path.0))?;
         Ok(Snapshot::new(Arc::new(inner)))
     }
 
@@ -61,7 +61,8 @@ impl Snapshot {
 
     /// Save the snapshot, atomically.
     fn save(&self, py: Python<'_>, path: PathArg) -> PyResult<()> {
-        Job::new("save snapshot", None).run(py, |_, _| self.inner.save(&path.0))
+        let inner = self.inner.clone();
+        Job::new("save snapshot", None).run(py, move |_, _| inner.save(&path.0))
     }
 
     /// The snapshot as bytes, the same as ``save`` writes.
@@ -313,12 +314,14 @@ pub fn scan(
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Snapshot> {
     let policy = self::owner(owner)?.unwrap_or_default();
-    let scan = Job::new("scan tree", progress).run(py, |control, _| {
+    let ledger = ledger.map(|ledger| ledger.inner.clone());
+    let previous = previous.map(|previous| previous.inner.clone());
+    let scan = Job::new("scan tree", progress).run(py, move |control, _| {
         let options = ScanOptions {
             threads,
             owner: &policy,
-            ledger: ledger.map(|ledger| &*ledger.inner),
-            previous: previous.map(|previous| &*previous.inner),
+            ledger: ledger.as_deref(),
+            previous: previous.as_deref(),
             one_file_system,
             all_xattrs: false,
         };

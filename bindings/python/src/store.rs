@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
+use treering::archive::{ExportOptions, ImportOptions};
 use treering::error::Error;
 use treering::fs::Root;
-use treering::image::{self, CommitOptions, UnpackOptions};
+use treering::image::{self, CommitOptions, Committed, UnpackOptions};
 use treering::layer::ApplyOptions;
 use treering::store::{self, FsckLevel, PruneOptions, Reference};
 
+use crate::archive;
 use crate::arguments::{self, ImageArg, PathArg, diff_options};
 use crate::diff::{Content, Data, Diff};
 use crate::errors::{OrRaise, to_python};
@@ -45,6 +47,38 @@ impl Store {
         let image = py.detach(|| image::Image::open(&store, reference, platform.as_ref())).or_raise(py)?;
         Ok(Image::new(store, image))
     }
+
+    /// An image that was just made, with what there is to tell about it.
+    fn made(
+        &self,
+        py: Python<'_>,
+        store: store::Store,
+        committed: &Committed,
+        made: image::Image,
+    ) -> PyResult<Image> {
+        let stat = committed.stat;
+        let stat = make(py, "Stat", (stat.added, stat.changed, stat.deleted, stat.bytes))?;
+        let layer = committed.layer.as_ref().map(|layer| written(py, layer)).transpose()?;
+        let skipped = skipped(py, &committed.skipped)?;
+        let report = make(py, "Committed", (stat, layer, skipped, committed.owners_replaced))?;
+        let image = Image::new(store, made);
+        let _ = image.committed.set(py, report.unbind());
+        Ok(image)
+    }
+}
+
+/// The image a commit made.
+pub fn reopen(
+    store: &store::Store,
+    name: Option<&str>,
+    committed: &Committed,
+) -> treering::Result<image::Image> {
+    let by_name = name.and_then(|name| image::Image::open(store, name, None).ok());
+    // Somebody else may have moved the name meanwhile.
+    match by_name.filter(|image| *image.digest() == committed.manifest) {
+        Some(image) => Ok(image),
+        None => image::Image::open(store, &committed.manifest.to_string(), None),
+    }
 }
 
 /// The path as text.
@@ -57,7 +91,7 @@ impl Store {
     #[new]
     #[pyo3(signature = (path = None))]
     fn new(py: Python<'_>, path: Option<PathArg>) -> PyResult<Self> {
-        let inner = Job::new("open store", None).run(py, |_, _| match &path {
+        let inner = Job::new("open store", None).run(py, move |_, _| match &path {
             Some(path) => store::Store::open(&path.0),
             None => store::Store::open_default(),
         })?;
@@ -116,7 +150,7 @@ impl Store {
         &self,
         py: Python<'_>,
         tree: PathArg,
-        name: Option<&str>,
+        name: Option<String>,
         base: Option<ImageArg>,
         author: Option<String>,
         message: Option<String>,
@@ -161,30 +195,14 @@ impl Store {
             threads,
             lowers: lowers.into_iter().map(|path| path.0).collect(),
         };
-        let (committed, made) = Job::new("commit", progress).run(py, |control, _| {
-            let committed = image::commit(&store, &tree.0, name, &options, control)?;
-            let reference = committed.manifest.to_string();
-            let made = image::Image::open(&store, name.unwrap_or(&reference), options.platform.as_ref())
-                .ok()
-                // Somebody else may have moved the name meanwhile.
-                .filter(|image| *image.digest() == committed.manifest);
-            let made = match made {
-                Some(made) => made,
-                None => image::Image::open(&store, &reference, None)?,
-            };
+        let theirs = store.clone();
+        let (committed, made) = Job::new("commit", progress).run(py, move |control, _| {
+            let name = name.as_deref();
+            let committed = image::commit(&theirs, &tree.0, name, &options, control)?;
+            let made = reopen(&theirs, name, &committed)?;
             Ok((committed, made))
         })?;
-        let stat = committed.stat;
-        let stat = make(py, "Stat", (stat.added, stat.changed, stat.deleted, stat.bytes))?;
-        let layer = committed.layer.as_ref().map(|layer| written(py, layer)).transpose()?;
-        let report = make(
-            py,
-            "Committed",
-            (stat, layer, skipped(py, &committed.skipped)?, committed.owners_replaced),
-        )?;
-        let image = Image::new(store, made);
-        let _ = image.committed.set(py, report.unbind());
-        Ok(image)
+        self.made(py, store, &committed, made)
     }
 
     /// Unpack an image into a directory, which must not exist or be empty.
@@ -211,9 +229,10 @@ impl Store {
             platform: arguments::platform(py, platform)?,
             sync,
         };
-        let (unpacked, found) = Job::new("unpack image", progress).run(py, |control, _| {
-            let unpacked = image::unpack(&store, &image.0, &dir.0, &options, control)?;
-            let found = image::Image::open(&store, &unpacked.manifest.to_string(), None)?;
+        let (theirs, place) = (store.clone(), dir.0.clone());
+        let (unpacked, found) = Job::new("unpack image", progress).run(py, move |control, _| {
+            let unpacked = image::unpack(&theirs, &image.0, &place, &options, control)?;
+            let found = image::Image::open(&theirs, &unpacked.manifest.to_string(), None)?;
             Ok((unpacked, found))
         })?;
         let image = Image::new(store, found);
@@ -241,7 +260,7 @@ impl Store {
         let store = self.open(py)?;
         let base = arguments::base(py, base)?;
         let options = diff_options(py, owner, compare, exact_times, platform, one_file_system, threads)?;
-        let data = Job::new("compare trees", progress).run(py, |control, _| {
+        let data = Job::new("compare trees", progress).run(py, move |control, _| {
             let root = Root::open(&tree.0)?;
             let diff = image::diff_tree(Some(&store), &tree.0, &base, &options, control)?;
             Ok(Data::new(diff, Content::Tree(root)))
@@ -304,6 +323,97 @@ impl Store {
         Ok(dict)
     }
 
+    /// Write images into one archive: a path, written atomically, or an object with ``write``.
+    ///
+    /// ``"docker-archive"`` is what ``docker load`` and ``podman load`` read (an OCI layout with a ``manifest.json``
+    /// beside it); ``"oci-archive"`` leaves that out, and may hold images for several platforms.
+    #[pyo3(signature = (images, file, *, format = "docker-archive", progress = None))]
+    fn save(
+        &self,
+        py: Python<'_>,
+        images: Vec<ImageArg>,
+        file: &Bound<'_, PyAny>,
+        format: &str,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        archive::save(py, &self.open(py)?, images, file, format, progress)
+    }
+
+    /// Load every image of an archive: a path, or an object with ``read``. All of it is checked before any image gets its
+    /// name. ``names`` says what happens when the archive has a name that the store has for another image: ``"keep"`` is
+    /// an error, ``"move"`` takes the name as ``docker load`` does; ``"ignore"`` loads without names.
+    #[pyo3(signature = (file, *, names = "keep", progress = None))]
+    fn load<'py>(
+        &self,
+        py: Python<'py>,
+        file: &Bound<'py, PyAny>,
+        names: &str,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        archive::load(py, &self.open(py)?, file, names, progress)
+    }
+
+    /// Make an image of a tar of a filesystem: a path, or an object with ``read``; plain, gzip or zstd. Without
+    /// ``compression`` the bytes become the layer as they come.
+    #[pyo3(signature = (
+        file, name = None, *, changes = Vec::new(), message = None, author = None, platform = None, created = None,
+        compression = None, level = None, progress = None
+    ))]
+    fn import_(
+        &self,
+        py: Python<'_>,
+        file: &Bound<'_, PyAny>,
+        name: Option<&str>,
+        changes: Vec<String>,
+        message: Option<String>,
+        author: Option<String>,
+        platform: Option<&str>,
+        created: Option<&Bound<'_, PyAny>>,
+        compression: Option<&str>,
+        level: Option<i32>,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Image> {
+        let store = self.open(py)?;
+        if compression.is_none() && level.is_some() {
+            let message = "a level needs a compression";
+            return Err(to_python(py, &Error::invalid("import", message)));
+        }
+        let options = ImportOptions {
+            changes,
+            message,
+            author,
+            platform: arguments::platform(py, platform)?,
+            created: arguments::seconds(created)?,
+            profile: compression.map(|name| arguments::profile(py, name, level)).transpose()?,
+            ..ImportOptions::default()
+        };
+        let name = name.map(Reference::parse).transpose().or_raise(py)?;
+        let (committed, made) = archive::import(py, &store, file, name, options, progress)?;
+        self.made(py, store, &committed, made)
+    }
+
+    /// Write the filesystem of an image or of a directory as one tar, as ``docker export`` does. What is a path-like, or
+    /// bytes, is a directory; a ``str`` or an ``Image`` is an image.
+    #[pyo3(signature = (source, file, *, platform = None, owner = None, clamp_mtime = None, nanoseconds = false, progress = None))]
+    fn export(
+        &self,
+        py: Python<'_>,
+        source: &Bound<'_, PyAny>,
+        file: &Bound<'_, PyAny>,
+        platform: Option<&str>,
+        owner: Option<&Bound<'_, PyAny>>,
+        clamp_mtime: Option<&Bound<'_, PyAny>>,
+        nanoseconds: bool,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let options = ExportOptions {
+            platform: arguments::platform(py, platform)?,
+            layer: arguments::layer(clamp_mtime, nanoseconds)?,
+            owner: arguments::owner(owner)?,
+        };
+        archive::export(py, &self.open(py)?, source, file, options, progress)
+    }
+
     /// Give an image another name, ``:latest`` when it has no tag. A name another image has moves.
     fn tag(&self, py: Python<'_>, image: ImageArg, name: &str) -> PyResult<()> {
         let store = self.open(py)?;
@@ -346,7 +456,7 @@ impl Store {
         let wait = Duration::try_from_secs_f64(wait)
             .map_err(|_| to_python(py, &Error::invalid("prune", "wait is a number of seconds, 0 or more")))?;
         let options = PruneOptions { dry_run, nameless, wait, ..PruneOptions::default() };
-        let report = Job::new("prune", progress).run(py, |control, _| store.prune(&options, control))?;
+        let report = Job::new("prune", progress).run(py, move |control, _| store.prune(&options, control))?;
         let text = |list: &[treering::Digest]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         let fields =
             (text(&report.nameless), text(&report.blobs), text(&report.layers), report.litter, report.bytes);
@@ -372,7 +482,8 @@ impl Store {
                 return Err(to_python(py, &Error::invalid("check store", message).with_path(level)));
             }
         };
-        let report = Job::new("check store", progress).run(py, |control, _| store.fsck(level, control))?;
+        let report =
+            Job::new("check store", progress).run(py, move |control, _| store.fsck(level, control))?;
         let one = |problem: &store::Problem| {
             let kind = serde_json::to_value(problem.kind).ok();
             let kind = kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or("unknown");
@@ -390,7 +501,7 @@ impl Store {
         progress: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let store = self.open(py)?;
-        let usage = Job::new("add up store", progress).run(py, |control, _| store.usage(control))?;
+        let usage = Job::new("add up store", progress).run(py, move |control, _| store.usage(control))?;
         let one = |image: &store::ImageUsage| {
             let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
             let fields =

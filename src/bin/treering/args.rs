@@ -1,5 +1,6 @@
 //! The command line: global options, and one variant per verb.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,7 +16,7 @@ const ABOUT: &str = "Grow OCI images from a directory: no root, no daemon";
 const VERBS: &[(&str, &[&str])] = &[
     ("Grow", &["commit", "diff", "snapshot", "layer"]),
     ("Look", &["images", "inspect", "history", "df", "info"]),
-    ("Move", &["tag", "rmi"]),
+    ("Move", &["save", "load", "import", "export", "tag", "rmi"]),
     ("Work", &["unpack"]),
     ("Keep", &["prune", "fsck"]),
     ("More", &["version", "completion", "man", "image", "system", "help"]),
@@ -27,6 +28,7 @@ Examples:
   treering unpack app:v1 work                   an image becomes a directory
   treering diff work                            what changed in it since
   treering commit work app:v2 -m 'New config'   the changes become a layer
+  treering save -o app.tar app:v2               the image becomes a file for docker load
 
 Exit codes:
   0  done
@@ -84,6 +86,10 @@ pub enum Command {
     Df(verb::df::Df),
     Info(verb::info::Info),
     // Move
+    Save(verb::save::Save),
+    Load(verb::load::Load),
+    Import(verb::import::Import),
+    Export(verb::export::Export),
     Tag(verb::tag::Tag),
     Rmi(verb::rmi::Rmi),
     // Work
@@ -111,6 +117,9 @@ pub enum ImageGroup {
     #[command(visible_alias = "remove")]
     Rm(verb::rmi::Rmi),
     Tag(verb::tag::Tag),
+    Save(verb::save::Save),
+    Load(verb::load::Load),
+    Import(verb::import::Import),
     Prune(verb::prune::Prune),
 }
 
@@ -131,17 +140,22 @@ pub fn command() -> clap::Command {
     ))
 }
 
-/// Reads the command line; ends the process when it makes no sense, or asks for help.
-pub fn parse() -> Cli {
-    if std::env::args_os().len() < 2 {
+/// Reads the command line. When it makes no sense, or asks for help, that is printed, and the exit code comes back.
+pub fn parse(arguments: Vec<OsString>) -> Result<Cli, ExitCode> {
+    if arguments.len() < 2 {
         let help = command().render_help();
         match ui::colours(&std::io::stderr()) {
             true => eprint!("{}", help.ansi()),
             false => eprint!("{help}"),
         }
-        std::process::exit(2);
+        return Err(ExitCode::from(2));
     }
-    Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit())
+    let matches = command().try_get_matches_from(arguments);
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
+        // Nobody is left to tell when the terminal is gone.
+        let _ = error.print();
+        ExitCode::from(error.exit_code() as u8)
+    })
 }
 
 /// The verbs under their headings.
@@ -175,6 +189,10 @@ impl Command {
             Command::History(args) | Command::Image(ImageGroup::History(args)) => args.run(context),
             Command::Df(args) | Command::System(SystemGroup::Df(args)) => args.run(context),
             Command::Info(args) | Command::System(SystemGroup::Info(args)) => args.run(context),
+            Command::Save(args) | Command::Image(ImageGroup::Save(args)) => args.run(context),
+            Command::Load(args) | Command::Image(ImageGroup::Load(args)) => args.run(context),
+            Command::Import(args) | Command::Image(ImageGroup::Import(args)) => args.run(context),
+            Command::Export(args) => args.run(context),
             Command::Tag(args) | Command::Image(ImageGroup::Tag(args)) => args.run(context),
             Command::Rmi(args) | Command::Image(ImageGroup::Rm(args)) => args.run(context),
             Command::Unpack(args) => args.run(context),

@@ -230,6 +230,6 @@ mod tests {
         for pattern in ["app", "team/*", "*", "*/team/app:w*"] {
             assert!(!name_matches(pattern, &name), "{pattern}");
         }
-        assert!(name_matches("app", &Reference::parse("docker.io/library/app:v1").unwrap()));
+        assert!(name_matches("app", &Reference::parse("library/app:v1").unwrap()));
     }
 }

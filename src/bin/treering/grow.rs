@@ -32,12 +32,36 @@ enum Format {
 impl Packing {
     /// The profile they stand for.
     pub fn profile(&self) -> Result<Profile> {
-        let compression = match self.compression {
-            Format::Zstd => Compression::Zstd,
+        Profile::new(self.compression.into(), self.level)
+    }
+}
+
+impl From<Format> for Compression {
+    fn from(format: Format) -> Compression {
+        match format {
             Format::Gzip => Compression::Gzip,
+            Format::Zstd => Compression::Zstd,
             Format::None => Compression::None,
-        };
-        Profile::new(compression, self.level)
+        }
+    }
+}
+
+/// `--compression` and `--level` where the input may be compressed already.
+#[derive(Debug, Args)]
+pub struct Repacking {
+    /// How the layer is compressed [default: as it comes]
+    #[arg(long, value_enum)]
+    compression: Option<Format>,
+
+    /// How hard to compress: gzip 1 to 12 (default 5), zstd 1 to 19 (default 3)
+    #[arg(long, value_name = "N", requires = "compression")]
+    level: Option<i32>,
+}
+
+impl Repacking {
+    /// The profile they stand for; none to keep the bytes.
+    pub fn profile(&self) -> Result<Option<Profile>> {
+        self.compression.map(|format| Profile::new(format.into(), self.level)).transpose()
     }
 }
 
@@ -50,9 +74,17 @@ pub struct Times {
 }
 
 impl Times {
+    /// What `SOURCE_DATE_EPOCH` says, when it is set.
+    pub fn from_environment() -> Result<Option<i64>> {
+        match std::env::var_os("SOURCE_DATE_EPOCH") {
+            Some(value) => source_date_epoch(&value.to_string_lossy()),
+            None => Ok(None),
+        }
+    }
+
     /// When the image was made, if not now, and the latest time in its layer.
     pub fn fixed(&self) -> Result<Option<i64>> {
-        let epoch = source_date_epoch(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?;
+        let epoch = Times::from_environment()?;
         Ok(if self.reproducible { epoch.or(Some(0)) } else { epoch })
     }
 
@@ -63,13 +95,12 @@ impl Times {
 }
 
 /// Reads `SOURCE_DATE_EPOCH` (reproducible-builds.org); unset and empty are the same.
-pub fn source_date_epoch(value: Option<&str>) -> Result<Option<i64>> {
-    match value.filter(|value| !value.is_empty()) {
-        None => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| {
-            Error::invalid("read SOURCE_DATE_EPOCH", "expected seconds since 1970").with_path(text)
-        }),
+fn source_date_epoch(value: &str) -> Result<Option<i64>> {
+    if value.is_empty() {
+        return Ok(None);
     }
+    let refuse = || Error::invalid("read SOURCE_DATE_EPOCH", "expected seconds since 1970").with_path(value);
+    value.parse().map(Some).map_err(|_| refuse())
 }
 
 /// `-a`, `-m`, `-c`, `--platform`: what the configuration says.
@@ -103,11 +134,10 @@ mod tests {
 
     #[test]
     fn the_epoch_is_a_number_or_nothing() {
-        assert_eq!(source_date_epoch(None).unwrap(), None);
-        assert_eq!(source_date_epoch(Some("")).unwrap(), None);
-        assert_eq!(source_date_epoch(Some("1700000000")).unwrap(), Some(1_700_000_000));
+        assert_eq!(source_date_epoch("").unwrap(), None);
+        assert_eq!(source_date_epoch("1700000000").unwrap(), Some(1_700_000_000));
         for text in ["yesterday", "1.5", " 1", "99999999999999999999"] {
-            assert!(source_date_epoch(Some(text)).is_err(), "{text:?}");
+            assert!(source_date_epoch(text).is_err(), "{text:?}");
         }
     }
 

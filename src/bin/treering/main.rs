@@ -24,10 +24,21 @@ mod table;
 mod text;
 mod ui;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-fn main() -> ExitCode {
-    let cli = args::parse();
+/// The command, with the arguments of this process.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+/// The command, with other arguments, its own name in front. The Python package has this file as a library, because a
+/// wheel with a second copy of everything would be twice as large.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match args::parse(arguments.into_iter().collect()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     let ui = ui::Ui::new(cli.global.quiet, cli.global.json);
     let trouble = cli.command.exit_code_of_trouble();
     let context = context::Context::new(cli.global, ui);

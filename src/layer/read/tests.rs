@@ -508,6 +508,12 @@ fn limits_are_errors_that_say_so() {
         archive(&[special(b'L', half.as_bytes()), pax(b'x', &[("comment", &half)]), file(b"f", b"")]);
     limited(&halves, normal());
 
+    // The longest directory that can be written can be read.
+    let longest = [&b"a/".repeat(header::MAX_PATH / 2 - 1)[..], b"bb"].concat();
+    let entry = TarEntry { path: longest, kind: EntryKind::Directory, ..read(&three).unwrap()[0].0.clone() };
+    let longest = vec![(TarEntry { size: 0, ..entry }, Vec::new())];
+    assert_eq!(read(&write(&longest, MtimePrecision::Seconds)).unwrap(), longest);
+
     let mut reader = LayerReader::new(ReadChunks::new(&three[..]), normal());
     reader.next_entry().unwrap();
     assert_eq!(reader.read_content(4).unwrap_err().kind(), ErrorKind::Limit);

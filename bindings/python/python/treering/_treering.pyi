@@ -15,6 +15,7 @@ from ._types import (
     HistoryRow,
     ImageLike,
     Layer,
+    Loaded,
     Owner,
     Path,
     ProgressFunction,
@@ -27,6 +28,26 @@ from ._types import (
     Writable,
     WrittenLayer,
 )
+
+__all__ = [
+    "_main",
+    "Change",
+    "ChangeIterator",
+    "Diff",
+    "diff",
+    "diff_overlay",
+    "Image",
+    "info",
+    "layer_apply",
+    "layer_create",
+    "Entry",
+    "EntryIterator",
+    "Ledger",
+    "Snapshot",
+    "scan",
+    "Store",
+    "version",
+]
 
 version: str
 
@@ -96,6 +117,46 @@ class Store:
     def images(self, *, platform: str | None = None) -> list[Image]: ...
     def image(self, reference: ImageLike, *, platform: str | None = None) -> Image: ...
     def refs(self) -> dict[str, str]: ...
+    def save(
+        self,
+        images: Sequence[ImageLike],
+        file: Path | Writable,
+        *,
+        format: Literal["docker-archive", "oci-archive"] = "docker-archive",
+        progress: ProgressFunction | None = None,
+    ) -> None: ...
+    def load(
+        self,
+        file: Path | Readable,
+        *,
+        names: Literal["keep", "move", "ignore"] = "keep",
+        progress: ProgressFunction | None = None,
+    ) -> list[Loaded]: ...
+    def import_(
+        self,
+        file: Path | Readable,
+        name: str | None = None,
+        *,
+        changes: Sequence[str] = ...,
+        message: str | None = None,
+        author: str | None = None,
+        platform: str | None = None,
+        created: Time | None = None,
+        compression: Compression | None = None,
+        level: int | None = None,
+        progress: ProgressFunction | None = None,
+    ) -> Image: ...
+    def export(
+        self,
+        source: str | Image | bytes | os.PathLike[str] | os.PathLike[bytes],
+        file: Path | Writable,
+        *,
+        platform: str | None = None,
+        owner: Owner | None = None,
+        clamp_mtime: Time | None = None,
+        nanoseconds: bool = False,
+        progress: ProgressFunction | None = None,
+    ) -> None: ...
     def tag(self, image: ImageLike, name: str) -> None: ...
     def untag(self, name: str) -> None: ...
     def remove(self, image: ImageLike) -> list[str]: ...
@@ -311,3 +372,4 @@ def layer_apply(
     progress: ProgressFunction | None = None,
 ) -> Applied: ...
 def info() -> dict[str, Any]: ...
+def _main(arguments: Sequence[Path]) -> int: ...

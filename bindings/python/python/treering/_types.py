@@ -169,6 +169,18 @@ class HistoryRow:
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """An image that came out of an archive, once for each of its names."""
+
+    #: The name it has in the store; None when it was loaded without one.
+    name: str | None
+    #: The digest of its manifest, or of its index when it is for several platforms.
+    digest: str
+    #: The image id.
+    id: str
+
+
+@dataclass(frozen=True)
 class ImageUsage:
     """What one image takes on disk, all platforms together."""
 

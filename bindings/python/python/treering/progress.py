@@ -29,6 +29,8 @@ def tqdm_adapter(**options: Any) -> Iterator[Callable[[Progress], None]]:
     with tqdm(**(defaults | options)) as bar:
 
         def update(progress: Progress) -> None:
+            if bar.disable:
+                return
             if bar.desc == "" and "desc" not in options:
                 bar.set_description(progress.operation, refresh=False)
             bar.total = progress.bytes_total or None

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use clap::Args;
 use treering::Control;
 use treering::archive::{ImportOptions, import};
+use treering::store::Reference;
 
 use super::commit::report;
 use crate::context::Context;
-use crate::grow::{Packing, Words};
+use crate::grow::{Repacking, Times, Words};
 use crate::input;
 
 const EXAMPLES: &str = "\
@@ -19,7 +20,8 @@ Examples:
 
 /// Make an image with one layer of a tar file
 ///
-/// Prints the image id. The tar may be compressed.
+/// Prints the image id. The tar may be compressed with gzip or zstd, and is kept as it is unless --compression says
+/// otherwise.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Import {
@@ -31,15 +33,20 @@ pub struct Import {
     #[arg(value_name = "REPOSITORY[:TAG]")]
     reference: Option<String>,
 
+    /// Who made it, such as 'Ada <ada@example.org>'
+    #[arg(short, long, value_name = "TEXT")]
+    author: Option<String>,
+
     #[command(flatten)]
     words: Words,
 
     #[command(flatten)]
-    packing: Packing,
+    repacking: Repacking,
 }
 
 impl Import {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        let name = self.reference.as_deref().map(Reference::parse).transpose()?;
         let input = input::open(Some(&self.file))?;
         let store = context.store()?;
         let control = Control::default();
@@ -47,12 +54,14 @@ impl Import {
             changes: self.words.changes.clone(),
             message: self.words.message.clone(),
             platform: self.words.platform.clone(),
-            profile: self.packing.profile()?,
+            author: self.author.clone(),
+            created: Times::from_environment()?,
+            profile: self.repacking.profile()?,
             ..ImportOptions::default()
         };
         let made = {
             let _progress = context.progress("importing", &control);
-            import(&store, input, self.reference.as_deref(), &options, &control)?
+            import(&store, input, name.as_ref(), &options, &control)?
         };
         report(context, self.reference.as_deref(), &made)
     }

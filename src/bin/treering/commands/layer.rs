@@ -8,9 +8,11 @@ use serde_json::json;
 use treering::compress::{self, DecodeOptions, Decoder, Written};
 use treering::diff::{CompareOptions, compare};
 use treering::fs::Root;
+use treering::image::binding;
 use treering::image::difference::all_added;
 use treering::layer::read::{LayerReader, ReadLimits};
 use treering::layer::{ApplyOptions, LayerPlan, LayerTar, Target};
+use treering::store::BindingFile;
 use treering::tree::{Ledger, OwnerPolicy, ScanOptions, Snapshot, scan};
 use treering::{Control, Counters};
 
@@ -126,7 +128,8 @@ impl Create {
 
 /// Apply a layer to a directory
 ///
-/// The directory is made when it is not there. Whiteouts in the layer remove what is there.
+/// The directory is made when it is not there. Whiteouts in the layer remove what is there. For a directory that was
+/// unpacked from an image, the store keeps what the disk does not take; for any other one that is told.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -161,17 +164,39 @@ impl Apply {
         let options =
             ApplyOptions { threads: context.threads, deny_loss: self.deny_loss, ..ApplyOptions::default() };
         let _progress = context.progress("applying", &control);
-        let found =
-            scan(&root, &ScanOptions { owner: &OwnerPolicy::Keep, ..ScanOptions::default() }, &control)?;
+        let store = context.store_if_any()?;
+        let bound = store.as_ref().map(|store| binding::find(store, &root)).transpose()?.flatten();
+        let is_bound = bound.is_some();
+        // Without root, what is on disk is the caller's and stands for 0:0.
+        let on_disk = match rustix::process::geteuid().is_root() {
+            true => OwnerPolicy::Keep,
+            false => OwnerPolicy::Root,
+        };
+        let (owner, ledger) = bound.map_or((on_disk, Ledger::default()), |bound| (bound.owner, bound.ledger));
+        let scan_options = ScanOptions {
+            threads: context.threads,
+            owner: &owner,
+            ledger: Some(&ledger),
+            ..ScanOptions::default()
+        };
+        let found = scan(&root, &scan_options, &control)?;
         let mut target = match found.snapshot.len() {
             1 => Target::empty(&root, options)?,
-            _ => Target::existing(&root, &found.snapshot, Ledger::default(), options),
+            _ => Target::existing(&root, &found.snapshot, ledger.clone(), options),
         };
         let decoder = Decoder::new(input, DecodeOptions::default(), control.clone())?;
         target.apply(decoder, &control)?.finish()?;
         let applied = target.finish()?;
         losses(context, &applied.losses);
-        let unkept = applied.ledger.len() as u64;
+        let unkept = match (&store, is_bound) {
+            // The store knows the directory and takes what the disk did not.
+            (Some(store), true) => {
+                let record = store.bind_tree(&binding::tree_key(&root)?)?;
+                record.replace(BindingFile::Ledger, &applied.ledger.to_bytes())?;
+                0
+            }
+            _ => applied.ledger.len() as u64,
+        };
         if unkept > 0 {
             let entries = text::plural(unkept, "entry", "entries");
             context.ui.warn(format!(

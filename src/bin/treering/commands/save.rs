@@ -19,9 +19,9 @@ Examples:
 /// Which archive.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
-    /// What docker load, podman load and skopeo read; an image layout at the same time
+    /// What docker load, podman load and skopeo read: an image layout with Docker's manifest.json; this machine's platform
     DockerArchive,
-    /// An image layout in a tar
+    /// An image layout in a tar: every blob as it is, all platforms
     OciArchive,
 }
 
@@ -50,14 +50,9 @@ impl Save {
             Format::DockerArchive => archive::Format::DockerArchive,
             Format::OciArchive => archive::Format::OciArchive,
         };
-        // Before a file appears for them.
-        for image in &self.images {
-            store.resolve(image)?;
-        }
         output::stream(self.output.as_deref(), |out| {
             let _progress = context.progress("saving", &control);
-            archive::save(&store, &self.images, format, out, &control)?;
-            Ok(())
+            Ok(archive::save(&store, &self.images, format, out, &control)?)
         })?;
         Ok(ExitCode::SUCCESS)
     }

@@ -15,8 +15,8 @@ use treering::diff::CompareMode;
 use treering::fs::Root;
 use treering::image::difference::all_added;
 use treering::image::{
-    Base, CommitOptions, DiffOptions, Image, Platform, TreeDiff, UnpackOptions, commit, diff_image, diff_tree,
-    diff_trees, inspect, unpack,
+    Base, CommitOptions, DiffOptions, Image, Platform, TreeDiff, UnpackOptions, commit, diff_image,
+    diff_tree, diff_trees, inspect, unpack,
 };
 use treering::layer::{LayerOptions, LayerPlan, LayerTar, MtimePrecision};
 use treering::store::{FsckLevel, Reference, Store, descriptor_digest};
@@ -68,7 +68,13 @@ impl Case<'_> {
     }
 
     fn file(&self) -> std::fs::File {
-        std::fs::File::options().read(true).write(true).create(true).truncate(false).open(self.path("file")).unwrap()
+        std::fs::File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(self.path("file"))
+            .unwrap()
     }
 
     fn sha256(&self) -> Value {
@@ -159,7 +165,8 @@ impl Case<'_> {
             "diff_tree" => {
                 let base = self.text("base").map(str::parse::<Base>).transpose()?.unwrap_or_default();
                 let options = DiffOptions::default();
-                diff_tree(Some(&self.store()?), &self.path("dir"), &base, &options, &self.control).map(changes)
+                diff_tree(Some(&self.store()?), &self.path("dir"), &base, &options, &self.control)
+                    .map(changes)
             }
             "diff_trees" => {
                 let options = DiffOptions {
@@ -243,7 +250,8 @@ impl Case<'_> {
             "inspect" => {
                 let image = Image::open(&store, self.need("reference"), Some(&"linux/arm64".parse()?))?;
                 let all = inspect(&store, &image)?;
-                let part = ["Id", "Author", "Architecture", "Os"].map(|key| (key.to_string(), all[key].clone()));
+                let part =
+                    ["Id", "Author", "Architecture", "Os"].map(|key| (key.to_string(), all[key].clone()));
                 Ok(Value::Object(part.into_iter().collect()))
             }
             "refs" => {
@@ -389,14 +397,16 @@ fn every_step_gives_what_the_table_says() {
         let name = case["name"].as_str().unwrap().to_string();
         for (number, step) in case["steps"].as_array_mut().unwrap().iter_mut().enumerate() {
             let object = step.as_object_mut().unwrap();
-            let run =
-                Case { scratch: scratch.path(), step: object, control: Control::default() }.run();
+            let run = Case { scratch: scratch.path(), step: object, control: Control::default() }.run();
             let got = run.unwrap_or_else(|error| json!({ "error": error.kind().name() }));
             if writing {
                 object.insert("expect".into(), got);
                 continue;
             }
             let expected = object["expect"].as_object().unwrap().clone();
+            if got.get("error").is_some() && !expected.contains_key("error") {
+                wrong.push(format!("{name}, step {number} ({}): {got}", object["op"]));
+            }
             for (key, value) in expected {
                 if got.get(&key) != Some(&value) {
                     wrong.push(format!("{name}, step {number} ({}): {key}: {value} != {got}", object["op"]));

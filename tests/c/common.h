@@ -65,16 +65,19 @@ static void sh(const char *format, ...) {
 
 static void scratch_remove(void) {
   char command[600];
+  if (scratch_dir[0] == 0) return;
   snprintf(command, sizeof command, "chmod -R u+rwx '%s'; rm -rf '%s'", scratch_dir, scratch_dir);
   if (system(command) != 0) fprintf(stderr, "cannot remove %s\n", scratch_dir);
+  scratch_dir[0] = 0;
 }
 
 /* Makes the scratch directory of this program, and removes it at its end. */
 static void scratch(void) {
+  static int made;
   const char *base = getenv("TMPDIR");
   snprintf(scratch_dir, sizeof scratch_dir, "%s/treering-c-XXXXXX", base ? base : "/tmp");
   CHECK(mkdtemp(scratch_dir) != NULL);
-  atexit(scratch_remove);
+  if (made++ == 0) atexit(scratch_remove);
 }
 
 /* A path in the scratch directory; good until the program ends. */

@@ -35,6 +35,8 @@ pub mod error;
 pub mod progress;
 
 pub mod archive;
+#[cfg(feature = "capi")]
+pub mod capi;
 pub mod compress;
 pub mod diff;
 pub mod fs;

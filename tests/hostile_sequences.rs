@@ -93,21 +93,10 @@ fn check(scratch: &Scratch, worker: usize, layers: &[Vec<Entry>]) {
     treering::fs::remove::remove_all(&parent, &name).unwrap();
 }
 
-/// Runs `sequences` cases, each by its number. Nearly all of their time is the wait for the filesystem's clock at the
+/// Runs so many cases, each by its number. Nearly all of their time is the wait for the filesystem's clock at the
 /// end of an apply, so there are many more threads than processors.
 fn run(cases: usize, layers: impl Fn(usize, &Path) -> Vec<Vec<Entry>> + Sync) {
-    // In memory where that is possible: the cases differ in what they do, not in where.
-    let shm = Path::new("/dev/shm");
-    if std::env::var_os("TREERING_TEST_DIR").is_none() && shm.is_dir() {
-        let probe = tempfile::tempdir_in(shm);
-        if probe.is_ok() {
-            return run_in(Scratch::below(shm), cases, layers);
-        }
-    }
-    run_in(Scratch::new(), cases, layers)
-}
-
-fn run_in(scratch: Scratch, cases: usize, layers: impl Fn(usize, &Path) -> Vec<Vec<Entry>> + Sync) {
+    let scratch = Scratch::in_memory();
     let outside = scratch.dir("canary");
     common::sh(&outside, "mkdir d; echo secret >f; echo x >d/g; ln f d/f; chmod 600 f; chmod 750 d");
     let before = canary(&outside);

@@ -1,336 +1,189 @@
-//! Decoding overlayfs upper directories: against the kernel where it lets us mount, and written by hand.
+//! Decoding overlayfs upper directories written by hand: what no kernel here wrote, or what none should.
+#![allow(clippy::disallowed_methods)]
 
 mod common;
+#[path = "common/overlay.rs"]
+mod helpers;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 
-use common::{Scratch, scan, sh};
-use proptest::prelude::*;
-use treering::Control;
-use treering::diff::{ChangeKind, CompareOptions, OverlayDiff, OverlayOptions, Sources, compare, overlay};
-use treering::error::escape;
-use treering::fs::{Kind, Root};
-use treering::tree::{OwnerPolicy, Snapshot};
+use common::{Scratch, sh};
+use helpers::{decode, listed, read};
+use treering::ErrorKind;
+use treering::diff::{ChangeKind, OverlayDiff};
 
-fn decode(upper: &Path, lowers: &[PathBuf]) -> treering::Result<OverlayDiff> {
-    let lowers: Vec<Root> = lowers.iter().map(|path| Root::open(path).unwrap()).collect();
-    let options = OverlayOptions { owner: &OwnerPolicy::Keep, threads: 2, ..OverlayOptions::default() };
-    overlay(&Root::open(upper)?, &lowers, &options, &Control::default())
+/// Two lower directories and an upper one without a mount, all attributes in the `user.` namespace. `None` where the
+/// filesystem of the scratch directory has none.
+fn by_hand(script: &str) -> Option<(Scratch, treering::Result<OverlayDiff>)> {
+    let scratch = Scratch::new();
+    sh(scratch.path(), "mkdir u l1 l2");
+    if rustix::fs::setxattr(scratch.join("u"), "user.t", b"", rustix::fs::XattrFlags::empty()).is_err() {
+        println!("skipped: no user attributes on this filesystem");
+        return None;
+    }
+    // mark FILE NAME VALUE
+    sh(scratch.path(), &format!("mark() {{ setfattr -h -n user.overlay.$2 -v \"$3\" $1; }}\n{script}"));
+    let diff = decode(&scratch.join("u"), &[scratch.join("l1"), scratch.join("l2")]);
+    Some((scratch, diff))
 }
 
-fn listed(diff: &OverlayDiff) -> Vec<String> {
-    let line = |c: &treering::diff::Change| {
-        let path = escape(&c.path(Some(&diff.lower), &diff.upper));
-        format!("{} {path}{}", c.kind.letter(), if c.opaque { " opaque" } else { "" })
+fn list_by_hand(script: &str) -> Option<Vec<String>> {
+    by_hand(script).map(|(_, diff)| listed(&diff.unwrap()))
+}
+
+#[test]
+fn whiteouts_without_devices() {
+    let script = "mkdir -p l2/d u/d; echo 1 >l2/d/a; echo 2 >l2/d/b; echo 3 >l1/c; touch -d @9 l2/d u/d
+        mark u/d opaque x; : >u/d/a; mark u/d/a whiteout ''; : >u/d/none; mark u/d/none whiteout ''
+        : >u/c; mark u/c whiteout ''; echo full >u/e; mark u/e whiteout ''; touch -d @9 u/d";
+    let Some(list) = list_by_hand(script) else { return };
+    assert_eq!(list, ["D c", "C d", "D d/a", "A e"]);
+}
+
+#[test]
+fn marks_of_lower_directories_count() {
+    // l1 hides l2/d/a, replaces l2/o, and shows l2/from as to.
+    let script = "mkdir -p l2/d l1/d l2/o l1/o l2/from/deep l1/to u/d u/o u/to/deep
+        echo 1 >l2/d/a; echo 2 >l2/d/b; : >l1/d/a; mark l1/d/a whiteout ''; mark l1/d opaque x
+        echo 3 >l2/o/c; mark l1/o opaque y; echo 4 >l2/from/f; echo 5 >l2/from/deep/g; mark l1/to redirect from
+        : >l1/from; mark l1/from whiteout ''
+        : >u/d/a; mark u/d/a whiteout ''; : >u/d/b; mark u/d/b whiteout ''
+        : >u/o/c; mark u/o/c whiteout ''
+        : >u/to/f; mark u/to/f whiteout ''; : >u/to/deep/g; mark u/to/deep/g whiteout ''
+        touch -d @9 l1/d u/d l1/o u/o l1/to u/to l2/from/deep u/to/deep";
+    let Some(list) = list_by_hand(script) else { return };
+    assert_eq!(list, ["C d", "D d/b", "C to", "C to/deep", "D to/deep/g", "D to/f"]);
+}
+
+#[test]
+fn redirects_may_be_names_or_paths() {
+    let script = "mkdir -p l2/a/b/c l1/a/b u/x/y u/z; echo 1 >l2/a/b/c/f; echo 2 >l1/a/b/g; mkdir u/a
+        : >u/a/b; mark u/a/b whiteout ''; mark u/x/y redirect /a/b; mark u/z redirect a; touch -d @9 l1/a u/a";
+    let Some((_scratch, diff)) = by_hand(script) else { return };
+    let diff = diff.unwrap();
+    let expected = [
+        "C a",
+        "D a/b",
+        "A x",
+        "A x/y",
+        "A x/y/c",
+        "A x/y/c/f",
+        "A x/y/g",
+        "A z",
+        "A z/b",
+        "A z/b/c",
+        "A z/b/c/f",
+        "A z/b/g",
+    ];
+    assert_eq!(listed(&diff), expected);
+    let content = |path: &[u8]| {
+        let (root, below) = diff.sources.locate(&diff.upper, diff.upper.lookup(path).unwrap());
+        String::from_utf8(read(root, &below)).unwrap()
     };
-    diff.changes.iter().filter(|c| c.new != 0).map(line).collect()
+    assert_eq!((&content(b"x/y/c/f")[..], &content(b"z/b/g")[..]), ("1\n", "2\n"));
 }
 
-fn read(root: &Root, path: &[u8]) -> Vec<u8> {
-    let fd = root.open_file(path).unwrap();
-    let mut out = Vec::new();
-    std::io::Read::read_to_end(&mut std::fs::File::from(fd), &mut out).unwrap();
-    out
-}
-
-/// An entry as one line, but for its hard links.
-fn line(s: &Snapshot, index: u32, content: &[u8]) -> String {
-    let m = s.meta(index);
-    let xattrs: Vec<_> = s.xattrs(index).into_iter().map(|(n, v)| (escape(n), escape(v))).collect();
-    format!(
-        "{} {:o} {}:{} {} {:?} {:?} ->{} {} {xattrs:?}",
-        m.kind.name(),
-        m.mode,
-        m.uid,
-        m.gid,
-        m.size,
-        m.mtime,
-        m.rdev,
-        escape(s.link_target(index)),
-        escape(content)
-    )
-}
-
-/// A whole tree: each path's line, and which paths are one file (each by the first of its names).
-type Listing = BTreeMap<Vec<u8>, (String, Vec<u8>)>;
-
-fn listing(s: &Snapshot, content: impl Fn(u32) -> Vec<u8>) -> Listing {
-    let all = std::iter::once(0).chain(s.walk());
-    all.map(|index| {
-        let bytes = if s.meta(index).kind == Kind::File { content(index) } else { Vec::new() };
-        (s.path(index), (line(s, index, &bytes), s.path(s.leader(index))))
-    })
-    .collect()
-}
-
-/// What a runtime makes of a tree by applying the changes as a layer: what is deleted or replaced goes away, names of one
-/// file in the layer are one file after it.
-fn apply(old: &Listing, diff: &OverlayDiff, sources: &Sources) -> Listing {
-    let mut out = old.clone();
-    let remove = |out: &mut Listing, path: &[u8], itself: bool| {
-        let below = [path, b"/"].concat();
-        out.retain(|p, _| !(p.starts_with(&below) || (itself && p == path)));
-    };
-    for change in &diff.changes {
-        let path = change.path(Some(&diff.lower), &diff.upper);
-        if change.kind == ChangeKind::Deleted {
-            assert!(old.contains_key(&path), "{} was never there", escape(&path));
-            remove(&mut out, &path, true);
-        }
-    }
-    let mut fresh = BTreeSet::new();
-    for change in diff.changes.iter().filter(|c| c.kind != ChangeKind::Deleted) {
-        let path = diff.upper.path(change.new);
-        if diff.upper.meta(change.new).kind != Kind::Directory {
-            remove(&mut out, &path, false);
-        }
-        let content = match diff.upper.meta(change.new).kind {
-            Kind::File => {
-                let (root, below) = sources.locate(&diff.upper, change.new);
-                read(root, &below)
-            }
-            _ => Vec::new(),
-        };
-        let leader = diff.upper.path(diff.upper.leader(change.new));
-        out.insert(path.clone(), (line(&diff.upper, change.new, &content), leader));
-        fresh.insert(path);
-    }
-    // Names the layer does not carry keep being what they were, under the first name that is left of them.
-    let mut firsts: BTreeMap<(bool, Vec<u8>), Vec<u8>> = BTreeMap::new();
-    for (path, (_, leader)) in &mut out {
-        let first = firsts.entry((fresh.contains(path), leader.clone())).or_insert_with(|| path.clone());
-        *leader = first.clone();
-    }
-    out
-}
-
-/// Runs this test again in a mount namespace of its own, with a user namespace where we are not root. Gives `false` in
-/// the outer process, which then has nothing left to do.
-fn in_mount_namespace(test: &str) -> bool {
-    const INSIDE: &str = "TREERING_IN_MOUNT_NAMESPACE";
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    let flags = if common::is_root() { "-m" } else { "-Urm" };
-    let probe = "mkdir /tmp/.treering-probe 2>/dev/null; mount -t tmpfs none /tmp/.treering-probe && cd /tmp/.treering-probe \
-                 && mkdir l u w m && mount -t overlay overlay -o lowerdir=l,upperdir=u,workdir=w,userxattr m";
-    let allowed = std::process::Command::new("unshare").args([flags, "sh", "-c", probe]).output();
-    let _ = std::fs::remove_dir("/tmp/.treering-probe");
-    if !allowed.is_ok_and(|out| out.status.success()) {
-        println!("skipped: this machine does not let us mount an overlay");
-        return false;
-    }
-    let out = std::process::Command::new("unshare")
-        .arg(flags)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(out.status.success(), "{}\n{}", text(&out.stdout), text(&out.stderr));
-    assert!(text(&out.stdout).contains("1 passed"), "{}", text(&out.stdout));
-    false
-}
-
-/// A tmpfs with a stack of layers on it.
-struct Stacked {
-    base: PathBuf,
-    /// The layers, lowest first.
-    layers: Vec<PathBuf>,
-    options: String,
-}
-
-impl Stacked {
-    fn new(base: &Path, options: &str) -> Stacked {
-        sh(base, "mount -t tmpfs none . && cd \"$PWD\" && mkdir m l0");
-        Stacked { base: base.into(), layers: vec![base.join("l0")], options: options.into() }
-    }
-
-    fn merged(&self) -> PathBuf {
-        self.base.join("m")
-    }
-
-    /// The layers from the top, as a mount has them.
-    fn lowers(&self) -> Vec<PathBuf> {
-        self.layers.iter().rev().cloned().collect()
-    }
-
-    fn mount(&self, upper: &str) {
-        let lowers: Vec<String> =
-            self.lowers().iter().map(|path| path.file_name().unwrap().to_str().unwrap().into()).collect();
-        let lowers = lowers.join(":");
-        let options = &self.options;
-        sh(
-            &self.base,
-            &format!(
-                "mkdir -p {upper} {upper}.w; mount -t overlay overlay -o lowerdir={lowers},upperdir={upper},workdir={upper}.w{options} m"
-            ),
-        );
-    }
-
-    fn unmount(&self) {
-        sh(&self.base, "umount m");
+#[test]
+fn metacopies_have_their_content_below() {
+    let script = "mkdir -p l2/d u/e; echo content >l2/d/f; echo same >l2/s; touch -d @9 l2/s
+        truncate -s 8 l1/m u/e/g; mark l1/m metacopy ''; mark l1/m redirect /d/f
+        truncate -s 8 u/m; mark u/m metacopy ''; chmod 600 u/m
+        mark u/e/g metacopy ''; mark u/e/g redirect /m
+        truncate -s 5 u/s; mark u/s metacopy ''; touch -d @9 u/s";
+    let Some((_scratch, diff)) = by_hand(script) else { return };
+    let diff = diff.unwrap();
+    assert_eq!(listed(&diff), ["A e", "A e/g", "C m"]);
+    for path in [&b"m"[..], b"e/g"] {
+        let index = diff.upper.lookup(path).unwrap();
+        let (root, below) = diff.sources.locate(&diff.upper, index);
+        assert_eq!((&below[..], &read(root, &below)[..]), (&b"d/f"[..], &b"content\n"[..]));
+        assert!(diff.sources.is_borrowed(index));
+        assert_eq!(diff.sources.layer(index), 2);
     }
 }
 
-impl Drop for Stacked {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(self.merged()).output();
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.base).output();
+#[test]
+fn marks_that_mean_nothing_are_errors() {
+    let scripts = [
+        ("mkdir u/a; mark u/a redirect ../../etc", ErrorKind::Corrupt, "u/a"),
+        ("mkdir u/a; mark u/a redirect /../../etc", ErrorKind::Corrupt, "u/a"),
+        ("mkdir u/a; mark u/a redirect ''", ErrorKind::Corrupt, "u/a"),
+        ("mkdir u/a l1/a l2/a; mark l1/a redirect b//c", ErrorKind::Corrupt, "l1/a"),
+        (": >u/a; mark u/a metacopy ''", ErrorKind::NotFound, "u/a"),
+        ("mkdir l1/a; : >u/a; mark u/a metacopy ''", ErrorKind::NotFound, "u/a"),
+        (": >l2/f; mark l2/f metacopy ''; : >u/f; mark u/f metacopy ''", ErrorKind::NotFound, "l2/f"),
+    ];
+    for (script, kind, path) in scripts {
+        let Some((scratch, diff)) = by_hand(script) else { return };
+        let error = diff.expect_err(script);
+        assert_eq!(error.kind(), kind, "{script}: {error}");
+        assert_eq!(error.path(), Some(scratch.join(path).as_os_str().as_bytes()), "{script}");
     }
 }
 
-#[derive(Debug, Clone)]
-struct Edit {
-    what: u8,
-    at: usize,
-    to: usize,
-    n: u8,
+#[test]
+fn a_link_in_a_lower_directory_leads_nowhere() {
+    let script =
+        "mkdir secret; echo 1 >secret/key; ln -s ../secret l2/out; mkdir u/out u/in; mark u/in redirect /out
+        mkdir u/deep; mark u/deep redirect /out/sub; ln -s ../secret/key l2/key; truncate -s 2 u/key2";
+    let Some(list) = list_by_hand(script) else { return };
+    assert_eq!(list, ["A deep", "A in", "A key2", "C out"]);
 }
 
-const PATHS: [&str; 16] = [
-    "a", "b", "c", "d", "a-b", "a/x", "a/y", "a/d", "a/d/e", "a/d/f", "b/x", "b/a", "b/a/x", "a-b/z", "c/d",
-    "c/d/e",
-];
-
-fn edits(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Edit>> {
-    let edit = (0..20u8, 0..PATHS.len(), 0..PATHS.len(), 0..4u8);
-    proptest::collection::vec(edit.prop_map(|(what, at, to, n)| Edit { what, at, to, n }), count)
-}
-
-/// Does one edit. What the filesystem refuses stays as it is.
-fn edit(root: &Path, edit: &Edit) {
-    use rustix::fs::{CWD, Timespec, Timestamps, XattrFlags, utimensat};
-    let path = root.join(PATHS[edit.at]);
-    let to = root.join(PATHS[edit.to]);
-    let what = match path.symlink_metadata() {
-        // Opening a fifo for writing would wait for a reader.
-        Ok(m)
-            if std::os::unix::fs::FileTypeExt::is_fifo(&m.file_type()) && matches!(edit.what, 0..=3 | 17) =>
-        {
-            12
-        }
-        _ => edit.what,
-    };
-    let _ = match what {
-        0..=3 => std::fs::write(&path, vec![b'a' + edit.n; 3 + edit.n as usize / 2]),
-        4..=6 => std::fs::create_dir_all(&path),
-        7 => std::fs::remove_file(&path),
-        8 => std::fs::remove_dir_all(&path),
-        9..=11 => std::fs::rename(&path, &to),
-        12 => std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700 + edit.n as u32)),
-        13 => std::os::unix::fs::symlink(OsStr::from_bytes(&[b'x', b'0' + edit.n]), &path),
-        14 => std::fs::hard_link(&path, &to),
-        15 => {
-            let time = Timespec { tv_sec: 1_000_000_000 + edit.n as i64, tv_nsec: 5 };
-            let times = Timestamps { last_access: time, last_modification: time };
-            utimensat(CWD, &path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).map_err(Into::into)
-        }
-        16 => rustix::fs::setxattr(&path, "user.t", &[edit.n], XattrFlags::empty()).map_err(Into::into),
-        // Copied up, and nothing else.
-        17 => std::fs::OpenOptions::new().append(true).open(&path).map(drop),
-        18 => std::fs::remove_dir_all(&path).and_then(|()| std::fs::create_dir(&path)),
-        _ => rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).map_err(Into::into),
-    };
-}
-
-/// Turns whiteouts that are devices into the form that needs no device.
-fn as_xattrs(dir: &Path, prefix: &str) {
-    use rustix::fs::{XattrFlags, setxattr};
-    let mut any = false;
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let entry = entry.unwrap();
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            as_xattrs(&entry.path(), prefix);
-        } else if std::os::unix::fs::FileTypeExt::is_char_device(&kind) {
-            std::fs::remove_file(entry.path()).unwrap();
-            std::fs::write(entry.path(), "").unwrap();
-            setxattr(entry.path(), format!("{prefix}whiteout"), b"", XattrFlags::empty()).unwrap();
-            any = true;
-        }
-    }
-    if any {
-        // An opaque directory stays one; nothing shows through it that would need a whiteout.
-        let _ = setxattr(dir, format!("{prefix}opaque"), b"x", XattrFlags::CREATE);
+#[test]
+fn without_lower_directories_opaque_stays_opaque() {
+    let script = "mkdir -p u/o u/d/e; mark u/o opaque y; echo 1 >u/o/f; : >u/d/e/gone; mark u/d/e/gone whiteout ''; ln u/o/f u/g";
+    let Some((scratch, _)) = by_hand(script) else { return };
+    let diff = decode(&scratch.join("u"), &[]).unwrap();
+    assert_eq!(listed(&diff), ["C d/e", "D d/e/gone", "A g", "A o opaque", "A o/f"]);
+    for script in ["mkdir u/a; mark u/a redirect b", ": >u/a; mark u/a metacopy ''"] {
+        let Some((scratch, _)) = by_hand(script) else { return };
+        assert_eq!(decode(&scratch.join("u"), &[]).unwrap_err().kind(), ErrorKind::NotFound);
     }
 }
 
-/// Grows a stack of layers by random edits through the kernel's overlay, and decodes each as the kernel shows it.
-fn follows_the_kernel(test: &str, options: &'static str, cases: u32) {
-    if !in_mount_namespace(test) {
+#[test]
+fn a_socket_hides_what_is_below_and_is_reported() {
+    let scratch = Scratch::new();
+    sh(scratch.path(), "mkdir -p l/d u/d; echo 1 >l/d/s; touch -d @9 l/d");
+    let _socket = std::os::unix::net::UnixListener::bind(scratch.join("u/d/s")).unwrap();
+    sh(scratch.path(), "touch -d @9 u/d");
+    let diff = decode(&scratch.join("u"), &[scratch.join("l")]).unwrap();
+    assert_eq!(listed(&diff), ["C d", "D d/s"]);
+    assert_eq!(diff.skipped.len(), 1);
+    assert_eq!(diff.skipped[0].path, b"d/s");
+}
+
+#[test]
+fn user_attributes_in_a_trusted_mount_are_no_marks() {
+    let script = "mkdir -p l2/d u/d u/p; echo 1 >l2/d/f; mark u/d opaque y; setfattr -n trusted.overlay.impure -v y u/p; touch -d @9 l2/d u/d";
+    if !common::is_root() {
         return;
     }
-    let prefix = if options.contains("userxattr") { "user.overlay." } else { "trusted.overlay." };
-    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    let rounds = proptest::collection::vec((edits(1..12), any::<bool>()), 1..4);
-    proptest!(config, |(first in edits(5..25), rounds in rounds)| {
-        let scratch = Scratch::new();
-        let mut stacked = Stacked::new(&scratch.dir("s"), options);
-        first.iter().for_each(|e| edit(&stacked.layers[0], e));
-        for (round, (edits, convert)) in rounds.iter().enumerate() {
-            let name = format!("l{}", round + 1);
-            stacked.mount(&name);
-            let merged = stacked.merged();
-            let before = scan(&merged).snapshot;
-            let content = |s: &Snapshot, i: u32| read(&Root::open(&merged).unwrap(), &s.path(i));
-            let old = listing(&before, |i| content(&before, i));
-            edits.iter().for_each(|e| edit(&merged, e));
-            stacked.unmount();
-            let upper = stacked.base.join(&name);
-            let diff = decode(&upper, &stacked.lowers()).unwrap();
-            stacked.mount(&name);
-            let after = scan(&merged).snapshot;
-            let new = listing(&after, |i| content(&after, i));
-            prop_assert_eq!(&apply(&old, &diff, &diff.sources), &new);
-            // The list is the one that comparing the two mounted views gives.
-            let mut comparison = compare(&before, &after, &CompareOptions::default());
-            comparison.settle(1, |change| {
-                let (a, b) = (before.path(change.old), after.path(change.new));
-                Ok(Some(old[&a].0 == new[&b].0))
-            }).unwrap();
-            let expected: Vec<String> = comparison.changes.iter().filter(|c| c.new != 0)
-                .map(|c| format!("{} {}", c.kind.letter(), escape(&c.path(Some(&before), &after)))).collect();
-            prop_assert_eq!(listed(&diff), expected);
-            stacked.unmount();
-            if *convert {
-                as_xattrs(&upper, prefix);
-                let again = decode(&upper, &stacked.lowers()).unwrap();
-                let again = apply(&old, &again, &again.sources);
-                prop_assert!(again.keys().eq(new.keys()));
-            }
-            stacked.layers.push(upper);
+    let Some(list) = list_by_hand(script) else { return };
+    assert_eq!(list, ["A p"]);
+}
+
+#[test]
+fn directories_may_be_nested_deeper_than_any_path() {
+    let scratch = Scratch::new();
+    let (upper, lower) = (scratch.dir("u"), scratch.dir("l"));
+    for dir in [&upper, &lower] {
+        let mut at: std::os::fd::OwnedFd = std::fs::File::open(dir).unwrap().into();
+        for _ in 0..600 {
+            rustix::fs::mkdirat(&at, "deep-down", 0o755.into()).unwrap();
+            at = treering::fs::root::open_dir_at(&at, c"deep-down").unwrap();
+            let time = rustix::fs::Timespec { tv_sec: 9, tv_nsec: 0 };
+            let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+            rustix::fs::futimens(&at, &times).unwrap();
         }
-    });
-}
-
-#[test]
-fn decodes_what_the_kernel_shows() {
-    follows_the_kernel("decodes_what_the_kernel_shows", ",userxattr", 40);
-}
-
-#[test]
-fn decodes_what_the_kernel_shows_with_trusted_marks() {
-    if common::is_root() {
-        follows_the_kernel("decodes_what_the_kernel_shows_with_trusted_marks", "", 40);
+        if dir == &upper {
+            rustix::fs::mkdirat(&at, "new", 0o755.into()).unwrap();
+        }
     }
-}
-
-#[test]
-fn decodes_redirects() {
-    if common::is_root() {
-        follows_the_kernel("decodes_redirects", ",redirect_dir=on", 60);
-    }
-}
-
-#[test]
-fn decodes_metacopies() {
-    if common::is_root() {
-        follows_the_kernel("decodes_metacopies", ",redirect_dir=on,metacopy=on", 60);
-    }
+    let lowers = [lower];
+    let thread = std::thread::Builder::new().stack_size(256 * 1024);
+    let diff = thread.spawn(move || decode(&upper, &lowers).unwrap()).unwrap().join().unwrap();
+    assert_eq!(diff.changes.last().unwrap().kind, ChangeKind::Added);
+    assert!(diff.changes.last().unwrap().path(Some(&diff.lower), &diff.upper).ends_with(b"/deep-down/new"));
 }

@@ -12,7 +12,8 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::progress::Control;
 
-/// A piece of the tar stream: at most 4 MiB, usually 1 MiB. Cheap to clone, so several threads can write from it.
+/// A piece of the tar stream: at most 8 MiB (a zstd frame of ours), usually 1 MiB. Cheap to clone, so several threads
+/// can write from it.
 pub type Chunk = Arc<Vec<u8>>;
 
 /// What an input may ask for at most.

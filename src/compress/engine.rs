@@ -163,7 +163,11 @@ impl Engine {
             compression: splitter.compression(),
             limits,
             control,
-            window: 2 * threads + 2,
+            // Frames of ours are large, and decoded ones wait here for the hash.
+            window: match splitter.compression() {
+                Compression::Zstd => threads + 1,
+                _ => 2 * threads + 4,
+            },
             hashing,
             work: Condvar::new(),
             ready: Condvar::new(),

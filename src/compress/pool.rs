@@ -36,8 +36,8 @@ pub struct Written {
 /// Compresses the tar stream of `source` into `out` and takes both digests, all in one pass.
 ///
 /// `threads` threads work in all, the calling one included; the bytes written are the same for any number.
-/// About `2 * threads + 4` pieces of [`Profile::chunk_size`] are in memory at once at most. `out` gets whole pieces in
-/// order, from changing threads, and is not flushed.
+/// At most `threads + 2` pieces of 8 MiB (zstd) or `2 * threads + 4` of 1 MiB are in memory at once. `out` gets whole
+/// pieces in order, from changing threads, and is not flushed.
 ///
 /// The first error in stream order comes back, whichever thread met it; then `out` holds a useless prefix.
 pub fn write<S: TarSource>(
@@ -61,7 +61,7 @@ pub fn write<S: TarSource>(
         control,
         size,
         chunks,
-        window: 2 * threads + 4,
+        window: in_flight(threads, profile.chunk_size()),
         zero: OnceLock::new(),
         state: Mutex::new(State {
             pieces: VecDeque::new(),
@@ -87,6 +87,11 @@ pub fn write<S: TarSource>(
         pool.work();
     });
     pool.finish()
+}
+
+/// How many pieces may be in memory: enough that nobody waits for a slower neighbour, and few of the large ones.
+fn in_flight(threads: usize, chunk: usize) -> usize {
+    if chunk > 1 << 20 { threads + 2 } else { 2 * threads + 4 }
 }
 
 /// More threads than this wait for the DiffID, which is taken by one at a time.
@@ -558,7 +563,7 @@ mod tests {
                 });
                 let error = write(&source, &profile, threads, &mut Full, &Control::default()).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::NoSpace);
-                assert!(FILLED.load(Ordering::Relaxed) <= 2 * threads + 4);
+                assert!(FILLED.load(Ordering::Relaxed) <= in_flight(threads, 1));
             }
         }
     }

@@ -39,7 +39,7 @@ impl Profile {
     /// | compression | levels | default |
     /// | --- | --- | --- |
     /// | none | none | none |
-    /// | gzip | 1 to 12 (libdeflate's scale) | 5: smaller than `gzip -6` |
+    /// | gzip | 1 to 12 (libdeflate's scale) | 5: about the size of `gzip -6` |
     /// | zstd | 1 to 19 | 3 |
     ///
     /// Above level 15 zstd needs up to 100 MB for each thread.
@@ -130,12 +130,47 @@ impl Encoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compress::testing::{self, Memory};
+    use crate::compress::write;
+    use crate::progress::Control;
 
     #[test]
     fn ids_name_format_level_and_revision() {
         assert_eq!(Profile::new(Compression::None, None).unwrap().id(), "none/1");
         assert_eq!(Profile::new(Compression::Gzip, Some(9)).unwrap().to_string(), "gzip-9/1");
         assert_eq!(Profile::new(Compression::Zstd, Some(19)).unwrap().id(), "zstd-19/1");
+    }
+
+    #[test]
+    fn the_bytes_of_a_profile_never_change() {
+        // If this fails because an encoder was updated, the new bytes need a new revision.
+        let known = [
+            ("gzip-1/1", 466_820, "8dc428c874ec"),
+            ("gzip-5/1", 441_399, "4401532851b7"),
+            ("gzip-9/1", 421_410, "92cd1ccda176"),
+            ("zstd-1/1", 2_907_870, "b8782b22796e"),
+            ("zstd-3/1", 2_591_052, "79f1611a75b3"),
+            ("zstd-9/1", 2_768_907, "814c04b320ff"),
+        ];
+        let mut found = Vec::new();
+        for (compression, level) in [
+            (Compression::Gzip, 1),
+            (Compression::Gzip, 5),
+            (Compression::Gzip, 9),
+            (Compression::Zstd, 1),
+            (Compression::Zstd, 3),
+            (Compression::Zstd, 9),
+        ] {
+            let profile = Profile::new(compression, Some(level)).unwrap();
+            let source = Memory::new(testing::mixture(profile.chunk_size() + 300_000));
+            let mut blob = Vec::new();
+            let written = write(&source, &profile, 2, &mut blob, &Control::default()).unwrap();
+            found.push((profile.id().to_string(), written.size, written.digest.short()));
+        }
+        assert_eq!(
+            found,
+            known.map(|(id, size, digest): (&str, u64, &str)| (id.into(), size, digest.into()))
+        );
     }
 
     #[test]

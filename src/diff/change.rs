@@ -55,7 +55,7 @@ bitflags::bitflags! {
         const DEVICE = 1 << 7;
         /// The file is hard-linked with other files than before.
         const LINKS = 1 << 8;
-        /// Nothing but an entry in the directory was added or deleted.
+        /// Nothing but something below the directory changed.
         const PARENT = 1 << 9;
         /// The inode was touched and the content could not be compared, so it is taken for changed.
         const SUSPECT = 1 << 10;

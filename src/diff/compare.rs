@@ -5,7 +5,7 @@
 //! compared before it can be called unchanged.
 
 use super::change::{Change, ChangeKind, Reasons};
-use super::links;
+use super::{links, parents};
 use crate::error::Result;
 use crate::fs::{Kind, Timestamp};
 use crate::tree::walk::{Descend, Pair, Walk2};
@@ -49,39 +49,28 @@ pub struct CompareOptions {
 
 /// The outcome of [`compare`]: changes in byte order of their paths, some of them still to be settled by content.
 #[derive(Debug)]
-pub struct Comparison {
-    /// The changes; the root is among them when its own metadata changed.
+pub struct Comparison<'a> {
+    /// The changes, the directories above them included; the root is among them when its own metadata changed.
     pub changes: Vec<Change>,
+    old: &'a Snapshot,
+    new: &'a Snapshot,
 }
 
 /// Compares two snapshots by what they know. Entries with [`Reasons::SUSPECT`] await
 /// [`Comparison::settle`](Comparison::settle); one that is never settled stays a change.
-pub fn compare(old: &Snapshot, new: &Snapshot, options: &CompareOptions) -> Comparison {
+pub fn compare<'a>(old: &'a Snapshot, new: &'a Snapshot, options: &CompareOptions) -> Comparison<'a> {
     let mut changes: Vec<Change> = Vec::new();
-    // Directories whose list of names changed and that are not changed otherwise get in afterwards, in their place.
-    let mut touched: Vec<bool> = vec![false; new.len() as usize];
     let mut pairs_linked: Vec<Pair> = Vec::new();
     let root = Pair { old: 0, new: 0 };
     let steps = std::iter::once(root).chain(Walk2::new(Some(old), Some(new), Descend::New));
-    let mut unchanged_directories: Vec<(usize, Pair)> = Vec::new();
     for pair in steps {
         let change = match (pair.old, pair.new) {
-            (old_index, NONE) => {
-                let parent = new_parent_of(old, new, old_index);
-                touched[parent as usize] = true;
-                Some((ChangeKind::Deleted, Reasons::empty()))
-            }
-            (NONE, new_index) => {
-                touched[new.parent(new_index) as usize] = true;
-                Some((ChangeKind::Added, Reasons::empty()))
-            }
+            (_, NONE) => Some((ChangeKind::Deleted, Reasons::empty())),
+            (NONE, _) => Some((ChangeKind::Added, Reasons::empty())),
             _ => {
                 let reasons = reasons(old, new, pair, options);
                 if new.meta(pair.new).nlink > 1 || old.meta(pair.old).nlink > 1 {
                     pairs_linked.push(pair);
-                }
-                if reasons.is_empty() && new.meta(pair.new).kind == Kind::Directory {
-                    unchanged_directories.push((changes.len(), pair));
                 }
                 (!reasons.is_empty()).then_some((ChangeKind::Changed, reasons))
             }
@@ -90,40 +79,9 @@ pub fn compare(old: &Snapshot, new: &Snapshot, options: &CompareOptions) -> Comp
             changes.push(Change { kind, reasons, old: pair.old, new: pair.new, opaque: false });
         }
     }
-    // Parents of what was added or deleted count as changed, as `docker diff` has it; the root excepted.
-    let parents: Vec<(usize, Change)> = unchanged_directories
-        .into_iter()
-        .filter(|(_, pair)| pair.new != 0 && touched[pair.new as usize])
-        .map(|(at, pair)| {
-            let reasons = Reasons::PARENT;
-            (at, Change { kind: ChangeKind::Changed, reasons, old: pair.old, new: pair.new, opaque: false })
-        })
-        .collect();
-    let mut changes = insert_at(changes, parents);
     links::mark(old, new, &pairs_linked, &mut changes);
-    Comparison { changes }
-}
-
-/// Puts each change in front of the one that now has its place. The places are in ascending order.
-fn insert_at(changes: Vec<Change>, extra: Vec<(usize, Change)>) -> Vec<Change> {
-    if extra.is_empty() {
-        return changes;
-    }
-    let mut out = Vec::with_capacity(changes.len() + extra.len());
-    let mut extra = extra.into_iter().peekable();
-    for (at, change) in changes.into_iter().enumerate() {
-        while let Some((_, parent)) = extra.next_if(|(place, _)| *place <= at) {
-            out.push(parent);
-        }
-        out.push(change);
-    }
-    out.extend(extra.map(|(_, parent)| parent));
-    out
-}
-
-/// The directory of the new snapshot that an entry of the old one was in. It exists: a walk enters no directory that is gone.
-fn new_parent_of(old: &Snapshot, new: &Snapshot, old_index: u32) -> u32 {
-    new.lookup(&old.path(old.parent(old_index))).unwrap_or(0)
+    parents::list(old, new, &mut changes);
+    Comparison { changes, old, new }
 }
 
 fn same_time(a: Timestamp, b: Timestamp, exact: bool) -> bool {
@@ -144,10 +102,9 @@ fn reasons(old: &Snapshot, new: &Snapshot, pair: Pair, options: &CompareOptions)
     differs(Reasons::MTIME, !same_time(o.mtime, n.mtime, options.exact_times));
     differs(Reasons::DEVICE, o.rdev != n.rdev);
     differs(Reasons::CONTENT, o.size != n.size);
-    if !identity {
-        differs(Reasons::XATTRS, old.xattrs(pair.old) != new.xattrs(pair.new));
-        differs(Reasons::TARGET, old.link_target(pair.old) != new.link_target(pair.new));
-    }
+    // Compared whatever the identity says: a ledger's attributes change without the disk's ctime.
+    differs(Reasons::XATTRS, old.xattrs(pair.old) != new.xattrs(pair.new));
+    differs(Reasons::TARGET, old.link_target(pair.old) != new.link_target(pair.new));
     if reasons.is_empty() && n.kind == Kind::File && n.size > 0 && !identity {
         let known = match (old.digest(pair.old), new.digest(pair.new)) {
             (Some(a), Some(b)) if !n.flags.contains(Flags::RACY) => Some(a == b),
@@ -163,7 +120,7 @@ fn reasons(old: &Snapshot, new: &Snapshot, pair: Pair, options: &CompareOptions)
     reasons
 }
 
-impl Comparison {
+impl Comparison<'_> {
     /// Settles the suspects: asks `same` for each, from several threads, and drops those whose content is the same.
     /// `None` means that it cannot be told; such an entry stays a change.
     pub fn settle(
@@ -198,7 +155,9 @@ impl Comparison {
         };
         let threads = if threads == 0 { crate::tree::scan::default_threads() } else { threads };
         let answers: Vec<Result<Vec<(usize, Option<bool>)>>> = std::thread::scope(|scope| {
-            let handles: Vec<_> = (1..threads.min(suspects.len())).map(|_| scope.spawn(work)).collect();
+            // Where no more threads are to be had, those that are do the work.
+            let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+            let handles: Vec<_> = (1..threads.min(suspects.len())).map_while(spawn).collect();
             let mut all = vec![work()];
             for handle in handles {
                 all.push(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
@@ -227,6 +186,7 @@ impl Comparison {
             at += 1;
             !gone[at - 1]
         });
+        parents::list(self.old, self.new, &mut self.changes);
         Ok(())
     }
 

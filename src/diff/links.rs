@@ -39,25 +39,29 @@ pub(super) fn mark(old: &Snapshot, new: &Snapshot, pairs: &[Pair], changes: &mut
             split.entry(old.leader(pair.old)).or_default().push(pair);
         }
     }
-    let mut marked: BTreeSet<u32> = BTreeSet::new();
-    for members in split.values().filter(|members| members.len() > 1) {
-        let first = new.leader(members[0].new);
-        if members.iter().any(|pair| new.leader(pair.new) != first) {
-            marked.extend(members.iter().map(|pair| pair.new));
-        }
-    }
-    for members in groups.values().filter(|members| members.len() > 1) {
+    // The groups that go out, by their leaders.
+    let mut out: BTreeSet<u32> = BTreeSet::new();
+    for (&leader, members) in groups.iter().filter(|(_, members)| members.len() > 1) {
         let old_leader = |index: &u32| old_of.get(index).map(|&old_index| old.leader(old_index));
         let first = old_leader(&members[0]);
         let differs = first.is_none() || members.iter().any(|index| old_leader(index) != first);
-        let changed = members.iter().any(|index| {
-            marked.contains(index)
-                || status.get(index).is_some_and(|&at| changes[at].reasons != Reasons::SUSPECT)
-        });
+        let changed = members
+            .iter()
+            .any(|index| status.get(index).is_some_and(|&at| changes[at].reasons != Reasons::SUSPECT));
         if differs || changed {
-            marked.extend(members);
+            out.insert(leader);
         }
     }
+    // Of what was one file, one part may stay the file it is in the layers below: the one with the first name.
+    for members in split.values() {
+        let mut stays = None;
+        for leader in members.iter().map(|pair| new.leader(pair.new)) {
+            if !out.contains(&leader) && *stays.get_or_insert(leader) != leader {
+                out.insert(leader);
+            }
+        }
+    }
+    let marked: BTreeSet<u32> = out.iter().flat_map(|leader| &groups[leader]).copied().collect();
     let mut fresh = Vec::new();
     for index in marked {
         match status.get(&index) {
@@ -72,11 +76,13 @@ pub(super) fn mark(old: &Snapshot, new: &Snapshot, pairs: &[Pair], changes: &mut
             }),
         }
     }
-    if fresh.is_empty() {
-        return;
+    if !fresh.is_empty() {
+        changes.extend(fresh);
+        sort(old, new, changes);
     }
-    let mut keyed: Vec<(Vec<u8>, Change)> =
-        changes.drain(..).chain(fresh).map(|change| (change.path(Some(old), new), change)).collect();
-    keyed.sort_by(|a, b| a.0.cmp(&b.0));
-    changes.extend(keyed.into_iter().map(|(_, change)| change));
+}
+
+/// Puts changes in byte order of their paths.
+pub(super) fn sort(old: &Snapshot, new: &Snapshot, changes: &mut [Change]) {
+    changes.sort_by_cached_key(|change| change.path(Some(old), new));
 }

@@ -5,6 +5,7 @@ pub mod compare;
 pub mod content;
 mod links;
 pub mod overlay;
+mod parents;
 
 pub use change::{Change, ChangeKind, Reasons, Stat};
 pub use compare::{CompareMode, CompareOptions, Comparison, compare};

@@ -6,6 +6,7 @@
 //! Two partial trees are built, the lower view and the merged view of everything the upper directory touches, and
 //! compared as any two trees are. What is in neither of them is the same in both.
 
+mod links;
 mod lookup;
 mod marks;
 mod sources;
@@ -116,6 +117,7 @@ pub fn overlay(
     let layers = Layers { roots: &roots, counted: Counted::of(options.namespace, &scan.snapshot), options };
     let mut decoder = Decoder::new(layers, &scan.snapshot, &scan.skipped, control)?;
     decoder.run()?;
+    decoder.complete_links()?;
     let Decoder { old, new, opaque, mut skipped, .. } = decoder;
     let clock = Some(scan.snapshot.clock());
     let (lower, _, lower_sources) = old.finish(clock, &roots)?;
@@ -135,6 +137,7 @@ pub fn overlay(
         same_content((before, &old_path), (now, &new_path)).map(Some)
     })?;
     let mut changes = comparison.changes;
+    links::mark_left_behind(&lower, &upper, &mut changes);
     for change in &mut changes {
         change.opaque = change.new != NONE && opaque.contains(&nodes[change.new as usize]);
     }
@@ -177,6 +180,16 @@ impl Tree {
         Ok(node)
     }
 
+    /// Gives a file another name, at a path where no layer has its content.
+    fn link_elsewhere(&mut self, directory: u32, name: &[u8], existing: u32) {
+        let node = self.builder.link(directory, name, existing);
+        let source = match self.sources.get(&existing) {
+            Some(source) => Source { place: source.place.clone(), borrowed: source.borrowed },
+            None => Source { place: Place { layer: 0, path: self.builder.path(existing) }, borrowed: false },
+        };
+        self.sources.insert(node, source);
+    }
+
     fn finish(
         self,
         clock: Option<crate::fs::Timestamp>,
@@ -215,6 +228,10 @@ struct Decoder<'a> {
     new: Tree,
     /// The node of the first name met of each upper file with several.
     leaders: HashMap<u32, u32>,
+    /// Upper files that stand for all names of a lower one, by the handle of that one.
+    indexed: HashMap<u64, u32>,
+    /// Names found to be such a file's: directory, name, the file's leader.
+    names_of_indexed: Vec<(u32, Vec<u8>, u32)>,
     /// What the scan left out of each upper directory: such a name still hides what is below it.
     sockets: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
     /// Opaque directories, where there is nothing to write their explicit whiteouts from.
@@ -242,6 +259,10 @@ impl<'a> Decoder<'a> {
         }
         let stack = layers.root_stack();
         let old = (!stack.is_empty()).then(|| (builder::ROOT, stack.clone()));
+        let indexed = match layers.roots.len() {
+            1 => HashMap::new(),
+            _ => links::indexed(&layers, upper),
+        };
         Ok(Decoder {
             layers,
             upper,
@@ -249,6 +270,8 @@ impl<'a> Decoder<'a> {
             old: Tree::new(below),
             new: Tree::new(root),
             leaders: HashMap::new(),
+            indexed,
+            names_of_indexed: Vec::new(),
             sockets,
             opaque: HashSet::new(),
             skipped: Vec::new(),
@@ -301,13 +324,11 @@ impl<'a> Decoder<'a> {
                 }
                 None => None,
             };
-            match in_upper {
-                true => match self.upper.child(work.upper, name) {
-                    Some(index) => self.upper_entry(work.new, index, name, &stack, old_directory)?,
-                    // A socket: it is in no layer, and nothing shows through it.
-                    None => {}
-                },
-                false => self.lower_entry(work.new, name, &stack, old_directory)?,
+            if !in_upper {
+                self.lower_entry(work.new, name, &stack, old_directory)?;
+            } else if let Some(index) = self.upper.child(work.upper, name) {
+                // Otherwise a socket: it is in no layer, and nothing shows through it.
+                self.upper_entry(work.new, index, name, &stack, old_directory)?;
             }
         }
         Ok(())
@@ -329,6 +350,10 @@ impl<'a> Decoder<'a> {
             }
             path.extend_from_slice(name);
             self.skipped.push(Skipped { path, reason: "socket" });
+            return Ok(());
+        }
+        if let Some(leader) = self.indexed_as(&view)? {
+            self.names_of_indexed.push((directory, name.to_vec(), leader));
             return Ok(());
         }
         let node = self.new.add_lower(&self.layers, directory, name, &view)?;
@@ -362,25 +387,16 @@ impl<'a> Decoder<'a> {
             Some(&first) => self.new.builder.link(directory, name, first),
             None => self.new.builder.insert(directory, name, inode),
         };
-        if meta.nlink > 1 && meta.kind != Kind::Directory {
+        if (meta.nlink > 1 || marks.indexed) && meta.kind != Kind::Directory {
             self.leaders.entry(leader).or_insert(node);
         }
         let shown = || self.layers.roots[0].describe(&self.upper.path(index));
         match meta.kind {
             Kind::Directory => {
-                let redirect = marks.checked_redirect(shown)?;
-                let stack = if marks.opaque {
-                    if self.layers.roots.len() == 1 {
-                        self.opaque.insert(node);
-                    }
-                    Vec::new()
-                } else {
-                    if redirect.is_some() && self.layers.roots.len() == 1 {
-                        return Err(no_content(shown()));
-                    }
-                    let search = Search::below_directory(redirect.unwrap_or(name));
-                    self.layers.lookup(stack, search)?.map_or(Vec::new(), |view| view.stack())
-                };
+                if marks.opaque && self.layers.roots.len() == 1 {
+                    self.opaque.insert(node);
+                }
+                let stack = self.below_directory(index, name, stack)?;
                 self.work.push(Work { old, new: node, upper: index, stack });
             }
             Kind::File if marks.metacopy => {
@@ -392,6 +408,21 @@ impl<'a> Decoder<'a> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The lower parts that show through an upper directory; `stack` is what shows through the one it is in.
+    fn below_directory(&self, index: u32, name: &[u8], stack: &Stack) -> Result<Vec<Place>> {
+        let (marks, _) = entry(&self.layers, self.upper, index);
+        if marks.opaque {
+            return Ok(Vec::new());
+        }
+        let shown = || self.layers.roots[0].describe(&self.upper.path(index));
+        let redirect = marks.checked_redirect(shown)?;
+        if redirect.is_some() && self.layers.roots.len() == 1 {
+            return Err(no_content(shown()));
+        }
+        let search = Search::below_directory(redirect.unwrap_or(name));
+        Ok(self.layers.lookup(stack, search)?.map_or(Vec::new(), |view| view.stack()))
     }
 
     /// Whether the disk itself has a whiteout there: the ledger of an unprivileged tree can name a device 0:0 too, and

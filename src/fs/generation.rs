@@ -43,6 +43,11 @@ pub fn generation(dir: impl AsFd, name: &CStr, stat: &Stat) -> u64 {
     }
 }
 
+/// The [`generation`] of a file whose handle was written down somewhere else, as overlayfs does.
+pub fn of_handle(handle: &[u8]) -> u64 {
+    hash(b'h', handle)
+}
+
 /// FNV-1a: the handle is short and nobody gains by a collision with their own file.
 fn hash(tag: u8, data: &[u8]) -> u64 {
     let mut h = 0xcbf2_9ce4_8422_2325u64;

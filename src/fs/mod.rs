@@ -8,6 +8,7 @@ pub mod clock;
 pub mod dirents;
 pub mod generation;
 pub mod map;
+pub mod probe;
 pub mod publish;
 pub mod remove;
 pub mod root;

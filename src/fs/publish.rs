@@ -13,27 +13,28 @@ use crate::error::{At, Error, Result};
 /// Replaces the file `name` in `dir`: temporary file, content, fsync, rename, fsync of the directory.
 pub fn replace(
     dir: &Dir,
-    name: &str,
+    name: impl AsRef<Path>,
     operation: &'static str,
-    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
 ) -> Result<()> {
-    let mut temp = TempFile::new(dir).at(operation, name)?;
+    let name = name.as_ref();
+    let shown = name.as_os_str().as_bytes();
+    let mut temp = TempFile::new(dir).at(operation, shown)?;
     write(&mut temp)?;
-    temp.as_file().sync_all().at(operation, name)?;
-    temp.replace(name).at(operation, name)?;
-    sync_dir(dir).at(operation, name)
+    temp.as_file().sync_all().at(operation, shown)?;
+    temp.replace(name).at(operation, shown)?;
+    sync_dir(dir).at(operation, shown)
 }
 
 /// Replaces the file at an ambient path, as the command's `-o FILE` does.
 pub fn replace_path(
     path: &Path,
     operation: &'static str,
-    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
 ) -> Result<()> {
     let shown = path.as_os_str().as_bytes();
     let name = path
         .file_name()
-        .and_then(|name| name.to_str())
         .ok_or_else(|| Error::invalid(operation, "this is not a file name").with_path(shown))?;
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -23,37 +23,21 @@ pub fn remove_all(dir: impl AsFd, name: &CStr) -> io::Result<()> {
         Err(error) => return Err(error.into()),
     }
     let mut open = enter(dir, name)?;
-    // The way down: each directory's name, and the identity of its parent.
-    let mut way: Vec<(CString, (u64, u64))> = vec![(name.to_owned(), identity(dir)?)];
-    let mut names = Names::default();
+    // The way down: each directory's name, the identity of its parent, and the directories still to be emptied in it.
+    let mut way = vec![Step { name: name.to_owned(), parent: identity(dir)?, todo: unlink_files(&open)? }];
     loop {
-        names.read(&open)?;
-        let mut deeper = None;
-        for i in 0..names.len() {
-            let name = names.get(i);
-            match rustix::fs::unlinkat(&open, name, AtFlags::empty()) {
-                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-                Err(error) => {
-                    if stat_at(&open, name)?.kind != Kind::Directory {
-                        return Err(error.into());
-                    }
-                    match rustix::fs::unlinkat(&open, name, AtFlags::REMOVEDIR) {
-                        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-                        Err(_) => {
-                            deeper = Some(name.to_owned());
-                            break;
-                        }
-                    }
-                }
-            }
-        }
-        if let Some(name) = deeper {
-            let next = enter(open.as_fd(), &name)?;
-            way.push((name, identity(&open)?));
+        let step = way.last_mut().expect("never empty inside the loop");
+        if let Some(name) = step.todo.pop() {
+            let next = match enter(open.as_fd(), &name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            let todo = unlink_files(&next)?;
+            way.push(Step { name, parent: identity(&open)?, todo });
             open = next;
             continue;
         }
-        let (name, parent) = way.pop().expect("never empty inside the loop");
+        let Step { name, parent, .. } = way.pop().expect("never empty inside the loop");
         if way.is_empty() {
             drop(open);
             rustix::fs::unlinkat(dir, &name, AtFlags::REMOVEDIR)?;
@@ -66,6 +50,36 @@ pub fn remove_all(dir: impl AsFd, name: &CStr) -> io::Result<()> {
         rustix::fs::unlinkat(&up, &name, AtFlags::REMOVEDIR)?;
         open = up;
     }
+}
+
+struct Step {
+    name: CString,
+    parent: (u64, u64),
+    todo: Vec<CString>,
+}
+
+/// Removes everything in a directory but the directories that are not empty, and gives their names. Each directory is
+/// read once: reading it again after each of its subdirectories would take time by the square of their number.
+fn unlink_files(dir: &OwnedFd) -> io::Result<Vec<CString>> {
+    let mut names = Names::default();
+    names.read(dir)?;
+    let mut full = Vec::new();
+    for i in 0..names.len() {
+        let name = names.get(i);
+        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => {
+                if stat_at(dir, name)?.kind != Kind::Directory {
+                    return Err(error.into());
+                }
+                match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
+                    Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                    Err(_) => full.push(name.to_owned()),
+                }
+            }
+        }
+    }
+    Ok(full)
 }
 
 /// Opens a directory to empty it, giving ourselves the permission first where only that is missing.

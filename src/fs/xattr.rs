@@ -46,8 +46,14 @@ fn way(dir: BorrowedFd<'_>, name: &CStr) -> Way {
     }
 }
 
-fn refused(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOSYS))
+/// Whether the newer call is missing. Listing and reading never say EPERM of themselves, so there it comes from a seccomp
+/// filter that does not know the call.
+fn refused(error: &io::Error, reads: bool) -> bool {
+    match error.raw_os_error() {
+        Some(libc::ENOSYS) => true,
+        Some(libc::EPERM) => reads,
+        _ => false,
+    }
 }
 
 fn check(result: libc::c_long) -> io::Result<usize> {
@@ -94,7 +100,7 @@ pub fn list_at(dir: impl AsFd, name: &CStr, out: &mut Vec<u8>) -> io::Result<()>
                 })
             });
             match tried {
-                Err(error) if refused(&error) => {
+                Err(error) if refused(&error, true) => {
                     MISSING.store(true, Ordering::Relaxed);
                     return list_at(dir, name, out);
                 }
@@ -138,7 +144,7 @@ pub fn get_at(dir: impl AsFd, name: &CStr, attribute: &CStr, out: &mut Vec<u8>) 
                 })
             });
             match tried {
-                Err(error) if refused(&error) => {
+                Err(error) if refused(&error, true) => {
                     MISSING.store(true, Ordering::Relaxed);
                     get_at(dir, name, attribute, out)
                 }
@@ -174,7 +180,7 @@ pub fn set_at(dir: impl AsFd, name: &CStr, attribute: &CStr, value: &[u8]) -> io
                 )
             });
             match tried {
-                Err(error) if refused(&error) => {
+                Err(error) if refused(&error, false) => {
                     MISSING.store(true, Ordering::Relaxed);
                     set_at(dir, name, attribute, value)
                 }
@@ -207,7 +213,7 @@ pub fn remove_at(dir: impl AsFd, name: &CStr, attribute: &CStr) -> io::Result<()
                 )
             });
             match tried {
-                Err(error) if refused(&error) => {
+                Err(error) if refused(&error, false) => {
                     MISSING.store(true, Ordering::Relaxed);
                     remove_at(dir, name, attribute)
                 }

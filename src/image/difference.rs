@@ -185,7 +185,8 @@ pub(super) fn examine(
             content::same_as_digest(change, known, &new, root)
         })?;
     }
-    let diff = TreeDiff { old: Some(old), new, changes: comparison.changes, skipped };
+    let changes = comparison.changes;
+    let diff = TreeDiff { old: Some(old), new, changes, skipped };
     Ok(Examined { diff, base: Some(image), owner, ledger, owners_replaced })
 }
 
@@ -237,7 +238,8 @@ pub fn diff_trees(
         control.check("compare content")?;
         content::same_in_trees(change, &old_root, &new, &new_root)
     })?;
-    Ok(TreeDiff { old: Some(old), new, changes: comparison.changes, skipped })
+    let changes = comparison.changes;
+    Ok(TreeDiff { old: Some(old), new, changes, skipped })
 }
 
 /// Compares two snapshots by what they hold. Where only content could tell, the entry counts as changed, with

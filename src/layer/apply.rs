@@ -111,6 +111,7 @@ impl<'a> Target<'a> {
             who: Privileges::of_process(),
             open: HashMap::new(),
             age: 0,
+            before: tree.node_count() as u32,
             dirty: HashSet::from([ROOT]),
             done: Vec::new(),
             links: Vec::new(),
@@ -135,12 +136,14 @@ impl<'a> Target<'a> {
         self.disk.writers = writers.clone();
         self.model.next_layer();
         std::thread::scope(|scope| {
-            for number in 0..writers.threads() {
-                let writers = &writers;
-                scope.spawn(move || writers.work(number));
-            }
             // The threads must end however this goes, or the scope never would.
             let guard = Abandon(&writers);
+            for number in 0..writers.threads() {
+                let writers = &writers;
+                std::thread::Builder::new()
+                    .spawn_scoped(scope, move || writers.work(number))
+                    .at("start thread", "")?;
+            }
             let result = self.read(stream, control);
             if result.is_ok() {
                 std::mem::forget(guard);
@@ -190,8 +193,8 @@ impl<'a> Target<'a> {
 
     /// Takes the stat of what the threads made into the list.
     fn merge(&mut self) -> Result<()> {
-        for Done { node, path, made } in std::mem::take(&mut self.disk.done) {
-            let losses = note(&mut self.model.tree, &mut self.disk.ledger, node, &path, made);
+        for done in std::mem::take(&mut self.disk.done) {
+            let losses = note(&mut self.model.tree, &mut self.disk.ledger, done);
             self.disk.losses.extend(losses);
         }
         match self.disk.losses.first() {
@@ -225,6 +228,23 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
+    /// The ledger without what is gone, and with paths that are there: a file's first name may have been removed or
+    /// replaced since it was written down.
+    fn tidy_ledger(&mut self, directories: &[u32]) -> Ledger {
+        let mut old = std::mem::take(&mut self.disk.ledger);
+        let tree = &self.model.tree;
+        let mut tidy = Ledger::default();
+        let in_directory = |&directory: &u32| tree.children(directory).map(|(_, node)| node);
+        for node in std::iter::once(ROOT).chain(directories.iter().flat_map(in_directory)) {
+            let meta = &tree.inode(node).meta;
+            if let Some(mut record) = old.take(meta.dev, meta.ino) {
+                record.path = tree.path(node);
+                tidy.insert(record);
+            }
+        }
+        tidy
+    }
+
     /// Gives the directories their metadata and closes the list.
     pub fn finish(mut self) -> Result<Applied> {
         let mut order = vec![ROOT];
@@ -235,6 +255,8 @@ impl<'a> Target<'a> {
                 .extend(tree.children(order[i]).map(|(_, n)| n).filter(|&n| tree.kind(n) == Kind::Directory));
             i += 1;
         }
+        // First, because it opens directories, and that may undo what follows.
+        self.restat_links(&order)?;
         for &node in order.iter().rev() {
             if !self.disk.dirty.contains(&node) {
                 continue;
@@ -248,10 +270,11 @@ impl<'a> Target<'a> {
             // By its own descriptor: the name in the parent is not needed again.
             let made = finish_directory(fd.as_fd(), c".", &fd, &wanted, self.disk.who)
                 .at("finish directory", &shown)?;
-            self.disk.done.push(Done { node, path, made });
+            self.disk.done.push(Done { node, path, made, linked: false });
+            self.disk.open.remove(&node);
         }
         self.merge()?;
-        self.restat_links(&order)?;
+        self.disk.ledger = self.tidy_ledger(&order);
         let root = self.disk.root;
         let newest = order
             .iter()
@@ -279,13 +302,19 @@ fn set_identity(meta: &mut Meta, stat: &Stat) {
     meta.mtime = stat.mtime;
 }
 
-fn note(tree: &mut Builder, ledger: &mut Ledger, node: u32, path: &[u8], made: Made) -> Vec<Loss> {
+fn note(tree: &mut Builder, ledger: &mut Ledger, done: Done) -> Vec<Loss> {
+    let Done { node, path, made, linked } = done;
     set_identity(&mut tree.inode_mut(node).meta, &made.stat);
-    if let Some(mut record) = made.ledger {
-        record.path = path.to_vec();
-        ledger.insert(record);
+    match made.ledger {
+        Some(mut record) => {
+            record.path.clone_from(&path);
+            ledger.insert(record);
+        }
+        // What was written down is about another file that had the inode, or about a directory as it was.
+        None if !linked => drop(ledger.take(made.stat.dev, made.stat.ino)),
+        None => {}
     }
-    made.lost.into_iter().map(|(attribute, reason)| Loss { path: path.to_vec(), attribute, reason }).collect()
+    made.lost.into_iter().map(|(attribute, reason)| Loss { path: path.clone(), attribute, reason }).collect()
 }
 
 struct OnDisk<'a> {
@@ -294,6 +323,8 @@ struct OnDisk<'a> {
     who: Privileges,
     open: HashMap<u32, (Arc<OwnedFd>, u64)>,
     age: u64,
+    /// Nodes below this number were there before the first layer.
+    before: u32,
     dirty: HashSet<u32>,
     done: Vec<Done>,
     /// Hard links to make once their targets surely are there: the new name, the existing one, and `replaces`.
@@ -321,17 +352,19 @@ impl OnDisk<'_> {
         let mut way = Vec::new();
         let mut at = node;
         let mut fd = loop {
-            if let Some((fd, _)) = self.open.get(&at) {
+            if let Some((fd, used)) = self.open.get_mut(&at) {
+                *used = self.age;
                 break fd.clone();
             }
             if at == ROOT {
                 let fd = self.root.open_dir(b"").at("open directory", self.root.describe(b""))?;
+                self.prepare(ROOT, &fd).at("open directory", self.root.describe(b""))?;
                 break Arc::new(fd);
             }
             way.push(at);
             at = tree.parent(at);
         };
-        for &step in way.iter().rev() {
+        for (below, &step) in way.iter().enumerate().rev() {
             let shown = || self.root.describe(&tree.path(step));
             let name = c_name(tree.name(step)).at("open directory", shown())?;
             let opened = match open_dir_at(&*fd, &name) {
@@ -346,24 +379,46 @@ impl OnDisk<'_> {
                 other => other,
             };
             let opened = opened.at("open directory", shown())?;
-            if !self.who.root() {
-                let stat = stat_fd(&opened).at("open directory", shown())?;
-                if stat.mode & 0o700 != 0o700 {
-                    let mode = Mode::from_raw_mode(stat.mode as u32 | 0o700);
-                    rustix::fs::fchmod(&opened, mode).at("open directory", shown())?;
-                    self.dirty.insert(step);
-                }
-            }
+            self.prepare(step, &opened).at("open directory", self.root.describe(&tree.path(step)))?;
             fd = Arc::new(opened);
+            // Whoever goes up from here step by step, as at the end of a deep tree, finds a start nearby each time.
+            if below.is_power_of_two() {
+                self.keep_open(step, fd.clone());
+            }
         }
+        self.keep_open(node, fd.clone());
+        Ok(fd)
+    }
+
+    /// Makes a directory fit for being filled; its own metadata returns at the end. What is put into it must not inherit
+    /// its group or its default ACL, and without root it may lack permissions that we need.
+    fn prepare(&mut self, node: u32, fd: &OwnedFd) -> std::io::Result<()> {
+        let was_here = node < self.before;
+        if self.who.root() && !was_here {
+            return Ok(());
+        }
+        let stat = stat_fd(fd)?;
+        let mode = (stat.mode | 0o700) & !0o2000;
+        if mode != stat.mode {
+            rustix::fs::fchmod(fd, Mode::from_raw_mode(mode as u32))?;
+            self.dirty.insert(node);
+        }
+        const DEFAULT_ACL: &str = "system.posix_acl_default";
+        if was_here && rustix::fs::fgetxattr(fd, DEFAULT_ACL, &mut [0u8; 0]).is_ok() {
+            rustix::fs::fremovexattr(fd, DEFAULT_ACL)?;
+            self.dirty.insert(node);
+        }
+        Ok(())
+    }
+
+    fn keep_open(&mut self, node: u32, fd: Arc<OwnedFd>) {
         if self.open.len() >= OPEN_DIRECTORIES {
             let mut ages: Vec<u64> = self.open.values().map(|(_, used)| *used).collect();
             ages.sort_unstable();
             let middle = ages[ages.len() / 2];
             self.open.retain(|_, (_, used)| *used > middle);
         }
-        self.open.insert(node, (fd.clone(), self.age));
-        Ok(fd)
+        self.open.insert(node, (fd, self.age));
     }
 
     /// Waits for the threads and makes the links that were put off.
@@ -390,8 +445,9 @@ impl OnDisk<'_> {
             let stat = stat_at(&*to, &to_name).at("create hard link", &shown)?;
             self.done.push(Done {
                 node,
-                path: tree.path(node),
+                path: Vec::new(),
                 made: Made { stat, ledger: None, lost: Vec::new() },
+                linked: true,
             });
         }
         Ok(())

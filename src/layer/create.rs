@@ -189,7 +189,6 @@ impl<'a> Work<'a> {
 
     fn run(mut self) -> io::Result<Made> {
         let meta = self.wanted.meta;
-        let mode = self.who.disk_mode(&meta);
         let (uid, gid, had) = match self.assume {
             Some(assumed) => assumed,
             None => {
@@ -206,6 +205,10 @@ impl<'a> Work<'a> {
             // Without root everything on disk is the caller's and stands for 0:0; other owners are written down.
             owner_on_disk = (meta.uid, meta.gid) == (0, 0);
         }
+        // Setuid to whoever owns the file instead would be worse than not setuid at all.
+        let full = self.who.disk_mode(&meta);
+        let safe = |owner_on_disk: bool| if owner_on_disk { full } else { full & 0o1777 };
+        let mut mode = safe(owner_on_disk);
         if had != mode && meta.kind != Kind::Symlink {
             self.chmod(mode)?;
         }
@@ -216,9 +219,15 @@ impl<'a> Work<'a> {
         let wrong_owner = self.who.root() && owner_on_disk && (stat.uid, stat.gid) != (meta.uid, meta.gid);
         if wrong_owner {
             owner_on_disk = self.chown(meta.uid, meta.gid)?;
+            mode = safe(owner_on_disk);
         }
         if (stat.mode != mode || wrong_owner) && meta.kind != Kind::Symlink {
             self.chmod(mode)?;
+        }
+        if wrong_owner {
+            // A change of owner takes capabilities away.
+            self.lost.retain(|(name, _)| name == b"mtime");
+            self.set_xattrs()?;
         }
         if wrong_owner || stat.mode != mode {
             stat = self.stat()?;

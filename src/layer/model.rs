@@ -269,6 +269,10 @@ impl Model {
                 let message = "a symbolic link on the way leads to a place that does not exist";
                 return Err(Error::corrupt(APPLY, message).with_path(path));
             }
+            if self.strictness == Strictness::Strict && name.starts_with(whiteout::PREFIX) {
+                let message = "a symbolic link on the way has the name of a whiteout in its target";
+                return Err(Error::corrupt(APPLY, message).with_path(path));
+            }
             let mut meta = Meta::directory();
             meta.flags = Flags::IMPLICIT;
             let node = self.tree.insert(directory, &name, Inode::new(meta));

@@ -64,6 +64,8 @@ pub(super) struct Done {
     pub node: u32,
     pub path: Vec<u8>,
     pub made: Made,
+    /// This is one more name of a file: nothing was written down about it, and what was still holds.
+    pub linked: bool,
 }
 
 #[derive(Default)]
@@ -84,6 +86,7 @@ struct Queue {
 /// The queues, one for each thread that runs [`Writers::work`].
 pub(super) struct Writers {
     queues: Vec<Queue>,
+    queue_entries: usize,
     failed: AtomicBool,
     error: Mutex<Option<Error>>,
     who: Privileges,
@@ -92,7 +95,11 @@ pub(super) struct Writers {
 
 impl Writers {
     pub fn new(threads: usize, who: Privileges, control: &Control) -> Writers {
+        // With few descriptors to be had, few may wait: with four threads, a tenth each leaves room for the rest.
+        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let descriptors = descriptors.map_or(usize::MAX, |n| n as usize);
         Writers {
+            queue_entries: (descriptors / 10).clamp(1, QUEUE_ENTRIES),
             queues: (0..threads.max(1)).map(|_| Queue::default()).collect(),
             failed: AtomicBool::new(false),
             error: Mutex::new(None),
@@ -115,7 +122,7 @@ impl Writers {
     pub fn push(&self, queue: usize, piece: Piece) -> Result<()> {
         let queue = &self.queues[queue];
         let mut state = queue.state.lock().expect("no holder panics");
-        while (state.pieces.len() >= QUEUE_ENTRIES || state.bytes >= QUEUE_BYTES) && !self.has_failed() {
+        while (state.pieces.len() >= self.queue_entries || state.bytes >= QUEUE_BYTES) && !self.has_failed() {
             state = queue.changed.wait(state).expect("no holder panics");
         }
         if self.has_failed() {
@@ -280,7 +287,7 @@ impl Writers {
 /// The path is kept only where something has to be written down under it.
 fn done(job: Job, made: Made) -> Done {
     let path = if made.ledger.is_some() || !made.lost.is_empty() { job.path } else { Vec::new() };
-    Done { node: job.node, path, made }
+    Done { node: job.node, path, made, linked: false }
 }
 
 fn unlink(job: &Job) -> io::Result<()> {

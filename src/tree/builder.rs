@@ -328,3 +328,166 @@ impl Builder {
         node != NONE && (node as usize) < self.nodes.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    fn directory() -> Inode {
+        Inode::new(Meta::directory())
+    }
+
+    fn file(size: u64) -> Inode {
+        Inode::new(Meta { kind: Kind::File, size, ..Meta::directory() })
+    }
+
+    fn symlink(target: &[u8]) -> Inode {
+        let meta = Meta { kind: Kind::Symlink, mode: 0o777, ..Meta::directory() };
+        Inode { target: target.to_vec(), ..Inode::new(meta) }
+    }
+
+    /// `a/b/c`, `a/f`, and links in `a`.
+    fn with_links(links: &[(&[u8], &[u8])]) -> Builder {
+        let mut builder = Builder::new(directory());
+        let a = builder.insert(ROOT, b"a", directory());
+        let b = builder.insert(a, b"b", directory());
+        builder.insert(b, b"c", directory());
+        builder.insert(a, b"f", file(1));
+        for (name, target) in links {
+            builder.insert(a, name, symlink(target));
+        }
+        builder
+    }
+
+    /// Where a path leads, and what of it does not exist.
+    fn resolved(builder: &Builder, path: &[u8]) -> (String, String) {
+        let (node, rest) = builder.resolve(path).unwrap();
+        let rest: Vec<&[u8]> = rest.iter().map(|name| &name[..]).collect();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (text(builder.path(node)), text(rest.join(&b'/')))
+    }
+
+    #[test]
+    fn paths_lead_where_a_process_with_this_root_would_end() {
+        let links: [(&[u8], &[u8]); 7] = [
+            (b"abs", b"/a/b"),
+            (b"rel", b"../a/b"),
+            (b"out", b"../../../../a"),
+            (b"top", b"/"),
+            (b"dead", b"/no/where"),
+            (b"chain", b"rel/../abs"),
+            (b"dots", b"./b/./c/.."),
+        ];
+        let builder = with_links(&links);
+        let cases = [
+            ("", "", ""),
+            ("/", "", ""),
+            ("a/b", "a/b", ""),
+            ("//a/./b//", "a/b", ""),
+            ("a/b/..", "a", ""),
+            ("../../a", "a", ""),
+            ("a/abs/c", "a/b/c", ""),
+            ("a/rel/c", "a/b/c", ""),
+            ("a/out/b", "a/b", ""),
+            ("a/top/a", "a", ""),
+            ("a/chain/c", "a/b/c", ""),
+            ("a/dots/c", "a/b/c", ""),
+            ("a/b/new/x", "a/b", "new/x"),
+            ("a/dead/x", "", "no/where/x"),
+            ("a/b/new/./x/", "a/b", "new/x"),
+        ];
+        for (path, at, rest) in cases {
+            assert_eq!(resolved(&builder, path.as_bytes()), (at.into(), rest.into()), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn paths_that_lead_nowhere_are_errors() {
+        let links: [(&[u8], &[u8]); 4] =
+            [(b"self", b"self"), (b"x", b"/a/y"), (b"y", b"x"), (b"grow", b"grow/grow")];
+        let builder = with_links(&links);
+        for path in ["a/self", "a/x/z", "a/y", "a/grow", "a/f", "a/f/x", "a/f/.."] {
+            let error = builder.resolve(path.as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{path}");
+            assert_eq!(error.path(), Some(path.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn as_many_links_as_the_kernel_follows() {
+        let names: Vec<(Vec<u8>, Vec<u8>)> =
+            (0..41).map(|i| (format!("l{i}").into_bytes(), format!("l{}", i + 1).into_bytes())).collect();
+        let mut links: Vec<(&[u8], &[u8])> = names.iter().map(|(a, b)| (&a[..], &b[..])).collect();
+        links.push((b"l41", b"b"));
+        let builder = with_links(&links);
+        assert_eq!(resolved(&builder, b"a/l2"), ("a/b".into(), String::new()));
+        assert!(builder.resolve(b"a/l1").is_err());
+    }
+
+    #[test]
+    fn names_of_a_file_share_it_and_are_counted() {
+        let mut builder = Builder::new(directory());
+        let d = builder.insert(ROOT, b"d", directory());
+        let first = builder.insert(ROOT, b"z", file(1));
+        let second = builder.link(d, b"b", first);
+        let third = builder.link(ROOT, b"d-e", second);
+        assert!(builder.same_inode(first, third));
+        builder.inode_mut(third).meta.size = 7;
+        assert_eq!((builder.inode(first).meta.size, builder.names(second)), (7, 3));
+        let snapshot = builder.finish(None).unwrap();
+        let leader = |path: &[u8]| snapshot.path(snapshot.leader(snapshot.lookup(path).unwrap()));
+        // `d-e` comes before `d/b`: the order is that of whole paths.
+        for path in [&b"d/b"[..], b"d-e", b"z"] {
+            assert_eq!(leader(path), b"d-e");
+            assert_eq!(snapshot.meta(snapshot.lookup(path).unwrap()).nlink, 3);
+        }
+        builder.remove(d);
+        assert_eq!(builder.names(first), 2);
+        // Replacing a name takes it from the file that had it.
+        builder.insert(ROOT, b"d-e", file(2));
+        assert_eq!((builder.names(first), builder.inode(first).meta.size), (1, 7));
+        builder.link(ROOT, b"z", first);
+        assert_eq!(builder.names(first), 1);
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_with_all_below() {
+        let mut builder = with_links(&[]);
+        let a = builder.child(ROOT, b"a").unwrap();
+        let f = builder.child(a, b"f").unwrap();
+        let outside = builder.link(ROOT, b"g", f);
+        builder.insert(ROOT, b"a", file(3));
+        let snapshot = builder.finish(None).unwrap();
+        let paths: Vec<Vec<u8>> = snapshot.walk().map(|index| snapshot.path(index)).collect();
+        assert_eq!(paths, [&b"a"[..], b"g"]);
+        assert_eq!(builder.names(outside), 1);
+        builder.clear(ROOT);
+        assert_eq!(builder.finish(None).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_snapshot_goes_in_and_comes_out() {
+        let mut builder = with_links(&[(b"l", b"\xff/x")]);
+        let a = builder.child(ROOT, b"a").unwrap();
+        let b = builder.child(a, b"b").unwrap();
+        // The leader of these, `a/b/k`, stands after `z` in the snapshot.
+        let z = builder.insert(ROOT, b"z", file(9));
+        builder.link(b, b"k", z);
+        builder.inode_mut(z).digest = Some([7; 32]);
+        builder.inode_mut(z).xattrs = Xattrs::pack(&[(b"user.a", b"1")]);
+        builder.inode_mut(a).meta.mtime = Timestamp::new(-5, 6);
+        let clock = Some(Timestamp::new(100, 0));
+        let first = builder.finish(clock).unwrap();
+        let again = Builder::from_snapshot(&first).finish(clock).unwrap();
+        assert_eq!(first.len(), again.len());
+        for index in 0..first.len() {
+            let all = |s: &Snapshot| {
+                let links = (s.link_target(index).to_vec(), s.path(s.leader(index)));
+                (s.path(index), s.meta(index), s.digest(index), s.xattrs(index).packed().to_vec(), links)
+            };
+            assert_eq!(all(&first), all(&again));
+        }
+        assert_eq!(again.path(again.leader(again.lookup(b"z").unwrap())), b"a/b/k");
+    }
+}

@@ -65,6 +65,11 @@ impl Ledger {
         self.records.insert((record.dev, record.ino), record);
     }
 
+    /// Takes out what is known of an inode.
+    pub fn take(&mut self, dev: u64, ino: u64) -> Option<Record> {
+        self.records.remove(&(dev, ino))
+    }
+
     /// All records, in no particular order.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.records.values()

@@ -121,15 +121,14 @@ pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result
     let root_raw = first.root_entry(&root_stat)?;
     let threads = options.threads.max(1);
     let mut found: Vec<Found> = std::thread::scope(|scope| {
-        let handles: Vec<_> = (1..threads)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut worker = Worker::new(&shared);
-                    worker.run();
-                    worker.found
-                })
-            })
-            .collect();
+        let work = || {
+            let mut worker = Worker::new(&shared);
+            worker.run();
+            worker.found
+        };
+        // Where no more threads are to be had, those that are do the work.
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let handles: Vec<_> = (1..threads).map_while(spawn).collect();
         first.run();
         let mut found = vec![first.found];
         for handle in handles {

@@ -157,3 +157,81 @@ impl Iterator for Walk<'_> {
         self.0.next().map(|pair| pair.new)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tree::Meta;
+    use crate::tree::builder::{Builder, Inode, ROOT};
+
+    /// A tree of directories with files where a path ends in no directory.
+    fn tree(paths: &[(Vec<Vec<u8>>, bool)]) -> Snapshot {
+        let mut builder = Builder::new(Inode::new(Meta::directory()));
+        for (names, is_file) in paths {
+            let mut at = ROOT;
+            for (i, name) in names.iter().enumerate() {
+                let file = *is_file && i + 1 == names.len();
+                at = match builder.child(at, name) {
+                    Some(node) if file || builder.kind(node) == Kind::Directory => node,
+                    _ => {
+                        let kind = if file { Kind::File } else { Kind::Directory };
+                        builder.insert(at, name, Inode::new(Meta { kind, ..Meta::directory() }))
+                    }
+                };
+            }
+        }
+        builder.finish(None).unwrap()
+    }
+
+    /// Names whose order turns on bytes just below and just above `/`, and on being each other's beginnings.
+    fn name() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            proptest::collection::vec(
+                prop_oneof![Just(b'a'), Just(b'.'), Just(b'0'), Just(b'-'), Just(1u8), Just(0xff)],
+                1..4
+            )
+            .prop_filter("no name at all", |name| name != b"." && name != b".."),
+            Just(b"a".to_vec()),
+        ]
+    }
+
+    fn paths() -> impl Strategy<Value = Vec<(Vec<Vec<u8>>, bool)>> {
+        proptest::collection::vec((proptest::collection::vec(name(), 1..5), any::<bool>()), 0..12)
+    }
+
+    fn all(snapshot: &Snapshot) -> BTreeMap<Vec<u8>, u32> {
+        (1..snapshot.len()).map(|index| (snapshot.path(index), index)).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn steps_are_the_sorted_paths_of_both(old in paths(), new in paths()) {
+            let (old, new) = (tree(&old), tree(&new));
+            let (old_paths, new_paths) = (all(&old), all(&new));
+            let number = |paths: &BTreeMap<Vec<u8>, u32>, path: &[u8]| paths.get(path).copied().unwrap_or(NONE);
+            let union: BTreeSet<&Vec<u8>> = old_paths.keys().chain(new_paths.keys()).collect();
+            let pair = |path: &Vec<u8>| Pair { old: number(&old_paths, path), new: number(&new_paths, path) };
+            let expected: Vec<Pair> = union.iter().map(|path| pair(path)).collect();
+            let steps: Vec<Pair> = Walk2::new(Some(&old), Some(&new), Descend::All).collect();
+            prop_assert_eq!(steps, expected);
+            // What is below something that is gone, or is no directory any more, is no step of its own.
+            let parent_stays = |path: &Vec<u8>| match path.iter().rposition(|&c| c == b'/') {
+                Some(at) => new_paths.get(&path[..at]).is_some_and(|&i| new.meta(i).kind == Kind::Directory),
+                None => true,
+            };
+            let expected: Vec<Pair> =
+                union.iter().filter(|path| parent_stays(path)).map(|path| pair(path)).collect();
+            let steps: Vec<Pair> = Walk2::new(Some(&old), Some(&new), Descend::New).collect();
+            prop_assert_eq!(steps, expected);
+            prop_assert_eq!(new.walk().collect::<Vec<_>>(), new_paths.values().copied().collect::<Vec<_>>());
+            let alone: Vec<u32> = Walk2::new(Some(&old), None, Descend::All).map(|pair| pair.old).collect();
+            prop_assert_eq!(alone, old_paths.values().copied().collect::<Vec<_>>());
+        }
+    }
+}

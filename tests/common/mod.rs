@@ -22,7 +22,16 @@ impl Scratch {
         Self::below(&std::env::var_os("TREERING_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from))
     }
 
-    pub fn below(base: &Path) -> Scratch {
+    /// In memory where that is possible, for what would mostly wait for the disk.
+    pub fn in_memory() -> Scratch {
+        let shm = Path::new("/dev/shm");
+        match std::env::var_os("TREERING_TEST_DIR").is_none() && tempfile::tempdir_in(shm).is_ok() {
+            true => Self::below(shm),
+            false => Self::new(),
+        }
+    }
+
+    fn below(base: &Path) -> Scratch {
         let dir = tempfile::Builder::new().prefix("treering-").tempdir_in(base).unwrap();
         Scratch(dir.keep())
     }

@@ -1,2 +1,52 @@
-//! The `treering` command.
-fn main() {}
+//! The `treering` command: Docker's verbs, flags and output shapes, without a daemon.
+//!
+//! Everything here is a thin shell around the library: arguments in, a call, text or JSON out. Standard output carries
+//! data and nothing else; what is meant for people goes to standard error.
+
+// The library reaches everything by directory handles; the command is where the paths a user types come in.
+#![allow(clippy::disallowed_methods)]
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod context;
+mod entry;
+mod filter;
+mod grow;
+mod input;
+mod json;
+mod listing;
+mod operand;
+mod output;
+mod probe;
+mod progress;
+mod table;
+mod text;
+mod ui;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// The command, with the arguments of this process.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+/// The command, with other arguments, its own name in front. The Python package has this file as a library, because a
+/// wheel with a second copy of everything would be twice as large.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match args::parse(arguments.into_iter().collect()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let ui = ui::Ui::new(cli.global.quiet, cli.global.json);
+    let trouble = cli.command.exit_code_of_trouble();
+    let context = context::Context::new(cli.global, ui);
+    match cli.command.run(&context) {
+        Ok(code) => code,
+        Err(error) => {
+            context.ui.error(&error);
+            if error.is::<ui::Usage>() { ExitCode::from(2) } else { ExitCode::from(trouble) }
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use super::marks::{Counted, Marks};
+use super::marks::{Counted, Marks, Pairs};
 use super::{DECODE, OverlayOptions};
 use crate::error::{At, Error, Result};
 use crate::fs::dirents::Names;
@@ -32,7 +32,7 @@ pub(super) struct Found {
     pub place: Place,
     pub stat: Stat,
     pub marks: Marks,
-    attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    attributes: Pairs,
     parent: Arc<OwnedFd>,
 }
 
@@ -311,6 +311,13 @@ impl Layers<'_> {
         Ok(inode)
     }
 
+    /// Which life of its inode number a lower file is, as an upper one may name it for its origin.
+    pub fn generation(&self, found: &Found) -> Result<u64> {
+        let (_, name) = crate::fs::root::split(&found.place.path);
+        let name = c_name(name).at(DECODE, self.describe(&found.place))?;
+        Ok(generation(&*found.parent, &name, &found.stat))
+    }
+
     /// The root of the topmost lower layer.
     pub fn lower_root(&self) -> Result<Inode> {
         let place = Place { layer: 1, path: Vec::new() };
@@ -332,11 +339,7 @@ pub(super) fn is_whiteout(kind: Kind, rdev: (u32, u32), size: u64, marks: &Marks
     }
 }
 
-fn read_xattrs(
-    dir: impl AsFd,
-    name: &std::ffi::CStr,
-    shown: impl Fn() -> Vec<u8>,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+fn read_xattrs(dir: impl AsFd, name: &std::ffi::CStr, shown: impl Fn() -> Vec<u8>) -> Result<Pairs> {
     let (mut list, mut value) = (Vec::new(), Vec::new());
     xattr::list_at(&dir, name, &mut list)
         .map_err(|error| vanished(error, "list extended attributes", shown()))?;

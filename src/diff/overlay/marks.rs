@@ -4,11 +4,15 @@
 //! attribute that a process inside the mount gave such a name stands escaped, as `trusted.overlay.overlay.`.
 
 use crate::error::{Error, Result};
+use crate::fs::generation::of_handle;
 use crate::tree::Snapshot;
 use crate::tree::scan::kept_xattr;
 
 const TRUSTED: &[u8] = b"trusted.overlay.";
 const USER: &[u8] = b"user.overlay.";
+
+/// Attributes and their values.
+pub(super) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Where overlayfs keeps its marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,8 +63,10 @@ pub(super) struct Marks {
     /// `overlay.whiteout`, which on an empty regular file says that there is no such file. Its directory has
     /// `overlay.opaque` = `x`, but that is a hint for reading directories; the kernel looks names up without it.
     pub whiteout: bool,
-    /// `overlay.nlink`: the file has its content in the index, shared with lower names that are not copied up.
+    /// `overlay.nlink`: the file stands for all names of a lower one, those too that are not in the upper directory.
     pub indexed: bool,
+    /// The lower file that `overlay.origin` names, as [`crate::fs::generation`] numbers it.
+    pub origin: Option<u64>,
 }
 
 impl Marks {
@@ -70,9 +76,9 @@ impl Marks {
         pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
         counted: Counted,
         all: bool,
-    ) -> (Marks, Vec<(Vec<u8>, Vec<u8>)>) {
+    ) -> (Marks, Pairs) {
         let mut marks = Marks::default();
-        let mut rest: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut rest = Pairs::new();
         for (name, value) in pairs {
             let ours = [(TRUSTED, counted.trusted), (USER, counted.user)]
                 .into_iter()
@@ -87,6 +93,7 @@ impl Marks {
                     b"metacopy" => marks.metacopy = true,
                     b"whiteout" => marks.whiteout = true,
                     b"nlink" => marks.indexed = true,
+                    b"origin" => marks.origin = handle(value).map(of_handle),
                     _ => {
                         if let (Some(own), true) = (mark.strip_prefix(b"overlay."), all) {
                             rest.push(([prefix, own].concat(), value.to_vec()));
@@ -115,6 +122,16 @@ impl Marks {
             );
         }
         Ok(Some(to))
+    }
+}
+
+/// The file handle in an `overlay.origin` (fs/overlayfs/overlayfs.h, `struct ovl_fb`): version 0, magic, length, flags,
+/// type, the 16 bytes of the filesystem's uuid, the handle.
+fn handle(origin: &[u8]) -> Option<&[u8]> {
+    const MAGIC: u8 = 0xfb;
+    match *origin {
+        [0, MAGIC, len, ..] if len as usize == origin.len() => origin.get(21..),
+        _ => None,
     }
 }
 

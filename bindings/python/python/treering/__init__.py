@@ -1,0 +1,134 @@
+"""Grow OCI images from a directory: no root, no daemon.
+
+A *tree* is a directory that stands for a root filesystem. ``Store.commit`` makes an image of one, or adds what changed
+since as a layer; ``Store.unpack`` is the way back; ``Store.diff`` and ``diff`` say what changed.
+
+    >>> import os, tempfile, treering
+    >>> scratch = tempfile.TemporaryDirectory()
+    >>> os.makedirs(f"{scratch.name}/rootfs/etc")
+    >>> with open(f"{scratch.name}/rootfs/etc/motd", "w") as file:
+    ...     _ = file.write("hello\\n")
+    >>> with treering.Store(f"{scratch.name}/store") as store:
+    ...     image = store.commit(f"{scratch.name}/rootfs", "app:v1", changes=['CMD ["/bin/sh"]'])
+    ...     tree = store.unpack("app:v1", f"{scratch.name}/copy")
+    ...     os.remove(tree.path / "etc/motd")
+    ...     for change in tree.diff():
+    ...         print(change)
+    C /etc
+    D /etc/motd
+    >>> scratch.cleanup()
+
+Every operation lets the interpreter go while it works, can be interrupted with Ctrl-C, and may be called from any number
+of threads at once. Every exception is an ``Error``.
+"""
+
+from . import progress
+from ._errors import (
+    AlreadyExistsError,
+    BusyError,
+    CallbackError,
+    CancelledError,
+    ChangedError,
+    CorruptError,
+    Error,
+    InputOutputError,
+    InternalError,
+    InUseError,
+    InvalidArgumentError,
+    LimitError,
+    LossError,
+    NoSpaceError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnsupportedError,
+)
+from ._tree import Tree
+from ._treering import (
+    Change,
+    Diff,
+    Entry,
+    Image,
+    Ledger,
+    Snapshot,
+    Store,
+    diff,
+    diff_overlay,
+    info,
+    layer_apply,
+    layer_create,
+    scan,
+    version,
+)
+from ._types import (
+    Applied,
+    Committed,
+    FsckReport,
+    HistoryRow,
+    ImageUsage,
+    Layer,
+    Loaded,
+    Loss,
+    Problem,
+    Progress,
+    PruneReport,
+    Skipped,
+    Stat,
+    Unpacked,
+    Usage,
+    WrittenLayer,
+)
+
+__version__ = version
+
+__all__ = [
+    "AlreadyExistsError",
+    "Applied",
+    "BusyError",
+    "CallbackError",
+    "CancelledError",
+    "Change",
+    "ChangedError",
+    "Committed",
+    "CorruptError",
+    "Diff",
+    "Entry",
+    "Error",
+    "FsckReport",
+    "HistoryRow",
+    "Image",
+    "ImageUsage",
+    "InUseError",
+    "InputOutputError",
+    "InternalError",
+    "InvalidArgumentError",
+    "Layer",
+    "Ledger",
+    "LimitError",
+    "Loaded",
+    "Loss",
+    "LossError",
+    "NoSpaceError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "Problem",
+    "Progress",
+    "PruneReport",
+    "Skipped",
+    "Snapshot",
+    "Stat",
+    "Store",
+    "Tree",
+    "Unpacked",
+    "UnsupportedError",
+    "Usage",
+    "WrittenLayer",
+    "__version__",
+    "diff",
+    "diff_overlay",
+    "info",
+    "layer_apply",
+    "layer_create",
+    "progress",
+    "scan",
+    "version",
+]

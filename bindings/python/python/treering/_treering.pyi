@@ -1,0 +1,375 @@
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, final
+
+from typing_extensions import Self
+
+from ._tree import Tree
+from ._types import (
+    Applied,
+    Committed,
+    Compare,
+    Compression,
+    FsckReport,
+    HistoryRow,
+    ImageLike,
+    Layer,
+    Loaded,
+    Owner,
+    Path,
+    ProgressFunction,
+    PruneReport,
+    Readable,
+    Skipped,
+    Stat,
+    Time,
+    Usage,
+    Writable,
+    WrittenLayer,
+)
+
+__all__ = [
+    "_main",
+    "Change",
+    "ChangeIterator",
+    "Diff",
+    "diff",
+    "diff_overlay",
+    "Image",
+    "info",
+    "layer_apply",
+    "layer_create",
+    "Entry",
+    "EntryIterator",
+    "Ledger",
+    "Snapshot",
+    "scan",
+    "Store",
+    "version",
+]
+
+version: str
+
+@final
+class Store:
+    def __new__(cls, path: Path | None = None) -> Self: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def closed(self) -> bool: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, *_error: type[BaseException] | BaseException | TracebackType | None
+    ) -> None: ...
+    def __contains__(self, key: str, /) -> bool: ...
+    def commit(
+        self,
+        tree: Path,
+        name: str | None = None,
+        *,
+        base: ImageLike | None = None,
+        author: str | None = None,
+        message: str | None = None,
+        changes: Sequence[str] = ...,
+        owner: Owner | None = None,
+        compression: Compression = "gzip",
+        level: int | None = None,
+        compare: Compare = "auto",
+        squash: bool = False,
+        created: Time | None = None,
+        platform: str | None = None,
+        annotations: Mapping[str, str] | None = None,
+        reproducible: bool = False,
+        clamp_mtime: Time | None = None,
+        nanoseconds: bool = False,
+        lowers: Sequence[Path] = ...,
+        one_file_system: bool = False,
+        threads: int = 0,
+        progress: ProgressFunction | None = None,
+    ) -> Image: ...
+    def unpack(
+        self,
+        image: ImageLike,
+        dir: Path,
+        *,
+        platform: str | None = None,
+        deny_loss: bool = False,
+        sync: bool = False,
+        temporary: bool = False,
+        threads: int = 0,
+        progress: ProgressFunction | None = None,
+    ) -> Tree: ...
+    def diff(
+        self,
+        tree: Path,
+        *,
+        base: ImageLike | None = None,
+        owner: Owner | None = None,
+        compare: Compare = "auto",
+        exact_times: bool = False,
+        platform: str | None = None,
+        one_file_system: bool = False,
+        threads: int = 0,
+        progress: ProgressFunction | None = None,
+    ) -> Diff: ...
+    def images(self, *, platform: str | None = None) -> list[Image]: ...
+    def image(self, reference: ImageLike, *, platform: str | None = None) -> Image: ...
+    def refs(self) -> dict[str, str]: ...
+    def save(
+        self,
+        images: Sequence[ImageLike],
+        file: Path | Writable,
+        *,
+        format: Literal["docker-archive", "oci-archive"] = "docker-archive",
+        progress: ProgressFunction | None = None,
+    ) -> None: ...
+    def load(
+        self,
+        file: Path | Readable,
+        *,
+        names: Literal["keep", "move", "ignore"] = "keep",
+        progress: ProgressFunction | None = None,
+    ) -> list[Loaded]: ...
+    def import_(
+        self,
+        file: Path | Readable,
+        name: str | None = None,
+        *,
+        changes: Sequence[str] = ...,
+        message: str | None = None,
+        author: str | None = None,
+        platform: str | None = None,
+        created: Time | None = None,
+        compression: Compression | None = None,
+        level: int | None = None,
+        progress: ProgressFunction | None = None,
+    ) -> Image: ...
+    def export(
+        self,
+        source: str | Image | bytes | os.PathLike[str] | os.PathLike[bytes],
+        file: Path | Writable,
+        *,
+        platform: str | None = None,
+        owner: Owner | None = None,
+        clamp_mtime: Time | None = None,
+        nanoseconds: bool = False,
+        progress: ProgressFunction | None = None,
+    ) -> None: ...
+    def tag(self, image: ImageLike, name: str) -> None: ...
+    def untag(self, name: str) -> None: ...
+    def remove(self, image: ImageLike) -> list[str]: ...
+    def prune(
+        self,
+        *,
+        dry_run: bool = False,
+        nameless: bool = True,
+        wait: float = 10.0,
+        progress: ProgressFunction | None = None,
+    ) -> PruneReport: ...
+    def fsck(
+        self,
+        level: Literal["structure", "reachability", "bytes"] = "bytes",
+        *,
+        progress: ProgressFunction | None = None,
+    ) -> FsckReport: ...
+    def usage(self, *, progress: ProgressFunction | None = None) -> Usage: ...
+
+@final
+class Image:
+    @property
+    def id(self) -> str: ...
+    @property
+    def short_id(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def tags(self) -> list[str]: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+    @property
+    def config_bytes(self) -> bytes: ...
+    @property
+    def manifest(self) -> dict[str, Any]: ...
+    @property
+    def manifest_bytes(self) -> bytes: ...
+    @property
+    def layers(self) -> list[Layer]: ...
+    @property
+    def platform(self) -> str: ...
+    @property
+    def annotations(self) -> dict[str, str]: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def created(self) -> str | None: ...
+    @property
+    def author(self) -> str | None: ...
+    @property
+    def committed(self) -> Committed | None: ...
+    def history(self) -> list[HistoryRow]: ...
+    def inspect(self) -> dict[str, Any]: ...
+    def contents(self, *, progress: ProgressFunction | None = None) -> Snapshot: ...
+    def __eq__(self, value: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Snapshot:
+    @staticmethod
+    def load(path: Path) -> Snapshot: ...
+    @staticmethod
+    def from_bytes(data: bytes) -> Snapshot: ...
+    def save(self, path: Path) -> None: ...
+    def to_bytes(self) -> bytes: ...
+    @property
+    def skipped(self) -> list[Skipped]: ...
+    def get(self, path: Path) -> Entry | None: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: Path, /) -> Entry: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[Entry]: ...
+    def __eq__(self, value: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class EntryIterator:
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Entry: ...
+    def __length_hint__(self) -> int: ...
+
+@final
+class Entry(os.PathLike[str]):
+    @property
+    def path(self) -> str: ...
+    @property
+    def path_bytes(self) -> bytes: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(
+        self,
+    ) -> Literal["file", "directory", "symlink", "character device", "block device", "fifo"]: ...
+    @property
+    def mode(self) -> int: ...
+    @property
+    def uid(self) -> int: ...
+    @property
+    def gid(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def mtime(self) -> float: ...
+    @property
+    def mtime_ns(self) -> int: ...
+    @property
+    def link_target(self) -> str | None: ...
+    @property
+    def device(self) -> tuple[int, int] | None: ...
+    @property
+    def nlink(self) -> int: ...
+    @property
+    def xattrs(self) -> dict[str, bytes]: ...
+    @property
+    def digest(self) -> str | None: ...
+    def __fspath__(self) -> str: ...
+
+@final
+class Ledger:
+    @staticmethod
+    def from_bytes(data: bytes) -> Ledger: ...
+    def to_bytes(self) -> bytes: ...
+    def __len__(self) -> int: ...
+
+@final
+class Diff:
+    @property
+    def stat(self) -> Stat: ...
+    @property
+    def skipped(self) -> list[Skipped]: ...
+    @property
+    def old(self) -> Snapshot | None: ...
+    @property
+    def new(self) -> Snapshot: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: int, /) -> Change: ...
+    def __iter__(self) -> Iterator[Change]: ...
+
+@final
+class ChangeIterator:
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Change: ...
+    def __length_hint__(self) -> int: ...
+
+@final
+class Change:
+    @property
+    def kind(self) -> Literal["added", "changed", "deleted"]: ...
+    @property
+    def letter(self) -> Literal["A", "C", "D"]: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def path_bytes(self) -> bytes: ...
+    @property
+    def reasons(self) -> list[str]: ...
+    @property
+    def old(self) -> Entry | None: ...
+    @property
+    def new(self) -> Entry | None: ...
+
+def scan(
+    path: Path,
+    *,
+    owner: Owner | None = None,
+    ledger: Ledger | None = None,
+    previous: Snapshot | None = None,
+    one_file_system: bool = False,
+    threads: int = 0,
+    progress: ProgressFunction | None = None,
+) -> Snapshot: ...
+def diff(
+    old: Path | Snapshot | Image,
+    new: Path | Snapshot | Image | None = None,
+    *,
+    owner: Owner | None = None,
+    compare: Compare = "auto",
+    exact_times: bool = False,
+    one_file_system: bool = False,
+    threads: int = 0,
+    progress: ProgressFunction | None = None,
+) -> Diff: ...
+def diff_overlay(
+    upper: Path,
+    lowers: Sequence[Path] = ...,
+    *,
+    owner: Owner | None = None,
+    compare: Compare = "auto",
+    exact_times: bool = False,
+    threads: int = 0,
+    progress: ProgressFunction | None = None,
+) -> Diff: ...
+def layer_create(
+    diff: Diff,
+    file: Path | Writable,
+    *,
+    compression: Compression = "gzip",
+    level: int | None = None,
+    clamp_mtime: Time | None = None,
+    nanoseconds: bool = False,
+    threads: int = 0,
+    progress: ProgressFunction | None = None,
+) -> WrittenLayer: ...
+def layer_apply(
+    file: Path | Readable,
+    dir: Path,
+    *,
+    ledger: Ledger | None = None,
+    deny_loss: bool = False,
+    threads: int = 0,
+    progress: ProgressFunction | None = None,
+) -> Applied: ...
+def info() -> dict[str, Any]: ...
+def _main(arguments: Sequence[Path]) -> int: ...

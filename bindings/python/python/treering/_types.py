@@ -1,0 +1,287 @@
+"""Plain results, as frozen dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from os import PathLike
+from typing import TYPE_CHECKING, Callable, Literal, Protocol, TypedDict, Union
+
+if TYPE_CHECKING:
+    from ._treering import Image, Ledger, Snapshot
+
+#: A path of the file system. What comes back is always ``str``, as ``os.fsdecode`` makes it.
+Path = Union[str, bytes, "PathLike[str]", "PathLike[bytes]"]
+#: The name, digest, id or id prefix of an image, or the image itself.
+ImageLike = Union[str, "Image"]
+#: Whose files are: ``"root"``, ``"keep"``, ``"UID:GID"``, ``"map:IMAGE:DISK:COUNT,..."``, or (uid, gid).
+Owner = Union[str, "tuple[int, int]"]
+#: A moment: seconds since 1970, or a datetime.
+Time = Union[float, datetime]
+Compression = Literal["none", "gzip", "zstd"]
+Compare = Literal["auto", "metadata", "content"]
+
+
+class Readable(Protocol):
+    """A file object to read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+
+
+class Writable(Protocol):
+    """A file object to write to."""
+
+    def write(self, data: bytes, /) -> object:
+        """How many bytes were written, or None for all."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an operation is."""
+
+    #: What is being done.
+    operation: str
+    #: Entries handled.
+    entries: int
+    #: Bytes of content read.
+    bytes_read: int
+    #: Bytes written to the result.
+    bytes_written: int
+    #: Bytes of content that will be read in all; 0 while unknown.
+    bytes_total: int
+    #: Whether this is the last call, after everything went well.
+    done: bool = False
+
+
+#: Called a few times a second on the thread that called the operation. A true answer cancels it.
+ProgressFunction = Callable[[Progress], object]
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Changes in numbers."""
+
+    added: int
+    changed: int
+    #: A deleted directory counts once.
+    deleted: int
+    #: Bytes in the added and changed files.
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something in a directory that cannot be in a layer."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Loss:
+    """An attribute that was kept neither on disk nor in the ledger."""
+
+    path: str
+    attribute: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of an image."""
+
+    #: The digest of the blob.
+    digest: str
+    #: The size of the blob in bytes.
+    size: int
+    #: The digest of the tar inside.
+    diff_id: str
+    media_type: str
+
+
+@dataclass(frozen=True)
+class WrittenLayer:
+    """A layer that was written or read to its end."""
+
+    #: The digest of the blob.
+    digest: str
+    #: The size of the blob in bytes.
+    size: int
+    #: The digest of the tar inside.
+    diff_id: str
+    #: The size of the tar in bytes.
+    diff_size: int
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What a commit has to tell besides the image."""
+
+    stat: Stat
+    #: The new layer; None when nothing changed and only the configuration is new.
+    layer: WrittenLayer | None
+    #: What is in the directory and cannot be in a layer.
+    skipped: Sequence[Skipped]
+    #: How many entries got another owner than they have on disk.
+    owners_replaced: int
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """What unpacking an image has to tell besides the tree."""
+
+    #: How many entries the tree has, its root not counted.
+    entries: int
+    #: How many of them have something in the ledger.
+    in_ledger: int
+    losses: Sequence[Loss]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What applying a layer gave."""
+
+    layer: WrittenLayer
+    #: Everything in the directory now.
+    snapshot: Snapshot = field(repr=False)
+    #: What the disk did not take. ``scan`` and the next ``layer_apply`` want it.
+    ledger: Ledger
+    losses: Sequence[Loss]
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """One row of ``docker history``."""
+
+    #: The image id for the newest row; None for the others.
+    id: str | None
+    #: When (RFC 3339).
+    created: str | None
+    created_by: str
+    #: The size of the layer's blob in bytes; 0 for a row without a layer.
+    size: int
+    #: The size of the layer's tar, where the store knows it.
+    diff_size: int | None
+    diff_id: str | None
+    comment: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An image that came out of an archive, once for each of its names."""
+
+    #: The name it has in the store; None when it was loaded without one.
+    name: str | None
+    #: The digest of its manifest, or of its index when it is for several platforms.
+    digest: str
+    #: The image id.
+    id: str
+
+
+@dataclass(frozen=True)
+class ImageUsage:
+    """What one image takes on disk, all platforms together."""
+
+    names: Sequence[str]
+    #: The digest of the manifest or index.
+    digest: str
+    size: int
+    #: Of these bytes, those other images need too.
+    shared: int
+    #: Of these bytes, those that go when only this image is removed.
+    unique: int
+    layers: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a store takes on disk, in bytes."""
+
+    images: Sequence[ImageUsage]
+    #: How many blobs there are.
+    blobs: int
+    blob_bytes: int
+    #: What a prune would free.
+    reclaimable: int
+    #: How many trees are known.
+    trees: int
+    #: The size of layer lists and relations.
+    layer_bytes: int
+    #: The size of files being written, or left by dead writers.
+    tmp_bytes: int
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """What a prune removed, or would remove."""
+
+    #: Images without a name.
+    nameless: Sequence[str]
+    blobs: Sequence[str]
+    #: DiffIDs whose lists went.
+    layers: Sequence[str]
+    #: How many files dead writers had left.
+    litter: int
+    #: The bytes all of it took.
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a store."""
+
+    #: Such as ``"missing"`` or ``"wrong-digest"``.
+    kind: str
+    #: The file, digest or image it is about.
+    subject: str
+    message: str
+
+
+@dataclass(frozen=True)
+class FsckReport:
+    """What checking a store found. True when all is well."""
+
+    problems: Sequence[Problem]
+    #: How many blobs were looked at.
+    blobs: int
+    #: How many bytes were hashed.
+    bytes: int
+
+    def __bool__(self) -> bool:
+        return not self.problems
+
+
+class DiffOptions(TypedDict, total=False):
+    """The options of ``Tree.diff``, see ``Store.diff``."""
+
+    owner: Owner | None
+    compare: Compare
+    exact_times: bool
+    platform: str | None
+    one_file_system: bool
+    threads: int
+    progress: ProgressFunction | None
+
+
+class CommitOptions(TypedDict, total=False):
+    """The options of ``Tree.commit``, see ``Store.commit``."""
+
+    author: str | None
+    message: str | None
+    changes: Sequence[str]
+    owner: Owner | None
+    compression: Compression
+    level: int | None
+    compare: Compare
+    squash: bool
+    created: Time | None
+    platform: str | None
+    annotations: Mapping[str, str] | None
+    reproducible: bool
+    clamp_mtime: Time | None
+    nanoseconds: bool
+    one_file_system: bool
+    threads: int
+    progress: ProgressFunction | None

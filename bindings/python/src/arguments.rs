@@ -1,0 +1,155 @@
+//! From Python's arguments to the library's options.
+
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyString};
+use treering::compress::{Compression, Profile};
+use treering::diff::CompareMode;
+use treering::image::{Base, DiffOptions, Platform};
+use treering::layer::{LayerOptions, MtimePrecision};
+use treering::store::Store;
+use treering::tree::OwnerPolicy;
+
+use crate::errors::OrRaise;
+use crate::image::Image;
+use crate::output::object;
+
+/// A path: `str`, `bytes` or anything with `__fspath__`.
+pub struct PathArg(pub PathBuf);
+
+/// The bytes of a path, as `os.fsencode` gives them.
+pub fn fs_bytes(argument: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    static ENCODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let bytes = object(argument.py(), &ENCODE, "os", "fsencode")?.call1((argument,))?;
+    let bytes = bytes.cast_into::<PyBytes>()?.as_bytes().to_vec();
+    if bytes.contains(&0) {
+        return Err(PyValueError::new_err("a path cannot have a null byte in it"));
+    }
+    Ok(bytes)
+}
+
+impl<'py> FromPyObject<'_, 'py> for PathArg {
+    type Error = PyErr;
+
+    fn extract(argument: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let bytes = fs_bytes(&argument)?;
+        Ok(PathArg(PathBuf::from(std::ffi::OsString::from_vec(bytes))))
+    }
+}
+
+/// The name of an image, or an `Image`, which stands for its digest.
+pub struct ImageArg(pub String, Option<String>);
+
+impl ImageArg {
+    /// The name an `Image` was opened by, if it still has it; else what it stands for.
+    pub fn named(&self, store: &Store) -> String {
+        let digest = |text: &str| Some(store.resolve(text).ok()?.descriptor.digest().to_string());
+        match &self.1 {
+            Some(name) if digest(name).as_ref() == Some(&self.0) => name.clone(),
+            _ => self.0.clone(),
+        }
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for ImageArg {
+    type Error = PyErr;
+
+    fn extract(argument: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(image) = argument.cast::<Image>() {
+            let image = &image.get().inner;
+            return Ok(ImageArg(image.digest().to_string(), image.name().map(ToString::to_string)));
+        }
+        match argument.cast::<PyString>() {
+            Ok(text) => Ok(ImageArg(text.to_str()?.to_string(), None)),
+            Err(_) => {
+                let given = argument.get_type().name()?;
+                Err(PyTypeError::new_err(format!("expected the name of an image or an Image, not {given}")))
+            }
+        }
+    }
+}
+
+/// `base=`: nothing or `"auto"`, `"scratch"`, or an image.
+pub fn base(py: Python<'_>, argument: Option<ImageArg>) -> PyResult<Base> {
+    argument.map_or(Ok(Base::Auto), |image| image.0.parse().or_raise(py))
+}
+
+/// `owner=`: `"root"`, `"keep"`, `"UID:GID"`, `"map:IMAGE:DISK:COUNT,..."`, or a pair of numbers.
+pub fn owner(argument: Option<&Bound<'_, PyAny>>) -> PyResult<Option<OwnerPolicy>> {
+    let Some(argument) = argument else { return Ok(None) };
+    if let Ok((uid, gid)) = argument.extract::<(u32, u32)>() {
+        return format!("{uid}:{gid}").parse().map(Some).or_raise(argument.py());
+    }
+    match argument.cast::<PyString>() {
+        Ok(text) => text.to_str()?.parse().map(Some).or_raise(argument.py()),
+        Err(_) => Err(PyTypeError::new_err("owner is a str or a pair of numbers (uid, gid)")),
+    }
+}
+
+/// `compression=` and `level=`.
+pub fn profile(py: Python<'_>, compression: &str, level: Option<i32>) -> PyResult<Profile> {
+    let compression: Compression = compression.parse().or_raise(py)?;
+    Profile::new(compression, level).or_raise(py)
+}
+
+/// `platform=`.
+pub fn platform(py: Python<'_>, argument: Option<&str>) -> PyResult<Option<Platform>> {
+    argument.map(|text| text.parse().or_raise(py)).transpose()
+}
+
+/// `compare=`.
+pub fn compare(py: Python<'_>, argument: &str) -> PyResult<CompareMode> {
+    argument.parse().or_raise(py)
+}
+
+/// `created=` and the like: seconds since 1970, or a `datetime`.
+pub fn seconds(argument: Option<&Bound<'_, PyAny>>) -> PyResult<Option<i64>> {
+    let Some(argument) = argument else { return Ok(None) };
+    if argument.hasattr("timestamp")? {
+        return Ok(Some(argument.call_method0("timestamp")?.extract::<f64>()?.floor() as i64));
+    }
+    match argument.extract::<i64>() {
+        Ok(seconds) => Ok(Some(seconds)),
+        Err(_) => match argument.extract::<f64>() {
+            Ok(seconds) if seconds.is_finite() => Ok(Some(seconds.floor() as i64)),
+            _ => Err(PyTypeError::new_err("a time is a number of seconds since 1970 or a datetime")),
+        },
+    }
+}
+
+/// `clamp_mtime=` and `nanoseconds=`.
+pub fn layer(clamp_mtime: Option<&Bound<'_, PyAny>>, nanoseconds: bool) -> PyResult<LayerOptions> {
+    let precision = if nanoseconds { MtimePrecision::Nanoseconds } else { MtimePrecision::Seconds };
+    Ok(LayerOptions { precision, clamp_mtime: seconds(clamp_mtime)? })
+}
+
+/// Pairs of a mapping from text to text, in its order.
+pub fn pairs(argument: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, String)>> {
+    let Some(argument) = argument else { return Ok(Vec::new()) };
+    let dict = argument.py().get_type::<PyDict>().call1((argument,))?.cast_into::<PyDict>()?;
+    dict.iter().map(|(key, value)| Ok((key.extract()?, value.extract()?))).collect()
+}
+
+/// What all comparisons take.
+pub fn diff_options(
+    py: Python<'_>,
+    owner: Option<&Bound<'_, PyAny>>,
+    compare: &str,
+    exact_times: bool,
+    platform: Option<&str>,
+    one_file_system: bool,
+    threads: usize,
+) -> PyResult<DiffOptions> {
+    Ok(DiffOptions {
+        owner: self::owner(owner)?,
+        compare: self::compare(py, compare)?,
+        exact_times,
+        platform: self::platform(py, platform)?,
+        one_file_system,
+        threads,
+    })
+}

@@ -1,0 +1,152 @@
+//! Layers as files: a tar of changes out, and in again.
+
+use std::io::{Read, Write as _};
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use treering::compress::{DecodeOptions, Decoded, Decoder, Written, write};
+use treering::error::{At, Error};
+use treering::fs::dirents::Names;
+use treering::fs::{Root, publish};
+use treering::layer::{Applied, ApplyOptions, LayerPlan, LayerTar, Loss, Target};
+use treering::progress::Counters;
+use treering::tree::{Ledger, OwnerPolicy, ScanOptions, scan};
+
+use crate::arguments::{self, PathArg};
+use crate::diff::Diff;
+use crate::file::Place;
+use crate::output::{fs_text, make};
+use crate::run::Job;
+use crate::snapshot;
+
+/// Both digests and sizes of a layer, as a dataclass.
+pub fn written<'py>(py: Python<'py>, layer: &Written) -> PyResult<Bound<'py, PyAny>> {
+    let fields = (layer.digest.to_string(), layer.size, layer.diff_id.to_string(), layer.diff_size);
+    make(py, "WrittenLayer", fields)
+}
+
+/// What was not kept, as dataclasses.
+pub fn losses<'py>(py: Python<'py>, list: &[Loss]) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let one = |loss: &Loss| {
+        make(py, "Loss", (fs_text(py, &loss.path)?, fs_text(py, &loss.attribute)?, loss.reason))
+    };
+    list.iter().map(one).collect()
+}
+
+/// Write the layer of a comparison: a tar of what was added and changed, with whiteouts for what was deleted.
+///
+/// ``file`` is a path, written atomically, or an object with ``write``.
+#[pyfunction]
+#[pyo3(signature = (diff, file, *, compression = "gzip", level = None, clamp_mtime = None, nanoseconds = false, threads = 0, progress = None))]
+pub fn layer_create<'py>(
+    py: Python<'py>,
+    diff: &Diff,
+    file: &Bound<'py, PyAny>,
+    compression: &str,
+    level: Option<i32>,
+    clamp_mtime: Option<&Bound<'py, PyAny>>,
+    nanoseconds: bool,
+    threads: usize,
+    progress: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    const OPERATION: &str = "write layer";
+    let profile = arguments::profile(py, compression, level)?;
+    let options = arguments::layer(clamp_mtime, nanoseconds)?;
+    let place = Place::of(file, "write")?;
+    let path = place.path();
+    let job = Job { operation: OPERATION, progress, file: place.object() };
+    let data = diff.data.clone();
+    let made = job.run(py, move |control, mut proxy| {
+        let plan = LayerPlan::new(&data.changes, data.old.as_deref(), &data.new, options)?;
+        Counters::add(&control.counters.bytes_total, plan.content_len());
+        let tar = LayerTar::new(plan, data.content.files()?);
+        let threads = if threads == 0 { treering::tree::scan::default_threads() } else { threads };
+        match &path {
+            None => write(&tar, &profile, threads, &mut proxy, control),
+            Some(path) => {
+                let mut made = None;
+                publish::replace_path(path, OPERATION, |out| {
+                    let mut out = std::io::BufWriter::with_capacity(1 << 20, out);
+                    made = Some(write(&tar, &profile, threads, &mut out, control)?);
+                    out.flush().at(OPERATION, "")
+                })?;
+                Ok(made.expect("set when nothing failed"))
+            }
+        }
+    })?;
+    written(py, &made)
+}
+
+/// Applies a layer to a directory and says what it was.
+fn apply<R: Read + Send + 'static>(
+    input: R,
+    dir: &std::path::Path,
+    ledger: Option<&Ledger>,
+    options: ApplyOptions,
+    control: &treering::Control,
+) -> treering::Result<(Decoded, Applied)> {
+    let root = Root::open(dir)?;
+    let mut names = Names::default();
+    names.read(&root).at("apply layer", root.describe(b""))?;
+    let scanned;
+    let mut target = if names.is_empty() {
+        Target::empty(&root, options)?
+    } else {
+        let owner = match rustix::process::geteuid().is_root() {
+            true => OwnerPolicy::Keep,
+            false => OwnerPolicy::Root,
+        };
+        let scan_options =
+            ScanOptions { threads: options.threads, owner: &owner, ledger, ..ScanOptions::default() };
+        scanned = scan(&root, &scan_options, control)?.snapshot;
+        Target::existing(&root, &scanned, ledger.cloned().unwrap_or_default(), options)
+    };
+    let decoder = Decoder::new(Box::new(input), DecodeOptions::default(), control.clone())?;
+    let decoded = target.apply(decoder, control)?.finish()?;
+    Ok((decoded, target.finish()?))
+}
+
+/// Apply a layer to a directory, which must exist: empty, or the tree the layer was made for.
+///
+/// ``file`` is a path or an object with ``read``; gzip, zstd and plain tar are told apart by their bytes. After an error
+/// the directory is in no defined state. ``ledger`` is what an earlier call gave for the same directory.
+#[pyfunction]
+#[pyo3(signature = (file, dir, *, ledger = None, deny_loss = false, threads = 0, progress = None))]
+pub fn layer_apply<'py>(
+    py: Python<'py>,
+    file: &Bound<'py, PyAny>,
+    dir: PathArg,
+    ledger: Option<&snapshot::Ledger>,
+    deny_loss: bool,
+    threads: usize,
+    progress: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let place = Place::of(file, "read")?;
+    let path = place.path();
+    let job = Job { operation: "apply layer", progress, file: place.object() };
+    let options = ApplyOptions { threads, deny_loss, ..ApplyOptions::default() };
+    let ledger = ledger.map(|ledger| ledger.inner.clone());
+    let (decoded, applied) = job.run(py, move |control, proxy| {
+        let ledger = ledger.as_deref();
+        match &path {
+            None => apply(proxy, &dir.0, ledger, options, control),
+            Some(path) => apply(open(path)?, &dir.0, ledger, options, control),
+        }
+    })?;
+    let layer = Written {
+        diff_id: decoded.diff_id.expect("asked for"),
+        diff_size: decoded.diff_size,
+        digest: decoded.digest.expect("asked for"),
+        size: decoded.size,
+    };
+    let snapshot = snapshot::Snapshot::new(Arc::new(applied.snapshot));
+    let ledger = snapshot::Ledger { inner: Arc::new(applied.ledger) };
+    let layer = written(py, &layer)?;
+    make(py, "Applied", (layer, snapshot, ledger, losses(py, &applied.losses)?))
+}
+
+/// Opens a file the caller named.
+pub fn open(path: &std::path::Path) -> treering::Result<std::fs::File> {
+    use std::os::unix::ffi::OsStrExt;
+    std::fs::File::open(path).map_err(|error| Error::io("open file", path.as_os_str().as_bytes(), error))
+}

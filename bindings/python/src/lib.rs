@@ -1,0 +1,51 @@
+//! The extension module of the Python package `treering`: the library's operations as Python classes and functions.
+//!
+//! Nothing is decided here. Arguments become options, an operation runs on a thread of its own with the interpreter let
+//! go (see [`run`]), and what comes back becomes Python objects. Plain results are dataclasses written in Python.
+
+#![deny(missing_docs)]
+// The library reaches everything by directory handles; these are the paths a user gives.
+#![allow(clippy::disallowed_methods)]
+// Keyword arguments: Python callers name each of them.
+#![allow(clippy::too_many_arguments)]
+
+mod archive;
+mod arguments;
+mod command;
+mod diff;
+mod errors;
+mod file;
+mod image;
+mod info;
+mod layer;
+mod output;
+mod run;
+mod snapshot;
+mod store;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = false)]
+mod _treering {
+    #[pymodule_export]
+    use crate::command::_main;
+    #[pymodule_export]
+    use crate::diff::{Change, ChangeIterator, Diff, diff, diff_overlay};
+    #[pymodule_export]
+    use crate::image::Image;
+    #[pymodule_export]
+    use crate::info::info;
+    #[pymodule_export]
+    use crate::layer::{layer_apply, layer_create};
+    #[pymodule_export]
+    use crate::snapshot::{Entry, EntryIterator, Ledger, Snapshot, scan};
+    #[pymodule_export]
+    use crate::store::Store;
+
+    use super::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("version", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,202 @@
+//! Running an operation of the library for Python.
+//!
+//! The work is done on a thread of its own. The calling thread lets the interpreter go and waits, and comes back to it
+//! several times a second: for signals (so that Ctrl-C works), for the caller's progress function, and whenever the work
+//! asks to read from or write to the caller's file object. All Python code therefore runs on the thread that called.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use treering::{Control, Error, ErrorKind};
+
+use crate::errors::{of_callback, to_python};
+use crate::file::{self, Proxy};
+use crate::output::make;
+
+/// How often signals are looked at.
+const TICK: Duration = Duration::from_millis(30);
+/// How long a signal waits for the work to stop. Usually that takes a few milliseconds; but a piece in the hands of a slow
+/// encoder is finished first, and Ctrl-C should not wait for that. The work then ends on its own: it is cancelled, and
+/// nothing it made is visible.
+const GRACE: Duration = Duration::from_millis(40);
+/// How often the caller hears of progress.
+const PROGRESS: Duration = Duration::from_millis(200);
+
+/// What the working thread has to say.
+pub enum Message {
+    /// Up to this many bytes of the caller's file are wanted.
+    Read(usize, Sender<std::io::Result<Vec<u8>>>),
+    /// This is to be written to the caller's file.
+    Write(Vec<u8>, Sender<std::io::Result<()>>),
+    /// The work is over.
+    Done,
+}
+
+/// An operation, and what the caller gave along with it.
+pub struct Job<'a, 'py> {
+    pub operation: &'static str,
+    /// Called with a `Progress`; a true answer cancels.
+    pub progress: Option<&'a Bound<'py, PyAny>>,
+    /// The file object that the work may read or write.
+    pub file: Option<&'a Bound<'py, PyAny>>,
+}
+
+impl<'a, 'py> Job<'a, 'py> {
+    /// A job without a file.
+    pub fn new(operation: &'static str, progress: Option<&'a Bound<'py, PyAny>>) -> Self {
+        Job { operation, progress, file: None }
+    }
+
+    /// Does `work` and waits for it.
+    pub fn run<T: Send + 'static>(
+        self,
+        py: Python<'py>,
+        work: impl FnOnce(&Control, Proxy) -> treering::Result<T> + Send + 'static,
+    ) -> PyResult<T> {
+        let control = Control::default();
+        let (sender, receiver) = channel();
+        let mut watch = Watch { job: &self, control: &control, stopped: None, give_up: None };
+        let proxy = Proxy(sender.clone());
+        let theirs = control.clone();
+        let body = move || {
+            let result = catch_unwind(AssertUnwindSafe(|| work(&theirs, proxy)));
+            // Nobody listens any more after a signal.
+            let _ = sender.send(Message::Done);
+            result
+        };
+        let builder = std::thread::Builder::new().name("treering".into());
+        let thread =
+            builder.spawn(body).map_err(|error| to_python(py, &Error::io(self.operation, "", error)))?;
+        let ended = watch.serve(py, receiver);
+        if let Some(raised) = watch.stopped {
+            if ended {
+                // What the work leaves behind is gone before the caller hears of the error.
+                let _ = py.detach(|| thread.join());
+            }
+            return Err(raised);
+        }
+        let result = match py.detach(|| thread.join()) {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) | Err(panic) => Err(defect(self.operation, &*panic)),
+        };
+        let value = result.map_err(|error| to_python(py, &error))?;
+        if self.progress.is_some() {
+            watch.report(py, true).map_err(|raised| of_callback(py, self.operation, raised))?;
+        }
+        Ok(value)
+    }
+}
+
+/// A panic as an error: the interpreter goes on.
+fn defect(operation: &'static str, panic: &(dyn Any + Send)) -> Error {
+    let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text.as_str(),
+        _ => "no message",
+    };
+    Error::new(ErrorKind::Internal, operation, format!("a defect in treering: {text}"))
+}
+
+/// What the calling thread does meanwhile.
+struct Watch<'w, 'py> {
+    job: &'w Job<'w, 'py>,
+    control: &'w Control,
+    /// What the caller is to get instead of a result.
+    stopped: Option<PyErr>,
+    /// When not to wait any longer.
+    give_up: Option<Instant>,
+}
+
+impl Watch<'_, '_> {
+    /// Waits for the work to end, and says whether it did.
+    fn serve(&mut self, py: Python<'_>, mut receiver: Receiver<Message>) -> bool {
+        let start = Instant::now();
+        let (mut tick, mut report) = (start + TICK, start + PROGRESS);
+        loop {
+            let wait = tick.saturating_duration_since(Instant::now());
+            // The receiver is for one thread at a time, and goes there and back.
+            let (back, message) = py.detach(move || {
+                let message = receiver.recv_timeout(wait);
+                (receiver, message)
+            });
+            receiver = back;
+            match message {
+                Ok(Message::Done) | Err(RecvTimeoutError::Disconnected) => return true,
+                Ok(Message::Read(most, reply)) => {
+                    let answer = self.with_file(py, |file| file::read(file, most));
+                    let _ = reply.send(answer);
+                }
+                Ok(Message::Write(bytes, reply)) => {
+                    let answer = self.with_file(py, |file| file::write(file, &bytes));
+                    let _ = reply.send(answer);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let now = Instant::now();
+            if now < tick {
+                continue;
+            }
+            tick = now + TICK;
+            if self.give_up.is_some_and(|end| now >= end) {
+                return false;
+            }
+            if self.stopped.is_some() {
+                continue;
+            }
+            if let Err(raised) = py.check_signals() {
+                self.stop(raised);
+                self.give_up = Some(now + GRACE);
+                tick = now + GRACE;
+            } else if self.job.progress.is_some() && now >= report {
+                report = now + PROGRESS;
+                match self.report(py, false) {
+                    Ok(true) => self.control.cancel.cancel(),
+                    Ok(false) => {}
+                    Err(raised) => self.stop(of_callback(py, self.job.operation, raised)),
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self, raised: PyErr) {
+        self.control.cancel.cancel();
+        self.stopped = Some(raised);
+    }
+
+    /// Tells the caller how far the work is; true asks to stop it.
+    fn report(&self, py: Python<'_>, done: bool) -> PyResult<bool> {
+        let Some(progress) = self.job.progress else { return Ok(false) };
+        let counters = &self.control.counters;
+        let numbers = (
+            self.job.operation,
+            counters.entries.load(Relaxed),
+            counters.bytes_read.load(Relaxed),
+            counters.bytes_written.load(Relaxed),
+            counters.bytes_total.load(Relaxed),
+            done,
+        );
+        progress.call1((make(py, "Progress", numbers)?,))?.is_truthy()
+    }
+
+    /// Uses the caller's file, unless the work is to stop anyway.
+    fn with_file<T>(
+        &mut self,
+        py: Python<'_>,
+        use_it: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<T>,
+    ) -> std::io::Result<T> {
+        let refuse = || Error::new(ErrorKind::Callback, self.job.operation, "the file object failed");
+        let file = match self.job.file {
+            Some(file) if self.stopped.is_none() => file,
+            _ => return Err(refuse().into()),
+        };
+        use_it(file).map_err(|raised| {
+            let error = refuse().into();
+            self.stop(of_callback(py, self.job.operation, raised));
+            error
+        })
+    }
+}

@@ -1,0 +1,523 @@
+//! A store: images, their names, and the trees made from them.
+
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use treering::archive::{ExportOptions, ImportOptions};
+use treering::error::Error;
+use treering::fs::Root;
+use treering::image::{self, CommitOptions, Committed, UnpackOptions};
+use treering::layer::ApplyOptions;
+use treering::store::{self, FsckLevel, PruneOptions, Reference};
+
+use crate::archive;
+use crate::arguments::{self, ImageArg, PathArg, diff_options};
+use crate::diff::{Content, Data, Diff};
+use crate::errors::{OrRaise, to_python};
+use crate::image::Image;
+use crate::layer::{losses, written};
+use crate::output::make;
+use crate::run::Job;
+use crate::snapshot::skipped;
+
+/// A store of images: an OCI image layout on disk, and what is known about the trees made from it.
+///
+/// Without a path it is the user's: ``$TREERING_ROOT``, else ``$XDG_DATA_HOME/treering``, else
+/// ``~/.local/share/treering``. What is missing is created. Any number of threads and processes may use one store at
+/// once. In a ``with`` statement the store is closed at the end.
+#[pyclass(module = "treering", frozen)]
+pub struct Store {
+    /// Nothing once it is closed. The lock is held for the time it takes to clone.
+    inner: RwLock<Option<store::Store>>,
+    path: std::path::PathBuf,
+}
+
+impl Store {
+    /// The store, unless it is closed.
+    pub fn open(&self, py: Python<'_>) -> PyResult<store::Store> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.clone().ok_or_else(|| to_python(py, &Error::invalid("use store", "the store is closed")))
+    }
+
+    fn find(&self, py: Python<'_>, reference: &str, platform: Option<&str>) -> PyResult<Image> {
+        let store = self.open(py)?;
+        let platform = arguments::platform(py, platform)?;
+        let image = py.detach(|| image::Image::open(&store, reference, platform.as_ref())).or_raise(py)?;
+        Ok(Image::new(store, image))
+    }
+
+    /// An image that was just made, with what there is to tell about it.
+    fn made(
+        &self,
+        py: Python<'_>,
+        store: store::Store,
+        committed: &Committed,
+        made: image::Image,
+    ) -> PyResult<Image> {
+        let stat = committed.stat;
+        let stat = make(py, "Stat", (stat.added, stat.changed, stat.deleted, stat.bytes))?;
+        let layer = committed.layer.as_ref().map(|layer| written(py, layer)).transpose()?;
+        let skipped = skipped(py, &committed.skipped)?;
+        let report = make(py, "Committed", (stat, layer, skipped, committed.owners_replaced))?;
+        let image = Image::new(store, made);
+        let _ = image.committed.set(py, report.unbind());
+        Ok(image)
+    }
+}
+
+/// The image a commit made.
+pub fn reopen(
+    store: &store::Store,
+    name: Option<&str>,
+    committed: &Committed,
+) -> treering::Result<image::Image> {
+    let by_name = name.and_then(|name| image::Image::open(store, name, None).ok());
+    // Somebody else may have moved the name meanwhile.
+    match by_name.filter(|image| *image.digest() == committed.manifest) {
+        Some(image) => Ok(image),
+        None => image::Image::open(store, &committed.manifest.to_string(), None),
+    }
+}
+
+/// The path as text.
+fn shown<'py>(py: Python<'py>, path: &std::path::Path) -> PyResult<Bound<'py, PyString>> {
+    Ok(path.as_os_str().into_pyobject(py)?)
+}
+
+#[pymethods]
+impl Store {
+    #[new]
+    #[pyo3(signature = (path = None))]
+    fn new(py: Python<'_>, path: Option<PathArg>) -> PyResult<Self> {
+        let inner = Job::new("open store", None).run(py, move |_, _| match &path {
+            Some(path) => store::Store::open(&path.0),
+            None => store::Store::open_default(),
+        })?;
+        let path = inner.root_path().to_path_buf();
+        Ok(Store { inner: RwLock::new(Some(inner)), path })
+    }
+
+    /// Where the store is.
+    #[getter]
+    fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        shown(py, &self.path)
+    }
+
+    /// Whether ``close`` was called.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Let go of the store's directories. Images opened before stay usable. Closing twice does nothing.
+    fn close(&self) {
+        *self.inner.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn __enter__<'py>(slf: PyRef<'py, Self>, py: Python<'py>) -> PyResult<PyRef<'py, Self>> {
+        slf.open(py)?;
+        Ok(slf)
+    }
+
+    #[pyo3(signature = (*_error))]
+    fn __exit__(&self, _error: &Bound<'_, pyo3::types::PyTuple>) {
+        self.close();
+    }
+
+    fn __repr__(&self) -> String {
+        let state = if self.closed() { "closed, " } else { "" };
+        format!("<treering.Store {state}at {}>", self.path.display())
+    }
+
+    /// Make an image of a directory, or add what changed in it since its base as a layer.
+    ///
+    /// With a name the image gets that name. ``base`` is what the image is built on: an image, ``"scratch"``, or by
+    /// default the image the directory was unpacked from or last committed to. The directory is bound to the new image,
+    /// so the next commit or comparison reads only what changed since. ``changes`` are Dockerfile instructions for the
+    /// configuration. With ``lowers`` the directory is the upper directory of an overlay. ``reproducible`` fixes every
+    /// time there is: ``created``, and time stamps later than it, are the given time or 1970.
+    ///
+    /// An error leaves the store as it was.
+    #[pyo3(signature = (
+        tree, name = None, *, base = None, author = None, message = None, changes = Vec::new(), owner = None,
+        compression = "gzip", level = None, compare = "auto", squash = false, created = None, platform = None,
+        annotations = None, reproducible = false, clamp_mtime = None, nanoseconds = false, lowers = Vec::new(),
+        one_file_system = false, threads = 0, progress = None
+    ))]
+    fn commit(
+        &self,
+        py: Python<'_>,
+        tree: PathArg,
+        name: Option<String>,
+        base: Option<ImageArg>,
+        author: Option<String>,
+        message: Option<String>,
+        changes: Vec<String>,
+        owner: Option<&Bound<'_, PyAny>>,
+        compression: &str,
+        level: Option<i32>,
+        compare: &str,
+        squash: bool,
+        created: Option<&Bound<'_, PyAny>>,
+        platform: Option<&str>,
+        annotations: Option<&Bound<'_, PyAny>>,
+        reproducible: bool,
+        clamp_mtime: Option<&Bound<'_, PyAny>>,
+        nanoseconds: bool,
+        lowers: Vec<PathArg>,
+        one_file_system: bool,
+        threads: usize,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Image> {
+        let store = self.open(py)?;
+        let mut created = arguments::seconds(created)?;
+        let mut layer = arguments::layer(clamp_mtime, nanoseconds)?;
+        if reproducible {
+            created = created.or(Some(0));
+            layer.clamp_mtime = layer.clamp_mtime.or(created);
+        }
+        let options = CommitOptions {
+            base: arguments::base(py, base)?,
+            compare: arguments::compare(py, compare)?,
+            owner: arguments::owner(owner)?,
+            profile: arguments::profile(py, compression, level)?,
+            layer,
+            author,
+            message,
+            changes,
+            created,
+            squash,
+            platform: arguments::platform(py, platform)?,
+            annotations: arguments::pairs(annotations)?,
+            one_file_system,
+            threads,
+            lowers: lowers.into_iter().map(|path| path.0).collect(),
+        };
+        let theirs = store.clone();
+        let (committed, made) = Job::new("commit", progress).run(py, move |control, _| {
+            let name = name.as_deref();
+            let committed = image::commit(&theirs, &tree.0, name, &options, control)?;
+            let made = reopen(&theirs, name, &committed)?;
+            Ok((committed, made))
+        })?;
+        self.made(py, store, &committed, made)
+    }
+
+    /// Unpack an image into a directory, which must not exist or be empty.
+    ///
+    /// Everything is made beside the directory, checked, and renamed into place. The tree that comes back compares itself
+    /// with its image (``diff``) and grows it (``commit``). With ``temporary`` the directory is removed at the end of a
+    /// ``with`` statement.
+    #[pyo3(signature = (image, dir, *, platform = None, deny_loss = false, sync = false, temporary = false, threads = 0, progress = None))]
+    fn unpack<'py>(
+        slf: &Bound<'py, Self>,
+        image: ImageArg,
+        dir: PathArg,
+        platform: Option<&str>,
+        deny_loss: bool,
+        sync: bool,
+        temporary: bool,
+        threads: usize,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let store = slf.get().open(py)?;
+        let options = UnpackOptions {
+            apply: ApplyOptions { threads, deny_loss, ..ApplyOptions::default() },
+            platform: arguments::platform(py, platform)?,
+            sync,
+        };
+        let (theirs, place) = (store.clone(), dir.0.clone());
+        let (unpacked, found) = Job::new("unpack image", progress).run(py, move |control, _| {
+            let unpacked = image::unpack(&theirs, &image.0, &place, &options, control)?;
+            let found = image::Image::open(&theirs, &unpacked.manifest.to_string(), None)?;
+            Ok((unpacked, found))
+        })?;
+        let image = Image::new(store, found);
+        let report =
+            make(py, "Unpacked", (unpacked.entries, unpacked.in_ledger, losses(py, &unpacked.losses)?))?;
+        let class = py.import("treering._tree")?.getattr("Tree")?;
+        class.call1((slf, shown(py, &dir.0)?, image, report, temporary))
+    }
+
+    /// What changed in a directory since its base, by default the image it was unpacked from or last committed to.
+    #[pyo3(signature = (tree, *, base = None, owner = None, compare = "auto", exact_times = false, platform = None, one_file_system = false, threads = 0, progress = None))]
+    fn diff(
+        &self,
+        py: Python<'_>,
+        tree: PathArg,
+        base: Option<ImageArg>,
+        owner: Option<&Bound<'_, PyAny>>,
+        compare: &str,
+        exact_times: bool,
+        platform: Option<&str>,
+        one_file_system: bool,
+        threads: usize,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Diff> {
+        let store = self.open(py)?;
+        let base = arguments::base(py, base)?;
+        let options = diff_options(py, owner, compare, exact_times, platform, one_file_system, threads)?;
+        let data = Job::new("compare trees", progress).run(py, move |control, _| {
+            let root = Root::open(&tree.0)?;
+            let diff = image::diff_tree(Some(&store), &tree.0, &base, &options, control)?;
+            Ok(Data::new(diff, Content::Tree(root)))
+        })?;
+        Ok(Diff::of(data))
+    }
+
+    /// The images of the store, in the order of ``index.json``: one per name, and those without a name.
+    ///
+    /// What is in the store for other platforms only, or is no image, is left out; ``usage`` lists everything.
+    #[pyo3(signature = (*, platform = None))]
+    fn images(&self, py: Python<'_>, platform: Option<&str>) -> PyResult<Vec<Image>> {
+        let store = self.open(py)?;
+        let platform = arguments::platform(py, platform)?;
+        let list = py.detach(|| {
+            let mut list = Vec::new();
+            for entry in store.entries()? {
+                let found = match &entry.name {
+                    Some(name) => image::Image::open(&store, &name.to_string(), platform.as_ref()),
+                    None => image::Image::from_descriptor(&store, &entry.descriptor, platform.as_ref()),
+                };
+                match found {
+                    Ok(image) => list.push(image),
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            treering::ErrorKind::NotFound | treering::ErrorKind::Unsupported
+                        ) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(list)
+        });
+        Ok(list.or_raise(py)?.into_iter().map(|image| Image::new(store.clone(), image)).collect())
+    }
+
+    /// One image, by name, digest, id or a prefix of the id. From a multi-platform image the one for ``platform`` is
+    /// taken, by default this machine's.
+    #[pyo3(signature = (reference, *, platform = None))]
+    fn image(&self, py: Python<'_>, reference: ImageArg, platform: Option<&str>) -> PyResult<Image> {
+        self.find(py, &reference.0, platform)
+    }
+
+    fn __contains__(&self, py: Python<'_>, reference: &str) -> PyResult<bool> {
+        let store = self.open(py)?;
+        match py.detach(|| store.resolve(reference)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == treering::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(to_python(py, &error)),
+        }
+    }
+
+    /// The names in the store and the digests of the manifests or indexes they stand for.
+    fn refs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let store = self.open(py)?;
+        let dict = PyDict::new(py);
+        for entry in py.detach(|| store.refs()).or_raise(py)? {
+            dict.set_item(entry.name.to_string(), entry.descriptor.digest().to_string())?;
+        }
+        Ok(dict)
+    }
+
+    /// Write images into one archive: a path, written atomically, or an object with ``write``.
+    ///
+    /// ``"docker-archive"`` is what ``docker load`` and ``podman load`` read (an OCI layout with a ``manifest.json``
+    /// beside it); ``"oci-archive"`` leaves that out, and may hold images for several platforms.
+    #[pyo3(signature = (images, file, *, format = "docker-archive", progress = None))]
+    fn save(
+        &self,
+        py: Python<'_>,
+        images: Vec<ImageArg>,
+        file: &Bound<'_, PyAny>,
+        format: &str,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        archive::save(py, &self.open(py)?, images, file, format, progress)
+    }
+
+    /// Load every image of an archive: a path, or an object with ``read``. All of it is checked before any image gets its
+    /// name. ``names`` says what happens when the archive has a name that the store has for another image: ``"keep"`` is
+    /// an error, ``"move"`` takes the name as ``docker load`` does; ``"ignore"`` loads without names.
+    #[pyo3(signature = (file, *, names = "keep", progress = None))]
+    fn load<'py>(
+        &self,
+        py: Python<'py>,
+        file: &Bound<'py, PyAny>,
+        names: &str,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        archive::load(py, &self.open(py)?, file, names, progress)
+    }
+
+    /// Make an image of a tar of a filesystem: a path, or an object with ``read``; plain, gzip or zstd. Without
+    /// ``compression`` the bytes become the layer as they come.
+    #[pyo3(signature = (
+        file, name = None, *, changes = Vec::new(), message = None, author = None, platform = None, created = None,
+        compression = None, level = None, progress = None
+    ))]
+    fn import_(
+        &self,
+        py: Python<'_>,
+        file: &Bound<'_, PyAny>,
+        name: Option<&str>,
+        changes: Vec<String>,
+        message: Option<String>,
+        author: Option<String>,
+        platform: Option<&str>,
+        created: Option<&Bound<'_, PyAny>>,
+        compression: Option<&str>,
+        level: Option<i32>,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Image> {
+        let store = self.open(py)?;
+        if compression.is_none() && level.is_some() {
+            let message = "a level needs a compression";
+            return Err(to_python(py, &Error::invalid("import", message)));
+        }
+        let options = ImportOptions {
+            changes,
+            message,
+            author,
+            platform: arguments::platform(py, platform)?,
+            created: arguments::seconds(created)?,
+            profile: compression.map(|name| arguments::profile(py, name, level)).transpose()?,
+            ..ImportOptions::default()
+        };
+        let name = name.map(Reference::parse).transpose().or_raise(py)?;
+        let (committed, made) = archive::import(py, &store, file, name, options, progress)?;
+        self.made(py, store, &committed, made)
+    }
+
+    /// Write the filesystem of an image or of a directory as one tar, as ``docker export`` does. What is a path-like, or
+    /// bytes, is a directory; a ``str`` or an ``Image`` is an image.
+    #[pyo3(signature = (source, file, *, platform = None, owner = None, clamp_mtime = None, nanoseconds = false, progress = None))]
+    fn export(
+        &self,
+        py: Python<'_>,
+        source: &Bound<'_, PyAny>,
+        file: &Bound<'_, PyAny>,
+        platform: Option<&str>,
+        owner: Option<&Bound<'_, PyAny>>,
+        clamp_mtime: Option<&Bound<'_, PyAny>>,
+        nanoseconds: bool,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let options = ExportOptions {
+            platform: arguments::platform(py, platform)?,
+            layer: arguments::layer(clamp_mtime, nanoseconds)?,
+            owner: arguments::owner(owner)?,
+        };
+        archive::export(py, &self.open(py)?, source, file, options, progress)
+    }
+
+    /// Give an image another name, ``:latest`` when it has no tag. A name another image has moves.
+    fn tag(&self, py: Python<'_>, image: ImageArg, name: &str) -> PyResult<()> {
+        let store = self.open(py)?;
+        py.detach(|| {
+            let name = Reference::parse(name)?;
+            let found = store.resolve(&image.0)?;
+            store.tag(&name, &found.descriptor).map(drop)
+        })
+        .or_raise(py)
+    }
+
+    /// Take a name away. The image stays until the next ``prune``.
+    fn untag(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        let store = self.open(py)?;
+        py.detach(|| store.untag(&Reference::parse(name)?).map(drop)).or_raise(py)
+    }
+
+    /// Remove an image with all its names, which come back. Its blobs stay until the next ``prune``.
+    fn remove(&self, py: Python<'_>, image: ImageArg) -> PyResult<Vec<String>> {
+        let store = self.open(py)?;
+        let names = py.detach(|| {
+            let found = store.resolve(&image.0)?;
+            store.remove(&store::descriptor_digest(&found.descriptor)?)
+        });
+        Ok(names.or_raise(py)?.iter().map(ToString::to_string).collect())
+    }
+
+    /// Remove what nothing needs any more: images without a name, blobs no image and no tree refers to, and what dead
+    /// writers left. Waits ``wait`` seconds at most for writers to finish.
+    #[pyo3(signature = (*, dry_run = false, nameless = true, wait = 10.0, progress = None))]
+    fn prune<'py>(
+        &self,
+        py: Python<'py>,
+        dry_run: bool,
+        nameless: bool,
+        wait: f64,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let store = self.open(py)?;
+        let wait = Duration::try_from_secs_f64(wait)
+            .map_err(|_| to_python(py, &Error::invalid("prune", "wait is a number of seconds, 0 or more")))?;
+        let options = PruneOptions { dry_run, nameless, wait, ..PruneOptions::default() };
+        let report = Job::new("prune", progress).run(py, move |control, _| store.prune(&options, control))?;
+        let text = |list: &[treering::Digest]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let fields =
+            (text(&report.nameless), text(&report.blobs), text(&report.layers), report.litter, report.bytes);
+        make(py, "PruneReport", fields)
+    }
+
+    /// Check the store without changing it: its ``"structure"``; with ``"reachability"`` also that all is there that
+    /// images refer to; with ``"bytes"`` also the digest of every blob.
+    #[pyo3(signature = (level = "bytes", *, progress = None))]
+    fn fsck<'py>(
+        &self,
+        py: Python<'py>,
+        level: &str,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let store = self.open(py)?;
+        let level = match level {
+            "structure" => FsckLevel::Structure,
+            "reachability" => FsckLevel::Reachability,
+            "bytes" => FsckLevel::Bytes,
+            _ => {
+                let message = "level is structure, reachability or bytes";
+                return Err(to_python(py, &Error::invalid("check store", message).with_path(level)));
+            }
+        };
+        let report =
+            Job::new("check store", progress).run(py, move |control, _| store.fsck(level, control))?;
+        let one = |problem: &store::Problem| {
+            let kind = serde_json::to_value(problem.kind).ok();
+            let kind = kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or("unknown");
+            make(py, "Problem", (kind, &*problem.subject, &*problem.message))
+        };
+        let problems: Vec<_> = report.problems.iter().map(one).collect::<PyResult<_>>()?;
+        make(py, "FsckReport", (problems, report.blobs, report.bytes))
+    }
+
+    /// What the store takes on disk, per image and in all.
+    #[pyo3(signature = (*, progress = None))]
+    fn usage<'py>(
+        &self,
+        py: Python<'py>,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let store = self.open(py)?;
+        let usage = Job::new("add up store", progress).run(py, move |control, _| store.usage(control))?;
+        let one = |image: &store::ImageUsage| {
+            let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
+            let fields =
+                (names, image.digest.to_string(), image.size, image.shared, image.unique, image.layers);
+            make(py, "ImageUsage", fields)
+        };
+        let images: Vec<_> = usage.images.iter().map(one).collect::<PyResult<_>>()?;
+        let fields = (
+            images,
+            usage.blobs,
+            usage.blob_bytes,
+            usage.reclaimable,
+            usage.trees,
+            usage.layer_bytes,
+            usage.tmp_bytes,
+        );
+        make(py, "Usage", fields)
+    }
+}

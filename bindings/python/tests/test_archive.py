@@ -1,0 +1,108 @@
+"""Archives, through paths and through file objects."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pathlib
+import tarfile
+
+import pytest
+
+import treering
+
+
+@pytest.mark.parametrize("format", ["docker-archive", "oci-archive"])
+def test_save_and_load(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path, format: str) -> None:
+    image = store.commit(tree, "app:v1")
+    out = io.BytesIO()
+    store.save(["app:v1"], out, format=format)  # type: ignore[arg-type]
+    store.save([image], tmp_path / "app.tar", format=format)  # type: ignore[arg-type]
+    assert (tmp_path / "app.tar").read_bytes() == out.getvalue()
+    store.save(["app:v1"], tmp_path / "app.tar", format=format)  # type: ignore[arg-type]
+    assert (tmp_path / "app.tar").read_bytes() == out.getvalue()
+    with tarfile.open(tmp_path / "app.tar") as tar:
+        assert ("manifest.json" in tar.getnames()) == (format == "docker-archive")
+
+    for source in (tmp_path / "app.tar", io.BytesIO(out.getvalue())):
+        other = treering.Store(tmp_path / f"other{id(source)}")
+        [loaded] = other.load(source)
+        assert loaded == treering.Loaded("app:v1", image.digest, image.id)
+        assert other.image("app:v1") == image
+        assert other.fsck()
+
+
+def test_names_of_an_archive(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    first = store.commit(tree, "app:v1")
+    store.save(["app:v1"], tmp_path / "app.tar")
+    (tree / "new").touch()
+    second = store.commit(tree, "app:v1")
+    with pytest.raises(treering.AlreadyExistsError):
+        store.load(tmp_path / "app.tar")
+    assert store.load(tmp_path / "app.tar", names="ignore")[0].name is None
+    assert store.image("app:v1") == second
+    store.load(tmp_path / "app.tar", names="move")
+    assert store.image("app:v1") == first
+    with pytest.raises(treering.InvalidArgumentError):
+        store.load(tmp_path / "app.tar", names="whatever")  # type: ignore[arg-type]
+    with pytest.raises(treering.InvalidArgumentError):
+        store.save(["app:v1"], tmp_path / "x.tar", format="zip")  # type: ignore[arg-type]
+    assert not (tmp_path / "x.tar").exists()
+
+
+def test_export_and_import(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    image = store.commit(tree, "app:v1")
+    for source in ("app:v1", image, tree, os.fsencode(tree)):
+        out = io.BytesIO()
+        store.export(source, out)
+        with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as tar:
+            assert tar.extractfile("etc/motd").read() == b"welcome\n"  # type: ignore[union-attr]
+    store.export("app:v1", tmp_path / "root.tar")
+    assert (tmp_path / "root.tar").stat().st_size > 0
+
+    made = store.import_(tmp_path / "root.tar", "imported:v1", changes=["CMD x"], author="me", compression="zstd")
+    assert made.name == "imported:v1"
+    assert made.author == "me"
+    assert made.layers[0].media_type.endswith("zstd")
+    assert made.committed is not None and made.committed.layer is not None
+    assert [change.path for change in treering.diff(image, made)] == []
+    with open(tmp_path / "root.tar", "rb") as file:
+        kept = store.import_(file, created=0)
+    assert kept.layers[0].diff_id == kept.layers[0].digest
+    assert kept.created == "1970-01-01T00:00:00Z"
+    with pytest.raises(treering.InvalidArgumentError):
+        store.import_(tmp_path / "root.tar", level=3)
+
+
+def test_what_is_no_archive(store: treering.Store, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(treering.NotFoundError):
+        store.load(tmp_path / "absent.tar")
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as out:
+        out.addfile(tarfile.TarInfo("x"))
+    with pytest.raises(treering.InvalidArgumentError, match="not an image archive"):
+        store.load(io.BytesIO(tar.getvalue()))
+    with pytest.raises(treering.NotFoundError):
+        store.save(["absent"], tmp_path / "x.tar")
+    assert not (tmp_path / "x.tar").exists()
+
+
+def test_a_pipe_is_a_file(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    import threading
+
+    store.commit(tree, "app:v1")
+    other = treering.Store(tmp_path / "other")
+    read, write = os.pipe()
+
+    def send() -> None:
+        with open(write, "wb") as file:
+            store.save(["app:v1"], file)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    with open(read, "rb") as file:
+        [loaded] = other.load(file)
+    thread.join()
+    assert loaded.name == "app:v1"
+    assert json.loads(other.image("app:v1").config_bytes) == store.image("app:v1").config

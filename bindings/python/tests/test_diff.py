@@ -1,0 +1,172 @@
+"""Snapshots, comparisons and layers."""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+import shutil
+import tarfile
+
+import pytest
+
+import treering
+
+
+def test_a_snapshot_is_a_sorted_mapping(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    snapshot = treering.scan(tree)
+    assert [entry.path for entry in snapshot] == [
+        "",
+        "bin",
+        "bin/bash",
+        "bin/sh",
+        "etc",
+        "etc/hostname",
+        "etc/motd",
+    ]
+    assert len(snapshot) == 7
+    entry = snapshot["bin/sh"]
+    assert (entry.kind, entry.name, entry.size, entry.mode) == ("file", "sh", 5004, 0o755)
+    assert (entry.uid, entry.gid) == (0, 0)
+    assert entry.mtime == 1_500_000_000
+    assert entry.mtime_ns == 1_500_000_000 * 10**9
+    assert (entry.link_target, entry.device, entry.xattrs, entry.digest) == (None, None, {}, None)
+    assert snapshot["bin/bash"].link_target == "sh"
+    assert snapshot[b"/etc//motd"].path == "etc/motd"
+    assert os.path.exists(os.path.join(tree, entry))
+    assert "etc/absent" not in snapshot and snapshot.get("etc/absent") is None
+    assert 3 not in snapshot
+    with pytest.raises(KeyError, match="etc/absent"):
+        snapshot["etc/absent"]
+    with pytest.raises(TypeError):
+        snapshot[3]  # type: ignore[index]
+    snapshot.save(tmp_path / "saved")
+    again = treering.Snapshot.load(tmp_path / "saved")
+    assert again == snapshot and hash(again) == hash(snapshot)
+    assert treering.Snapshot.from_bytes(snapshot.to_bytes()) == snapshot
+    with pytest.raises(treering.CorruptError):
+        treering.Snapshot.from_bytes(snapshot.to_bytes()[:-1])
+
+
+def test_iterators_are_independent(tree: pathlib.Path) -> None:
+    snapshot = treering.scan(tree)
+    one, two = iter(snapshot), iter(snapshot)
+    next(one)
+    next(one)
+    assert next(two).path == ""
+    assert len(list(one)) == 5
+    assert list(one) == []
+
+
+def test_sockets_are_told(tree: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    monkeypatch.chdir(tree)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("s")
+        assert treering.scan(tree).skipped == [treering.Skipped("s", "socket")]
+
+
+def test_two_directories(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tree, copy, symlinks=True)
+    assert list(treering.diff(tree, copy)) == []
+    (copy / "etc/motd").write_text("other\n")
+    (copy / "bin/bash").unlink()
+    diff = treering.diff(tree, str(copy))
+    assert [str(change) for change in diff] == ["C /bin", "D /bin/bash", "C /etc/motd"]
+    motd = diff[-1]
+    assert "content" in motd.reasons
+    assert motd.old is not None and motd.old.size == 8
+    assert motd.new is not None and motd.new.size == 6
+    gone = diff[1]
+    assert gone.new is None and gone.reasons == []
+    assert diff.old is not None and "bin/bash" in diff.old and "bin/bash" not in diff.new
+    with pytest.raises(IndexError):
+        diff[3]
+    with pytest.raises(IndexError):
+        diff[-4]
+
+
+def test_snapshots_and_images(store: treering.Store, tree: pathlib.Path) -> None:
+    before = treering.scan(tree)
+    image = store.commit(tree, "app")
+    (tree / "new").touch()
+    changes = [(change.kind, change.path) for change in treering.diff(before, tree)]
+    assert changes == [("added", "new")]
+    assert [change.path for change in treering.diff(image, tree, owner="root")] == ["new"]
+    assert len(treering.diff(image, image)) == 0
+    everything = treering.diff(tree)
+    assert len(everything) == 7 and {change.kind for change in everything} == {"added"}
+    with pytest.raises(TypeError, match="a directory, a Snapshot or an Image, not int"):
+        treering.diff(3, tree)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_layers_through_file_objects(tree: pathlib.Path, tmp_path: pathlib.Path, compression: str) -> None:
+    out = io.BytesIO()
+    made = treering.layer_create(treering.diff(tree), out, compression=compression)  # type: ignore[arg-type]
+    assert made.size == len(out.getvalue())
+    file = tmp_path / "layer"
+    assert treering.layer_create(treering.diff(tree), file, compression=compression) == made  # type: ignore[arg-type]
+    assert file.read_bytes() == out.getvalue()
+    if compression == "none":
+        names = tarfile.open(fileobj=io.BytesIO(out.getvalue())).getnames()
+        assert "etc/motd" in names
+
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    applied = treering.layer_apply(io.BytesIO(out.getvalue()), copy)
+    assert applied.layer == made
+    assert applied.losses == []
+    assert len(applied.snapshot) == 7
+    assert list(treering.diff(tree, copy)) == []
+
+    (copy / "etc/motd").unlink()
+    step = io.BytesIO()
+    treering.layer_create(treering.diff(applied.snapshot, copy), step, compression=compression)  # type: ignore[arg-type]
+    step.seek(0)
+    treering.layer_apply(step, tree, ledger=applied.ledger)
+    assert not (tree / "etc/motd").exists()
+
+
+def test_short_reads_and_writes(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    class Slow:
+        def __init__(self) -> None:
+            self.data = bytearray()
+            self.at = 0
+
+        def write(self, data: bytes) -> int:
+            self.data += data[:1000]
+            return min(len(data), 1000)
+
+        def read(self, size: int) -> bytes:
+            self.at += 7
+            return bytes(self.data[self.at - 7 : self.at])
+
+    slow = Slow()
+    made = treering.layer_create(treering.diff(tree), slow)
+    assert len(slow.data) == made.size
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    assert treering.layer_apply(slow, copy).layer == made
+
+
+def test_a_diff_of_snapshots_has_no_content(tree: pathlib.Path) -> None:
+    empty = treering.diff(treering.scan(tree), treering.scan(tree))
+    with pytest.raises(treering.InvalidArgumentError, match="content of the files is not at hand"):
+        treering.layer_create(empty, io.BytesIO())
+
+
+def test_a_ledger_travels(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    layer = io.BytesIO()
+    treering.layer_create(treering.diff(tree, owner=(12, 34)), layer)
+    layer.seek(0)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    applied = treering.layer_apply(layer, copy)
+    ledger = treering.Ledger.from_bytes(applied.ledger.to_bytes())
+    assert len(ledger) == len(applied.ledger)
+    owner = "keep" if os.geteuid() == 0 else "root"
+    entry = treering.scan(copy, owner=owner, ledger=ledger)["etc/motd"]
+    assert (entry.uid, entry.gid) == (12, 34)

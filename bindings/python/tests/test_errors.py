@@ -1,0 +1,154 @@
+"""What bad use gets: an exception under one base, with everything there is to know."""
+
+from __future__ import annotations
+
+import errno
+import io
+import pathlib
+import pickle
+
+import pytest
+
+import treering
+
+
+def test_every_kind_has_a_class() -> None:
+    from treering._errors import Error
+
+    classes = set(Error._kinds.values())
+    assert len(classes) == 16
+    assert all(issubclass(one, treering.Error) for one in classes)
+    assert all(one.__name__ in treering.__all__ for one in classes)
+    assert issubclass(treering.NotFoundError, LookupError)
+    assert issubclass(treering.InvalidArgumentError, ValueError)
+
+
+def test_an_error_tells_all(store: treering.Store, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(treering.NotFoundError) as caught:
+        store.image("absent:v1")
+    error = caught.value
+    assert (error.code, error.kind, error.path) == (2, "not-found", "absent:v1")
+    assert error.operation and error.message
+    assert str(error).startswith(f"{error.operation}: absent:v1: {error.message}")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is treering.NotFoundError
+    assert (str(copy), copy.code, copy.hint) == (str(error), error.code, error.hint)
+
+
+def test_the_system_is_the_cause(store: treering.Store, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(treering.NotFoundError) as caught:
+        store.commit(tmp_path / "absent", "app")
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.errno == errno.ENOENT
+    assert caught.value.path is not None and caught.value.path.endswith("absent")
+
+
+def test_what_is_there_stays(store: treering.Store, tree: pathlib.Path) -> None:
+    store.commit(tree, "app")
+    with pytest.raises(treering.AlreadyExistsError) as caught:
+        store.unpack("app", tree)
+    assert caught.value.hint
+    assert caught.value.hint in str(caught.value)
+
+
+def test_bad_arguments(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    bad = treering.InvalidArgumentError
+    with pytest.raises(bad, match="gzip levels"):
+        store.commit(tree, "app", level=99)
+    with pytest.raises(bad):
+        store.commit(tree, "app", compression="lzma")  # type: ignore[arg-type]
+    with pytest.raises(bad):
+        store.commit(tree, "UPPER CASE")
+    with pytest.raises(bad):
+        store.commit(tree, "app", changes=["NONSENSE 1"])
+    with pytest.raises(bad):
+        store.commit(tree, "app", owner="nobody knows")
+    with pytest.raises(bad):
+        store.diff(tree, compare="hard")  # type: ignore[arg-type]
+    with pytest.raises(bad):
+        store.fsck("everything")  # type: ignore[arg-type]
+    with pytest.raises(bad):
+        store.prune(wait=-1)
+    with pytest.raises(bad):
+        store.commit(tree, "app", platform="a/b/c/d")
+    with pytest.raises(ValueError, match="null byte"):
+        store.commit("a\0b")
+    with pytest.raises(TypeError):
+        store.commit(3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        store.commit(tree, "app", changes="CMD x")  # a str is no list of instructions
+    with pytest.raises(TypeError):
+        store.commit(tree, "app", owner=5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        store.commit(tree, "app", created="yesterday")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        store.image(3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        store.commit(tree, "app", surprise=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"a path or an object with read\(\), not int"):
+        treering.layer_apply(3, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(OverflowError):
+        store.commit(tree, "app", threads=-1)
+    assert store.images() == []
+
+
+def test_damaged_layers(tmp_path: pathlib.Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    with pytest.raises(treering.CorruptError):
+        treering.layer_apply(io.BytesIO(b"\x1f\x8b\x08garbage"), target)
+    with pytest.raises(treering.UnsupportedError):
+        treering.layer_apply(io.BytesIO(b"\xfd7zXZ\0" + bytes(600)), target)
+
+
+class Boom(Exception):
+    pass
+
+
+class Broken:
+    def read(self, size: int) -> bytes:
+        raise Boom("no more")
+
+    def write(self, data: bytes) -> int:
+        raise Boom("full")
+
+
+def test_a_failing_file_object_is_the_cause(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(treering.CallbackError, match="Boom: full") as caught:
+        treering.layer_create(treering.diff(tree), Broken())
+    assert isinstance(caught.value.__cause__, Boom)
+    target = tmp_path / "target"
+    target.mkdir()
+    with pytest.raises(treering.CallbackError, match="Boom: no more") as caught:
+        treering.layer_apply(Broken(), target)
+    assert isinstance(caught.value.__cause__, Boom)
+    assert caught.value.code == 14
+
+
+@pytest.mark.parametrize("answer", [None, "text", 5, b"x" * (1 << 21), object()])
+def test_file_objects_that_answer_nonsense(tmp_path: pathlib.Path, answer: object) -> None:
+    class Odd:
+        def read(self, size: int) -> object:
+            return answer
+
+    with pytest.raises(treering.CallbackError):
+        treering.layer_apply(Odd(), tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("answer", [0, -1, 1 << 40, "all"])
+def test_writers_that_answer_nonsense(tree: pathlib.Path, answer: object) -> None:
+    class Odd:
+        def write(self, data: bytes) -> object:
+            return answer
+
+    with pytest.raises(treering.CallbackError):
+        treering.layer_create(treering.diff(tree), Odd())
+
+
+def test_stop_wishes_pass_through(tree: pathlib.Path) -> None:
+    class Leaving:
+        def write(self, data: bytes) -> int:
+            raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        treering.layer_create(treering.diff(tree), Leaving())

@@ -1,0 +1,77 @@
+"""The package itself: documentation, the command, versions."""
+
+from __future__ import annotations
+
+import doctest
+import importlib.metadata
+import inspect
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import treering
+import treering.progress
+
+HERE = pathlib.Path(__file__).parent
+PACKAGE = HERE.parent
+ROOT = PACKAGE.parent.parent
+
+
+def test_docstrings_are_right() -> None:
+    for module in (treering, treering.progress):
+        assert doctest.testmod(module, optionflags=doctest.ELLIPSIS).failed == 0
+
+
+def test_the_readme_is_right(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TREERING_ROOT", str(tmp_path / "store"))
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    result = doctest.testfile(str(PACKAGE / "README.md"), module_relative=False, optionflags=flags)
+    assert result.attempted > 10 and result.failed == 0
+
+
+def test_everything_public_is_documented() -> None:
+    for name in treering.__all__:
+        thing = getattr(treering, name)
+        if not inspect.isclass(thing) and not callable(thing):
+            continue
+        assert inspect.getdoc(thing), name
+        if inspect.isclass(thing) and thing.__module__ == "treering":
+            for member, value in vars(thing).items():
+                if not member.startswith("_"):
+                    assert inspect.getdoc(value), f"{name}.{member}"
+
+
+def test_versions_agree() -> None:
+    text = (ROOT / "Cargo.toml").read_text()
+    found = re.search(r'^version = "(.*)"', text, re.MULTILINE)
+    assert found is not None
+    assert treering.version == treering.__version__ == treering.info()["version"] == found[1]
+    assert importlib.metadata.version("treering") == found[1]
+    run = subprocess.run([sys.executable, "-m", "treering", "--version"], capture_output=True, text=True)
+    assert run.stdout == f"treering {found[1]}\n"
+
+
+def test_the_command(tmp_path: pathlib.Path, tree: pathlib.Path) -> None:
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "treering", "--root", str(tmp_path / "store"), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    made = run("commit", tree, "app:v1")
+    assert made.returncode == 0, made.stderr
+    image = treering.Store(tmp_path / "store").image("app:v1")
+    assert image.id in made.stdout
+    assert run("unpack", "app:v1", tmp_path / "copy").returncode == 0
+    assert run("inspect", "absent").returncode == 1
+    wrong = run("no-such-verb")
+    assert wrong.returncode == 2 and "Usage" in wrong.stderr
+    assert run("--help").returncode == 0
+
+
+def test_info() -> None:
+    info = treering.info()
+    assert info["platform"].startswith("linux/")
+    assert info["threads"] >= 1

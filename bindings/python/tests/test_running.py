@@ -1,0 +1,232 @@
+"""Operations while they run: progress, threads, signals."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+import treering
+
+
+@pytest.fixture
+def large(tmp_path: pathlib.Path) -> pathlib.Path:
+    """Enough to keep an operation busy for a second or two."""
+    root = tmp_path / "large"
+    root.mkdir()
+    for number in range(48):
+        (root / f"file{number}").write_bytes(os.urandom(1 << 20))
+    return root
+
+
+def slow(store: treering.Store, tree: pathlib.Path, progress: treering.progress.ProgressFunction | None = None
+) -> treering.Image:
+    return store.commit(
+        tree, "slow", base="scratch", compression="zstd", level=12, threads=1, progress=progress
+    )
+
+
+def test_progress_is_told_on_the_calling_thread(store: treering.Store, large: pathlib.Path) -> None:
+    seen: list[treering.Progress] = []
+    threads: set[int] = set()
+
+    def progress(now: treering.Progress) -> None:
+        seen.append(now)
+        threads.add(threading.get_ident())
+
+    slow(store, large, progress)
+    assert threads == {threading.get_ident()}
+    assert len(seen) > 1
+    assert [one.done for one in seen] == [False] * (len(seen) - 1) + [True]
+    last = seen[-1]
+    assert last.operation == "commit"
+    assert last.bytes_total == 48 << 20
+    assert last.bytes_read >= last.bytes_total
+    assert last.bytes_written > 0 and last.entries >= 48
+    assert [one.bytes_read for one in seen] == sorted(one.bytes_read for one in seen)
+
+
+def test_a_true_answer_cancels(store: treering.Store, large: pathlib.Path) -> None:
+    with pytest.raises(treering.CancelledError) as caught:
+        slow(store, large, lambda progress: not progress.done)
+    assert caught.value.kind == "cancelled"
+    assert store.images() == []
+
+
+def test_what_a_callback_raises_is_the_cause(store: treering.Store, large: pathlib.Path) -> None:
+    class Boom(Exception):
+        pass
+
+    def progress(_: treering.Progress) -> None:
+        raise Boom("enough")
+
+    start = time.monotonic()
+    with pytest.raises(treering.CallbackError, match="Boom: enough") as caught:
+        slow(store, large, progress)
+    assert isinstance(caught.value.__cause__, Boom)
+    assert caught.value.operation == "commit"
+    assert time.monotonic() - start < 5
+    assert store.images() == []
+
+
+def test_stop_wishes_in_a_callback_pass_through(store: treering.Store, large: pathlib.Path) -> None:
+    def progress(_: treering.Progress) -> None:
+        sys.exit(7)
+
+    with pytest.raises(SystemExit):
+        slow(store, large, progress)
+
+
+def test_a_callback_may_use_the_store(store: treering.Store, large: pathlib.Path) -> None:
+    counts: list[int] = []
+    slow(store, large, lambda _: counts.append(len(store.images())))
+    assert counts[-1] == 1 and counts[0] == 0
+
+
+def test_other_threads_run_meanwhile(store: treering.Store, large: pathlib.Path) -> None:
+    ticks = 0
+    stop = threading.Event()
+
+    def count() -> None:
+        nonlocal ticks
+        while not stop.wait(0.005):
+            ticks += 1
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    slow(store, large)
+    stop.set()
+    thread.join()
+    assert ticks > 10
+
+
+def test_eight_threads_commit_at_once(store: treering.Store, tmp_path: pathlib.Path) -> None:
+    def work(number: int) -> str:
+        tree = tmp_path / f"tree{number}"
+        tree.mkdir()
+        image = None
+        for step in range(5):
+            (tree / f"file{step}").write_text(f"{number} {step}")
+            image = store.commit(tree, f"app:{number}.{step}", message=f"step {step}")
+        assert image is not None and len(image.layers) == 5
+        copy = store.unpack(image, tmp_path / f"copy{number}")
+        assert len(copy.diff()) == 0
+        return image.digest
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        digests = list(pool.map(work, range(8)))
+    assert len(set(digests)) == 8
+    assert len(store.images()) == 40
+    assert store.fsck()
+
+
+def test_one_object_in_many_threads(tree: pathlib.Path) -> None:
+    diff = treering.diff(tree)
+    changes = iter(diff)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        parts = list(pool.map(lambda _: [change.path for change in changes], range(8)))
+    assert sorted(path for part in parts for path in part) == [change.path for change in diff]
+
+
+INTERRUPTED = """
+    import signal, sys, time, threading
+    import treering
+
+    raised_at = None
+
+    def handler(number, frame):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, handler)
+    store = treering.Store(sys.argv[1])
+    print("ready", flush=True)
+    try:
+        if sys.argv[3] == "commit":
+            store.commit(sys.argv[2], "app", compression="zstd", level=19)
+        else:
+            while True:
+                treering.scan(sys.argv[2])
+    except KeyboardInterrupt:
+        print("interrupted", time.monotonic(), len(store.images()), threading.active_count(), flush=True)
+        sys.exit(0)
+    sys.exit("finished before the signal came")
+"""
+
+
+@pytest.mark.parametrize("operation", ["commit", "scan"])
+def test_ctrl_c(large: pathlib.Path, tmp_path: pathlib.Path, operation: str) -> None:
+    # What is measured is how long it takes, and another process may have the processor for a while.
+    latencies = []
+    for attempt in range(5):
+        script = textwrap.dedent(INTERRUPTED)
+        arguments = [sys.executable, "-c", script, str(tmp_path / f"s{attempt}"), str(large), operation]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+            time.sleep(0.4)
+            sent = time.monotonic()
+            child.send_signal(signal.SIGINT)
+            word, when, images, threads = child.stdout.readline().split()
+            assert child.wait(20) == 0
+        assert (word, images, threads) == ("interrupted", "0", "1")
+        latencies.append(float(when) - sent)
+        if latencies[-1] < 0.1:
+            break
+    assert min(latencies) < 0.1, latencies
+
+
+def test_an_uncaught_ctrl_c_ends_the_process_as_python_does(large: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    script = "import sys, treering; print(flush=True)\nwhile True: treering.scan(sys.argv[1])"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(large)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(0.2)
+        child.send_signal(signal.SIGINT)
+        _, error = child.communicate(timeout=20)
+    assert child.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in error
+
+
+def test_a_signal_handler_may_raise_what_it_likes(store: treering.Store, large: pathlib.Path) -> None:
+    class Late(Exception):
+        pass
+
+    def handler(number: int, frame: object) -> None:
+        raise Late
+
+    old = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(Late):
+            slow(store, large)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+
+
+def test_progress_bars(store: treering.Store, large: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with treering.progress.tqdm_adapter() as progress:
+        slow(store, large, progress)
+    assert "commit" in capsys.readouterr().err
+    with treering.progress.rich_adapter() as progress:
+        slow(store, large, progress)
+    from rich.progress import Progress
+
+    with Progress() as bars, treering.progress.rich_adapter(bars) as progress:
+        slow(store, large, progress)
+        assert bars.tasks[0].completed >= 48 << 20
+
+
+def test_import_brings_no_bars() -> None:
+    script = "import sys, treering; sys.exit(any(name in sys.modules for name in ('tqdm', 'rich')))"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -1,0 +1,208 @@
+"""Stores, images and trees."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import pathlib
+
+import pytest
+
+import treering
+
+
+def test_a_directory_becomes_an_image_and_a_directory_again(
+    store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    image = store.commit(tree, "app:v1", author="me", message="First", changes=['CMD ["/bin/sh"]', "ENV A=b"])
+    assert image.name == "app:v1"
+    assert image.tags == ["app:v1"]
+    assert image.id.startswith("sha256:") and len(image.id) == 71
+    assert image.short_id == image.id[7:19]
+    assert image.author == "me"
+    assert image.config["config"]["Cmd"] == ["/bin/sh"]
+    assert image.config["config"]["Env"] == ["A=b"]
+    assert json.loads(image.config_bytes) == image.config
+    assert json.loads(image.manifest_bytes) == image.manifest
+    [layer] = image.layers
+    assert layer.digest == image.manifest["layers"][0]["digest"]
+    assert layer.diff_id == image.config["rootfs"]["diff_ids"][0]
+    assert layer.media_type.endswith("+gzip")
+    assert image.size > layer.size
+    [row] = image.history()
+    assert (row.id, row.comment, row.diff_id) == (image.id, "First", layer.diff_id)
+    inspected = image.inspect()
+    assert inspected["Id"] == image.id
+    assert inspected["RepoTags"] == ["app:v1"]
+    assert image.committed is not None
+    assert image.committed.stat.added == 6
+    assert image.committed.layer is not None
+    assert image.committed.layer.digest == layer.digest
+
+    copy = store.unpack("app:v1", tmp_path / "copy")
+    assert isinstance(copy, treering.Tree)
+    assert copy.path == tmp_path / "copy"
+    assert os.fspath(copy) == str(tmp_path / "copy")
+    assert copy.image == image
+    assert copy.unpacked.entries == 6
+    assert (copy.path / "etc/hostname").read_text() == "oak\n"
+    assert os.readlink(copy.path / "bin/bash") == "sh"
+    assert list(copy.diff()) == []
+
+
+def test_changes_become_a_layer(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    first = store.commit(tree, "app:v1")
+    work = store.unpack(first, tmp_path / "work")
+    (work.path / "etc/motd").unlink()
+    (work.path / "etc/hostname").write_text("elm\n")
+    (work.path / "new").mkdir()
+    diff = work.diff()
+    assert [(c.letter, c.kind, c.path) for c in diff] == [
+        ("C", "changed", "etc"),
+        ("C", "changed", "etc/hostname"),
+        ("D", "deleted", "etc/motd"),
+        ("A", "added", "new"),
+    ]
+    assert diff.stat == treering.Stat(added=1, changed=2, deleted=1, bytes=4)
+    second = work.commit("app:v2", message="Second")
+    assert work.image is second
+    assert [layer.digest for layer in second.layers][:1] == [first.layers[0].digest]
+    assert len(second.layers) == 2
+    assert len(work.diff()) == 0
+    assert {c.path for c in work.diff(first)} == {c.path for c in diff}
+    flat = store.commit(work, "app:flat", squash=True)
+    assert len(flat.layers) == 1
+
+
+def test_the_same_tree_gives_the_same_bytes(store: treering.Store, tree: pathlib.Path) -> None:
+    a = store.commit(tree, "a", base="scratch", created=1_600_000_000, threads=1)
+    when = datetime.datetime(2020, 9, 13, 12, 26, 40, tzinfo=datetime.timezone.utc)
+    b = store.commit(tree, "b", base="scratch", created=when, threads=4)
+    assert a.digest == b.digest
+    assert a == b and hash(a) == hash(b)
+    assert a.created == "2020-09-13T12:26:40Z"
+    c = store.commit(tree, "c", base="scratch", reproducible=True)
+    assert c.created == "1970-01-01T00:00:00Z"
+    assert c.layers != a.layers  # no time stamp is later than 1970
+    assert c == store.commit(tree, "c", base="scratch", reproducible=True)
+
+
+def test_options_reach_the_image(store: treering.Store, tree: pathlib.Path) -> None:
+    image = store.commit(
+        tree,
+        compression="zstd",
+        level=1,
+        platform="linux/arm64",
+        annotations={"org.example": "yes"},
+        owner=(7, 8),
+    )
+    assert image.name is None
+    assert image.tags == []
+    assert image.platform == "linux/arm64"
+    assert image.annotations == {"org.example": "yes"}
+    assert image.layers[0].media_type.endswith("+zstd")
+    entry = image.contents()["etc/motd"]
+    assert (entry.uid, entry.gid) == (7, 8)
+    assert entry.digest is not None and entry.digest.startswith("sha256:")
+
+
+def test_names(store: treering.Store, tree: pathlib.Path) -> None:
+    image = store.commit(tree, "app:v1")
+    store.tag("app:v1", "other")
+    assert set(store.refs()) == {"app:v1", "other:latest"}
+    assert set(image.tags) == {"app:v1", "other:latest"}
+    assert "other" in store and "absent" not in store
+    assert store.image(image.id[7:15]) == image
+    assert [found.name for found in store.images()] == ["app:v1", "other:latest"]
+    store.untag("other")
+    assert store.remove(image) == ["app:v1"]
+    assert store.images() == []
+
+
+def test_keeping_house(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    image = store.commit(tree, "app:v1", base="scratch")
+    usage = store.usage()
+    assert usage.images[0].names == ["app:v1"]
+    assert usage.images[0].digest == image.digest
+    assert usage.blob_bytes == image.size
+    report = store.fsck()
+    assert report and report.problems == []
+    assert report.blobs == 3
+    other = treering.Store(tmp_path / "other")
+    (tmp_path / "empty").mkdir()
+    victim = other.commit(tmp_path / "empty", "gone")
+    other.untag("gone")
+    (tmp_path / "empty").rmdir()
+    would = other.prune(dry_run=True)
+    done = other.prune(wait=5)
+    assert done.bytes == would.bytes
+    assert "gone" not in other
+    assert victim.config  # what was read before stays
+
+    blob = pathlib.Path(store.path, "oci/blobs/sha256", image.layers[0].digest[7:])
+    blob.chmod(0o600)
+    blob.write_bytes(blob.read_bytes()[::-1])
+    report = store.fsck("bytes")
+    assert not report
+    assert report.problems[0].kind == "wrong-digest"
+    assert store.fsck("reachability")
+
+
+def test_a_store_is_a_context_manager(tmp_path: pathlib.Path, tree: pathlib.Path) -> None:
+    with treering.Store(os.fsencode(tmp_path / "store")) as store:
+        image = store.commit(tree, "app")
+        assert str(tmp_path / "store") in repr(store)
+        assert not store.closed
+    assert "closed" in repr(store) and [store.closed] == [True]
+    with pytest.raises(treering.InvalidArgumentError, match="closed"):
+        store.images()
+    with pytest.raises(treering.InvalidArgumentError, match="closed"), store:
+        pass
+    store.close()
+    assert image.history()  # an image keeps what it needs
+
+
+def test_a_temporary_tree_goes(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    store.commit(tree, "app")
+    with store.unpack("app", tmp_path / "a", temporary=True) as temporary:
+        assert (temporary.path / "etc/motd").exists()
+    assert not (tmp_path / "a").exists()
+    with store.unpack("app", tmp_path / "b") as kept:
+        pass
+    assert kept.path.exists()
+    kept.remove()
+    kept.remove()
+    assert not kept.path.exists()
+
+
+def test_the_default_store_is_where_the_environment_says(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TREERING_ROOT", str(tmp_path / "here"))
+    assert treering.Store().path == str(tmp_path / "here")
+    assert treering.info()["default_store"] == str(tmp_path / "here")
+
+
+def test_overlay_upper_directories(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    store.commit(tree, "app:v1")
+    upper = tmp_path / "upper"
+    (upper / "etc").mkdir(parents=True)
+    (upper / "etc/motd").write_text("changed\n")
+    diff = treering.diff_overlay(upper, [tree])
+    assert "etc/motd" in [change.path for change in diff]
+    image = store.commit(upper, "app:v2", base="app:v1", lowers=[tree])
+    assert len(image.layers) == 2
+
+
+def test_reprs_help(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    image = store.commit(tree, "app:v1")
+    assert repr(image) == f"<treering.Image app:v1 {image.short_id} {image.platform} of 1 layers>"
+    copy = store.unpack("app:v1", tmp_path / "copy")
+    assert repr(copy) == f"<treering.Tree {str(tmp_path / 'copy')!r} of {image.short_id}>"
+    (copy.path / "etc/motd").chmod(0o600)
+    diff = copy.diff()
+    assert repr(diff) == "<treering.Diff: 0 added, 1 changed, 0 deleted>"
+    assert repr(diff[0]) == "<treering.Change changed /etc/motd (mode)>"
+    assert repr(diff.new["etc/motd"]).startswith("<treering.Entry file /etc/motd 0600")
+    assert repr(diff.new) == "<treering.Snapshot of 7 entries>"

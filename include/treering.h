@@ -1,0 +1,2431 @@
+/*
+ * treering: grow OCI images from a directory, with no root and no daemon.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+
+/**
+ * @file treering.h
+ *
+ * The rules, which hold for every function:
+ *
+ * Status and error. A function that can fail returns a status: TREERING_OK, which is 0, or why not. Its last parameter `err`
+ * receives an error object on failure, to be freed with treering_error_free(); it may be NULL, and is left alone on success.
+ * Nothing is kept per thread. Outputs are written only on success.
+ *
+ * Handles. All struct types that are only declared here are handles: opaque, made by a function that writes them through an
+ * out-pointer, owned by the caller, freed with the one `_free` function of their type, which accepts NULL. A handle of
+ * another type, one that was freed, and any other pointer that is no handle are refused with TREERING_INVALID_ARGUMENT:
+ * handles are looked up, not followed. (An address may stand for a new handle of the same type once many others were freed
+ * after it, so this finds mistakes; it does not make them safe.) Freeing a handle while another thread is in a call with it
+ * is fine: the call goes on, the handle is gone. Pointers that an accessor gave end with the handle.
+ *
+ * Out-pointers are owned, accessors borrow: what is written through a `treering_x **` is yours to free; what is returned as
+ * `const` belongs to the object it came from and lives as long as the handle, unless said otherwise.
+ *
+ * Threads. There are no global locks for callers to take care of and no thread affinity; every handle may be used from any
+ * thread. Which types serve several threads at once is said at each; those that do not return TREERING_BUSY when it happens.
+ *
+ * Text (names of images, platforms, words, messages) is NUL-terminated `const char *` and must be UTF-8, else
+ * TREERING_INVALID_ARGUMENT. Paths and everything else that is bytes are a pointer and a length: they need not be UTF-8 and
+ * need no NUL behind them. TREERING_PATH() makes the two out of a C string. Choices are words, the same as the command's.
+ *
+ * Structures travel with their size: pass sizeof, and a library with a longer or shorter structure of the same name fills
+ * what both know and zeroes the rest. Sizes are in bytes, times in seconds since 1970.
+ *
+ * Options are handles with setters; NULL stands for the defaults. The object may be used for any number of calls, and
+ * changed between them.
+ *
+ * The library never calls abort() on purpose, installs no signal handlers, and does not change the process: no umask, no
+ * working directory, no environment, no child processes. It starts threads, and all have ended when a call returns. Running
+ * out of memory aborts. Pointers must be NULL or point to what is said: nobody can check that. Do not use handles in a child
+ * after fork() without exec.
+ *
+ * The smallest program:
+ *
+ *     treering_store *store;
+ *     treering_error *err = NULL;
+ *     treering_commit_result made;
+ *     if (treering_store_open_default(&store, &err) != TREERING_OK
+ *         || treering_commit(store, TREERING_PATH("rootfs"), "app:v1", NULL, NULL, &made, sizeof made, NULL, &err)) {
+ *       fprintf(stderr, "%s\n", treering_error_text(err));
+ *       return 1;
+ *     }
+ *     puts(made.image_id.text);
+ */
+
+
+#ifndef TREERING_H
+#define TREERING_H
+
+/* Generated from src/capi by cbindgen: `TREERING_WRITE_HEADER=1 cargo test --all-features --test header`. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <string.h>
+
+/** A C string as the two arguments of a path: a pointer and a length. Evaluates its argument twice. */
+#define TREERING_PATH(string) ((const uint8_t *)(string)), strlen(string)
+
+
+/**
+ * The number of the binary interface this header describes. It grows with every change that breaks programs compiled
+ * before; before 1.0 that may happen with every minor version of the library.
+ */
+#define TREERING_ABI_VERSION 1
+
+/**
+ * It is another kind of file.
+ */
+#define TREERING_REASON_TYPE 1
+
+/**
+ * The content is different.
+ */
+#define TREERING_REASON_CONTENT 2
+
+/**
+ * The permission bits are different.
+ */
+#define TREERING_REASON_MODE 4
+
+/**
+ * The owner or the group is different.
+ */
+#define TREERING_REASON_OWNER 8
+
+/**
+ * The time of the last change of content is different.
+ */
+#define TREERING_REASON_MTIME 16
+
+/**
+ * The extended attributes (ACLs and capabilities among them) are different.
+ */
+#define TREERING_REASON_XATTRS 32
+
+/**
+ * The symbolic link leads elsewhere.
+ */
+#define TREERING_REASON_TARGET 64
+
+/**
+ * The device has other numbers.
+ */
+#define TREERING_REASON_DEVICE 128
+
+/**
+ * The file is hard-linked with other files than before.
+ */
+#define TREERING_REASON_LINKS 256
+
+/**
+ * Nothing but an entry in the directory was added or deleted.
+ */
+#define TREERING_REASON_PARENT 512
+
+/**
+ * The inode was touched and the content could not be compared, so it is taken for changed.
+ */
+#define TREERING_REASON_SUSPECT 1024
+
+/**
+ * Stands for "no entry" where an entry's number is expected.
+ */
+#define TREERING_NO_ENTRY UINT32_MAX
+
+/**
+ * What a call came to. The numbers are stable and never used again for something else; a program should take numbers it
+ * does not know for TREERING_INTERNAL.
+ */
+enum treering_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * It was done.
+   */
+  TREERING_OK = 0,
+  /**
+   * An argument, option, name or reference is not usable as given; also a NULL, wrong or freed handle.
+   */
+  TREERING_INVALID_ARGUMENT = 1,
+  /**
+   * The named file, image, reference or blob does not exist.
+   */
+  TREERING_NOT_FOUND = 2,
+  /**
+   * Something by that name is already there.
+   */
+  TREERING_ALREADY_EXISTS = 3,
+  /**
+   * The system refused: permissions, ownership, or a security policy.
+   */
+  TREERING_PERMISSION_DENIED = 4,
+  /**
+   * An input or output operation failed for another reason.
+   */
+  TREERING_IO = 5,
+  /**
+   * No space or quota is left.
+   */
+  TREERING_NO_SPACE = 6,
+  /**
+   * A file changed, grew, shrank or vanished while it was being read.
+   */
+  TREERING_CHANGED = 7,
+  /**
+   * Data does not match its digest, its size, or its format.
+   */
+  TREERING_CORRUPT = 8,
+  /**
+   * An input asked for more than a configured cap allows.
+   */
+  TREERING_LIMIT = 9,
+  /**
+   * This machine, filesystem or format cannot do what was asked.
+   */
+  TREERING_UNSUPPORTED = 10,
+  /**
+   * Another process holds the lock, or another thread is using an object that serves one thread at a time.
+   */
+  TREERING_BUSY = 11,
+  /**
+   * The object is still needed by another one.
+   */
+  TREERING_IN_USE = 12,
+  /**
+   * The caller cancelled the operation.
+   */
+  TREERING_CANCELLED = 13,
+  /**
+   * A callback supplied by the caller failed; treering_error_callback_code() says with which number.
+   */
+  TREERING_CALLBACK = 14,
+  /**
+   * A defect in treering itself (a panic was caught at the boundary).
+   */
+  TREERING_INTERNAL = 15,
+  /**
+   * An attribute cannot be kept and the caller demanded that nothing be lost.
+   */
+  TREERING_LOSS = 16,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum treering_status treering_status;
+#else
+typedef int32_t treering_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What a note is about.
+ */
+enum treering_note_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * An attribute could be kept neither on disk nor in the ledger.
+   */
+  TREERING_NOTE_LOSS = 1,
+  /**
+   * Something in the tree cannot be part of a layer and was left out.
+   */
+  TREERING_NOTE_SKIPPED = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum treering_note_kind treering_note_kind;
+#else
+typedef int32_t treering_note_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What an entry is.
+ */
+enum treering_file_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * A regular file.
+   */
+  TREERING_FILE = 1,
+  /**
+   * A directory.
+   */
+  TREERING_DIRECTORY = 2,
+  /**
+   * A symbolic link.
+   */
+  TREERING_SYMLINK = 3,
+  /**
+   * A character device.
+   */
+  TREERING_CHAR_DEVICE = 4,
+  /**
+   * A block device.
+   */
+  TREERING_BLOCK_DEVICE = 5,
+  /**
+   * A named pipe.
+   */
+  TREERING_FIFO = 6,
+  /**
+   * A socket.
+   */
+  TREERING_SOCKET = 7,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum treering_file_kind treering_file_kind;
+#else
+typedef int32_t treering_file_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What happened to a path.
+ */
+enum treering_change_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * The path is new: `A`.
+   */
+  TREERING_ADDED = 1,
+  /**
+   * Something about the path is different: `C`.
+   */
+  TREERING_MODIFIED = 2,
+  /**
+   * The path is gone, with all below it: `D`.
+   */
+  TREERING_DELETED = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum treering_change_kind treering_change_kind;
+#else
+typedef int32_t treering_change_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * How layers are put into a directory, by treering_unpack() and treering_layer_apply_fd(). Setters and use are safe from
+ * any thread.
+ */
+typedef struct treering_apply_options treering_apply_options;
+
+/**
+ * Bytes made by the library, such as a JSON document; a NUL stands behind them. Owned by the caller, freed with
+ * treering_bytes_free(). Never changes, so any number of threads may read it at once.
+ */
+typedef struct treering_bytes treering_bytes;
+
+/**
+ * How a directory becomes an image. Setters and use are safe from any thread.
+ */
+typedef struct treering_commit_options treering_commit_options;
+
+/**
+ * Counters to poll and a way to cancel, for one or several operations. Every long operation takes one, or NULL. Any number
+ * of threads may use it at once, while operations run and after. It may be freed while an operation that was given it still
+ * runs; that one then can no longer be polled or cancelled.
+ */
+typedef struct treering_control treering_control;
+
+/**
+ * The changes from one tree to another. Owned by the caller, freed with treering_diff_free(). Any number of threads may use
+ * it at once, except for treering_diff_next() and treering_diff_rewind(), which serve one thread at a time: a call while
+ * another thread is in one is TREERING_BUSY.
+ */
+typedef struct treering_diff treering_diff;
+
+/**
+ * How trees are compared. Setters and use are safe from any thread.
+ */
+typedef struct treering_diff_options treering_diff_options;
+
+/**
+ * Why a call failed. Made by the call that failed, owned by the caller, freed with treering_error_free(). Never changes, so
+ * any number of threads may read it at once. What the accessors return lives as long as the error.
+ */
+typedef struct treering_error treering_error;
+
+/**
+ * How an image or a directory becomes one tar. Setters and use are safe from any thread.
+ */
+typedef struct treering_export_options treering_export_options;
+
+/**
+ * An image for one platform: manifest and configuration read and checked, layers named. Owned by the caller, freed with
+ * treering_image_free(). Never changes, so any number of threads may use it at once. It keeps its store open.
+ */
+typedef struct treering_image treering_image;
+
+/**
+ * How a tar becomes an image. Setters and use are safe from any thread.
+ */
+typedef struct treering_import_options treering_import_options;
+
+/**
+ * How a layer is written. Setters and use are safe from any thread.
+ */
+typedef struct treering_layer_options treering_layer_options;
+
+/**
+ * The images that an archive held, once for each of their names. Owned by the caller, freed with treering_loaded_free().
+ * Never changes, so any number of threads may read it at once.
+ */
+typedef struct treering_loaded treering_loaded;
+
+/**
+ * What treering_store_prune() shall do. Setters and use are safe from any thread.
+ */
+typedef struct treering_prune_options treering_prune_options;
+
+/**
+ * The images of a store at one moment, in the order of its index, those without a name included. Owned by the caller, freed
+ * with treering_refs_free(). Never changes, so any number of threads may read it at once.
+ */
+typedef struct treering_refs treering_refs;
+
+/**
+ * What an operation could not keep or left out: a list of notes. Owned by the caller, freed with treering_report_free().
+ * Never changes, so any number of threads may read it at once.
+ */
+typedef struct treering_report treering_report;
+
+/**
+ * How treering_snapshot_scan() works. Setters and use are safe from any thread.
+ */
+typedef struct treering_scan_options treering_scan_options;
+
+/**
+ * The sorted list of everything in a tree at one moment. Owned by the caller, freed with treering_snapshot_free(). Never
+ * changes, so any number of threads may use it at once.
+ *
+ * Entries are numbered; number 0 is the root directory.
+ */
+typedef struct treering_snapshot treering_snapshot;
+
+/**
+ * An open store: an OCI image layout and what treering keeps beside it. Any number of threads may use it at once, and any
+ * number of processes may have the same store open. Images, snapshots and diffs made from it do not need it to stay open.
+ */
+typedef struct treering_store treering_store;
+
+/**
+ * Iterates over the entries of a snapshot in byte order of their paths, the root first. One thread at a time: a call while
+ * another thread is in one is TREERING_BUSY. It keeps what it needs of the snapshot alive.
+ */
+typedef struct treering_walk treering_walk;
+
+/**
+ * What an operation has done so far.
+ */
+typedef struct {
+  /**
+   * Filesystem or tar entries handled.
+   */
+  uint64_t entries;
+  /**
+   * Bytes of content read (uncompressed).
+   */
+  uint64_t bytes_read;
+  /**
+   * Bytes written to the result (compressed, or into files).
+   */
+  uint64_t bytes_written;
+  /**
+   * Bytes of content that will be read in all; 0 while unknown.
+   */
+  uint64_t bytes_total;
+  /**
+   * Whether treering_control_cancel() was called.
+   */
+  bool cancelled;
+} treering_progress;
+
+/**
+ * One note of a report. The pointers live as long as the report.
+ */
+typedef struct {
+  /**
+   * What it is about.
+   */
+  treering_note_kind kind;
+  /**
+   * Where: a path below the root of the tree.
+   */
+  const uint8_t *path;
+  /**
+   * The bytes in `path`.
+   */
+  size_t path_len;
+  /**
+   * The attribute that was lost: the name of an extended attribute, or `mtime`. NULL for what was skipped.
+   */
+  const uint8_t *attribute;
+  /**
+   * The bytes in `attribute`.
+   */
+  size_t attribute_len;
+  /**
+   * Why, in plain words, NUL-terminated.
+   */
+  const char *reason;
+} treering_note;
+
+/**
+ * What a check of a store found.
+ */
+typedef struct {
+  /**
+   * How many problems there are; 0 for a sound store.
+   */
+  uint64_t problems;
+  /**
+   * How many blobs were looked at.
+   */
+  uint64_t blobs;
+  /**
+   * How many bytes were hashed.
+   */
+  uint64_t bytes;
+} treering_fsck_result;
+
+/**
+ * What a prune removed, or would remove.
+ */
+typedef struct {
+  /**
+   * Nameless images whose entry went.
+   */
+  uint64_t nameless;
+  /**
+   * Blobs that went.
+   */
+  uint64_t blobs;
+  /**
+   * DiffIDs whose entry list and relations went.
+   */
+  uint64_t layers;
+  /**
+   * Files that dead writers had left.
+   */
+  uint64_t litter;
+  /**
+   * The bytes all of it took on disk.
+   */
+  uint64_t bytes;
+} treering_prune_result;
+
+/**
+ * A digest as text: `sha256:` and 64 hex digits, NUL-terminated; an empty string where there is none.
+ */
+typedef struct {
+  /**
+   * The text.
+   */
+  char text[72];
+} treering_digest;
+
+/**
+ * One name and what it stands for. The pointers live as long as the list they came from.
+ */
+typedef struct {
+  /**
+   * The name, always with a tag; NULL for an image without a name.
+   */
+  const char *name;
+  /**
+   * The media type of the manifest or index it stands for.
+   */
+  const char *media_type;
+  /**
+   * The digest of that manifest or index.
+   */
+  treering_digest digest;
+  /**
+   * The size of that document, in bytes.
+   */
+  uint64_t size;
+} treering_ref;
+
+/**
+ * What a name was found to stand for.
+ */
+typedef struct {
+  /**
+   * The digest of the manifest or index.
+   */
+  treering_digest digest;
+  /**
+   * The size of that document, in bytes.
+   */
+  uint64_t size;
+} treering_resolved;
+
+/**
+ * One layer of an image. The pointers live as long as the image.
+ */
+typedef struct {
+  /**
+   * The digest of the blob.
+   */
+  treering_digest digest;
+  /**
+   * The digest of the tar inside it.
+   */
+  treering_digest diff_id;
+  /**
+   * The size of the blob, in bytes.
+   */
+  uint64_t size;
+  /**
+   * The media type of the blob.
+   */
+  const char *media_type;
+} treering_layer;
+
+/**
+ * What a commit or an import made.
+ */
+typedef struct {
+  /**
+   * The digest of the manifest.
+   */
+  treering_digest manifest;
+  /**
+   * The image id: the digest of the configuration.
+   */
+  treering_digest image_id;
+  /**
+   * Whether there is a new layer; there is none when nothing changed and only the configuration is new.
+   */
+  bool has_layer;
+  /**
+   * The digest of the new layer's tar stream; empty without one.
+   */
+  treering_digest layer_diff_id;
+  /**
+   * The digest of the new layer's blob; empty without one.
+   */
+  treering_digest layer_digest;
+  /**
+   * The length of the new layer's tar stream, in bytes.
+   */
+  uint64_t layer_diff_size;
+  /**
+   * The length of the new layer's blob, in bytes.
+   */
+  uint64_t layer_size;
+  /**
+   * Paths added.
+   */
+  uint64_t added;
+  /**
+   * Paths changed.
+   */
+  uint64_t changed;
+  /**
+   * Paths deleted (a deleted directory counts once).
+   */
+  uint64_t deleted;
+  /**
+   * Bytes in the added and changed regular files.
+   */
+  uint64_t bytes;
+  /**
+   * How many notes the report has: what is in the directory and cannot be in a layer.
+   */
+  uint64_t skipped;
+  /**
+   * How many entries got another owner than they have on disk, by the owner policy.
+   */
+  uint64_t owners_replaced;
+} treering_commit_result;
+
+/**
+ * What was unpacked.
+ */
+typedef struct {
+  /**
+   * The digest of the image's manifest.
+   */
+  treering_digest manifest;
+  /**
+   * How many entries the tree has, its root not counted.
+   */
+  uint64_t entries;
+  /**
+   * For how many of them the store keeps what the disk did not take.
+   */
+  uint64_t in_ledger;
+  /**
+   * How many notes the report has: what neither took.
+   */
+  uint64_t losses;
+} treering_unpack_result;
+
+/**
+ * An entry of a snapshot.
+ */
+typedef struct {
+  /**
+   * The path, components joined by `/`, without a leading one; empty for the root. Any bytes but NUL. How long it lives
+   * is said where the entry comes from.
+   */
+  const uint8_t *path;
+  /**
+   * The bytes in `path`.
+   */
+  size_t path_len;
+  /**
+   * The target of a symbolic link, else empty. Lives as long as the snapshot.
+   */
+  const uint8_t *target;
+  /**
+   * The bytes in `target`.
+   */
+  size_t target_len;
+  /**
+   * The length of a regular file in bytes; 0 for everything else.
+   */
+  uint64_t size;
+  /**
+   * Last change of content: seconds since 1970.
+   */
+  int64_t mtime_secs;
+  /**
+   * Last change of content: nanoseconds to add, 0 to 999999999.
+   */
+  uint32_t mtime_nanos;
+  /**
+   * What it is.
+   */
+  treering_file_kind kind;
+  /**
+   * Permission bits with setuid, setgid and sticky: 0 to 07777.
+   */
+  uint32_t mode;
+  /**
+   * Owner, as a layer would have it.
+   */
+  uint32_t uid;
+  /**
+   * Group, as a layer would have it.
+   */
+  uint32_t gid;
+  /**
+   * Major number of a device.
+   */
+  uint32_t rdev_major;
+  /**
+   * Minor number of a device.
+   */
+  uint32_t rdev_minor;
+  /**
+   * How many names the file has, inside the tree or out of it.
+   */
+  uint32_t nlink;
+  /**
+   * The number of the entry in its snapshot.
+   */
+  uint32_t index;
+  /**
+   * The number of the directory it is in; the root is in itself.
+   */
+  uint32_t parent;
+  /**
+   * The number of the first entry, in path order, of those that are the same file (hard links); its own when it is alone.
+   */
+  uint32_t leader;
+  /**
+   * How many extended attributes it has, see treering_snapshot_xattrs().
+   */
+  uint32_t xattrs;
+  /**
+   * Whether `digest` is known.
+   */
+  bool has_digest;
+  /**
+   * The sha256 of the content, where it was taken.
+   */
+  uint8_t digest[32];
+} treering_entry;
+
+/**
+ * An extended attribute. The pointers live as long as the snapshot.
+ */
+typedef struct {
+  /**
+   * The name.
+   */
+  const uint8_t *name;
+  /**
+   * The bytes in `name`.
+   */
+  size_t name_len;
+  /**
+   * The value.
+   */
+  const uint8_t *value;
+  /**
+   * The bytes in `value`.
+   */
+  size_t value_len;
+} treering_xattr;
+
+/**
+ * Bytes that belong to the caller: a path in a list of paths.
+ */
+typedef struct {
+  /**
+   * The first byte.
+   */
+  const uint8_t *data;
+  /**
+   * How many.
+   */
+  size_t len;
+} treering_slice;
+
+/**
+ * One changed path.
+ */
+typedef struct {
+  /**
+   * The path, components joined by `/`, without a leading one. Any bytes but NUL.
+   */
+  const uint8_t *path;
+  /**
+   * The bytes in `path`.
+   */
+  size_t path_len;
+  /**
+   * What happened to it.
+   */
+  treering_change_kind kind;
+  /**
+   * Why it counts as changed: TREERING_REASON_* or-ed together; 0 for what was added or deleted.
+   */
+  uint32_t reasons;
+  /**
+   * Its number in the old snapshot, TREERING_NO_ENTRY for what was added.
+   */
+  uint32_t old_index;
+  /**
+   * Its number in the new snapshot, TREERING_NO_ENTRY for what was deleted.
+   */
+  uint32_t new_index;
+  /**
+   * A directory that hides everything the layers below have in it.
+   */
+  bool opaque;
+} treering_change;
+
+/**
+ * Changes in numbers.
+ */
+typedef struct {
+  /**
+   * Paths added.
+   */
+  uint64_t added;
+  /**
+   * Paths changed.
+   */
+  uint64_t changed;
+  /**
+   * Paths deleted (a deleted directory counts once).
+   */
+  uint64_t deleted;
+  /**
+   * Bytes in the added and changed regular files.
+   */
+  uint64_t bytes;
+} treering_diff_numbers;
+
+/**
+ * A layer that was written.
+ */
+typedef struct {
+  /**
+   * The digest of the tar stream, which an image's configuration lists as `diff_id`.
+   */
+  treering_digest diff_id;
+  /**
+   * The digest of the blob, which a manifest names.
+   */
+  treering_digest digest;
+  /**
+   * The length of the tar stream, in bytes.
+   */
+  uint64_t diff_size;
+  /**
+   * The length of the blob, in bytes.
+   */
+  uint64_t size;
+  /**
+   * How many tar entries it has.
+   */
+  uint64_t entries;
+} treering_layer_result;
+
+/**
+ * Takes bytes that the library writes. Returns 0 when all of them were taken; any other number fails the operation with
+ * TREERING_CALLBACK, and treering_error_callback_code() gives the number back.
+ *
+ * Called from threads of the library, never from two at once, always before the function that was given it returns. Must
+ * not let a C++ exception or a longjmp out: that is undefined behaviour. Catch it and return a number.
+ */
+typedef int32_t (*treering_write_fn)(void *userdata, const uint8_t *data, size_t len);
+
+/**
+ * Called exactly once with the `userdata` of a callback, when the library will not use it any more: before the function
+ * that was given it returns, whatever it returns, also when an argument was refused. NULL where nothing is to be done.
+ */
+typedef void (*treering_finalizer)(void *userdata);
+
+/**
+ * A layer that was applied.
+ */
+typedef struct {
+  /**
+   * The digest of the tar stream. Compare it with what you expect: the bytes were applied as they came.
+   */
+  treering_digest diff_id;
+  /**
+   * The digest of the blob as it was read.
+   */
+  treering_digest digest;
+  /**
+   * The length of the tar stream, in bytes.
+   */
+  uint64_t diff_size;
+  /**
+   * The length of the blob, in bytes.
+   */
+  uint64_t size;
+  /**
+   * How many entries the tree has now, its root not counted.
+   */
+  uint64_t entries;
+  /**
+   * For how many entries the disk did not take owner, permissions, device or attributes. treering_unpack() keeps these
+   * in the store; applying a single layer does not.
+   */
+  uint64_t unkept;
+  /**
+   * How many notes the report has.
+   */
+  uint64_t losses;
+} treering_apply_result;
+
+/**
+ * Gives bytes that the library reads: puts at most `capacity` of them into `buffer`, their number into `len` (0 at the end)
+ * and returns 0. Any other number fails the operation with TREERING_CALLBACK. For the rest, see treering_write_fn.
+ */
+typedef int32_t (*treering_read_fn)(void *userdata, uint8_t *buffer, size_t capacity, size_t *len);
+
+/**
+ * One image that was loaded. The pointer lives as long as the list.
+ */
+typedef struct {
+  /**
+   * The name it has in the store; NULL when it was loaded without one.
+   */
+  const char *name;
+  /**
+   * The digest of its manifest, or of its index when it is for several platforms.
+   */
+  treering_digest manifest;
+  /**
+   * The image id: the digest of its configuration.
+   */
+  treering_digest image_id;
+} treering_loaded_image;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The lower-case name of a status, as in `not-found`; `ok` for 0 and `internal` for numbers that are none. Never NULL;
+ * static, never freed. Any thread.
+ */
+const char *treering_status_name(int32_t status);
+
+/**
+ * Frees an error. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
+ */
+treering_status treering_error_free(treering_error *error);
+
+/**
+ * The status of the call that failed; TREERING_INVALID_ARGUMENT when `error` is no error object.
+ */
+treering_status treering_error_status(const treering_error *error);
+
+/**
+ * The name of the kind of error, as treering_status_name() has it: `not-found`. NULL when `error` is no error object.
+ */
+const char *treering_error_kind(const treering_error *error);
+
+/**
+ * The operation that failed, a short verb phrase: `open store`. NULL when `error` is no error object.
+ */
+const char *treering_error_operation(const treering_error *error);
+
+/**
+ * What went wrong, in plain words, without operation and path. NULL when `error` is no error object.
+ */
+const char *treering_error_message(const treering_error *error);
+
+/**
+ * Operation, path and message in one line, for people; bytes of the path that are not UTF-8 appear as `\xNN`. NULL when
+ * `error` is no error object.
+ */
+const char *treering_error_text(const treering_error *error);
+
+/**
+ * What the user can do about it; NULL when nothing is known.
+ */
+const char *treering_error_hint(const treering_error *error);
+
+/**
+ * The path (or reference, or digest) the operation failed at, as bytes; a NUL stands behind them. NULL when there is none.
+ *
+ * @param len receives the number of bytes; may be NULL.
+ */
+const uint8_t *treering_error_path(const treering_error *error,
+                                   size_t *len);
+
+/**
+ * The cause number `n`, 0 for the nearest; NULL behind the last. At most 32 are kept.
+ */
+const char *treering_error_cause(const treering_error *error, size_t n);
+
+/**
+ * What the callback returned that made the call fail with TREERING_CALLBACK; 0 for every other error.
+ */
+int32_t treering_error_callback_code(const treering_error *error);
+
+/**
+ * The number of the binary interface of the library that is loaded. A program compares it with TREERING_ABI_VERSION, which
+ * it was compiled with, and does not go on when they differ. Any thread.
+ */
+uint32_t treering_abi_version(void);
+
+/**
+ * The version of the library, `MAJOR.MINOR.PATCH`. Static, never freed. Any thread.
+ */
+const char *treering_version(void);
+
+/**
+ * What this machine can do, found out by trying, and what the store holds: a JSON object with `version`, `abi`, `platform`,
+ * `kernel`, `uid`, `processors`, `abilities` (each with `works` and `remark`) and, with a store, `store`.
+ *
+ * Leaves nothing behind and starts no process. Any thread.
+ *
+ * @param store whose filesystem to probe; may be NULL.
+ */
+treering_status treering_info(const treering_store *store,
+                              treering_bytes **out,
+                              treering_error **err);
+
+/**
+ * A hook for tests: panics inside, as a defect would, and returns what every call then returns: TREERING_INTERNAL and an
+ * error. It changes nothing.
+ */
+treering_status treering_test_panic(treering_error **err);
+
+/**
+ * A hook for tests: how many handles of all types are live in this process. Any thread.
+ */
+size_t treering_test_live_handles(void);
+
+/**
+ * Frees bytes. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+ */
+treering_status treering_bytes_free(treering_bytes *bytes);
+
+/**
+ * The first byte; lives as long as `bytes`. NULL when `bytes` is no such object.
+ */
+const uint8_t *treering_bytes_data(const treering_bytes *bytes);
+
+/**
+ * How many bytes there are, the NUL behind them not counted; 0 when `bytes` is no such object.
+ */
+size_t treering_bytes_len(const treering_bytes *bytes);
+
+/**
+ * A new control: counters at 0, not cancelled.
+ */
+treering_status treering_control_new(treering_control **out, treering_error **err);
+
+/**
+ * Frees a control. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
+ */
+treering_status treering_control_free(treering_control *control);
+
+/**
+ * Asks every operation that has this control, now or later, to stop with TREERING_CANCELLED. Returns at once. Any thread.
+ * Not for signal handlers: it takes a lock.
+ */
+treering_status treering_control_cancel(const treering_control *control,
+                                        treering_error **err);
+
+/**
+ * Reads the counters. Any thread, as often as you like.
+ *
+ * @param out_size sizeof(treering_progress).
+ */
+treering_status treering_control_progress(const treering_control *control,
+                                          treering_progress *out,
+                                          size_t out_size,
+                                          treering_error **err);
+
+/**
+ * Frees a report. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
+ */
+treering_status treering_report_free(treering_report *report);
+
+/**
+ * How many notes there are; 0 when `report` is no report.
+ */
+size_t treering_report_len(const treering_report *report);
+
+/**
+ * Copies notes out.
+ *
+ * @param first the number of the first note wanted, from 0.
+ * @param out room for `max` notes.
+ * @param note_size sizeof(treering_note).
+ * @param n receives how many were written; 0 behind the last.
+ */
+treering_status treering_report_get(const treering_report *report,
+                                    size_t first,
+                                    treering_note *out,
+                                    size_t note_size,
+                                    size_t max,
+                                    size_t *n,
+                                    treering_error **err);
+
+/**
+ * Opens the store at a path, creating whatever is missing; the directory gets mode 0700.
+ *
+ * Errors: TREERING_INVALID_ARGUMENT when the directory holds something else, TREERING_PERMISSION_DENIED when it is readable
+ * by others and belongs to somebody else.
+ */
+treering_status treering_store_open(const uint8_t *path,
+                                    size_t path_len,
+                                    treering_store **out,
+                                    treering_error **err);
+
+/**
+ * Opens the user's store: `$TREERING_ROOT`, else `$XDG_DATA_HOME/treering`, else `$HOME/.local/share/treering`. Reads the
+ * environment: no other thread may change it meanwhile (setenv(3)).
+ */
+treering_status treering_store_open_default(treering_store **out,
+                                            treering_error **err);
+
+/**
+ * Closes a store. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already. A call that is using it on
+ * another thread goes on undisturbed.
+ */
+treering_status treering_store_free(treering_store *store);
+
+/**
+ * The root directory of a store, as an absolute path; lives as long as the store. NULL when `store` is no store.
+ *
+ * @param len receives the number of bytes; may be NULL. No NUL stands behind them.
+ */
+const uint8_t *treering_store_path(const treering_store *store,
+                                   size_t *len);
+
+/**
+ * Checks a store without changing it. What is wrong with the store is no error of this call: look at
+ * treering_fsck_result::problems.
+ *
+ * @param level `structure`, `reachability` (and structure) or `bytes` (and both); NULL for `bytes`.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_fsck_result).
+ * @param json receives the whole report: `problems` (each `kind`, `subject`, `message`), `blobs`, `bytes`; may be NULL.
+ */
+treering_status treering_store_fsck(const treering_store *store,
+                                    const char *level,
+                                    const treering_control *control,
+                                    treering_fsck_result *out,
+                                    size_t out_size,
+                                    treering_bytes **json,
+                                    treering_error **err);
+
+/**
+ * Options with their defaults: not a dry run, nameless images go, 10 seconds of patience.
+ */
+treering_status treering_prune_options_new(treering_prune_options **out, treering_error **err);
+
+/**
+ * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+ */
+treering_status treering_prune_options_free(treering_prune_options *options);
+
+/**
+ * Only report what would go.
+ */
+treering_status treering_prune_options_set_dry_run(treering_prune_options *options,
+                                                   bool dry_run,
+                                                   treering_error **err);
+
+/**
+ * Whether images without a name go too. On by default.
+ */
+treering_status treering_prune_options_set_nameless(treering_prune_options *options,
+                                                    bool nameless,
+                                                    treering_error **err);
+
+/**
+ * Keeps a blob and what it refers to, besides everything that is named or that a tree was made from. May be called again
+ * for more.
+ *
+ * @param digest `sha256:` and 64 hex digits.
+ */
+treering_status treering_prune_options_add_keep(treering_prune_options *options,
+                                                const char *digest,
+                                                treering_error **err);
+
+/**
+ * How long to wait for writers to finish before giving up with TREERING_BUSY, in milliseconds.
+ */
+treering_status treering_prune_options_set_wait(treering_prune_options *options,
+                                                uint64_t milliseconds,
+                                                treering_error **err);
+
+/**
+ * Removes what nothing needs: blobs no image and no tree refers to, and temporary files of dead writers. Nothing a live
+ * writer needs can go.
+ *
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_prune_result).
+ * @param json receives what went: `nameless`, `blobs`, `layers` (lists of digests), `litter`, `bytes`; may be NULL.
+ */
+treering_status treering_store_prune(const treering_store *store,
+                                     const treering_prune_options *options,
+                                     const treering_control *control,
+                                     treering_prune_result *out,
+                                     size_t out_size,
+                                     treering_bytes **json,
+                                     treering_error **err);
+
+/**
+ * What takes the space, as a JSON object: `images` (each `names`, `digest`, `size`, `shared`, `unique`, `layers`), `blobs`,
+ * `blob_bytes`, `reclaimable`, `trees`, `layer_bytes`, `tmp_bytes`. Sizes are in bytes.
+ *
+ * @param control may be NULL.
+ */
+treering_status treering_store_usage(const treering_store *store,
+                                     const treering_control *control,
+                                     treering_bytes **out,
+                                     treering_error **err);
+
+/**
+ * Lists the images of a store.
+ */
+treering_status treering_refs_list(const treering_store *store, treering_refs **out, treering_error **err);
+
+/**
+ * Frees a list. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
+ */
+treering_status treering_refs_free(treering_refs *refs);
+
+/**
+ * How many entries a list has; 0 when `refs` is no list.
+ */
+size_t treering_refs_len(const treering_refs *refs);
+
+/**
+ * Copies entries out.
+ *
+ * @param first the number of the first entry wanted, from 0.
+ * @param out room for `max` entries.
+ * @param ref_size sizeof(treering_ref).
+ * @param n receives how many were written; 0 behind the last.
+ */
+treering_status treering_refs_get(const treering_refs *refs,
+                                  size_t first,
+                                  treering_ref *out,
+                                  size_t ref_size,
+                                  size_t max,
+                                  size_t *n,
+                                  treering_error **err);
+
+/**
+ * Finds what a reference stands for: a name (`app`, `app:v1`, `docker.io/library/app:v1`), `NAME@DIGEST`, a digest, or at
+ * least 4 hex digits of one. Errors: TREERING_NOT_FOUND; TREERING_INVALID_ARGUMENT when a prefix fits several images.
+ *
+ * @param out_size sizeof(treering_resolved).
+ */
+treering_status treering_refs_resolve(const treering_store *store,
+                                      const char *reference,
+                                      treering_resolved *out,
+                                      size_t out_size,
+                                      treering_error **err);
+
+/**
+ * Gives an image a name, moving the name when another image has it.
+ *
+ * @param reference the image, as treering_refs_resolve() finds it.
+ * @param name the new name; `:latest` is added where it has no tag.
+ */
+treering_status treering_refs_tag(const treering_store *store,
+                                  const char *reference,
+                                  const char *name,
+                                  treering_error **err);
+
+/**
+ * Takes a name away; the image stays until the next prune. TREERING_NOT_FOUND when no image has the name.
+ */
+treering_status treering_refs_untag(const treering_store *store, const char *name, treering_error **err);
+
+/**
+ * Takes all names of an image away, and its entry in the index; its blobs stay until the next prune.
+ *
+ * @param reference the image, as treering_refs_resolve() finds it.
+ */
+treering_status treering_refs_remove(const treering_store *store,
+                                     const char *reference,
+                                     treering_error **err);
+
+/**
+ * Opens an image.
+ *
+ * Errors: TREERING_NOT_FOUND when there is no such image or nothing for the platform; TREERING_CORRUPT when a document is
+ * damaged or contradicts itself; TREERING_UNSUPPORTED for an artifact that is no image.
+ *
+ * @param reference as treering_refs_resolve() takes it.
+ * @param platform `os/arch[/variant]`, for choosing from a multi-platform image; NULL for this machine's.
+ */
+treering_status treering_image_open(const treering_store *store,
+                                    const char *reference,
+                                    const char *platform,
+                                    treering_image **out,
+                                    treering_error **err);
+
+/**
+ * Frees an image. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
+ */
+treering_status treering_image_free(treering_image *image);
+
+/**
+ * The image id: the digest of its configuration. An empty digest when `image` is no image.
+ */
+treering_digest treering_image_id(const treering_image *image);
+
+/**
+ * The digest of its manifest. An empty digest when `image` is no image.
+ */
+treering_digest treering_image_digest(const treering_image *image);
+
+/**
+ * The platform it is for, `os/arch[/variant]`; lives as long as the image. NULL when `image` is no image.
+ */
+const char *treering_image_platform(const treering_image *image);
+
+/**
+ * The size of manifest, configuration and layers as stored (compressed), in bytes; 0 when `image` is no image.
+ */
+uint64_t treering_image_size(const treering_image *image);
+
+/**
+ * The manifest, exactly as stored: JSON. The bytes live as long as the image. NULL when `image` is no image.
+ *
+ * @param len receives the number of bytes; may be NULL. No NUL stands behind them.
+ */
+const uint8_t *treering_image_manifest(const treering_image *image, size_t *len);
+
+/**
+ * The configuration, exactly as stored: JSON. The bytes live as long as the image. NULL when `image` is no image.
+ *
+ * @param len receives the number of bytes; may be NULL. No NUL stands behind them.
+ */
+const uint8_t *treering_image_config(const treering_image *image,
+                                     size_t *len);
+
+/**
+ * The history, newest row first: a JSON list of objects with `id`, `created`, `created_by`, `size`, `diff_size`, `diff_id`,
+ * `comment`.
+ */
+treering_status treering_image_history(const treering_image *image,
+                                       treering_bytes **out,
+                                       treering_error **err);
+
+/**
+ * What `docker inspect` prints for an image: a JSON object.
+ */
+treering_status treering_image_inspect(const treering_image *image,
+                                       treering_bytes **out,
+                                       treering_error **err);
+
+/**
+ * How many layers it has; 0 when `image` is no image.
+ */
+size_t treering_image_layer_count(const treering_image *image);
+
+/**
+ * Copies layers out, base first.
+ *
+ * @param first the number of the first layer wanted, from 0.
+ * @param out room for `max` layers.
+ * @param layer_size sizeof(treering_layer).
+ * @param n receives how many were written; 0 behind the last.
+ */
+treering_status treering_image_layers(const treering_image *image,
+                                      size_t first,
+                                      treering_layer *out,
+                                      size_t layer_size,
+                                      size_t max,
+                                      size_t *n,
+                                      treering_error **err);
+
+/**
+ * Options with their defaults.
+ */
+treering_status treering_commit_options_new(treering_commit_options **out, treering_error **err);
+
+/**
+ * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+ */
+treering_status treering_commit_options_free(treering_commit_options *options);
+
+/**
+ * What the image is built on.
+ *
+ * @param base `auto` (the default, also for NULL) for the image the directory was unpacked from or last committed to, if
+ * any; `scratch` for nothing; else the reference of an image.
+ */
+treering_status treering_commit_options_set_base(treering_commit_options *options,
+                                                 const char *base,
+                                                 treering_error **err);
+
+/**
+ * How far metadata is trusted.
+ *
+ * @param compare `auto` (the default, also for NULL) trusts device, inode, ctime and the like, and compares the content
+ * of everything else whose metadata agrees; `metadata` trusts size and times alone; `content` trusts nothing.
+ */
+treering_status treering_commit_options_set_compare(treering_commit_options *options,
+                                                    const char *compare,
+                                                    treering_error **err);
+
+/**
+ * Whose the files are.
+ *
+ * @param owner `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`; NULL, the default, for what the tree is known
+ * with in the store, else `root`.
+ */
+treering_status treering_commit_options_set_owner(treering_commit_options *options,
+                                                  const char *owner,
+                                                  treering_error **err);
+
+/**
+ * How the layer is compressed.
+ *
+ * @param compression `none`, `gzip` or `zstd`; NULL for `gzip`, the default.
+ * @param level 1 to 12 for gzip, 1 to 19 for zstd; 0 for the default one.
+ */
+treering_status treering_commit_options_set_compression(treering_commit_options *options,
+                                                        const char *compression,
+                                                        int32_t level,
+                                                        treering_error **err);
+
+/**
+ * Write time stamps with nanoseconds. Off by default: whole seconds, as most tools write.
+ */
+treering_status treering_commit_options_set_nanoseconds(treering_commit_options *options,
+                                                        bool nanoseconds,
+                                                        treering_error **err);
+
+/**
+ * No time stamp in the layer is later than this, as SOURCE_DATE_EPOCH gives it. No limit by default.
+ *
+ * @param seconds since 1970.
+ */
+treering_status treering_commit_options_set_clamp_mtime(treering_commit_options *options,
+                                                        int64_t seconds,
+                                                        treering_error **err);
+
+/**
+ * Who made the image; NULL, the default, for the base's author.
+ */
+treering_status treering_commit_options_set_author(treering_commit_options *options,
+                                                   const char *author,
+                                                   treering_error **err);
+
+/**
+ * A message for the history; NULL, the default, for none.
+ */
+treering_status treering_commit_options_set_message(treering_commit_options *options,
+                                                    const char *message,
+                                                    treering_error **err);
+
+/**
+ * Changes the configuration with a Dockerfile instruction, as `docker commit --change` takes it: `CMD`, `ENTRYPOINT`,
+ * `ENV`, `EXPOSE`, `HEALTHCHECK`, `LABEL`, `ONBUILD`, `STOPSIGNAL`, `USER`, `VOLUME`, `WORKDIR`. May be called again;
+ * they are applied in order, and read when the commit runs.
+ */
+treering_status treering_commit_options_add_change(treering_commit_options *options,
+                                                   const char *change,
+                                                   treering_error **err);
+
+/**
+ * When the image was made. Now by default; set it (and nothing else that varies) for an image whose digest depends on
+ * its content alone.
+ *
+ * @param seconds since 1970.
+ */
+treering_status treering_commit_options_set_created(treering_commit_options *options,
+                                                    int64_t seconds,
+                                                    treering_error **err);
+
+/**
+ * Put everything into one layer and drop the base's layers and history; its configuration stays. Off by default.
+ */
+treering_status treering_commit_options_set_squash(treering_commit_options *options,
+                                                   bool squash,
+                                                   treering_error **err);
+
+/**
+ * The platform of the new image, and of a multi-platform base. The base's by default, else this machine's.
+ *
+ * @param platform `os/arch[/variant]`; NULL for the default.
+ */
+treering_status treering_commit_options_set_platform(treering_commit_options *options,
+                                                     const char *platform,
+                                                     treering_error **err);
+
+/**
+ * Adds an annotation to the manifest. May be called again.
+ */
+treering_status treering_commit_options_add_annotation(treering_commit_options *options,
+                                                       const char *key,
+                                                       const char *value,
+                                                       treering_error **err);
+
+/**
+ * Do not look below mount points: a mount point counts as an empty directory. Off by default.
+ */
+treering_status treering_commit_options_set_one_file_system(treering_commit_options *options,
+                                                            bool one_file_system,
+                                                            treering_error **err);
+
+/**
+ * How many threads to use; 0, the default, for one per processor. The result does not depend on it.
+ */
+treering_status treering_commit_options_set_threads(treering_commit_options *options,
+                                                    size_t threads,
+                                                    treering_error **err);
+
+/**
+ * Adds a lower directory: the tree is then the upper directory of an overlay over these, of which the topmost is added
+ * first. Such a commit needs its base named.
+ */
+treering_status treering_commit_options_add_lower(treering_commit_options *options,
+                                                  const uint8_t *path,
+                                                  size_t path_len,
+                                                  treering_error **err);
+
+/**
+ * Commits a directory: compares it with its base, writes what changed as a layer, and a configuration and manifest for base
+ * and layer together. The directory is then bound to the new image, so that the next commit or comparison reads only what
+ * changed since. Nothing is visible in the store before everything is there; an error leaves it as it was.
+ *
+ * Errors: TREERING_CHANGED when a file changes while it is read; everything reading and writing can meet.
+ *
+ * @param reference the name the image gets; NULL for none.
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_commit_result).
+ * @param report receives what was left out; may be NULL.
+ */
+treering_status treering_commit(const treering_store *store,
+                                const uint8_t *tree,
+                                size_t tree_len,
+                                const char *reference,
+                                const treering_commit_options *options,
+                                const treering_control *control,
+                                treering_commit_result *out,
+                                size_t out_size,
+                                treering_report **report,
+                                treering_error **err);
+
+/**
+ * Options with their defaults.
+ */
+treering_status treering_apply_options_new(treering_apply_options **out, treering_error **err);
+
+/**
+ * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+ */
+treering_status treering_apply_options_free(treering_apply_options *options);
+
+/**
+ * How many threads create files; 0, the default, for one per processor; at most four either way.
+ */
+treering_status treering_apply_options_set_threads(treering_apply_options *options,
+                                                   size_t threads,
+                                                   treering_error **err);
+
+/**
+ * Make it an error, TREERING_LOSS, when an attribute can be kept neither on disk nor in the ledger. Off by default.
+ */
+treering_status treering_apply_options_set_deny_loss(treering_apply_options *options,
+                                                     bool deny_loss,
+                                                     treering_error **err);
+
+/**
+ * Take whiteouts as containerd does, which the specification forbids and old tools wrote. Off by default.
+ */
+treering_status treering_apply_options_set_lenient(treering_apply_options *options,
+                                                   bool lenient,
+                                                   treering_error **err);
+
+/**
+ * How many bytes all files of one layer may have when written out, holes included. 1 TiB by default.
+ */
+treering_status treering_apply_options_set_max_bytes(treering_apply_options *options,
+                                                     uint64_t max_bytes,
+                                                     treering_error **err);
+
+/**
+ * How many entries one layer may have. Ten million by default.
+ */
+treering_status treering_apply_options_set_max_entries(treering_apply_options *options,
+                                                       uint64_t max_entries,
+                                                       treering_error **err);
+
+/**
+ * Ask the filesystem to make everything durable before treering_unpack() returns (syncfs(2)). Off by default.
+ */
+treering_status treering_apply_options_set_sync(treering_apply_options *options,
+                                                bool sync,
+                                                treering_error **err);
+
+/**
+ * Which platform of a multi-platform image treering_unpack() takes. This machine's by default.
+ *
+ * @param platform `os/arch[/variant]`; NULL for the default.
+ */
+treering_status treering_apply_options_set_platform(treering_apply_options *options,
+                                                    const char *platform,
+                                                    treering_error **err);
+
+/**
+ * Unpacks an image: its tree becomes a directory, which must not exist or be empty. The directory is bound to the image in
+ * the store, so that treering_commit() and treering_diff_tree() find it. After an error there is no half-unpacked tree.
+ *
+ * Errors: TREERING_NOT_FOUND, TREERING_ALREADY_EXISTS, TREERING_CORRUPT when a layer is not what the image says,
+ * TREERING_LOSS where asked for, whatever writing can meet.
+ *
+ * @param reference the image, as treering_refs_resolve() finds it.
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_unpack_result).
+ * @param report receives what was lost; may be NULL.
+ */
+treering_status treering_unpack(const treering_store *store,
+                                const char *reference,
+                                const uint8_t *dir,
+                                size_t dir_len,
+                                const treering_apply_options *options,
+                                const treering_control *control,
+                                treering_unpack_result *out,
+                                size_t out_size,
+                                treering_report **report,
+                                treering_error **err);
+
+/**
+ * Options with their defaults.
+ */
+treering_status treering_scan_options_new(treering_scan_options **out, treering_error **err);
+
+/**
+ * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+ */
+treering_status treering_scan_options_free(treering_scan_options *options);
+
+/**
+ * How many threads to use; 0, the default, for one per processor.
+ */
+treering_status treering_scan_options_set_threads(treering_scan_options *options,
+                                                  size_t threads,
+                                                  treering_error **err);
+
+/**
+ * Whose the files are.
+ *
+ * @param owner `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`; NULL, the default, for what the tree is known
+ * with in the store, else `root`.
+ */
+treering_status treering_scan_options_set_owner(treering_scan_options *options,
+                                                const char *owner,
+                                                treering_error **err);
+
+/**
+ * The store that may know what the disk could not hold of this tree (owners, devices, attributes); NULL, the default, for
+ * none.
+ */
+treering_status treering_scan_options_set_store(treering_scan_options *options,
+                                                const treering_store *store,
+                                                treering_error **err);
+
+/**
+ * A snapshot of the same tree from before, taken with the same owner and store: what has not changed since is taken from
+ * it, unread. NULL, the default, for none.
+ */
+treering_status treering_scan_options_set_previous(treering_scan_options *options,
+                                                   const treering_snapshot *previous,
+                                                   treering_error **err);
+
+/**
+ * Leave out what is mounted below the root: a mount point stays, as an empty directory. Off by default.
+ */
+treering_status treering_scan_options_set_one_file_system(treering_scan_options *options,
+                                                          bool one_file_system,
+                                                          treering_error **err);
+
+/**
+ * Keep extended attributes that no layer carries (SELinux labels, IMA and EVM signatures, overlayfs marks). Off by default.
+ */
+treering_status treering_scan_options_set_all_xattrs(treering_scan_options *options,
+                                                     bool all_xattrs,
+                                                     treering_error **err);
+
+/**
+ * Lists everything in a tree.
+ *
+ * Errors: TREERING_CHANGED when something vanishes meanwhile, and whatever reading a directory can meet; nothing is left out
+ * silently.
+ *
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ * @param report receives what was left out (sockets; mount points where asked); may be NULL.
+ */
+treering_status treering_snapshot_scan(const uint8_t *tree,
+                                       size_t tree_len,
+                                       const treering_scan_options *options,
+                                       const treering_control *control,
+                                       treering_snapshot **out,
+                                       treering_report **report,
+                                       treering_error **err);
+
+/**
+ * Loads a snapshot that was saved. TREERING_CORRUPT when the file is none. The file is mapped: it must not be written to
+ * while the snapshot lives (treering_snapshot_save() replaces files, it never writes into one).
+ */
+treering_status treering_snapshot_load(const uint8_t *path,
+                                       size_t path_len,
+                                       treering_snapshot **out,
+                                       treering_error **err);
+
+/**
+ * Saves a snapshot, atomically: a crash leaves the old file or the new one.
+ */
+treering_status treering_snapshot_save(const treering_snapshot *snapshot,
+                                       const uint8_t *path,
+                                       size_t path_len,
+                                       treering_error **err);
+
+/**
+ * Frees a snapshot. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already. Walks and diffs made from
+ * it stay usable.
+ */
+treering_status treering_snapshot_free(treering_snapshot *snapshot);
+
+/**
+ * How many entries it has, the root included; 0 when `snapshot` is no snapshot.
+ */
+uint32_t treering_snapshot_len(const treering_snapshot *snapshot);
+
+/**
+ * The bytes as they are saved; they live as long as the snapshot. NULL when `snapshot` is no snapshot.
+ *
+ * @param len receives the number of bytes; may be NULL.
+ */
+const uint8_t *treering_snapshot_bytes(const treering_snapshot *snapshot, size_t *len);
+
+/**
+ * Finds the entry at a path, without following symbolic links. TREERING_NOT_FOUND when there is none.
+ *
+ * @param path below the root; empty (NULL, 0) for the root itself. treering_entry::path is this very pointer.
+ * @param out_size sizeof(treering_entry).
+ */
+treering_status treering_snapshot_lookup(const treering_snapshot *snapshot,
+                                         const uint8_t *path,
+                                         size_t path_len,
+                                         treering_entry *out,
+                                         size_t out_size,
+                                         treering_error **err);
+
+/**
+ * Copies extended attributes of an entry out, sorted by name.
+ *
+ * @param index the number of the entry; TREERING_INVALID_ARGUMENT when it has none of this number.
+ * @param first the number of the first attribute wanted, from 0.
+ * @param out room for `max` attributes.
+ * @param xattr_size sizeof(treering_xattr).
+ * @param n receives how many were written; 0 behind the last.
+ */
+treering_status treering_snapshot_xattrs(const treering_snapshot *snapshot,
+                                         uint32_t index,
+                                         size_t first,
+                                         treering_xattr *out,
+                                         size_t xattr_size,
+                                         size_t max,
+                                         size_t *n,
+                                         treering_error **err);
+
+/**
+ * Starts a walk over a snapshot.
+ */
+treering_status treering_snapshot_walk(const treering_snapshot *snapshot,
+                                       treering_walk **out,
+                                       treering_error **err);
+
+/**
+ * The next entries.
+ *
+ * @param out room for `max` entries; their paths live until the next call with this walk, their targets as long as it.
+ * @param entry_size sizeof(treering_entry).
+ * @param n receives how many were written; 0 at the end.
+ */
+treering_status treering_walk_next(treering_walk *walk,
+                                   treering_entry *out,
+                                   size_t entry_size,
+                                   size_t max,
+                                   size_t *n,
+                                   treering_error **err);
+
+/**
+ * Frees a walk. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
+ */
+treering_status treering_walk_free(treering_walk *walk);
+
+/**
+ * Options with their defaults.
+ */
+treering_status treering_diff_options_new(treering_diff_options **out, treering_error **err);
+
+/**
+ * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+ */
+treering_status treering_diff_options_free(treering_diff_options *options);
+
+/**
+ * How many threads to use; 0, the default, for one per processor. The result does not depend on it.
+ */
+treering_status treering_diff_options_set_threads(treering_diff_options *options,
+                                                  size_t threads,
+                                                  treering_error **err);
+
+/**
+ * Whose the files are.
+ *
+ * @param owner `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`; NULL, the default, for what the tree is known
+ * with in the store, else `root`.
+ */
+treering_status treering_diff_options_set_owner(treering_diff_options *options,
+                                                const char *owner,
+                                                treering_error **err);
+
+/**
+ * How far metadata is trusted.
+ *
+ * @param compare `auto` (the default, also for NULL) trusts device, inode, ctime and the like, and compares the content
+ * of everything else whose metadata agrees; `metadata` trusts size and times alone; `content` trusts nothing.
+ */
+treering_status treering_diff_options_set_compare(treering_diff_options *options,
+                                                  const char *compare,
+                                                  treering_error **err);
+
+/**
+ * Take times that agree in the second for different when one of them has no fraction. Off by default: layers usually
+ * carry whole seconds.
+ */
+treering_status treering_diff_options_set_exact_times(treering_diff_options *options,
+                                                      bool exact_times,
+                                                      treering_error **err);
+
+/**
+ * Which platform of a multi-platform base. This machine's by default.
+ *
+ * @param platform `os/arch[/variant]`; NULL for the default.
+ */
+treering_status treering_diff_options_set_platform(treering_diff_options *options,
+                                                   const char *platform,
+                                                   treering_error **err);
+
+/**
+ * Do not look below mount points: a mount point counts as an empty directory. Off by default.
+ */
+treering_status treering_diff_options_set_one_file_system(treering_diff_options *options,
+                                                          bool one_file_system,
+                                                          treering_error **err);
+
+/**
+ * Compares a directory with its base: what `docker diff` shows of a container.
+ *
+ * @param store where the base is and what is known of the tree; NULL for none, everything is new then.
+ * @param base `auto` (also for NULL), `scratch` or a reference, as treering_commit_options_set_base() takes it.
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ * @param report receives what cannot be in a layer; may be NULL.
+ */
+treering_status treering_diff_tree(const treering_store *store,
+                                   const uint8_t *tree,
+                                   size_t tree_len,
+                                   const char *base,
+                                   const treering_diff_options *options,
+                                   const treering_control *control,
+                                   treering_diff **out,
+                                   treering_report **report,
+                                   treering_error **err);
+
+/**
+ * Compares two directories, reading the content of files whose metadata agrees.
+ *
+ * @param store what is known of the trees; may be NULL.
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ * @param report receives what cannot be in a layer; may be NULL.
+ */
+treering_status treering_diff_trees(const treering_store *store,
+                                    const uint8_t *before,
+                                    size_t before_len,
+                                    const uint8_t *after,
+                                    size_t after_len,
+                                    const treering_diff_options *options,
+                                    const treering_control *control,
+                                    treering_diff **out,
+                                    treering_report **report,
+                                    treering_error **err);
+
+/**
+ * Compares two snapshots by what they hold. Where only content could tell, the entry counts as changed, with
+ * TREERING_REASON_SUSPECT.
+ *
+ * @param before NULL for nothing: everything is added then.
+ * @param tree the directory `after` is of, from which a layer can then be written; (NULL, 0) for none.
+ * @param options NULL for the defaults.
+ */
+treering_status treering_diff_snapshots(const treering_snapshot *before,
+                                        const treering_snapshot *after,
+                                        const uint8_t *tree,
+                                        size_t tree_len,
+                                        const treering_diff_options *options,
+                                        treering_diff **out,
+                                        treering_error **err);
+
+/**
+ * Compares two images by their layers' entries and the digests of their files.
+ *
+ * @param before the reference of an image; NULL for nothing: everything is added then.
+ * @param after the reference of an image.
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ */
+treering_status treering_diff_images(const treering_store *store,
+                                     const char *before,
+                                     const char *after,
+                                     const treering_diff_options *options,
+                                     const treering_control *control,
+                                     treering_diff **out,
+                                     treering_error **err);
+
+/**
+ * What an overlay's upper directory changes over its lower directories, found without mounting it.
+ *
+ * @param lowers the lower directories, topmost first; with none, everything in the upper one counts as added.
+ * @param options NULL for the defaults; the base's platform and the like do not matter here.
+ * @param control may be NULL.
+ * @param report receives what cannot be in a layer; may be NULL.
+ */
+treering_status treering_diff_overlay(const uint8_t *upper,
+                                      size_t upper_len,
+                                      const treering_slice *lowers,
+                                      size_t lowers_len,
+                                      const treering_diff_options *options,
+                                      const treering_control *control,
+                                      treering_diff **out,
+                                      treering_report **report,
+                                      treering_error **err);
+
+/**
+ * Frees a diff. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
+ */
+treering_status treering_diff_free(treering_diff *diff);
+
+/**
+ * How many changes there are; 0 when `diff` is no diff.
+ */
+size_t treering_diff_len(const treering_diff *diff);
+
+/**
+ * The next changes, in byte order of their paths. The root itself is never among them, as `docker diff` has it.
+ *
+ * @param out room for `max` changes; their paths live until the next call of this function with this diff.
+ * @param change_size sizeof(treering_change).
+ * @param n receives how many were written; 0 at the end.
+ */
+treering_status treering_diff_next(treering_diff *diff,
+                                   treering_change *out,
+                                   size_t change_size,
+                                   size_t max,
+                                   size_t *n,
+                                   treering_error **err);
+
+/**
+ * Starts again: the next call of treering_diff_next() gives the first changes.
+ */
+treering_status treering_diff_rewind(treering_diff *diff, treering_error **err);
+
+/**
+ * The changes in numbers.
+ *
+ * @param out_size sizeof(treering_diff_numbers).
+ */
+treering_status treering_diff_stat(const treering_diff *diff,
+                                   treering_diff_numbers *out,
+                                   size_t out_size,
+                                   treering_error **err);
+
+/**
+ * The snapshot that was compared with, as a handle of its own. TREERING_NOT_FOUND when it was nothing.
+ */
+treering_status treering_diff_old_snapshot(const treering_diff *diff,
+                                           treering_snapshot **out,
+                                           treering_error **err);
+
+/**
+ * The snapshot of the newer tree, as a handle of its own.
+ */
+treering_status treering_diff_new_snapshot(const treering_diff *diff,
+                                           treering_snapshot **out,
+                                           treering_error **err);
+
+/**
+ * Options with their defaults.
+ */
+treering_status treering_layer_options_new(treering_layer_options **out, treering_error **err);
+
+/**
+ * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+ */
+treering_status treering_layer_options_free(treering_layer_options *options);
+
+/**
+ * How the layer is compressed.
+ *
+ * @param compression `none`, `gzip` or `zstd`; NULL for `gzip`, the default.
+ * @param level 1 to 12 for gzip, 1 to 19 for zstd; 0 for the default one.
+ */
+treering_status treering_layer_options_set_compression(treering_layer_options *options,
+                                                       const char *compression,
+                                                       int32_t level,
+                                                       treering_error **err);
+
+/**
+ * Write time stamps with nanoseconds. Off by default: whole seconds, as most tools write.
+ */
+treering_status treering_layer_options_set_nanoseconds(treering_layer_options *options,
+                                                       bool nanoseconds,
+                                                       treering_error **err);
+
+/**
+ * No time stamp in the layer is later than this, as SOURCE_DATE_EPOCH gives it. No limit by default.
+ *
+ * @param seconds since 1970.
+ */
+treering_status treering_layer_options_set_clamp_mtime(treering_layer_options *options,
+                                                       int64_t seconds,
+                                                       treering_error **err);
+
+/**
+ * How many threads to use; 0, the default, for one per processor. The result does not depend on it.
+ */
+treering_status treering_layer_options_set_threads(treering_layer_options *options,
+                                                   size_t threads,
+                                                   treering_error **err);
+
+/**
+ * Writes the layer that makes the old tree of a diff into the new one, from the files of the new tree.
+ *
+ * Errors: TREERING_CHANGED when a file is not as it was compared; TREERING_UNSUPPORTED when the diff knows no directory (of
+ * images, or of snapshots without a tree). After an error what was written is a useless prefix.
+ *
+ * @param options NULL for the defaults.
+ * @param fd where to write, from its present position on; stays open and yours. Not flushed to disk. A pipe whose reader is
+ * gone raises SIGPIPE, as always, unless your program ignores it.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_layer_result).
+ */
+treering_status treering_layer_write_fd(const treering_diff *diff,
+                                        const treering_layer_options *options,
+                                        int32_t fd,
+                                        const treering_control *control,
+                                        treering_layer_result *out,
+                                        size_t out_size,
+                                        treering_error **err);
+
+/**
+ * treering_layer_write_fd() to a callback.
+ *
+ * @param write see treering_write_fn.
+ * @param userdata handed to the callback.
+ * @param finalizer see treering_finalizer; may be NULL.
+ */
+treering_status treering_layer_write_callback(const treering_diff *diff,
+                                              const treering_layer_options *options,
+                                              treering_write_fn write,
+                                              void *userdata,
+                                              treering_finalizer finalizer,
+                                              const treering_control *control,
+                                              treering_layer_result *out,
+                                              size_t out_size,
+                                              treering_error **err);
+
+/**
+ * Applies a layer, compressed or not, to a directory, which is made when it is not there. Whiteouts remove what is there.
+ *
+ * Errors: TREERING_CORRUPT, TREERING_LIMIT, TREERING_UNSUPPORTED for what the layer is; whatever writing can meet. After an
+ * error the directory is in no defined state.
+ *
+ * @param fd where to read, from its present position to its end; stays open and yours.
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_apply_result).
+ * @param report receives what was lost; may be NULL.
+ */
+treering_status treering_layer_apply_fd(int32_t fd,
+                                        const uint8_t *dir,
+                                        size_t dir_len,
+                                        const treering_apply_options *options,
+                                        const treering_control *control,
+                                        treering_apply_result *out,
+                                        size_t out_size,
+                                        treering_report **report,
+                                        treering_error **err);
+
+/**
+ * treering_layer_apply_fd() from a callback.
+ *
+ * @param read see treering_read_fn.
+ * @param userdata handed to the callback.
+ * @param finalizer see treering_finalizer; may be NULL.
+ */
+treering_status treering_layer_apply_callback(treering_read_fn read,
+                                              void *userdata,
+                                              treering_finalizer finalizer,
+                                              const uint8_t *dir,
+                                              size_t dir_len,
+                                              const treering_apply_options *options,
+                                              const treering_control *control,
+                                              treering_apply_result *out,
+                                              size_t out_size,
+                                              treering_report **report,
+                                              treering_error **err);
+
+/**
+ * Options with their defaults.
+ */
+treering_status treering_import_options_new(treering_import_options **out, treering_error **err);
+
+/**
+ * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+ */
+treering_status treering_import_options_free(treering_import_options *options);
+
+/**
+ * Makes the configuration with a Dockerfile instruction, as treering_commit_options_add_change() takes it. May be called
+ * again.
+ */
+treering_status treering_import_options_add_change(treering_import_options *options,
+                                                   const char *change,
+                                                   treering_error **err);
+
+/**
+ * A message for the history; NULL, the default, for none.
+ */
+treering_status treering_import_options_set_message(treering_import_options *options,
+                                                    const char *message,
+                                                    treering_error **err);
+
+/**
+ * Who made the image; NULL, the default, for nobody.
+ */
+treering_status treering_import_options_set_author(treering_import_options *options,
+                                                   const char *author,
+                                                   treering_error **err);
+
+/**
+ * The platform of the image. This machine's by default.
+ *
+ * @param platform `os/arch[/variant]`; NULL for the default.
+ */
+treering_status treering_import_options_set_platform(treering_import_options *options,
+                                                     const char *platform,
+                                                     treering_error **err);
+
+/**
+ * When the image was made. Now by default.
+ *
+ * @param seconds since 1970.
+ */
+treering_status treering_import_options_set_created(treering_import_options *options,
+                                                    int64_t seconds,
+                                                    treering_error **err);
+
+/**
+ * Compress the layer anew. By default its bytes stay as they come.
+ *
+ * @param compression `none`, `gzip` or `zstd`; NULL for the default.
+ * @param level 1 to 12 for gzip, 1 to 19 for zstd; 0 for the default one.
+ */
+treering_status treering_import_options_set_compression(treering_import_options *options,
+                                                        const char *compression,
+                                                        int32_t level,
+                                                        treering_error **err);
+
+/**
+ * Options with their defaults.
+ */
+treering_status treering_export_options_new(treering_export_options **out, treering_error **err);
+
+/**
+ * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+ */
+treering_status treering_export_options_free(treering_export_options *options);
+
+/**
+ * Which platform of a multi-platform image. This machine's by default.
+ *
+ * @param platform `os/arch[/variant]`; NULL for the default.
+ */
+treering_status treering_export_options_set_platform(treering_export_options *options,
+                                                     const char *platform,
+                                                     treering_error **err);
+
+/**
+ * Whose the files are.
+ *
+ * @param owner `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`; NULL, the default, for what the tree is known
+ * with in the store, else `root`.
+ */
+treering_status treering_export_options_set_owner(treering_export_options *options,
+                                                  const char *owner,
+                                                  treering_error **err);
+
+/**
+ * Write time stamps with nanoseconds. Off by default: whole seconds, as most tools write.
+ */
+treering_status treering_export_options_set_nanoseconds(treering_export_options *options,
+                                                        bool nanoseconds,
+                                                        treering_error **err);
+
+/**
+ * No time stamp in the tar is later than this, as SOURCE_DATE_EPOCH gives it. No limit by default.
+ *
+ * @param seconds since 1970.
+ */
+treering_status treering_export_options_set_clamp_mtime(treering_export_options *options,
+                                                        int64_t seconds,
+                                                        treering_error **err);
+
+/**
+ * Writes images as one archive, which `docker load`, podman and skopeo read. The same images make the same bytes.
+ *
+ * @param references the images, as treering_refs_resolve() finds them: an array of `references_len` texts. One that is a
+ * name becomes the image's name in the archive.
+ * @param format `docker-archive` (also for NULL) or `oci-archive`.
+ * @param fd where to write, from its present position on; stays open and yours.
+ * @param control may be NULL.
+ */
+treering_status treering_archive_save_fd(const treering_store *store,
+                                         const char *const *references,
+                                         size_t references_len,
+                                         const char *format,
+                                         int32_t fd,
+                                         const treering_control *control,
+                                         treering_error **err);
+
+/**
+ * treering_archive_save_fd() to a callback.
+ *
+ * @param write see treering_write_fn.
+ * @param userdata handed to the callback.
+ * @param finalizer see treering_finalizer; may be NULL.
+ */
+treering_status treering_archive_save_callback(const treering_store *store,
+                                               const char *const *references,
+                                               size_t references_len,
+                                               const char *format,
+                                               treering_write_fn write,
+                                               void *userdata,
+                                               treering_finalizer finalizer,
+                                               const treering_control *control,
+                                               treering_error **err);
+
+/**
+ * Loads every image of an archive: what `docker save`, podman, skopeo, buildx or treering_archive_save_fd() wrote, compressed
+ * or not. Everything is checked before the first name is given; nothing is visible in the store after an error.
+ *
+ * Errors: TREERING_CORRUPT for an archive that contradicts itself, TREERING_LIMIT over the caps, TREERING_ALREADY_EXISTS as
+ * `names` says.
+ *
+ * @param fd where to read, from its present position to its end; stays open and yours.
+ * @param names `keep` (also for NULL): a name that stands for another image in the store is an error; `move`: it is moved, as
+ * `docker load` does; `ignore`: images get no names.
+ * @param control may be NULL.
+ */
+treering_status treering_archive_load_fd(const treering_store *store,
+                                         int32_t fd,
+                                         const char *names,
+                                         const treering_control *control,
+                                         treering_loaded **out,
+                                         treering_error **err);
+
+/**
+ * treering_archive_load_fd() from a callback.
+ *
+ * @param read see treering_read_fn.
+ * @param userdata handed to the callback.
+ * @param finalizer see treering_finalizer; may be NULL.
+ */
+treering_status treering_archive_load_callback(const treering_store *store,
+                                               treering_read_fn read,
+                                               void *userdata,
+                                               treering_finalizer finalizer,
+                                               const char *names,
+                                               const treering_control *control,
+                                               treering_loaded **out,
+                                               treering_error **err);
+
+/**
+ * Frees a list. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
+ */
+treering_status treering_loaded_free(treering_loaded *loaded);
+
+/**
+ * How many images a list has; 0 when `loaded` is no list.
+ */
+size_t treering_loaded_len(const treering_loaded *loaded);
+
+/**
+ * Copies images out.
+ *
+ * @param first the number of the first image wanted, from 0.
+ * @param out room for `max` images.
+ * @param image_size sizeof(treering_loaded_image).
+ * @param n receives how many were written; 0 behind the last.
+ */
+treering_status treering_loaded_get(const treering_loaded *loaded,
+                                    size_t first,
+                                    treering_loaded_image *out,
+                                    size_t image_size,
+                                    size_t max,
+                                    size_t *n,
+                                    treering_error **err);
+
+/**
+ * Makes an image of a tar of a filesystem, compressed or not, as `docker import` does. Nothing is visible in the store after
+ * an error.
+ *
+ * @param fd where to read, from its present position to its end; stays open and yours.
+ * @param reference the name the image gets; NULL for none.
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_commit_result).
+ */
+treering_status treering_archive_import_fd(const treering_store *store,
+                                           int32_t fd,
+                                           const char *reference,
+                                           const treering_import_options *options,
+                                           const treering_control *control,
+                                           treering_commit_result *out,
+                                           size_t out_size,
+                                           treering_error **err);
+
+/**
+ * treering_archive_import_fd() from a callback.
+ *
+ * @param read see treering_read_fn.
+ * @param userdata handed to the callback.
+ * @param finalizer see treering_finalizer; may be NULL.
+ */
+treering_status treering_archive_import_callback(const treering_store *store,
+                                                 treering_read_fn read,
+                                                 void *userdata,
+                                                 treering_finalizer finalizer,
+                                                 const char *reference,
+                                                 const treering_import_options *options,
+                                                 const treering_control *control,
+                                                 treering_commit_result *out,
+                                                 size_t out_size,
+                                                 treering_error **err);
+
+/**
+ * Writes a filesystem as one tar, as `docker export` does: that of an image, with its layers merged, or that of a directory.
+ * The same content gives the same bytes.
+ *
+ * @param reference the image; NULL for a directory.
+ * @param tree the directory; (NULL, 0) for an image. Exactly one of the two must be given.
+ * @param options NULL for the defaults.
+ * @param fd where to write, from its present position on; stays open and yours.
+ * @param control may be NULL.
+ */
+treering_status treering_archive_export_fd(const treering_store *store,
+                                           const char *reference,
+                                           const uint8_t *tree,
+                                           size_t tree_len,
+                                           const treering_export_options *options,
+                                           int32_t fd,
+                                           const treering_control *control,
+                                           treering_error **err);
+
+/**
+ * treering_archive_export_fd() to a callback.
+ *
+ * @param write see treering_write_fn.
+ * @param userdata handed to the callback.
+ * @param finalizer see treering_finalizer; may be NULL.
+ */
+treering_status treering_archive_export_callback(const treering_store *store,
+                                                 const char *reference,
+                                                 const uint8_t *tree,
+                                                 size_t tree_len,
+                                                 const treering_export_options *options,
+                                                 treering_write_fn write,
+                                                 void *userdata,
+                                                 treering_finalizer finalizer,
+                                                 const treering_control *control,
+                                                 treering_error **err);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* TREERING_H */

@@ -1,0 +1,116 @@
+//! Docker's `manifest.json` (Docker image specification v1.2, "Combined Image JSON + Filesystem Changeset Format").
+
+use serde_json::Value;
+
+use super::intake::Stored;
+use super::load::{Check, LOAD, Ready};
+use super::{MANIFEST_FILE, names};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::image::{ImageConfig, ManifestOptions, OCI_CONFIG, OCI_MANIFEST, new_manifest};
+use crate::store::{BlobInfo, Descriptor, Reference, descriptor, parse_json};
+
+/// One image of `manifest.json`, its paths found in the archive.
+pub(super) struct Item<'a> {
+    pub config_path: String,
+    pub config: &'a Stored,
+    pub names: Vec<Reference>,
+    pub layers: Vec<(String, &'a Stored)>,
+}
+
+/// Reads `manifest.json`.
+pub(super) fn items<'a>(check: &Check<'a>) -> Result<Vec<Item<'a>>> {
+    let corrupt = |message: &str| Error::corrupt(LOAD, message).with_path(MANIFEST_FILE);
+    let bytes = check.intake.find(MANIFEST_FILE)?.document(check.store, MANIFEST_FILE)?;
+    let Value::Array(list) = parse_json(&bytes, MANIFEST_FILE, check.store.limits())? else {
+        return Err(corrupt("not a list"));
+    };
+    let mut out = Vec::new();
+    for item in &list {
+        let Value::Object(object) = item else { return Err(corrupt("an image is not an object")) };
+        for key in object.keys() {
+            // Go takes names in any case, and of several the last.
+            let known = ["Config", "RepoTags", "Layers"];
+            if known.iter().any(|known| key.eq_ignore_ascii_case(known) && key != known) {
+                return Err(corrupt("a member has an unusual spelling, which readers take differently"));
+            }
+        }
+        let text = |value: &Value| value.as_str().map(str::to_string);
+        let texts = |key: &str| match object.get(key) {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Array(list)) => list
+                .iter()
+                .map(|value| text(value).ok_or_else(|| corrupt("a list holds something else than strings")))
+                .collect::<Result<Vec<String>>>(),
+            Some(_) => Err(corrupt("RepoTags or Layers is not a list")),
+        };
+        let config_path =
+            object.get("Config").and_then(text).ok_or_else(|| corrupt("an image has no Config"))?;
+        let layers = texts("Layers")?;
+        let cap = check.store.limits().layers;
+        if layers.len() > cap {
+            let message = format!("an image has {} layers, more than the cap of {cap}", layers.len());
+            return Err(Error::limit(LOAD, message).with_path(MANIFEST_FILE));
+        }
+        let config = check.intake.find(&config_path)?;
+        check_config_name(&config_path, config)?;
+        let layers = layers.into_iter().map(|path| check.intake.find(&path).map(|stored| (path, stored)));
+        out.push(Item {
+            config,
+            names: texts("RepoTags")?.iter().map(|name| names::tagged(name)).collect::<Result<_>>()?,
+            layers: layers.collect::<Result<_>>()?,
+            config_path,
+        });
+    }
+    Ok(out)
+}
+
+/// Docker calls the configuration by the image id; another id there is a lie or damage.
+fn check_config_name(path: &str, config: &Stored) -> Result<()> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let name = name.strip_suffix(".json").unwrap_or(name);
+    let claimed: Option<Digest> = format!("sha256:{name}").parse().ok();
+    let digest = config.info().digest;
+    if claimed.is_some_and(|claimed| claimed != digest) {
+        let message = format!("the configuration has another digest: {digest}");
+        return Err(Error::corrupt(LOAD, message).with_path(path));
+    }
+    Ok(())
+}
+
+/// Checks all images of `manifest.json` and makes a manifest for each.
+pub(super) fn read(check: &mut Check<'_>) -> Result<Vec<Ready>> {
+    let mut out = Vec::new();
+    for item in items(check)? {
+        let bytes = item.config.document(check.store, &item.config_path)?.into_owned();
+        let config = ImageConfig::parse(bytes, &item.config_path, check.store.limits())?;
+        if config.diff_ids().len() != item.layers.len() {
+            let message = format!(
+                "manifest.json lists {} layers, the configuration {}",
+                item.layers.len(),
+                config.diff_ids().len()
+            );
+            return Err(Error::corrupt(LOAD, message).with_path(&item.config_path));
+        }
+        let mut layers = Vec::new();
+        for ((path, stored), diff_id) in item.layers.iter().zip(config.diff_ids()) {
+            let info = check.layer(stored, diff_id, path)?;
+            layers.push(descriptor(&info.media_type, &BlobInfo { digest: info.digest, size: info.size }));
+        }
+        check.need(item.config);
+        out.push(ready(check, item.names, item.config.info(), &layers)?);
+    }
+    Ok(out)
+}
+
+/// An image of this configuration and these layers, with a new manifest.
+pub(super) fn ready(
+    check: &mut Check<'_>,
+    names: Vec<Reference>,
+    config: BlobInfo,
+    layers: &[Descriptor],
+) -> Result<Ready> {
+    let bytes = new_manifest(&descriptor(OCI_CONFIG, &config), layers, &ManifestOptions::default())?;
+    let manifest = BlobInfo { size: bytes.len() as u64, digest: check.make(bytes) };
+    Ok(Ready { names, descriptor: descriptor(OCI_MANIFEST, &manifest), configs: vec![config.digest] })
+}

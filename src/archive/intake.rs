@@ -1,0 +1,328 @@
+//! One pass over an archive: every file goes into the store under its digest, small documents into memory.
+//!
+//! What a file is for is only known when the archive's entry point has been read, and that may be its last entry. So every
+//! file is kept under its content's digest, and its path is a key in a table.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::sync::mpsc::sync_channel;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::compress::{DecodeOptions, Decoder};
+use crate::digest::Digest;
+use crate::error::{At, Error, Result, escape};
+use crate::layer::header::EntryKind;
+use crate::layer::read::{Data, LayerReader, Slice, TarEntry};
+use crate::progress::{Control, Counters};
+use crate::store::{BlobInfo, Store};
+
+use super::{BLOBS, LoadOptions};
+
+const LOAD: &str = "load archive";
+/// How much of all small documents together is kept in memory; what comes after goes to disk like the rest.
+const MEMORY: u64 = 64 << 20;
+/// Files of this size are kept in memory whatever they hold.
+const SMALL: u64 = 4 << 10;
+/// From here on, hashing and writing get a thread each.
+const LARGE: u64 = 1 << 20;
+/// How many symbolic links one name may lead through.
+const MAX_LINKS: usize = 40;
+
+/// The content of a file of the archive.
+#[derive(Debug)]
+pub(super) enum Stored {
+    /// Not in the store yet.
+    Memory(Vec<u8>, Digest),
+    /// In the store; nothing refers to it yet.
+    Blob(BlobInfo),
+}
+
+impl Stored {
+    pub fn info(&self) -> BlobInfo {
+        match self {
+            Stored::Memory(bytes, digest) => BlobInfo { digest: *digest, size: bytes.len() as u64 },
+            Stored::Blob(info) => *info,
+        }
+    }
+
+    /// All of it, if that is not more than a document may have.
+    pub fn document(&self, store: &Store, shown: &str) -> Result<Cow<'_, [u8]>> {
+        let cap = store.limits().json_bytes;
+        let info = self.info();
+        if info.size > cap {
+            let message = format!("the document has {} bytes, more than the cap of {cap}", info.size);
+            return Err(Error::limit(LOAD, message).with_path(shown));
+        }
+        match self {
+            Stored::Memory(bytes, _) => Ok(Cow::Borrowed(bytes)),
+            Stored::Blob(info) => Ok(Cow::Owned(store.read_blob(&info.digest, Some(info.size), cap)?)),
+        }
+    }
+
+    /// Puts it into the store, if it is not there.
+    pub fn keep(&self, store: &Store) -> Result<BlobInfo> {
+        match self {
+            Stored::Memory(bytes, _) => store.put_blob(bytes),
+            Stored::Blob(info) => Ok(*info),
+        }
+    }
+
+    /// A reader of the content.
+    pub fn open(&self, store: &Store) -> Result<Box<dyn Read + Send>> {
+        Ok(match self {
+            Stored::Memory(bytes, _) => Box::new(std::io::Cursor::new(bytes.clone())),
+            Stored::Blob(info) => Box::new(store.open_blob(&info.digest)?),
+        })
+    }
+}
+
+#[derive(Debug)]
+enum Node {
+    Directory,
+    File(Stored),
+    Symlink(Vec<u8>),
+    Hardlink(Vec<u8>),
+    Other(&'static str),
+}
+
+/// The files of an archive by their paths.
+#[derive(Debug, Default)]
+pub(super) struct Intake {
+    nodes: HashMap<Vec<u8>, Node>,
+    memory: u64,
+}
+
+impl Intake {
+    /// Reads a whole archive to its end.
+    pub fn read(
+        store: &Store,
+        input: Box<dyn Read + Send>,
+        options: &LoadOptions,
+        control: &Control,
+    ) -> Result<Self> {
+        // Every blob is hashed on its own; of the archive as a whole nobody knows a digest.
+        let decode = DecodeOptions {
+            hash_input: false,
+            hash_output: false,
+            limits: options.decode.clone(),
+            ..DecodeOptions::default()
+        };
+        let decoder = Decoder::new(input, decode, control.clone())?;
+        let mut reader = LayerReader::new(decoder, options.limits.clone());
+        let mut intake = Intake::default();
+        while let Some(entry) = reader.next_entry()? {
+            control.check(LOAD)?;
+            Counters::add(&control.counters.entries, 1);
+            intake.entry(store, &mut reader, entry, control)?;
+        }
+        reader.finish()?.finish()?;
+        Ok(intake)
+    }
+
+    fn entry(
+        &mut self,
+        store: &Store,
+        reader: &mut LayerReader<Decoder>,
+        entry: TarEntry,
+        control: &Control,
+    ) -> Result<()> {
+        let node = match entry.kind {
+            EntryKind::Directory => Node::Directory,
+            EntryKind::File => Node::File(self.file(store, reader, &entry, control)?),
+            EntryKind::Symlink => Node::Symlink(entry.link.clone()),
+            EntryKind::Hardlink => Node::Hardlink(entry.link.clone()),
+            EntryKind::CharDevice | EntryKind::BlockDevice => Node::Other("a device"),
+            EntryKind::Fifo => Node::Other("a named pipe"),
+        };
+        if let Node::File(stored) = &node {
+            check_name(&entry.path, &stored.info().digest)?;
+        }
+        if let Some(before) = self.nodes.get(&entry.path) {
+            let same = match (before, &node) {
+                (Node::Directory, Node::Directory) => true,
+                (Node::File(a), Node::File(b)) => a.info() == b.info(),
+                (Node::Symlink(a), Node::Symlink(b)) | (Node::Hardlink(a), Node::Hardlink(b)) => a == b,
+                _ => false,
+            };
+            // Some readers would take the first, some the last.
+            if !same {
+                let message = "the archive has two different entries of this name";
+                return Err(Error::corrupt(LOAD, message).with_path(&entry.path));
+            }
+            return Ok(());
+        }
+        self.nodes.insert(entry.path, node);
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        store: &Store,
+        reader: &mut LayerReader<Decoder>,
+        entry: &TarEntry,
+        control: &Control,
+    ) -> Result<Stored> {
+        let fits = entry.size <= store.limits().json_bytes && self.memory + entry.size <= MEMORY;
+        let first = next_slice(reader, &entry.path)?;
+        let document = first.as_ref().is_some_and(|first| matches!(first[0], b'{' | b'['));
+        if fits && (document || entry.size <= SMALL) {
+            let mut bytes = first.map(|first| first.to_vec()).unwrap_or_default();
+            while let Some(slice) = next_slice(reader, &entry.path)? {
+                bytes.extend_from_slice(&slice);
+            }
+            self.memory += bytes.len() as u64;
+            let digest = Digest::of(&bytes);
+            return Ok(Stored::Memory(bytes, digest));
+        }
+        let shown = escape(&entry.path);
+        if entry.size < LARGE {
+            let mut blob = store.blob_writer()?;
+            let mut slice = first;
+            while let Some(bytes) = slice {
+                blob.write_all(&bytes).at(LOAD, &shown)?;
+                slice = next_slice(reader, &entry.path)?;
+            }
+            return Ok(Stored::Blob(blob.finish(None)?));
+        }
+        let mut blob = store.unhashed_blob_writer()?;
+        let digest = std::thread::scope(|scope| -> Result<Digest> {
+            let (send, receive) = sync_channel::<Slice>(8);
+            let hash = move || {
+                let mut hasher = Sha256::new();
+                while let Ok(slice) = receive.recv() {
+                    hasher.update(&slice[..]);
+                }
+                Digest::from_bytes(hasher.finalize().into())
+            };
+            let thread = std::thread::Builder::new().name("treering-hash".into()).spawn_scoped(scope, hash);
+            let thread = thread.at("start thread", &shown)?;
+            let mut slice = first;
+            while let Some(bytes) = slice {
+                control.check(LOAD)?;
+                // The thread takes until we let go of the sender, so this cannot fail.
+                let _ = send.send(bytes.clone());
+                blob.write_all(&bytes).at(LOAD, &shown)?;
+                Counters::add(&control.counters.bytes_written, bytes.len() as u64);
+                slice = next_slice(reader, &entry.path)?;
+            }
+            drop(send);
+            thread.join().map_err(|_| {
+                Error::new(crate::ErrorKind::Internal, LOAD, "the hashing thread panicked").with_path(&shown)
+            })
+        })?;
+        let size = blob.size();
+        Ok(Stored::Blob(blob.finish_with(digest, size)?))
+    }
+
+    /// Whether the archive has something of this name.
+    pub fn has(&self, path: &str) -> bool {
+        self.nodes.contains_key(path.as_bytes())
+    }
+
+    /// The file a document of the archive calls by this path: relative, inside, and through links of the archive only.
+    pub fn find(&self, path: &str) -> Result<&Stored> {
+        let refuse = |message: &str| Err(Error::corrupt(LOAD, message).with_path(path));
+        let mut at = match clean(path.as_bytes()) {
+            Some(at) => at,
+            None => return refuse("the archive refers to a path outside of it"),
+        };
+        for _ in 0..MAX_LINKS {
+            match self.nodes.get(&at) {
+                None => return refuse("the archive refers to a file it does not hold"),
+                Some(Node::File(stored)) => return Ok(stored),
+                Some(Node::Directory) => return refuse("the archive refers to a directory as a file"),
+                Some(Node::Other(kind)) => return refuse(&format!("the archive refers to {kind} as a file")),
+                Some(Node::Hardlink(target)) => at.clone_from(target),
+                Some(Node::Symlink(target)) => {
+                    let parent = at.iter().rposition(|&byte| byte == b'/').map_or(&at[..0], |i| &at[..=i]);
+                    at = match clean(&[parent, target].concat()).filter(|_| target[0] != b'/') {
+                        Some(at) => at,
+                        None => return refuse("a symbolic link of the archive leads out of it"),
+                    };
+                }
+            }
+        }
+        refuse("too many links")
+    }
+
+    /// The blob of an image layout, if the archive holds it.
+    pub fn blob(&self, digest: &Digest) -> Result<Option<&Stored>> {
+        let path = super::blob_path(digest);
+        if !self.has(&path) {
+            return Ok(None);
+        }
+        let stored = self.find(&path)?;
+        // It may have come by a link, whose target has another name.
+        if stored.info().digest != *digest {
+            let message = format!("the content has another digest: {}", stored.info().digest);
+            return Err(Error::corrupt(LOAD, message).with_path(path));
+        }
+        Ok(Some(stored))
+    }
+}
+
+/// The next piece of content. Holes are refused: no tool writes archives with them, and a short one could fill a disk.
+fn next_slice(reader: &mut LayerReader<Decoder>, path: &[u8]) -> Result<Option<Slice>> {
+    match reader.next_data()? {
+        None => Ok(None),
+        Some(Data::Bytes(slice)) => Ok(Some(slice)),
+        Some(Data::Hole(_)) => {
+            Err(Error::corrupt(LOAD, "a sparse file has no place in an image archive").with_path(path))
+        }
+    }
+}
+
+/// What is called like a blob must be that blob.
+fn check_name(path: &[u8], digest: &Digest) -> Result<()> {
+    let Some(name) = path.strip_prefix(BLOBS.as_bytes()).and_then(|rest| rest.strip_prefix(b"/")) else {
+        return Ok(());
+    };
+    if name != digest.hex().as_bytes() {
+        let message = format!("the content has another digest: {digest}");
+        return Err(Error::corrupt(LOAD, message).with_path(path));
+    }
+    Ok(())
+}
+
+/// A relative path with `.` and `..` taken out; `None` if it is absolute, empty, or leads above where it starts.
+fn clean(path: &[u8]) -> Option<Vec<u8>> {
+    if path.first() == Some(&b'/') || path.contains(&0) {
+        return None;
+    }
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|&byte| byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    if parts.is_empty() { None } else { Some(parts.join(&b'/')) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_inside() {
+        for (path, cleaned) in [
+            ("a", Some("a")),
+            ("./a//b", Some("a/b")),
+            ("a/../b", Some("b")),
+            ("..", None),
+            ("../a", None),
+            ("a/../../b", None),
+            ("/a", None),
+            ("", None),
+            ("a\0", None),
+        ] {
+            let got = clean(path.as_bytes()).map(|path| String::from_utf8(path).unwrap());
+            assert_eq!(got.as_deref(), cleaned, "{path:?}");
+        }
+    }
+}

@@ -1,0 +1,488 @@
+//! Saving images into an archive.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{Read, Write};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use serde_json::{Value, json};
+
+use super::tarout::TarOut;
+use super::{BLOBS, CONTAINERD_NAME, INDEX_FILE, LAYOUT_FILE, MANIFEST_FILE, blob_path};
+use crate::compress::{Compression, DecodeOptions, Decoder, detect};
+use crate::digest::Digest;
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::image::{
+    Image, Layer, ManifestOptions, OCI_LAYER, OCI_MANIFEST, new_index, new_manifest, to_oci_layer,
+};
+use crate::layer::header::{EntryKind, MtimePrecision};
+use crate::progress::{Control, Counters};
+use crate::store::{
+    BlobInfo, Descriptor, DocumentKind, REF_NAME, Reference, Store, descriptor, descriptor_digest,
+    json_to_bytes,
+};
+
+const SAVE: &str = "save image";
+/// How much is read, hashed and handed on at once.
+const CHUNK: usize = 1 << 20;
+
+/// What kind of archive [`save`] writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Format {
+    /// What `docker save` writes since Docker 25: an OCI image layout with `manifest.json` beside it. `docker load` of any
+    /// version since 1.10 takes it, and so does everything that reads `docker-archive:` or `oci-archive:`.
+    ///
+    /// Of an image for several platforms it holds the one for this machine. Layers compressed with zstd, which Docker before
+    /// 23 cannot read, are written uncompressed; the manifest then is another one, the image id stays.
+    #[default]
+    DockerArchive,
+    /// A plain OCI image layout: every blob as it is, all platforms the store holds.
+    OciArchive,
+}
+
+impl Format {
+    /// The name options and `--json` use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::DockerArchive => "docker-archive",
+            Format::OciArchive => "oci-archive",
+        }
+    }
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Format {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "docker-archive" | "docker" => Ok(Format::DockerArchive),
+            "oci-archive" | "oci" => Ok(Format::OciArchive),
+            _ => Err(Error::invalid("read format", "expected docker-archive or oci-archive").with_path(text)),
+        }
+    }
+}
+
+/// Writes images as one archive to `out`, which need not be able to seek. Blobs they share are there once.
+///
+/// Sizes are known before anything is written, so nothing is kept on disk or in memory on the way. The same images under
+/// the same names, given in the same order, make the same bytes: entries are sorted, owned by root and dated 1970. A
+/// reference that is a name becomes the image's name in the archive; one that is a digest or id saves it without a name.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] when an image or one of its blobs is not there, [`ErrorKind::Corrupt`] when a blob is damaged. What
+/// was written until then is useless.
+pub fn save(
+    store: &Store,
+    references: &[String],
+    format: Format,
+    out: &mut (dyn Write + Send),
+    control: &Control,
+) -> Result<()> {
+    if references.is_empty() {
+        return Err(Error::invalid(SAVE, "no image is named"));
+    }
+    let _lease = store.lease()?;
+    let mut contents = Contents::default();
+    let mut entries = Vec::new();
+    match format {
+        Format::DockerArchive => docker(store, references, &mut contents, &mut entries, control)?,
+        Format::OciArchive => oci(store, references, &mut contents, &mut entries)?,
+    }
+    contents.bytes(INDEX_FILE, new_index(&entries, &BTreeMap::new())?);
+    contents.bytes(LAYOUT_FILE, json_to_bytes(&json!({ "imageLayoutVersion": "1.0.0" }))?);
+    contents.write(store, out, control)
+}
+
+/// An image as the user named it. A name with a digest is no name to give.
+fn name_of(name: Option<&Reference>) -> Option<Reference> {
+    name.filter(|name| name.digest().is_none()).cloned()
+}
+
+/// The entry of `index.json`; the name is the only annotation.
+fn entry(descriptor: &Descriptor, name: Option<&Reference>, ref_name: Option<&str>) -> Descriptor {
+    let mut entry = descriptor.clone();
+    entry.set_data(None);
+    entry.set_annotations(name.zip(ref_name).map(|(name, ref_name)| {
+        HashMap::from([
+            (CONTAINERD_NAME.to_string(), name.canonical()),
+            (REF_NAME.to_string(), ref_name.to_string()),
+        ])
+    }));
+    entry
+}
+
+/// Adds an entry unless there is one like it.
+fn add(entries: &mut Vec<Descriptor>, entry: Descriptor) {
+    if !entries.contains(&entry) {
+        entries.push(entry);
+    }
+}
+
+fn docker(
+    store: &Store,
+    references: &[String],
+    contents: &mut Contents,
+    entries: &mut Vec<Descriptor>,
+    control: &Control,
+) -> Result<()> {
+    let mut items: Vec<(Digest, Value, Vec<String>)> = Vec::new();
+    for reference in references {
+        let image = Image::open(store, reference, None)?;
+        let name = name_of(image.name());
+        let mut layers = Vec::new();
+        for layer in image.layers() {
+            layers.push(docker_layer(store, layer, contents, control)?);
+        }
+        contents.blob(BlobInfo { digest: *image.id(), size: image.config().bytes().len() as u64 });
+        let same = layers.iter().zip(image.layers()).all(|(new, old)| *new == old.descriptor);
+        let manifest = match same {
+            true => {
+                contents.bytes(blob_path(image.digest()), image.manifest_bytes().to_vec());
+                image.descriptor().clone()
+            }
+            false => {
+                let config = image.manifest().config().expect("an image has a configuration");
+                let options = ManifestOptions {
+                    annotations: image.annotations().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+                    ..ManifestOptions::default()
+                };
+                let bytes = new_manifest(config, &layers, &options)?;
+                let info = BlobInfo::of(&bytes);
+                contents.bytes(blob_path(&info.digest), bytes);
+                descriptor(OCI_MANIFEST, &info)
+            }
+        };
+        add(entries, entry(&manifest, name.as_ref(), name.as_ref().and_then(Reference::tag)));
+        let paths = layers.iter().map(|layer| Ok(blob_path(&descriptor_digest(layer)?)));
+        let tags = match items.iter_mut().find(|(digest, ..)| digest == image.digest()) {
+            Some((_, _, tags)) => tags,
+            None => {
+                let paths = Value::from(paths.collect::<Result<Vec<String>>>()?);
+                items.push((*image.digest(), paths, Vec::new()));
+                let item = items.last_mut().expect("pushed above");
+                item.1 = json!({ "Config": blob_path(image.id()), "RepoTags": null, "Layers": item.1 });
+                &mut item.2
+            }
+        };
+        if let Some(name) = name.map(|name| name.to_string()).filter(|name| !tags.contains(name)) {
+            tags.push(name);
+        }
+    }
+    let list: Vec<Value> = items
+        .into_iter()
+        .map(|(_, mut item, tags)| {
+            if !tags.is_empty() {
+                item["RepoTags"] = tags.into();
+            }
+            item
+        })
+        .collect();
+    contents.bytes(MANIFEST_FILE, json_to_bytes(&list)?);
+    Ok(())
+}
+
+/// The descriptor of a layer in a Docker archive: as it is, or uncompressed where it is zstd.
+fn docker_layer(
+    store: &Store,
+    layer: &Layer,
+    contents: &mut Contents,
+    control: &Control,
+) -> Result<Descriptor> {
+    let shown = layer.digest.to_string();
+    let mut head = Vec::new();
+    store.open_blob(&layer.digest)?.take(4).read_to_end(&mut head).at(SAVE, &shown)?;
+    if detect(&head) != Compression::Zstd {
+        contents.blob(BlobInfo { digest: layer.digest, size: layer.size });
+        return Ok(layer.descriptor.clone());
+    }
+    let known = store.layer_info(&layer.digest)?.filter(|info| info.diff_id == layer.diff_id);
+    let size = match known.and_then(|info| info.diff_size) {
+        Some(size) => size,
+        // The header comes before the content, so the size takes a pass of its own.
+        None => {
+            let options = DecodeOptions { hash_input: false, hash_output: false, ..DecodeOptions::default() };
+            let file = store.open_blob(&layer.digest)?;
+            Decoder::new(Box::new(file), options, control.clone())?.finish()?.diff_size
+        }
+    };
+    let info = BlobInfo { digest: layer.diff_id, size };
+    contents.0.insert(blob_path(&layer.diff_id), Content::Plain(layer.clone(), size));
+    let mut plain = to_oci_layer(&layer.descriptor);
+    let annotations = plain.annotations().clone();
+    plain = descriptor(OCI_LAYER, &info);
+    plain.set_annotations(annotations);
+    Ok(plain)
+}
+
+fn oci(
+    store: &Store,
+    references: &[String],
+    contents: &mut Contents,
+    entries: &mut Vec<Descriptor>,
+) -> Result<()> {
+    let mut gather = Gather { store, done: HashMap::new(), missing: None };
+    for reference in references {
+        let resolved = store.resolve(reference)?;
+        gather.missing = None;
+        let Some(blobs) = gather.visit(&resolved.descriptor, 1)? else {
+            let missing = gather.missing.expect("something was missed");
+            return Err(Error::not_found(
+                SAVE,
+                "the store does not hold a blob of the image, or not all of it",
+            )
+            .with_path(missing.to_string())
+            .with_hint("pull or load the image again"));
+        };
+        blobs.into_iter().for_each(|blob| contents.blob(blob));
+        let name = name_of(resolved.name.as_ref());
+        let shown = name.as_ref().map(Reference::to_string);
+        add(entries, entry(&resolved.descriptor, name.as_ref(), shown.as_deref()));
+    }
+    Ok(())
+}
+
+/// Finds all blobs of images.
+struct Gather<'a> {
+    store: &'a Store,
+    /// `None` for what is not complete.
+    done: HashMap<Digest, Option<Vec<BlobInfo>>>,
+    missing: Option<Digest>,
+}
+
+impl Gather<'_> {
+    /// The blobs a descriptor leads to, itself included. `None` when one is not there; of an index, one image has to be
+    /// there and the others may be left out (image-layout.md, "Blobs").
+    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Option<Vec<BlobInfo>>> {
+        let digest = descriptor_digest(descriptor)?;
+        if let Some(done) = self.done.get(&digest) {
+            return Ok(done.clone());
+        }
+        let blobs = self.blobs(descriptor, depth)?;
+        self.done.insert(digest, blobs.clone());
+        Ok(blobs)
+    }
+
+    fn blobs(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Option<Vec<BlobInfo>>> {
+        let Some(own) = self.have(descriptor)? else { return Ok(None) };
+        let document = self.store.read_document(descriptor)?;
+        let mut out = vec![own];
+        if document.kind() == DocumentKind::Index {
+            let cap = self.store.limits().index_depth;
+            if depth >= cap {
+                return Err(Error::limit(SAVE, format!("indexes nested more than {cap} deep")));
+            }
+            let mut complete = document.manifests().is_empty();
+            for child in document.manifests() {
+                if DocumentKind::of_media_type(child.media_type().as_ref()).is_none() {
+                    continue;
+                }
+                if let Some(blobs) = self.visit(child, depth + 1)? {
+                    complete = true;
+                    out.extend(blobs);
+                }
+            }
+            return Ok(complete.then_some(out));
+        }
+        for part in document.config().into_iter().chain(document.layers()) {
+            match self.have(part)? {
+                Some(blob) => out.push(blob),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(out))
+    }
+
+    fn have(&mut self, descriptor: &Descriptor) -> Result<Option<BlobInfo>> {
+        let digest = descriptor_digest(descriptor)?;
+        match self.store.blob_size(&digest) {
+            Ok(size) if size == descriptor.size() => Ok(Some(BlobInfo { digest, size })),
+            Ok(_) => {
+                self.missing.get_or_insert(digest);
+                Ok(None)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.missing.get_or_insert(digest);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The files of an archive by their paths, which is the order they are written in.
+#[derive(Default)]
+struct Contents(BTreeMap<String, Content>);
+
+enum Content {
+    Bytes(Vec<u8>),
+    Blob(BlobInfo),
+    /// The tar inside a layer, and its size.
+    Plain(Layer, u64),
+}
+
+impl Contents {
+    fn bytes(&mut self, path: impl Into<String>, bytes: Vec<u8>) {
+        self.0.insert(path.into(), Content::Bytes(bytes));
+    }
+
+    fn blob(&mut self, info: BlobInfo) {
+        self.0.entry(blob_path(&info.digest)).or_insert(Content::Blob(info));
+    }
+
+    fn write(&self, store: &Store, out: &mut (dyn Write + Send), control: &Control) -> Result<()> {
+        let size = |content: &Content| match content {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::Blob(info) => info.size,
+            Content::Plain(_, size) => *size,
+        };
+        Counters::add(&control.counters.bytes_total, self.0.values().map(size).sum());
+        let mut out = TarOut::new(out, MtimePrecision::Seconds, control);
+        out.plain("blobs", EntryKind::Directory, 0)?;
+        out.plain(BLOBS, EntryKind::Directory, 0)?;
+        // One thread reads and verifies, this one writes.
+        std::thread::scope(|scope| {
+            let (send, receive) = sync_channel(4);
+            let (back, spare) = sync_channel(8);
+            let read = move || {
+                if let Err(error) = self.read_all(store, &send, &spare, control) {
+                    // Whoever does not listen any more has an error of its own.
+                    let _ = send.send(Err(error));
+                }
+            };
+            let thread = std::thread::Builder::new().name("treering-read".into());
+            thread.spawn_scoped(scope, read).at("start thread", "save")?;
+            for (path, content) in &self.0 {
+                let mut left = size(content);
+                out.plain(path, EntryKind::File, left)?;
+                if let Content::Bytes(bytes) = content {
+                    out.data(bytes)?;
+                    continue;
+                }
+                while left > 0 {
+                    let piece = match receive.recv() {
+                        Ok(piece) => piece?,
+                        Err(_) => return Err(Error::new(ErrorKind::Internal, SAVE, "a thread is gone")),
+                    };
+                    out.data(piece.bytes())?;
+                    left -= piece.bytes().len() as u64;
+                    if let Piece::Own(buffer) = piece {
+                        let _ = back.try_send(buffer);
+                    }
+                }
+                // Only now is it known that all of it was right.
+                match receive.recv() {
+                    Ok(Ok(Piece::End)) => {}
+                    Ok(Err(error)) => return Err(error),
+                    _ => return Err(Error::new(ErrorKind::Internal, SAVE, "a thread is out of step")),
+                }
+            }
+            out.finish()
+        })
+    }
+
+    /// Reads everything that is not in memory, in order, with an end mark after each.
+    fn read_all(
+        &self,
+        store: &Store,
+        send: &SyncSender<Result<Piece>>,
+        spare: &Receiver<Vec<u8>>,
+        control: &Control,
+    ) -> Result<()> {
+        for content in self.0.values() {
+            // A send fails when the writer has stopped: so do we.
+            let sent = match content {
+                Content::Bytes(_) => continue,
+                Content::Blob(info) => read_blob(store, info, send, spare, control)?,
+                Content::Plain(layer, size) => read_plain(store, layer, *size, send, control)?,
+            };
+            if !sent || send.send(Ok(Piece::End)).is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A piece of content on its way to the writer.
+enum Piece {
+    Own(Vec<u8>),
+    Shared(crate::compress::Chunk),
+    /// The file is complete and verified.
+    End,
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Own(bytes) => bytes,
+            Piece::Shared(bytes) => bytes,
+            Piece::End => &[],
+        }
+    }
+}
+
+fn read_blob(
+    store: &Store,
+    info: &BlobInfo,
+    send: &SyncSender<Result<Piece>>,
+    spare: &Receiver<Vec<u8>>,
+    control: &Control,
+) -> Result<bool> {
+    let shown = info.digest.to_string();
+    let mut reader = store.verified_reader(&info.digest, info.size)?;
+    loop {
+        control.check(SAVE)?;
+        let mut buffer = spare.try_recv().unwrap_or_default();
+        buffer.resize(CHUNK, 0);
+        let mut filled = 0;
+        while filled < CHUNK {
+            match reader.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io(SAVE, &shown, error)),
+            }
+        }
+        if filled == 0 {
+            return Ok(true);
+        }
+        Counters::add(&control.counters.bytes_read, filled as u64);
+        buffer.truncate(filled);
+        if send.send(Ok(Piece::Own(buffer))).is_err() {
+            return Ok(false);
+        }
+    }
+}
+
+fn read_plain(
+    store: &Store,
+    layer: &Layer,
+    size: u64,
+    send: &SyncSender<Result<Piece>>,
+    control: &Control,
+) -> Result<bool> {
+    let file = store.open_blob(&layer.digest)?;
+    let mut decoder = Decoder::new(Box::new(file), DecodeOptions::default(), control.clone())?;
+    let mut left = size;
+    let wrong = || {
+        let message = format!("the layer is not {size} bytes long when decompressed");
+        Error::corrupt(SAVE, message).with_path(layer.digest.to_string())
+    };
+    while let Some(chunk) = decoder.next_chunk()? {
+        control.check(SAVE)?;
+        left = left.checked_sub(chunk.len() as u64).ok_or_else(wrong)?;
+        if send.send(Ok(Piece::Shared(chunk))).is_err() {
+            return Ok(false);
+        }
+    }
+    if left > 0 {
+        return Err(wrong());
+    }
+    layer.check(&decoder.finish()?)?;
+    Ok(true)
+}

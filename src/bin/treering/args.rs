@@ -1,0 +1,251 @@
+//! The command line: global options, and one variant per verb.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::commands as verb;
+use crate::context::Context;
+use crate::ui;
+
+const ABOUT: &str = "Grow OCI images from a directory: no root, no daemon";
+
+/// The verbs, by what they are for; a test holds this and the parser together.
+const VERBS: &[(&str, &[&str])] = &[
+    ("Grow", &["commit", "diff", "snapshot", "layer"]),
+    ("Look", &["images", "inspect", "history", "df", "info"]),
+    ("Move", &["save", "load", "import", "export", "tag", "rmi"]),
+    ("Work", &["unpack"]),
+    ("Keep", &["prune", "fsck"]),
+    ("More", &["version", "completion", "man", "image", "system", "help"]),
+];
+
+const EXAMPLES: &str = "\
+Examples:
+  treering commit ./rootfs app:v1               a directory becomes an image
+  treering unpack app:v1 work                   an image becomes a directory
+  treering diff work                            what changed in it since
+  treering commit work app:v2 -m 'New config'   the changes become a layer
+  treering save -o app.tar app:v2               the image becomes a file for docker load
+
+Exit codes:
+  0  done
+  1  failed; for `diff --exit-code`: there are differences; for `fsck`: there are problems
+  2  the command line makes no sense; for `diff --exit-code` and `fsck` also: failed
+
+Environment:
+  TREERING_ROOT      where the image store is, else $XDG_DATA_HOME/treering or ~/.local/share/treering
+  SOURCE_DATE_EPOCH  seconds since 1970: dates images, and no time in a layer is later
+  NO_COLOR           no colours";
+
+/// Everything a user can type.
+#[derive(Debug, Parser)]
+#[command(name = "treering", version, about = ABOUT, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The directory of the image store [default: $TREERING_ROOT]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+
+    /// Threads to use; the result does not depend on it [default: one per processor]
+    #[arg(long, global = true, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+
+    /// No progress, notes or warnings
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+
+    /// Print data as JSON, and errors too
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    // Grow
+    Commit(verb::commit::Commit),
+    Diff(verb::diff::Diff),
+    Snapshot(verb::snapshot::Snapshot),
+    #[command(subcommand)]
+    Layer(verb::layer::Layer),
+    // Look
+    Images(verb::images::Images),
+    Inspect(verb::inspect::Inspect),
+    History(verb::history::History),
+    Df(verb::df::Df),
+    Info(verb::info::Info),
+    // Move
+    Save(verb::save::Save),
+    Load(verb::load::Load),
+    Import(verb::import::Import),
+    Export(verb::export::Export),
+    Tag(verb::tag::Tag),
+    Rmi(verb::rmi::Rmi),
+    // Work
+    Unpack(verb::unpack::Unpack),
+    // Keep
+    Prune(verb::prune::Prune),
+    Fsck(verb::fsck::Fsck),
+    // About treering itself
+    Version(verb::version::Version),
+    Completion(verb::completion::Completion),
+    Man(verb::man::Man),
+    #[command(subcommand)]
+    Image(ImageGroup),
+    #[command(subcommand)]
+    System(SystemGroup),
+}
+
+/// Docker's names for the same: image ls, image rm, ...
+#[derive(Debug, Subcommand)]
+pub enum ImageGroup {
+    #[command(visible_alias = "list")]
+    Ls(verb::images::Images),
+    Inspect(verb::inspect::Inspect),
+    History(verb::history::History),
+    #[command(visible_alias = "remove")]
+    Rm(verb::rmi::Rmi),
+    Tag(verb::tag::Tag),
+    Save(verb::save::Save),
+    Load(verb::load::Load),
+    Import(verb::import::Import),
+    Prune(verb::prune::Prune),
+}
+
+/// Docker's names for the same: system df, system info, system prune
+#[derive(Debug, Subcommand)]
+pub enum SystemGroup {
+    Df(verb::df::Df),
+    Info(verb::info::Info),
+    Prune(verb::prune::Prune),
+}
+
+/// The parser, with the verbs grouped in its help.
+pub fn command() -> clap::Command {
+    let command = Cli::command();
+    let (header, verbs) = (*command.get_styles().get_header(), grouped(&command));
+    command.help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{verbs}{header}Options:{header:#}\n{{options}}{{after-help}}"
+    ))
+}
+
+/// Reads the command line. When it makes no sense, or asks for help, that is printed, and the exit code comes back.
+pub fn parse(arguments: Vec<OsString>) -> Result<Cli, ExitCode> {
+    if arguments.len() < 2 {
+        let help = command().render_help();
+        match ui::colours(&std::io::stderr()) {
+            true => eprint!("{}", help.ansi()),
+            false => eprint!("{help}"),
+        }
+        return Err(ExitCode::from(2));
+    }
+    let matches = command().try_get_matches_from(arguments);
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
+        // Nobody is left to tell when the terminal is gone.
+        let _ = error.print();
+        ExitCode::from(error.exit_code() as u8)
+    })
+}
+
+/// The verbs under their headings.
+fn grouped(command: &clap::Command) -> String {
+    let (header, literal) = (command.get_styles().get_header(), command.get_styles().get_literal());
+    let mut out = String::new();
+    for (heading, verbs) in VERBS {
+        out += &format!("{header}{heading}:{header:#}\n");
+        for verb in *verbs {
+            let about = match command.find_subcommand(verb).and_then(|found| found.get_about()) {
+                Some(about) => about.to_string(),
+                None => "Print help for a command".into(),
+            };
+            out += &format!("  {literal}{verb:<10}{literal:#}  {about}\n");
+        }
+        out.push('\n');
+    }
+    out
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        match self {
+            Command::Commit(args) => args.run(context),
+            Command::Diff(args) => args.run(context),
+            Command::Snapshot(args) => args.run(context),
+            Command::Layer(args) => args.run(context),
+            Command::Images(args) | Command::Image(ImageGroup::Ls(args)) => args.run(context),
+            Command::Inspect(args) | Command::Image(ImageGroup::Inspect(args)) => args.run(context),
+            Command::History(args) | Command::Image(ImageGroup::History(args)) => args.run(context),
+            Command::Df(args) | Command::System(SystemGroup::Df(args)) => args.run(context),
+            Command::Info(args) | Command::System(SystemGroup::Info(args)) => args.run(context),
+            Command::Save(args) | Command::Image(ImageGroup::Save(args)) => args.run(context),
+            Command::Load(args) | Command::Image(ImageGroup::Load(args)) => args.run(context),
+            Command::Import(args) | Command::Image(ImageGroup::Import(args)) => args.run(context),
+            Command::Export(args) => args.run(context),
+            Command::Tag(args) | Command::Image(ImageGroup::Tag(args)) => args.run(context),
+            Command::Rmi(args) | Command::Image(ImageGroup::Rm(args)) => args.run(context),
+            Command::Unpack(args) => args.run(context),
+            Command::Prune(args)
+            | Command::Image(ImageGroup::Prune(args))
+            | Command::System(SystemGroup::Prune(args)) => args.run(context),
+            Command::Fsck(args) => args.run(context),
+            Command::Version(args) => args.run(context),
+            Command::Completion(args) => args.run(context),
+            Command::Man(args) => args.run(context),
+        }
+    }
+
+    /// The exit code of a failure: 1, unless 1 means that the command found what it looks for.
+    pub fn exit_code_of_trouble(&self) -> u8 {
+        match self {
+            Command::Diff(args) if args.exit_code => 2,
+            Command::Fsck(_) => 2,
+            _ => 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_is_in_one_group() {
+        let mut grouped: Vec<&str> = VERBS.iter().flat_map(|(_, verbs)| verbs.iter().copied()).collect();
+        let command = command();
+        let mut known: Vec<&str> = command.get_subcommands().map(|verb| verb.get_name()).collect();
+        known.push("help");
+        grouped.sort();
+        known.sort();
+        assert_eq!(grouped, known);
+    }
+
+    #[test]
+    fn global_options_stand_anywhere() {
+        for line in [
+            ["treering", "-q", "--root", "/x", "images"].as_slice(),
+            &["treering", "images", "-q", "--root", "/x"],
+            &["treering", "image", "ls", "-q", "--root", "/x"],
+        ] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert_eq!(cli.global.root.as_deref(), Some(std::path::Path::new("/x")), "{line:?}");
+            assert!(cli.global.quiet, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! `treering commit`: a directory, or an overlay's upper directory, becomes an image.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::{Value, json};
+use treering::compress::Written;
+use treering::diff::{CompareMode, Stat};
+use treering::image::{Base, CommitOptions, Committed, commit};
+use treering::tree::OwnerPolicy;
+use treering::{Control, ErrorKind};
+
+use super::snapshot::{skipped, skipped_object};
+use crate::context::Context;
+use crate::grow::{Packing, Times, Words, key_value};
+use crate::ui::Usage;
+use crate::{json, output, text};
+
+const EXAMPLES: &str = "\
+Examples:
+  treering commit ./rootfs app:v1
+  treering commit ./rootfs app:v1 -m 'First' -c 'CMD [\"/app\"]' -c 'ENV PATH=/bin'
+  treering commit --base debian:12 ./rootfs app:v1     only what differs from debian:12 is stored
+  treering commit --reproducible --compression gzip ./rootfs app:v1
+  treering commit --upper upper --lower lower --base app:v1 app:v2
+
+The base is the image the directory was unpacked from or last committed as, unless --base names another one.";
+
+/// Make an image of a directory: what changed since its base becomes a layer
+///
+/// Prints the image id.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+#[command(override_usage = "treering commit [OPTIONS] TREE [REPOSITORY[:TAG]]\n       \
+    treering commit [OPTIONS] --upper DIR --lower DIR[:DIR] [REPOSITORY[:TAG]]")]
+pub struct Commit {
+    /// The directory; not given with --upper
+    #[arg(value_name = "TREE")]
+    tree: Option<PathBuf>,
+
+    /// The name of the image
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    reference: Option<String>,
+
+    /// Who made it, such as 'Ada <ada@example.org>'
+    #[arg(short, long, value_name = "TEXT")]
+    author: Option<String>,
+
+    #[command(flatten)]
+    words: Words,
+
+    /// What the image is built on: a name, an id, or scratch for nothing
+    #[arg(long, value_name = "IMAGE", default_value = "auto", hide_default_value = true)]
+    base: Base,
+
+    /// Whose the files are: root, keep, UID:GID or map:IMAGE:DISK:COUNT [default: as unpacked, else root]
+    #[arg(long, value_name = "OWNER")]
+    owner: Option<OwnerPolicy>,
+
+    #[command(flatten)]
+    packing: Packing,
+
+    #[command(flatten)]
+    times: Times,
+
+    /// Put everything into one layer, without the base's layers and history
+    #[arg(long)]
+    squash: bool,
+
+    /// An annotation of the manifest
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = key_value)]
+    annotations: Vec<(String, String)>,
+
+    /// How to tell what changed: auto reads a file's content when its metadata leaves a doubt
+    #[arg(long, value_name = "auto|metadata|content", default_value = "auto", hide_default_value = true)]
+    compare: CompareMode,
+
+    /// Leave out what is mounted below the directory
+    #[arg(short = 'x', long)]
+    one_file_system: bool,
+
+    /// The upper directory of an overlay, in place of TREE
+    #[arg(long, value_name = "DIR", requires = "lower")]
+    upper: Option<PathBuf>,
+
+    /// The lower directories of the overlay, topmost first
+    #[arg(long, value_name = "DIR[:DIR]", value_delimiter = ':', requires = "upper")]
+    lower: Vec<PathBuf>,
+
+    /// Write the image id to a file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+}
+
+impl Commit {
+    pub fn run(mut self, context: &Context) -> anyhow::Result<ExitCode> {
+        let began = Instant::now();
+        let tree = self.operands()?;
+        let store = context.store()?;
+        let control = Control::default();
+        let options = CommitOptions {
+            base: self.base.clone(),
+            compare: self.compare,
+            owner: self.owner.clone(),
+            profile: self.packing.profile()?,
+            layer: self.times.layer()?,
+            author: self.author.clone(),
+            message: self.words.message.clone(),
+            changes: self.words.changes.clone(),
+            created: self.times.fixed()?,
+            squash: self.squash,
+            platform: self.words.platform.clone(),
+            annotations: self.annotations.clone(),
+            one_file_system: self.one_file_system,
+            threads: context.threads,
+            lowers: self.lower.clone(),
+        };
+        let made = {
+            let _progress = context.progress("committing", &control);
+            commit(&store, &tree, self.reference.as_deref(), &options, &control).map_err(|error| {
+                // The most likely slip: the arguments in Docker's order of thought, or the tree forgotten.
+                match error.kind() {
+                    ErrorKind::NotFound if self.reference.is_none() && error.hint().is_none() => {
+                        error.with_hint("the directory comes first: treering commit TREE [REPOSITORY[:TAG]]")
+                    }
+                    _ => error,
+                }
+            })?
+        };
+        if let Some(file) = &self.iidfile {
+            output::small_file(file, made.image_id.to_string().as_bytes())?;
+        }
+        skipped(context, &made.skipped);
+        let owners = match made.owners_replaced {
+            0 => String::new(),
+            n => format!(", {} replaced", text::plural(n, "owner", "owners")),
+        };
+        context.ui.note(format!(
+            "{}; {}{owners}; {}",
+            stat(&made.stat),
+            layer(made.layer.as_ref()),
+            text::duration(began.elapsed())
+        ));
+        report(context, self.reference.as_deref(), &made)
+    }
+
+    /// With `--upper` the first operand is the reference, since there is no tree to name.
+    fn operands(&mut self) -> anyhow::Result<PathBuf> {
+        match (self.upper.take(), self.tree.take()) {
+            (Some(upper), None) => Ok(upper),
+            (Some(upper), Some(first)) if self.reference.is_none() => {
+                let reference = first.into_os_string().into_string();
+                self.reference = Some(reference.map_err(|_| Usage::new("the name of an image is text"))?);
+                Ok(upper)
+            }
+            (Some(_), Some(_)) => {
+                let usage = Usage::new("a directory and --upper do not go together");
+                Err(usage.with_hint("with --upper only the name of the image is an operand").into())
+            }
+            (None, Some(tree)) => Ok(tree),
+            (None, None) => Err(Usage::new("no directory to commit")
+                .with_hint("treering commit TREE [REPOSITORY[:TAG]], or --upper DIR --lower DIR")
+                .into()),
+        }
+    }
+}
+
+/// Prints the image id, or with `--json` everything.
+pub fn report(context: &Context, name: Option<&str>, made: &Committed) -> anyhow::Result<ExitCode> {
+    if context.json {
+        let object = json!({
+            "name": name,
+            "id": made.image_id,
+            "manifest": made.manifest,
+            "layer": made.layer.as_ref().map(layer_object),
+            "changes": stat_object(&made.stat),
+            "owners_replaced": made.owners_replaced,
+            "skipped": made.skipped.iter().map(skipped_object).collect::<Vec<_>>(),
+        });
+        output::data(|out| json::document(out, &object))?;
+    } else {
+        output::lines([made.image_id.to_string()])?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A layer's digests and sizes.
+pub fn layer_object(layer: &Written) -> Value {
+    json!({
+        "diff_id": layer.diff_id,
+        "diff_size": layer.diff_size,
+        "digest": layer.digest,
+        "size": layer.size,
+    })
+}
+
+/// Changes in numbers.
+pub fn stat_object(stat: &Stat) -> Value {
+    json!({ "added": stat.added, "changed": stat.changed, "deleted": stat.deleted, "bytes": stat.bytes })
+}
+
+/// Changes in numbers, for people.
+pub fn stat(stat: &Stat) -> String {
+    let numbers = [(stat.added, "added"), (stat.changed, "changed"), (stat.deleted, "deleted")];
+    let parts: Vec<String> = numbers
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, word)| format!("{} {word}", text::count(*n)))
+        .collect();
+    match parts.is_empty() {
+        true => "nothing changed".into(),
+        false => format!("{} ({})", parts.join(", "), text::size(stat.bytes)),
+    }
+}
+
+fn layer(layer: Option<&Written>) -> String {
+    match layer {
+        None => "no new layer".into(),
+        Some(layer) => format!("layer of {}, tar {}", text::size(layer.size), text::size(layer.diff_size)),
+    }
+}

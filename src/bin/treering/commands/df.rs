@@ -1,0 +1,113 @@
+//! `treering df`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+use treering::Control;
+use treering::store::{ImageUsage, Usage};
+
+use crate::context::Context;
+use crate::listing;
+use crate::table::Table;
+use crate::{json, output, text};
+
+const EXAMPLES: &str = "\
+Examples:
+  treering df
+  treering df -v     what each image shares with others, and what is its own";
+
+/// Show what takes the space in the store
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Df {
+    /// Show each image: what it shares with others, and what goes when it is removed
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+impl Df {
+    pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        let store = context.store()?;
+        let usage = store.usage(&Control::default())?;
+        if context.json {
+            output::data(|out| json::document(out, &object(&usage)))?;
+        } else if self.verbose {
+            let rows = listing::rows(&store)?;
+            let mut table = Table::new(&[
+                "REPOSITORY",
+                "TAG",
+                "IMAGE ID",
+                "CREATED",
+                "SIZE",
+                "SHARED SIZE",
+                "UNIQUE SIZE",
+                "LAYERS",
+            ]);
+            let now = text::now();
+            for row in &rows {
+                let Some(image) = usage.images.iter().find(|image| image.digest == row.digest) else {
+                    continue;
+                };
+                table.row([
+                    row.repository(),
+                    row.tag(),
+                    row.id().short(),
+                    row.age(now),
+                    text::size(image.size),
+                    text::size(image.shared),
+                    text::size(image.unique),
+                    image.layers.to_string(),
+                ]);
+            }
+            output::data(|out| table.write(out).map_err(|error| output::stdout_error(error).into()))?;
+        } else {
+            let table = summary(&usage);
+            output::data(|out| table.write(out).map_err(|error| output::stdout_error(error).into()))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn summary(usage: &Usage) -> Table {
+    let named = usage.images.iter().filter(|image| !image.names.is_empty()).count();
+    let percent = match usage.blob_bytes {
+        0 => String::new(),
+        all => format!(" ({}%)", (usage.reclaimable as f64 / all as f64 * 100.0).round()),
+    };
+    let mut table = Table::new(&["TYPE", "TOTAL", "NAMED", "SIZE", "RECLAIMABLE"]);
+    table.row([
+        "Images".into(),
+        usage.images.len().to_string(),
+        named.to_string(),
+        text::size(usage.blob_bytes),
+        text::size(usage.reclaimable) + &percent,
+    ]);
+    let dash = || "-".to_string();
+    table.row(["Trees".into(), usage.trees.to_string(), dash(), dash(), dash()]);
+    table.row(["Layer lists".into(), dash(), dash(), text::size(usage.layer_bytes), dash()]);
+    table.row(["Temporary".into(), dash(), dash(), text::size(usage.tmp_bytes), text::size(usage.tmp_bytes)]);
+    table
+}
+
+fn object(usage: &Usage) -> serde_json::Value {
+    let image = |image: &ImageUsage| {
+        json!({
+            "names": image.names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "digest": image.digest,
+            "size": image.size,
+            "shared": image.shared,
+            "unique": image.unique,
+            "layers": image.layers,
+        })
+    };
+    json!({
+        "images": usage.images.iter().map(image).collect::<Vec<_>>(),
+        "blobs": usage.blobs,
+        "blob_bytes": usage.blob_bytes,
+        "reclaimable": usage.reclaimable,
+        "trees": usage.trees,
+        "layer_bytes": usage.layer_bytes,
+        "tmp_bytes": usage.tmp_bytes,
+    })
+}

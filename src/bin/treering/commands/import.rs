@@ -1,0 +1,68 @@
+//! `treering import`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use treering::Control;
+use treering::archive::{ImportOptions, import};
+use treering::store::Reference;
+
+use super::commit::report;
+use crate::context::Context;
+use crate::grow::{Repacking, Times, Words};
+use crate::input;
+
+const EXAMPLES: &str = "\
+Examples:
+  treering import rootfs.tar.gz base:v1
+  debootstrap-tar | treering import - base:v1 -c 'CMD [\"/bin/sh\"]'";
+
+/// Make an image with one layer of a tar file
+///
+/// Prints the image id. The tar may be compressed with gzip or zstd, and is kept as it is unless --compression says
+/// otherwise.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Import {
+    /// The tar; - for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// The name of the image
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    reference: Option<String>,
+
+    /// Who made it, such as 'Ada <ada@example.org>'
+    #[arg(short, long, value_name = "TEXT")]
+    author: Option<String>,
+
+    #[command(flatten)]
+    words: Words,
+
+    #[command(flatten)]
+    repacking: Repacking,
+}
+
+impl Import {
+    pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        let name = self.reference.as_deref().map(Reference::parse).transpose()?;
+        let input = input::open(Some(&self.file))?;
+        let store = context.store()?;
+        let control = Control::default();
+        let options = ImportOptions {
+            changes: self.words.changes.clone(),
+            message: self.words.message.clone(),
+            platform: self.words.platform.clone(),
+            author: self.author.clone(),
+            created: Times::from_environment()?,
+            profile: self.repacking.profile()?,
+            ..ImportOptions::default()
+        };
+        let made = {
+            let _progress = context.progress("importing", &control);
+            import(&store, input, name.as_ref(), &options, &control)?
+        };
+        report(context, self.reference.as_deref(), &made)
+    }
+}

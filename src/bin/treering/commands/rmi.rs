@@ -1,0 +1,160 @@
+//! `treering rmi`: Docker's rules for what may go, and its lines for what went.
+
+use std::collections::HashSet;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use treering::store::{PruneOptions, Reference, Store};
+use treering::{Control, Digest, Error, ErrorKind, Result};
+
+use crate::context::Context;
+use crate::listing::{self, Row};
+use crate::{json, output};
+
+const EXAMPLES: &str = "\
+Examples:
+  treering rmi app:v1             the name goes, and with the last name the image
+  treering rmi -f 3f2a9c01b7d4    the image goes with all its names";
+
+/// Remove images
+///
+/// A name goes; with its last name an image goes, and with the image what no other one needs. An id is refused when the
+/// image has several names, or when another image is built on it. Trees that were unpacked from an image keep what they
+/// need.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Rmi {
+    /// The images: names, ids, or beginnings of ids
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<String>,
+
+    /// Remove all names of an image, also when another image is built on it
+    #[arg(short, long)]
+    force: bool,
+
+    /// Leave the blobs to `treering prune`
+    #[arg(long)]
+    no_prune: bool,
+}
+
+/// What went, as Docker reports it.
+#[derive(Debug)]
+enum Gone {
+    Name(String),
+    Blob(Digest),
+}
+
+impl Rmi {
+    pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        let store = context.store()?;
+        let (mut gone, mut code) = (Vec::new(), ExitCode::SUCCESS);
+        for text in &self.images {
+            match self.remove(context, &store, text) {
+                Ok(more) => gone.extend(more),
+                Err(error) => {
+                    // The others go all the same, as docker does it.
+                    context.ui.error(&error.into());
+                    code = ExitCode::FAILURE;
+                }
+            }
+        }
+        if context.json {
+            let object = |gone: &Gone| match gone {
+                Gone::Name(name) => json!({ "untagged": name }),
+                Gone::Blob(digest) => json!({ "deleted": digest }),
+            };
+            output::data(|out| json::list(out, gone.iter().map(object)))?;
+        } else {
+            output::lines(gone.iter().map(|gone| match gone {
+                Gone::Name(name) => format!("Untagged: {name}"),
+                Gone::Blob(digest) => format!("Deleted: {digest}"),
+            }))?;
+        }
+        Ok(code)
+    }
+
+    fn remove(&self, context: &Context, store: &Store, text: &str) -> Result<Vec<Gone>> {
+        let resolved = store.resolve(text)?;
+        let digest = treering::store::descriptor_digest(&resolved.descriptor)?;
+        let rows = listing::rows(store)?;
+        let leads_here = |row: &&Row| {
+            let inside = |image: &treering::image::Image| *image.digest() == digest;
+            row.digest == digest || row.image.as_ref().is_some_and(inside)
+        };
+        let Some(row) = rows.iter().find(leads_here) else {
+            return Err(Error::new(ErrorKind::InUse, "remove image", "it is part of a multi-platform image")
+                .with_path(text)
+                .with_hint("remove that image by its name"));
+        };
+        let names: Vec<&Reference> = rows
+            .iter()
+            .filter(|other| other.digest == row.digest)
+            .filter_map(|other| other.name.as_ref())
+            .collect();
+        let child = rows.iter().find(|other| derives(other, row));
+        let mut gone = Vec::new();
+        if let Some(name) = resolved.name.as_ref().filter(|name| name.digest().is_none()) {
+            store.untag(name)?;
+            gone.push(Gone::Name(name.to_string()));
+            // With names left, or an image on top, that was all, as docker has it.
+            if names.len() > 1 || child.is_some() {
+                return Ok(gone);
+            }
+        } else {
+            self.may_go(text, row, &names, child)?;
+            store.remove(&row.digest)?;
+            gone.extend(names.iter().map(|name| Gone::Name(name.to_string())));
+        }
+        gone.push(Gone::Blob(*row.id()));
+        if !self.no_prune {
+            gone.extend(self.sweep(context, store, row));
+        }
+        Ok(gone)
+    }
+
+    /// Docker's conflicts for an image that is removed by its id.
+    fn may_go(&self, text: &str, row: &Row, names: &[&Reference], child: Option<&Row>) -> Result<()> {
+        let conflict = |why: String| {
+            let message = format!("conflict: unable to delete {} (must be forced): {why}", row.id().short());
+            Err(Error::new(ErrorKind::InUse, "remove image", message)
+                .with_path(text)
+                .with_hint("remove it with -f, or by name"))
+        };
+        match child {
+            _ if self.force => Ok(()),
+            _ if names.len() > 1 => conflict("several names refer to the image".into()),
+            Some(child) => {
+                let name = child.text.clone().unwrap_or_else(|| child.id().short());
+                conflict(format!("{name} is built on the image"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Removes what nobody needs any more; gives the layers of the image that went.
+    fn sweep(&self, context: &Context, store: &Store, row: &Row) -> Vec<Gone> {
+        let options = PruneOptions { nameless: false, wait: Duration::ZERO, ..PruneOptions::default() };
+        let layers = row.image.as_ref().map(|image| image.layers()).unwrap_or_default();
+        match store.prune(&options, &Control::default()) {
+            Ok(report) => {
+                let went: HashSet<Digest> = report.blobs.into_iter().collect();
+                let layers = layers.iter().rev().map(|layer| layer.digest);
+                layers.filter(|digest| went.contains(digest)).map(Gone::Blob).collect()
+            }
+            // The image is gone from the index; its blobs can wait for the next prune.
+            Err(error) => {
+                context.ui.note(format!("blobs stay until the next prune: {}", error.message()));
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// Whether an image has all layers of another one and more on top.
+fn derives(child: &Row, parent: &Row) -> bool {
+    let (Some(child), Some(parent)) = (&child.image, &parent.image) else { return false };
+    let (above, below) = (child.config().diff_ids(), parent.config().diff_ids());
+    above.len() > below.len() && !below.is_empty() && above.starts_with(below)
+}

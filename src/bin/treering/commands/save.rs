@@ -1,0 +1,59 @@
+//! `treering save`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use treering::Control;
+use treering::archive;
+
+use crate::context::Context;
+use crate::output;
+
+const EXAMPLES: &str = "\
+Examples:
+  treering save -o app.tar app:v1 app:v2
+  treering save app:v1 | docker load
+  treering save --format oci-archive -o app.tar app:v1";
+
+/// Which archive.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// What docker load, podman load and skopeo read: an image layout with Docker's manifest.json; this machine's platform
+    DockerArchive,
+    /// An image layout in a tar: every blob as it is, all platforms
+    OciArchive,
+}
+
+/// Write images into an archive
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Save {
+    /// The images: names, ids, or beginnings of ids
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<String>,
+
+    /// The file to write; standard output when not given, or -
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Which archive
+    #[arg(long, value_enum, default_value_t = Format::DockerArchive)]
+    format: Format,
+}
+
+impl Save {
+    pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        let store = context.store()?;
+        let control = Control::default();
+        let format = match self.format {
+            Format::DockerArchive => archive::Format::DockerArchive,
+            Format::OciArchive => archive::Format::OciArchive,
+        };
+        output::stream(self.output.as_deref(), |out| {
+            let _progress = context.progress("saving", &control);
+            Ok(archive::save(&store, &self.images, format, out, &control)?)
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

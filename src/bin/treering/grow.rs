@@ -1,0 +1,155 @@
+//! Options that the commands which make images share: compression, time stamps, changes of the configuration.
+
+use clap::{Args, ValueEnum};
+use treering::compress::{Compression, Profile};
+use treering::image::Platform;
+use treering::layer::LayerOptions;
+use treering::{Error, Result};
+
+/// `--compression` and `--level`.
+#[derive(Debug, Args)]
+pub struct Packing {
+    /// How the layer is compressed
+    #[arg(long, value_enum, default_value_t = Format::Gzip)]
+    compression: Format,
+
+    /// How hard to compress: gzip 1 to 12 (default 5), zstd 1 to 19 (default 3)
+    #[arg(long, value_name = "N")]
+    level: Option<i32>,
+}
+
+/// A compression as `--compression` spells it.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// Read by everything that handles images
+    Gzip,
+    /// Smaller and several times faster; needs Docker 23, containerd 1.5 or podman 2
+    Zstd,
+    /// The tar as it is
+    None,
+}
+
+impl Packing {
+    /// The profile they stand for.
+    pub fn profile(&self) -> Result<Profile> {
+        Profile::new(self.compression.into(), self.level)
+    }
+}
+
+impl From<Format> for Compression {
+    fn from(format: Format) -> Compression {
+        match format {
+            Format::Gzip => Compression::Gzip,
+            Format::Zstd => Compression::Zstd,
+            Format::None => Compression::None,
+        }
+    }
+}
+
+/// `--compression` and `--level` where the input may be compressed already.
+#[derive(Debug, Args)]
+pub struct Repacking {
+    /// How the layer is compressed [default: as it comes]
+    #[arg(long, value_enum)]
+    compression: Option<Format>,
+
+    /// How hard to compress: gzip 1 to 12 (default 5), zstd 1 to 19 (default 3)
+    #[arg(long, value_name = "N", requires = "compression")]
+    level: Option<i32>,
+}
+
+impl Repacking {
+    /// The profile they stand for; none to keep the bytes.
+    pub fn profile(&self) -> Result<Option<Profile>> {
+        self.compression.map(|format| Profile::new(format.into(), self.level)).transpose()
+    }
+}
+
+/// `SOURCE_DATE_EPOCH` and `--reproducible`: the time that replaces the present one.
+#[derive(Debug, Args)]
+pub struct Times {
+    /// Leave the clock out: the image is dated SOURCE_DATE_EPOCH (1970 without it), and no file is later than that
+    #[arg(long)]
+    reproducible: bool,
+}
+
+impl Times {
+    /// What `SOURCE_DATE_EPOCH` says, when it is set.
+    pub fn from_environment() -> Result<Option<i64>> {
+        match std::env::var_os("SOURCE_DATE_EPOCH") {
+            Some(value) => source_date_epoch(&value.to_string_lossy()),
+            None => Ok(None),
+        }
+    }
+
+    /// When the image was made, if not now, and the latest time in its layer.
+    pub fn fixed(&self) -> Result<Option<i64>> {
+        let epoch = Times::from_environment()?;
+        Ok(if self.reproducible { epoch.or(Some(0)) } else { epoch })
+    }
+
+    /// The same for a layer.
+    pub fn layer(&self) -> Result<LayerOptions> {
+        Ok(LayerOptions { clamp_mtime: self.fixed()?, ..LayerOptions::default() })
+    }
+}
+
+/// Reads `SOURCE_DATE_EPOCH` (reproducible-builds.org); unset and empty are the same.
+fn source_date_epoch(value: &str) -> Result<Option<i64>> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let refuse = || Error::invalid("read SOURCE_DATE_EPOCH", "expected seconds since 1970").with_path(value);
+    value.parse().map(Some).map_err(|_| refuse())
+}
+
+/// `-a`, `-m`, `-c`, `--platform`: what the configuration says.
+#[derive(Debug, Args)]
+pub struct Words {
+    /// A message for the history
+    #[arg(short, long, value_name = "TEXT")]
+    pub message: Option<String>,
+
+    /// A Dockerfile instruction for the configuration: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD,
+    /// STOPSIGNAL, USER, VOLUME, WORKDIR
+    #[arg(short, long = "change", value_name = "INSTRUCTION")]
+    pub changes: Vec<String>,
+
+    /// The platform of the image, such as linux/arm64 [default: the base's, else this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
+}
+
+/// `KEY=VALUE`.
+pub fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err("expected KEY=VALUE".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_epoch_is_a_number_or_nothing() {
+        assert_eq!(source_date_epoch("").unwrap(), None);
+        assert_eq!(source_date_epoch("1700000000").unwrap(), Some(1_700_000_000));
+        for text in ["yesterday", "1.5", " 1", "99999999999999999999"] {
+            assert!(source_date_epoch(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_default_is_the_librarys() {
+        let packing = Packing { compression: Format::Gzip, level: None };
+        assert_eq!(packing.profile().unwrap().id(), Profile::default().id());
+    }
+
+    #[test]
+    fn annotations_are_pairs() {
+        assert_eq!(key_value("a=b=c").unwrap(), ("a".into(), "b=c".into()));
+        assert!(key_value("a").is_err() && key_value("=b").is_err());
+    }
+}

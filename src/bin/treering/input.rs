@@ -1,0 +1,38 @@
+//! Where data comes from: a file, or standard input.
+
+use std::fs::File;
+use std::io::{IsTerminal, Read};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use treering::error::{At, Result};
+
+use crate::ui::Usage;
+
+/// Opens a file, or standard input when there is none or it is `-`. A terminal is refused: nobody types an archive.
+pub fn open(file: Option<&Path>) -> anyhow::Result<Box<dyn Read + Send>> {
+    match file {
+        Some(path) if path != Path::new("-") => {
+            let shown = path.as_os_str().as_bytes();
+            let file = File::open(path).at("open", shown)?;
+            // Opening a directory works and reading it does not; this says it better.
+            if file.metadata().at("open", shown)?.is_dir() {
+                return Err(std::io::Error::from_raw_os_error(libc::EISDIR))
+                    .at("open", shown)
+                    .map_err(Into::into);
+            }
+            Ok(Box::new(file))
+        }
+        _ if std::io::stdin().is_terminal() => {
+            Err(Usage::new("nothing to read: standard input is a terminal")
+                .with_hint("name a file, or send something to standard input")
+                .into())
+        }
+        _ => Ok(Box::new(stdin()?)),
+    }
+}
+
+fn stdin() -> Result<File> {
+    Ok(File::from(std::io::stdin().as_fd().try_clone_to_owned().at("open", "standard input")?))
+}

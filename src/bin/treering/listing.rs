@@ -1,0 +1,83 @@
+//! The images of a store as lists show them: one row per name.
+
+use jiff::Timestamp;
+use treering::image::Image;
+use treering::store::{Descriptor, DocumentKind, Entry, Reference, Store, descriptor_digest};
+use treering::{Digest, Result};
+
+use crate::text;
+
+/// One entry of the store's index.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Its name, when it is a usable one.
+    pub name: Option<Reference>,
+    /// Its name as it stands there, usable or not.
+    pub text: Option<String>,
+    /// What the name points to: a manifest or an index.
+    pub descriptor: Descriptor,
+    /// The digest of that.
+    pub digest: Digest,
+    /// The image for this machine, if the entry leads to one.
+    pub image: Option<Image>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+}
+
+impl Row {
+    fn new(store: &Store, entry: Entry) -> Result<Row> {
+        let digest = descriptor_digest(&entry.descriptor)?;
+        let image = open(store, &entry.descriptor);
+        let created = text::time(image.as_ref().and_then(|image| image.config().created()));
+        Ok(Row { name: entry.name, text: entry.text, descriptor: entry.descriptor, digest, image, created })
+    }
+
+    /// Whether it has no name at all.
+    pub fn is_nameless(&self) -> bool {
+        self.text.is_none()
+    }
+
+    /// The id people see: that of the configuration, or of the manifest when there is no configuration to see.
+    pub fn id(&self) -> &Digest {
+        self.image.as_ref().map_or(&self.digest, |image| image.id())
+    }
+
+    /// The column REPOSITORY.
+    pub fn repository(&self) -> String {
+        match (&self.name, &self.text) {
+            (Some(name), _) => name.familiar_name(),
+            (None, Some(text)) => text.clone(),
+            (None, None) => "<none>".into(),
+        }
+    }
+
+    /// The column TAG.
+    pub fn tag(&self) -> String {
+        self.name.as_ref().and_then(|name| name.tag()).unwrap_or("<none>").into()
+    }
+
+    /// The column CREATED.
+    pub fn age(&self, now: Timestamp) -> String {
+        self.created.map_or_else(|| "N/A".into(), |time| text::ago(time, now))
+    }
+}
+
+/// The image for this machine; of an index without one, the first image there is.
+fn open(store: &Store, descriptor: &Descriptor) -> Option<Image> {
+    if let Ok(image) = Image::from_descriptor(store, descriptor, None) {
+        return Some(image);
+    }
+    // What cannot be opened is listed all the same: it can be removed, and fsck says what is wrong with it.
+    let index = store.read_document(descriptor).ok().filter(|it| it.kind() == DocumentKind::Index)?;
+    index.manifests().iter().find_map(|manifest| Image::from_descriptor(store, manifest, None).ok())
+}
+
+/// All images, newest first, then by name.
+pub fn rows(store: &Store) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for entry in store.entries()? {
+        rows.push(Row::new(store, entry)?);
+    }
+    rows.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.text.cmp(&b.text)));
+    Ok(rows)
+}

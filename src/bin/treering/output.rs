@@ -1,0 +1,130 @@
+//! Where data goes: standard output, or the file of `-o`.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use cap_tempfile::TempFile;
+use cap_tempfile::cap_std::ambient_authority;
+use cap_tempfile::cap_std::fs::Dir;
+use treering::error::{At, Error, Result};
+
+use crate::ui::Usage;
+
+const BUFFER: usize = 64 * 1024;
+const WRITE: &str = "write";
+
+/// What a failed write to standard output says.
+pub fn stdout_error(error: std::io::Error) -> Error {
+    Error::io(WRITE, "standard output", error)
+}
+
+/// What a shell reports of a process that SIGPIPE ended.
+const NOBODY_READS: i32 = 128 + 13;
+
+/// Standard output without Rust's line buffering. When whoever reads it has gone, as `head` does, the process ends
+/// without a word.
+struct Stdout(File);
+
+impl Stdout {
+    fn open() -> Result<BufWriter<Stdout>> {
+        let fd = std::io::stdout().as_fd().try_clone_to_owned().map_err(stdout_error)?;
+        Ok(BufWriter::with_capacity(BUFFER, Stdout(File::from(fd))))
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(NOBODY_READS),
+            done => done,
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Writes data to standard output, and says so when that fails.
+pub fn data(write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let mut out = Stdout::open()?;
+    write(&mut out)?;
+    out.flush().map_err(stdout_error)?;
+    Ok(())
+}
+
+/// Writes lines of text to standard output.
+pub fn lines<T: AsRef<str>>(lines: impl IntoIterator<Item = T>) -> anyhow::Result<()> {
+    data(|out| {
+        for line in lines {
+            writeln!(out, "{}", line.as_ref()).map_err(stdout_error)?;
+        }
+        Ok(())
+    })
+}
+
+/// Writes a binary stream to the file of `-o`, or to standard output when there is none or it is `-`.
+///
+/// A regular file appears, or is replaced, when all of it is written: after an error the old one is still there. A pipe
+/// or a device is written to as it is.
+pub fn stream<T>(
+    file: Option<&Path>,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let path = match file {
+        Some(path) if path != Path::new("-") => path,
+        _ => {
+            if std::io::stdout().is_terminal() {
+                let usage = Usage::new("this is no text for a terminal");
+                return Err(usage
+                    .with_hint("name a file with -o FILE, or send standard output elsewhere")
+                    .into());
+            }
+            let mut out = Stdout::open()?;
+            let value = write(&mut out)?;
+            out.flush().map_err(stdout_error)?;
+            return Ok(value);
+        }
+    };
+    let shown = path.as_os_str().as_bytes();
+    if path.metadata().is_ok_and(|meta| !meta.is_file() && !meta.is_dir()) {
+        let file = std::fs::OpenOptions::new().write(true).open(path).at(WRITE, shown)?;
+        let mut out = BufWriter::with_capacity(BUFFER, file);
+        let value = write(&mut out)?;
+        out.flush().at(WRITE, shown)?;
+        return Ok(value);
+    }
+    let (dir, name) = place(path)?;
+    let mut temp = TempFile::new(&dir).at(WRITE, shown)?;
+    let value = {
+        let mut out = BufWriter::with_capacity(BUFFER, temp.as_file_mut());
+        let value = write(&mut out)?;
+        out.flush().at(WRITE, shown)?;
+        value
+    };
+    temp.as_file().sync_all().at(WRITE, shown)?;
+    temp.replace(name).at(WRITE, shown)?;
+    Ok(value)
+}
+
+/// Writes a small file whole, as `--iidfile` does.
+pub fn small_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    stream(Some(path), |out| Ok(out.write_all(content).at(WRITE, path.as_os_str().as_bytes())?))
+}
+
+/// The directory a file is in, and its name there.
+fn place(path: &Path) -> Result<(Dir, &OsStr)> {
+    let shown = path.as_os_str().as_bytes();
+    let name = path.file_name().filter(|_| !shown.ends_with(b"/"));
+    let name = name.ok_or_else(|| Error::invalid(WRITE, "this is not a file name").with_path(shown))?;
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let dir = Dir::open_ambient_dir(parent, ambient_authority()).at(WRITE, parent.as_os_str().as_bytes())?;
+    Ok((dir, name))
+}

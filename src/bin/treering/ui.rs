@@ -1,0 +1,128 @@
+//! Talking to people: notes, warnings and errors on standard error.
+
+use std::fmt;
+use std::io::{IsTerminal, Write};
+
+use serde_json::json;
+use treering::error::escape;
+
+/// A command line that makes no sense, found after it was parsed: exit code 2, as for the parser's own errors.
+#[derive(Debug)]
+pub struct Usage {
+    message: String,
+    hint: Option<String>,
+}
+
+impl Usage {
+    /// A usage error; `message` says what does not fit.
+    pub fn new(message: impl Into<String>) -> Usage {
+        Usage { message: message.into(), hint: None }
+    }
+
+    /// The same error, with what to type instead.
+    pub fn with_hint(self, hint: impl Into<String>) -> Usage {
+        Usage { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Whether the environment and the stream allow colours (no-color.org).
+pub fn colours(stream: &impl IsTerminal) -> bool {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    stream.is_terminal() && !no_color && !dumb
+}
+
+/// Where messages go and how they look.
+#[derive(Debug)]
+pub struct Ui {
+    quiet: bool,
+    json: bool,
+    colour: bool,
+}
+
+impl Ui {
+    /// `quiet` leaves only errors; `json` makes errors JSON objects.
+    pub fn new(quiet: bool, json: bool) -> Ui {
+        Ui { quiet, json, colour: colours(&std::io::stderr()) }
+    }
+
+    /// Something worth knowing.
+    pub fn note(&self, text: impl fmt::Display) {
+        if !self.quiet {
+            self.line("", "", text);
+        }
+    }
+
+    /// Something that is probably not wanted.
+    pub fn warn(&self, text: impl fmt::Display) {
+        if !self.quiet {
+            self.line("\x1b[1;33m", "warning: ", text);
+        }
+    }
+
+    /// What can be done about it.
+    pub fn hint(&self, text: impl fmt::Display) {
+        if !self.quiet {
+            self.line("\x1b[1;36m", "hint: ", text);
+        }
+    }
+
+    /// Why the command failed.
+    pub fn error(&self, error: &anyhow::Error) {
+        let ours = error.downcast_ref::<treering::Error>();
+        let usage = error.downcast_ref::<Usage>();
+        let hint = ours.and_then(|e| e.hint()).or(usage.and_then(|u| u.hint.as_deref()));
+        if self.json {
+            return self.error_json(error, ours, hint);
+        }
+        self.line("\x1b[1;31m", "error: ", error);
+        let mut shown = error.to_string().to_lowercase();
+        for cause in error.chain().skip(1) {
+            let text = cause.to_string();
+            let text = text.split(" (os error").next().unwrap_or(&text);
+            // An error that says what its cause says needs no second line.
+            if !shown.contains(&text.to_lowercase()) {
+                self.line("", "cause: ", text);
+            }
+            shown.push_str(&text.to_lowercase());
+        }
+        if let Some(hint) = hint {
+            self.line("\x1b[1;36m", "hint: ", hint);
+        }
+    }
+
+    fn error_json(&self, error: &anyhow::Error, ours: Option<&treering::Error>, hint: Option<&str>) {
+        let kind = match ours {
+            Some(error) => error.kind().name(),
+            None if error.is::<Usage>() => "usage",
+            None => "io",
+        };
+        let object = json!({
+            "error": {
+                "kind": kind,
+                "operation": ours.map(|e| e.operation()),
+                "path": ours.and_then(|e| e.path()).map(escape),
+                "message": ours.map_or_else(|| error.to_string(), |e| e.message().to_string()),
+                "hint": hint,
+            }
+        });
+        let _ = writeln!(std::io::stderr(), "{object}");
+    }
+
+    /// One line on standard error. That it cannot be written is no reason to fail.
+    fn line(&self, colour: &str, label: &str, text: impl fmt::Display) {
+        let mut out = std::io::stderr().lock();
+        let _ = match self.colour && !colour.is_empty() {
+            true => writeln!(out, "{colour}{label}\x1b[0m{text}"),
+            false => writeln!(out, "{label}{text}"),
+        };
+    }
+}

@@ -1,0 +1,142 @@
+//! Options of applying layers.
+
+use std::ffi::c_char;
+use std::sync::Mutex;
+
+use super::arguments::{Out, Text, give, set};
+use super::error::treering_error;
+use super::handle::{self, noun};
+use super::status::treering_status;
+use crate::image::UnpackOptions;
+use crate::layer::whiteout::Strictness;
+
+/// How layers are put into a directory, by treering_unpack() and treering_layer_apply_fd(). Setters and use are safe from
+/// any thread.
+pub struct treering_apply_options {
+    _opaque: (),
+}
+noun!(treering_apply_options, Mutex<UnpackOptions>);
+
+/// Options with their defaults.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_apply_options_new(
+    out: *mut *mut treering_apply_options,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
+    give(err, out, || Ok(Mutex::default()))
+}
+
+/// Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_apply_options_free(options: *mut treering_apply_options) -> treering_status {
+    handle::free(options)
+}
+
+/// How many threads create files; 0, the default, for one per processor; at most four either way.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_apply_options_set_threads(
+    options: *mut treering_apply_options,
+    threads: usize,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    set(err, options, |options| {
+        options.apply.threads = threads;
+        Ok(())
+    })
+}
+
+/// Make it an error, TREERING_LOSS, when an attribute can be kept neither on disk nor in the ledger. Off by default.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_apply_options_set_deny_loss(
+    options: *mut treering_apply_options,
+    deny_loss: bool,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    set(err, options, |options| {
+        options.apply.deny_loss = deny_loss;
+        Ok(())
+    })
+}
+
+/// Take whiteouts as containerd does, which the specification forbids and old tools wrote. Off by default.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_apply_options_set_lenient(
+    options: *mut treering_apply_options,
+    lenient: bool,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    set(err, options, |options| {
+        options.apply.strictness = if lenient { Strictness::Lenient } else { Strictness::Strict };
+        Ok(())
+    })
+}
+
+/// How many bytes all files of one layer may have when written out, holes included. 1 TiB by default.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_apply_options_set_max_bytes(
+    options: *mut treering_apply_options,
+    max_bytes: u64,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    set(err, options, |options| {
+        options.apply.limits.max_bytes = max_bytes;
+        Ok(())
+    })
+}
+
+/// How many entries one layer may have. Ten million by default.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_apply_options_set_max_entries(
+    options: *mut treering_apply_options,
+    max_entries: u64,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    set(err, options, |options| {
+        options.apply.limits.max_entries = max_entries;
+        Ok(())
+    })
+}
+
+/// Ask the filesystem to make everything durable before treering_unpack() returns (syncfs(2)). Off by default.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_apply_options_set_sync(
+    options: *mut treering_apply_options,
+    sync: bool,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    set(err, options, |options| {
+        options.sync = sync;
+        Ok(())
+    })
+}
+
+/// Which platform of a multi-platform image treering_unpack() takes. This machine's by default.
+///
+/// @param platform `os/arch[/variant]`; NULL for the default.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_apply_options_set_platform(
+    options: *mut treering_apply_options,
+    platform: *const c_char,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (platform, err) = unsafe { (Text::new(platform), Out::new(err)) };
+    set(err, options, |options| {
+        options.platform = platform.optional("platform")?.map(str::parse).transpose()?;
+        Ok(())
+    })
+}

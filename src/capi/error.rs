@@ -1,0 +1,171 @@
+//! Errors as owned objects.
+
+use std::error::Error as _;
+use std::ffi::{CString, c_char};
+use std::sync::Arc;
+
+use super::handle::{self, noun};
+use super::status::treering_status;
+use crate::error::{Error, ErrorKind};
+
+/// Why a call failed. Made by the call that failed, owned by the caller, freed with treering_error_free(). Never changes, so
+/// any number of threads may read it at once. What the accessors return lives as long as the error.
+pub struct treering_error {
+    _opaque: (),
+}
+noun!(treering_error, Object);
+
+/// An error with its texts as C wants them.
+pub struct Object {
+    kind: ErrorKind,
+    operation: CString,
+    path: Option<Vec<u8>>,
+    message: CString,
+    hint: Option<CString>,
+    text: CString,
+    causes: Vec<CString>,
+    callback_code: i32,
+}
+
+impl Object {
+    /// All of it in one line.
+    #[cfg(test)]
+    pub(super) fn text(&self) -> &str {
+        self.text.to_str().unwrap()
+    }
+}
+
+/// What a callback returned that made an operation fail: a cause in the chain.
+#[derive(Debug)]
+pub(super) struct CallbackFailed(pub i32);
+
+impl std::fmt::Display for CallbackFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the callback returned {}", self.0)
+    }
+}
+
+impl std::error::Error for CallbackFailed {}
+
+/// Text for C: a NUL inside would cut it short.
+pub(super) fn c_string(text: impl Into<String>) -> CString {
+    let text: String = text.into();
+    let text = if text.contains('\0') { text.replace('\0', "\\0") } else { text };
+    CString::new(text).unwrap_or_default()
+}
+
+/// An error object.
+pub(super) fn object(error: &Error) -> *mut treering_error {
+    let mut causes = Vec::new();
+    let mut callback_code = 0;
+    let mut at = error.source();
+    while let Some(cause) = at {
+        if let Some(CallbackFailed(code)) = cause.downcast_ref() {
+            callback_code = *code;
+        }
+        if causes.len() < 32 {
+            causes.push(c_string(cause.to_string()));
+        }
+        at = cause.source();
+    }
+    handle::make(Object {
+        kind: error.kind(),
+        operation: c_string(error.operation()),
+        path: error.path().map(|path| {
+            // A NUL behind the path, for those who print it; the length does not count it.
+            let mut path = path.to_vec();
+            path.push(0);
+            path
+        }),
+        message: c_string(error.message()),
+        hint: error.hint().map(c_string),
+        text: c_string(error.to_string()),
+        causes,
+        callback_code,
+    })
+}
+
+fn get(error: *const treering_error) -> Option<Arc<Object>> {
+    handle::get(error, "error").ok()
+}
+
+/// A pointer into the object, which the table of handles keeps alive until the handle is freed.
+fn borrow(error: *const treering_error, part: impl FnOnce(&Object) -> Option<&CString>) -> *const c_char {
+    match get(error) {
+        Some(object) => part(&object).map_or(std::ptr::null(), |text| text.as_ptr()),
+        None => std::ptr::null(),
+    }
+}
+
+/// Frees an error. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_error_free(error: *mut treering_error) -> treering_status {
+    handle::free(error)
+}
+
+/// The status of the call that failed; TREERING_INVALID_ARGUMENT when `error` is no error object.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_error_status(error: *const treering_error) -> treering_status {
+    get(error).map_or(treering_status::TREERING_INVALID_ARGUMENT, |object| object.kind.into())
+}
+
+/// The name of the kind of error, as treering_status_name() has it: `not-found`. NULL when `error` is no error object.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_error_kind(error: *const treering_error) -> *const c_char {
+    match get(error) {
+        Some(object) => super::status::treering_status_name(object.kind.code()),
+        None => std::ptr::null(),
+    }
+}
+
+/// The operation that failed, a short verb phrase: `open store`. NULL when `error` is no error object.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_error_operation(error: *const treering_error) -> *const c_char {
+    borrow(error, |object| Some(&object.operation))
+}
+
+/// What went wrong, in plain words, without operation and path. NULL when `error` is no error object.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_error_message(error: *const treering_error) -> *const c_char {
+    borrow(error, |object| Some(&object.message))
+}
+
+/// Operation, path and message in one line, for people; bytes of the path that are not UTF-8 appear as `\xNN`. NULL when
+/// `error` is no error object.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_error_text(error: *const treering_error) -> *const c_char {
+    borrow(error, |object| Some(&object.text))
+}
+
+/// What the user can do about it; NULL when nothing is known.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_error_hint(error: *const treering_error) -> *const c_char {
+    borrow(error, |object| object.hint.as_ref())
+}
+
+/// The path (or reference, or digest) the operation failed at, as bytes; a NUL stands behind them. NULL when there is none.
+///
+/// @param len receives the number of bytes; may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_error_path(error: *const treering_error, len: *mut usize) -> *const u8 {
+    // SAFETY: the header's contract for pointers.
+    let len = unsafe { super::arguments::Out::new(len) };
+    let object = get(error);
+    let path = object.as_ref().and_then(|object| object.path.as_ref());
+    if let Some(place) = len.place() {
+        place.write(path.map_or(0, |path| path.len() - 1));
+    }
+    path.map_or(std::ptr::null(), |path| path.as_ptr())
+}
+
+/// The cause number `n`, 0 for the nearest; NULL behind the last. At most 32 are kept.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_error_cause(error: *const treering_error, n: usize) -> *const c_char {
+    borrow(error, |object| object.causes.get(n))
+}
+
+/// What the callback returned that made the call fail with TREERING_CALLBACK; 0 for every other error.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_error_callback_code(error: *const treering_error) -> i32 {
+    get(error).map_or(0, |object| object.callback_code)
+}

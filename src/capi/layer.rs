@@ -1,0 +1,280 @@
+//! Layers: writing one, applying one.
+
+use std::ffi::c_void;
+use std::io::{Read, Write};
+
+use super::apply_options::treering_apply_options;
+use super::arguments::{Bytes, Out, Plain, Record, chosen, guard};
+use super::control::{controlled, treering_control};
+use super::diff::treering_diff;
+use super::error::treering_error;
+use super::handle;
+use super::layer_options::{Writing, treering_layer_options};
+use super::report::{Report, hand_over, treering_report};
+use super::status::{treering_digest, treering_status};
+use super::stream::{CallbackReader, CallbackWriter, Userdata, file};
+use crate::compress::{self, DecodeOptions, Decoder, Written};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::Root;
+use crate::image::UnpackOptions;
+use crate::layer::{LayerPlan, LayerTar, Loss, Target};
+use crate::progress::{Control, Counters};
+use crate::tree::{Ledger, OwnerPolicy, ScanOptions, scan};
+
+/// Takes bytes that the library writes. Returns 0 when all of them were taken; any other number fails the operation with
+/// TREERING_CALLBACK, and treering_error_callback_code() gives the number back.
+///
+/// Called from threads of the library, never from two at once, always before the function that was given it returns. Must
+/// not let a C++ exception or a longjmp out: that is undefined behaviour. Catch it and return a number.
+pub type treering_write_fn =
+    Option<unsafe extern "C" fn(userdata: *mut c_void, data: *const u8, len: usize) -> i32>;
+
+/// Gives bytes that the library reads: puts at most `capacity` of them into `buffer`, their number into `len` (0 at the end)
+/// and returns 0. Any other number fails the operation with TREERING_CALLBACK. For the rest, see treering_write_fn.
+pub type treering_read_fn = Option<
+    unsafe extern "C" fn(userdata: *mut c_void, buffer: *mut u8, capacity: usize, len: *mut usize) -> i32,
+>;
+
+/// Called exactly once with the `userdata` of a callback, when the library will not use it any more: before the function
+/// that was given it returns, whatever it returns, also when an argument was refused. NULL where nothing is to be done.
+pub type treering_finalizer = Option<unsafe extern "C" fn(userdata: *mut c_void)>;
+
+/// A layer that was written.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct treering_layer_result {
+    /// The digest of the tar stream, which an image's configuration lists as `diff_id`.
+    pub diff_id: treering_digest,
+    /// The digest of the blob, which a manifest names.
+    pub digest: treering_digest,
+    /// The length of the tar stream, in bytes.
+    pub diff_size: u64,
+    /// The length of the blob, in bytes.
+    pub size: u64,
+    /// How many tar entries it has.
+    pub entries: u64,
+}
+impl Plain for treering_layer_result {}
+
+/// A layer that was applied.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct treering_apply_result {
+    /// The digest of the tar stream. Compare it with what you expect: the bytes were applied as they came.
+    pub diff_id: treering_digest,
+    /// The digest of the blob as it was read.
+    pub digest: treering_digest,
+    /// The length of the tar stream, in bytes.
+    pub diff_size: u64,
+    /// The length of the blob, in bytes.
+    pub size: u64,
+    /// How many entries the tree has now, its root not counted.
+    pub entries: u64,
+    /// For how many entries the disk did not take owner, permissions, device or attributes. treering_unpack() keeps these
+    /// in the store; applying a single layer does not.
+    pub unkept: u64,
+    /// How many notes the report has.
+    pub losses: u64,
+}
+impl Plain for treering_apply_result {}
+
+/// Writes the layer that makes the old tree of a diff into the new one, from the files of the new tree.
+///
+/// Errors: TREERING_CHANGED when a file is not as it was compared; TREERING_UNSUPPORTED when the diff knows no directory (of
+/// images, or of snapshots without a tree). After an error what was written is a useless prefix.
+///
+/// @param options NULL for the defaults.
+/// @param fd where to write, from its present position on; stays open and yours. Not flushed to disk. A pipe whose reader is
+/// gone raises SIGPIPE, as always, unless your program ignores it.
+/// @param control may be NULL.
+/// @param out_size sizeof(treering_layer_result).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_layer_write_fd(
+    diff: *const treering_diff,
+    options: *const treering_layer_options,
+    fd: i32,
+    control: *const treering_control,
+    out: *mut treering_layer_result,
+    out_size: usize,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (out, err) = unsafe { (Record::new(out, out_size), Out::new(err)) };
+    guard(err, || {
+        let out = out.required("out")?;
+        out.write(&write(diff, options, &mut file(fd, "fd")?, control)?);
+        Ok(())
+    })
+}
+
+/// treering_layer_write_fd() to a callback.
+///
+/// @param write see treering_write_fn.
+/// @param userdata handed to the callback.
+/// @param finalizer see treering_finalizer; may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_layer_write_callback(
+    diff: *const treering_diff,
+    options: *const treering_layer_options,
+    write: treering_write_fn,
+    userdata: *mut c_void,
+    finalizer: treering_finalizer,
+    control: *const treering_control,
+    out: *mut treering_layer_result,
+    out_size: usize,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers and callbacks.
+    let (userdata, out, err) =
+        unsafe { (Userdata::new(userdata, finalizer), Record::new(out, out_size), Out::new(err)) };
+    guard(err, || {
+        let out = out.required("out")?;
+        let mut writer = CallbackWriter::new(write, userdata)?;
+        out.write(&self::write(diff, options, &mut writer, control)?);
+        Ok(())
+    })
+}
+
+fn write(
+    diff: *const treering_diff,
+    options: *const treering_layer_options,
+    out: &mut (dyn Write + Send),
+    control: *const treering_control,
+) -> Result<treering_layer_result> {
+    let diff = handle::get(diff, "diff")?;
+    let Writing { profile, layer, threads } = chosen(options)?;
+    let control = controlled(control)?;
+    let files = diff.files.as_deref().ok_or_else(|| {
+        Error::new(ErrorKind::Unsupported, "write layer", "the diff knows no directory to read files from")
+    })?;
+    let plan = LayerPlan::new(&diff.changes, diff.old.as_deref(), &diff.new, layer)?;
+    Counters::add(&control.counters.bytes_total, plan.content_len());
+    let entries = plan.entry_count() as u64;
+    let threads = if threads == 0 { crate::tree::scan::default_threads() } else { threads };
+    let tar = LayerTar::new(plan, files);
+    let Written { diff_id, diff_size, digest, size } =
+        compress::write(&tar, &profile, threads, out, &control)?;
+    Ok(treering_layer_result {
+        diff_id: (&diff_id).into(),
+        digest: (&digest).into(),
+        diff_size,
+        size,
+        entries,
+    })
+}
+
+/// Applies a layer, compressed or not, to a directory, which is made when it is not there. Whiteouts remove what is there.
+///
+/// Errors: TREERING_CORRUPT, TREERING_LIMIT, TREERING_UNSUPPORTED for what the layer is; whatever writing can meet. After an
+/// error the directory is in no defined state.
+///
+/// @param fd where to read, from its present position to its end; stays open and yours.
+/// @param options NULL for the defaults.
+/// @param control may be NULL.
+/// @param out_size sizeof(treering_apply_result).
+/// @param report receives what was lost; may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_layer_apply_fd(
+    fd: i32,
+    dir: *const u8,
+    dir_len: usize,
+    options: *const treering_apply_options,
+    control: *const treering_control,
+    out: *mut treering_apply_result,
+    out_size: usize,
+    report: *mut *mut treering_report,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (dir, out, report, err) =
+        unsafe { (Bytes::new(dir, dir_len), Record::new(out, out_size), Out::new(report), Out::new(err)) };
+    guard(err, || {
+        let out = out.required("out")?;
+        let (result, losses) = apply(|| Ok(Box::new(file(fd, "fd")?)), dir, options, control)?;
+        hand_over(report, Report::losses(losses));
+        out.write(&result);
+        Ok(())
+    })
+}
+
+/// treering_layer_apply_fd() from a callback.
+///
+/// @param read see treering_read_fn.
+/// @param userdata handed to the callback.
+/// @param finalizer see treering_finalizer; may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_layer_apply_callback(
+    read: treering_read_fn,
+    userdata: *mut c_void,
+    finalizer: treering_finalizer,
+    dir: *const u8,
+    dir_len: usize,
+    options: *const treering_apply_options,
+    control: *const treering_control,
+    out: *mut treering_apply_result,
+    out_size: usize,
+    report: *mut *mut treering_report,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers and callbacks.
+    let (userdata, dir, out, report, err) = unsafe {
+        (
+            Userdata::new(userdata, finalizer),
+            Bytes::new(dir, dir_len),
+            Record::new(out, out_size),
+            Out::new(report),
+            Out::new(err),
+        )
+    };
+    guard(err, || {
+        let out = out.required("out")?;
+        let reader = || Ok(Box::new(CallbackReader::new(read, userdata)?) as Box<dyn Read + Send>);
+        let (result, losses) = apply(reader, dir, options, control)?;
+        hand_over(report, Report::losses(losses));
+        out.write(&result);
+        Ok(())
+    })
+}
+
+fn apply(
+    input: impl FnOnce() -> Result<Box<dyn Read + Send>>,
+    dir: Bytes<'_>,
+    options: *const treering_apply_options,
+    control: *const treering_control,
+) -> Result<(treering_apply_result, Vec<Loss>)> {
+    let input = input()?;
+    let dir = dir.path("dir")?;
+    let UnpackOptions { apply: options, .. } = chosen(options)?;
+    let control: Control = controlled(control)?;
+    let root = match Root::open(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let shown = dir.as_os_str().as_encoded_bytes();
+            rustix::fs::mkdir(dir, rustix::fs::Mode::RWXU)
+                .map_err(|error| Error::io("create directory", shown, error))?;
+            Root::open(dir)?
+        }
+        opened => opened?,
+    };
+    let scan_options =
+        ScanOptions { owner: &OwnerPolicy::Keep, threads: options.threads, ..ScanOptions::default() };
+    let found =
+        scan(&root, &scan_options, &Control { cancel: control.cancel.clone(), ..Control::default() })?;
+    let mut target = match found.snapshot.len() {
+        1 if found.skipped.is_empty() => Target::empty(&root, options)?,
+        _ => Target::existing(&root, &found.snapshot, Ledger::default(), options),
+    };
+    let decoder = Decoder::new(input, DecodeOptions::default(), control.clone())?;
+    let decoded = target.apply(decoder, &control)?.finish()?;
+    let applied = target.finish()?;
+    let digest = |digest: &Option<_>| digest.as_ref().map_or(treering_digest::NONE, treering_digest::from);
+    let result = treering_apply_result {
+        diff_id: digest(&decoded.diff_id),
+        digest: digest(&decoded.digest),
+        diff_size: decoded.diff_size,
+        size: decoded.size,
+        entries: applied.snapshot.len() as u64 - 1,
+        unkept: applied.ledger.len() as u64,
+        losses: applied.losses.len() as u64,
+    };
+    Ok((result, applied.losses))
+}

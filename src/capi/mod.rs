@@ -1,0 +1,38 @@
+//! The C ABI: `include/treering.h` is generated from the files of this module, one per section of the header.
+//!
+//! Every entry point has the same shape. It turns its pointers into the checked wrappers of `arguments`, in one unsafe
+//! block, and runs its body in the guard, which turns errors and panics into a status and an error object. Handles are
+//! looked up in a table, never followed (`handle`). So what a caller can get wrong is told, except for pointers to memory
+//! that is not there.
+// These names are C's, and so are the shapes of the functions.
+#![allow(non_camel_case_types, clippy::too_many_arguments)]
+// The contract for pointers is the same everywhere and stands once, at the top of the header.
+#![allow(clippy::missing_safety_doc)]
+
+mod arguments;
+mod handle;
+mod stream;
+
+pub mod apply_options;
+pub mod archive;
+pub mod bytes;
+pub mod commit;
+pub mod commit_options;
+pub mod control;
+pub mod diff;
+pub mod diff_options;
+pub mod error;
+pub mod export_options;
+pub mod image;
+pub mod import_options;
+pub mod layer;
+pub mod layer_options;
+pub mod refs;
+pub mod report;
+pub mod scan_options;
+pub mod snapshot;
+pub mod status;
+pub mod store;
+pub mod unpack;
+pub mod version;
+pub mod walk;

@@ -1,0 +1,319 @@
+//! Snapshots: taking, saving, loading, looking things up.
+
+use std::sync::Arc;
+
+use super::arguments::{Bytes, Items, Out, Plain, Record, bad, chosen, give, guard};
+use super::control::{controlled, treering_control};
+use super::error::treering_error;
+use super::handle::{self, noun};
+use super::report::{Report, copy_list, hand_over, treering_report};
+use super::scan_options::treering_scan_options;
+use super::status::treering_status;
+use crate::error::{Error, Result};
+use crate::fs::{Kind, Root};
+use crate::image::binding;
+use crate::tree::{Ledger, ScanOptions, Snapshot, scan};
+
+/// The sorted list of everything in a tree at one moment. Owned by the caller, freed with treering_snapshot_free(). Never
+/// changes, so any number of threads may use it at once.
+///
+/// Entries are numbered; number 0 is the root directory.
+pub struct treering_snapshot {
+    _opaque: (),
+}
+noun!(treering_snapshot, Arc<Snapshot>);
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum treering_file_kind {
+    /// A regular file.
+    TREERING_FILE = 1,
+    /// A directory.
+    TREERING_DIRECTORY = 2,
+    /// A symbolic link.
+    TREERING_SYMLINK = 3,
+    /// A character device.
+    TREERING_CHAR_DEVICE = 4,
+    /// A block device.
+    TREERING_BLOCK_DEVICE = 5,
+    /// A named pipe.
+    TREERING_FIFO = 6,
+    /// A socket.
+    TREERING_SOCKET = 7,
+}
+
+impl From<Kind> for treering_file_kind {
+    fn from(kind: Kind) -> treering_file_kind {
+        match kind {
+            Kind::File => Self::TREERING_FILE,
+            Kind::Directory => Self::TREERING_DIRECTORY,
+            Kind::Symlink => Self::TREERING_SYMLINK,
+            Kind::CharDevice => Self::TREERING_CHAR_DEVICE,
+            Kind::BlockDevice => Self::TREERING_BLOCK_DEVICE,
+            Kind::Fifo => Self::TREERING_FIFO,
+            Kind::Socket => Self::TREERING_SOCKET,
+        }
+    }
+}
+
+/// An entry of a snapshot.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct treering_entry {
+    /// The path, components joined by `/`, without a leading one; empty for the root. Any bytes but NUL. How long it lives
+    /// is said where the entry comes from.
+    pub path: *const u8,
+    /// The bytes in `path`.
+    pub path_len: usize,
+    /// The target of a symbolic link, else empty. Lives as long as the snapshot.
+    pub target: *const u8,
+    /// The bytes in `target`.
+    pub target_len: usize,
+    /// The length of a regular file in bytes; 0 for everything else.
+    pub size: u64,
+    /// Last change of content: seconds since 1970.
+    pub mtime_secs: i64,
+    /// Last change of content: nanoseconds to add, 0 to 999999999.
+    pub mtime_nanos: u32,
+    /// What it is.
+    pub kind: treering_file_kind,
+    /// Permission bits with setuid, setgid and sticky: 0 to 07777.
+    pub mode: u32,
+    /// Owner, as a layer would have it.
+    pub uid: u32,
+    /// Group, as a layer would have it.
+    pub gid: u32,
+    /// Major number of a device.
+    pub rdev_major: u32,
+    /// Minor number of a device.
+    pub rdev_minor: u32,
+    /// How many names the file has, inside the tree or out of it.
+    pub nlink: u32,
+    /// The number of the entry in its snapshot.
+    pub index: u32,
+    /// The number of the directory it is in; the root is in itself.
+    pub parent: u32,
+    /// The number of the first entry, in path order, of those that are the same file (hard links); its own when it is alone.
+    pub leader: u32,
+    /// How many extended attributes it has, see treering_snapshot_xattrs().
+    pub xattrs: u32,
+    /// Whether `digest` is known.
+    pub has_digest: bool,
+    /// The sha256 of the content, where it was taken.
+    pub digest: [u8; 32],
+}
+impl Plain for treering_entry {}
+
+/// An extended attribute. The pointers live as long as the snapshot.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct treering_xattr {
+    /// The name.
+    pub name: *const u8,
+    /// The bytes in `name`.
+    pub name_len: usize,
+    /// The value.
+    pub value: *const u8,
+    /// The bytes in `value`.
+    pub value_len: usize,
+}
+impl Plain for treering_xattr {}
+
+/// An entry as C sees it.
+pub(super) fn entry(snapshot: &Snapshot, index: u32, path: &[u8]) -> treering_entry {
+    let meta = snapshot.meta(index);
+    let target = snapshot.link_target(index);
+    let digest = snapshot.digest(index);
+    treering_entry {
+        path: path.as_ptr(),
+        path_len: path.len(),
+        target: target.as_ptr(),
+        target_len: target.len(),
+        size: meta.size,
+        mtime_secs: meta.mtime.secs,
+        mtime_nanos: meta.mtime.nanos,
+        kind: meta.kind.into(),
+        mode: meta.mode.into(),
+        uid: meta.uid,
+        gid: meta.gid,
+        rdev_major: meta.rdev.0,
+        rdev_minor: meta.rdev.1,
+        nlink: meta.nlink,
+        index,
+        parent: snapshot.parent(index),
+        leader: snapshot.leader(index),
+        xattrs: snapshot.xattrs(index).into_iter().count() as u32,
+        has_digest: digest.is_some(),
+        digest: digest.unwrap_or_default(),
+    }
+}
+
+/// The snapshot behind a handle.
+pub(super) fn shared(handle: *const treering_snapshot, argument: &str) -> Result<Arc<Snapshot>> {
+    Ok(Arc::clone(&*handle::get(handle, argument)?))
+}
+
+/// Lists everything in a tree.
+///
+/// Errors: TREERING_CHANGED when something vanishes meanwhile, and whatever reading a directory can meet; nothing is left out
+/// silently.
+///
+/// @param options NULL for the defaults.
+/// @param control may be NULL.
+/// @param report receives what was left out (sockets; mount points where asked); may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_snapshot_scan(
+    tree: *const u8,
+    tree_len: usize,
+    options: *const treering_scan_options,
+    control: *const treering_control,
+    out: *mut *mut treering_snapshot,
+    report: *mut *mut treering_report,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (tree, out, report, err) =
+        unsafe { (Bytes::new(tree, tree_len), Out::new(out), Out::new(report), Out::new(err)) };
+    give(err, out, || {
+        let root = Root::open(tree.path("tree")?)?;
+        let options = chosen(options)?;
+        let bound = match &options.store {
+            Some(store) => binding::find(store, &root)?,
+            None => None,
+        };
+        let (ledger, owner) = bound.map_or((Ledger::default(), None), |b| (b.ledger, Some(b.owner)));
+        let owner = options.owner.or(owner).unwrap_or_default();
+        let scan_options = ScanOptions {
+            threads: options.threads,
+            owner: &owner,
+            ledger: Some(&ledger),
+            previous: options.previous.as_deref(),
+            one_file_system: options.one_file_system,
+            all_xattrs: options.all_xattrs,
+        };
+        let found = scan(&root, &scan_options, &controlled(control)?)?;
+        hand_over(report, Report::skipped(found.skipped));
+        Ok(Arc::new(found.snapshot))
+    })
+}
+
+/// Loads a snapshot that was saved. TREERING_CORRUPT when the file is none. The file is mapped: it must not be written to
+/// while the snapshot lives (treering_snapshot_save() replaces files, it never writes into one).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_snapshot_load(
+    path: *const u8,
+    path_len: usize,
+    out: *mut *mut treering_snapshot,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (path, out, err) = unsafe { (Bytes::new(path, path_len), Out::new(out), Out::new(err)) };
+    give(err, out, || Ok(Arc::new(Snapshot::load(path.path("path")?)?)))
+}
+
+/// Saves a snapshot, atomically: a crash leaves the old file or the new one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_snapshot_save(
+    snapshot: *const treering_snapshot,
+    path: *const u8,
+    path_len: usize,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (path, err) = unsafe { (Bytes::new(path, path_len), Out::new(err)) };
+    guard(err, || shared(snapshot, "snapshot")?.save(path.path("path")?))
+}
+
+/// Frees a snapshot. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already. Walks and diffs made from
+/// it stay usable.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_snapshot_free(snapshot: *mut treering_snapshot) -> treering_status {
+    handle::free(snapshot)
+}
+
+/// How many entries it has, the root included; 0 when `snapshot` is no snapshot.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_snapshot_len(snapshot: *const treering_snapshot) -> u32 {
+    shared(snapshot, "snapshot").map_or(0, |snapshot| snapshot.len())
+}
+
+/// The bytes as they are saved; they live as long as the snapshot. NULL when `snapshot` is no snapshot.
+///
+/// @param len receives the number of bytes; may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_snapshot_bytes(
+    snapshot: *const treering_snapshot,
+    len: *mut usize,
+) -> *const u8 {
+    // SAFETY: the header's contract for pointers.
+    let len = unsafe { Out::new(len) };
+    let snapshot = shared(snapshot, "snapshot").ok();
+    let bytes = snapshot.as_ref().map(|snapshot| snapshot.as_bytes());
+    if let Some(place) = len.place() {
+        place.write(bytes.map_or(0, <[u8]>::len));
+    }
+    bytes.map_or(std::ptr::null(), <[u8]>::as_ptr)
+}
+
+/// Finds the entry at a path, without following symbolic links. TREERING_NOT_FOUND when there is none.
+///
+/// @param path below the root; empty (NULL, 0) for the root itself. treering_entry::path is this very pointer.
+/// @param out_size sizeof(treering_entry).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_snapshot_lookup(
+    snapshot: *const treering_snapshot,
+    path: *const u8,
+    path_len: usize,
+    out: *mut treering_entry,
+    out_size: usize,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (path, out, err) = unsafe { (Bytes::new(path, path_len), Record::new(out, out_size), Out::new(err)) };
+    guard(err, || {
+        let out = out.required("out")?;
+        let snapshot = shared(snapshot, "snapshot")?;
+        let path = path.bytes("path")?;
+        let index = snapshot.lookup(path).ok_or_else(|| {
+            Error::not_found("look up entry", "the snapshot has nothing at this path").with_path(path)
+        })?;
+        out.write(&entry(&snapshot, index, path));
+        Ok(())
+    })
+}
+
+/// Copies extended attributes of an entry out, sorted by name.
+///
+/// @param index the number of the entry; TREERING_INVALID_ARGUMENT when it has none of this number.
+/// @param first the number of the first attribute wanted, from 0.
+/// @param out room for `max` attributes.
+/// @param xattr_size sizeof(treering_xattr).
+/// @param n receives how many were written; 0 behind the last.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_snapshot_xattrs(
+    snapshot: *const treering_snapshot,
+    index: u32,
+    first: usize,
+    out: *mut treering_xattr,
+    xattr_size: usize,
+    max: usize,
+    n: *mut usize,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (out, n, err) = unsafe { (Items::new(out, xattr_size, max), Out::new(n), Out::new(err)) };
+    guard(err, || {
+        let snapshot = shared(snapshot, "snapshot")?;
+        if !snapshot.contains(index) {
+            return Err(bad(format!("the snapshot has no entry number {index}")));
+        }
+        let all: Vec<_> = snapshot.xattrs(index).into_iter().collect();
+        copy_list(&all, first, out, n, |(name, value)| treering_xattr {
+            name: name.as_ptr(),
+            name_len: name.len(),
+            value: value.as_ptr(),
+            value_len: value.len(),
+        })
+    })
+}

@@ -1,0 +1,126 @@
+//! Streams that a caller gives: a file descriptor, or a callback.
+
+use std::ffi::c_void;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::BorrowedFd;
+
+use super::arguments::bad;
+use super::error::CallbackFailed;
+use super::layer::{treering_finalizer, treering_read_fn, treering_write_fn};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A duplicate of a descriptor of the caller's, which stays theirs. Both share the position in the file.
+pub(super) fn file(fd: i32, argument: &str) -> Result<File> {
+    if fd < 0 {
+        return Err(bad(format!("{argument} is {fd}, not a file descriptor")));
+    }
+    // SAFETY: not -1. Whether it is open is what the call below finds out, and nothing is done with it if not.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    match rustix::io::fcntl_dupfd_cloexec(borrowed, 3) {
+        Ok(fd) => Ok(File::from(fd)),
+        Err(rustix::io::Errno::BADF) => Err(bad(format!("{argument} is {fd}, which is not open"))),
+        Err(error) => Err(Error::io("duplicate descriptor", "", error)),
+    }
+}
+
+/// What goes along with a callback. Made first of all in an entry point, so that the finalizer is called whatever comes.
+pub(super) struct Userdata {
+    pointer: *mut c_void,
+    finalizer: treering_finalizer,
+}
+
+// SAFETY: the header demands that the callback may be called from any thread, one at a time.
+unsafe impl Send for Userdata {}
+
+impl Userdata {
+    /// # Safety
+    /// `finalizer` may be called with `pointer`, once, and callbacks with it before that, from any thread.
+    pub unsafe fn new(pointer: *mut c_void, finalizer: treering_finalizer) -> Userdata {
+        Userdata { pointer, finalizer }
+    }
+}
+
+impl Drop for Userdata {
+    fn drop(&mut self) {
+        if let Some(finalizer) = self.finalizer {
+            // SAFETY: the contract of `new`, and a value is dropped once.
+            unsafe { finalizer(self.pointer) }
+        }
+    }
+}
+
+fn failed(operation: &'static str, code: i32) -> io::Error {
+    Error::new(ErrorKind::Callback, operation, format!("the callback failed with {code}"))
+        .with_source(CallbackFailed(code))
+        .into()
+}
+
+/// Writes to a callback.
+pub(super) struct CallbackWriter {
+    function: unsafe extern "C" fn(*mut c_void, *const u8, usize) -> i32,
+    userdata: Userdata,
+}
+
+impl CallbackWriter {
+    pub fn new(function: treering_write_fn, userdata: Userdata) -> Result<CallbackWriter> {
+        let function = function.ok_or_else(|| bad("write is NULL"))?;
+        Ok(CallbackWriter { function, userdata })
+    }
+}
+
+impl Write for CallbackWriter {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        // SAFETY: the contract of `Userdata::new`; the bytes are there for the call.
+        match unsafe { (self.function)(self.userdata.pointer, buf.as_ptr(), buf.len()) } {
+            0 => Ok(buf.len()),
+            code => Err(failed("write to callback", code)),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads from a callback.
+pub(super) struct CallbackReader {
+    function: unsafe extern "C" fn(*mut c_void, *mut u8, usize, *mut usize) -> i32,
+    userdata: Userdata,
+    ended: bool,
+}
+
+impl CallbackReader {
+    pub fn new(function: treering_read_fn, userdata: Userdata) -> Result<CallbackReader> {
+        let function = function.ok_or_else(|| bad("read is NULL"))?;
+        Ok(CallbackReader { function, userdata, ended: false })
+    }
+}
+
+impl Read for CallbackReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        // After its end a stream is not asked again: not every callback could answer.
+        if buf.is_empty() || self.ended {
+            return Ok(0);
+        }
+        let mut len = 0;
+        // SAFETY: the contract of `Userdata::new`; the buffer is there and initialised, and `len` is a local variable.
+        match unsafe { (self.function)(self.userdata.pointer, buf.as_mut_ptr(), buf.len(), &raw mut len) } {
+            0 if len <= buf.len() => {
+                self.ended = len == 0;
+                Ok(len)
+            }
+            0 => {
+                let message = format!("the callback says it read {len} bytes into room for {}", buf.len());
+                Err(Error::new(ErrorKind::Callback, "read from callback", message).into())
+            }
+            code => {
+                self.ended = true;
+                Err(failed("read from callback", code))
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Versions, what this machine can do, and hooks for tests.
+
+use std::ffi::c_char;
+
+use serde_json::{Map, json};
+
+use super::arguments::{Out, give, guard};
+use super::bytes::{self, treering_bytes};
+use super::error::treering_error;
+use super::handle;
+use super::status::treering_status;
+use super::store::treering_store;
+use crate::fs::probe;
+use crate::image::Platform;
+
+/// The number of the binary interface this header describes. It grows with every change that breaks programs compiled
+/// before; before 1.0 that may happen with every minor version of the library.
+pub const TREERING_ABI_VERSION: u32 = 1;
+
+/// The number of the binary interface of the library that is loaded. A program compares it with TREERING_ABI_VERSION, which
+/// it was compiled with, and does not go on when they differ. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_abi_version() -> u32 {
+    TREERING_ABI_VERSION
+}
+
+/// The version of the library, `MAJOR.MINOR.PATCH`. Static, never freed. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_version() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// What this machine can do, found out by trying, and what the store holds: a JSON object with `version`, `abi`, `platform`,
+/// `kernel`, `uid`, `processors`, `abilities` (each with `works` and `remark`) and, with a store, `store`.
+///
+/// Leaves nothing behind and starts no process. Any thread.
+///
+/// @param store whose filesystem to probe; may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_info(
+    store: *const treering_store,
+    out: *mut *mut treering_bytes,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
+    give(err, out, || {
+        let store = handle::maybe(store, "store")?;
+        let mut object = Map::new();
+        object.insert("version".into(), json!(env!("CARGO_PKG_VERSION")));
+        object.insert("abi".into(), json!(TREERING_ABI_VERSION));
+        object.insert("platform".into(), json!(Platform::host().to_string()));
+        let uname = rustix::system::uname();
+        object.insert("kernel".into(), json!(uname.release().to_string_lossy()));
+        object.insert("uid".into(), json!(rustix::process::geteuid().as_raw()));
+        object.insert("processors".into(), json!(crate::tree::scan::default_threads()));
+        if let Some(store) = &store {
+            let root = store.root_path().as_os_str().as_encoded_bytes();
+            let store = json!({
+                "root": crate::error::escape(root),
+                "images": store.entries()?.len(),
+                "trees": store.trees()?.len(),
+            });
+            object.insert("store".into(), store);
+        }
+        let abilities: Map<_, _> = probe::all(store.as_ref().map(|store| store.root_path()))
+            .into_iter()
+            .map(|one| {
+                let value = json!({ "works": one.works, "remark": one.remark });
+                (one.name.replace(' ', "_"), value)
+            })
+            .collect();
+        object.insert("abilities".into(), abilities.into());
+        bytes::json(&object)
+    })
+}
+
+/// A hook for tests: panics inside, as a defect would, and returns what every call then returns: TREERING_INTERNAL and an
+/// error. It changes nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_test_panic(err: *mut *mut treering_error) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    guard(err, || panic!("treering_test_panic was called"))
+}
+
+/// A hook for tests: how many handles of all types are live in this process. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_test_live_handles() -> usize {
+    handle::count()
+}

@@ -1,0 +1,201 @@
+//! Images put together by hand, for several platforms and in the shapes of other tools.
+
+use serde_json::{Value, json};
+use treering::archive::{Format, Loaded};
+use treering::digest::Digest;
+use treering::image::{
+    Image, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Platform, UnpackOptions, unpack,
+};
+use treering::store::{BlobInfo, Descriptor, Reference, Store, descriptor};
+use treering::{Control, ErrorKind};
+
+use crate::common::{Scratch, describe, scan};
+use crate::tar::{Entry, dir, file, hardlink, symlink, tar};
+use crate::{load_bytes, save_bytes, store};
+
+/// Unpacks two images and compares everything in them.
+pub fn same_tree(left: &Store, left_name: &str, right: &Store, right_name: &str, scratch: &Scratch) {
+    let trees = [(left, left_name, "left"), (right, right_name, "right")].map(|(store, name, side)| {
+        let path = scratch.join(&format!("{side}-{}", scratch_number()));
+        let options = UnpackOptions::default();
+        unpack(store, name, &path, &options, &Control::default()).unwrap();
+        describe(&scan(&path).snapshot, Some(&path))
+    });
+    assert_eq!(trees[0], trees[1]);
+}
+
+fn scratch_number() -> usize {
+    static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+pub fn layer(content: &str) -> Vec<u8> {
+    tar(&[dir("etc/"), file("etc/content", content)])
+}
+
+pub fn config(platform: &str, layers: &[&[u8]]) -> Vec<u8> {
+    let platform: Platform = platform.parse().unwrap();
+    let diff_ids: Vec<Digest> = layers.iter().map(|layer| Digest::of(layer)).collect();
+    let config = json!({
+        "architecture": platform.architecture,
+        "os": platform.os,
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
+        "unknown": ["kept", 1],
+    });
+    serde_json::to_vec_pretty(&config).unwrap()
+}
+
+pub fn blob(bytes: &[u8]) -> Entry {
+    file(format!("blobs/sha256/{}", Digest::of(bytes).hex()), bytes)
+}
+
+pub fn manifest(config: &[u8], layers: &[&[u8]]) -> Vec<u8> {
+    let one =
+        |kind: &str, bytes: &[u8]| serde_json::to_value(descriptor(kind, &BlobInfo::of(bytes))).unwrap();
+    let layers: Vec<Value> = layers.iter().map(|bytes| one(OCI_LAYER, bytes)).collect();
+    let value = json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": one(OCI_CONFIG, config), "layers": layers,
+    });
+    serde_json::to_vec(&value).unwrap()
+}
+
+pub fn index(entries: &[Descriptor]) -> Vec<u8> {
+    serde_json::to_vec(&json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries })).unwrap()
+}
+
+pub fn layout() -> Entry {
+    file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#)
+}
+
+/// A descriptor of a manifest or index, with a name for `index.json`.
+pub fn points_to(kind: &str, bytes: &[u8], name: Option<&str>) -> Descriptor {
+    let mut out = descriptor(kind, &BlobInfo::of(bytes));
+    let pair = |name: &str| ("org.opencontainers.image.ref.name".to_string(), name.to_string());
+    out.set_annotations(name.map(|name| [pair(name)].into()));
+    out
+}
+
+#[test]
+fn an_image_for_several_platforms_stays_whole() {
+    let scratch = Scratch::new();
+    let from = store(&scratch, "from");
+    let host = Platform::host().to_string();
+    let foreign = if host.starts_with("linux/s390x") { "linux/amd64" } else { "linux/s390x" };
+    let mut children = Vec::new();
+    let mut missing = Vec::new();
+    // The second one is only partly there, the third not at all.
+    for (number, platform) in [host.as_str(), foreign, "linux/ppc64le"].iter().enumerate() {
+        let layer = layer(platform);
+        let config = config(platform, &[&layer]);
+        let manifest = manifest(&config, &[&layer]);
+        let platform: Platform = platform.parse().unwrap();
+        let mut child = descriptor(OCI_MANIFEST, &BlobInfo::of(&manifest));
+        let mut value = serde_json::to_value(&child).unwrap();
+        value["platform"] = json!({ "architecture": platform.architecture, "os": platform.os });
+        child = serde_json::from_value(value).unwrap();
+        children.push(child);
+        let parts = [&layer, &config, &manifest];
+        for part in if number == 0 {
+            &parts[..]
+        } else if number == 1 {
+            &parts[2..]
+        } else {
+            &[]
+        } {
+            from.put_blob(part).unwrap();
+        }
+        missing.push(Digest::of(&manifest));
+    }
+    let bytes = index(&children);
+    let info = from.put_blob(&bytes).unwrap();
+    from.tag(&Reference::parse("multi:v1").unwrap(), &descriptor(OCI_INDEX, &info)).unwrap();
+
+    let to = store(&scratch, "to");
+    let loaded = load_bytes(&to, &save_bytes(&from, &["multi:v1"], Format::OciArchive).unwrap()).unwrap();
+    assert_eq!(loaded.len(), 1);
+    assert_eq!(loaded[0].manifest, info.digest, "the index itself");
+    assert_eq!(loaded[0].image_id, *Image::open(&from, "multi:v1", None).unwrap().id());
+    assert!(!to.has_blob(&missing[1]).unwrap() && !to.has_blob(&missing[2]).unwrap());
+    same_tree(&from, "multi:v1", &to, "multi:v1", &scratch);
+
+    let docker = store(&scratch, "docker");
+    let loaded =
+        load_bytes(&docker, &save_bytes(&from, &["multi:v1"], Format::DockerArchive).unwrap()).unwrap();
+    assert_eq!(loaded[0].manifest, missing[0], "the manifest for this machine");
+}
+
+#[test]
+fn archives_of_docker_up_to_24_load_with_their_links() {
+    let scratch = Scratch::new();
+    let (one, two) = (layer("one"), layer("two"));
+    let config = config("linux/amd64", &[&one, &two, &one]);
+    let id = Digest::of(&config);
+    let (a, b, c) = ("a".repeat(64), "b".repeat(64), "c".repeat(64));
+    let manifest = json!([{
+        "Config": format!("{}.json", id.hex()),
+        "RepoTags": ["app:v1", "quay.io/team/app:v2"],
+        "Layers": [format!("{a}/layer.tar"), format!("{b}/layer.tar"), format!("{c}/layer.tar")],
+    }]);
+    // The link comes before what it leads to, as Docker writes it.
+    let mut entries = vec![
+        dir(format!("{a}/")),
+        symlink(format!("{a}/layer.tar"), format!("../{c}/layer.tar")),
+        file(format!("{a}/VERSION"), "1.0"),
+        file(format!("{a}/json"), "{}"),
+        file(format!("{b}/layer.tar"), &two),
+        file(format!("{c}/layer.tar"), &one),
+        file(format!("{}.json", id.hex()), &config),
+        file("manifest.json", manifest.to_string()),
+        file("repositories", "{}"),
+    ];
+    let check = |entries: &[Entry], name: &str| -> Vec<Loaded> {
+        let store = store(&scratch, name);
+        let loaded = load_bytes(&store, &tar(entries)).unwrap();
+        assert_eq!(loaded.iter().map(|l| l.image_id).collect::<Vec<_>>(), [id, id]);
+        let names: Vec<String> = loaded.iter().map(|l| l.name.as_ref().unwrap().to_string()).collect();
+        assert_eq!(names, ["app:v1", "quay.io/team/app:v2"]);
+        assert_eq!(Image::open(&store, "app:v1", None).unwrap().config().bytes(), config);
+        loaded
+    };
+    let first = check(&entries, "links");
+    entries[1] = hardlink(format!("{a}/layer.tar"), format!("{c}/layer.tar"));
+    entries.rotate_left(3);
+    assert_eq!(check(&entries, "hard"), first, "the order of entries does not matter");
+}
+
+#[test]
+fn archives_of_docker_before_1_10_load() {
+    let scratch = Scratch::new();
+    let (one, two) = (layer("one"), layer("two"));
+    let (a, b) = ("a".repeat(64), "b".repeat(64));
+    let base = json!({ "id": a, "created": "2015-01-01T00:00:00Z", "Size": 7, "architecture": "amd64", "os": "linux",
+        "container_config": { "Cmd": ["/bin/sh", "-c", "#(nop) ADD"] } });
+    let top = json!({ "id": b, "parent": a, "created": "2015-01-02T00:00:00Z", "author": "me",
+        "config": { "Cmd": ["/app"] }, "architecture": "amd64", "os": "linux" });
+    let entries = |top: &Value| {
+        [
+            file("repositories", json!({ "quay.io/team/app": { "v1": b } }).to_string()),
+            file(format!("{a}/json"), base.to_string()),
+            file(format!("{a}/layer.tar"), &one),
+            file(format!("{b}/json"), top.to_string()),
+            file(format!("{b}/layer.tar"), &two),
+        ]
+    };
+    let to = store(&scratch, "to");
+    let loaded = load_bytes(&to, &tar(&entries(&top))).unwrap();
+    assert_eq!(loaded[0].name.as_ref().unwrap().to_string(), "quay.io/team/app:v1");
+    let image = Image::open(&to, "quay.io/team/app:v1", None).unwrap();
+    assert_eq!(image.config().diff_ids(), [Digest::of(&one), Digest::of(&two)]);
+    assert_eq!(image.config().run().cmd.as_deref(), Some(&["/app".to_string()][..]));
+    assert_eq!(image.config().history()[0].created_by.as_deref(), Some("/bin/sh -c #(nop) ADD"));
+    let keys: Vec<&String> = image.config().value().keys().collect();
+    assert!(!keys.iter().any(|key| ["id", "parent", "Size"].contains(&key.as_str())), "{keys:?}");
+
+    let mut cycle = top.clone();
+    cycle["parent"] = json!(b);
+    let error = load_bytes(&to, &tar(&entries(&cycle))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    cycle["parent"] = json!("../../etc");
+    let error = load_bytes(&to, &tar(&entries(&cycle))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+}

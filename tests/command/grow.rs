@@ -1,0 +1,226 @@
+//! commit and unpack.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+use snapbox::{assert_data_eq, str};
+
+use crate::world::{World, run};
+
+#[test]
+fn commit_prints_the_image_id_and_nothing_else() {
+    let world = World::with_tree();
+    let made = world.run(&["commit", "tree", "app:v1"]).ok();
+    assert_eq!(made.shape(), "DIGEST\n");
+    assert!(made.stderr.contains("5 added"), "{}", made.stderr);
+    let quiet = world.run(&["commit", "-q", "tree", "app:v1"]).ok();
+    assert_eq!(quiet.stderr, "");
+    let id = quiet.text().trim().to_string();
+    assert_eq!(world.run(&["images", "-q", "--no-trunc"]).ok().text().trim(), id);
+}
+
+#[test]
+fn flags_end_up_in_the_image() {
+    let world = World::with_tree();
+    let line = [
+        "commit",
+        "-a",
+        "Ada <ada@example.org>",
+        "-m",
+        "First",
+        "-c",
+        "CMD [\"/bin/hello\"]",
+        "-c",
+        "ENV A=1 B=2",
+        "--change",
+        "LABEL team=blue",
+        "--platform",
+        "linux/arm64",
+        "--annotation",
+        "org.example.k=v=w",
+        "--iidfile",
+        "id",
+        "tree",
+        "app:v1",
+    ];
+    let made = world.run(&line).ok();
+    assert_eq!(std::fs::read_to_string(world.join("id")).unwrap(), made.text().trim());
+    let shown = world.run(&["inspect", "app:v1"]).ok().json();
+    let image = &shown[0];
+    assert_eq!(image["Id"], made.text().trim());
+    assert_eq!(image["Author"], "Ada <ada@example.org>");
+    assert_eq!(image["Comment"], "First");
+    assert_eq!(image["Architecture"], "arm64");
+    assert_eq!(image["Config"]["Cmd"], json!(["/bin/hello"]));
+    assert_eq!(image["Config"]["Env"], json!(["A=1", "B=2"]));
+    assert_eq!(image["Config"]["Labels"], json!({"team": "blue"}));
+    assert_eq!(image["Annotations"], json!({"org.example.k": "v=w"}));
+    assert_eq!(image["RepoTags"], json!(["app:v1"]));
+}
+
+#[test]
+fn commit_as_json_has_everything() {
+    let world = World::unpacked();
+    world.sh("echo new >work/etc/new; rm work/bin/hi");
+    let made = world.run(&["commit", "--json", "work", "app:v2"]).ok().json();
+    assert_eq!(made["name"], "app:v2");
+    assert_eq!(made["changes"], json!({"added": 1, "changed": 2, "deleted": 1, "bytes": 4}));
+    assert!(made["id"].as_str().unwrap().starts_with("sha256:"));
+    assert!(made["layer"]["diff_size"].as_u64().unwrap().is_multiple_of(512));
+    assert_eq!(made["skipped"], json!([]));
+    // Only the configuration is new now, and there is no layer to speak of.
+    let again = world.run(&["commit", "--json", "work", "app:v3", "-c", "USER 1000"]).ok().json();
+    assert_eq!(again["layer"], json!(null));
+    assert_eq!(again["changes"]["changed"], 0);
+}
+
+#[test]
+fn a_commit_without_a_name_is_kept_until_prune() {
+    let world = World::with_tree();
+    let made = world.run(&["commit", "tree"]).ok();
+    let listed = world.run(&["images", "--no-trunc"]).ok().text();
+    assert!(listed.contains("<none>") && listed.contains(made.text().trim()), "{listed}");
+}
+
+#[test]
+fn reproducible_commits_do_not_depend_on_when_and_where() {
+    let world = World::with_tree();
+    world.sh("touch tree/etc/motd; cp -a tree other; touch other/etc/motd other/etc other");
+    let commit = |tree: &str, compression: &str, epoch: Option<&str>| {
+        let mut command = world.command(&[
+            "commit",
+            "--base",
+            "scratch",
+            "--reproducible",
+            "--compression",
+            compression,
+            tree,
+        ]);
+        if let Some(epoch) = epoch {
+            command.env("SOURCE_DATE_EPOCH", epoch);
+        }
+        run(&mut command).ok().text()
+    };
+    for compression in ["gzip", "zstd", "none"] {
+        assert_eq!(commit("tree", compression, None), commit("other", compression, None));
+    }
+    let dated = commit("tree", "gzip", Some("1000000000"));
+    assert_eq!(dated, commit("other", "gzip", Some("1000000000")));
+    let shown = world.run(&["inspect", dated.trim()]).ok().json();
+    assert_eq!(shown[0]["Created"], "2001-09-09T01:46:40Z");
+    let one =
+        world.run(&["commit", "--threads", "1", "--reproducible", "--base", "scratch", "tree"]).ok().text();
+    let three =
+        world.run(&["commit", "--threads", "3", "--reproducible", "--base", "scratch", "tree"]).ok().text();
+    assert_eq!(one, three);
+    // Without --reproducible the variable is honoured as well.
+    let plain =
+        run(world.command(&["commit", "tree", "dated:v1"]).env("SOURCE_DATE_EPOCH", "1000000000")).ok();
+    let shown = world.run(&["inspect", plain.text().trim()]).ok().json();
+    assert_eq!(shown[0]["Created"], "2001-09-09T01:46:40Z");
+    let wrong = run(world.command(&["commit", "tree"]).env("SOURCE_DATE_EPOCH", "yesterday"));
+    assert_eq!(
+        wrong.fails(1, "SOURCE_DATE_EPOCH").stderr,
+        "error: read SOURCE_DATE_EPOCH: yesterday: expected seconds since 1970\n"
+    );
+}
+
+#[test]
+fn the_base_is_what_the_directory_came_from_or_what_base_says() {
+    let world = World::unpacked();
+    world.sh("echo more >>work/etc/motd");
+    let layers = |name: &str| {
+        let shown = world.run(&["inspect", name]).ok().json();
+        shown[0]["RootFS"]["Layers"].as_array().unwrap().len()
+    };
+    world.run(&["commit", "work", "app:v2"]).ok();
+    assert_eq!(layers("app:v2"), 2);
+    world.run(&["commit", "--base", "app:v1", "work", "app:v3"]).ok();
+    assert_eq!(layers("app:v3"), 2);
+    world.run(&["commit", "--base", "scratch", "work", "app:v4"]).ok();
+    assert_eq!(layers("app:v4"), 1);
+    world.run(&["commit", "--base", "app:v2", "--squash", "work", "app:v5"]).ok();
+    assert_eq!(layers("app:v5"), 1);
+    world.run(&["commit", "--base", "nope", "work"]).fails(1, "no image in the store has this name or id");
+}
+
+#[test]
+fn an_upper_directory_becomes_a_layer() {
+    let world = World::unpacked();
+    world.sh("mkdir -p upper/etc; echo changed >upper/etc/motd; echo new >upper/new");
+    let line = ["commit", "--upper", "upper", "--lower", "work", "--base", "app:v1", "--json", "app:v2"];
+    let made = world.run(&line).ok().json();
+    assert_eq!(made["name"], "app:v2");
+    assert_eq!(made["changes"]["added"], 1);
+    let listed = world.run(&["diff", "app:v1", "app:v2"]).ok().text();
+    assert!(listed.contains("A /new\n") && listed.contains("C /etc/motd\n"), "{listed}");
+    world.run(&["commit", "--upper", "upper", "tree", "x", "--lower", "work"]).fails(2, "do not go together");
+    world.run(&["commit", "--upper", "upper", "--lower", "work", "app:v2"]).fails(1, "needs its image named");
+}
+
+#[test]
+fn what_cannot_be_in_a_layer_is_told() {
+    let world = World::with_tree();
+    let _socket = std::os::unix::net::UnixListener::bind(world.join("tree/sock")).unwrap();
+    let made = world.run(&["commit", "tree", "app:v1"]).ok();
+    assert!(made.stderr.contains("warning: left out /sock: socket\n"), "{}", made.stderr);
+    world.sh("cp -a tree copy");
+    let _socket = std::os::unix::net::UnixListener::bind(world.join("copy/other")).unwrap();
+    let made = world.run(&["commit", "--json", "-q", "copy", "app:v1"]).ok();
+    assert_eq!(made.json()["skipped"][0], json!({"path": "/other", "reason": "socket"}));
+    assert_eq!(made.stderr, "");
+}
+
+#[test]
+fn slips_get_a_hint() {
+    let world = World::with_tree();
+    let run = world.run(&["commit", "app:v1"]).fails(1, "no such file");
+    assert_data_eq!(
+        run.stderr,
+        str![[r#"
+error: open tree: app:v1: no such file or directory
+hint: the directory comes first: treering commit TREE [REPOSITORY[:TAG]]
+
+"#]]
+    );
+    world.run(&["commit"]).fails(2, "no directory to commit");
+    world.run(&["commit", "tree", "App"]).fails(1, "must be lower case");
+    world.run(&["commit", "tree", "--level", "40"]).fails(1, "level");
+    world.run(&["commit", "tree", "--owner", "me"]).fails(2, "invalid value 'me' for '--owner <OWNER>'");
+    world.run(&["commit", "tree", "-c", "RUN true"]).fails(1, "RUN");
+    // Nothing of all that is in the store.
+    assert_eq!(world.run(&["images", "-q"]).ok().text(), "");
+}
+
+#[test]
+fn an_unpacked_image_is_what_was_committed() {
+    let world = World::unpacked();
+    let listed = world.sh("cd work; find . -printf '%p %y %m %l\\n' | sort; cat etc/motd");
+    assert_eq!(listed, world.sh("cd tree; find . -printf '%p %y %m %l\\n' | sort; cat etc/motd"));
+    let made = world.run(&["unpack", "--json", "app:v1", "again"]).ok().json();
+    assert_eq!(made["entries"], 5);
+    assert_eq!(made["losses"], json!([]));
+    let run = world.run(&["unpack", "app:v1", "work"]).fails(1, "the directory is not empty");
+    assert!(run.stderr.contains("hint: name a new directory"), "{}", run.stderr);
+    world.run(&["unpack", "app:v9", "elsewhere"]).fails(1, "no image in the store");
+    assert!(!world.join("elsewhere").exists());
+    let other = if cfg!(target_arch = "aarch64") { "linux/amd64" } else { "linux/arm64" };
+    world.run(&["unpack", "--platform", other, "app:v1", "elsewhere"]).fails(1, "not for");
+}
+
+#[test]
+fn owners_survive_whoever_unpacks() {
+    let world = World::with_tree();
+    world.sh("chmod 4711 tree/bin/hello");
+    world.run(&["commit", "--owner", "70000:80000", "tree", "app:v1"]).ok();
+    world.run(&["unpack", "app:v1", "work"]).ok();
+    assert_eq!(world.run(&["diff", "work"]).ok().text(), "");
+    let made = world.run(&["commit", "--squash", "work", "flat:v1"]).ok();
+    assert!(made.stderr.contains("nothing changed"), "{}", made.stderr);
+    assert_eq!(world.run(&["diff", "app:v1", "flat:v1"]).ok().text(), "");
+    let mode = world.join("work/bin/hello").metadata().unwrap().permissions().mode() & 0o7777;
+    if !crate::common::is_root() {
+        // Nobody's files are setuid to whoever unpacked them.
+        assert_eq!(mode & 0o4000, 0);
+    }
+}

@@ -1,0 +1,82 @@
+//! prune and fsck.
+
+use serde_json::json;
+
+use crate::world::World;
+
+#[test]
+fn prune_asks_first() {
+    let world = World::with_tree();
+    world.run(&["commit", "tree"]).ok();
+    world.sh("rm -r store/containers/*");
+    let run = world.run(&["prune"]).fails(2, "nobody is there to answer");
+    assert!(run.stderr.contains("hint: add -f"), "{}", run.stderr);
+    let looked = world.run(&["prune", "--dry-run"]).ok().shape();
+    assert_eq!(&looked, "deleted: DIGEST\ndeleted: DIGEST\ndeleted: DIGEST\nReclaimable space: SIZE\n");
+    let run = world.run(&["system", "prune", "-f"]).ok();
+    assert_eq!(run.shape(), looked.replace("Reclaimable", "Total reclaimed"));
+    assert_eq!(world.run(&["prune", "-f"]).ok().text(), "Total reclaimed space: 0B\n");
+}
+
+#[test]
+fn prune_keeps_what_has_a_name_or_a_tree() {
+    let world = World::unpacked();
+    world.run(&["commit", "--base", "scratch", "tree", "other:v1"]).ok();
+    world.sh("rm -r tree; echo x >work/x");
+    let report = world.run(&["prune", "-f", "--json"]).ok().json();
+    assert_eq!((&report["blobs"], &report["untagged"]), (&json!([]), &json!([])));
+    // With -a the names go that no tree was made from.
+    world.sh("mkdir third; echo 3 >third/3");
+    world.run(&["commit", "third", "third:v1"]).ok();
+    world.sh(
+        "rm -r third; for c in store/containers/*; do grep -q third $c/config.json && rm -r $c; done; true",
+    );
+    let dry = world.run(&["prune", "-a", "--dry-run"]).ok().text();
+    assert!(dry.contains("untagged: third:v1\n") && !dry.contains("app:v1"), "{dry}");
+    let run = world.run(&["prune", "-a", "-f"]).ok().text();
+    assert!(run.contains("untagged: third:v1\n") && run.contains("deleted: sha256:"), "{run}");
+    world.run(&["inspect", "third:v1"]).code(1);
+    world.run(&["commit", "work", "app:v2"]).ok();
+}
+
+#[test]
+fn prune_forgets_trees_that_are_gone_when_asked() {
+    let world = World::unpacked();
+    world.sh("rm -r tree; mv work elsewhere");
+    world.run(&["prune", "-f"]).ok();
+    // A tree that was only moved is known as before.
+    assert_eq!(world.run(&["diff", "elsewhere"]).ok().text(), "");
+    world.sh("mv elsewhere work");
+    let gone = world.join("tree").display().to_string();
+    let dry = world.run(&["prune", "--trees", "--dry-run"]).ok().lines();
+    assert_eq!(dry[0], format!("forgotten: {gone}"));
+    let report = world.run(&["prune", "--trees", "-f", "--json"]).ok().json();
+    assert_eq!(report["forgotten"], json!([gone]));
+    assert_eq!(world.run(&["info", "--json"]).ok().json()["store"]["trees"], 1);
+    assert_eq!(world.run(&["diff", "work"]).ok().text(), "");
+}
+
+#[test]
+fn fsck_finds_damage() {
+    let world = World::unpacked();
+    let run = world.run(&["fsck"]).ok();
+    assert_eq!(run.text(), "");
+    assert!(run.stderr.contains(": no problems\n"), "{}", run.stderr);
+    let layer = world.run(&["inspect", "app:v1"]).ok().json()[0]["Descriptor"]["digest"].clone();
+    let manifest = layer.as_str().unwrap().strip_prefix("sha256:").unwrap().to_string();
+    // Another blob than the manifest, with one byte different.
+    world.sh(&format!(
+        "cd store/oci/blobs/sha256; for b in *; do [ $b = {manifest} ] || break; done
+         chmod u+w $b; printf X | dd of=$b bs=1 conv=notrunc status=none"
+    ));
+    world.run(&["fsck", "--level", "structure"]).ok();
+    world.run(&["fsck", "--level", "reachability"]).ok();
+    let run = world.run(&["fsck"]).code(1);
+    assert!(run.text().starts_with("wrong-digest: sha256:"), "{}", run.text());
+    let report = world.run(&["fsck", "--json"]).code(1).json();
+    assert_eq!(report["problems"][0]["kind"], "wrong-digest");
+    world.sh(&format!("rm -f store/oci/blobs/sha256/{manifest}"));
+    let run = world.run(&["fsck", "--level", "reachability"]).code(1);
+    assert!(run.text().starts_with("missing: sha256:"), "{}", run.text());
+    world.run(&["--root", "tree", "fsck"]).fails(2, "");
+}

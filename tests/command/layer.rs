@@ -1,0 +1,120 @@
+//! snapshot, and layers as files.
+
+use serde_json::json;
+use snapbox::{assert_data_eq, str};
+
+use crate::world::World;
+
+#[test]
+fn a_snapshot_says_what_it_holds() {
+    let world = World::with_tree();
+    let run = world.run(&["snapshot", "tree", "-o", "snap"]).ok();
+    assert_eq!((run.text().as_str(), run.stderr.as_str()), ("", "5 entries\n"));
+    let run = world.run(&["snapshot", "tree", "--previous", "snap", "-o", "next", "--json"]).ok();
+    assert_eq!(run.json(), json!({"entries": 5, "unchanged": 6, "skipped": []}));
+    let piped = world.run(&["snapshot", "tree", "-o", "-", "-q"]).ok();
+    assert_eq!(piped.stdout.len(), std::fs::read(world.join("snap")).unwrap().len());
+    world.run(&["snapshot", "tree"]).fails(2, "--output");
+    world.run(&["snapshot", "nowhere", "-o", "x"]).fails(1, "no such file or directory");
+    world.run(&["snapshot", "tree", "-o", "nowhere/x"]).fails(1, "no such file or directory");
+    assert!(!world.join("x").exists());
+}
+
+#[test]
+fn a_layer_goes_out_and_in_again() {
+    let world = World::with_tree();
+    for compression in ["gzip", "zstd", "none"] {
+        let file = format!("layer.{compression}");
+        let made = world.run(&["layer", "create", "tree", "--compression", compression, "-o", &file]).ok();
+        assert_eq!(made.text(), "");
+        assert_eq!(made.talk(), "diff id  DIGEST, SIZE\ndigest | DIGEST, SIZE\n");
+        let dir = format!("out.{compression}");
+        world.run(&["layer", "apply", &file, &dir]).ok();
+        assert_eq!(
+            world.run(&["diff", "tree", &dir, "--compare", "content"]).ok().text(),
+            "",
+            "{compression}"
+        );
+    }
+    let made = world.run(&["layer", "create", "tree", "-o", "layer", "--json"]).ok().json();
+    assert_eq!(made["media_type"], "application/vnd.oci.image.layer.v1.tar+gzip");
+    assert_eq!(made["size"], std::fs::metadata(world.join("layer")).unwrap().len());
+    // Through pipes as well.
+    let bytes = world.run(&["layer", "create", "tree"]).ok().stdout;
+    world.feed(&["layer", "apply", "-", "piped"], &bytes).ok();
+    assert_eq!(world.run(&["diff", "tree", "piped"]).ok().text(), "");
+}
+
+#[test]
+fn a_layer_holds_what_changed_since_a_snapshot() {
+    let world = World::with_tree();
+    world.sh("cp -a tree copy");
+    world.run(&["snapshot", "tree", "-o", "snap"]).ok();
+    world.sh("rm tree/bin/hi; echo new >tree/etc/new; touch -d @1100000000 tree/bin tree/etc tree/etc/new");
+    world.run(&["layer", "create", "tree", "--base-snapshot", "snap", "-o", "layer"]).ok();
+    let names = world.run(&["layer", "ls", "-n", "layer"]).ok().text();
+    assert_eq!(names, "bin/\nbin/.wh.hi\netc/\netc/new\n");
+    world.run(&["layer", "apply", "layer", "copy"]).ok();
+    assert_eq!(world.run(&["diff", "tree", "copy", "--compare", "content"]).ok().text(), "");
+}
+
+#[test]
+fn layers_list_like_tar() {
+    let world = World::with_tree();
+    world.sh("ln tree/etc/motd tree/etc/z");
+    world.run(&["layer", "create", "tree", "-o", "layer", "--compression", "none"]).ok();
+    let expected = str![[r#"
+drwxr-xr-x 0/0               0 2001-09-09 01:46 ./
+drwxr-xr-x 0/0               0 2001-09-09 01:46 bin/
+-rwxr-xr-x 0/0              21 2001-09-09 01:46 bin/hello
+lrwxrwxrwx 0/0               0 2001-09-09 01:46 bin/hi -> hello
+drwxr-xr-x 0/0               0 [..] etc/
+-rw-r--r-- 0/0               8 2001-09-09 01:46 etc/motd
+hrw-r--r-- 0/0               0 2001-09-09 01:46 etc/z link to etc/motd
+
+"#]];
+    assert_data_eq!(world.run(&["layer", "ls", "layer"]).ok().text(), expected.clone());
+    assert_data_eq!(world.sh("TZ=UTC tar --numeric-owner -tvf layer"), expected);
+    let entries = world.run(&["layer", "ls", "--json", "layer"]).ok().json();
+    assert_eq!(
+        entries[3],
+        json!({"path": "bin/hi", "type": "symlink", "mode": "0777", "uid": 0, "gid": 0, "size": 0,
+               "mtime": "2001-09-09T01:46:40Z", "link": "hello"})
+    );
+    assert_eq!(entries[0]["path"], ".");
+}
+
+#[test]
+fn damaged_layers_are_errors() {
+    let world = World::with_tree();
+    world.run(&["layer", "create", "tree", "-o", "layer"]).ok();
+    world.sh("head -c $(($(stat -c %s layer) / 2)) layer >short; echo hello, world >junk");
+    for verb in ["apply", "ls"] {
+        for file in ["short", "junk"] {
+            let extra = if verb == "apply" { vec!["dir"] } else { vec![] };
+            let line: Vec<&str> = ["layer", verb, file].into_iter().chain(extra).collect();
+            let run = world.run(&line).code(1);
+            assert!(run.stderr.starts_with("error: "), "{verb} {file}: {}", run.stderr);
+        }
+    }
+    world.run(&["layer", "ls", "nowhere"]).fails(1, "no such file or directory");
+    world.run(&["layer", "ls", "tree"]).fails(1, "is a directory");
+}
+
+#[test]
+fn a_layer_on_an_unpacked_image_keeps_its_owners() {
+    let world = World::unpacked();
+    world.sh("mkdir -p top/etc; echo new >top/etc/new; chmod 4755 top/etc/new");
+    world.run(&["layer", "create", "top", "--owner", "7:8", "-o", "layer"]).ok();
+    let run = world.run(&["layer", "apply", "layer", "work"]).ok();
+    assert_eq!(run.stderr, "");
+    let listed = world.run(&["diff", "work"]).ok().text();
+    assert!(listed.contains("A /etc/new\n"), "{listed}");
+    world.run(&["commit", "work", "app:v2"]).ok();
+    world.run(&["export", "app:v2", "-o", "all.tar"]).ok();
+    let tar = world.sh("tar --numeric-owner -tvf all.tar");
+    assert!(
+        tar.lines().any(|line| line.starts_with("-rwsr-xr-x 7/8 ") && line.ends_with("etc/new")),
+        "{tar}"
+    );
+}

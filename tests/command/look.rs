@@ -1,0 +1,238 @@
+//! images, inspect, history, df, info, version.
+
+use serde_json::json;
+use snapbox::{assert_data_eq, str};
+
+use crate::world::{World, run};
+
+/// Three names for two images, the newer one on top of the older.
+fn two_images() -> World {
+    let world = World::with_tree();
+    let commit = |line: &[&str], epoch: &str| {
+        run(world.command(line).env("SOURCE_DATE_EPOCH", epoch)).ok();
+    };
+    commit(&["commit", "tree", "app:v1", "-c", "LABEL team=blue"], "1000000000");
+    world.sh("echo new >tree/etc/new");
+    commit(&["commit", "tree", "registry.example:5000/team/app:v2", "-m", "Second\tring"], "1100000000");
+    world.run(&["tag", "app:v1", "app:stable"]).ok();
+    world
+}
+
+#[test]
+fn images_is_dockers_table() {
+    let world = two_images();
+    assert_data_eq!(
+        world.run(&["images"]).ok().shape(),
+        str![[r#"
+REPOSITORY | TAG | IMAGE ID | CREATED | SIZE
+registry.example:5000/team/app | v2 | ID | AGE | SIZE
+app | stable | ID | AGE | SIZE
+app | v1 | ID | AGE | SIZE
+
+"#]]
+    );
+    assert_data_eq!(
+        world.run(&["images", "--digests", "--no-trunc", "app"]).ok().shape(),
+        str![[r#"
+REPOSITORY | TAG | DIGEST | IMAGE ID | CREATED | SIZE
+app | stable | DIGEST | DIGEST | AGE | SIZE
+app | v1 | DIGEST | DIGEST | AGE | SIZE
+
+"#]]
+    );
+    assert_eq!(world.run(&["image", "ls"]).ok().text(), world.run(&["images", "-a"]).ok().text());
+    // An image is one image, however many names it has.
+    let ids = world.run(&["images", "-q"]).ok().lines();
+    assert_eq!(ids.len(), 2);
+    assert!(ids.iter().all(|id| id.len() == 12));
+    assert_eq!(
+        World::new().run(&["images"]).ok().text(),
+        "REPOSITORY   TAG       IMAGE ID   CREATED   SIZE\n"
+    );
+}
+
+#[test]
+fn images_filters() {
+    let world = two_images();
+    world.run(&["commit", "--base", "scratch", "tree"]).ok();
+    let tags = |line: &[&str]| -> Vec<String> {
+        let rows = world.run(&[&["images", "--json"], line].concat()).ok().json();
+        rows.as_array().unwrap().iter().map(|row| row["tag"].as_str().unwrap_or("-").to_string()).collect()
+    };
+    assert_eq!(tags(&[]), ["-", "v2", "stable", "v1"]);
+    assert_eq!(tags(&["app"]), ["stable", "v1"]);
+    assert_eq!(tags(&["app:v*"]), ["v1"]);
+    assert_eq!(tags(&["-f", "reference=*/team/app"]), ["v2"]);
+    assert_eq!(tags(&["-f", "reference=app:stable", "-f", "reference=*/*/app:v2"]), ["v2", "stable"]);
+    assert_eq!(tags(&["-f", "dangling=true"]), ["-"]);
+    assert_eq!(tags(&["-f", "label=team"]).len(), 3);
+    assert_eq!(tags(&["-f", "label=team=red"]).len(), 0);
+    assert_eq!(tags(&["-f", "before=registry.example:5000/team/app:v2"]), ["stable", "v1"]);
+    assert_eq!(tags(&["-f", "since=app:v1", "-f", "dangling=false"]), ["v2"]);
+    world.run(&["images", "-f", "colour=blue"]).fails(2, "expected reference=PATTERN");
+    world.run(&["images", "-f", "since=nope"]).fails(1, "no image in the store");
+}
+
+#[test]
+fn images_as_json() {
+    let world = two_images();
+    let rows = world.run(&["images", "--json"]).ok().json();
+    let row = &rows[2];
+    assert_eq!(row["name"], "app:v1");
+    assert_eq!((&row["repository"], &row["tag"]), (&json!("app"), &json!("v1")));
+    assert_eq!(row["created"], "2001-09-09T01:46:40Z");
+    assert_eq!(row["layers"], 1);
+    assert!(row["size"].as_u64().unwrap() > 100);
+    assert_eq!(row["media_type"], "application/vnd.oci.image.manifest.v1+json");
+    let lines = world.run(&["images", "--format", "json"]).ok().lines();
+    let docker: serde_json::Value = serde_json::from_str(&lines[2]).unwrap();
+    assert_eq!((&docker["Repository"], &docker["Tag"]), (&json!("app"), &json!("v1")));
+    assert_eq!(docker["CreatedAt"], "2001-09-09 01:46:40 +0000 UTC");
+    assert!(row["id"].as_str().unwrap()[7..].starts_with(docker["ID"].as_str().unwrap()));
+}
+
+#[test]
+fn inspect_is_dockers_list() {
+    let world = two_images();
+    let shown = world.run(&["inspect", "app:v1", "registry.example:5000/team/app:v2"]).ok().json();
+    assert_eq!(shown.as_array().unwrap().len(), 2);
+    assert_eq!(shown[0]["RepoTags"], json!(["app:v1", "app:stable"]));
+    assert_eq!(shown[1]["Comment"], "Second\tring");
+    assert_eq!(shown[1]["RootFS"]["Layers"].as_array().unwrap().len(), 2);
+    // By the id that images prints, and by the beginning of one.
+    let id = shown[0]["Id"].as_str().unwrap();
+    for name in [id, &id[7..], &id[7..19]] {
+        assert_eq!(world.run(&["inspect", name]).ok().json()[0]["Id"], id, "{name}");
+    }
+    let run = world.run(&["inspect", "nope", "app:v1"]).code(1);
+    assert_eq!(run.json()[0]["Id"], id);
+    assert!(run.stderr.contains("error: find image: nope: "), "{}", run.stderr);
+    assert_eq!(world.run(&["inspect", "nope"]).code(1).text(), "[]\n");
+}
+
+#[test]
+fn history_is_dockers_table() {
+    let world = two_images();
+    let name = "registry.example:5000/team/app:v2";
+    assert_data_eq!(
+        world.run(&["history", name]).ok().shape(),
+        str![[r#"
+IMAGE | CREATED | CREATED BY | SIZE | COMMENT
+ID | AGE | treering commit ID | SIZE | Second ring
+<missing> | AGE | treering commit ID | SIZE
+
+"#]]
+    );
+    let exact = world.run(&["history", "--human=false", "--no-trunc", name]).ok().text();
+    assert!(exact.contains("2001-09-09T01:46:40Z") && exact.contains("sha256:"), "{exact}");
+    assert_eq!(world.run(&["history", "-q", name]).ok().lines()[1], "<missing>");
+    assert_eq!(world.run(&["history", "-H", name]).ok().lines().len(), 3);
+    let rows = world.run(&["history", "--json", name]).ok().json();
+    assert_eq!(rows[0]["comment"], "Second\tring");
+    assert_eq!(rows[1]["id"], json!(null));
+    let line = world.run(&["history", "--format", "json", name]).ok().lines()[1].clone();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap()["ID"], "<missing>");
+}
+
+#[test]
+fn df_tells_shared_from_unique() {
+    let world = two_images();
+    assert_data_eq!(
+        world.run(&["df"]).ok().shape(),
+        str![[r#"
+TYPE | TOTAL | NAMED | SIZE | RECLAIMABLE
+Images | 2 | 2 | SIZE | SIZE (0%)
+Trees | 1 | - | - | -
+Layer lists | - | - | SIZE | -
+Temporary | - | - | SIZE | SIZE
+
+"#]]
+    );
+    assert_eq!(world.run(&["df"]).ok().text(), world.run(&["system", "df"]).ok().text());
+    assert_data_eq!(
+        world.run(&["df", "-v"]).ok().shape(),
+        str![[r#"
+REPOSITORY | TAG | IMAGE ID | CREATED | SIZE | SHARED SIZE | UNIQUE SIZE | LAYERS
+registry.example:5000/team/app | v2 | ID | AGE | SIZE | SIZE | SIZE | 2
+app | stable | ID | AGE | SIZE | SIZE | SIZE | 1
+app | v1 | ID | AGE | SIZE | SIZE | SIZE | 1
+
+"#]]
+    );
+    let usage = world.run(&["df", "--json"]).ok().json();
+    let image = &usage["images"][0];
+    let number = |name: &str| image[name].as_u64().unwrap();
+    assert!(number("shared") > 0 && number("unique") > 0);
+    assert_eq!(number("shared") + number("unique"), number("size"));
+}
+
+#[test]
+fn info_tells_about_the_store_and_the_machine() {
+    let world = World::with_tree();
+    let before = world.run(&["info", "--json"]).ok().json();
+    assert_eq!(before["store"]["images"], 0);
+    assert!(!world.join("store").exists(), "looking must not make a store");
+    world.run(&["commit", "tree", "app:v1"]).ok();
+    let info = world.run(&["info", "--json"]).ok().json();
+    assert_eq!(info["store"]["root"], world.join("store").to_str().unwrap());
+    assert_eq!((&info["store"]["images"], &info["store"]["trees"]), (&json!(1), &json!(1)));
+    for name in ["openat2", "user_namespaces", "subordinate_ids", "seccomp_notify"] {
+        assert!(info["abilities"][name]["works"].is_boolean(), "{name}");
+    }
+    let text = world.run(&["system", "info"]).ok().text();
+    assert!(text.contains("Store:\n Root: ") && text.contains(" openat2: "), "{text}");
+}
+
+#[test]
+fn version_is_one_line() {
+    let world = World::new();
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(world.run(&["--version"]).ok().text(), format!("treering {version}\n"));
+    assert!(world.run(&["version"]).ok().text().starts_with(&format!("treering {version} (linux/")));
+    assert_eq!(world.run(&["version", "--json"]).ok().json()["version"], version);
+}
+
+/// One name for two platforms, as other tools make it.
+fn multi_platform() -> World {
+    use treering::image::{Image, OCI_INDEX, Platform, new_index};
+    use treering::store::{Reference, Store, descriptor};
+    let world = World::with_tree();
+    let store = Store::open(world.join("store")).unwrap();
+    let mut manifests = Vec::new();
+    for platform in ["linux/arm64", "linux/amd64"] {
+        world.run(&["commit", "--base", "scratch", "--platform", platform, "tree", platform]).ok();
+        let image = Image::open(&store, platform, None).unwrap();
+        let mut manifest = image.descriptor().clone();
+        let parsed: Platform = platform.parse().unwrap();
+        manifest.set_platform(Some((&parsed).into()));
+        manifest.set_annotations(None);
+        manifests.push(manifest);
+        world.run(&["rmi", "--no-prune", platform]).ok();
+    }
+    let index = store.put_blob(&new_index(&manifests, &Default::default()).unwrap()).unwrap();
+    store.tag(&Reference::parse("multi:v1").unwrap(), &descriptor(OCI_INDEX, &index)).unwrap();
+    world
+}
+
+#[test]
+fn a_multi_platform_image_is_one_row() {
+    let world = multi_platform();
+    let rows = world.run(&["images", "--json"]).ok().json();
+    assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");
+    assert_eq!(rows[0]["media_type"], "application/vnd.oci.image.index.v1+json");
+    let here = world.run(&["inspect", "multi:v1"]).ok().json();
+    assert_eq!(rows[0]["id"], here[0]["Id"]);
+    for (platform, architecture) in [("linux/arm64", "arm64"), ("amd64", "amd64")] {
+        let shown = world.run(&["inspect", "--platform", platform, "multi:v1"]).ok().json();
+        assert_eq!(shown[0]["Architecture"], architecture);
+        assert_eq!(shown[0]["RepoTags"], json!(["multi:v1"]));
+    }
+    world.run(&["inspect", "--platform", "linux/s390x", "multi:v1"]).code(1);
+    world.run(&["unpack", "--platform", "linux/arm64", "multi:v1", "work"]).ok();
+    assert_eq!(world.run(&["diff", "work"]).ok().text(), "");
+    // By the id that the list shows, the whole image goes.
+    let id = world.run(&["images", "-q"]).ok().text();
+    let run = world.run(&["rmi", id.trim()]).ok();
+    assert!(run.text().starts_with("Untagged: multi:v1\nDeleted: sha256:"), "{}", run.text());
+    assert_eq!(world.run(&["images", "-q"]).ok().text(), "");
+}

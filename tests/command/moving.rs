@@ -1,0 +1,139 @@
+//! tag, rmi, save, load, import, export.
+
+use serde_json::json;
+
+use crate::world::World;
+
+#[test]
+fn tag_gives_and_moves_names() {
+    let world = World::unpacked();
+    world.run(&["tag", "app:v1", "app"]).ok();
+    world.sh("echo x >work/x");
+    world.run(&["commit", "work", "app:v2"]).ok();
+    world.run(&["tag", "app:v2", "app"]).ok();
+    let id = |name: &str| world.run(&["inspect", name]).ok().json()[0]["Id"].clone();
+    assert_eq!(id("app:latest"), id("app:v2"));
+    assert_ne!(id("app:latest"), id("app:v1"));
+    world.run(&["tag", "nope", "x"]).fails(1, "no image in the store");
+    world.run(&["tag", "app:v1", "x:y:z"]).fails(1, "");
+    world.run(&["tag", "app:v1"]).fails(2, "required");
+}
+
+#[test]
+fn rmi_untags_and_then_deletes() {
+    let world = World::with_tree();
+    world.run(&["commit", "tree", "app:v1"]).ok();
+    world.run(&["tag", "app:v1", "app:stable"]).ok();
+    // The record of the tree would keep the blobs.
+    world.sh("rm -r store/containers/*");
+    assert_eq!(world.run(&["rmi", "app:stable"]).ok().text(), "Untagged: app:stable\n");
+    let run = world.run(&["rmi", "app:v1"]).ok();
+    assert_eq!(run.shape(), "Untagged: app:v1\nDeleted: DIGEST\nDeleted: DIGEST\n");
+    assert_eq!(world.run(&["df", "--json"]).ok().json()["blobs"], 0);
+    let run = world.run(&["rmi", "app:v1"]).fails(1, "no image in the store has this name or id");
+    assert!(run.stderr.contains("hint: "), "{}", run.stderr);
+}
+
+#[test]
+fn rmi_by_id_refuses_what_others_stand_on() {
+    let world = World::unpacked();
+    world.sh("echo x >work/x");
+    world.run(&["commit", "work", "app:v2"]).ok();
+    let id =
+        |name: &str| world.run(&["inspect", name]).ok().json()[0]["Id"].as_str().unwrap()[7..19].to_string();
+    let (v1, v2) = (id("app:v1"), id("app:v2"));
+    let run = world.run(&["rmi", &v1]).fails(1, "conflict: unable to delete");
+    assert!(run.stderr.contains("app:v2 is built on the image"), "{}", run.stderr);
+    world.run(&["tag", "app:v2", "app:v3"]).ok();
+    world.run(&["rmi", &v2]).fails(1, "several names refer to the image");
+    let run = world.run(&["rmi", "-f", &v2, "--json"]).ok().json();
+    assert_eq!(run[0], json!({"untagged": "app:v2"}));
+    assert_eq!(run[1], json!({"untagged": "app:v3"}));
+    // A name may go although an image stands on it; nothing is deleted then.
+    world.run(&["commit", "--base", "app:v1", "work", "app:v4"]).ok();
+    assert_eq!(world.run(&["rmi", "app:v1"]).ok().text(), "Untagged: app:v1\n");
+    world.run(&["unpack", "app:v4", "again"]).ok();
+    // One that fails does not keep the others.
+    let run = world.run(&["image", "rm", "nope", "app:v4"]).code(1);
+    assert!(run.text().starts_with("Untagged: app:v4\n"), "{}", run.text());
+    assert!(run.stderr.contains("error: find image: nope"), "{}", run.stderr);
+}
+
+#[test]
+fn an_archive_goes_out_and_in_again() {
+    let world = World::unpacked();
+    world.sh("echo x >work/x");
+    world.run(&["commit", "work", "app:v2"]).ok();
+    let ids = world.run(&["images", "--no-trunc", "-q"]).ok().text();
+    for format in ["docker-archive", "oci-archive"] {
+        world.run(&["save", "--format", format, "-o", "app.tar", "app:v1", "app:v2"]).ok();
+        let root = format!("--root={}", world.join(format).display());
+        let run = world.run(&[&root, "load", "-i", "app.tar"]).ok();
+        assert_eq!(run.text(), "Loaded image: app:v1\nLoaded image: app:v2\n", "{format}");
+        assert_eq!(world.run(&[&root, "images", "--no-trunc", "-q"]).ok().text(), ids, "{format}");
+        world.run(&[&root, "fsck"]).ok();
+    }
+    // Through pipes as well.
+    let bytes = world.run(&["save", "app:v2"]).ok().stdout;
+    let loaded = world.feed(&["--root=piped", "load", "--json"], &bytes).ok().json();
+    assert_eq!(loaded[0]["name"], "app:v2");
+    let id = loaded[0]["id"].as_str().unwrap();
+    assert!(ids.contains(id), "{id}");
+}
+
+#[test]
+fn an_archive_does_not_decide_what_a_name_means() {
+    let world = World::unpacked();
+    world.run(&["save", "-o", "app.tar", "app:v1"]).ok();
+    // The same image again is nothing new.
+    assert_eq!(world.run(&["load", "-i", "app.tar"]).ok().text(), "Loaded image: app:v1\n");
+    world.sh("echo x >work/x");
+    let id = world.run(&["commit", "work", "app:v1"]).ok().text();
+    let run = world.run(&["load", "-i", "app.tar"]).fails(1, "app:v1");
+    assert!(run.stderr.contains("hint: --names move"), "{}", run.stderr);
+    let named = || world.run(&["inspect", "app:v1"]).ok().json()[0]["Id"].as_str().unwrap().to_string();
+    assert_eq!(named(), id.trim());
+    let run = world.run(&["load", "-i", "app.tar", "--names", "ignore"]).ok();
+    assert!(run.text().starts_with("Loaded image ID: sha256:"), "{}", run.text());
+    assert_eq!(named(), id.trim());
+    world.run(&["load", "-i", "app.tar", "--names", "move"]).ok();
+    assert_ne!(named(), id.trim());
+}
+
+#[test]
+fn a_failed_save_leaves_the_old_file() {
+    let world = World::unpacked();
+    world.sh("echo old >app.tar");
+    world.run(&["save", "-o", "app.tar", "app:v1", "nope"]).fails(1, "no image in the store");
+    assert_eq!(world.sh("cat app.tar; ls"), "old\napp.tar\nstore\ntree\nwork\n");
+    world.run(&["save", "-o", "app.tar"]).fails(2, "required");
+    world.run(&["save", "-o", "nowhere/app.tar", "app:v1"]).fails(1, "no such file or directory");
+    world.run(&["load", "-i", "nowhere"]).fails(1, "no such file or directory");
+    world.feed(&["load"], b"neither tar nor anything").code(1);
+}
+
+#[test]
+fn import_and_export_are_each_others_way_back() {
+    let world = World::unpacked();
+    world.run(&["export", "app:v1", "-o", "image.tar"]).ok();
+    world.run(&["export", "work", "-o", "tree.tar"]).ok();
+    let names = world.sh("tar -tf image.tar | sort");
+    assert!(names.contains("bin/hello\n"), "{names}");
+    assert_eq!(names, world.sh("tar -tf tree.tar | sort"));
+    let run =
+        world.run(&["import", "image.tar", "flat:v1", "-m", "Imported", "-c", "CMD [\"/bin/hello\"]"]).ok();
+    assert_eq!(run.shape(), "DIGEST\n");
+    let shown = world.run(&["inspect", "flat:v1"]).ok().json();
+    assert_eq!(shown[0]["Comment"], "Imported");
+    assert_eq!(shown[0]["Config"]["Cmd"], json!(["/bin/hello"]));
+    assert_eq!(world.run(&["diff", "app:v1", "flat:v1"]).ok().text(), "");
+    let bytes = std::fs::read(world.join("tree.tar")).unwrap();
+    world.feed(&["import", "-", "piped:v1"], &bytes).ok();
+    assert_eq!(world.run(&["diff", "app:v1", "piped:v1"]).ok().text(), "");
+    let packed = world.run(&["import", "--json", "--compression", "zstd", "image.tar"]).ok().json();
+    let plain = world.run(&["import", "--json", "image.tar"]).ok().json();
+    assert_eq!(packed["layer"]["diff_id"], plain["layer"]["diff_id"]);
+    assert_eq!(plain["layer"]["diff_id"], plain["layer"]["digest"]);
+    world.run(&["export", "nope"]).fails(1, "no image in the store");
+    world.run(&["export", "image.tar"]).fails(2, "neither a directory nor an image");
+}

@@ -1,0 +1,527 @@
+//! From a directory to an image and back: what is kept, what is refused, and what a crash leaves.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Scratch, describe, is_root, sh};
+use treering::compress::{Compression, Profile};
+use treering::diff::ChangeKind;
+use treering::fs::{Kind, Root, Timestamp};
+use treering::image::{
+    Base, CommitOptions, Committed, DiffOptions, Image, ManifestOptions, NewConfig, OCI_CONFIG, OCI_MANIFEST,
+    UnpackOptions, commit, diff_tree, new_config, new_manifest, unpack,
+};
+use treering::layer::{LayerOptions, LayerPlan, LayerTar};
+use treering::store::{FsckLevel, ProblemKind, PruneOptions, Reference, Store, descriptor};
+use treering::tree::builder::{Builder, Inode, ROOT};
+use treering::tree::{Meta, OwnerPolicy, Xattrs};
+use treering::{Control, Digest, ErrorKind};
+
+fn control() -> Control {
+    Control::default()
+}
+
+fn options() -> CommitOptions {
+    CommitOptions { created: Some(1_700_000_000), ..CommitOptions::default() }
+}
+
+fn commit_as(store: &Store, tree: &Path, name: &str) -> Committed {
+    commit(store, tree, Some(name), &options(), &control()).unwrap()
+}
+
+fn changes(store: &Store, tree: &Path, base: &Base) -> Vec<String> {
+    let diff = diff_tree(Some(store), tree, base, &DiffOptions::default(), &control()).unwrap();
+    diff.listed()
+        .map(|change| format!("{} /{}", change.kind.letter(), treering::error::escape(&diff.path(change))))
+        .collect()
+}
+
+fn whole(store: &Store) {
+    let report = store.fsck(FsckLevel::Bytes, &control()).unwrap();
+    // What a killed writer left lying about is no damage; the next prune takes it.
+    let real: Vec<_> = report.problems.iter().filter(|problem| problem.kind != ProblemKind::Stray).collect();
+    assert!(real.is_empty(), "{real:?}");
+}
+
+#[test]
+fn a_tree_grows_ring_by_ring() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let tree = scratch.dir("tree");
+    sh(&tree, "mkdir -p etc bin; echo one >etc/conf; echo sh >bin/sh; chmod 755 bin/sh; ln -s sh bin/dash");
+    let first = commit(
+        &store,
+        &tree,
+        Some("app:v1"),
+        &CommitOptions {
+            author: Some("me".into()),
+            message: Some("First".into()),
+            changes: vec!["CMD [\"/bin/sh\"]".into(), "ENV A=1".into()],
+            ..options()
+        },
+        &control(),
+    )
+    .unwrap();
+    assert_eq!(first.stat.added, 5);
+    // Nothing happened: the next image has the same layers.
+    let same = commit_as(&store, &tree, "app:same");
+    assert!(same.layer.is_none());
+    sh(&tree, "echo two >etc/conf; rm bin/dash; mkdir var; echo x >var/log");
+    assert_eq!(
+        changes(&store, &tree, &Base::Auto),
+        ["C /bin", "D /bin/dash", "C /etc", "C /etc/conf", "A /var", "A /var/log"]
+    );
+    let second = commit_as(&store, &tree, "app:v2");
+    assert_eq!((second.stat.added, second.stat.changed, second.stat.deleted), (2, 3, 1));
+    let image = Image::open(&store, "app:v2", None).unwrap();
+    assert_eq!(image.layers().len(), 2);
+    assert_eq!(image.config().run().cmd.as_deref(), Some(&["/bin/sh".to_string()][..]));
+    assert_eq!(image.config().history().len(), 3);
+    assert_eq!(image.config().author(), Some("me"));
+
+    let copy = scratch.join("copy");
+    unpack(&store, "app:v2", &copy, &UnpackOptions::default(), &control()).unwrap();
+    sh(scratch.path(), "diff -r tree copy; test ! -e copy/bin/dash");
+    assert_eq!(changes(&store, &copy, &Base::Auto), Vec::<String>::new());
+    // Someone else's view: no index, only the layers.
+    assert_eq!(changes(&store, &copy, &Base::Image("app:v2".into())), Vec::<String>::new());
+    assert_eq!(changes(&store, &copy, &Base::Image("app:v1".into())).len(), 6);
+
+    let squashed =
+        commit(&store, &tree, Some("app:one"), &CommitOptions { squash: true, ..options() }, &control())
+            .unwrap();
+    let image = Image::open(&store, "app:one", None).unwrap();
+    assert_eq!((image.layers().len(), image.config().history().len()), (1, 1));
+    assert_eq!(image.config().run().env.as_deref(), Some(&["A=1".to_string()][..]));
+    assert_eq!(squashed.layer.unwrap().diff_id, image.layers()[0].diff_id);
+    whole(&store);
+}
+
+#[test]
+fn an_edit_within_the_same_tick_is_seen() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let tree = scratch.dir("tree");
+    let file = tree.join("f");
+    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+    for round in 0..30u8 {
+        std::fs::write(&file, [b'a' + round % 2; 100]).unwrap();
+        std::fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+        let made = commit_as(&store, &tree, &format!("app:r{round}"));
+        assert!(made.layer.is_some(), "round {round}: same size, same mtime, other bytes");
+    }
+}
+
+#[test]
+fn content_is_compared_where_only_it_can_tell() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let tree = scratch.dir("tree");
+    sh(&tree, "for i in 1 2 3 4; do echo content $i >$i; done; mkdir d; touch -d @1500000000 1 2 3 4 d .");
+    commit_as(&store, &tree, "app:v1");
+    // Every inode is touched, one content is other.
+    sh(&tree, "chmod 600 1 2 3; chmod 644 1 2 3; printf 'CONTENT 3\\n' >3; touch -d @1500000000 3");
+    assert_eq!(changes(&store, &tree, &Base::Auto), ["C /3"]);
+    let metadata = DiffOptions { compare: treering::diff::CompareMode::Metadata, ..DiffOptions::default() };
+    let blind = diff_tree(Some(&store), &tree, &Base::Auto, &metadata, &control()).unwrap();
+    assert_eq!(blind.listed().count(), 0);
+}
+
+/// An image with everything in it that only root can put on disk, made without a disk.
+fn hard_image(store: &Store, name: &str) -> Digest {
+    let meta = |kind, mode, uid, gid| Meta {
+        kind,
+        mode,
+        uid,
+        gid,
+        mtime: Timestamp::new(1_234_567_890, 0),
+        ..Meta::directory()
+    };
+    let mut tree = Builder::new(Inode::new(meta(Kind::Directory, 0o755, 0, 0)));
+    let put =
+        |tree: &mut Builder, dir: u32, name: &str, meta: Meta, xattrs: &[(&str, &[u8])], target: &str| {
+            let inode = Inode { meta, target: target.into(), xattrs: Xattrs::pack(xattrs), digest: None };
+            tree.insert(dir, name.as_bytes(), inode)
+        };
+    let caps: &[u8] = &[1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let t = &mut tree;
+    let bin = put(t, ROOT, "bin", meta(Kind::Directory, 0o755, 0, 0), &[], "");
+    put(t, bin, "su", meta(Kind::File, 0o4755, 0, 0), &[], "");
+    put(t, bin, "ping", meta(Kind::File, 0o755, 0, 0), &[("security.capability", caps)], "");
+    let agent = put(t, bin, "agent", meta(Kind::File, 0o2755, 0, 104), &[("user.note", b"\0x\xff")], "");
+    t.link(bin, b"agent2", agent);
+    put(t, bin, "locked", meta(Kind::File, 0o000, 5, 6), &[], "");
+    let dev = put(t, ROOT, "dev", meta(Kind::Directory, 0o555, 0, 0), &[], "");
+    put(t, dev, "null", Meta { rdev: (1, 3), ..meta(Kind::CharDevice, 0o666, 0, 0) }, &[], "");
+    put(t, dev, "loop0", Meta { rdev: (7, 0), ..meta(Kind::BlockDevice, 0o660, 0, 6) }, &[], "");
+    put(t, dev, "pipe", meta(Kind::Fifo, 0o640, 33, 44), &[], "");
+    let var = put(t, ROOT, "var", meta(Kind::Directory, 0o2775, 8, 50), &[], "");
+    put(t, var, "mail", meta(Kind::Symlink, 0o777, 12, 13), &[], "spool/mail");
+    put(t, var, "tmp", meta(Kind::Directory, 0o1777, 0, 0), &[], "");
+    put(t, var, "closed", meta(Kind::Directory, 0o000, 1234, 1234), &[], "");
+    put(t, var, "trusted", meta(Kind::File, 0o644, 0, 0), &[("trusted.x", b"y")], "");
+    let snapshot = tree.finish(None).unwrap();
+    let here = Root::open("/").unwrap();
+    let added = treering::image::difference::all_added(&snapshot);
+    let plan = LayerPlan::new(&added, None, &snapshot, LayerOptions::default()).unwrap();
+    let profile = Profile::new(Compression::None, None).unwrap();
+    let mut blob = store.blob_writer().unwrap();
+    let written =
+        treering::compress::write(&LayerTar::new(plan, &here), &profile, 2, &mut blob, &control()).unwrap();
+    let layer = blob.finish(None).unwrap();
+    let config = new_config(&NewConfig { layer: Some(written.diff_id), ..NewConfig::default() }).unwrap();
+    let config = store.put_blob(&config).unwrap();
+    let layer = descriptor(profile.compression().media_type(), &layer);
+    let manifest =
+        new_manifest(&descriptor(OCI_CONFIG, &config), &[layer], &ManifestOptions::default()).unwrap();
+    let manifest = store.put_blob(&manifest).unwrap();
+    store.tag(&Reference::parse(name).unwrap(), &descriptor(OCI_MANIFEST, &manifest)).unwrap();
+    written.diff_id
+}
+
+#[test]
+fn what_only_root_can_own_survives_whoever_unpacks_it() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let diff_id = hard_image(&store, "hard:v1");
+    let tree = scratch.join("tree");
+    let unpacked = unpack(&store, "hard:v1", &tree, &UnpackOptions::default(), &control()).unwrap();
+    assert_eq!(unpacked.losses, vec![]);
+    if !is_root() {
+        assert!(unpacked.in_ledger > 5, "{} in the ledger", unpacked.in_ledger);
+        let mode = std::fs::metadata(tree.join("bin/su")).unwrap();
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o7000,
+            0,
+            "no setuid for us"
+        );
+    }
+    assert_eq!(changes(&store, &tree, &Base::Auto), Vec::<String>::new());
+    assert_eq!(changes(&store, &tree, &Base::Image("hard:v1".into())), Vec::<String>::new());
+    // From scratch, the same bytes that root's layer had.
+    let again = commit(
+        &store,
+        &tree,
+        Some("hard:again"),
+        &CommitOptions { base: Base::Scratch, ..options() },
+        &control(),
+    )
+    .unwrap();
+    assert_eq!(again.layer.unwrap().diff_id, diff_id);
+
+    // The user's word counts over the ledger's: a chmod, a new file under an old name, a device that became a file.
+    sh(&tree, "chmod 711 bin/su; rm bin/agent; echo new >bin/agent");
+    let listed = changes(&store, &tree, &Base::Auto);
+    assert_eq!(listed, ["C /bin", "C /bin/agent", "C /bin/su"]);
+    commit_as(&store, &tree, "hard:v2");
+    let copy = scratch.join("copy");
+    unpack(&store, "hard:v2", &copy, &UnpackOptions::default(), &control()).unwrap();
+    let entry = |path: &Path| -> BTreeMap<String, String> {
+        let diff =
+            diff_tree(Some(&store), path, &Base::Scratch, &DiffOptions::default(), &control()).unwrap();
+        describe(&diff.new, None)
+    };
+    let at = entry(&copy);
+    assert!(at["bin/su"].starts_with("file 711 0:0"), "{}", at["bin/su"]);
+    assert!(
+        at["bin/agent"].starts_with("file 6") && at["bin/agent"].contains(" 0:0 4 "),
+        "{}",
+        at["bin/agent"]
+    );
+    assert!(at["bin/agent2"].starts_with("file 2755 0:104"), "{}", at["bin/agent2"]);
+    assert!(at["dev/null"].starts_with("character device 666 0:0"), "{}", at["dev/null"]);
+    whole(&store);
+}
+
+#[test]
+fn the_thread_count_changes_no_digest() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let tree = scratch.dir("tree");
+    sh(
+        &tree,
+        "for d in a b c d; do mkdir $d; for i in $(seq 40); do seq $i 9000 >$d/$i; done; done; truncate -s 5M hole",
+    );
+    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        let digest = |threads| {
+            let options = CommitOptions {
+                threads,
+                base: Base::Scratch,
+                profile: Profile::new(compression, None).unwrap(),
+                ..options()
+            };
+            commit(&store, &tree, Some("t:t"), &options, &control()).unwrap().layer.unwrap().digest
+        };
+        let one = digest(1);
+        assert_eq!(one, digest(2), "{compression}");
+        assert_eq!(one, digest(8), "{compression}");
+    }
+}
+
+#[test]
+fn source_date_epoch_clamps_every_time() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let tree = scratch.dir("tree");
+    sh(&tree, "echo x >new; echo y >old; touch -d @1000 old; touch new .");
+    let clamped = CommitOptions {
+        layer: LayerOptions { clamp_mtime: Some(5000), ..LayerOptions::default() },
+        created: Some(5000),
+        ..options()
+    };
+    let first = commit(&store, &tree, Some("a:1"), &clamped, &control()).unwrap();
+    sh(&tree, "touch new .");
+    let again =
+        commit(&store, &tree, Some("a:2"), &CommitOptions { base: Base::Scratch, ..clamped }, &control())
+            .unwrap();
+    assert_eq!(first.manifest, again.manifest);
+    let out = scratch.join("out");
+    unpack(&store, "a:1", &out, &UnpackOptions::default(), &control()).unwrap();
+    assert_eq!(sh(&out, "stat -c '%n %Y' new old .").trim(), "new 5000\nold 1000\n. 5000");
+}
+
+#[test]
+fn what_cannot_be_committed_is_an_error_and_nothing_is_published() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let tree = scratch.dir("tree");
+    sh(&tree, "echo x >fine; mkdir d; echo x >d/.wh.fine");
+    let refused = |kind: ErrorKind, path: &str| {
+        let error = commit(&store, &tree, Some("bad:v1"), &options(), &control()).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(treering::error::escape(error.path().unwrap()).ends_with(path), "{error}");
+        assert!(error.hint().is_some(), "{error}");
+        assert!(store.refs().unwrap().is_empty());
+        whole(&store);
+    };
+    refused(ErrorKind::InvalidArgument, "d/.wh.fine");
+    sh(&tree, "rm d/.wh.fine");
+    if is_root() {
+        sh(&tree, "mknod d/zero c 0 0");
+        refused(ErrorKind::InvalidArgument, "d/zero");
+        sh(&tree, "rm d/zero");
+    } else {
+        sh(&tree, "echo x >d/secret; chmod 000 d/secret");
+        refused(ErrorKind::PermissionDenied, "d/secret");
+        sh(&tree, "rm -f d/secret");
+    }
+    let cancelled = control();
+    cancelled.cancel.cancel();
+    let error = commit(&store, &tree, Some("bad:v1"), &options(), &cancelled).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    let nameless = commit(&store, &tree, Some("UPPER CASE"), &options(), &control()).unwrap_err();
+    assert_eq!(nameless.kind(), ErrorKind::InvalidArgument);
+}
+
+#[test]
+fn unpacking_leaves_all_or_nothing() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let tree = scratch.dir("tree");
+    sh(&tree, "for i in $(seq 50); do seq $i 2000 >$i; done");
+    let made = commit_as(&store, &tree, "app:v1");
+    // A directory with something in it stays as it is.
+    let full = scratch.dir("full");
+    sh(&full, "echo mine >file");
+    let error = unpack(&store, "app:v1", &full, &UnpackOptions::default(), &control()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    // An empty one is filled.
+    let empty = scratch.dir("empty");
+    unpack(&store, "app:v1", &empty, &UnpackOptions::default(), &control()).unwrap();
+    // A blob that is not what its name says never becomes a tree.
+    let blob = scratch.join("store/oci/blobs/sha256").join(made.layer.unwrap().digest.hex());
+    let mut bytes = std::fs::read(&blob).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    sh(scratch.path(), &format!("chmod u+w {}", blob.display()));
+    std::fs::write(&blob, bytes).unwrap();
+    let out = scratch.join("out");
+    let error = unpack(&store, "app:v1", &out, &UnpackOptions::default(), &control()).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Corrupt), "{error}");
+    assert!(!out.exists());
+    let left = sh(scratch.path(), "ls -A");
+    assert!(!left.contains("unpacking"), "{left}");
+}
+
+/// What [`kills`] and [`full_disk`] run in a process of its own.
+#[test]
+fn child_role() {
+    let Some(dir) = std::env::var_os("TREERING_TEST_COMMIT_IN").map(PathBuf::from) else { return };
+    let result = Store::open(dir.join("store"))
+        .and_then(|store| commit(&store, &dir.join("tree"), Some("app:new"), &options(), &control()));
+    match result {
+        Ok(_) => println!("ROLE committed"),
+        Err(error) => println!("ROLE failed {} {error}", error.kind().name()),
+    }
+}
+
+fn child(dir: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["child_role", "--exact", "--nocapture", "--test-threads=1"])
+        .env("TREERING_TEST_COMMIT_IN", dir);
+    command
+}
+
+/// Whether a tool is there; in CI it has to be.
+fn tool(name: &str, works: &mut Command) -> bool {
+    let there = works.output().is_ok_and(|out| out.status.success());
+    if !there {
+        println!("SKIP-TOOL {name}: missing or not allowed here");
+        assert!(std::env::var_os("CI").is_none(), "{name} is needed in CI");
+    }
+    there
+}
+
+#[test]
+fn killed_at_any_step_a_commit_leaves_old_or_new() {
+    if !tool("strace", Command::new("strace").args(["-qq", "-o", "/dev/null", "true"])) {
+        return;
+    }
+    // strace counts each call by itself.
+    const CALLS: [&str; 12] = [
+        "write",
+        "fsync",
+        "fdatasync",
+        "rename",
+        "renameat",
+        "renameat2",
+        "linkat",
+        "unlinkat",
+        "mkdirat",
+        "fchmod",
+        "openat",
+        "flock",
+    ];
+    let scratch = Scratch::new();
+    let tree = scratch.dir("tree");
+    sh(&tree, "for i in $(seq 30); do seq $i 4000 >$i; done");
+    let old = {
+        let store = Store::open(scratch.join("store")).unwrap();
+        commit_as(&store, &tree, "app:old").manifest
+    };
+    sh(&tree, "seq 9 9999 >5; rm 6; echo new >31");
+    sh(scratch.path(), "cp -a store pristine");
+    let mut kills = 0;
+    for call in CALLS {
+        // The first opens are the loader's and the test runner's.
+        let first = if call == "openat" { 20 } else { 1 };
+        for when in first..first + 60 {
+            if !killed_at(&scratch, call, when, &old.to_string()) {
+                break;
+            }
+            kills += 1;
+        }
+    }
+    assert!(kills > 40, "only {kills} places to be killed at");
+}
+
+/// Kills a commit at the `when`-th call of one kind. Whether there was such a call.
+fn killed_at(scratch: &Scratch, call: &str, when: u32, old: &str) -> bool {
+    sh(scratch.path(), "rm -rf store; cp -a pristine store");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+    command.args(["-e", &format!("inject={call}:signal=KILL:when={when}")]);
+    let inner = child(scratch.path());
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.env("TREERING_TEST_COMMIT_IN", scratch.path());
+    let out = command.output().unwrap();
+    let survived = String::from_utf8_lossy(&out.stdout).contains("test result: ok");
+    let store = Store::open(scratch.join("store")).unwrap();
+    whole(&store);
+    let names: BTreeMap<String, String> = store
+        .refs()
+        .unwrap()
+        .iter()
+        .map(|r| (r.name.to_string(), r.descriptor.digest().to_string()))
+        .collect();
+    assert_eq!(names["app:old"], old, "killed at {call} {when}");
+    assert!(names.len() <= 2, "{names:?}");
+    if let Some(new) = names.get("app:new") {
+        assert_eq!(Image::open(&store, new, None).unwrap().layers().len(), 2);
+    }
+    // And the next commit goes through: with the change, or with nothing left to do when the first one got that far.
+    let made = commit_as(&store, &scratch.join("tree"), "app:next");
+    store.prune(&PruneOptions::default(), &control()).unwrap();
+    assert_eq!(store.fsck(FsckLevel::Bytes, &control()).unwrap().problems.len(), 0, "after prune");
+    let layers = Image::open(&store, "app:next", None).unwrap().layers().len();
+    assert_eq!(layers, 2, "killed at {call} {when}: {made:?}");
+    !survived
+}
+
+#[test]
+fn a_full_disk_leaves_the_store_as_it_was() {
+    let allowed = tool("unshare", Command::new("unshare").args(["-Urm", "true"]));
+    if !allowed {
+        return;
+    }
+    let scratch = Scratch::new();
+    let tree = scratch.dir("tree");
+    std::fs::create_dir(scratch.join("store")).unwrap();
+    let mut state = 1u32;
+    let noise: Vec<u8> = (0..300_000)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .collect();
+    std::fs::write(tree.join("noise"), noise).unwrap();
+    let exe = std::env::current_exe().unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=64k,mode=700 none store
+         {exe} child_role --exact --nocapture --test-threads=1 | grep ROLE
+         find store -type f ! -name lock | sort
+         rm tree/noise; echo small >tree/small
+         {exe} child_role --exact --nocapture --test-threads=1 | grep ROLE",
+        exe = exe.display()
+    );
+    let out = Command::new("unshare")
+        .args(["-Urm", "sh", "-euc", &script])
+        .current_dir(scratch.path())
+        .env("TREERING_TEST_COMMIT_IN", scratch.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).to_string();
+    assert!(out.status.success(), "{said}\n{}", String::from_utf8_lossy(&out.stderr));
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].contains("ROLE failed no-space"), "{said}");
+    assert!(lines[lines.len() - 1].contains("ROLE committed"), "{said}");
+    let between = &lines[1..lines.len() - 1];
+    assert!(between.iter().all(|file| !file.contains("/blobs/sha256/") && !file.contains("/tmp/")), "{said}");
+}
+
+#[test]
+fn owners_follow_the_policy() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let tree = scratch.dir("tree");
+    sh(&tree, "echo x >f");
+    if is_root() {
+        sh(&tree, "chown 12:34 f");
+    }
+    let disk = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let disk = if is_root() { (12, 34) } else { disk };
+    let cases = [
+        (None, (0, 0)),
+        (Some(OwnerPolicy::Keep), disk),
+        (Some(OwnerPolicy::Fixed(7, 8)), (7, 8)),
+        (
+            Some(format!("map:100:{}:1,200:{}:1", disk.0, disk.1).parse().unwrap()),
+            (100, if disk.0 == disk.1 { 100 } else { 200 }),
+        ),
+    ];
+    for (owner, expected) in cases {
+        // The root directory has its own owner, which a map must cover too.
+        if is_root() && matches!(owner, Some(OwnerPolicy::Map(_))) {
+            sh(&tree, "chown 12:34 .");
+        }
+        let options = DiffOptions { owner, ..DiffOptions::default() };
+        let diff = diff_tree(Some(&store), &tree, &Base::Scratch, &options, &control()).unwrap();
+        let meta = diff.new.meta(diff.new.lookup(b"f").unwrap());
+        assert_eq!((meta.uid, meta.gid), expected);
+        assert!(diff.changes.iter().all(|change| change.kind == ChangeKind::Added));
+    }
+}

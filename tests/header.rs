@@ -1,0 +1,101 @@
+//! `include/treering.h` is what the sources say. With `TREERING_WRITE_HEADER=1` it is written anew.
+#![cfg(feature = "capi")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The sections in the order a reader needs them.
+const SECTIONS: [&str; 24] = [
+    "status",
+    "error",
+    "version",
+    "bytes",
+    "control",
+    "report",
+    "store",
+    "refs",
+    "image",
+    "commit_options",
+    "commit",
+    "apply_options",
+    "unpack",
+    "scan_options",
+    "snapshot",
+    "walk",
+    "diff_options",
+    "diff",
+    "layer_options",
+    "layer",
+    "import_options",
+    "export_options",
+    "archive",
+    "stream",
+];
+/// Files without anything for the header.
+const INNER: [&str; 3] = ["mod", "arguments", "handle"];
+
+fn generate() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).unwrap();
+    let mut builder = cbindgen::Builder::new().with_config(config);
+    for section in SECTIONS {
+        builder = builder.with_src(root.join(format!("src/capi/{section}.rs")));
+    }
+    let mut out = Vec::new();
+    builder.generate().unwrap().write(&mut out);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn the_header_is_up_to_date() {
+    let generated = generate();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("include/treering.h");
+    if std::env::var_os("TREERING_WRITE_HEADER").is_some() {
+        std::fs::write(&path, &generated).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = generated.lines().zip(committed.lines()).position(|(a, b)| a != b);
+    assert!(
+        generated == committed,
+        "include/treering.h is not what src/capi says (first difference in line {:?}): \
+         TREERING_WRITE_HEADER=1 cargo test --all-features --test header",
+        differs.map(|line| line + 1)
+    );
+}
+
+#[test]
+fn every_file_is_a_section() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/capi");
+    let files: BTreeSet<String> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_string())
+        .collect();
+    let known: BTreeSet<String> = SECTIONS.iter().chain(&INNER).map(|name| name.to_string()).collect();
+    assert_eq!(files, known);
+}
+
+#[test]
+fn everything_in_the_header_has_our_prefix_and_a_comment() {
+    let header = generate();
+    let lines: Vec<&str> = header.lines().collect();
+    let mut functions = 0;
+    for (at, line) in lines.iter().enumerate() {
+        let starts = line.starts_with("typedef ") || line.starts_with("#define TREERING_");
+        let function =
+            line.contains("treering_") && line.contains('(') && !line.starts_with([' ', '#', '*', '/', 't'])
+                || line.starts_with("treering_")
+                || line.starts_with("struct treering_");
+        functions += usize::from(function);
+        if function || starts && !line.contains("TREERING_H") {
+            let before = lines[..at].iter().rev().find(|line| !line.trim().is_empty()).unwrap_or(&"");
+            let typedef_of_enum = line.starts_with("typedef int32_t") || line.starts_with("typedef enum");
+            assert!(
+                before.trim_end().ends_with("*/") || typedef_of_enum,
+                "{line} has no comment (line {})",
+                at + 1
+            );
+        }
+        assert!(!line.starts_with("pub") && !line.contains("_opaque"), "{line}");
+    }
+    assert!(functions > 100, "{functions}");
+}

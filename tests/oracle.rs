@@ -1,0 +1,350 @@
+//! Other people's tools read what we write, and we read what they write: GNU tar, umoci, skopeo, Docker.
+//!
+//! A tool that is missing is named as skipped; in CI that is a failure. `TREERING_CORPUS` names a real root filesystem to
+//! use besides the small trees made here.
+
+mod common;
+#[path = "common/tools.rs"]
+mod tools;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Scratch, describe, is_root, scan_with, sh};
+use tools::{need, run};
+use treering::Control;
+use treering::compress::{Compression, Profile};
+use treering::image::{Base, CommitOptions, DiffOptions, UnpackOptions, commit, diff_tree, unpack};
+use treering::store::Store;
+use treering::tree::{OwnerPolicy, ScanOptions, Snapshot};
+
+fn control() -> Control {
+    Control::default()
+}
+
+/// A tree with a bit of everything; more of it as root.
+fn sample(dir: &Path) {
+    sh(
+        dir,
+        "mkdir -p etc usr/bin usr/share/doc/x var/empty; echo hello >etc/conf; echo bin >usr/bin/prog; chmod 4755 usr/bin/prog
+         ln usr/bin/prog usr/bin/prog2; ln -s ../usr/bin bin; ln -s /nowhere broken; mkfifo var/pipe; chmod 1777 var/empty
+         touch -d '2001-02-03 04:05:06' etc/conf usr; mkdir -p \"$(printf 'n%.0s' $(seq 120))/$(printf 'm%.0s' $(seq 150))\"
+         echo deep >\"$(printf 'n%.0s' $(seq 120))/$(printf 'm%.0s' $(seq 150))/file\"; printf x >\"$(printf 'caf\\303\\251 \\377')\"
+         truncate -s 300K sparse; setfattr -n user.note -v value etc/conf 2>/dev/null || true",
+    );
+    if is_root() {
+        sh(
+            dir,
+            "mknod null c 1 3; chown 12:34 var/empty; chown -h 5:6 broken; setcap cap_net_raw+ep usr/bin/prog2 2>/dev/null || true
+             setfacl -m u:1234:rwx etc 2>/dev/null || true",
+        );
+    }
+}
+
+fn keep(path: &Path) -> Snapshot {
+    let owner = if is_root() { OwnerPolicy::Keep } else { OwnerPolicy::Root };
+    scan_with(path, &ScanOptions { owner: &owner, ..ScanOptions::default() }).snapshot
+}
+
+/// What two trees have in common when whole seconds are kept: everything but fractions of a second.
+fn listing(path: &Path) -> BTreeMap<String, String> {
+    let seconds = |line: String| {
+        let dot = line.find('.').expect("a time stamp has a fraction");
+        format!("{}{}", &line[..dot], &line[dot + 10..])
+    };
+    describe(&keep(path), Some(path)).into_iter().map(|(path, line)| (path, seconds(line))).collect()
+}
+
+fn same(left: &Path, right: &Path) {
+    let (left, right) = (listing(left), listing(right));
+    for (path, line) in &left {
+        assert_eq!(Some(line), right.get(path), "{path}");
+    }
+    for path in right.keys() {
+        assert!(left.contains_key(path), "{path} is too much");
+    }
+}
+
+fn trees(scratch: &Scratch) -> Vec<PathBuf> {
+    let tree = scratch.dir("sample");
+    sample(&tree);
+    let mut trees = vec![tree];
+    // A real root filesystem belongs to root: devices, owners, capabilities.
+    if let Some(corpus) = std::env::var_os("TREERING_CORPUS").filter(|_| is_root()) {
+        trees.push(corpus.into());
+    }
+    trees
+}
+
+fn commit_tree(
+    store: &Store,
+    tree: &Path,
+    name: &str,
+    compression: Compression,
+) -> treering::image::Committed {
+    let options = CommitOptions {
+        base: Base::Scratch,
+        owner: Some(if is_root() { OwnerPolicy::Keep } else { OwnerPolicy::Root }),
+        profile: Profile::new(compression, None).unwrap(),
+        created: Some(1_700_000_000),
+        ..CommitOptions::default()
+    };
+    commit(store, tree, Some(name), &options, &control()).unwrap()
+}
+
+#[test]
+fn gnu_tar_unpacks_our_layers() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    for (number, tree) in trees(&scratch).iter().enumerate() {
+        let layer = commit_tree(&store, tree, "t:t", Compression::None).layer.unwrap();
+        let blob = scratch.join("store/oci/blobs/sha256").join(layer.digest.hex());
+        let out = scratch.dir(&format!("tar{number}"));
+        let mut tar = Command::new("tar");
+        tar.arg("-C").arg(&out).args(["--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf"]);
+        run(tar.arg(&blob));
+        same(tree, &out);
+    }
+}
+
+#[test]
+fn umoci_unpacks_our_images() {
+    if !need("umoci", &["--version"]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    for (number, tree) in trees(&scratch).iter().enumerate() {
+        for compression in [Compression::Gzip, Compression::None] {
+            let name = format!("app:{compression}{number}");
+            commit_tree(&store, tree, &name, compression);
+            let bundle = scratch.join(&format!("umoci-{compression}{number}"));
+            let mut umoci = Command::new("umoci");
+            umoci.arg("unpack");
+            if !is_root() {
+                umoci.arg("--rootless");
+            }
+            let image = format!("{}:{name}", scratch.join("store/oci").display());
+            run(umoci.arg("--image").arg(image).arg(&bundle));
+            if is_root() {
+                same(tree, &bundle.join("rootfs"));
+            } else {
+                sh(
+                    scratch.path(),
+                    &format!("diff -r --no-dereference --exclude=pipe sample {}/rootfs", bundle.display()),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn we_unpack_what_umoci_made() {
+    if !need("umoci", &["--version"]) || !need("skopeo", &["--version"]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let tree = scratch.dir("sample");
+    sample(&tree);
+    let rootless = if is_root() { "" } else { "--rootless" };
+    // umoci refuses to read back a name it cannot write in its manifest's character set; it is not what is tested here.
+    sh(
+        scratch.path(),
+        &format!(
+            "umoci init --layout other; umoci new --image other:v1; umoci unpack {rootless} --image other:v1 bundle
+             cp -a sample/etc sample/usr sample/var sample/bin bundle/rootfs/; umoci repack --image other:v1 bundle
+             rm -rf bundle; umoci unpack {rootless} --image other:v1 bundle; rm -rf bundle/rootfs/usr/share; echo more >bundle/rootfs/etc/more
+             umoci repack --image other:v2 bundle"
+        ),
+    );
+    let store = Store::open(scratch.join("store")).unwrap();
+    sh(scratch.path(), "skopeo --insecure-policy copy --quiet oci:other:v2 oci:store/oci:other:v2");
+    let ours = scratch.join("ours");
+    unpack(&store, "other:v2", &ours, &UnpackOptions::default(), &control()).unwrap();
+    sh(
+        scratch.path(),
+        "diff -r --no-dereference --exclude=pipe bundle/rootfs ours; test -p ours/var/pipe; test ! -e ours/usr/share",
+    );
+    let diff = diff_tree(Some(&store), &ours, &Base::Auto, &DiffOptions::default(), &control()).unwrap();
+    assert_eq!(diff.changes, vec![]);
+}
+
+#[test]
+fn skopeo_copies_our_images_and_finds_the_same_digests() {
+    if !need("skopeo", &["--version"]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let tree = scratch.dir("sample");
+    sample(&tree);
+    for compression in [Compression::Gzip, Compression::Zstd, Compression::None] {
+        let name = format!("app:{compression}");
+        let made = commit_tree(&store, &tree, &name, compression);
+        // A copy to another layout verifies every digest on the way and keeps the manifest as it is.
+        sh(
+            scratch.path(),
+            &format!(
+                "skopeo --insecure-policy copy --quiet oci:store/oci:{name} oci:copy-{compression}:{name}"
+            ),
+        );
+        let copied = sh(scratch.path(), &format!("jq -r .manifests[0].digest copy-{compression}/index.json"));
+        assert_eq!(copied.trim(), made.manifest.to_string());
+        if compression == Compression::Zstd {
+            // Docker's schema has no type for it.
+            continue;
+        }
+        // To Docker's archive every layer is decompressed and its DiffID compared with the configuration's.
+        sh(
+            scratch.path(),
+            &format!(
+                "skopeo --insecure-policy copy --quiet oci:store/oci:{name} docker-archive:{compression}.tar:{name}"
+            ),
+        );
+        let listed =
+            sh(scratch.path(), &format!("tar -xOf {compression}.tar manifest.json | jq -r .[0].Config"));
+        assert!(listed.contains(&made.image_id.hex()), "{listed}");
+    }
+}
+
+/// A Docker engine of our own on a socket of our own; ends with the value.
+struct Engine {
+    process: std::process::Child,
+    socket: String,
+}
+
+impl Engine {
+    fn start(scratch: &Scratch) -> Option<Engine> {
+        if !is_root() {
+            println!("SKIP-PART docker: an engine of our own needs root; the same test runs as root");
+            return None;
+        }
+        if !need("dockerd", &["--version"]) || !need("docker", &["--version"]) {
+            return None;
+        }
+        let socket = format!("unix://{}", scratch.join("docker.sock").display());
+        let log = std::fs::File::create(scratch.join("dockerd.log")).unwrap();
+        let mut dockerd = Command::new("dockerd");
+        dockerd.args(["--iptables=false", "--ip6tables=false", "--bridge=none", "-H", &socket]);
+        dockerd.arg("--data-root").arg(scratch.join("docker-data"));
+        dockerd.arg("--exec-root").arg(scratch.join("docker-exec"));
+        dockerd.arg("--pidfile").arg(scratch.join("docker.pid"));
+        dockerd.stdout(log.try_clone().unwrap()).stderr(log);
+        let engine = Engine { process: dockerd.spawn().unwrap(), socket };
+        for _ in 0..300 {
+            if engine.command(&["info"]).output().is_ok_and(|out| out.status.success()) {
+                return Some(engine);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        let log = std::fs::read_to_string(scratch.join("dockerd.log")).unwrap_or_default();
+        if std::env::var_os("CI").is_some() {
+            panic!("dockerd did not come up:\n{log}");
+        }
+        println!("SKIP-TOOL dockerd: it did not come up here");
+        None
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        command.args(["-H", &self.socket]).args(args);
+        command
+    }
+
+    fn docker(&self, args: &[&str]) -> String {
+        run(&mut self.command(args))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_raw(self.process.id() as i32).expect("a child has an id");
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.process.wait();
+    }
+}
+
+/// Edits that both sides run with `/` or the tree as working directory.
+const EDITS: &[&str] = &[
+    "echo new >etc/new; echo changed >>etc/hosts.conf",
+    "rm etc/conf; rm -r usr/share",
+    "mkdir -p opt/a/b; echo x >opt/a/b/c; mkdir opt/empty",
+    "chmod 700 usr/bin/prog; chown 7:8 var",
+    "rm -r var/dir; echo file >var/dir",
+    "rm etc/file; mkdir etc/file; echo x >etc/file/inside",
+    "mv usr/bin/one usr/bin/two; ln -s two usr/bin/three; ln -sf other usr/link",
+    "touch -d @1000000000 usr/bin/tool; mkfifo tmp/pipe",
+    "rm -r lib; mkdir lib; echo again >lib/new",
+];
+
+#[test]
+fn docker_loads_our_images_and_docker_diff_agrees_line_by_line() {
+    let scratch = Scratch::new();
+    let Some(engine) = Engine::start(&scratch) else { return };
+    let tree = scratch.dir("tree");
+    // A root filesystem that can run a shell without anything from outside: busybox is one static file.
+    if !need("busybox", &["true"]) {
+        return;
+    }
+    sh(
+        &tree,
+        "mkdir -p bin etc usr/bin usr/share/doc var/dir tmp lib proc sys dev root; cp \"$(command -v busybox)\" bin/busybox
+         for tool in sh cat rm mkdir mv ln chmod chown touch mkfifo echo sleep true; do ln -s busybox bin/$tool; done
+         echo c >etc/conf; echo h >etc/hosts.conf; echo f >etc/file; echo d >usr/share/doc/d; echo 1 >usr/bin/one
+         echo p >usr/bin/prog; echo t >usr/bin/tool; ln -s one usr/link; echo v >var/dir/v; echo l >lib/l; chmod 1777 tmp
+         find . -exec touch -h -d @1500000000 {} +",
+    );
+    let store = Store::open(scratch.join("store")).unwrap();
+    let made = commit_tree(&store, &tree, "base:v1", Compression::Gzip);
+    let mut archive = std::fs::File::create(scratch.join("base.tar")).unwrap();
+    let names = ["base:v1".to_string()];
+    treering::archive::save(
+        &store,
+        &names,
+        treering::archive::Format::DockerArchive,
+        &mut archive,
+        &control(),
+    )
+    .unwrap();
+    let said = engine.docker(&["load", "-i", scratch.join("base.tar").to_str().unwrap()]);
+    assert!(said.contains("base:v1"), "{said}");
+    let id = engine.docker(&["image", "inspect", "--format", "{{.Id}} {{json .RootFS.Layers}}", "base:v1"]);
+    assert!(id.contains(&made.image_id.to_string()), "{id}");
+    assert!(id.contains(&made.layer.unwrap().diff_id.to_string()), "{id}");
+
+    for (number, edit) in EDITS.iter().chain([&EDITS.join("\n")[..]].iter()).enumerate() {
+        let name = format!("edit{number}");
+        let ran = engine
+            .command(&[
+                "run",
+                "--network=none",
+                "--name",
+                &name,
+                "base:v1",
+                "/bin/sh",
+                "-euc",
+                &format!("cd /\n{edit}"),
+            ])
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{edit}: {}", String::from_utf8_lossy(&ran.stderr));
+        let mut theirs: Vec<String> = engine.docker(&["diff", &name]).lines().map(String::from).collect();
+        engine.docker(&["rm", &name]);
+
+        let ours_dir = scratch.join(&name);
+        unpack(&store, "base:v1", &ours_dir, &UnpackOptions::default(), &control()).unwrap();
+        sh(&ours_dir, edit);
+        let diff =
+            diff_tree(Some(&store), &ours_dir, &Base::Auto, &DiffOptions::default(), &control()).unwrap();
+        let ours: Vec<String> = diff
+            .listed()
+            .map(|change| {
+                format!("{} /{}", change.kind.letter(), treering::error::escape(&diff.path(change)))
+            })
+            .collect();
+        let by_path = |line: &String| line[2..].to_string();
+        theirs.sort_by_key(by_path);
+        assert_eq!(ours, theirs, "{edit}");
+    }
+}

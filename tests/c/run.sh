@@ -1,53 +1,86 @@
 #!/usr/bin/env bash
 # usage: tests/c/run.sh WORKDIR
 #
-# Builds every tests/c/*.c three ways and runs each: against the shared library as a user would, under AddressSanitizer
-# and UndefinedBehaviorSanitizer, and statically under valgrind. pkg-config must find treering (`make check-c` sees to
-# it). A program says what is wrong on stderr and exits with something other than 0.
+# Builds every C and C++ test and every example three ways and runs each: against the shared library as a user would,
+# under AddressSanitizer and UndefinedBehaviorSanitizer, and statically under valgrind. pkg-config must find treering
+# (`make check-c` sees to it). A program says what is wrong on stderr and exits with something other than 0.
+#
+# TREERING_C_ONLY=name runs one program; TREERING_C_FAST=1 leaves out valgrind.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+top=$(cd "$here/../.." && pwd)
 work=$1
 mkdir -p "$work"
+work=$(cd "$work" && pwd)
 
-cc=${CC:-cc}
-strict=(-std=c99 -pedantic -Wall -Wextra -Werror -g)
+warnings=(-pedantic -Wall -Wextra -Wshadow -Werror -g -D_GNU_SOURCE)
+read -ra cc <<<"${CC:-cc} -std=c11"
+read -ra cxx <<<"${CXX:-c++} -std=c++17"
 read -ra cflags < <(pkg-config --cflags treering)
 read -ra shared < <(pkg-config --libs treering)
 # Both libraries stand in one directory and the linker prefers the shared one, so the archive is named by its file.
 read -ra private < <(pkg-config --static --libs-only-l treering | sed 's/-ltreering//')
 archive=$(pkg-config --variable=libdir treering)/libtreering.a
 sanitize=(-fsanitize=address,undefined -fno-sanitize-recover=all)
+export TREERING_PARITY=$top/tests/data/parity.json
 
 passed=0 failed=0
+export RUST_BACKTRACE=0
 run() { # name, command...
-  local name=$1
+  local name=$1 started=$SECONDS
   shift
   if "$@" >"$work/log" 2>&1; then
     passed=$((passed + 1))
+    grep -E "^(soak|overhead|parity): " "$work/log" | sed "s/^/    $name: /" || true
   else
     failed=$((failed + 1))
-    printf 'FAILED %s\n' "$name"
+    printf 'FAILED %s (%s s)\n' "$name" $((SECONDS - started))
     sed 's/^/    /' "$work/log"
   fi
 }
 
-for source in "$here"/*.c; do
-  name=$(basename "$source" .c)
-  "$cc" "${strict[@]}" "${cflags[@]}" -o "$work/$name" "$source" "${shared[@]}"
-  run "$name" "$work/$name"
+# The header alone, in the languages it says it is for.
+for std in c99 c11 c17; do "${CC:-cc}" -std=$std -pedantic -Wall -Wextra -Werror "${cflags[@]}" -fsyntax-only -x c - <<<'#include <treering.h>'; done
+for std in c++11 c++17 c++20; do "${CXX:-c++}" -std=$std -pedantic -Wall -Wextra -Werror "${cflags[@]}" -fsyntax-only -x c++ - <<<'#include <treering.h>'; done
 
-  "$cc" "${strict[@]}" "${sanitize[@]}" "${cflags[@]}" -o "$work/$name-asan" "$source" "${shared[@]}"
-  # A build that silently lost its sanitizer would pass everything.
+# A sanitizer that is not on would pass everything: misuse must be caught.
+"${cc[@]}" -g "${sanitize[@]}" -o "$work/misuse" "$here/misuse-asan.c"
+if "$work/misuse" >"$work/log" 2>&1 || ! grep -q heap-use-after-free "$work/log"; then
+  echo 'AddressSanitizer does not catch a use after free' >&2
+  exit 1
+fi
+
+for source in "$here"/*.c "$here"/*.cc "$top"/examples/c/*.c; do
+  name=$(basename "${source%.*}")
+  [ "$name" != misuse-asan ] || continue
+  [ -z "${TREERING_C_ONLY:-}" ] || [ "$name" = "$TREERING_C_ONLY" ] || continue
+  case $source in *.cc) compile=("${cxx[@]}") ;; *) compile=("${cc[@]}") ;; esac
+  compile+=("${warnings[@]}" "${cflags[@]}")
+  rounds=300
+  scratch=$(mktemp -d "$work/scratch-XXXXXX")
+  case $source in
+    */examples/*) command=(bash "$here/examples.sh" "$name" "$scratch") ;;
+    *) command=(env) ;;
+  esac
+
+  "${compile[@]}" -o "$work/$name" "$source" "${shared[@]}" -pthread
+  run "$name" "${command[@]}" "$work/$name"
+
+  "${compile[@]}" "${sanitize[@]}" -o "$work/$name-asan" "$source" "${shared[@]}" -pthread
   grep -q __asan_init < <(nm "$work/$name-asan") || { echo "$name-asan has no AddressSanitizer in it" >&2; exit 1; }
-  run "$name (asan)" "$work/$name-asan"
+  run "$name (asan)" env TREERING_SOAK_ROUNDS=$rounds "${command[@]}" "$work/$name-asan"
 
-  "$cc" "${strict[@]}" "${cflags[@]}" -o "$work/$name-static" "$source" "$archive" "${private[@]}"
-  if command -v valgrind >/dev/null; then
-    run "$name (valgrind)" valgrind -q --leak-check=full --errors-for-leak-kinds=definite,indirect --error-exitcode=9 \
-      "$work/$name-static"
+  "${compile[@]}" -o "$work/$name-static" "$source" "$archive" "${private[@]}" -pthread
+  if [ -n "${TREERING_C_FAST:-}" ]; then
+    run "$name (static)" env TREERING_SOAK_ROUNDS=$rounds "${command[@]}" "$work/$name-static"
+  elif command -v valgrind >/dev/null; then
+    run "$name (valgrind)" env TREERING_SOAK_ROUNDS=30 "${command[@]}" valgrind -q --leak-check=full \
+      --errors-for-leak-kinds=definite,indirect --error-exitcode=9 --fair-sched=try "$work/$name-static"
   else
     echo 'SKIP-TOOL valgrind: not on PATH'
   fi
+  rm -rf "$scratch"
 done
+bash "$here/symbols.sh" "$(pkg-config --variable=libdir treering)/libtreering.so" "$top/include/treering.h" || failed=$((failed + 1))
 echo "check-c: $passed passed, $failed failed"
 [ "$failed" = 0 ]

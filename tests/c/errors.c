@@ -1,0 +1,191 @@
+/* Bad use gets a status and an error object: never an abort, never a leak. */
+#include "common.h"
+
+static int finalized;
+
+static void finalizer(void *userdata) {
+  CHECK(userdata == &finalized);
+  finalized++;
+}
+
+static int32_t refuse(void *userdata, const uint8_t *data, size_t len) {
+  CHECK(userdata == &finalized && data != NULL && len > 0);
+  return -42;
+}
+
+static int32_t lie(void *userdata, uint8_t *buffer, size_t capacity, size_t *len) {
+  (void)userdata;
+  (void)buffer;
+  *len = capacity + 1;
+  return 0;
+}
+
+static int32_t give_up(void *userdata, uint8_t *buffer, size_t capacity, size_t *len) {
+  (void)userdata;
+  (void)buffer;
+  (void)capacity;
+  (void)len;
+  return 7;
+}
+
+static void panics(void) {
+  treering_error *err = NULL;
+  CHECK(treering_test_panic(&err) == TREERING_INTERNAL);
+  CHECK(strcmp(treering_error_kind(err), "internal") == 0);
+  CHECK(strstr(treering_error_text(err), "treering_test_panic") != NULL);
+  CHECK(treering_error_hint(err) != NULL);
+  CHECK(treering_error_free(err) == TREERING_OK);
+  CHECK(treering_test_panic(NULL) == TREERING_INTERNAL);
+}
+
+static void an_error_says_everything(void) {
+  treering_error *err = NULL;
+  treering_store *store = (treering_store *)&err;
+  size_t len = 99;
+  const char *file = in_scratch("caf\xe9");
+  sh("echo x >'%s'", file);
+  CHECK(treering_store_open(TREERING_PATH(file), &store, &err) != TREERING_OK);
+  CHECK(store == (treering_store *)&err); /* outputs are written only on success */
+  CHECK(strlen(treering_error_operation(err)) > 0);
+  const uint8_t *path = treering_error_path(err, &len);
+  CHECK(len == strlen(file) && memcmp(path, file, len) == 0 && path[len] == 0);
+  CHECK(strstr(treering_error_text(err), "caf\\xe9") != NULL);
+  CHECK(treering_error_cause(err, 0) != NULL);
+  CHECK(treering_error_cause(err, 1000) == NULL);
+  CHECK(treering_error_callback_code(err) == 0);
+  CHECK(treering_error_free(err) == TREERING_OK);
+  CHECK(treering_error_free(err) == TREERING_INVALID_ARGUMENT);
+  CHECK(treering_error_message(err) == NULL);
+  CHECK(treering_error_status(NULL) == TREERING_INVALID_ARGUMENT);
+  CHECK(treering_error_path(NULL, NULL) == NULL);
+}
+
+static void handles(void) {
+  treering_error *err = NULL;
+  treering_store *store = NULL;
+  treering_control *control = NULL;
+  treering_refs *refs = NULL;
+  treering_progress progress;
+  OK(treering_store_open(TREERING_PATH(in_scratch("store")), &store, &err));
+  OK(treering_control_new(&control, &err));
+
+  FAILS(TREERING_INVALID_ARGUMENT, treering_refs_list(NULL, &refs, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_refs_list((treering_store *)control, &refs, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_refs_list((treering_store *)(uintptr_t)8, &refs, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_refs_list((treering_store *)"not a store", &refs, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_refs_list(store, NULL, &err));
+  CHECK(treering_refs_list(store, NULL, NULL) == TREERING_INVALID_ARGUMENT);
+  CHECK(treering_store_free((treering_store *)control) == TREERING_INVALID_ARGUMENT);
+  FAILS(TREERING_INVALID_ARGUMENT, treering_control_progress(control, &progress, 0, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_control_progress(control, NULL, sizeof progress, &err));
+  OK(treering_control_progress(control, &progress, sizeof progress, &err));
+
+  CHECK(treering_control_free(control) == TREERING_OK);
+  CHECK(treering_control_free(control) == TREERING_INVALID_ARGUMENT);
+  FAILS(TREERING_INVALID_ARGUMENT, treering_control_cancel(control, &err));
+  CHECK(treering_store_free(store) == TREERING_OK);
+  FAILS(TREERING_INVALID_ARGUMENT, treering_refs_list(store, &refs, &err));
+  CHECK(treering_store_free(store) == TREERING_INVALID_ARGUMENT);
+  CHECK(treering_store_path(store, NULL) == NULL);
+  CHECK(refs == NULL);
+
+  CHECK(treering_store_free(NULL) == TREERING_OK && treering_control_free(NULL) == TREERING_OK);
+  CHECK(treering_bytes_free(NULL) == TREERING_OK && treering_report_free(NULL) == TREERING_OK);
+  CHECK(treering_image_free(NULL) == TREERING_OK && treering_snapshot_free(NULL) == TREERING_OK);
+  CHECK(treering_walk_free(NULL) == TREERING_OK && treering_diff_free(NULL) == TREERING_OK);
+  CHECK(treering_refs_free(NULL) == TREERING_OK && treering_loaded_free(NULL) == TREERING_OK);
+  CHECK(treering_error_free(NULL) == TREERING_OK);
+  CHECK(treering_image_layer_count(NULL) == 0 && treering_image_id(NULL).text[0] == 0);
+  CHECK(treering_bytes_data(NULL) == NULL && treering_snapshot_len(NULL) == 0);
+}
+
+static void texts(void) {
+  treering_error *err = NULL;
+  treering_store *store = NULL;
+  treering_image *image = NULL;
+  treering_commit_options *options = NULL;
+  treering_commit_result made;
+  OK(treering_store_open(TREERING_PATH(in_scratch("store")), &store, &err));
+  OK(treering_commit_options_new(&options, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_image_open(store, "caf\xe9", NULL, &image, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_image_open(store, NULL, NULL, &image, &err));
+  FAILS(TREERING_NOT_FOUND, treering_image_open(store, "nothing", NULL, &image, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_image_open(store, "nothing", "a/b/c/d", &image, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_commit_options_set_author(options, "\xff", &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_commit_options_set_compression(options, "zip", 0, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_commit_options_set_compression(options, "gzip", 99, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_commit_options_set_owner(options, "me", &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_commit_options_add_annotation(options, "key", NULL, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_commit_options_set_author(NULL, "me", &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_commit_options_set_author((treering_commit_options *)store, "me", &err));
+
+  const uint8_t nul[] = {'a', 0, 'b'};
+  FAILS(TREERING_INVALID_ARGUMENT,
+        treering_commit(store, nul, 3, NULL, NULL, NULL, &made, sizeof made, NULL, &err));
+  FAILS(TREERING_INVALID_ARGUMENT,
+        treering_commit(store, NULL, 3, NULL, NULL, NULL, &made, sizeof made, NULL, &err));
+  FAILS(TREERING_INVALID_ARGUMENT,
+        treering_commit(store, nul, (size_t)-1, NULL, NULL, NULL, &made, sizeof made, NULL, &err));
+  FAILS(TREERING_NOT_FOUND,
+        treering_commit(store, TREERING_PATH("/none/such"), NULL, NULL, NULL, &made, sizeof made, NULL, &err));
+  OK(treering_commit_options_add_change(options, "FROM nothing", &err));
+  sh("mkdir '%s'", in_scratch("empty"));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_commit(store, TREERING_PATH(in_scratch("empty")), NULL, options, NULL,
+                                                   &made, sizeof made, NULL, &err));
+  treering_commit_options_free(options);
+  treering_store_free(store);
+}
+
+static void callbacks(void) {
+  treering_error *err = NULL;
+  treering_diff *diff = NULL;
+  treering_layer_result written;
+  treering_apply_result applied;
+  sh("mkdir '%s' && echo 1 >'%s/f'", in_scratch("t"), in_scratch("t"));
+  OK(treering_diff_tree(NULL, TREERING_PATH(in_scratch("t")), "scratch", NULL, NULL, &diff, NULL, &err));
+
+  CHECK(treering_layer_write_callback(diff, NULL, refuse, &finalized, finalizer, NULL, &written, sizeof written,
+                                      &err) == TREERING_CALLBACK);
+  CHECK(treering_error_callback_code(err) == -42 && finalized == 1);
+  treering_error_free(err);
+  err = NULL;
+
+  /* The finalizer is called also when an argument was refused. */
+  FAILS(TREERING_INVALID_ARGUMENT, treering_layer_write_callback(diff, NULL, NULL, &finalized, finalizer, NULL,
+                                                                 &written, sizeof written, &err));
+  CHECK(finalized == 2);
+  FAILS(TREERING_INVALID_ARGUMENT, treering_layer_write_callback(NULL, NULL, refuse, &finalized, finalizer, NULL,
+                                                                 &written, sizeof written, &err));
+  CHECK(finalized == 3);
+  FAILS(TREERING_INVALID_ARGUMENT,
+        treering_layer_write_callback(diff, NULL, refuse, &finalized, finalizer, NULL, NULL, 0, &err));
+  CHECK(finalized == 4);
+  FAILS(TREERING_CALLBACK, treering_layer_apply_callback(lie, &finalized, finalizer, TREERING_PATH(in_scratch("u")),
+                                                         NULL, NULL, &applied, sizeof applied, NULL, &err));
+  CHECK(finalized == 5);
+  CHECK(treering_layer_apply_callback(give_up, &finalized, finalizer, TREERING_PATH(in_scratch("u")), NULL, NULL,
+                                      &applied, sizeof applied, NULL, &err) == TREERING_CALLBACK);
+  CHECK(treering_error_callback_code(err) == 7 && finalized == 6);
+  treering_error_free(err);
+  err = NULL;
+
+  FAILS(TREERING_INVALID_ARGUMENT, treering_layer_write_fd(diff, NULL, -1, NULL, &written, sizeof written, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_layer_write_fd(diff, NULL, 1000, NULL, &written, sizeof written, &err));
+  int fd = open("/dev/full", O_WRONLY);
+  FAILS(TREERING_NO_SPACE, treering_layer_write_fd(diff, NULL, fd, NULL, &written, sizeof written, &err));
+  close(fd);
+  treering_diff_free(diff);
+}
+
+int main(void) {
+  scratch();
+  CHECK(treering_abi_version() == TREERING_ABI_VERSION);
+  CHECK(strlen(treering_version()) >= 5);
+  panics();
+  an_error_says_everything();
+  handles();
+  texts();
+  callbacks();
+  CHECK(treering_test_live_handles() == 0);
+  return 0;
+}

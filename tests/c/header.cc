@@ -1,0 +1,52 @@
+// A C++ program includes the header, twice, and uses what differs between the languages.
+#include <treering.h>
+#include <treering.h>
+
+#include <cstdio>
+#include <memory>
+#include <stdexcept>
+
+namespace {
+
+struct Free {
+  void operator()(treering_control *control) const { treering_control_free(control); }
+  void operator()(treering_error *error) const { treering_error_free(error); }
+};
+
+// A callback that keeps its exception inside.
+int32_t catches(void *userdata, const uint8_t *, size_t) noexcept {
+  try {
+    throw std::runtime_error("not through C");
+  } catch (const std::exception &) {
+    *static_cast<bool *>(userdata) = true;
+    return 5;
+  }
+}
+
+}  // namespace
+
+int main() {
+  static_assert(sizeof(treering_status) == 4, "a status has the size C gives it");
+  treering_error *err = nullptr;
+  treering_control *made = nullptr;
+  if (treering_control_new(&made, &err) != TREERING_OK) return 1;
+  std::unique_ptr<treering_control, Free> control(made);
+  if (treering_test_panic(&err) != TREERING_INTERNAL) return 2;
+  std::unique_ptr<treering_error, Free> error(err);
+  err = nullptr;
+
+  treering_diff *diff = nullptr;
+  treering_layer_result written;
+  bool caught = false;
+  if (treering_diff_tree(nullptr, TREERING_PATH("/proc/self/fdinfo"), "scratch", nullptr, nullptr, &diff, nullptr, &err) !=
+      TREERING_OK) {
+    std::fprintf(stderr, "%s\n", treering_error_text(err));
+    return 3;
+  }
+  const treering_status status = treering_layer_write_callback(diff, nullptr, catches, &caught, nullptr, control.get(),
+                                                               &written, sizeof written, &err);
+  treering_diff_free(diff);
+  if (status != TREERING_CALLBACK && status != TREERING_CHANGED) return 4;
+  treering_error_free(err);
+  return 0;
+}

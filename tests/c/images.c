@@ -1,0 +1,220 @@
+/* A directory becomes an image and comes back; the store, its names, and what is said about images. */
+#include "common.h"
+
+static void contains(treering_bytes *json, const char *text) {
+  const char *data = (const char *)treering_bytes_data(json);
+  CHECK(strlen(data) == treering_bytes_len(json)); /* a NUL stands behind */
+  if (strstr(data, text) == NULL) {
+    fprintf(stderr, "%s is not in %s\n", text, data);
+    exit(1);
+  }
+  CHECK(treering_bytes_free(json) == TREERING_OK);
+}
+
+static treering_store *store;
+static treering_error *err;
+
+static treering_commit_result commit(const char *tree, const char *name, treering_commit_options *options) {
+  treering_commit_result made;
+  memset(&made, 0xff, sizeof made);
+  OK(treering_commit(store, TREERING_PATH(tree), name, options, NULL, &made, sizeof made, NULL, &err));
+  return made;
+}
+
+static void commits(void) {
+  treering_commit_options *options = NULL;
+  OK(treering_commit_options_new(&options, &err));
+  OK(treering_commit_options_set_base(options, "scratch", &err));
+  OK(treering_commit_options_set_created(options, 1700000000, &err));
+  OK(treering_commit_options_set_clamp_mtime(options, 1700000000, &err));
+  OK(treering_commit_options_set_compression(options, "zstd", 3, &err));
+  OK(treering_commit_options_set_author(options, "me", &err));
+  OK(treering_commit_options_set_message(options, "First", &err));
+  OK(treering_commit_options_add_change(options, "CMD [\"/hello\"]", &err));
+  OK(treering_commit_options_add_change(options, "ENV A=1", &err));
+  OK(treering_commit_options_set_platform(options, "linux/arm64", &err));
+  OK(treering_commit_options_add_annotation(options, "org.example.key", "value", &err));
+  OK(treering_commit_options_set_compare(options, "content", &err));
+  OK(treering_commit_options_set_owner(options, "7:8", &err));
+  OK(treering_commit_options_set_threads(options, 2, &err));
+
+  const char *tree = in_scratch("tree");
+  sh("mkdir -p '%s/d' && printf 'world\\n' >'%s/hello' && ln -s hello '%s/link'", tree, tree, tree);
+  sh("touch -h -d 2023-01-01T00:00:00Z '%s/d' '%s/hello' '%s/link' '%s'", tree, tree, tree, tree);
+  treering_commit_result first = commit(tree, "app:v1", options);
+  CHECK(first.has_layer && first.added == 3 && first.changed == 0 && first.deleted == 0 && first.bytes == 6);
+  CHECK(strncmp(first.image_id.text, "sha256:", 7) == 0 && strlen(first.image_id.text) == 71);
+  treering_commit_result again = commit(tree, NULL, options);
+  CHECK(strcmp(first.image_id.text, again.image_id.text) == 0);
+  CHECK(strcmp(first.layer_digest.text, again.layer_digest.text) == 0);
+
+  /* An older program knows a shorter structure, a newer one a longer. */
+  struct {
+    treering_digest manifest;
+    char canary;
+  } old = {{{0}}, 'c'};
+  OK(treering_commit(store, TREERING_PATH(tree), NULL, options, NULL, (treering_commit_result *)&old,
+                     sizeof old.manifest, NULL, &err));
+  CHECK(strcmp(old.manifest.text, first.manifest.text) == 0 && old.canary == 'c');
+  treering_commit_options_free(options);
+}
+
+static void looks(void) {
+  treering_image *image = NULL;
+  treering_bytes *json = NULL;
+  size_t len = 0, n = 0;
+  FAILS(TREERING_NOT_FOUND, treering_image_open(store, "app:v1", "linux/s390x", &image, &err));
+  OK(treering_image_open(store, "app:v1", "linux/arm64", &image, &err));
+  CHECK(strcmp(treering_image_platform(image), "linux/arm64") == 0);
+  const uint8_t *document = treering_image_manifest(image, &len);
+  CHECK(memmem(document, len, "org.example.key", 15) != NULL);
+  document = treering_image_config(image, &len);
+  CHECK(memmem(document, len, "\"A=1\"", 5) != NULL);
+  CHECK(treering_image_size(image) > len);
+  treering_layer layers[4];
+  CHECK(treering_image_layer_count(image) == 1);
+  OK(treering_image_layers(image, 0, layers, sizeof layers[0], 4, &n, &err));
+  CHECK(n == 1 && strcmp(layers[0].media_type, "application/vnd.oci.image.layer.v1.tar+zstd") == 0);
+  CHECK(layers[0].size > 0 && strlen(layers[0].digest.text) == 71 && strlen(layers[0].diff_id.text) == 71);
+  OK(treering_image_layers(image, 1, layers, sizeof layers[0], 4, &n, &err));
+  CHECK(n == 0);
+  OK(treering_image_history(image, &json, &err));
+  contains(json, "\"First\"");
+  OK(treering_image_inspect(image, &json, &err));
+  contains(json, "\"RepoTags\":[\"app:v1\"]");
+  char id[80];
+  strcpy(id, treering_image_id(image).text);
+  treering_image_free(image);
+  OK(treering_image_open(store, id, NULL, &image, &err));
+  CHECK(strcmp(treering_image_id(image).text, id) == 0 && strlen(treering_image_digest(image).text) == 71);
+  treering_image_free(image);
+}
+
+static void names(void) {
+  treering_refs *refs = NULL;
+  treering_ref ref[8];
+  treering_resolved resolved;
+  size_t n = 0;
+  OK(treering_refs_tag(store, "app:v1", "other", &err));
+  OK(treering_refs_list(store, &refs, &err));
+  CHECK(treering_refs_len(refs) == 2);
+  OK(treering_refs_get(refs, 0, ref, sizeof ref[0], 8, &n, &err));
+  CHECK(n == 2 && strcmp(ref[0].name, "app:v1") == 0 && strcmp(ref[1].name, "other:latest") == 0);
+  CHECK(strcmp(ref[0].digest.text, ref[1].digest.text) == 0 && ref[0].size > 0);
+  CHECK(strcmp(ref[0].media_type, "application/vnd.oci.image.manifest.v1+json") == 0);
+  OK(treering_refs_resolve(store, "other", &resolved, sizeof resolved, &err));
+  CHECK(strcmp(resolved.digest.text, ref[0].digest.text) == 0);
+  treering_refs_free(refs);
+  FAILS(TREERING_INVALID_ARGUMENT, treering_refs_tag(store, "app:v1", "UPPER", &err));
+  FAILS(TREERING_NOT_FOUND, treering_refs_tag(store, "absent", "name", &err));
+  OK(treering_refs_untag(store, "other:latest", &err));
+  FAILS(TREERING_NOT_FOUND, treering_refs_untag(store, "other:latest", &err));
+  FAILS(TREERING_NOT_FOUND, treering_refs_remove(store, "other:latest", &err));
+}
+
+static void goes_and_comes_back(void) {
+  treering_unpack_result unpacked;
+  treering_apply_options *options = NULL;
+  treering_report *report = NULL;
+  OK(treering_apply_options_new(&options, &err));
+  OK(treering_apply_options_set_threads(options, 2, &err));
+  OK(treering_apply_options_set_sync(options, true, &err));
+  OK(treering_apply_options_set_deny_loss(options, false, &err));
+  OK(treering_apply_options_set_lenient(options, false, &err));
+  OK(treering_apply_options_set_platform(options, "linux/arm64", &err));
+  const char *copy = in_scratch("copy");
+  OK(treering_unpack(store, "app:v1", TREERING_PATH(copy), options, NULL, &unpacked, sizeof unpacked, &report, &err));
+  CHECK(unpacked.entries == 3 && unpacked.losses == 0 && treering_report_len(report) == 0);
+  treering_report_free(report);
+  sh("test \"$(cat '%s/link')\" = world", copy);
+  FAILS(TREERING_ALREADY_EXISTS, treering_unpack(store, "app:v1", TREERING_PATH(copy), options, NULL, &unpacked,
+                                                 sizeof unpacked, NULL, &err));
+  OK(treering_apply_options_set_max_entries(options, 1, &err));
+  FAILS(TREERING_LIMIT, treering_unpack(store, "app:v1", TREERING_PATH(in_scratch("no")), options, NULL, &unpacked,
+                                        sizeof unpacked, NULL, &err));
+  OK(treering_apply_options_set_max_entries(options, 100, &err));
+  OK(treering_apply_options_set_max_bytes(options, 1, &err));
+  FAILS(TREERING_LIMIT, treering_unpack(store, "app:v1", TREERING_PATH(in_scratch("no")), options, NULL, &unpacked,
+                                        sizeof unpacked, NULL, &err));
+  CHECK(access(in_scratch("no"), F_OK) != 0);
+  treering_apply_options_free(options);
+
+  /* The copy is bound to its image: only what changed goes into the next layer. */
+  sh("echo 2 >'%s/two' && rm '%s/link' && mkfifo '%s/pipe'", copy, copy, copy);
+  treering_commit_result second = commit(copy, "app:v2", NULL);
+  CHECK(second.added == 2 && second.deleted == 1);
+  treering_image *image = NULL;
+  OK(treering_image_open(store, "app:v2", NULL, &image, &err));
+  CHECK(treering_image_layer_count(image) == 2);
+  treering_image_free(image);
+  treering_commit_result third = commit(copy, "app:v3", NULL);
+  CHECK(!third.has_layer && third.layer_digest.text[0] == 0);
+}
+
+static void leaves_out_sockets(void) {
+  treering_commit_result made;
+  treering_report *report = NULL;
+  treering_note note;
+  size_t n = 0;
+  const char *tree = in_scratch("sockets");
+  sh("mkdir '%s' && cd '%s' && python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"s\")'", tree, tree);
+  OK(treering_commit(store, TREERING_PATH(tree), NULL, NULL, NULL, &made, sizeof made, &report, &err));
+  CHECK(made.skipped == 1 && treering_report_len(report) == 1);
+  OK(treering_report_get(report, 0, &note, sizeof note, 1, &n, &err));
+  CHECK(n == 1 && note.kind == TREERING_NOTE_SKIPPED && note.path_len == 1 && note.path[0] == 's');
+  CHECK(note.attribute == NULL && strlen(note.reason) > 0);
+  treering_report_free(report);
+}
+
+static void keeps(void) {
+  treering_fsck_result fsck;
+  treering_prune_options *options = NULL;
+  treering_prune_result pruned;
+  treering_bytes *json = NULL;
+  OK(treering_store_fsck(store, NULL, NULL, &fsck, sizeof fsck, &json, &err));
+  CHECK(fsck.problems == 0 && fsck.blobs > 4 && fsck.bytes > 0);
+  contains(json, "\"problems\":[]");
+  OK(treering_store_fsck(store, "structure", NULL, &fsck, sizeof fsck, NULL, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_store_fsck(store, "deep", NULL, &fsck, sizeof fsck, NULL, &err));
+  OK(treering_store_usage(store, NULL, &json, &err));
+  contains(json, "\"app:v1\"");
+  OK(treering_info(store, &json, &err));
+  contains(json, "\"openat2\"");
+  OK(treering_info(NULL, &json, &err));
+  contains(json, "\"abilities\"");
+
+  OK(treering_refs_remove(store, "app:v1", &err));
+  OK(treering_prune_options_new(&options, &err));
+  OK(treering_prune_options_set_dry_run(options, true, &err));
+  OK(treering_prune_options_set_nameless(options, true, &err));
+  OK(treering_prune_options_set_wait(options, 100, &err));
+  OK(treering_prune_options_add_keep(
+      options, "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_prune_options_add_keep(options, "sha256:12", &err));
+  OK(treering_store_prune(store, options, NULL, &pruned, sizeof pruned, NULL, &err));
+  uint64_t would = pruned.blobs;
+  treering_prune_options_free(options);
+  OK(treering_store_prune(store, NULL, NULL, &pruned, sizeof pruned, &json, &err));
+  CHECK(pruned.blobs == would);
+  contains(json, "\"blobs\":");
+  OK(treering_store_fsck(store, "bytes", NULL, &fsck, sizeof fsck, NULL, &err));
+  CHECK(fsck.problems == 0);
+}
+
+int main(void) {
+  scratch();
+  size_t len = 0;
+  const char *path = in_scratch("store");
+  setenv("TREERING_ROOT", path, 1);
+  OK(treering_store_open_default(&store, &err));
+  CHECK(memcmp(treering_store_path(store, &len), path, len) == 0 && len == strlen(path));
+  commits();
+  looks();
+  names();
+  goes_and_comes_back();
+  leaves_out_sockets();
+  keeps();
+  treering_store_free(store);
+  CHECK(treering_test_live_handles() == 0);
+  return 0;
+}

@@ -1,0 +1,174 @@
+/* Layers and archives, to and from descriptors and callbacks: the same bytes either way. */
+#include "common.h"
+
+static treering_error *err;
+
+/* A file in memory. */
+struct buffer {
+  uint8_t *data;
+  size_t len, room, at;
+  int finalized;
+};
+
+static int32_t put(void *userdata, const uint8_t *data, size_t len) {
+  struct buffer *buffer = userdata;
+  if (buffer->len + len > buffer->room) {
+    buffer->room = (buffer->len + len) * 2;
+    buffer->data = realloc(buffer->data, buffer->room);
+    if (buffer->data == NULL) return 1;
+  }
+  memcpy(buffer->data + buffer->len, data, len);
+  buffer->len += len;
+  return 0;
+}
+
+static int32_t take(void *userdata, uint8_t *data, size_t capacity, size_t *len) {
+  struct buffer *buffer = userdata;
+  size_t n = buffer->len - buffer->at;
+  if (n > capacity) n = capacity;
+  if (n > 1000) n = 1000; /* short reads are fine */
+  memcpy(data, buffer->data + buffer->at, n);
+  buffer->at += n;
+  *len = n;
+  return 0;
+}
+
+static void done(void *userdata) { ((struct buffer *)userdata)->finalized++; }
+
+static void layers(void) {
+  const char *tree = in_scratch("tree");
+  treering_diff *diff = NULL;
+  treering_layer_options *options = NULL;
+  treering_layer_result to_fd, to_callback;
+  treering_apply_result applied;
+  struct buffer buffer = {0};
+  sh("mkdir -p '%s/d' && head -c 300000 /dev/urandom >'%s/d/big' && echo x >'%s/x'", tree, tree, tree);
+  OK(treering_diff_tree(NULL, TREERING_PATH(tree), "scratch", NULL, NULL, &diff, NULL, &err));
+  OK(treering_layer_options_new(&options, &err));
+  OK(treering_layer_options_set_compression(options, "zstd", 0, &err));
+  OK(treering_layer_options_set_nanoseconds(options, true, &err));
+  OK(treering_layer_options_set_threads(options, 2, &err));
+  OK(treering_layer_options_set_clamp_mtime(options, 1900000000, &err));
+  int fd = open(in_scratch("layer"), O_RDWR | O_CREAT, 0600);
+  CHECK(fd >= 0);
+  OK(treering_layer_write_fd(diff, options, fd, NULL, &to_fd, sizeof to_fd, &err));
+  CHECK((uint64_t)lseek(fd, 0, SEEK_CUR) == to_fd.size && to_fd.entries == 4);
+  OK(treering_layer_write_callback(diff, options, put, &buffer, done, NULL, &to_callback, sizeof to_callback, &err));
+  CHECK(buffer.finalized == 1 && buffer.len == to_fd.size);
+  CHECK(strcmp(to_fd.digest.text, to_callback.digest.text) == 0);
+  CHECK(strcmp(to_fd.diff_id.text, to_callback.diff_id.text) == 0);
+  sh("test \"sha256:$(sha256sum <'%s' | cut -d' ' -f1)\" = %s", in_scratch("layer"), to_fd.digest.text);
+
+  lseek(fd, 0, SEEK_SET);
+  OK(treering_layer_apply_fd(fd, TREERING_PATH(in_scratch("one")), NULL, NULL, &applied, sizeof applied, NULL, &err));
+  CHECK(strcmp(applied.digest.text, to_fd.digest.text) == 0 && strcmp(applied.diff_id.text, to_fd.diff_id.text) == 0);
+  CHECK(applied.entries == 3 && applied.losses == 0 && applied.diff_size == to_fd.diff_size);
+  CHECK(fcntl(fd, F_GETFD) >= 0); /* still open, still ours */
+  close(fd);
+  treering_report *report = NULL;
+  sh("mkdir '%s' && echo old >'%s/x' && echo stays >'%s/y'", in_scratch("two"), in_scratch("two"), in_scratch("two"));
+  OK(treering_layer_apply_callback(take, &buffer, done, TREERING_PATH(in_scratch("two")), NULL, NULL, &applied,
+                                   sizeof applied, &report, &err));
+  CHECK(buffer.finalized == 2 && applied.entries == 4 && treering_report_len(report) == 0);
+  treering_report_free(report);
+  sh("cmp '%s/d/big' '%s/d/big' && test \"$(cat '%s/x' '%s/y' | tr '\\n' ' ')\" = 'x stays '", tree, in_scratch("two"),
+     in_scratch("two"), in_scratch("two"));
+
+  /* Half a layer is an error. */
+  buffer.at = 0;
+  buffer.len /= 2;
+  FAILS(TREERING_CORRUPT,
+        treering_layer_apply_callback(take, &buffer, NULL, TREERING_PATH(in_scratch("three")), NULL, NULL, &applied,
+                                      sizeof applied, NULL, &err));
+
+  /* A file that changes after it was compared is one too. */
+  sh("echo more >>'%s/x'", tree);
+  buffer.len = 0;
+  FAILS(TREERING_CHANGED, treering_layer_write_callback(diff, options, put, &buffer, NULL, NULL, &to_callback,
+                                                        sizeof to_callback, &err));
+  treering_layer_options_free(options);
+  treering_diff_free(diff);
+  free(buffer.data);
+}
+
+static void archives(void) {
+  treering_store *store = NULL, *other = NULL;
+  treering_commit_result made;
+  treering_loaded *loaded = NULL;
+  treering_loaded_image image;
+  size_t n = 0;
+  struct buffer buffer = {0};
+  OK(treering_store_open(TREERING_PATH(in_scratch("store")), &store, &err));
+  OK(treering_store_open(TREERING_PATH(in_scratch("other")), &other, &err));
+  OK(treering_commit(store, TREERING_PATH(in_scratch("tree")), "app:v1", NULL, NULL, &made, sizeof made, NULL, &err));
+
+  const char *names[] = {"app:v1"};
+  OK(treering_archive_save_callback(store, names, 1, "oci-archive", put, &buffer, done, NULL, &err));
+  CHECK(buffer.finalized == 1);
+  OK(treering_archive_load_callback(other, take, &buffer, done, NULL, NULL, &loaded, &err));
+  CHECK(buffer.finalized == 2 && treering_loaded_len(loaded) == 1);
+  OK(treering_loaded_get(loaded, 0, &image, sizeof image, 1, &n, &err));
+  CHECK(n == 1 && strcmp(image.name, "app:v1") == 0 && strcmp(image.image_id.text, made.image_id.text) == 0);
+  CHECK(strcmp(image.manifest.text, made.manifest.text) == 0);
+  treering_loaded_free(loaded);
+
+  int fd = open(in_scratch("app.tar"), O_RDWR | O_CREAT, 0600);
+  OK(treering_archive_save_fd(store, names, 1, NULL, fd, NULL, &err));
+  lseek(fd, 0, SEEK_SET);
+  OK(treering_archive_load_fd(other, fd, "ignore", NULL, &loaded, &err));
+  OK(treering_loaded_get(loaded, 0, &image, sizeof image, 1, &n, &err));
+  CHECK(n == 1 && image.name == NULL && strcmp(image.image_id.text, made.image_id.text) == 0);
+  treering_loaded_free(loaded);
+  FAILS(TREERING_INVALID_ARGUMENT, treering_archive_load_fd(other, fd, "maybe", NULL, &loaded, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_archive_save_fd(store, names, 0, NULL, fd, NULL, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_archive_save_fd(store, names, 1, "zip", fd, NULL, &err));
+  names[0] = "absent";
+  FAILS(TREERING_NOT_FOUND, treering_archive_save_fd(store, names, 1, NULL, fd, NULL, &err));
+  close(fd);
+
+  /* Out as a plain tar, and in again as an image. */
+  treering_export_options *out = NULL;
+  treering_import_options *in = NULL;
+  OK(treering_export_options_new(&out, &err));
+  OK(treering_export_options_set_owner(out, "root", &err));
+  OK(treering_export_options_set_nanoseconds(out, false, &err));
+  OK(treering_export_options_set_clamp_mtime(out, 1900000000, &err));
+  OK(treering_export_options_set_platform(out, NULL, &err));
+  OK(treering_import_options_new(&in, &err));
+  OK(treering_import_options_add_change(in, "CMD [\"/x\"]", &err));
+  OK(treering_import_options_set_message(in, "imported", &err));
+  OK(treering_import_options_set_author(in, "me", &err));
+  OK(treering_import_options_set_platform(in, "linux/amd64", &err));
+  OK(treering_import_options_set_created(in, 1700000000, &err));
+  OK(treering_import_options_set_compression(in, "gzip", 1, &err));
+  buffer.len = buffer.at = 0;
+  OK(treering_archive_export_callback(store, "app:v1", NULL, 0, out, put, &buffer, done, NULL, &err));
+  CHECK(buffer.finalized == 3);
+  treering_commit_result from_callback, from_fd;
+  OK(treering_archive_import_callback(other, take, &buffer, done, "in:1", in, NULL, &from_callback,
+                                      sizeof from_callback, &err));
+  CHECK(buffer.finalized == 4 && from_callback.has_layer);
+  fd = open(in_scratch("plain.tar"), O_RDWR | O_CREAT, 0600);
+  OK(treering_archive_export_fd(store, "app:v1", NULL, 0, out, fd, NULL, &err));
+  lseek(fd, 0, SEEK_SET);
+  OK(treering_archive_import_fd(other, fd, "in:2", in, NULL, &from_fd, sizeof from_fd, &err));
+  CHECK(strcmp(from_fd.image_id.text, from_callback.image_id.text) == 0);
+  OK(treering_archive_export_fd(store, NULL, TREERING_PATH(in_scratch("tree")), out, fd, NULL, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_archive_export_fd(store, NULL, NULL, 0, out, fd, NULL, &err));
+  FAILS(TREERING_INVALID_ARGUMENT,
+        treering_archive_export_fd(store, "a", TREERING_PATH("/tmp"), out, fd, NULL, &err));
+  close(fd);
+  treering_export_options_free(out);
+  treering_import_options_free(in);
+  free(buffer.data);
+  treering_store_free(store);
+  treering_store_free(other);
+}
+
+int main(void) {
+  scratch();
+  layers();
+  archives();
+  CHECK(treering_test_live_handles() == 0);
+  return 0;
+}

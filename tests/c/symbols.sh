@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# usage: tests/c/symbols.sh LIBRARY HEADER
+#
+# What the shared library exports is what the header declares, and it imports nothing that changes the whole process.
+set -euo pipefail
+library=$1 header=$2
+
+exported=$(nm -D --defined-only "$library" | awk '{ print $3 }' | sed 's/@.*//' | sort -u)
+declared=$(grep -oE '\btreering_[a-z0-9_]+\(' "$header" | grep -v '^treering_.*_fn(' | tr -d '(' | sort -u)
+# Functions are also named in comments, which only ever name functions that are there.
+if ! diff <(echo "$exported") <(echo "$declared"); then
+  echo "symbols: the library (<) does not export what the header (>) declares" >&2
+  exit 1
+fi
+
+# What would change the process for everyone in it, or leave it.
+forbidden='umask chdir fchdir chroot setenv putenv unsetenv clearenv signal sigaction sigprocmask pthread_sigmask raise
+alarm setitimer fork vfork _Fork clone unshare setns execve execvp execv posix_spawn posix_spawnp system popen setuid
+seteuid setgid setegid setresuid setresgid setgroups setrlimit prctl atexit __cxa_atexit on_exit dlopen setlocale
+exit _exit quick_exit daemon nice setpriority'
+# Imported by Rust's standard library, each with why it does no harm:
+#   __cxa_thread_atexit_impl  destructors of thread-local variables, run when their thread ends
+#   abort                     running out of memory, and panics while panicking
+allowed=''
+imported=$(nm -D --undefined-only "$library" | awk '{ print $NF }' | sed 's/@.*//' | sort -u)
+bad=0
+for name in $forbidden; do
+  case " $allowed " in *" $name "*) continue ;; esac
+  if grep -qx "$name" <<<"$imported"; then
+    echo "symbols: the library imports $name" >&2
+    bad=1
+  fi
+done
+[ $bad = 0 ]
+echo "symbols: $(wc -l <<<"$exported") exported, all treering_*; $(wc -l <<<"$imported") imported, none forbidden"

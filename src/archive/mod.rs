@@ -15,6 +15,7 @@
 //! Paths in an archive are names in a table, never paths on this machine; whatever an archive says about digests, sizes and
 //! DiffIDs is compared with its bytes before any name is given.
 
+mod contents;
 mod docker;
 mod export;
 mod import;

@@ -2,28 +2,24 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use serde_json::{Value, json};
 
-use super::tarout::TarOut;
-use super::{BLOBS, CONTAINERD_NAME, INDEX_FILE, LAYOUT_FILE, MANIFEST_FILE, blob_path};
+use super::contents::Contents;
+use super::{CONTAINERD_NAME, INDEX_FILE, LAYOUT_FILE, MANIFEST_FILE, blob_path};
 use crate::compress::{Compression, DecodeOptions, Decoder, detect};
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::image::{
     Image, Layer, ManifestOptions, OCI_LAYER, OCI_MANIFEST, new_index, new_manifest, to_oci_layer,
 };
-use crate::layer::header::{EntryKind, MtimePrecision};
-use crate::progress::{Control, Counters};
+use crate::progress::Control;
 use crate::store::{
     BlobInfo, Descriptor, DocumentKind, REF_NAME, Reference, Store, descriptor, descriptor_digest,
     json_to_bytes,
 };
 
-const SAVE: &str = "save image";
-/// How much is read, hashed and handed on at once.
-const CHUNK: usize = 1 << 20;
+pub(super) const SAVE: &str = "save image";
 
 /// What kind of archive [`save`] writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -211,7 +207,7 @@ fn docker_layer(
         }
     };
     let info = BlobInfo { digest: layer.diff_id, size };
-    contents.0.insert(blob_path(&layer.diff_id), Content::Plain(layer.clone(), size));
+    contents.plain(layer, size);
     let mut plain = to_oci_layer(&layer.descriptor);
     let annotations = plain.annotations().clone();
     plain = descriptor(OCI_LAYER, &info);
@@ -312,177 +308,4 @@ impl Gather<'_> {
             Err(error) => Err(error),
         }
     }
-}
-
-/// The files of an archive by their paths, which is the order they are written in.
-#[derive(Default)]
-struct Contents(BTreeMap<String, Content>);
-
-enum Content {
-    Bytes(Vec<u8>),
-    Blob(BlobInfo),
-    /// The tar inside a layer, and its size.
-    Plain(Layer, u64),
-}
-
-impl Contents {
-    fn bytes(&mut self, path: impl Into<String>, bytes: Vec<u8>) {
-        self.0.insert(path.into(), Content::Bytes(bytes));
-    }
-
-    fn blob(&mut self, info: BlobInfo) {
-        self.0.entry(blob_path(&info.digest)).or_insert(Content::Blob(info));
-    }
-
-    fn write(&self, store: &Store, out: &mut (dyn Write + Send), control: &Control) -> Result<()> {
-        let size = |content: &Content| match content {
-            Content::Bytes(bytes) => bytes.len() as u64,
-            Content::Blob(info) => info.size,
-            Content::Plain(_, size) => *size,
-        };
-        Counters::add(&control.counters.bytes_total, self.0.values().map(size).sum());
-        let mut out = TarOut::new(out, MtimePrecision::Seconds, control);
-        out.plain("blobs", EntryKind::Directory, 0)?;
-        out.plain(BLOBS, EntryKind::Directory, 0)?;
-        // One thread reads and verifies, this one writes.
-        std::thread::scope(|scope| {
-            let (send, receive) = sync_channel(4);
-            let (back, spare) = sync_channel(8);
-            let read = move || {
-                if let Err(error) = self.read_all(store, &send, &spare, control) {
-                    // Whoever does not listen any more has an error of its own.
-                    let _ = send.send(Err(error));
-                }
-            };
-            let thread = std::thread::Builder::new().name("treering-read".into());
-            thread.spawn_scoped(scope, read).at("start thread", "save")?;
-            for (path, content) in &self.0 {
-                let mut left = size(content);
-                out.plain(path, EntryKind::File, left)?;
-                if let Content::Bytes(bytes) = content {
-                    out.data(bytes)?;
-                    continue;
-                }
-                while left > 0 {
-                    let piece = match receive.recv() {
-                        Ok(piece) => piece?,
-                        Err(_) => return Err(Error::new(ErrorKind::Internal, SAVE, "a thread is gone")),
-                    };
-                    out.data(piece.bytes())?;
-                    left -= piece.bytes().len() as u64;
-                    if let Piece::Own(buffer) = piece {
-                        let _ = back.try_send(buffer);
-                    }
-                }
-                // Only now is it known that all of it was right.
-                match receive.recv() {
-                    Ok(Ok(Piece::End)) => {}
-                    Ok(Err(error)) => return Err(error),
-                    _ => return Err(Error::new(ErrorKind::Internal, SAVE, "a thread is out of step")),
-                }
-            }
-            out.finish()
-        })
-    }
-
-    /// Reads everything that is not in memory, in order, with an end mark after each.
-    fn read_all(
-        &self,
-        store: &Store,
-        send: &SyncSender<Result<Piece>>,
-        spare: &Receiver<Vec<u8>>,
-        control: &Control,
-    ) -> Result<()> {
-        for content in self.0.values() {
-            // A send fails when the writer has stopped: so do we.
-            let sent = match content {
-                Content::Bytes(_) => continue,
-                Content::Blob(info) => read_blob(store, info, send, spare, control)?,
-                Content::Plain(layer, size) => read_plain(store, layer, *size, send, control)?,
-            };
-            if !sent || send.send(Ok(Piece::End)).is_err() {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A piece of content on its way to the writer.
-enum Piece {
-    Own(Vec<u8>),
-    Shared(crate::compress::Chunk),
-    /// The file is complete and verified.
-    End,
-}
-
-impl Piece {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Piece::Own(bytes) => bytes,
-            Piece::Shared(bytes) => bytes,
-            Piece::End => &[],
-        }
-    }
-}
-
-fn read_blob(
-    store: &Store,
-    info: &BlobInfo,
-    send: &SyncSender<Result<Piece>>,
-    spare: &Receiver<Vec<u8>>,
-    control: &Control,
-) -> Result<bool> {
-    let shown = info.digest.to_string();
-    let mut reader = store.verified_reader(&info.digest, info.size)?;
-    loop {
-        control.check(SAVE)?;
-        let mut buffer = spare.try_recv().unwrap_or_default();
-        buffer.resize(CHUNK, 0);
-        let mut filled = 0;
-        while filled < CHUNK {
-            match reader.read(&mut buffer[filled..]) {
-                Ok(0) => break,
-                Ok(n) => filled += n,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io(SAVE, &shown, error)),
-            }
-        }
-        if filled == 0 {
-            return Ok(true);
-        }
-        Counters::add(&control.counters.bytes_read, filled as u64);
-        buffer.truncate(filled);
-        if send.send(Ok(Piece::Own(buffer))).is_err() {
-            return Ok(false);
-        }
-    }
-}
-
-fn read_plain(
-    store: &Store,
-    layer: &Layer,
-    size: u64,
-    send: &SyncSender<Result<Piece>>,
-    control: &Control,
-) -> Result<bool> {
-    let file = store.open_blob(&layer.digest)?;
-    let mut decoder = Decoder::new(Box::new(file), DecodeOptions::default(), control.clone())?;
-    let mut left = size;
-    let wrong = || {
-        let message = format!("the layer is not {size} bytes long when decompressed");
-        Error::corrupt(SAVE, message).with_path(layer.digest.to_string())
-    };
-    while let Some(chunk) = decoder.next_chunk()? {
-        control.check(SAVE)?;
-        left = left.checked_sub(chunk.len() as u64).ok_or_else(wrong)?;
-        if send.send(Ok(Piece::Shared(chunk))).is_err() {
-            return Ok(false);
-        }
-    }
-    if left > 0 {
-        return Err(wrong());
-    }
-    layer.check(&decoder.finish()?)?;
-    Ok(true)
 }

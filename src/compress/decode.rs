@@ -101,7 +101,7 @@ pub struct Decoded {
 ///
 /// Takes gzip files of any number of members (zeros behind the last one are allowed, anything else is not), zstd files of
 /// any number of frames (skippable ones are skipped, dictionaries are refused), and plain data. What
-/// [`write`](super::write) made is decoded in parallel.
+/// [`write`](super::write()) made is decoded in parallel.
 ///
 /// Nothing here trusts the data, but digests are for the caller to compare, after [`finish`](Self::finish).
 ///

@@ -119,7 +119,7 @@ fn input_in_drops_is_the_same_input() {
     impl Read for Drops {
         fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
             self.1 += 1;
-            if self.1 % 7 == 0 {
+            if self.1.is_multiple_of(7) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             let count = buf.len().min(self.1 % 3 + 1);

@@ -2,7 +2,7 @@
 //!
 //! A layer is cut at fixed offsets and every piece is compressed on its own: zstd as independent frames, gzip as
 //! independent members. Both are plain concatenation, which every reader of either format accepts, so pieces can
-//! be made by any thread in any order ([`write`]) and taken apart again by several threads ([`Decoder`]). A
+//! be made by any thread in any order ([`write()`]) and taken apart again by several threads ([`Decoder`]). A
 //! [`Profile`] pins everything that decides the bytes.
 
 #![forbid(unsafe_code)]

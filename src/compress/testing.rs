@@ -35,6 +35,22 @@ pub(super) fn text(length: usize) -> Vec<u8> {
     out
 }
 
+/// Bytes of all values that compress, as machine code does.
+pub(super) fn binary(length: usize) -> Vec<u8> {
+    let noise = noise(4096);
+    let mut out = Vec::with_capacity(length + 64);
+    for pair in noise.chunks(2).cycle() {
+        if out.len() >= length {
+            break;
+        }
+        let at = usize::from(u16::from_le_bytes([pair[0], pair[1]])).wrapping_mul(out.len() / 7 + 1) % 4000;
+        out.extend_from_slice(&noise[at..at + 8 + at % 40]);
+        out.push(pair[0]);
+    }
+    out.truncate(length);
+    out
+}
+
 /// Text, then noise, then zeros, then text: every kind of piece once.
 pub(super) fn mixture(length: usize) -> Vec<u8> {
     let quarter = length / 4;

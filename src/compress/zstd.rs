@@ -24,34 +24,58 @@ fn failed(code: usize) -> Error {
 /// Makes frames.
 pub(super) struct FrameEncoder {
     context: CCtx<'static>,
+    /// For what is not text, at levels that make a difference.
+    binary: Option<CCtx<'static>>,
 }
 
 impl FrameEncoder {
     pub(super) fn new(level: i32) -> Result<Self> {
-        let mut context = CCtx::try_create()
-            .ok_or_else(|| Error::new(ErrorKind::Internal, "compress layer", "zstd: out of memory"))?;
-        let mut set = |parameter| context.set_parameter(parameter).map_err(failed);
-        set(CParameter::CompressionLevel(level))?;
-        set(CParameter::WindowLog(WINDOW_LOG))?;
-        if level == 3 {
-            // The larger window finds what smaller tables miss, and tables that fit the cache are faster: at
-            // this size the output is still below that of `zstd -3`, in a tenth less time.
-            set(CParameter::HashLog(17))?;
-            set(CParameter::ChainLog(13))?;
+        if level != 3 {
+            return Ok(FrameEncoder { context: context(level, &[])?, binary: None });
         }
-        // The size lets a reader decode frames in parallel; the layer's digests already are its checksum.
-        set(CParameter::ContentSizeFlag(true))?;
-        set(CParameter::ChecksumFlag(false))?;
-        Ok(FrameEncoder { context })
+        // The larger window finds what smaller tables miss, and tables that fit the cache are faster. Machine code and
+        // media gain next to nothing from the second, finer search of this level, so they are spared it; text gains
+        // several percent. Measured on distribution trees, sources and libraries: between 5% less and 1% more
+        // than `zstd -3`, in a fifth to a quarter less time.
+        let text = context(3, &[CParameter::HashLog(17), CParameter::ChainLog(13)])?;
+        let binary = context(1, &[CParameter::HashLog(17), CParameter::MinMatch(6)])?;
+        Ok(FrameEncoder { context: text, binary: Some(binary) })
     }
 
     /// Replaces `out` with the frame that holds `input`.
     pub(super) fn encode(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<()> {
         out.clear();
         out.reserve(zstd_safe::compress_bound(input.len()));
-        self.context.compress2(out, input).map_err(failed)?;
+        let context = match &mut self.binary {
+            Some(binary) if !is_text(input) => binary,
+            _ => &mut self.context,
+        };
+        context.compress2(out, input).map_err(failed)?;
         Ok(())
     }
+}
+
+/// A compressor that has a level's parameters but for these.
+fn context(level: i32, parameters: &[CParameter]) -> Result<CCtx<'static>> {
+    let mut context = CCtx::try_create()
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "compress layer", "zstd: out of memory"))?;
+    let mut set = |parameter| context.set_parameter(parameter).map_err(failed);
+    set(CParameter::CompressionLevel(level))?;
+    set(CParameter::WindowLog(WINDOW_LOG))?;
+    for parameter in parameters {
+        set(*parameter)?;
+    }
+    // The size lets a reader decode frames in parallel; the layer's digests already are its checksum.
+    set(CParameter::ContentSizeFlag(true))?;
+    set(CParameter::ChecksumFlag(false))?;
+    Ok(context)
+}
+
+/// Whether most of this looks like text, judged by every 61st byte: a prime, so as not to meet one column of a table.
+fn is_text(input: &[u8]) -> bool {
+    let sampled = input.len().div_ceil(61);
+    let high = input.iter().step_by(61).filter(|&&byte| byte >= 0x80).count();
+    high * 20 < sampled * 3
 }
 
 /// What the front of a stream of frames is.

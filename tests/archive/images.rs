@@ -6,7 +6,7 @@ use treering::digest::Digest;
 use treering::image::{
     Image, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Platform, UnpackOptions, unpack,
 };
-use treering::store::{BlobInfo, Descriptor, Reference, Store, descriptor};
+use treering::store::{BlobInfo, Descriptor, FsckLevel, PruneOptions, Reference, Store, descriptor};
 use treering::{Control, ErrorKind};
 
 use crate::common::{Scratch, describe, scan};
@@ -117,6 +117,14 @@ fn an_image_for_several_platforms_stays_whole() {
     assert_eq!(loaded[0].image_id, *Image::open(&from, "multi:v1", None).unwrap().id());
     assert!(!to.has_blob(&missing[1]).unwrap() && !to.has_blob(&missing[2]).unwrap());
     same_tree(&from, "multi:v1", &to, "multi:v1", &scratch);
+    to.prune(&PruneOptions::default(), &Control::default()).unwrap();
+    let report = to.fsck(FsckLevel::Bytes, &Control::default()).unwrap();
+    // What is left out is told, and nothing else.
+    let gone: Vec<&str> = report.problems.iter().map(|problem| &problem.subject[..]).collect();
+    assert!(
+        gone.iter().all(|gone| missing[1..].iter().any(|digest| digest.to_string() == *gone)),
+        "{gone:?}"
+    );
 
     let docker = store(&scratch, "docker");
     let loaded =

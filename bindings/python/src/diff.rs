@@ -103,14 +103,14 @@ impl Diff {
     }
 
     /// What was compared with; None for nothing, so that everything is added.
-    #[getter]
-    fn old(&self) -> Option<Snapshot> {
+    #[getter(old)]
+    fn before(&self) -> Option<Snapshot> {
         self.data.old.clone().map(Snapshot::new)
     }
 
     /// What is there now.
-    #[getter]
-    fn new(&self) -> Snapshot {
+    #[getter(new)]
+    fn after(&self) -> Snapshot {
         Snapshot::new(self.data.new.clone())
     }
 
@@ -214,16 +214,16 @@ impl Change {
     }
 
     /// The entry as it was; None for what was added.
-    #[getter]
-    fn old(&self) -> Option<Entry> {
+    #[getter(old)]
+    fn before(&self) -> Option<Entry> {
         let snapshot = self.data.old.clone()?;
         let index = self.change().old;
         (index != NONE).then_some(Entry { snapshot, index })
     }
 
     /// The entry as it is; None for what was deleted.
-    #[getter]
-    fn new(&self) -> Option<Entry> {
+    #[getter(new)]
+    fn after(&self) -> Option<Entry> {
         let index = self.change().new;
         (index != NONE).then(|| Entry { snapshot: self.data.new.clone(), index })
     }

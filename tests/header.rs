@@ -1,4 +1,5 @@
 //! `include/treering.h` is what the sources say. With `TREERING_WRITE_HEADER=1` it is written anew.
+#![allow(clippy::disallowed_methods)]
 #![cfg(feature = "capi")]
 
 use std::collections::BTreeSet;

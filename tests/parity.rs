@@ -1,4 +1,5 @@
 //! The steps of `tests/data/parity.json`, run from Rust. `tests/data/README.md` says what they mean.
+#![allow(clippy::disallowed_methods)]
 
 mod common;
 

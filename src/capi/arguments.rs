@@ -365,8 +365,7 @@ mod tests {
         assert!(handle::get(err, "err").unwrap().text().contains("oh no"));
         handle::free(err);
         assert_eq!(guard(no_error(), || panic!("again")), treering_status::TREERING_INTERNAL);
-        let other = std::panic::AssertUnwindSafe(|| std::panic::panic_any(7));
-        assert_eq!(guard(no_error(), || other()), treering_status::TREERING_INTERNAL);
+        assert_eq!(guard(no_error(), || std::panic::panic_any(7)), treering_status::TREERING_INTERNAL);
     }
 
     #[test]

@@ -350,7 +350,8 @@ pub fn diff(
                     control.check("compare content")?;
                     same_as_digest(change, old.digest(change.old), &new, root)
                 })?;
-                TreeDiff { old: Some(old), new, changes: comparison.changes, skipped: Vec::new() }
+                let changes = comparison.changes;
+                TreeDiff { old: Some(old), new, changes, skipped: Vec::new() }
             }
             (Some(old), _) => {
                 let old = old.snapshot(&options, control)?;

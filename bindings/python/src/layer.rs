@@ -1,6 +1,6 @@
 //! Layers as files: a tar of changes out, and in again.
 
-use std::io::{Read, Write as _};
+use std::io::Read;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -20,8 +20,8 @@ use crate::run::Job;
 use crate::snapshot;
 
 /// Both digests and sizes of a layer, as a dataclass.
-pub fn written<'py>(py: Python<'py>, layer: &Written) -> PyResult<Bound<'py, PyAny>> {
-    let fields = (layer.digest.to_string(), layer.size, layer.diff_id.to_string(), layer.diff_size);
+pub fn written<'py>(py: Python<'py>, layer: &Written, entries: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
+    let fields = (layer.digest.to_string(), layer.size, layer.diff_id.to_string(), layer.diff_size, entries);
     make(py, "WrittenLayer", fields)
 }
 
@@ -56,25 +56,26 @@ pub fn layer_create<'py>(
     let path = place.path();
     let job = Job { operation: OPERATION, progress, file: place.object() };
     let data = diff.data.clone();
-    let made = job.run(py, move |control, mut proxy| {
+    let (made, entries) = job.run(py, move |control, mut proxy| {
         let plan = LayerPlan::new(&data.changes, data.old.as_deref(), &data.new, options)?;
         Counters::add(&control.counters.bytes_total, plan.content_len());
+        let entries = plan.entry_count();
         let tar = LayerTar::new(plan, data.content.files()?);
         let threads = if threads == 0 { treering::tree::scan::default_threads() } else { threads };
-        match &path {
-            None => write(&tar, &profile, threads, &mut proxy, control),
+        let made = match &path {
+            None => write(&tar, &profile, threads, &mut proxy, control)?,
             Some(path) => {
                 let mut made = None;
                 publish::replace_path(path, OPERATION, |out| {
-                    let mut out = std::io::BufWriter::with_capacity(1 << 20, out);
-                    made = Some(write(&tar, &profile, threads, &mut out, control)?);
-                    out.flush().at(OPERATION, "")
+                    made = Some(write(&tar, &profile, threads, out, control)?);
+                    Ok(())
                 })?;
-                Ok(made.expect("set when nothing failed"))
+                made.expect("set when nothing failed")
             }
-        }
+        };
+        Ok((made, entries))
     })?;
-    written(py, &made)
+    written(py, &made, Some(entries))
 }
 
 /// Applies a layer to a directory and says what it was.
@@ -141,7 +142,7 @@ pub fn layer_apply<'py>(
     };
     let snapshot = snapshot::Snapshot::new(Arc::new(applied.snapshot));
     let ledger = snapshot::Ledger { inner: Arc::new(applied.ledger) };
-    let layer = written(py, &layer)?;
+    let layer = written(py, &layer, None)?;
     make(py, "Applied", (layer, snapshot, ledger, losses(py, &applied.losses)?))
 }
 

@@ -60,6 +60,12 @@ impl<'a, 'py> Job<'a, 'py> {
         let control = Control::default();
         let (sender, receiver) = channel();
         let mut watch = Watch { job: &self, control: &control, stopped: None, give_up: None };
+        // The first report comes before anything is done, so that a caller can also cancel at once.
+        match watch.report(py, false) {
+            Ok(stop) if stop => control.cancel.cancel(),
+            Ok(_) => {}
+            Err(raised) => return Err(of_callback(py, self.operation, raised)),
+        }
         let proxy = Proxy(sender.clone());
         let theirs = control.clone();
         let body = move || {

@@ -4,7 +4,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::PyString;
 use treering::archive::{ExportOptions, ImportOptions};
 use treering::error::Error;
 use treering::fs::Root;
@@ -58,7 +58,7 @@ impl Store {
     ) -> PyResult<Image> {
         let stat = committed.stat;
         let stat = make(py, "Stat", (stat.added, stat.changed, stat.deleted, stat.bytes))?;
-        let layer = committed.layer.as_ref().map(|layer| written(py, layer)).transpose()?;
+        let layer = committed.layer.as_ref().map(|layer| written(py, layer, None)).transpose()?;
         let skipped = skipped(py, &committed.skipped)?;
         let report = make(py, "Committed", (stat, layer, skipped, committed.owners_replaced))?;
         let image = Image::new(store, made);
@@ -313,14 +313,23 @@ impl Store {
         }
     }
 
-    /// The names in the store and the digests of the manifests or indexes they stand for.
-    fn refs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    /// The names in the store and what they stand for, in the order of ``index.json``; among them images without a name.
+    fn refs<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let store = self.open(py)?;
-        let dict = PyDict::new(py);
-        for entry in py.detach(|| store.refs()).or_raise(py)? {
-            dict.set_item(entry.name.to_string(), entry.descriptor.digest().to_string())?;
-        }
-        Ok(dict)
+        let one = |entry: &store::Entry| {
+            let name = entry.name.as_ref().map(ToString::to_string);
+            let descriptor = &entry.descriptor;
+            let media_type = descriptor.media_type().to_string();
+            make(py, "Ref", (name, descriptor.digest().to_string(), media_type))
+        };
+        py.detach(|| store.entries()).or_raise(py)?.iter().map(one).collect()
+    }
+
+    /// The digest of the manifest or index that a name, digest, id or id prefix stands for.
+    fn resolve(&self, py: Python<'_>, reference: &str) -> PyResult<String> {
+        let store = self.open(py)?;
+        let found = py.detach(|| store.resolve(reference)).or_raise(py)?;
+        Ok(found.descriptor.digest().to_string())
     }
 
     /// Write images into one archive: a path, written atomically, or an object with ``write``.

@@ -74,7 +74,7 @@ def test_two_directories(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
     (copy / "etc/motd").write_text("other\n")
     (copy / "bin/bash").unlink()
     diff = treering.diff(tree, str(copy))
-    assert [str(change) for change in diff] == ["C /bin", "D /bin/bash", "C /etc/motd"]
+    assert [str(change) for change in diff] == ["C /bin", "D /bin/bash", "C /etc", "C /etc/motd"]
     motd = diff[-1]
     assert "content" in motd.reasons
     assert motd.old is not None and motd.old.size == 8
@@ -83,9 +83,9 @@ def test_two_directories(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
     assert gone.new is None and gone.reasons == []
     assert diff.old is not None and "bin/bash" in diff.old and "bin/bash" not in diff.new
     with pytest.raises(IndexError):
-        diff[3]
+        diff[4]
     with pytest.raises(IndexError):
-        diff[-4]
+        diff[-5]
 
 
 def test_snapshots_and_images(store: treering.Store, tree: pathlib.Path) -> None:

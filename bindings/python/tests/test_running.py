@@ -59,6 +59,8 @@ def test_a_true_answer_cancels(store: treering.Store, large: pathlib.Path) -> No
         slow(store, large, lambda progress: not progress.done)
     assert caught.value.kind == "cancelled"
     assert store.images() == []
+    with pytest.raises(treering.CancelledError):
+        treering.scan(large, progress=lambda _: True)  # before it has begun
 
 
 def test_what_a_callback_raises_is_the_cause(store: treering.Store, large: pathlib.Path) -> None:

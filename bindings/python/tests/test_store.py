@@ -110,7 +110,11 @@ def test_options_reach_the_image(store: treering.Store, tree: pathlib.Path) -> N
 def test_names(store: treering.Store, tree: pathlib.Path) -> None:
     image = store.commit(tree, "app:v1")
     store.tag("app:v1", "other")
-    assert set(store.refs()) == {"app:v1", "other:latest"}
+    assert [(ref.name, ref.digest) for ref in store.refs()] == [
+        ("app:v1", image.digest),
+        ("other:latest", image.digest),
+    ]
+    assert store.resolve("other") == image.digest
     assert set(image.tags) == {"app:v1", "other:latest"}
     assert "other" in store and "absent" not in store
     assert store.image(image.id[7:15]) == image
@@ -202,7 +206,7 @@ def test_reprs_help(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib
     assert repr(copy) == f"<treering.Tree {str(tmp_path / 'copy')!r} of {image.short_id}>"
     (copy.path / "etc/motd").chmod(0o600)
     diff = copy.diff()
-    assert repr(diff) == "<treering.Diff: 0 added, 1 changed, 0 deleted>"
-    assert repr(diff[0]) == "<treering.Change changed /etc/motd (mode)>"
+    assert repr(diff) == "<treering.Diff: 0 added, 2 changed, 0 deleted>"
+    assert repr(diff[1]) == "<treering.Change changed /etc/motd (mode)>"
     assert repr(diff.new["etc/motd"]).startswith("<treering.Entry file /etc/motd 0600")
     assert repr(diff.new) == "<treering.Snapshot of 7 entries>"

@@ -55,7 +55,7 @@ class Progress:
     done: bool = False
 
 
-#: Called a few times a second on the thread that called the operation. A true answer cancels it.
+#: Called at the start, a few times a second, and at the end, on the thread that called the operation. A true answer cancels it.
 ProgressFunction = Callable[[Progress], object]
 
 
@@ -113,6 +113,8 @@ class WrittenLayer:
     diff_id: str
     #: The size of the tar in bytes.
     diff_size: int
+    #: How many entries the tar has, where ``layer_create`` counted them.
+    entries: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,17 @@ class HistoryRow:
     diff_size: int | None
     diff_id: str | None
     comment: str
+
+
+@dataclass(frozen=True)
+class Ref:
+    """An entry of a store's index."""
+
+    #: The name, always with a tag; None for an image without a name.
+    name: str | None
+    #: The digest of the manifest or index.
+    digest: str
+    media_type: str
 
 
 @dataclass(frozen=True)

@@ -321,12 +321,6 @@ typedef int32_t treering_change_kind;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-typedef struct Option_treering_finalizer Option_treering_finalizer;
-
-typedef struct Option_treering_read_fn Option_treering_read_fn;
-
-typedef struct Option_treering_write_fn Option_treering_write_fn;
-
 /**
  * How layers are put into a directory, by treering_unpack() and treering_layer_apply_fd(). Setters and use are safe from
  * any thread.
@@ -370,15 +364,31 @@ typedef struct treering_diff_options treering_diff_options;
 typedef struct treering_error treering_error;
 
 /**
+ * How an image or a directory becomes one tar. Setters and use are safe from any thread.
+ */
+typedef struct treering_export_options treering_export_options;
+
+/**
  * An image for one platform: manifest and configuration read and checked, layers named. Owned by the caller, freed with
  * treering_image_free(). Never changes, so any number of threads may use it at once. It keeps its store open.
  */
 typedef struct treering_image treering_image;
 
 /**
+ * How a tar becomes an image. Setters and use are safe from any thread.
+ */
+typedef struct treering_import_options treering_import_options;
+
+/**
  * How a layer is written. Setters and use are safe from any thread.
  */
 typedef struct treering_layer_options treering_layer_options;
+
+/**
+ * The images that an archive held, once for each of their names. Owned by the caller, freed with treering_loaded_free().
+ * Never changes, so any number of threads may read it at once.
+ */
+typedef struct treering_loaded treering_loaded;
 
 /**
  * What treering_store_prune() shall do. Setters and use are safe from any thread.
@@ -876,6 +886,21 @@ typedef struct {
 } treering_layer_result;
 
 /**
+ * Takes bytes that the library writes. Returns 0 when all of them were taken; any other number fails the operation with
+ * TREERING_CALLBACK, and treering_error_callback_code() gives the number back.
+ *
+ * Called from threads of the library, never from two at once, always before the function that was given it returns. Must
+ * not let a C++ exception or a longjmp out: that is undefined behaviour. Catch it and return a number.
+ */
+typedef int32_t (*treering_write_fn)(void *userdata, const uint8_t *data, size_t len);
+
+/**
+ * Called exactly once with the `userdata` of a callback, when the library will not use it any more: before the function
+ * that was given it returns, whatever it returns, also when an argument was refused. NULL where nothing is to be done.
+ */
+typedef void (*treering_finalizer)(void *userdata);
+
+/**
  * A layer that was applied.
  */
 typedef struct {
@@ -909,6 +934,30 @@ typedef struct {
    */
   uint64_t losses;
 } treering_apply_result;
+
+/**
+ * Gives bytes that the library reads: puts at most `capacity` of them into `buffer`, their number into `len` (0 at the end)
+ * and returns 0. Any other number fails the operation with TREERING_CALLBACK. For the rest, see treering_write_fn.
+ */
+typedef int32_t (*treering_read_fn)(void *userdata, uint8_t *buffer, size_t capacity, size_t *len);
+
+/**
+ * One image that was loaded. The pointer lives as long as the list.
+ */
+typedef struct {
+  /**
+   * The name it has in the store; NULL when it was loaded without one.
+   */
+  const char *name;
+  /**
+   * The digest of its manifest, or of its index when it is for several platforms.
+   */
+  treering_digest manifest;
+  /**
+   * The image id: the digest of its configuration.
+   */
+  treering_digest image_id;
+} treering_loaded_image;
 
 #ifdef __cplusplus
 extern "C" {
@@ -2051,9 +2100,9 @@ treering_status treering_layer_write_fd(const treering_diff *diff,
  */
 treering_status treering_layer_write_callback(const treering_diff *diff,
                                               const treering_layer_options *options,
-                                              Option_treering_write_fn write,
+                                              treering_write_fn write,
                                               void *userdata,
-                                              Option_treering_finalizer finalizer,
+                                              treering_finalizer finalizer,
                                               const treering_control *control,
                                               treering_layer_result *out,
                                               size_t out_size,
@@ -2088,9 +2137,9 @@ treering_status treering_layer_apply_fd(int32_t fd,
  * @param userdata handed to the callback.
  * @param finalizer see treering_finalizer; may be NULL.
  */
-treering_status treering_layer_apply_callback(Option_treering_read_fn read,
+treering_status treering_layer_apply_callback(treering_read_fn read,
                                               void *userdata,
-                                              Option_treering_finalizer finalizer,
+                                              treering_finalizer finalizer,
                                               const uint8_t *dir,
                                               size_t dir_len,
                                               const treering_apply_options *options,
@@ -2099,6 +2148,281 @@ treering_status treering_layer_apply_callback(Option_treering_read_fn read,
                                               size_t out_size,
                                               treering_report **report,
                                               treering_error **err);
+
+/**
+ * Options with their defaults.
+ */
+treering_status treering_import_options_new(treering_import_options **out, treering_error **err);
+
+/**
+ * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+ */
+treering_status treering_import_options_free(treering_import_options *options);
+
+/**
+ * Makes the configuration with a Dockerfile instruction, as treering_commit_options_add_change() takes it. May be called
+ * again.
+ */
+treering_status treering_import_options_add_change(treering_import_options *options,
+                                                   const char *change,
+                                                   treering_error **err);
+
+/**
+ * A message for the history; NULL, the default, for none.
+ */
+treering_status treering_import_options_set_message(treering_import_options *options,
+                                                    const char *message,
+                                                    treering_error **err);
+
+/**
+ * Who made the image; NULL, the default, for nobody.
+ */
+treering_status treering_import_options_set_author(treering_import_options *options,
+                                                   const char *author,
+                                                   treering_error **err);
+
+/**
+ * The platform of the image. This machine's by default.
+ *
+ * @param platform `os/arch[/variant]`; NULL for the default.
+ */
+treering_status treering_import_options_set_platform(treering_import_options *options,
+                                                     const char *platform,
+                                                     treering_error **err);
+
+/**
+ * When the image was made. Now by default.
+ *
+ * @param seconds since 1970.
+ */
+treering_status treering_import_options_set_created(treering_import_options *options,
+                                                    int64_t seconds,
+                                                    treering_error **err);
+
+/**
+ * Compress the layer anew. By default its bytes stay as they come.
+ *
+ * @param compression `none`, `gzip` or `zstd`; NULL for the default.
+ * @param level 1 to 12 for gzip, 1 to 19 for zstd; 0 for the default one.
+ */
+treering_status treering_import_options_set_compression(treering_import_options *options,
+                                                        const char *compression,
+                                                        int32_t level,
+                                                        treering_error **err);
+
+/**
+ * Options with their defaults.
+ */
+treering_status treering_export_options_new(treering_export_options **out, treering_error **err);
+
+/**
+ * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+ */
+treering_status treering_export_options_free(treering_export_options *options);
+
+/**
+ * Which platform of a multi-platform image. This machine's by default.
+ *
+ * @param platform `os/arch[/variant]`; NULL for the default.
+ */
+treering_status treering_export_options_set_platform(treering_export_options *options,
+                                                     const char *platform,
+                                                     treering_error **err);
+
+/**
+ * Whose the files are.
+ *
+ * @param owner `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`; NULL, the default, for what the tree is known
+ * with in the store, else `root`.
+ */
+treering_status treering_export_options_set_owner(treering_export_options *options,
+                                                  const char *owner,
+                                                  treering_error **err);
+
+/**
+ * Write time stamps with nanoseconds. Off by default: whole seconds, as most tools write.
+ */
+treering_status treering_export_options_set_nanoseconds(treering_export_options *options,
+                                                        bool nanoseconds,
+                                                        treering_error **err);
+
+/**
+ * No time stamp in the tar is later than this, as SOURCE_DATE_EPOCH gives it. No limit by default.
+ *
+ * @param seconds since 1970.
+ */
+treering_status treering_export_options_set_clamp_mtime(treering_export_options *options,
+                                                        int64_t seconds,
+                                                        treering_error **err);
+
+/**
+ * Writes images as one archive, which `docker load`, podman and skopeo read. The same images make the same bytes.
+ *
+ * @param references the images, as treering_refs_resolve() finds them: an array of `references_len` texts. One that is a
+ * name becomes the image's name in the archive.
+ * @param format `docker-archive` (also for NULL) or `oci-archive`.
+ * @param fd where to write, from its present position on; stays open and yours.
+ * @param control may be NULL.
+ */
+treering_status treering_archive_save_fd(const treering_store *store,
+                                         const char *const *references,
+                                         size_t references_len,
+                                         const char *format,
+                                         int32_t fd,
+                                         const treering_control *control,
+                                         treering_error **err);
+
+/**
+ * treering_archive_save_fd() to a callback.
+ *
+ * @param write see treering_write_fn.
+ * @param userdata handed to the callback.
+ * @param finalizer see treering_finalizer; may be NULL.
+ */
+treering_status treering_archive_save_callback(const treering_store *store,
+                                               const char *const *references,
+                                               size_t references_len,
+                                               const char *format,
+                                               treering_write_fn write,
+                                               void *userdata,
+                                               treering_finalizer finalizer,
+                                               const treering_control *control,
+                                               treering_error **err);
+
+/**
+ * Loads every image of an archive: what `docker save`, podman, skopeo, buildx or treering_archive_save_fd() wrote, compressed
+ * or not. Everything is checked before the first name is given; nothing is visible in the store after an error.
+ *
+ * Errors: TREERING_CORRUPT for an archive that contradicts itself, TREERING_LIMIT over the caps, TREERING_ALREADY_EXISTS as
+ * `names` says.
+ *
+ * @param fd where to read, from its present position to its end; stays open and yours.
+ * @param names `keep` (also for NULL): a name that stands for another image in the store is an error; `move`: it is moved, as
+ * `docker load` does; `ignore`: images get no names.
+ * @param control may be NULL.
+ */
+treering_status treering_archive_load_fd(const treering_store *store,
+                                         int32_t fd,
+                                         const char *names,
+                                         const treering_control *control,
+                                         treering_loaded **out,
+                                         treering_error **err);
+
+/**
+ * treering_archive_load_fd() from a callback.
+ *
+ * @param read see treering_read_fn.
+ * @param userdata handed to the callback.
+ * @param finalizer see treering_finalizer; may be NULL.
+ */
+treering_status treering_archive_load_callback(const treering_store *store,
+                                               treering_read_fn read,
+                                               void *userdata,
+                                               treering_finalizer finalizer,
+                                               const char *names,
+                                               const treering_control *control,
+                                               treering_loaded **out,
+                                               treering_error **err);
+
+/**
+ * Frees a list. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
+ */
+treering_status treering_loaded_free(treering_loaded *loaded);
+
+/**
+ * How many images a list has; 0 when `loaded` is no list.
+ */
+size_t treering_loaded_len(const treering_loaded *loaded);
+
+/**
+ * Copies images out.
+ *
+ * @param first the number of the first image wanted, from 0.
+ * @param out room for `max` images.
+ * @param image_size sizeof(treering_loaded_image).
+ * @param n receives how many were written; 0 behind the last.
+ */
+treering_status treering_loaded_get(const treering_loaded *loaded,
+                                    size_t first,
+                                    treering_loaded_image *out,
+                                    size_t image_size,
+                                    size_t max,
+                                    size_t *n,
+                                    treering_error **err);
+
+/**
+ * Makes an image of a tar of a filesystem, compressed or not, as `docker import` does. Nothing is visible in the store after
+ * an error.
+ *
+ * @param fd where to read, from its present position to its end; stays open and yours.
+ * @param reference the name the image gets; NULL for none.
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_commit_result).
+ */
+treering_status treering_archive_import_fd(const treering_store *store,
+                                           int32_t fd,
+                                           const char *reference,
+                                           const treering_import_options *options,
+                                           const treering_control *control,
+                                           treering_commit_result *out,
+                                           size_t out_size,
+                                           treering_error **err);
+
+/**
+ * treering_archive_import_fd() from a callback.
+ *
+ * @param read see treering_read_fn.
+ * @param userdata handed to the callback.
+ * @param finalizer see treering_finalizer; may be NULL.
+ */
+treering_status treering_archive_import_callback(const treering_store *store,
+                                                 treering_read_fn read,
+                                                 void *userdata,
+                                                 treering_finalizer finalizer,
+                                                 const char *reference,
+                                                 const treering_import_options *options,
+                                                 const treering_control *control,
+                                                 treering_commit_result *out,
+                                                 size_t out_size,
+                                                 treering_error **err);
+
+/**
+ * Writes a filesystem as one tar, as `docker export` does: that of an image, with its layers merged, or that of a directory.
+ * The same content gives the same bytes.
+ *
+ * @param reference the image; NULL for a directory.
+ * @param tree the directory; (NULL, 0) for an image. Exactly one of the two must be given.
+ * @param options NULL for the defaults.
+ * @param fd where to write, from its present position on; stays open and yours.
+ * @param control may be NULL.
+ */
+treering_status treering_archive_export_fd(const treering_store *store,
+                                           const char *reference,
+                                           const uint8_t *tree,
+                                           size_t tree_len,
+                                           const treering_export_options *options,
+                                           int32_t fd,
+                                           const treering_control *control,
+                                           treering_error **err);
+
+/**
+ * treering_archive_export_fd() to a callback.
+ *
+ * @param write see treering_write_fn.
+ * @param userdata handed to the callback.
+ * @param finalizer see treering_finalizer; may be NULL.
+ */
+treering_status treering_archive_export_callback(const treering_store *store,
+                                                 const char *reference,
+                                                 const uint8_t *tree,
+                                                 size_t tree_len,
+                                                 const treering_export_options *options,
+                                                 treering_write_fn write,
+                                                 void *userdata,
+                                                 treering_finalizer finalizer,
+                                                 const treering_control *control,
+                                                 treering_error **err);
 
 #ifdef __cplusplus
 }  // extern "C"

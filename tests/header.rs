@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The sections in the order a reader needs them.
-const SECTIONS: [&str; 21] = [
+const SECTIONS: [&str; 24] = [
     "status",
     "error",
     "version",
@@ -26,6 +26,9 @@ const SECTIONS: [&str; 21] = [
     "diff",
     "layer_options",
     "layer",
+    "import_options",
+    "export_options",
+    "archive",
     "stream",
 ];
 /// Files without anything for the header.

@@ -26,16 +26,18 @@ use crate::tree::{Ledger, OwnerPolicy, ScanOptions, scan};
 ///
 /// Called from threads of the library, never from two at once, always before the function that was given it returns. Must
 /// not let a C++ exception or a longjmp out: that is undefined behaviour. Catch it and return a number.
-pub type treering_write_fn = unsafe extern "C" fn(userdata: *mut c_void, data: *const u8, len: usize) -> i32;
+pub type treering_write_fn =
+    Option<unsafe extern "C" fn(userdata: *mut c_void, data: *const u8, len: usize) -> i32>;
 
 /// Gives bytes that the library reads: puts at most `capacity` of them into `buffer`, their number into `len` (0 at the end)
 /// and returns 0. Any other number fails the operation with TREERING_CALLBACK. For the rest, see treering_write_fn.
-pub type treering_read_fn =
-    unsafe extern "C" fn(userdata: *mut c_void, buffer: *mut u8, capacity: usize, len: *mut usize) -> i32;
+pub type treering_read_fn = Option<
+    unsafe extern "C" fn(userdata: *mut c_void, buffer: *mut u8, capacity: usize, len: *mut usize) -> i32,
+>;
 
 /// Called exactly once with the `userdata` of a callback, when the library will not use it any more: before the function
 /// that was given it returns, whatever it returns, also when an argument was refused. NULL where nothing is to be done.
-pub type treering_finalizer = unsafe extern "C" fn(userdata: *mut c_void);
+pub type treering_finalizer = Option<unsafe extern "C" fn(userdata: *mut c_void)>;
 
 /// A layer that was written.
 #[derive(Clone, Copy)]
@@ -114,9 +116,9 @@ pub unsafe extern "C" fn treering_layer_write_fd(
 pub unsafe extern "C" fn treering_layer_write_callback(
     diff: *const treering_diff,
     options: *const treering_layer_options,
-    write: Option<treering_write_fn>,
+    write: treering_write_fn,
     userdata: *mut c_void,
-    finalizer: Option<treering_finalizer>,
+    finalizer: treering_finalizer,
     control: *const treering_control,
     out: *mut treering_layer_result,
     out_size: usize,
@@ -202,9 +204,9 @@ pub unsafe extern "C" fn treering_layer_apply_fd(
 /// @param finalizer see treering_finalizer; may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_layer_apply_callback(
-    read: Option<treering_read_fn>,
+    read: treering_read_fn,
     userdata: *mut c_void,
-    finalizer: Option<treering_finalizer>,
+    finalizer: treering_finalizer,
     dir: *const u8,
     dir_len: usize,
     options: *const treering_apply_options,

@@ -14,6 +14,7 @@ mod handle;
 mod stream;
 
 pub mod apply_options;
+pub mod archive;
 pub mod bytes;
 pub mod commit;
 pub mod commit_options;
@@ -21,7 +22,9 @@ pub mod control;
 pub mod diff;
 pub mod diff_options;
 pub mod error;
+pub mod export_options;
 pub mod image;
+pub mod import_options;
 pub mod layer;
 pub mod layer_options;
 pub mod refs;

@@ -27,7 +27,7 @@ pub(super) fn file(fd: i32, argument: &str) -> Result<File> {
 /// What goes along with a callback. Made first of all in an entry point, so that the finalizer is called whatever comes.
 pub(super) struct Userdata {
     pointer: *mut c_void,
-    finalizer: Option<treering_finalizer>,
+    finalizer: treering_finalizer,
 }
 
 // SAFETY: the header demands that the callback may be called from any thread, one at a time.
@@ -36,7 +36,7 @@ unsafe impl Send for Userdata {}
 impl Userdata {
     /// # Safety
     /// `finalizer` may be called with `pointer`, once, and callbacks with it before that, from any thread.
-    pub unsafe fn new(pointer: *mut c_void, finalizer: Option<treering_finalizer>) -> Userdata {
+    pub unsafe fn new(pointer: *mut c_void, finalizer: treering_finalizer) -> Userdata {
         Userdata { pointer, finalizer }
     }
 }
@@ -58,12 +58,12 @@ fn failed(operation: &'static str, code: i32) -> io::Error {
 
 /// Writes to a callback.
 pub(super) struct CallbackWriter {
-    function: treering_write_fn,
+    function: unsafe extern "C" fn(*mut c_void, *const u8, usize) -> i32,
     userdata: Userdata,
 }
 
 impl CallbackWriter {
-    pub fn new(function: Option<treering_write_fn>, userdata: Userdata) -> Result<CallbackWriter> {
+    pub fn new(function: treering_write_fn, userdata: Userdata) -> Result<CallbackWriter> {
         let function = function.ok_or_else(|| bad("write is NULL"))?;
         Ok(CallbackWriter { function, userdata })
     }
@@ -88,13 +88,13 @@ impl Write for CallbackWriter {
 
 /// Reads from a callback.
 pub(super) struct CallbackReader {
-    function: treering_read_fn,
+    function: unsafe extern "C" fn(*mut c_void, *mut u8, usize, *mut usize) -> i32,
     userdata: Userdata,
     ended: bool,
 }
 
 impl CallbackReader {
-    pub fn new(function: Option<treering_read_fn>, userdata: Userdata) -> Result<CallbackReader> {
+    pub fn new(function: treering_read_fn, userdata: Userdata) -> Result<CallbackReader> {
         let function = function.ok_or_else(|| bad("read is NULL"))?;
         Ok(CallbackReader { function, userdata, ended: false })
     }

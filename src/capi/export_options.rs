@@ -1,0 +1,102 @@
+//! Options of an export.
+
+use std::ffi::c_char;
+use std::sync::Mutex;
+
+use super::arguments::{Out, Text, give, set};
+use super::error::treering_error;
+use super::handle::{self, noun};
+use super::status::treering_status;
+use crate::archive::ExportOptions;
+use crate::layer::MtimePrecision;
+
+/// How an image or a directory becomes one tar. Setters and use are safe from any thread.
+pub struct treering_export_options {
+    _opaque: (),
+}
+noun!(treering_export_options, Mutex<ExportOptions>);
+
+/// Options with their defaults.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_export_options_new(
+    out: *mut *mut treering_export_options,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
+    give(err, out, || Ok(Mutex::default()))
+}
+
+/// Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_export_options_free(options: *mut treering_export_options) -> treering_status {
+    handle::free(options)
+}
+
+/// Which platform of a multi-platform image. This machine's by default.
+///
+/// @param platform `os/arch[/variant]`; NULL for the default.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_export_options_set_platform(
+    options: *mut treering_export_options,
+    platform: *const c_char,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (platform, err) = unsafe { (Text::new(platform), Out::new(err)) };
+    set(err, options, |options| {
+        options.platform = platform.optional("platform")?.map(str::parse).transpose()?;
+        Ok(())
+    })
+}
+
+/// Whose the files are.
+///
+/// @param owner `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`; NULL, the default, for what the tree is known
+/// with in the store, else `root`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_export_options_set_owner(
+    options: *mut treering_export_options,
+    owner: *const c_char,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (owner, err) = unsafe { (Text::new(owner), Out::new(err)) };
+    set(err, options, |options| {
+        options.owner = owner.optional("owner")?.map(str::parse).transpose()?;
+        Ok(())
+    })
+}
+
+/// Write time stamps with nanoseconds. Off by default: whole seconds, as most tools write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_export_options_set_nanoseconds(
+    options: *mut treering_export_options,
+    nanoseconds: bool,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    set(err, options, |options| {
+        options.layer.precision =
+            if nanoseconds { MtimePrecision::Nanoseconds } else { MtimePrecision::Seconds };
+        Ok(())
+    })
+}
+
+/// No time stamp in the tar is later than this, as SOURCE_DATE_EPOCH gives it. No limit by default.
+///
+/// @param seconds since 1970.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_export_options_set_clamp_mtime(
+    options: *mut treering_export_options,
+    seconds: i64,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    set(err, options, |options| {
+        options.layer.clamp_mtime = Some(seconds);
+        Ok(())
+    })
+}

@@ -338,7 +338,7 @@ func TestSoak(t *testing.T) {
 	dir := t.TempDir()
 	tree := filepath.Join(dir, "tree")
 	write(t, filepath.Join(tree, "a"), "a")
-	cycles := 2000
+	cycles := 1000
 	if testing.Short() {
 		cycles = 100
 	}

@@ -97,7 +97,7 @@ type PruneResult struct {
 	Nameless []string `json:"nameless"`
 	Blobs    []string `json:"blobs"`
 	Layers   []string `json:"layers"`
-	// Litter is the number of files that dead writers had left.
+	// Litter is what dead writers had left, as the library reports it.
 	Litter json.RawMessage `json:"litter"`
 	// Bytes all of it took on disk.
 	Bytes uint64 `json:"bytes"`

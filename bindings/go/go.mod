@@ -1,0 +1,3 @@
+module github.com/treering/treering/bindings/go
+
+go 1.24

@@ -1,0 +1,91 @@
+package treering
+
+import (
+	"encoding/json"
+
+	"github.com/treering/treering/bindings/go/internal/ffi"
+)
+
+// Layer of an image.
+type Layer struct {
+	// Digest of the blob.
+	Digest string
+	// DiffID is the digest of the tar inside it.
+	DiffID string
+	// Size of the blob in bytes.
+	Size uint64
+	// MediaType of the blob.
+	MediaType string
+}
+
+// Image is an image for one platform. It never changes, and keeps its store open.
+type Image struct {
+	handle *ffi.Handle
+	facts  ffi.ImageFacts
+}
+
+// Image opens an image, for this machine's platform where it has several.
+func (s *Store) Image(reference string) (*Image, error) { return s.ImageFor(reference, "") }
+
+// ImageFor opens an image for a platform, os/arch[/variant].
+func (s *Store) ImageFor(reference, platform string) (*Image, error) {
+	handle, err := ffi.OpenImage(s.h(), reference, platform)
+	if err != nil {
+		return nil, wrap(err)
+	}
+	facts, err := ffi.ReadImage(handle)
+	if err != nil {
+		_ = handle.Close()
+		return nil, wrap(err)
+	}
+	return &Image{handle, facts}, nil
+}
+
+func (i *Image) h() *ffi.Handle {
+	if i == nil {
+		return nil
+	}
+	return i.handle
+}
+
+// Close frees the image. What was read when it was opened stays: only History and Inspect need it open.
+func (i *Image) Close() error { return wrap(i.h().Close()) }
+
+// ID is the image id: the digest of the configuration.
+func (i *Image) ID() string { return i.facts.ID }
+
+// Digest of the manifest.
+func (i *Image) Digest() string { return i.facts.Digest }
+
+// Platform it is for, os/arch[/variant].
+func (i *Image) Platform() string { return i.facts.Platform }
+
+// Size of manifest, configuration and layers as stored, in bytes.
+func (i *Image) Size() uint64 { return i.facts.Size }
+
+// Manifest exactly as stored. Not to be changed.
+func (i *Image) Manifest() json.RawMessage { return i.facts.Manifest }
+
+// Config is the configuration exactly as stored. Not to be changed.
+func (i *Image) Config() json.RawMessage { return i.facts.Config }
+
+// Layers of the image, base first.
+func (i *Image) Layers() []Layer {
+	var out []Layer
+	for _, l := range i.facts.Layers {
+		out = append(out, Layer(l))
+	}
+	return out
+}
+
+// History is a JSON list, newest row first, of objects with id, created, created_by, size, diff_size, diff_id, comment.
+func (i *Image) History() (json.RawMessage, error) {
+	data, err := ffi.ImageJSON(i.h(), true)
+	return data, wrap(err)
+}
+
+// Inspect is what docker inspect prints for an image: a JSON object.
+func (i *Image) Inspect() (json.RawMessage, error) {
+	data, err := ffi.ImageJSON(i.h(), false)
+	return data, wrap(err)
+}

@@ -1,0 +1,334 @@
+// Package ffi is everything that knows of C: the other files of the module are plain Go.
+package ffi
+
+// #include <stdlib.h>
+// #include <treering.h>
+import "C"
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+	"unsafe"
+)
+
+// Error is an error object of the library, copied out.
+type Error struct {
+	Status    int32
+	Kind      string
+	Operation string
+	Path      string
+	Message   string
+	Text      string
+	Hint      string
+	Causes    []string
+	// Cause is the Go error behind it: of a reader or writer, or of the context.
+	Cause error
+}
+
+func (e *Error) Error() string { return e.Text }
+
+// Numbers this package makes errors with itself.
+const (
+	InvalidArgument = int32(C.TREERING_INVALID_ARGUMENT)
+	Unsupported     = int32(C.TREERING_UNSUPPORTED)
+	Busy            = int32(C.TREERING_BUSY)
+	Cancelled       = int32(C.TREERING_CANCELLED)
+	Callback        = int32(C.TREERING_CALLBACK)
+)
+
+// NewError makes an error of the binding's own.
+func NewError(status int32, operation, message string, cause error) *Error {
+	return &Error{Status: status, Kind: KindName(status), Operation: operation, Message: message,
+		Text: operation + ": " + message, Cause: cause}
+}
+
+// KindName is the lower-case name of a status.
+func KindName(status int32) string { return C.GoString(C.treering_status_name(C.int32_t(status))) }
+
+// abiError is what every call returns when the library that was loaded is not the one this was compiled for.
+var abiError = checkABI(uint32(C.treering_abi_version()))
+
+func checkABI(loaded uint32) error {
+	if loaded == C.TREERING_ABI_VERSION {
+		return nil
+	}
+	return NewError(Unsupported, "load library", fmt.Sprintf("libtreering %s has ABI %d, this program was compiled for %d",
+		Version(), loaded, C.TREERING_ABI_VERSION), nil)
+}
+
+// Version of the library that is loaded.
+func Version() string { return C.GoString(C.treering_version()) }
+
+// LiveHandles is the library's own count of objects, for tests.
+func LiveHandles() int { return int(C.treering_test_live_handles()) }
+
+// TestPanic panics inside the library, for tests.
+func TestPanic() error {
+	return call(func(e **C.treering_error) C.treering_status { return C.treering_test_panic(e) })
+}
+
+func call(f func(e **C.treering_error) C.treering_status) error {
+	if abiError != nil {
+		return abiError
+	}
+	collect()
+	var e *C.treering_error
+	status := f(&e)
+	collect()
+	if status == C.TREERING_OK {
+		return nil
+	}
+	return take(int32(status), e)
+}
+
+func take(status int32, e *C.treering_error) error {
+	if e == nil {
+		return NewError(status, "call library", KindName(status), nil)
+	}
+	defer C.treering_error_free(e)
+	out := &Error{
+		Status:    status,
+		Kind:      C.GoString(C.treering_error_kind(e)),
+		Operation: C.GoString(C.treering_error_operation(e)),
+		Message:   C.GoString(C.treering_error_message(e)),
+		Text:      C.GoString(C.treering_error_text(e)),
+		Hint:      C.GoString(C.treering_error_hint(e)),
+	}
+	var n C.size_t
+	if path := C.treering_error_path(e, &n); path != nil {
+		out.Path = goString(path, n)
+	}
+	for i := C.size_t(0); ; i++ {
+		cause := C.treering_error_cause(e, i)
+		if cause == nil {
+			return out
+		}
+		out.Causes = append(out.Causes, C.GoString(cause))
+	}
+}
+
+// Progress is what an operation has done so far.
+type Progress struct {
+	Entries, BytesRead, BytesWritten, BytesTotal uint64
+}
+
+type progressKey struct{}
+
+type watcher struct {
+	every time.Duration
+	call  func(Progress)
+}
+
+// WithProgress makes operations with the context report to f.
+func WithProgress(ctx context.Context, every time.Duration, f func(Progress)) context.Context {
+	return context.WithValue(ctx, progressKey{}, watcher{every, f})
+}
+
+// operate runs a long call: the context cancels it, and what watches has ended when it returns.
+func operate(ctx context.Context, f func(c *C.treering_control, e **C.treering_error) C.treering_status) error {
+	if abiError != nil {
+		return abiError
+	}
+	if ctx.Err() != nil {
+		return NewError(Cancelled, "start", "the context is done", context.Cause(ctx))
+	}
+	watch, watching := ctx.Value(progressKey{}).(watcher)
+	if ctx.Done() == nil && !watching {
+		return call(func(e **C.treering_error) C.treering_status { return f(nil, e) })
+	}
+	var control *C.treering_control
+	if err := call(func(e **C.treering_error) C.treering_status { return C.treering_control_new(&control, e) }); err != nil {
+		return err
+	}
+	defer C.treering_control_free(control)
+
+	// Sends what went wrong in the progress function once it has ended.
+	ended := make(chan error, 1)
+	stop := make(chan struct{})
+	go func() {
+		var failed error
+		report := func() {
+			if failed = guard(func() error { watch.call(progress(control)); return nil }); failed != nil {
+				C.treering_control_cancel(control, nil)
+			}
+		}
+		defer func() { ended <- failed }()
+		var tick <-chan time.Time
+		if watching {
+			ticker := time.NewTicker(watch.every)
+			defer ticker.Stop()
+			tick = ticker.C
+		}
+		done := ctx.Done()
+		for {
+			select {
+			case <-done:
+				C.treering_control_cancel(control, nil)
+				done = nil
+			case <-tick:
+				if report(); failed != nil {
+					tick = nil
+				}
+			case <-stop:
+				if watching && failed == nil {
+					report()
+				}
+				return
+			}
+		}
+	}()
+	err := call(func(e **C.treering_error) C.treering_status { return f(control, e) })
+	close(stop)
+	failed := <-ended
+	if failure, is := err.(*Error); is && failure.Status == Cancelled {
+		failure.Cause = context.Cause(ctx)
+		if failure.Cause == nil {
+			failure.Cause = failed
+		}
+	} else if err == nil && failed != nil {
+		// The work is done; a broken progress function does not undo it, and must not stay hidden either.
+		return NewError(Callback, "report progress", failed.Error(), failed)
+	}
+	return err
+}
+
+func progress(control *C.treering_control) (out Progress) {
+	var p C.treering_progress
+	if C.treering_control_progress(control, &p, C.size_t(unsafe.Sizeof(p)), nil) == C.TREERING_OK {
+		out = Progress{uint64(p.entries), uint64(p.bytes_read), uint64(p.bytes_written), uint64(p.bytes_total)}
+	}
+	return out
+}
+
+// PanicError is a panic of a function the caller supplied: it must not unwind through the library.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (p *PanicError) Error() string { return fmt.Sprintf("panic: %v", p.Value) }
+
+func (p *PanicError) Unwrap() error {
+	err, _ := p.Value.(error)
+	return err
+}
+
+func guard(f func() error) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = &PanicError{value, debug.Stack()}
+		}
+	}()
+	return f()
+}
+
+// arguments of one call, in C memory for as long as it runs; also the first error that making them met.
+type arguments struct {
+	memory []unsafe.Pointer
+	undo   []func()
+	err    error
+}
+
+func (a *arguments) free() {
+	for _, f := range a.undo {
+		f()
+	}
+	for _, p := range a.memory {
+		C.free(p)
+	}
+}
+
+// text is NULL when it is empty.
+func (a *arguments) text(s string) *C.char {
+	if s == "" {
+		return nil
+	}
+	return a.always(s)
+}
+
+func (a *arguments) always(s string) *C.char {
+	if strings.IndexByte(s, 0) >= 0 && a.err == nil {
+		a.err = NewError(InvalidArgument, "read argument", fmt.Sprintf("%q has a NUL in it", s), nil)
+	}
+	p := C.CString(s)
+	a.memory = append(a.memory, unsafe.Pointer(p))
+	return p
+}
+
+func (a *arguments) bytes(s string) (*C.uint8_t, C.size_t) {
+	if s == "" {
+		return nil, 0
+	}
+	p := C.CBytes([]byte(s))
+	a.memory = append(a.memory, p)
+	return (*C.uint8_t)(p), C.size_t(len(s))
+}
+
+func (a *arguments) slices(list []string) (*C.treering_slice, C.size_t) {
+	if len(list) == 0 {
+		return nil, 0
+	}
+	p := C.calloc(C.size_t(len(list)), C.size_t(unsafe.Sizeof(C.treering_slice{})))
+	a.memory = append(a.memory, p)
+	for i, s := range unsafe.Slice((*C.treering_slice)(p), len(list)) {
+		s.data, s.len = a.bytes(list[i])
+		unsafe.Slice((*C.treering_slice)(p), len(list))[i] = s
+	}
+	return (*C.treering_slice)(p), C.size_t(len(list))
+}
+
+func (a *arguments) texts(list []string) (**C.char, C.size_t) {
+	if len(list) == 0 {
+		return nil, 0
+	}
+	p := C.calloc(C.size_t(len(list)), C.size_t(unsafe.Sizeof(uintptr(0))))
+	a.memory = append(a.memory, p)
+	for i, s := range list {
+		unsafe.Slice((**C.char)(p), len(list))[i] = a.always(s)
+	}
+	return (**C.char)(p), C.size_t(len(list))
+}
+
+// use gives the pointer of a handle and keeps it from being freed until the call is over.
+func (a *arguments) use(h *Handle) unsafe.Pointer {
+	p, err := h.use()
+	if err != nil {
+		if a.err == nil {
+			a.err = err
+		}
+		return nil
+	}
+	a.undo = append(a.undo, h.done)
+	return p
+}
+
+// optional is use of a handle that may be nil.
+func (a *arguments) optional(h *Handle) unsafe.Pointer {
+	if h == nil {
+		return nil
+	}
+	return a.use(h)
+}
+
+func (a *arguments) set(f func(e **C.treering_error) C.treering_status) {
+	if a.err == nil {
+		a.err = call(f)
+	}
+}
+
+func goString(p *C.uint8_t, n C.size_t) string {
+	return string(unsafe.Slice((*byte)(unsafe.Pointer(p)), n))
+}
+
+func digest(d *C.treering_digest) string { return C.GoString(&d.text[0]) }
+
+func takeBytes(b *C.treering_bytes) []byte {
+	if b == nil {
+		return nil
+	}
+	defer C.treering_bytes_free(b)
+	return []byte(goString(C.treering_bytes_data(b), C.treering_bytes_len(b)))
+}

@@ -1,0 +1,5 @@
+//go:build !treering_gc
+
+package ffi
+
+func collect() {}

@@ -1,0 +1,254 @@
+package ffi
+
+// #include <treering.h>
+//
+// extern int32_t treeringGoWrite(uintptr_t userdata, uint8_t *data, size_t n);
+// extern int32_t treeringGoRead(uintptr_t userdata, uint8_t *data, size_t capacity, size_t *n);
+//
+// // A handle of Go is a number and no pointer; these keep it one on Go's side.
+// static int32_t write_go(void *userdata, const uint8_t *data, size_t n) {
+//   return treeringGoWrite((uintptr_t)userdata, (uint8_t *)data, n);
+// }
+// static int32_t read_go(void *userdata, uint8_t *data, size_t capacity, size_t *n) {
+//   return treeringGoRead((uintptr_t)userdata, data, capacity, n);
+// }
+// static treering_status layer_write(const treering_diff *diff, const treering_layer_options *options, uintptr_t go,
+//     const treering_control *control, treering_layer_result *out, size_t size, treering_error **err) {
+//   return treering_layer_write_callback(diff, options, write_go, (void *)go, NULL, control, out, size, err);
+// }
+// static treering_status layer_apply(uintptr_t go, const uint8_t *dir, size_t n, const treering_apply_options *options,
+//     const treering_control *control, treering_apply_result *out, size_t size, treering_report **report,
+//     treering_error **err) {
+//   return treering_layer_apply_callback(read_go, (void *)go, NULL, dir, n, options, control, out, size, report, err);
+// }
+// static treering_status archive_save(const treering_store *store, char **refs, size_t n, const char *format, uintptr_t go,
+//     const treering_control *control, treering_error **err) {
+//   return treering_archive_save_callback(store, (const char *const *)refs, n, format, write_go, (void *)go, NULL, control, err);
+// }
+// static treering_status archive_load(const treering_store *store, uintptr_t go, const char *names,
+//     const treering_control *control, treering_loaded **out, treering_error **err) {
+//   return treering_archive_load_callback(store, read_go, (void *)go, NULL, names, control, out, err);
+// }
+// static treering_status archive_import(const treering_store *store, uintptr_t go, const char *reference,
+//     const treering_import_options *options, const treering_control *control, treering_commit_result *out, size_t size,
+//     treering_error **err) {
+//   return treering_archive_import_callback(store, read_go, (void *)go, NULL, reference, options, control, out, size, err);
+// }
+// static treering_status archive_export(const treering_store *store, const char *reference, const uint8_t *tree, size_t n,
+//     const treering_export_options *options, uintptr_t go, const treering_control *control, treering_error **err) {
+//   return treering_archive_export_callback(store, reference, tree, n, options, write_go, (void *)go, NULL, control, err);
+// }
+import "C"
+
+import (
+	"context"
+	"io"
+	"time"
+	"unsafe"
+)
+
+// LayerOptions as the public package has them.
+type LayerOptions struct {
+	Compression string
+	Level       int
+	Nanoseconds bool
+	ClampMtime  time.Time
+	Threads     int
+}
+
+// LayerResult is a layer that was written.
+type LayerResult struct {
+	DiffID, Digest          string
+	DiffSize, Size, Entries uint64
+}
+
+// WriteLayer writes the layer of a diff.
+func WriteLayer(ctx context.Context, diff *Handle, w io.Writer, o LayerOptions) (LayerResult, error) {
+	var a arguments
+	defer a.free()
+	d := (*C.treering_diff)(a.use(diff))
+	var p *C.treering_layer_options
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_layer_options_new(&p, e) })
+	defer func() { C.treering_layer_options_free(p) }()
+	compression := a.text(o.Compression)
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_layer_options_set_compression(p, compression, C.int32_t(o.Level), e)
+	})
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_layer_options_set_nanoseconds(p, C.bool(o.Nanoseconds), e)
+	})
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_layer_options_set_threads(p, C.size_t(max(o.Threads, 0)), e)
+	})
+	if !o.ClampMtime.IsZero() {
+		a.set(func(e **C.treering_error) C.treering_status {
+			return C.treering_layer_options_set_clamp_mtime(p, C.int64_t(o.ClampMtime.Unix()), e)
+		})
+	}
+	var out C.treering_layer_result
+	if a.err == nil {
+		a.err = streaming(ctx, nil, w, func(h C.uintptr_t, c *C.treering_control, e **C.treering_error) C.treering_status {
+			return C.layer_write(d, p, h, c, &out, C.size_t(unsafe.Sizeof(out)), e)
+		})
+	}
+	return LayerResult{digest(&out.diff_id), digest(&out.digest), uint64(out.diff_size), uint64(out.size),
+		uint64(out.entries)}, a.err
+}
+
+// ApplyResult is a layer that was applied.
+type ApplyResult struct {
+	DiffID, Digest                  string
+	DiffSize, Size, Entries, Unkept uint64
+	Notes                           []Note
+}
+
+// ApplyLayer applies a layer to a directory.
+func ApplyLayer(ctx context.Context, r io.Reader, dir string, o ApplyOptions) (ApplyResult, error) {
+	var a arguments
+	defer a.free()
+	path, n := a.bytes(dir)
+	p := a.apply(o)
+	var out C.treering_apply_result
+	var report *C.treering_report
+	if a.err == nil {
+		a.err = streaming(ctx, r, nil, func(h C.uintptr_t, c *C.treering_control, e **C.treering_error) C.treering_status {
+			return C.layer_apply(h, path, n, p, c, &out, C.size_t(unsafe.Sizeof(out)), &report, e)
+		})
+	}
+	return ApplyResult{digest(&out.diff_id), digest(&out.digest), uint64(out.diff_size), uint64(out.size),
+		uint64(out.entries), uint64(out.unkept), takeReport(report)}, a.err
+}
+
+// SaveArchive writes images as one archive.
+func SaveArchive(ctx context.Context, store *Handle, w io.Writer, references []string, format string) error {
+	var a arguments
+	defer a.free()
+	s, f := (*C.treering_store)(a.use(store)), a.text(format)
+	list, n := a.texts(references)
+	if a.err != nil {
+		return a.err
+	}
+	return streaming(ctx, nil, w, func(h C.uintptr_t, c *C.treering_control, e **C.treering_error) C.treering_status {
+		return C.archive_save(s, list, n, f, h, c, e)
+	})
+}
+
+// Loaded is one image that was loaded.
+type Loaded struct{ Name, Manifest, ImageID string }
+
+// LoadArchive loads every image of an archive.
+func LoadArchive(ctx context.Context, store *Handle, r io.Reader, names string) ([]Loaded, error) {
+	var a arguments
+	defer a.free()
+	s, nm := (*C.treering_store)(a.use(store)), a.text(names)
+	if a.err != nil {
+		return nil, a.err
+	}
+	var list *C.treering_loaded
+	err := streaming(ctx, r, nil, func(h C.uintptr_t, c *C.treering_control, e **C.treering_error) C.treering_status {
+		return C.archive_load(s, h, nm, c, &list, e)
+	})
+	defer func() { C.treering_loaded_free(list) }()
+	if list == nil {
+		return nil, err
+	}
+	buffer := make([]C.treering_loaded_image, C.treering_loaded_len(list)+1)
+	var n C.size_t
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_loaded_get(list, 0, &buffer[0], C.size_t(unsafe.Sizeof(buffer[0])), C.size_t(len(buffer)), &n, e)
+	})
+	if a.err != nil {
+		return nil, a.err
+	}
+	var out []Loaded
+	for i := range buffer[:n] {
+		l := &buffer[i]
+		out = append(out, Loaded{C.GoString(l.name), digest(&l.manifest), digest(&l.image_id)})
+	}
+	return out, err
+}
+
+// ImportOptions as the public package has them.
+type ImportOptions struct {
+	Changes                   []string
+	Message, Author, Platform string
+	Created                   time.Time
+	Compression               string
+	Level                     int
+}
+
+// Import makes an image of a tar of a filesystem.
+func Import(ctx context.Context, store *Handle, r io.Reader, reference string, o ImportOptions) (CommitResult, error) {
+	var a arguments
+	defer a.free()
+	s, ref := (*C.treering_store)(a.use(store)), a.text(reference)
+	var p *C.treering_import_options
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_import_options_new(&p, e) })
+	defer func() { C.treering_import_options_free(p) }()
+	for _, change := range o.Changes {
+		c := a.always(change)
+		a.set(func(e **C.treering_error) C.treering_status { return C.treering_import_options_add_change(p, c, e) })
+	}
+	message, author, platform, compression := a.text(o.Message), a.text(o.Author), a.text(o.Platform), a.text(o.Compression)
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_import_options_set_message(p, message, e)
+	})
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_import_options_set_author(p, author, e)
+	})
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_import_options_set_platform(p, platform, e)
+	})
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_import_options_set_compression(p, compression, C.int32_t(o.Level), e)
+	})
+	if !o.Created.IsZero() {
+		a.set(func(e **C.treering_error) C.treering_status {
+			return C.treering_import_options_set_created(p, C.int64_t(o.Created.Unix()), e)
+		})
+	}
+	var out C.treering_commit_result
+	if a.err == nil {
+		a.err = streaming(ctx, r, nil, func(h C.uintptr_t, c *C.treering_control, e **C.treering_error) C.treering_status {
+			return C.archive_import(s, h, ref, p, c, &out, C.size_t(unsafe.Sizeof(out)), e)
+		})
+	}
+	return commitResult(&out), a.err
+}
+
+// ExportOptions as the public package has them.
+type ExportOptions struct {
+	Platform, Owner string
+	Nanoseconds     bool
+	ClampMtime      time.Time
+}
+
+// Export writes the filesystem of an image, or of a directory, as one tar.
+func Export(ctx context.Context, store *Handle, reference, tree string, w io.Writer, o ExportOptions) error {
+	var a arguments
+	defer a.free()
+	s, ref := (*C.treering_store)(a.use(store)), a.text(reference)
+	path, n := a.bytes(tree)
+	var p *C.treering_export_options
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_export_options_new(&p, e) })
+	defer func() { C.treering_export_options_free(p) }()
+	platform, owner := a.text(o.Platform), a.text(o.Owner)
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_export_options_set_platform(p, platform, e)
+	})
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_export_options_set_owner(p, owner, e) })
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_export_options_set_nanoseconds(p, C.bool(o.Nanoseconds), e)
+	})
+	if !o.ClampMtime.IsZero() {
+		a.set(func(e **C.treering_error) C.treering_status {
+			return C.treering_export_options_set_clamp_mtime(p, C.int64_t(o.ClampMtime.Unix()), e)
+		})
+	}
+	if a.err != nil {
+		return a.err
+	}
+	return streaming(ctx, nil, w, func(h C.uintptr_t, c *C.treering_control, e **C.treering_error) C.treering_status {
+		return C.archive_export(s, ref, path, n, p, h, c, e)
+	})
+}

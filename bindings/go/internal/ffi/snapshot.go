@@ -1,0 +1,207 @@
+package ffi
+
+// #include <treering.h>
+import "C"
+
+import (
+	"context"
+	"encoding/hex"
+	"time"
+	"unsafe"
+)
+
+func snapshotHandle(p *C.treering_snapshot) *Handle {
+	return newHandle("snapshot", unsafe.Pointer(p), func(p unsafe.Pointer) {
+		C.treering_snapshot_free((*C.treering_snapshot)(p))
+	})
+}
+
+// ScanOptions as the public package has them.
+type ScanOptions struct {
+	Owner                    string
+	Store, Previous          *Handle
+	OneFileSystem, AllXattrs bool
+	Threads                  int
+}
+
+// Scan lists everything in a tree.
+func Scan(ctx context.Context, tree string, o ScanOptions) (*Handle, []Note, error) {
+	var a arguments
+	defer a.free()
+	path, n := a.bytes(tree)
+	var p *C.treering_scan_options
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_scan_options_new(&p, e) })
+	defer func() { C.treering_scan_options_free(p) }()
+	owner, store, previous := a.text(o.Owner), a.store(o.Store), (*C.treering_snapshot)(a.optional(o.Previous))
+	for _, set := range []func(e **C.treering_error) C.treering_status{
+		func(e **C.treering_error) C.treering_status {
+			return C.treering_scan_options_set_threads(p, C.size_t(max(o.Threads, 0)), e)
+		},
+		func(e **C.treering_error) C.treering_status { return C.treering_scan_options_set_owner(p, owner, e) },
+		func(e **C.treering_error) C.treering_status { return C.treering_scan_options_set_store(p, store, e) },
+		func(e **C.treering_error) C.treering_status {
+			return C.treering_scan_options_set_previous(p, previous, e)
+		},
+		func(e **C.treering_error) C.treering_status {
+			return C.treering_scan_options_set_one_file_system(p, C.bool(o.OneFileSystem), e)
+		},
+		func(e **C.treering_error) C.treering_status {
+			return C.treering_scan_options_set_all_xattrs(p, C.bool(o.AllXattrs), e)
+		},
+	} {
+		a.set(set)
+	}
+	var out *C.treering_snapshot
+	var report *C.treering_report
+	if a.err == nil {
+		a.err = operate(ctx, func(c *C.treering_control, e **C.treering_error) C.treering_status {
+			return C.treering_snapshot_scan(path, n, p, c, &out, &report, e)
+		})
+	}
+	notes := takeReport(report)
+	if out == nil {
+		return nil, nil, a.err
+	}
+	return snapshotHandle(out), notes, a.err
+}
+
+// LoadSnapshot loads a snapshot from a file.
+func LoadSnapshot(path string) (*Handle, error) {
+	var a arguments
+	defer a.free()
+	p, n := a.bytes(path)
+	var out *C.treering_snapshot
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_snapshot_load(p, n, &out, e) })
+	if a.err != nil {
+		return nil, a.err
+	}
+	return snapshotHandle(out), nil
+}
+
+// SaveSnapshot saves a snapshot to a file.
+func SaveSnapshot(h *Handle, path string) error {
+	var a arguments
+	defer a.free()
+	s := (*C.treering_snapshot)(a.use(h))
+	p, n := a.bytes(path)
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_snapshot_save(s, p, n, e) })
+	return a.err
+}
+
+// SnapshotLen is how many entries a snapshot has.
+func SnapshotLen(h *Handle) int {
+	var a arguments
+	defer a.free()
+	return int(C.treering_snapshot_len((*C.treering_snapshot)(a.use(h))))
+}
+
+// Entry of a snapshot.
+type Entry struct {
+	Path, Target          string
+	Size                  uint64
+	ModTime               time.Time
+	Kind                  int32
+	Mode, UID, GID        uint32
+	Major, Minor, Links   uint32
+	Index, Parent, Leader uint32
+	Xattrs                int
+	Digest                string
+}
+
+func entry(e *C.treering_entry) Entry {
+	out := Entry{
+		Path: goString(e.path, e.path_len), Target: goString(e.target, e.target_len), Size: uint64(e.size),
+		ModTime: time.Unix(int64(e.mtime_secs), int64(e.mtime_nanos)), Kind: int32(e.kind),
+		Mode: uint32(e.mode), UID: uint32(e.uid), GID: uint32(e.gid),
+		Major: uint32(e.rdev_major), Minor: uint32(e.rdev_minor), Links: uint32(e.nlink),
+		Index: uint32(e.index), Parent: uint32(e.parent), Leader: uint32(e.leader), Xattrs: int(e.xattrs),
+	}
+	if e.has_digest {
+		out.Digest = "sha256:" + hex.EncodeToString(unsafe.Slice((*byte)(unsafe.Pointer(&e.digest[0])), len(e.digest)))
+	}
+	return out
+}
+
+// Lookup finds an entry.
+func Lookup(h *Handle, path string) (Entry, error) {
+	var a arguments
+	defer a.free()
+	s := (*C.treering_snapshot)(a.use(h))
+	p, n := a.bytes(path)
+	var out C.treering_entry
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_snapshot_lookup(s, p, n, &out, C.size_t(unsafe.Sizeof(out)), e)
+	})
+	if a.err != nil {
+		return Entry{}, a.err
+	}
+	// The path the library gives back is the argument, which is still there.
+	return entry(&out), nil
+}
+
+// Xattrs reads the extended attributes of an entry.
+func Xattrs(h *Handle, index uint32, count int) (map[string]string, error) {
+	var a arguments
+	defer a.free()
+	s := (*C.treering_snapshot)(a.use(h))
+	out := map[string]string{}
+	buffer := make([]C.treering_xattr, max(count, 1))
+	var n C.size_t
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_snapshot_xattrs(s, C.uint32_t(index), 0, &buffer[0], C.size_t(unsafe.Sizeof(buffer[0])),
+			C.size_t(len(buffer)), &n, e)
+	})
+	for i := range buffer[:n] {
+		x := &buffer[i]
+		out[goString(x.name, x.name_len)] = goString(x.value, x.value_len)
+	}
+	return out, a.err
+}
+
+// Entries walks over a snapshot in batches.
+func Entries(h *Handle, yield func(Entry) bool) error {
+	walk, err := newWalk(h)
+	if err != nil {
+		return err
+	}
+	defer walk.Close()
+	buffer := make([]C.treering_entry, batch)
+	for {
+		entries, err := nextEntries(walk, buffer)
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		for _, e := range entries {
+			if !yield(e) {
+				return nil
+			}
+		}
+	}
+}
+
+func newWalk(h *Handle) (*Handle, error) {
+	var a arguments
+	defer a.free()
+	s := (*C.treering_snapshot)(a.use(h))
+	var walk *C.treering_walk
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_snapshot_walk(s, &walk, e) })
+	if a.err != nil {
+		return nil, a.err
+	}
+	return newHandle("walk", unsafe.Pointer(walk), func(p unsafe.Pointer) { C.treering_walk_free((*C.treering_walk)(p)) }), nil
+}
+
+func nextEntries(walk *Handle, buffer []C.treering_entry) ([]Entry, error) {
+	var a arguments
+	defer a.free()
+	p := (*C.treering_walk)(a.use(walk))
+	var n C.size_t
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_walk_next(p, &buffer[0], C.size_t(unsafe.Sizeof(buffer[0])), C.size_t(len(buffer)), &n, e)
+	})
+	out := make([]Entry, n)
+	for i := range out {
+		out[i] = entry(&buffer[i])
+	}
+	return out, a.err
+}

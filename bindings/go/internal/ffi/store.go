@@ -1,0 +1,199 @@
+package ffi
+
+// #include <treering.h>
+import "C"
+
+import (
+	"context"
+	"time"
+	"unsafe"
+)
+
+func storeHandle(p *C.treering_store) *Handle {
+	return newHandle("store", unsafe.Pointer(p), func(p unsafe.Pointer) { C.treering_store_free((*C.treering_store)(p)) })
+}
+
+func (a *arguments) store(h *Handle) *C.treering_store { return (*C.treering_store)(a.optional(h)) }
+
+// OpenStore opens the store at a path, or the user's own when it is empty.
+func OpenStore(path string, own bool) (*Handle, error) {
+	var a arguments
+	defer a.free()
+	p, n := a.bytes(path)
+	var out *C.treering_store
+	err := call(func(e **C.treering_error) C.treering_status {
+		if own {
+			return C.treering_store_open_default(&out, e)
+		}
+		return C.treering_store_open(p, n, &out, e)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return storeHandle(out), nil
+}
+
+// StorePath is where a store is.
+func StorePath(h *Handle) (string, error) {
+	var a arguments
+	defer a.free()
+	p := (*C.treering_store)(a.use(h))
+	if a.err != nil {
+		return "", a.err
+	}
+	var n C.size_t
+	path := C.treering_store_path(p, &n)
+	return goString(path, n), nil
+}
+
+// Info probes the machine; the store may be nil.
+func Info(store *Handle) ([]byte, error) {
+	var a arguments
+	defer a.free()
+	s := a.store(store)
+	var out *C.treering_bytes
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_info(s, &out, e) })
+	return takeBytes(out), a.err
+}
+
+// Fsck checks a store.
+func Fsck(ctx context.Context, store *Handle, level string) ([]byte, error) {
+	var a arguments
+	defer a.free()
+	s, l := (*C.treering_store)(a.use(store)), a.text(level)
+	var result C.treering_fsck_result
+	var json *C.treering_bytes
+	if a.err == nil {
+		a.err = operate(ctx, func(c *C.treering_control, e **C.treering_error) C.treering_status {
+			return C.treering_store_fsck(s, l, c, &result, C.size_t(unsafe.Sizeof(result)), &json, e)
+		})
+	}
+	return takeBytes(json), a.err
+}
+
+// Usage says what takes the space.
+func Usage(ctx context.Context, store *Handle) ([]byte, error) {
+	var a arguments
+	defer a.free()
+	s := (*C.treering_store)(a.use(store))
+	var json *C.treering_bytes
+	if a.err == nil {
+		a.err = operate(ctx, func(c *C.treering_control, e **C.treering_error) C.treering_status {
+			return C.treering_store_usage(s, c, &json, e)
+		})
+	}
+	return takeBytes(json), a.err
+}
+
+// PruneOptions as the public package has them.
+type PruneOptions struct {
+	DryRun       bool
+	KeepNameless bool
+	Keep         []string
+	Wait         time.Duration
+}
+
+// Prune removes what nothing needs.
+func Prune(ctx context.Context, store *Handle, o PruneOptions) ([]byte, error) {
+	var a arguments
+	defer a.free()
+	s := (*C.treering_store)(a.use(store))
+	var options *C.treering_prune_options
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_prune_options_new(&options, e) })
+	defer func() { C.treering_prune_options_free(options) }()
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_prune_options_set_dry_run(options, C.bool(o.DryRun), e)
+	})
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_prune_options_set_nameless(options, C.bool(!o.KeepNameless), e)
+	})
+	for _, digest := range o.Keep {
+		d := a.always(digest)
+		a.set(func(e **C.treering_error) C.treering_status { return C.treering_prune_options_add_keep(options, d, e) })
+	}
+	if o.Wait != 0 {
+		a.set(func(e **C.treering_error) C.treering_status {
+			return C.treering_prune_options_set_wait(options, C.uint64_t(max(o.Wait, 0)/time.Millisecond), e)
+		})
+	}
+	var result C.treering_prune_result
+	var json *C.treering_bytes
+	if a.err == nil {
+		a.err = operate(ctx, func(c *C.treering_control, e **C.treering_error) C.treering_status {
+			return C.treering_store_prune(s, options, c, &result, C.size_t(unsafe.Sizeof(result)), &json, e)
+		})
+	}
+	return takeBytes(json), a.err
+}
+
+// Ref is one name and what it stands for.
+type Ref struct {
+	Name, MediaType, Digest string
+	Size                    uint64
+}
+
+// Refs lists the images of a store.
+func Refs(store *Handle) ([]Ref, error) {
+	var a arguments
+	defer a.free()
+	s := (*C.treering_store)(a.use(store))
+	var list *C.treering_refs
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_refs_list(s, &list, e) })
+	defer func() { C.treering_refs_free(list) }()
+	if a.err != nil {
+		return nil, a.err
+	}
+	buffer := make([]C.treering_ref, C.treering_refs_len(list))
+	if len(buffer) == 0 {
+		return nil, nil
+	}
+	var n C.size_t
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_refs_get(list, 0, &buffer[0], C.size_t(unsafe.Sizeof(buffer[0])), C.size_t(len(buffer)), &n, e)
+	})
+	var out []Ref
+	for i := range buffer[:n] {
+		r := &buffer[i]
+		out = append(out, Ref{C.GoString(r.name), C.GoString(r.media_type), digest(&r.digest), uint64(r.size)})
+	}
+	return out, a.err
+}
+
+// Resolve finds what a reference stands for.
+func Resolve(store *Handle, reference string) (string, uint64, error) {
+	var a arguments
+	defer a.free()
+	s, r := (*C.treering_store)(a.use(store)), a.always(reference)
+	var out C.treering_resolved
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_refs_resolve(s, r, &out, C.size_t(unsafe.Sizeof(out)), e)
+	})
+	return digest(&out.digest), uint64(out.size), a.err
+}
+
+// Tag names an image.
+func Tag(store *Handle, reference, name string) error {
+	var a arguments
+	defer a.free()
+	s, r, n := (*C.treering_store)(a.use(store)), a.always(reference), a.always(name)
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_refs_tag(s, r, n, e) })
+	return a.err
+}
+
+// Untag takes a name away.
+func Untag(store *Handle, name string) error {
+	var a arguments
+	defer a.free()
+	s, n := (*C.treering_store)(a.use(store)), a.always(name)
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_refs_untag(s, n, e) })
+	return a.err
+}
+
+// Remove takes an image out of the index.
+func Remove(store *Handle, reference string) error {
+	var a arguments
+	defer a.free()
+	s, r := (*C.treering_store)(a.use(store)), a.always(reference)
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_refs_remove(s, r, e) })
+	return a.err
+}

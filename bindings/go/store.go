@@ -1,0 +1,165 @@
+package treering
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/treering/treering/bindings/go/internal/ffi"
+)
+
+// Store is an OCI image layout and what treering keeps beside it. Any number of goroutines and processes may use it at
+// once. Images, snapshots and diffs made from it do not need it to stay open.
+type Store struct{ handle *ffi.Handle }
+
+// Open opens the store at a path, creating whatever is missing.
+func Open(path string) (*Store, error) { return openStore(path, false) }
+
+// OpenDefault opens the user's store: $TREERING_ROOT, else $XDG_DATA_HOME/treering, else $HOME/.local/share/treering.
+func OpenDefault() (*Store, error) { return openStore("", true) }
+
+func openStore(path string, own bool) (*Store, error) {
+	handle, err := ffi.OpenStore(path, own)
+	return result(Store{handle}, err)
+}
+
+// Close closes the store. Calls that are using it go on undisturbed; later ones, and a second Close, are errors.
+func (s *Store) Close() error { return wrap(s.h().Close()) }
+
+func (s *Store) h() *ffi.Handle {
+	if s == nil {
+		return nil
+	}
+	return s.handle
+}
+
+// Path is the root directory of the store, absolute.
+func (s *Store) Path() (string, error) {
+	path, err := ffi.StorePath(s.h())
+	return path, wrap(err)
+}
+
+// Info is [Info] with the store: what its filesystem can do, and what it holds.
+func (s *Store) Info() (json.RawMessage, error) {
+	if s == nil {
+		return nil, wrap(s.h().Close())
+	}
+	data, err := ffi.Info(s.handle)
+	return data, wrap(err)
+}
+
+// FsckLevel is how thoroughly [Store.Fsck] looks.
+type FsckLevel string
+
+// The levels; each includes those before it.
+const (
+	FsckStructure    FsckLevel = "structure"
+	FsckReachability FsckLevel = "reachability"
+	FsckBytes        FsckLevel = "bytes"
+)
+
+// FsckResult is what a check found; a sound store has no problems.
+type FsckResult struct {
+	Problems []Problem `json:"problems"`
+	// Blobs looked at.
+	Blobs uint64 `json:"blobs"`
+	// Bytes hashed.
+	Bytes uint64 `json:"bytes"`
+}
+
+// Problem is one thing that is wrong with a store.
+type Problem struct {
+	Kind    string `json:"kind"`
+	Subject string `json:"subject"`
+	Message string `json:"message"`
+}
+
+// Fsck checks the store without changing it. What is wrong with the store is no error of the call.
+func (s *Store) Fsck(ctx context.Context, level FsckLevel) (*FsckResult, error) {
+	data, err := ffi.Fsck(ctx, s.h(), string(level))
+	return decode[FsckResult](data, err)
+}
+
+// PruneOptions says what [Store.Prune] shall do.
+type PruneOptions struct {
+	// DryRun only reports what would go.
+	DryRun bool
+	// KeepNameless keeps images that have no name.
+	KeepNameless bool
+	// Keep these digests and what they refer to, besides everything that is named or that a tree was made from.
+	Keep []string
+	// Wait for writers to finish before giving up with ErrBusy: 10 seconds when 0, not at all when negative.
+	Wait time.Duration
+}
+
+// PruneResult is what a prune removed, or would remove.
+type PruneResult struct {
+	Nameless []string `json:"nameless"`
+	Blobs    []string `json:"blobs"`
+	Layers   []string `json:"layers"`
+	// Litter is what dead writers had left, as the library reports it.
+	Litter json.RawMessage `json:"litter"`
+	// Bytes all of it took on disk.
+	Bytes uint64 `json:"bytes"`
+}
+
+// Prune removes what nothing needs. Options may be nil.
+func (s *Store) Prune(ctx context.Context, options *PruneOptions) (*PruneResult, error) {
+	data, err := ffi.Prune(ctx, s.h(), ffi.PruneOptions(or(options)))
+	return decode[PruneResult](data, err)
+}
+
+// Usage says what takes the space: a JSON object with images, blobs, blob_bytes, reclaimable, trees, layer_bytes, tmp_bytes.
+func (s *Store) Usage(ctx context.Context) (json.RawMessage, error) {
+	data, err := ffi.Usage(ctx, s.h())
+	return data, wrap(err)
+}
+
+func decode[T any](data []byte, err error) (*T, error) {
+	var out T
+	if err != nil {
+		return nil, wrap(err)
+	}
+	if err := json.Unmarshal(data, &out); err != nil {
+		return nil, wrap(ffi.NewError(int32(ErrInternal), "read result", err.Error(), err))
+	}
+	return &out, nil
+}
+
+// Ref is one image in a store's index.
+type Ref struct {
+	// Name, always with a tag; empty for an image without one.
+	Name string
+	// MediaType of the manifest or index it stands for.
+	MediaType string
+	// Digest of that document.
+	Digest string
+	// Size of that document in bytes.
+	Size uint64
+}
+
+// Refs lists the images of the store, in the order of its index, those without a name included.
+func (s *Store) Refs() ([]Ref, error) {
+	list, err := ffi.Refs(s.h())
+	var out []Ref
+	for _, r := range list {
+		out = append(out, Ref(r))
+	}
+	return out, wrap(err)
+}
+
+// Resolve finds what a reference stands for, a name, NAME@DIGEST, a digest, or the start of one: the digest and size of a
+// manifest or index.
+func (s *Store) Resolve(reference string) (digest string, size uint64, err error) {
+	digest, size, err = ffi.Resolve(s.h(), reference)
+	return digest, size, wrap(err)
+}
+
+// Tag gives an image a name, moving the name when another image has it.
+func (s *Store) Tag(reference, name string) error { return wrap(ffi.Tag(s.h(), reference, name)) }
+
+// Untag takes a name away; the image stays until the next prune.
+func (s *Store) Untag(name string) error { return wrap(ffi.Untag(s.h(), name)) }
+
+// Remove takes all names of an image away, and its entry in the index; its blobs stay until the next prune.
+func (s *Store) Remove(reference string) error { return wrap(ffi.Remove(s.h(), reference)) }

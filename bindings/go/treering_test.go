@@ -1,0 +1,390 @@
+package treering
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/treering/treering/bindings/go/internal/ffi"
+)
+
+var background = context.Background()
+
+func must[T any](t testing.TB) func(T, error) T {
+	return func(value T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
+}
+
+func write(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// setting is an open store and a tree with a file whose name is not UTF-8.
+func setting(t testing.TB) (*Store, string) {
+	t.Helper()
+	dir := t.TempDir()
+	tree := filepath.Join(dir, "tree\xff")
+	write(t, filepath.Join(tree, "etc/hosts"), "localhost\n")
+	write(t, filepath.Join(tree, "b\xfed"), "bytes\n")
+	store := must[*Store](t)(Open(filepath.Join(dir, "store")))
+	t.Cleanup(func() { _ = store.Close() })
+	return store, tree
+}
+
+func TestCommitUnpackDiff(t *testing.T) {
+	store, tree := setting(t)
+	made := must[*CommitResult](t)(store.Commit(background, tree, "app:v1", &CommitOptions{
+		Message: "first", Changes: []string{`CMD ["/bin/sh"]`}, Created: time.Unix(0, 0), Annotations: map[string]string{"k": "v"}}))
+	if made.Added != 3 || !made.HasLayer || !strings.HasPrefix(made.ImageID, "sha256:") {
+		t.Fatalf("%+v", made)
+	}
+	image := must[*Image](t)(store.Image("app:v1"))
+	defer image.Close()
+	history := must[[]byte](t)(bytesOf(image.History()))
+	inspect := must[[]byte](t)(bytesOf(image.Inspect()))
+	if image.ID() != made.ImageID || image.Digest() != made.Manifest || len(image.Layers()) != 1 ||
+		!bytes.Contains(history, []byte("first")) || !bytes.Contains(inspect, []byte("/bin/sh")) ||
+		!bytes.Contains(image.Config(), []byte("/bin/sh")) || !bytes.Contains(image.Manifest(), []byte(`"k"`)) {
+		t.Fatal(image)
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	must[*UnpackResult](t)(store.Unpack(background, "app:v1", out, nil))
+	write(t, filepath.Join(out, "new"), "new\n")
+	write(t, filepath.Join(out, "etc/hosts"), "changed\n")
+	if err := os.Remove(filepath.Join(out, "b\xfed")); err != nil {
+		t.Fatal(err)
+	}
+	diff := must[*Diff](t)(store.DiffTree(background, out, "", nil))
+	defer diff.Close()
+	for range 2 {
+		var got []string
+		for change, err := range diff.Changes() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, change.String())
+		}
+		if text := strings.Join(got, "; "); text != "D /b\xfed; C /etc; C /etc/hosts; A /new" &&
+			text != "D /b\xfed; C /etc/hosts; A /new" {
+			t.Fatalf("%q", text)
+		}
+	}
+	for range diff.Changes() {
+		for _, err := range diff.Changes() {
+			if !errors.Is(err, ErrBusy) {
+				t.Fatal(err)
+			}
+		}
+		break
+	}
+	if stat, err := diff.Stat(); err != nil || stat.Added != 1 || stat.Deleted != 1 {
+		t.Fatal(stat, err)
+	}
+	trees := must[*Diff](t)(DiffTrees(background, tree, out, &DiffOptions{Owner: "keep"}))
+	defer trees.Close()
+	var layer bytes.Buffer
+	wrote := must[*LayerResult](t)(WriteLayer(background, trees, &layer, &LayerOptions{Compression: "zstd"}))
+	if wrote.Size != uint64(layer.Len()) {
+		t.Fatal(wrote)
+	}
+	applied := must[*ApplyResult](t)(ApplyLayer(background, &layer, filepath.Join(t.TempDir(), "applied"), nil))
+	if applied.DiffID != wrote.DiffID || applied.Digest != wrote.Digest {
+		t.Fatal(applied, wrote)
+	}
+	must[*CommitResult](t)(store.Commit(background, out, "app:v2", nil))
+	images := must[*Diff](t)(store.DiffImages(background, "app:v1", "app:v2", nil))
+	defer images.Close()
+	overlay := must[*Diff](t)(DiffOverlay(background, out, []string{tree}, nil))
+	defer overlay.Close()
+}
+
+func bytesOf[T ~[]byte](data T, err error) ([]byte, error) { return data, err }
+
+func TestStore(t *testing.T) {
+	store, tree := setting(t)
+	made := must[*CommitResult](t)(store.Commit(background, tree, "a:1", nil))
+	for _, err := range []error{store.Tag("a:1", "b:1"), store.Untag("a:1")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	refs := must[[]Ref](t)(store.Refs())
+	digest, _, err := store.Resolve("b:1")
+	if err != nil || digest != made.Manifest || len(refs) != 1 || refs[0].Digest != digest {
+		t.Fatal(refs, digest, err)
+	}
+	if r := must[*FsckResult](t)(store.Fsck(background, FsckBytes)); len(r.Problems) != 0 || r.Blobs == 0 {
+		t.Fatal(r)
+	}
+	must[[]byte](t)(bytesOf(store.Usage(background)))
+	must[[]byte](t)(bytesOf(store.Info()))
+	must[[]byte](t)(bytesOf(Info()))
+	if err := store.Remove("b:1"); err != nil {
+		t.Fatal(err)
+	}
+	must[*PruneResult](t)(store.Prune(background, &PruneOptions{DryRun: true, Wait: time.Second}))
+}
+
+func TestSnapshot(t *testing.T) {
+	_, tree := setting(t)
+	s := must[*Snapshot](t)(Scan(background, tree, nil))
+	defer s.Close()
+	file := filepath.Join(t.TempDir(), "snapshot")
+	if err := s.Save(file); err != nil {
+		t.Fatal(err)
+	}
+	loaded := must[*Snapshot](t)(LoadSnapshot(file))
+	defer loaded.Close()
+	var paths []string
+	for e, err := range loaded.Entries() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, e.Path)
+	}
+	if fmt.Sprintf("%q", paths) != `["" "b\xfed" "etc" "etc/hosts"]` || loaded.Len() != 4 {
+		t.Fatalf("%q", paths)
+	}
+	e := must[Entry](t)(loaded.Lookup("etc/hosts"))
+	if e.Path != "etc/hosts" || e.Size != 10 || e.FileMode() != 0o644 {
+		t.Fatal(e)
+	}
+	must[map[string]string](t)(loaded.Xattrs(e))
+	if _, err := loaded.Lookup("none"); !errors.Is(err, ErrNotFound) {
+		t.Fatal(err)
+	}
+	diff := must[*Diff](t)(DiffSnapshots(nil, s, tree, nil))
+	defer diff.Close()
+}
+
+func TestArchives(t *testing.T) {
+	store, tree := setting(t)
+	made := must[*CommitResult](t)(store.Commit(background, tree, "a:1", nil))
+	other := must[*Store](t)(Open(filepath.Join(t.TempDir(), "other")))
+	defer other.Close()
+	for _, format := range []Format{DockerArchive, OCIArchive} {
+		var archive bytes.Buffer
+		if err := store.Save(background, &archive, format, "a:1"); err != nil {
+			t.Fatal(err)
+		}
+		loaded := must[[]Loaded](t)(other.Load(background, &archive, MoveNames))
+		if len(loaded) != 1 || loaded[0].ImageID != made.ImageID {
+			t.Fatal(loaded)
+		}
+	}
+	var tar, again bytes.Buffer
+	if err := errors.Join(store.Export(background, "a:1", &tar, nil), store.ExportTree(background, tree, &again, nil)); err != nil {
+		t.Fatal(err)
+	}
+	must[*CommitResult](t)(store.Import(background, &tar, "imported:1", &ImportOptions{Changes: []string{"USER 1"}}))
+}
+
+type broken struct{ panics bool }
+
+var errBroken = errors.New("broken")
+
+func (b broken) Write([]byte) (int, error) { return b.Read(nil) }
+
+func (b broken) Read([]byte) (int, error) {
+	if b.panics {
+		panic(errBroken)
+	}
+	return 0, errBroken
+}
+
+func TestStreamsThatFail(t *testing.T) {
+	store, tree := setting(t)
+	must[*CommitResult](t)(store.Commit(background, tree, "a:1", nil))
+	diff := must[*Diff](t)(store.DiffTree(background, tree, "scratch", nil))
+	defer diff.Close()
+	for _, panics := range []bool{false, true} {
+		b := broken{panics}
+		_, apply := ApplyLayer(background, b, filepath.Join(t.TempDir(), "x"), nil)
+		_, layer := WriteLayer(background, diff, b, nil)
+		_, load := store.Load(background, b, "")
+		_, imported := store.Import(background, b, "", nil)
+		for i, err := range []error{apply, layer, load, imported, store.Save(background, b, "", "a:1"), store.Export(background, "a:1", b, nil)} {
+			var panicked *PanicError
+			if !errors.Is(err, errBroken) || !errors.Is(err, ErrCallback) || errors.As(err, &panicked) != panics {
+				t.Errorf("%d: %v", i, err)
+			}
+		}
+	}
+	if _, err := ApplyLayer(background, strings.NewReader("no layer, but long enough to be something"), filepath.Join(t.TempDir(), "x"), nil); !errors.Is(err, ErrCorrupt) {
+		t.Error(err)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	store, _ := setting(t)
+	_, err := store.Image("none:at-all")
+	var e *Error
+	if !errors.As(err, &e) || !errors.Is(err, ErrNotFound) || !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrIO) ||
+		e.Code != ErrNotFound || e.Kind != "not-found" || e.Operation == "" || e.Message == "" {
+		t.Fatalf("%#v", err)
+	}
+	if err := store.Tag("a\x00b", "c"); !errors.Is(err, ErrInvalidArgument) {
+		t.Fatal(err)
+	}
+	if _, err := store.Commit(background, "/does/not/exist/\xff", "", nil); !errors.As(err, &e) || e.Code != ErrNotFound || !strings.Contains(e.Path, "\xff") {
+		t.Fatalf("%#v", err)
+	}
+	if err := wrap(ffi.TestPanic()); !errors.Is(err, ErrInternal) {
+		t.Fatal(err)
+	}
+}
+
+func TestUseAfterClose(t *testing.T) {
+	store, tree := setting(t)
+	diff := must[*Diff](t)(store.DiffTree(background, tree, "scratch", nil))
+	snapshot := must[*Snapshot](t)(Scan(background, tree, nil))
+	for _, err := range []error{diff.Close(), snapshot.Close(), store.Close()} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, commit := store.Commit(background, tree, "", nil)
+	_, refs := store.Refs()
+	_, lookup := snapshot.Lookup("")
+	list := []error{commit, refs, lookup, store.Close(), diff.Close(), snapshot.Close()}
+	for _, err := range diff.Changes() {
+		list = append(list, err)
+	}
+	for _, err := range snapshot.Entries() {
+		list = append(list, err)
+	}
+	if len(list) != 8 {
+		t.Fatal(list)
+	}
+	for i, err := range list {
+		if !errors.Is(err, ErrClosed) || !errors.Is(err, ErrInvalidArgument) {
+			t.Error(i, err)
+		}
+	}
+	var none *Store
+	if _, err := none.Refs(); !errors.Is(err, ErrInvalidArgument) {
+		t.Error(err)
+	}
+}
+
+// cancels when it is first read, and goes on giving bytes.
+type endless struct{ cancel func() }
+
+func (e endless) Read(p []byte) (int, error) {
+	e.cancel()
+	time.Sleep(time.Millisecond)
+	clear(p)
+	return len(p), nil
+}
+
+func TestCancel(t *testing.T) {
+	store, tree := setting(t)
+	ctx, cancel := context.WithCancelCause(background)
+	why := errors.New("why")
+	header := "x" + strings.Repeat("\x00", 99) + "0000644\x00" + "0000000\x00" + "0000000\x00" + "77777777777\x00" + "00000000000\x00"
+	sum := 8 * 32
+	for _, b := range []byte(header + "0") {
+		sum += int(b)
+	}
+	block := header + fmt.Sprintf("%06o\x00 0", sum)
+	block += strings.Repeat("\x00", 512-len(block))
+	_, err := ApplyLayer(ctx, io.MultiReader(strings.NewReader(block), endless{func() { cancel(why) }}), filepath.Join(t.TempDir(), "x"), nil)
+	if !errors.Is(err, ErrCancelled) || !errors.Is(err, why) {
+		t.Fatal(err)
+	}
+	if _, err := store.Commit(ctx, tree, "", nil); !errors.Is(err, ErrCancelled) {
+		t.Fatal(err)
+	}
+	var seen Progress
+	must[*CommitResult](t)(store.Commit(WithProgress(background, func(p Progress) { seen = p }), tree, "a:1", nil))
+	if seen.Entries == 0 {
+		t.Error(seen)
+	}
+	_, err = store.Commit(WithProgress(background, func(Progress) { panic(errBroken) }), tree, "a:2", nil)
+	if !errors.Is(err, errBroken) {
+		t.Error(err)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip(err)
+	}
+	return len(list)
+}
+
+func TestSoak(t *testing.T) {
+	dir := t.TempDir()
+	tree := filepath.Join(dir, "tree")
+	write(t, filepath.Join(tree, "a"), "a")
+	cycles := 1000
+	if testing.Short() {
+		cycles = 100
+	}
+	before, handles := 0, 0
+	for i := range cycles {
+		if i == 20 {
+			runtime.GC()
+			before, handles = descriptors(t), ffi.LiveHandles()
+		}
+		store := must[*Store](t)(Open(filepath.Join(dir, "store")))
+		_, missing := store.Image("none:1")
+		ctx, cancel := context.WithCancel(background)
+		if i%2 == 0 {
+			cancel()
+		}
+		_, err := store.Commit(ctx, tree, "", &CommitOptions{Created: time.Unix(0, 0)})
+		cancel()
+		if !errors.Is(missing, ErrNotFound) || (i%2 == 0) != errors.Is(err, ErrCancelled) {
+			t.Fatal(missing, err)
+		}
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if fds, live := descriptors(t), ffi.LiveHandles(); fds > before || live > handles {
+		t.Errorf("%d descriptors became %d, %d handles became %d", before, fds, handles, live)
+	}
+}
+
+func BenchmarkChanges(b *testing.B) {
+	tree := b.TempDir()
+	for i := range 5000 {
+		write(b, filepath.Join(tree, fmt.Sprintf("d%d/f%d", i%50, i)), "")
+	}
+	s := must[*Snapshot](b)(Scan(background, tree, nil))
+	diff := must[*Diff](b)(DiffSnapshots(nil, s, "", nil))
+	defer diff.Close()
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, err := range diff.Changes() {
+			if err != nil {
+				b.Fatal(err)
+			}
+			n++
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/change")
+}

@@ -102,7 +102,15 @@ fn gnu_tar_unpacks_our_layers() {
         let blob = scratch.join("store/oci/blobs/sha256").join(layer.digest.hex());
         let out = scratch.dir(&format!("tar{number}"));
         let mut tar = Command::new("tar");
-        tar.arg("-C").arg(&out).args(["--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf"]);
+        // In byte order of paths a directory's entries need not follow it at once (`a`, `a.conf`, `a/x`); without the
+        // option GNU tar would set the directory's time too early.
+        tar.arg("-C").arg(&out).args([
+            "--xattrs",
+            "--xattrs-include=*",
+            "--numeric-owner",
+            "--delay-directory-restore",
+            "-xpf",
+        ]);
         run(tar.arg(&blob));
         same(tree, &out);
     }

@@ -23,7 +23,7 @@ case $name in
     echo new >b/new
     rm -f got
     "$@" a b >got
-    diff got - <<<$'C /d/f\nA /new'
+    diff got - <<<$'C /d\nC /d/f\nA /new'
     "$@" a a >got
     diff got /dev/null
     ;;

@@ -167,7 +167,7 @@ static void of_images_and_overlays(void) {
 
   sh("printf 2 >'%s/d/new'", b);
   OK(treering_diff_tree(store, TREERING_PATH(b), NULL, NULL, NULL, &diff, NULL, &err));
-  expect(diff, "C d/new 10\n", 7);
+  expect(diff, "C d 200\nC d/new 10\n", 7);
   treering_diff_free(diff);
   OK(treering_diff_tree(store, TREERING_PATH(b), "a", NULL, NULL, &diff, NULL, &err));
   CHECK(treering_diff_len(diff) == 6);

@@ -144,11 +144,11 @@ bench-peers: ## side by side with umoci, buildah, skopeo, GNU tar, find; ARGS="-
 
 .PHONY: fmt
 fmt: ## format the Rust sources
-	$(CARGO) fmt
+	$(CARGO) fmt --all
 
 .PHONY: lint
 lint: ## format check, clippy, the library without features, documentation warnings
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --lib --bins --all-features -- -D warnings
 	# Tests and benches set their stages with std::fs; the ban is on the library.
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings -A clippy::disallowed_methods

@@ -1,7 +1,7 @@
 //! treering grows OCI images from a directory: no root, no daemon, no setuid helper, no re-exec of the host program.
 //!
-//! A *tree* is a root filesystem directory; each *ring* around it is a layer. [`image::commit`] makes an image of a
-//! directory, or adds what changed since the last time; [`image::unpack`] is the way back; [`image::diff_tree`] says what
+//! A *tree* is a root filesystem directory; each *ring* around it is a layer. [`image::commit()`] makes an image of a
+//! directory, or adds what changed since the last time; [`image::unpack()`] is the way back; [`image::diff_tree`] says what
 //! changed.
 //!
 //! ```

@@ -30,7 +30,7 @@ impl Edited {
     }
 
     /// The changes, settled by comparing with a copy of the tree as it was.
-    fn changes(&self, options: &CompareOptions) -> Comparison {
+    fn changes(&self, options: &CompareOptions) -> Comparison<'_> {
         let mut comparison = compare(&self.before, &self.after, options);
         let (old, new) = (Root::open(self.scratch.join("copy")).unwrap(), Root::open(self.tree()).unwrap());
         comparison.settle(2, |change| same_in_trees(change, &old, &self.after, &new)).unwrap();

@@ -208,7 +208,7 @@ fn meta_no_follow() {
                 file("x/in", ""),
                 symlink("x", &target).mode(0o777).mtime(7).owner(9, 9).xattr("user.q", "1"),
             ];
-            let _ = arena.apply(&[layer.clone()]).unwrap();
+            let _ = arena.apply(std::slice::from_ref(&layer)).unwrap();
             arena.check();
             let arena = Arena::new();
             let mut layer = layer;

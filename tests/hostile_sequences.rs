@@ -108,7 +108,7 @@ fn run(cases: usize, layers: impl Fn(usize, &Path) -> Vec<Vec<Entry>> + Sync) {
                 return;
             }
             check(&scratch, number, &layers(case, &outside));
-            if case % 16 == 0 {
+            if case.is_multiple_of(16) {
                 assert_eq!(canary(&outside), before);
             }
         }

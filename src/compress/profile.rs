@@ -127,6 +127,13 @@ impl Encoder {
     }
 }
 
+impl Default for Profile {
+    /// gzip at its default level: what every tool that handles images reads.
+    fn default() -> Self {
+        Profile::new(Compression::Gzip, None).expect("the default level is a level")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,12 +195,5 @@ mod tests {
             let error = Profile::new(compression, Some(level)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         }
-    }
-}
-
-impl Default for Profile {
-    /// gzip at its default level: what every tool that handles images reads.
-    fn default() -> Self {
-        Profile::new(Compression::Gzip, None).expect("the default level is a level")
     }
 }

@@ -20,7 +20,11 @@ pub fn now(dir: impl AsFd) -> io::Result<Timestamp> {
     if let Ok(fd) = rustix::fs::openat(dir, c".", flags, Mode::RUSR) {
         return Ok(stat_fd(&fd)?.ctime);
     }
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a timespec of ours, which the call fills in.
+    if unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &mut now) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
     Ok(Timestamp::new(now.tv_sec, now.tv_nsec as u32))
 }
 

@@ -1,6 +1,6 @@
 //! Applying layers to a directory.
 //!
-//! One thread reads the tar and decides (see [`super::model`]); several create the files (see [`super::writers`]). The
+//! One thread reads the tar and decides (see `layer/model.rs`); several create the files (see `layer/writers.rs`). The
 //! list of what is in the tree grows on the way, so that the next scan of the directory has something to compare with.
 //! Directories get their permissions and times at the very end, deepest first: until then they must be writable, and
 //! whatever is put into them would change their times.

@@ -1,7 +1,7 @@
 //! Layers: a canonical tar of changes, and the strict reader that applies one.
 //!
 //! Out: [`plan`] lists the tar entries and their offsets, [`write`](mod@write) produces any part of the tar on any thread.
-//! In: [`read`] parses, [`model`] decides what each entry does, [`apply`] does it on disk with several threads.
+//! In: [`read`] parses, `model` decides what each entry does, [`apply`] does it on disk with several threads.
 
 pub mod apply;
 mod create;

@@ -98,8 +98,8 @@ fn directories_and_snapshots_compare_too() {
     world.run(&["snapshot", "tree", "-o", "before"]).ok();
     // The same size and the same time, and no image to know the old content from.
     world.sh("touch -r tree/etc/motd ref; echo WELCOME >tree/etc/motd; touch -r ref tree/etc/motd");
-    assert_eq!(world.run(&["diff", "before", "tree"]).ok().text(), "C /etc/motd\n");
-    assert_eq!(world.run(&["diff", "copy", "tree"]).ok().text(), "C /etc/motd\n");
+    assert_eq!(world.run(&["diff", "before", "tree"]).ok().text(), "C /etc\nC /etc/motd\n");
+    assert_eq!(world.run(&["diff", "copy", "tree"]).ok().text(), "C /etc\nC /etc/motd\n");
     world.sh("touch tree/etc/new");
     world.run(&["snapshot", "tree", "--previous", "before", "-o", "after"]).ok();
     let listed = world.run(&["diff", "before", "after"]).ok().text();

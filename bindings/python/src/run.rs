@@ -18,11 +18,11 @@ use crate::file::{self, Proxy};
 use crate::output::make;
 
 /// How often signals are looked at.
-const TICK: Duration = Duration::from_millis(30);
+const TICK: Duration = Duration::from_millis(25);
 /// How long a signal waits for the work to stop. Usually that takes a few milliseconds; but a piece in the hands of a slow
 /// encoder is finished first, and Ctrl-C should not wait for that. The work then ends on its own: it is cancelled, and
 /// nothing it made is visible.
-const GRACE: Duration = Duration::from_millis(40);
+const GRACE: Duration = Duration::from_millis(30);
 /// How often the caller hears of progress.
 const PROGRESS: Duration = Duration::from_millis(200);
 

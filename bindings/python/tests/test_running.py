@@ -232,3 +232,33 @@ def test_progress_bars(store: treering.Store, large: pathlib.Path, capsys: pytes
 def test_import_brings_no_bars() -> None:
     script = "import sys, treering; sys.exit(any(name in sys.modules for name in ('tqdm', 'rich')))"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_nothing_is_left_behind(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Opening, committing, failing and cancelling, over and over: flat memory and flat file descriptors."""
+
+    def cycle(number: int) -> None:
+        with treering.Store(tmp_path / "store") as store:
+            (tree / "etc/motd").write_text(str(number))
+            store.commit(tree, "app:v1", base="scratch")
+            with pytest.raises(treering.NotFoundError):
+                store.image("absent")
+            with pytest.raises(treering.CancelledError):
+                store.commit(tree, "app:v2", progress=lambda _: True)
+            for change in treering.diff(store.image("app:v1"), tree):
+                assert change.new is not None
+        if number % 50 == 49:
+            treering.Store(tmp_path / "store").prune()
+
+    def used() -> tuple[int, int]:
+        pages = pathlib.Path("/proc/self/statm").read_text().split()[1]
+        return len(os.listdir("/proc/self/fd")), int(pages) * os.sysconf("SC_PAGESIZE")
+
+    for number in range(50):
+        cycle(number)
+    descriptors, memory = used()
+    for number in range(int(os.environ.get("TREERING_SOAK", "80"))):
+        cycle(number)
+    descriptors_after, memory_after = used()
+    assert descriptors_after == descriptors
+    assert memory_after < memory + (8 << 20)

@@ -36,10 +36,10 @@
  * Options are handles with setters; NULL stands for the defaults. The object may be used for any number of calls, and
  * changed between them.
  *
- * The library never calls abort() on purpose, installs no signal handlers, and does not change the process: no umask, no
- * working directory, no environment, no child processes. It starts threads, and all have ended when a call returns. Running
- * out of memory aborts. Pointers must be NULL or point to what is said: nobody can check that. Do not use handles in a child
- * after fork() without exec.
+ * A defect is TREERING_INTERNAL, and a line on stderr. The library never calls abort() on purpose, installs no signal
+ * handlers, and does not change the process: no umask, no working directory, no environment, no child processes. It starts
+ * threads, and all have ended when a call returns. Running out of memory aborts. Pointers must be NULL or point to what is
+ * said: nobody can check that. Do not use handles in a child after fork() without exec.
  *
  * The smallest program:
  *

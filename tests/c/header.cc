@@ -2,7 +2,10 @@
 #include <treering.h>
 #include <treering.h>
 
+#include <unistd.h>
+
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <stdexcept>
 
@@ -38,15 +41,19 @@ int main() {
   treering_diff *diff = nullptr;
   treering_layer_result written;
   bool caught = false;
-  if (treering_diff_tree(nullptr, TREERING_PATH("/proc/self/fdinfo"), "scratch", nullptr, nullptr, &diff, nullptr, &err) !=
-      TREERING_OK) {
+  char tree[] = "/tmp/treering-cc-XXXXXX";
+  if (mkdtemp(tree) == nullptr) return 5;
+  const treering_status compared =
+      treering_diff_tree(nullptr, TREERING_PATH(tree), "scratch", nullptr, nullptr, &diff, nullptr, &err);
+  rmdir(tree);
+  if (compared != TREERING_OK) {
     std::fprintf(stderr, "%s\n", treering_error_text(err));
     return 3;
   }
   const treering_status status = treering_layer_write_callback(diff, nullptr, catches, &caught, nullptr, control.get(),
                                                                &written, sizeof written, &err);
   treering_diff_free(diff);
-  if (status != TREERING_CALLBACK && status != TREERING_CHANGED) return 4;
+  if (status != TREERING_CALLBACK || !caught || treering_error_callback_code(err) != 5) return 4;
   treering_error_free(err);
   return 0;
 }

@@ -75,12 +75,26 @@ for source in "$here"/*.c "$here"/*.cc "$top"/examples/c/*.c; do
     run "$name (static)" env TREERING_SOAK_ROUNDS=$rounds "${command[@]}" "$work/$name-static"
   elif command -v valgrind >/dev/null; then
     run "$name (valgrind)" env TREERING_SOAK_ROUNDS=30 "${command[@]}" valgrind -q --leak-check=full \
-      --errors-for-leak-kinds=definite,indirect --error-exitcode=9 --fair-sched=try "$work/$name-static"
+      --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect --error-exitcode=9 --fair-sched=try "$work/$name-static"
   else
     echo 'SKIP-TOOL valgrind: not on PATH'
   fi
   rm -rf "$scratch"
 done
 bash "$here/symbols.sh" "$(pkg-config --variable=libdir treering)/libtreering.so" "$top/include/treering.h" || failed=$((failed + 1))
+
+# What a program that uses the library asks of the system: no call that changes the process, whatever the symbols say.
+if command -v strace >/dev/null && [ -x "$work/make_image" ]; then
+  rm -rf "$work/traced" && mkdir -p "$work/traced/rootfs/d" && echo 1 >"$work/traced/rootfs/d/f"
+  calls='umask,chdir,fchdir,chroot,setns,unshare,fork,vfork,execve,execveat,setuid,setgid,setresuid,setresgid,setgroups,prctl'
+  TREERING_ROOT=$work/traced/store strace -f -e "trace=$calls" -o "$work/traced/log" "$work/make_image" "$work/traced/rootfs" t:1 >/dev/null
+  # The one execve is the program's own start.
+  if grep -E "^[0-9]+ +(${calls//,/|})\(" "$work/traced/log" | tail -n +2 | grep .; then
+    echo 'the library changed its process' >&2
+    failed=$((failed + 1))
+  fi
+else
+  echo 'SKIP-TOOL strace: not on PATH'
+fi
 echo "check-c: $passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -177,8 +177,14 @@ impl std::fmt::Debug for Store {
 /// Makes the root and what is missing above it, so that all of it survives a power loss.
 fn create_root(root: &Path) -> Result<()> {
     const OP: &str = "create store";
+    let shown = root.as_os_str().as_bytes();
     let missing = root.ancestors().take_while(|path| !path.exists()).count();
-    Dir::create_ambient_dir_all(root, ambient_authority()).at(OP, root.as_os_str().as_bytes())?;
+    let (Some(parent), Some(name)) = (root.parent(), root.file_name()) else {
+        return Err(Error::invalid(OP, "the path names no directory").with_path(shown));
+    };
+    Dir::create_ambient_dir_all(parent, ambient_authority()).at(OP, shown)?;
+    let dir = Dir::open_ambient_dir(parent, ambient_authority()).at(OP, shown)?;
+    publish::make_dir(&dir, name).at(OP, shown)?;
     for parent in root.ancestors().skip(1).take(missing) {
         let shown = parent.as_os_str().as_bytes();
         let dir = Dir::open_ambient_dir(parent, ambient_authority()).at(OP, shown)?;

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 use cap_tempfile::TempFile;
@@ -32,7 +33,8 @@ pub(super) fn make_private(dir: &Dir) -> rustix::io::Result<()> {
 }
 
 /// Makes a directory with mode 0700; returns whether it was missing.
-pub(super) fn make_dir(parent: &Dir, name: &str) -> std::io::Result<bool> {
+pub(super) fn make_dir(parent: &Dir, name: impl AsRef<Path>) -> std::io::Result<bool> {
+    let name = name.as_ref();
     let mut builder = DirBuilder::new();
     builder.mode(0o700);
     match parent.create_dir_with(name, &builder) {

@@ -40,7 +40,7 @@ fn play() {
         }
         // The whole life of one image; the exit status tells whether every step said it worked.
         "one-commit" => {
-            let worked = one_commit(&root).is_ok();
+            let worked = one_commit(&root).inspect_err(|error| eprintln!("{error}")).is_ok();
             std::process::exit(if worked { 0 } else { 9 });
         }
         // A store on a small filesystem, made here because only this process sees it.
@@ -298,7 +298,8 @@ fn modes_do_not_follow_the_umask() {
         let root = temp.path().join("store");
         let script = format!("umask {umask} && exec \"$0\" \"$@\"");
         let output = child_under(&["sh", "-c", &script], "one-commit", &root, "").output().unwrap();
-        assert!(output.status.success(), "{umask}: {}", String::from_utf8_lossy(&output.stderr));
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{umask}: {}", String::from_utf8_lossy(&said));
         let store = Store::open(&root).unwrap();
         let manifest = digest(&store.resolve("new").unwrap().descriptor).hex();
         let mode = |path: &str| store.dir().metadata(path).unwrap().permissions().mode() & 0o7777;

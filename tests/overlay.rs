@@ -4,6 +4,8 @@
 mod common;
 #[path = "common/overlay.rs"]
 mod helpers;
+#[path = "common/tools.rs"]
+mod tools;
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -18,7 +20,7 @@ fn by_hand(script: &str) -> Option<(Scratch, treering::Result<OverlayDiff>)> {
     let scratch = Scratch::new();
     sh(scratch.path(), "mkdir u l1 l2");
     if rustix::fs::setxattr(scratch.join("u"), "user.t", b"", rustix::fs::XattrFlags::empty()).is_err() {
-        println!("skipped: no user attributes on this filesystem");
+        tools::missing("PART", "overlay", "no user attributes on this filesystem");
         return None;
     }
     // mark FILE NAME VALUE

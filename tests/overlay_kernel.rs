@@ -6,6 +6,8 @@ mod common;
 mod edits;
 #[path = "common/overlay.rs"]
 mod helpers;
+#[path = "common/tools.rs"]
+mod tools;
 
 use std::path::{Path, PathBuf};
 
@@ -51,7 +53,7 @@ fn in_mount_namespace(test: &str) -> bool {
         out.is_ok_and(|out| out.status.success())
     });
     if !allowed {
-        println!("skipped: this machine does not let us mount an overlay");
+        tools::missing("PART", "overlay_kernel", "this machine does not let us mount an overlay");
         return false;
     }
     let out = std::process::Command::new("unshare")

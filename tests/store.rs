@@ -15,3 +15,5 @@ mod images;
 mod interop;
 #[path = "store/keep.rs"]
 mod keep;
+#[path = "common/tools.rs"]
+mod tools;

@@ -1,4 +1,6 @@
 //! Running other people's tools.
+// Each test takes what it needs.
+#![allow(dead_code)]
 
 use std::process::Command;
 
@@ -6,10 +8,15 @@ use std::process::Command;
 pub fn need(name: &str, args: &[&str]) -> bool {
     let there = Command::new(name).args(args).output().is_ok_and(|out| out.status.success());
     if !there {
-        println!("SKIP-TOOL {name}: missing here");
-        assert!(std::env::var_os("CI").is_none(), "{name} is needed in CI");
+        missing("TOOL", name, &format!("{name} {} does not work here", args.join(" ")));
     }
     there
+}
+
+/// Names what this machine cannot do and a test leaves out for that; a failure in CI, where nothing may be left out.
+pub fn missing(kind: &str, name: &str, why: &str) {
+    println!("SKIP-{kind} {name}: {why}");
+    assert!(std::env::var_os("CI").is_none(), "{name} is needed in CI: {why}");
 }
 
 /// Runs a command that has to succeed; gives what it printed.

@@ -66,7 +66,7 @@ pub fn child_under(program: &[&str], role: &str, root: &Path, arg: &str) -> Comm
 }
 
 fn with_child(mut command: Command, role: &str, root: &Path, arg: &str) -> Command {
-    command.args(["--exact", "faults::play", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.args(["--exact", "faults::play", "--nocapture", "--test-threads=1"]);
     command.env(ROLE, role).env(ROOT, root).env(ARG, arg);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -76,19 +76,4 @@ fn with_child(mut command: Command, role: &str, root: &Path, arg: &str) -> Comma
 pub fn role() -> Option<(String, std::path::PathBuf, String)> {
     let var = |name: &str| std::env::var(name).ok();
     Some((var(ROLE)?, var(ROOT)?.into(), var(ARG)?))
-}
-
-/// Whether a program can be run; tests that need it say so and pass without.
-pub fn have(program: &[&str]) -> bool {
-    let works = Command::new(program[0])
-        .args(&program[1..])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !works {
-        eprintln!("skipped: {program:?} does not work here");
-    }
-    works
 }

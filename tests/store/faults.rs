@@ -7,13 +7,17 @@ use std::time::Duration;
 use treering::store::{BindingFile, PruneOptions, Store};
 use treering::{Control, Digest, ErrorKind};
 
-use crate::common::{child, child_under, digest, have, name, problems, put_image, role, tag_image};
+use crate::common::{child, child_under, digest, name, problems, put_image, role, tag_image};
+use crate::tools::need;
 
-/// What the other processes do.
+/// What the other processes do; without a role, that the commit the others disturb works when nobody does.
 #[test]
-#[ignore = "started by other tests"]
 fn play() {
-    let Some((role, root, arg)) = role() else { return };
+    let Some((role, root, arg)) = role() else {
+        let temp = tempfile::tempdir().unwrap();
+        one_commit(&temp.path().join("store")).unwrap();
+        return;
+    };
     match role.as_str() {
         "tag-100" => {
             let store = Store::open(root).unwrap();
@@ -112,7 +116,7 @@ const CALLS: [&str; 11] = [
 ///
 /// `check` gets the exit status and the store after each run, and must find the store as it was or as it shall be.
 fn at_every_call(fault: &str, calls: &[&str], check: impl Fn(&str, Option<i32>, &Store)) {
-    if !have(&["strace", "-f", "-o", "/dev/null", "true"]) {
+    if !need("strace", &["-f", "-o", "/dev/null", "true"]) {
         return;
     }
     let mut runs = 0;
@@ -178,7 +182,7 @@ fn a_failing_system_call_is_an_error_and_leaves_old_or_new() {
 /// from the order of the system calls, since no test here can cut the power.
 #[test]
 fn bytes_are_synced_before_names_and_names_before_success() {
-    if !have(&["strace", "-f", "-o", "/dev/null", "true"]) {
+    if !need("strace", &["-f", "-o", "/dev/null", "true"]) {
         return;
     }
     let temp = tempfile::tempdir().unwrap();
@@ -224,7 +228,7 @@ fn bytes_are_synced_before_names_and_names_before_success() {
 /// A disk that fills up: the error says so, and the store is as it was.
 #[test]
 fn a_full_disk_leaves_the_store_as_it_was() {
-    if !have(&["unshare", "-Urm", "true"]) {
+    if !need("unshare", &["-Urm", "true"]) {
         return;
     }
     let temp = tempfile::tempdir().unwrap();

@@ -6,7 +6,8 @@ use treering::Control;
 use treering::image::Image;
 use treering::store::{PruneOptions, Store};
 
-use crate::common::{have, name, problems, tag_image};
+use crate::common::{name, problems, tag_image};
+use crate::tools::need;
 
 fn run(program: &[&str]) -> String {
     let output = Command::new(program[0]).args(&program[1..]).output().unwrap();
@@ -17,7 +18,7 @@ fn run(program: &[&str]) -> String {
 
 #[test]
 fn skopeo_reads_and_writes_the_store() {
-    if !have(&["skopeo", "--version"]) {
+    if !need("skopeo", &["--version"]) {
         return;
     }
     let temp = tempfile::tempdir().unwrap();
@@ -42,7 +43,7 @@ fn skopeo_reads_and_writes_the_store() {
 
 #[test]
 fn umoci_lists_the_store() {
-    if !have(&["umoci", "--version"]) {
+    if !need("umoci", &["--version"]) {
         return;
     }
     let temp = tempfile::tempdir().unwrap();

@@ -46,9 +46,19 @@ func (s *Store) DiffTree(ctx context.Context, tree, base string, options *DiffOp
 	return newDiff(ffi.DiffTree(ctx, s.h(), tree, base, ffi.DiffOptions(or(options))))
 }
 
-// DiffTrees compares two directories, reading the content of files whose metadata agrees.
+// DiffTrees compares two directories, reading the content of files whose metadata agrees. [Store.DiffTrees] also takes what
+// the disk could not hold of them, owners without privileges among it, from a store.
 func DiffTrees(ctx context.Context, before, after string, options *DiffOptions) (*Diff, error) {
 	return newDiff(ffi.DiffTrees(ctx, nil, before, after, ffi.DiffOptions(or(options))))
+}
+
+// DiffTrees is the function of that name, with what the store knows of the two directories.
+func (s *Store) DiffTrees(ctx context.Context, before, after string, options *DiffOptions) (*Diff, error) {
+	if s == nil {
+		// Not to be taken for a comparison without a store.
+		return nil, wrap(s.h().Close())
+	}
+	return newDiff(ffi.DiffTrees(ctx, s.handle, before, after, ffi.DiffOptions(or(options))))
 }
 
 // DiffImages compares two images by their layers. An empty before stands for nothing: everything is added then.

@@ -224,5 +224,7 @@ def test_parity(steps: list[Step], tmp_path: pathlib.Path) -> None:
     runner = Runner(tmp_path)
     for number, step in enumerate(steps):
         result = runner.run(step)
-        for name, value in step.get("expect", {}).items():
+        expect = step["expect"]
+        assert "error" not in result or "error" in expect, f"step {number}, {step['op']}: {result}"
+        for name, value in expect.items():
             assert result.get(name) == value, f"step {number}, {step['op']}: {name}, in {result}"

@@ -1,0 +1,410 @@
+package treering
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The table that Rust, C, Go and Python share; tests/data/README.md says what its steps mean.
+const parityTable = "../../tests/data/parity.json"
+
+// when every file of a tree was changed, by the rules of the table.
+var when = time.Unix(1_700_000_000, 0)
+
+// What a step gives: texts, numbers and lists of texts, or only "error".
+type outcome map[string]any
+
+// parityEntry is a file, directory or link that a step makes.
+type parityEntry struct{ Type, Path, Mode, Content, Target string }
+
+// parityOptions are the options of all operations together.
+type parityOptions struct {
+	Base, Compare, Owner, Compression string
+	Level                             int
+	Nanoseconds                       bool
+	ClampMtime                        *int64 `json:"clamp_mtime"`
+	Author, Message                   string
+	Changes                           []string
+	Created                           *int64
+	Squash                            bool
+	Platform                          string
+	Annotations                       map[string]string
+	OneFileSystem                     bool `json:"one_file_system"`
+	Threads                           int
+}
+
+// parityStep is one line of the table. What the table has and this has not is an error, so that nothing goes untested.
+type parityStep struct {
+	Op, Store, Dir, File, Reference, Platform, Base, Before, After, Path, Name, Format, Names string
+
+	References []string
+	Entries    []parityEntry
+	Options    parityOptions
+	Expect     outcome
+
+	scratch string
+}
+
+func escapePath(path string) string {
+	var out strings.Builder
+	for _, b := range []byte(path) {
+		if b > 0x20 && b < 0x7f {
+			out.WriteByte(b)
+		} else {
+			fmt.Fprintf(&out, "\\x%02x", b)
+		}
+	}
+	return out.String()
+}
+
+func unescapePath(t *testing.T, text string) string {
+	parts := strings.Split(text, `\x`)
+	out := parts[0]
+	for _, part := range parts[1:] {
+		b := must[[]byte](t)(hex.DecodeString(part[:2]))
+		out += string(b) + part[2:]
+	}
+	return out
+}
+
+func (s *parityStep) place(name string) string { return filepath.Join(s.scratch, name) }
+
+func seconds(at *int64) time.Time {
+	if at == nil {
+		return time.Time{}
+	}
+	return time.Unix(*at, 0)
+}
+
+func (s *parityStep) make(t *testing.T) {
+	tree := s.place(s.Dir)
+	if err := os.Mkdir(tree, 0o755); err == nil {
+		try(t, os.Chmod(tree, 0o755))
+	} else if !errors.Is(err, fs.ErrExist) {
+		t.Fatal(err)
+	}
+	for _, entry := range s.Entries {
+		path := filepath.Join(tree, unescapePath(t, entry.Path))
+		if _, err := os.Lstat(path); err == nil && entry.Type != "directory" {
+			try(t, os.Remove(path))
+		}
+		target := unescapePath(t, entry.Target)
+		switch entry.Type {
+		case "directory":
+			try(t, os.Mkdir(path, 0o755))
+		case "file":
+			try(t, os.WriteFile(path, []byte(entry.Content), 0o644))
+		case "symlink":
+			try(t, os.Symlink(target, path))
+		case "hardlink":
+			try(t, os.Link(filepath.Join(tree, target), path))
+		default:
+			t.Fatal(entry)
+		}
+		if entry.Mode != "" {
+			mode := must[uint64](t)(strconv.ParseUint(entry.Mode, 8, 12))
+			try(t, os.Chmod(path, Entry{Kind: File, Mode: uint32(mode)}.FileMode()))
+		}
+	}
+	date(t, tree)
+}
+
+func try(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// date gives the whole tree, symbolic links included, the time of the table.
+func date(t *testing.T, tree string) {
+	command := exec.Command("find", tree, "-exec", "touch", "-h", "-d", fmt.Sprintf("@%d", when.Unix()), "{}", "+")
+	try(t, command.Run())
+}
+
+func (s *parityStep) commitOptions() *CommitOptions {
+	o := s.Options
+	return &CommitOptions{Base: o.Base, Compare: o.Compare, Owner: o.Owner, Compression: o.Compression, Level: o.Level,
+		Nanoseconds: o.Nanoseconds, ClampMtime: seconds(o.ClampMtime), Author: o.Author, Message: o.Message,
+		Changes: o.Changes, Created: seconds(o.Created), Squash: o.Squash, Platform: o.Platform,
+		Annotations: o.Annotations, OneFileSystem: o.OneFileSystem, Threads: o.Threads}
+}
+
+func (s *parityStep) commit(ctx context.Context, store *Store) (outcome, error) {
+	made, err := store.Commit(ctx, s.place(s.Dir), s.Reference, s.commitOptions())
+	if err != nil {
+		return nil, err
+	}
+	return outcome{"manifest": made.Manifest, "image_id": made.ImageID, "layer_diff_id": made.LayerDiffID,
+		"layer_digest": made.LayerDigest, "added": made.Added, "changed": made.Changed, "deleted": made.Deleted}, nil
+}
+
+func parityChanges(diff *Diff, err error) (outcome, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer diff.Close()
+	list := []string{}
+	for change, err := range diff.Changes() {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, change.Kind.String()+" "+escapePath(change.Path))
+	}
+	return outcome{"changes": list}, nil
+}
+
+func parityEntries(snapshot *Snapshot, err error) (outcome, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer snapshot.Close()
+	list := []string{}
+	kinds := map[FileKind]string{File: "file", Directory: "directory", Symlink: "symlink"}
+	for e, err := range snapshot.Entries() {
+		if err != nil {
+			return nil, err
+		}
+		path := escapePath(e.Path)
+		if path == "" {
+			path = "."
+		}
+		line := fmt.Sprintf("%s %04o %d %s", kinds[e.Kind], e.Mode, e.Size, path)
+		if e.Target != "" {
+			line += " -> " + escapePath(e.Target)
+		}
+		list = append(list, line)
+	}
+	return outcome{"entries": list}, nil
+}
+
+// to has an operation write the step's file, and gives its digest.
+func (s *parityStep) to(f func(io.Writer) error) (outcome, error) {
+	file, err := os.Create(s.place(s.File))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	hash := sha256.New()
+	if err := f(io.MultiWriter(file, hash)); err != nil {
+		return nil, err
+	}
+	return outcome{"sha256": hex.EncodeToString(hash.Sum(nil))}, file.Close()
+}
+
+func orDash(name string) string {
+	if name == "" {
+		return "-"
+	}
+	return name
+}
+
+// run does what needs no store, and hands the rest to run in a store.
+func (s *parityStep) run(t *testing.T) (outcome, error) {
+	ctx := background
+	switch s.Op {
+	case "make":
+		s.make(t)
+		return outcome{}, nil
+	case "delete":
+		path := filepath.Join(s.place(s.Dir), unescapePath(t, s.Path))
+		must[fs.FileInfo](t)(os.Lstat(path))
+		try(t, os.RemoveAll(path))
+		date(t, s.place(s.Dir))
+		return outcome{}, nil
+	case "scan":
+		return parityEntries(Scan(ctx, s.place(s.Dir), nil))
+	case "diff_trees":
+		return parityChanges(DiffTrees(ctx, s.place(s.Before), s.place(s.After), &DiffOptions{Compare: "content", Owner: "root"}))
+	case "write_layer":
+		snapshot, err := Scan(ctx, s.place(s.Dir), nil)
+		if err != nil {
+			return nil, err
+		}
+		defer snapshot.Close()
+		diff, err := DiffSnapshots(nil, snapshot, s.place(s.Dir), nil)
+		if err != nil {
+			return nil, err
+		}
+		defer diff.Close()
+		o := s.Options
+		made, err := WriteLayer(ctx, diff, io.Discard, &LayerOptions{Compression: o.Compression, Level: o.Level,
+			Nanoseconds: o.Nanoseconds, ClampMtime: seconds(o.ClampMtime), Threads: o.Threads})
+		if err != nil {
+			return nil, err
+		}
+		return outcome{"diff_id": made.DiffID, "digest": made.Digest, "diff_size": made.DiffSize, "size": made.Size,
+			"entries": made.Entries}, nil
+	}
+	if s.Store == "" {
+		s.Store = "store"
+	}
+	store, err := Open(s.place(s.Store))
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	return s.runIn(t, ctx, store)
+}
+
+func (s *parityStep) runIn(t *testing.T, ctx context.Context, store *Store) (outcome, error) {
+	switch s.Op {
+	case "commit":
+		return s.commit(ctx, store)
+	case "cancelled_commit":
+		ctx, cancel := context.WithCancel(ctx)
+		cancel()
+		return s.commit(ctx, store)
+	case "unpack":
+		made, err := store.Unpack(ctx, s.Reference, s.place(s.Dir), &ApplyOptions{Platform: s.Platform})
+		if err != nil {
+			return nil, err
+		}
+		return outcome{"manifest": made.Manifest, "entries": made.Entries, "losses": len(made.Notes)}, nil
+	case "diff_tree":
+		return parityChanges(store.DiffTree(ctx, s.place(s.Dir), s.Base, nil))
+	case "diff_images":
+		return parityChanges(store.DiffImages(ctx, s.Before, s.After, nil))
+	case "layers":
+		image, err := store.Image(s.Reference)
+		if err != nil {
+			return nil, err
+		}
+		defer image.Close()
+		list := []string{}
+		for _, layer := range image.Layers() {
+			list = append(list, fmt.Sprintf("%s %s %d", layer.DiffID, layer.Digest, layer.Size))
+		}
+		return outcome{"layers": list}, nil
+	case "inspect":
+		image, err := store.ImageFor(s.Reference, "linux/arm64")
+		if err != nil {
+			return nil, err
+		}
+		defer image.Close()
+		text, err := image.Inspect()
+		if err != nil {
+			return nil, err
+		}
+		var all, out = outcome{}, outcome{}
+		try(t, json.Unmarshal(text, &all))
+		for _, name := range []string{"Id", "Author", "Architecture", "Os"} {
+			out[name] = all[name]
+		}
+		return out, nil
+	case "refs":
+		refs, err := store.Refs()
+		list := []string{}
+		for _, ref := range refs {
+			list = append(list, orDash(ref.Name)+" "+ref.Digest)
+		}
+		return outcome{"refs": list}, err
+	case "resolve":
+		digest, _, err := store.Resolve(s.Reference)
+		return outcome{"digest": digest}, err
+	case "tag":
+		return outcome{}, store.Tag(s.Reference, s.Name)
+	case "untag":
+		return outcome{}, store.Untag(s.Name)
+	case "remove":
+		return outcome{}, store.Remove(s.Reference)
+	case "fsck":
+		found, err := store.Fsck(ctx, FsckBytes)
+		if err != nil {
+			return nil, err
+		}
+		return outcome{"problems": len(found.Problems)}, nil
+	case "save":
+		return s.to(func(w io.Writer) error { return store.Save(ctx, w, Format(s.Format), s.References...) })
+	case "export":
+		return s.to(func(w io.Writer) error {
+			if s.Reference != "" {
+				return store.Export(ctx, s.Reference, w, nil)
+			}
+			return store.ExportTree(ctx, s.place(s.Dir), w, nil)
+		})
+	case "load", "import":
+		file, err := os.Open(s.place(s.File))
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
+		if s.Op == "load" {
+			loaded, err := store.Load(ctx, file, Names(s.Names))
+			list := []string{}
+			for _, one := range loaded {
+				list = append(list, orDash(one.Name)+" "+one.ImageID)
+			}
+			return outcome{"loaded": list}, err
+		}
+		o := s.Options
+		made, err := store.Import(ctx, file, s.Reference, &ImportOptions{Changes: o.Changes, Message: o.Message,
+			Author: o.Author, Platform: o.Platform, Created: seconds(o.Created), Compression: o.Compression, Level: o.Level})
+		if err != nil {
+			return nil, err
+		}
+		return outcome{"manifest": made.Manifest, "image_id": made.ImageID, "layer_diff_id": made.LayerDiffID,
+			"layer_digest": made.LayerDigest}, nil
+	}
+	t.Fatalf("unknown op %q", s.Op)
+	return nil, nil
+}
+
+func TestParity(t *testing.T) {
+	file := must[*os.File](t)(os.Open(parityTable))
+	defer file.Close()
+	var table struct {
+		Format int
+		Cases  []struct {
+			Name  string
+			Steps []parityStep
+		}
+	}
+	decoder := json.NewDecoder(file)
+	decoder.DisallowUnknownFields()
+	try(t, decoder.Decode(&table))
+	if table.Format != 1 || len(table.Cases) == 0 {
+		t.Fatal(table.Format, len(table.Cases))
+	}
+	for _, one := range table.Cases {
+		t.Run(one.Name, func(t *testing.T) {
+			scratch := t.TempDir()
+			for number, step := range one.Steps {
+				step.scratch = scratch
+				got, err := step.run(t)
+				if err != nil {
+					var failure *Error
+					if !errors.As(err, &failure) {
+						t.Fatalf("step %d (%s): %v", number, step.Op, err)
+					}
+					got = outcome{"error": failure.Kind}
+				}
+				// By way of JSON, so that numbers and lists are of the same types as in the table.
+				var plain outcome
+				try(t, json.Unmarshal(must[[]byte](t)(json.Marshal(got)), &plain))
+				if plain["error"] != nil && step.Expect["error"] == nil {
+					t.Errorf("step %d (%s): %v", number, step.Op, err)
+				}
+				for name, value := range step.Expect {
+					if !reflect.DeepEqual(plain[name], value) {
+						t.Errorf("step %d (%s): %s: %v != %v", number, step.Op, name, value, plain)
+					}
+				}
+			}
+		})
+	}
+}

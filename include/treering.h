@@ -283,6 +283,10 @@ enum treering_file_kind
    * A socket.
    */
   TREERING_SOCKET = 7,
+  /**
+   * Another name for an earlier entry. Only in a treering_layer_list: in a tree, see treering_entry::leader.
+   */
+  TREERING_HARDLINK = 8,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -378,6 +382,12 @@ typedef struct treering_image treering_image;
  * How a tar becomes an image. Setters and use are safe from any thread.
  */
 typedef struct treering_import_options treering_import_options;
+
+/**
+ * The entries of a layer, in its order. Owned by the caller, freed with treering_layer_list_free(). Never changes, so any
+ * number of threads may read it at once.
+ */
+typedef struct treering_layer_list treering_layer_list;
 
 /**
  * How a layer is written. Setters and use are safe from any thread.
@@ -530,6 +540,14 @@ typedef struct {
    * The bytes all of it took on disk.
    */
   uint64_t bytes;
+  /**
+   * Names that were taken away.
+   */
+  uint64_t untagged;
+  /**
+   * Trees that were forgotten.
+   */
+  uint64_t forgotten;
 } treering_prune_result;
 
 /**
@@ -768,7 +786,7 @@ typedef struct {
 } treering_entry;
 
 /**
- * An extended attribute. The pointers live as long as the snapshot.
+ * An extended attribute. The pointers live as long as the snapshot or list it is from.
  */
 typedef struct {
   /**
@@ -940,6 +958,68 @@ typedef struct {
  * and returns 0. Any other number fails the operation with TREERING_CALLBACK. For the rest, see treering_write_fn.
  */
 typedef int32_t (*treering_read_fn)(void *userdata, uint8_t *buffer, size_t capacity, size_t *len);
+
+/**
+ * One entry of a layer. The pointers live as long as the list.
+ */
+typedef struct {
+  /**
+   * The path, components joined by `/`, without a leading one; empty for the root. A whiteout is a file `.wh.NAME`.
+   */
+  const uint8_t *path;
+  /**
+   * The bytes in `path`.
+   */
+  size_t path_len;
+  /**
+   * The target of a symbolic link, or the path of the entry that a hard link joins; else empty.
+   */
+  const uint8_t *link;
+  /**
+   * The bytes in `link`.
+   */
+  size_t link_len;
+  /**
+   * The length of a regular file in bytes; 0 for everything else.
+   */
+  uint64_t size;
+  /**
+   * Last change of content: seconds since 1970.
+   */
+  int64_t mtime_secs;
+  /**
+   * Last change of content: nanoseconds to add, 0 to 999999999.
+   */
+  uint32_t mtime_nanos;
+  /**
+   * What it is.
+   */
+  treering_file_kind kind;
+  /**
+   * Permission bits with setuid, setgid and sticky: 0 to 07777.
+   */
+  uint32_t mode;
+  /**
+   * Owner.
+   */
+  uint32_t uid;
+  /**
+   * Group.
+   */
+  uint32_t gid;
+  /**
+   * Major number of a device.
+   */
+  uint32_t rdev_major;
+  /**
+   * Minor number of a device.
+   */
+  uint32_t rdev_minor;
+  /**
+   * How many extended attributes it has, see treering_layer_list_xattrs().
+   */
+  uint32_t xattrs;
+} treering_layer_entry;
 
 /**
  * One image that was loaded. The pointer lives as long as the list.
@@ -1199,6 +1279,21 @@ treering_status treering_prune_options_set_nameless(treering_prune_options *opti
                                                     treering_error **err);
 
 /**
+ * Whether the names of images that no tree was made from go first, and with them these images. Off by default.
+ */
+treering_status treering_prune_options_set_unused_names(treering_prune_options *options,
+                                                        bool unused_names,
+                                                        treering_error **err);
+
+/**
+ * Whether trees are forgotten that are not where they were unpacked or last committed, with the owners and devices that
+ * the disk could not hold. Off by default.
+ */
+treering_status treering_prune_options_set_lost_trees(treering_prune_options *options,
+                                                      bool lost_trees,
+                                                      treering_error **err);
+
+/**
  * Keeps a blob and what it refers to, besides everything that is named or that a tree was made from. May be called again
  * for more.
  *
@@ -1222,7 +1317,8 @@ treering_status treering_prune_options_set_wait(treering_prune_options *options,
  * @param options NULL for the defaults.
  * @param control may be NULL.
  * @param out_size sizeof(treering_prune_result).
- * @param json receives what went: `nameless`, `blobs`, `layers` (lists of digests), `litter`, `bytes`; may be NULL.
+ * @param json receives what went: `nameless`, `blobs`, `layers` (lists of digests), `litter`, `bytes`, `untagged` (names),
+ * `forgotten` (where trees were); may be NULL.
  */
 treering_status treering_store_prune(const treering_store *store,
                                      const treering_prune_options *options,
@@ -2148,6 +2244,78 @@ treering_status treering_layer_apply_callback(treering_read_fn read,
                                               size_t out_size,
                                               treering_report **report,
                                               treering_error **err);
+
+/**
+ * Lists what is in a layer, compressed or not, without putting it anywhere.
+ *
+ * Errors: TREERING_CORRUPT, TREERING_LIMIT (also for a list that takes more than 1 GiB), TREERING_UNSUPPORTED for what the
+ * layer is.
+ *
+ * @param fd where to read, from its present position to its end; stays open and yours.
+ * @param control may be NULL.
+ */
+treering_status treering_layer_list_fd(int32_t fd,
+                                       const treering_control *control,
+                                       treering_layer_list **out,
+                                       treering_error **err);
+
+/**
+ * treering_layer_list_fd() from a callback.
+ *
+ * @param read see treering_read_fn.
+ * @param userdata handed to the callback.
+ * @param finalizer see treering_finalizer; may be NULL.
+ */
+treering_status treering_layer_list_callback(treering_read_fn read,
+                                             void *userdata,
+                                             treering_finalizer finalizer,
+                                             const treering_control *control,
+                                             treering_layer_list **out,
+                                             treering_error **err);
+
+/**
+ * Frees a list. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
+ */
+treering_status treering_layer_list_free(treering_layer_list *list);
+
+/**
+ * How many entries a list has; 0 when `list` is no list.
+ */
+size_t treering_layer_list_len(const treering_layer_list *list);
+
+/**
+ * Copies entries out.
+ *
+ * @param first the number of the first entry wanted, from 0.
+ * @param out room for `max` entries.
+ * @param entry_size sizeof(treering_layer_entry).
+ * @param n receives how many were written; 0 behind the last.
+ */
+treering_status treering_layer_list_get(const treering_layer_list *list,
+                                        size_t first,
+                                        treering_layer_entry *out,
+                                        size_t entry_size,
+                                        size_t max,
+                                        size_t *n,
+                                        treering_error **err);
+
+/**
+ * Copies the extended attributes of an entry out.
+ *
+ * @param index the number of the entry, from 0.
+ * @param first the number of the first attribute wanted, from 0.
+ * @param out room for `max` attributes; their pointers live as long as the list.
+ * @param xattr_size sizeof(treering_xattr).
+ * @param n receives how many were written; 0 behind the last.
+ */
+treering_status treering_layer_list_xattrs(const treering_layer_list *list,
+                                           size_t index,
+                                           size_t first,
+                                           treering_xattr *out,
+                                           size_t xattr_size,
+                                           size_t max,
+                                           size_t *n,
+                                           treering_error **err);
 
 /**
  * Options with their defaults.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The sections in the order a reader needs them.
-const SECTIONS: [&str; 24] = [
+const SECTIONS: [&str; 25] = [
     "status",
     "error",
     "version",
@@ -27,6 +27,7 @@ const SECTIONS: [&str; 24] = [
     "diff",
     "layer_options",
     "layer",
+    "layer_list",
     "import_options",
     "export_options",
     "archive",

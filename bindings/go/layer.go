@@ -40,6 +40,40 @@ func WriteLayer(ctx context.Context, diff *Diff, w io.Writer, options *LayerOpti
 	return result(LayerResult(r), err)
 }
 
+// LayerEntry is one entry of a layer, as it stands in the tar.
+type LayerEntry struct {
+	// Path, components joined by slashes; empty for the root. A whiteout is a file .wh.NAME.
+	Path string
+	// Link is the target of a symbolic link, or the path of the entry that a hard link joins.
+	Link string
+	// Size of a regular file in bytes.
+	Size uint64
+	// ModTime is the last change of content.
+	ModTime time.Time
+	// Kind of file.
+	Kind FileKind
+	// Mode is the permission bits with setuid, setgid and sticky, as Unix numbers them: 0 to 07777.
+	Mode uint32
+	// UID and GID of owner and group.
+	UID, GID uint32
+	// Major and Minor numbers of a device.
+	Major, Minor uint32
+	// Xattrs are the extended attributes, by name.
+	Xattrs map[string]string
+}
+
+// ListLayer lists what is in a layer, compressed or not, in its order, without putting it anywhere. ErrLimit when the list
+// would take more than 1 GiB. The reader is called as that of [ApplyLayer].
+func ListLayer(ctx context.Context, r io.Reader) ([]LayerEntry, error) {
+	list, err := ffi.ListLayer(ctx, r)
+	var out []LayerEntry
+	for _, e := range list {
+		out = append(out, LayerEntry{e.Path, e.Link, e.Size, e.ModTime, FileKind(e.Kind), e.Mode, e.UID, e.GID, e.Major,
+			e.Minor, e.Xattrs})
+	}
+	return out, wrap(err)
+}
+
 // ApplyResult is a layer that was applied.
 type ApplyResult struct {
 	// DiffID is the digest of the tar stream, Digest that of the blob: compare them with what you expect.

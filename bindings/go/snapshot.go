@@ -75,6 +75,8 @@ const (
 	BlockDevice FileKind = 5
 	Fifo        FileKind = 6
 	Socket      FileKind = 7
+	// Hardlink is another name for an earlier entry; only layers have it, a tree has [Entry.Leader].
+	Hardlink FileKind = 8
 )
 
 // Entry of a snapshot.

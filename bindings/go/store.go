@@ -90,6 +90,10 @@ type PruneOptions struct {
 	Keep []string
 	// Wait for writers to finish before giving up with ErrBusy: 10 seconds when 0, not at all when negative.
 	Wait time.Duration
+	// UnusedNames takes the names of images away that no tree was made from, and with them these images.
+	UnusedNames bool
+	// LostTrees forgets trees that are not where they were, with the owners and devices the disk could not hold.
+	LostTrees bool
 }
 
 // PruneResult is what a prune removed, or would remove.
@@ -101,6 +105,10 @@ type PruneResult struct {
 	Litter json.RawMessage `json:"litter"`
 	// Bytes all of it took on disk.
 	Bytes uint64 `json:"bytes"`
+	// Untagged are the names that were taken away.
+	Untagged []string `json:"untagged"`
+	// Forgotten is where the trees were that the store forgot.
+	Forgotten []string `json:"forgotten"`
 }
 
 // Prune removes what nothing needs. Options may be nil.

@@ -107,6 +107,15 @@ func TestCommitUnpackDiff(t *testing.T) {
 	if wrote.Size != uint64(layer.Len()) {
 		t.Fatal(wrote)
 	}
+	listed := must[[]LayerEntry](t)(ListLayer(background, bytes.NewReader(layer.Bytes())))
+	var names []string
+	for _, e := range listed {
+		names = append(names, e.Path)
+	}
+	if fmt.Sprintf("%q", names) != `["" ".wh.b\xfed" "etc" "etc/hosts" "new"]` || listed[0].Kind != Directory ||
+		listed[3].Kind != File || listed[3].Size != 8 || listed[3].Mode != 0o644 || listed[3].ModTime.Nanosecond() != 0 {
+		t.Fatalf("%q %+v", names, listed)
+	}
 	applied := must[*ApplyResult](t)(ApplyLayer(background, &layer, filepath.Join(t.TempDir(), "applied"), nil))
 	if applied.DiffID != wrote.DiffID || applied.Digest != wrote.Digest {
 		t.Fatal(applied, wrote)
@@ -139,6 +148,41 @@ func TestStore(t *testing.T) {
 	must[[]byte](t)(bytesOf(store.Usage(background)))
 	must[[]byte](t)(bytesOf(store.Info()))
 	must[[]byte](t)(bytesOf(Info()))
+	work := filepath.Join(t.TempDir(), "work")
+	must[*UnpackResult](t)(store.Unpack(background, "b:1", work, nil))
+	tree = filepath.Join(t.TempDir(), "tree")
+	write(t, filepath.Join(tree, "file"), "")
+	must[*CommitResult](t)(store.Commit(background, tree, "c:1", &CommitOptions{Owner: "7:8"}))
+	// Only the store knows that the files of one are to be somebody else's.
+	for known, diff := range map[bool]*Diff{
+		false: must[*Diff](t)(DiffTrees(background, tree, work, nil)),
+		true:  must[*Diff](t)(store.DiffTrees(background, tree, work, nil)),
+	} {
+		before := must[*Snapshot](t)(diff.Old())
+		e := must[Entry](t)(before.Lookup("file"))
+		if (e.UID == 7) != known {
+			t.Errorf("%v %+v", known, e)
+		}
+		if err := errors.Join(before.Close(), diff.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, gone := range []string{tree, work} {
+		if err := os.RemoveAll(gone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dry := must[*PruneResult](t)(store.Prune(background, &PruneOptions{DryRun: true, LostTrees: true}))
+	if refs := must[[]Ref](t)(store.Refs()); len(refs) != 2 || len(dry.Forgotten) != 2 || len(dry.Untagged) != 0 {
+		t.Fatalf("%+v %v", dry, refs)
+	}
+	pruned := must[*PruneResult](t)(store.Prune(background, &PruneOptions{UnusedNames: true, LostTrees: true}))
+	// What the first tree was committed as stays: its name is no text, so nobody can say that it is gone.
+	if len(pruned.Forgotten) != 2 || len(pruned.Untagged) != 1 || len(pruned.Blobs) == 0 {
+		t.Fatalf("%+v", pruned)
+	}
+	write(t, filepath.Join(tree, "again"), "")
+	must[*CommitResult](t)(store.Commit(background, tree, "b:1", nil))
 	if err := store.Remove("b:1"); err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ pub mod export_options;
 pub mod image;
 pub mod import_options;
 pub mod layer;
+pub mod layer_list;
 pub mod layer_options;
 pub mod refs;
 pub mod report;

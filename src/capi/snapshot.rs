@@ -12,6 +12,7 @@ use super::status::treering_status;
 use crate::error::{Error, Result};
 use crate::fs::{Kind, Root};
 use crate::image::binding;
+use crate::layer::header::EntryKind;
 use crate::tree::{Ledger, ScanOptions, Snapshot, scan};
 
 /// The sorted list of everything in a tree at one moment. Owned by the caller, freed with treering_snapshot_free(). Never
@@ -41,6 +42,22 @@ pub enum treering_file_kind {
     TREERING_FIFO = 6,
     /// A socket.
     TREERING_SOCKET = 7,
+    /// Another name for an earlier entry. Only in a treering_layer_list: in a tree, see treering_entry::leader.
+    TREERING_HARDLINK = 8,
+}
+
+impl From<EntryKind> for treering_file_kind {
+    fn from(kind: EntryKind) -> treering_file_kind {
+        match kind {
+            EntryKind::File => Self::TREERING_FILE,
+            EntryKind::Directory => Self::TREERING_DIRECTORY,
+            EntryKind::Symlink => Self::TREERING_SYMLINK,
+            EntryKind::Hardlink => Self::TREERING_HARDLINK,
+            EntryKind::CharDevice => Self::TREERING_CHAR_DEVICE,
+            EntryKind::BlockDevice => Self::TREERING_BLOCK_DEVICE,
+            EntryKind::Fifo => Self::TREERING_FIFO,
+        }
+    }
 }
 
 impl From<Kind> for treering_file_kind {
@@ -105,7 +122,7 @@ pub struct treering_entry {
 }
 impl Plain for treering_entry {}
 
-/// An extended attribute. The pointers live as long as the snapshot.
+/// An extended attribute. The pointers live as long as the snapshot or list it is from.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_xattr {
@@ -119,6 +136,16 @@ pub struct treering_xattr {
     pub value_len: usize,
 }
 impl Plain for treering_xattr {}
+
+/// An extended attribute as C sees it.
+pub(super) fn xattr(name: &[u8], value: &[u8]) -> treering_xattr {
+    treering_xattr {
+        name: name.as_ptr(),
+        name_len: name.len(),
+        value: value.as_ptr(),
+        value_len: value.len(),
+    }
+}
 
 /// An entry as C sees it.
 pub(super) fn entry(snapshot: &Snapshot, index: u32, path: &[u8]) -> treering_entry {
@@ -309,11 +336,6 @@ pub unsafe extern "C" fn treering_snapshot_xattrs(
             return Err(bad(format!("the snapshot has no entry number {index}")));
         }
         let all: Vec<_> = snapshot.xattrs(index).into_iter().collect();
-        copy_list(&all, first, out, n, |(name, value)| treering_xattr {
-            name: name.as_ptr(),
-            name_len: name.len(),
-            value: value.as_ptr(),
-            value_len: value.len(),
-        })
+        copy_list(&all, first, out, n, |(name, value)| xattr(name, value))
     })
 }

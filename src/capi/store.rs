@@ -12,7 +12,8 @@ use super::error::treering_error;
 use super::handle::{self, noun};
 use super::status::treering_status;
 use crate::error::{Error, Result};
-use crate::store::{FsckLevel, PruneOptions, Store, Usage};
+use crate::image::{TidyOptions, tidy};
+use crate::store::{FsckLevel, Store, Usage};
 
 /// An open store: an OCI image layout and what treering keeps beside it. Any number of threads may use it at once, and any
 /// number of processes may have the same store open. Images, snapshots and diffs made from it do not need it to stay open.
@@ -25,7 +26,7 @@ noun!(treering_store, Store);
 pub struct treering_prune_options {
     _opaque: (),
 }
-noun!(treering_prune_options, Mutex<PruneOptions>);
+noun!(treering_prune_options, Mutex<TidyOptions>);
 
 /// What a check of a store found.
 #[derive(Clone, Copy)]
@@ -54,6 +55,10 @@ pub struct treering_prune_result {
     pub litter: u64,
     /// The bytes all of it took on disk.
     pub bytes: u64,
+    /// Names that were taken away.
+    pub untagged: u64,
+    /// Trees that were forgotten.
+    pub forgotten: u64,
 }
 impl Plain for treering_prune_result {}
 
@@ -187,7 +192,7 @@ pub unsafe extern "C" fn treering_prune_options_set_dry_run(
     // SAFETY: the header's contract for pointers.
     let err = unsafe { Out::new(err) };
     set(err, options, |options| {
-        options.dry_run = dry_run;
+        options.prune.dry_run = dry_run;
         Ok(())
     })
 }
@@ -202,7 +207,38 @@ pub unsafe extern "C" fn treering_prune_options_set_nameless(
     // SAFETY: the header's contract for pointers.
     let err = unsafe { Out::new(err) };
     set(err, options, |options| {
-        options.nameless = nameless;
+        options.prune.nameless = nameless;
+        Ok(())
+    })
+}
+
+/// Whether the names of images that no tree was made from go first, and with them these images. Off by default.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_prune_options_set_unused_names(
+    options: *mut treering_prune_options,
+    unused_names: bool,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    set(err, options, |options| {
+        options.unused_names = unused_names;
+        Ok(())
+    })
+}
+
+/// Whether trees are forgotten that are not where they were unpacked or last committed, with the owners and devices that
+/// the disk could not hold. Off by default.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_prune_options_set_lost_trees(
+    options: *mut treering_prune_options,
+    lost_trees: bool,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    set(err, options, |options| {
+        options.lost_trees = lost_trees;
         Ok(())
     })
 }
@@ -220,7 +256,7 @@ pub unsafe extern "C" fn treering_prune_options_add_keep(
     // SAFETY: the header's contract for pointers.
     let (digest, err) = unsafe { (Text::new(digest), Out::new(err)) };
     set(err, options, |options| {
-        options.keep.push(digest.parse("digest")?);
+        options.prune.keep.push(digest.parse("digest")?);
         Ok(())
     })
 }
@@ -235,7 +271,7 @@ pub unsafe extern "C" fn treering_prune_options_set_wait(
     // SAFETY: the header's contract for pointers.
     let err = unsafe { Out::new(err) };
     set(err, options, |options| {
-        options.wait = Duration::from_millis(milliseconds);
+        options.prune.wait = Duration::from_millis(milliseconds);
         Ok(())
     })
 }
@@ -246,7 +282,8 @@ pub unsafe extern "C" fn treering_prune_options_set_wait(
 /// @param options NULL for the defaults.
 /// @param control may be NULL.
 /// @param out_size sizeof(treering_prune_result).
-/// @param json receives what went: `nameless`, `blobs`, `layers` (lists of digests), `litter`, `bytes`; may be NULL.
+/// @param json receives what went: `nameless`, `blobs`, `layers` (lists of digests), `litter`, `bytes`, `untagged` (names),
+/// `forgotten` (where trees were); may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_store_prune(
     store: *const treering_store,
@@ -261,14 +298,18 @@ pub unsafe extern "C" fn treering_store_prune(
     let (out, json, err) = unsafe { (Record::new(out, out_size), Out::new(json), Out::new(err)) };
     guard(err, || {
         let out = out.required("out")?;
-        let report = handle::get(store, "store")?.prune(&chosen(options)?, &controlled(control)?)?;
+        let store = handle::get(store, "store")?;
+        let report = tidy(&store, &chosen(options)?, &controlled(control)?)?;
         document(json, || bytes::json(&report))?;
+        let pruned = &report.pruned;
         out.write(&treering_prune_result {
-            nameless: report.nameless.len() as u64,
-            blobs: report.blobs.len() as u64,
-            layers: report.layers.len() as u64,
-            litter: report.litter,
-            bytes: report.bytes,
+            nameless: pruned.nameless.len() as u64,
+            blobs: pruned.blobs.len() as u64,
+            layers: pruned.layers.len() as u64,
+            litter: pruned.litter,
+            bytes: pruned.bytes,
+            untagged: report.untagged.len() as u64,
+            forgotten: report.forgotten.len() as u64,
         });
         Ok(())
     })

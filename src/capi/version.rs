@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::arguments::{Out, give, guard};
 use super::bytes::{self, treering_bytes};
@@ -10,8 +10,7 @@ use super::error::treering_error;
 use super::handle;
 use super::status::treering_status;
 use super::store::treering_store;
-use crate::fs::probe;
-use crate::image::Platform;
+use crate::image;
 
 /// The number of the binary interface this header describes. It grows with every change that breaks programs compiled
 /// before; before 1.0 that may happen with every minor version of the library.
@@ -46,31 +45,8 @@ pub unsafe extern "C" fn treering_info(
     let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
     give(err, out, || {
         let store = handle::maybe(store, "store")?;
-        let mut object = Map::new();
-        object.insert("version".into(), json!(env!("CARGO_PKG_VERSION")));
+        let mut object = image::info(store.as_deref())?;
         object.insert("abi".into(), json!(TREERING_ABI_VERSION));
-        object.insert("platform".into(), json!(Platform::host().to_string()));
-        let uname = rustix::system::uname();
-        object.insert("kernel".into(), json!(uname.release().to_string_lossy()));
-        object.insert("uid".into(), json!(rustix::process::geteuid().as_raw()));
-        object.insert("processors".into(), json!(crate::tree::scan::default_threads()));
-        if let Some(store) = &store {
-            let root = store.root_path().as_os_str().as_encoded_bytes();
-            let store = json!({
-                "root": crate::error::escape(root),
-                "images": store.entries()?.len(),
-                "trees": store.trees()?.len(),
-            });
-            object.insert("store".into(), store);
-        }
-        let abilities: Map<_, _> = probe::all(store.as_ref().map(|store| store.root_path()))
-            .into_iter()
-            .map(|one| {
-                let value = json!({ "works": one.works, "remark": one.remark });
-                (one.name.replace(' ', "_"), value)
-            })
-            .collect();
-        object.insert("abilities".into(), abilities.into());
         bytes::json(&object)
     })
 }

@@ -12,10 +12,12 @@ mod derive;
 pub mod difference;
 mod history;
 mod index;
+mod info;
 mod inspect;
 mod manifest;
 mod open;
 mod platform;
+mod tidy;
 pub mod unpack;
 mod words;
 
@@ -28,6 +30,7 @@ pub use difference::{
 };
 pub use history::HistoryRow;
 pub use index::{new_index, select};
+pub use info::info;
 pub use inspect::inspect;
 pub use manifest::{
     DOCKER_CONFIG, DOCKER_FOREIGN_LAYER, DOCKER_INDEX, DOCKER_LAYER, DOCKER_MANIFEST, EMPTY_CONFIG,
@@ -36,4 +39,5 @@ pub use manifest::{
 };
 pub use open::{Image, Layer};
 pub use platform::Platform;
+pub use tidy::{LostTree, TidyOptions, TidyReport, lost_trees, tidy, unused_names};
 pub use unpack::{UnpackOptions, Unpacked, unpack};

@@ -7,6 +7,7 @@ pub mod apply;
 mod create;
 mod fault;
 pub mod header;
+mod list;
 pub(crate) mod model;
 pub mod pax;
 pub mod plan;
@@ -18,5 +19,6 @@ mod writers;
 
 pub use apply::{Applied, ApplyOptions, Loss, Target};
 pub use header::MtimePrecision;
+pub use list::list;
 pub use plan::{LayerOptions, LayerPlan};
 pub use write::{Files, LayerTar};

@@ -139,7 +139,7 @@ impl Store {
     }
 
     /// Every digest named in the `config.json` of a tree's record.
-    pub(super) fn digests_of_trees(&self) -> Result<Vec<Digest>> {
+    pub(crate) fn digests_of_trees(&self) -> Result<Vec<Digest>> {
         let mut out = Vec::new();
         for key in self.trees()? {
             let Some(binding) = self.find_tree(&key)? else { continue };

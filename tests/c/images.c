@@ -193,9 +193,13 @@ static void keeps(void) {
   FAILS(TREERING_INVALID_ARGUMENT, treering_prune_options_add_keep(options, "sha256:12", &err));
   OK(treering_store_prune(store, options, NULL, &pruned, sizeof pruned, NULL, &err));
   uint64_t would = pruned.blobs;
+  OK(treering_prune_options_set_unused_names(options, true, &err));
+  OK(treering_prune_options_set_lost_trees(options, true, &err));
+  OK(treering_store_prune(store, options, NULL, &pruned, sizeof pruned, &json, &err));
+  contains(json, "\"forgotten\":");
   treering_prune_options_free(options);
   OK(treering_store_prune(store, NULL, NULL, &pruned, sizeof pruned, &json, &err));
-  CHECK(pruned.blobs == would);
+  CHECK(pruned.blobs == would && pruned.untagged == 0 && pruned.forgotten == 0);
   contains(json, "\"blobs\":");
   OK(treering_store_fsck(store, "bytes", NULL, &fsck, sizeof fsck, NULL, &err));
   CHECK(fsck.problems == 0);

@@ -74,12 +74,34 @@ static void layers(void) {
   sh("cmp '%s/d/big' '%s/d/big' && test \"$(cat '%s/x' '%s/y' | tr '\\n' ' ')\" = 'x stays '", tree, in_scratch("two"),
      in_scratch("two"), in_scratch("two"));
 
+  treering_layer_list *list = NULL, *again = NULL;
+  treering_layer_entry entry[4];
+  treering_xattr xattr;
+  size_t n = 0;
+  buffer.at = 0;
+  OK(treering_layer_list_callback(take, &buffer, done, NULL, &list, &err));
+  CHECK(buffer.finalized == 3 && treering_layer_list_len(list) == 4);
+  fd = open(in_scratch("layer"), O_RDONLY);
+  OK(treering_layer_list_fd(fd, NULL, &again, &err));
+  close(fd);
+  OK(treering_layer_list_get(list, 1, entry, sizeof entry[0], 4, &n, &err));
+  CHECK(n == 3 && entry[1].path_len == 5 && memcmp(entry[1].path, "d/big", 5) == 0);
+  CHECK(entry[1].kind == TREERING_FILE && entry[1].size == 300000 && entry[0].kind == TREERING_DIRECTORY);
+  OK(treering_layer_list_get(list, 4, entry, sizeof entry[0], 4, &n, &err));
+  CHECK(n == 0 && treering_layer_list_len(again) == 4);
+  OK(treering_layer_list_xattrs(list, 1, 0, &xattr, sizeof xattr, 1, &n, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_layer_list_xattrs(list, 4, 0, &xattr, sizeof xattr, 1, &n, &err));
+  CHECK(treering_layer_list_free(list) == TREERING_OK && treering_layer_list_free(again) == TREERING_OK);
+  CHECK(treering_layer_list_free(list) == TREERING_INVALID_ARGUMENT);
+
   /* Half a layer is an error. */
   buffer.at = 0;
   buffer.len /= 2;
   FAILS(TREERING_CORRUPT,
         treering_layer_apply_callback(take, &buffer, NULL, TREERING_PATH(in_scratch("three")), NULL, NULL, &applied,
                                       sizeof applied, NULL, &err));
+  buffer.at = 0;
+  FAILS(TREERING_CORRUPT, treering_layer_list_callback(take, &buffer, NULL, NULL, &list, &err));
 
   /* A file that changes after it was compared is one too. */
   sh("echo more >>'%s/x'", tree);

@@ -2,6 +2,8 @@
 
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use treering::layer::ApplyOptions;
+use treering::layer::whiteout::Strictness;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -152,4 +154,21 @@ pub fn diff_options(
         one_file_system,
         threads,
     })
+}
+
+/// How layers are put into a directory; `None` leaves a cap at its default.
+pub fn apply(
+    threads: usize,
+    deny_loss: bool,
+    lenient: bool,
+    max_bytes: Option<u64>,
+    max_entries: Option<u64>,
+) -> ApplyOptions {
+    let mut options = ApplyOptions { threads, deny_loss, ..ApplyOptions::default() };
+    if lenient {
+        options.strictness = Strictness::Lenient;
+    }
+    options.limits.max_bytes = max_bytes.unwrap_or(options.limits.max_bytes);
+    options.limits.max_entries = max_entries.unwrap_or(options.limits.max_entries);
+    options
 }

@@ -1,26 +1,24 @@
 //! What this build is and what this machine offers.
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
-use treering::image::Platform;
 use treering::store::default_root;
-use treering::tree::scan::default_threads;
 
-use crate::output::fs_text;
+use crate::errors::OrRaise;
+use crate::output::{fs_text, json_value};
 
-/// What this build is and what this machine offers, as a dict.
+/// What this build is and what this machine can do, as a dict: ``version``, ``platform``, ``kernel``, ``uid``,
+/// ``privileged``, ``processors``, ``threads`` (the default of operations), ``default_store`` and ``abilities``, each with
+/// ``works`` and ``remark``. :meth:`Store.info` adds what holds for one store.
 #[pyfunction]
-pub fn info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+pub fn info(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     use std::os::unix::ffi::OsStrExt;
-    let dict = PyDict::new(py);
-    dict.set_item("version", env!("CARGO_PKG_VERSION"))?;
-    dict.set_item("platform", Platform::host().to_string())?;
-    dict.set_item("threads", default_threads())?;
+    let found = py.detach(|| treering::image::info(None)).or_raise(py)?;
+    let threads = found["processors"].as_u64();
+    let dict = json_value(py, &found.into())?;
+    dict.set_item("threads", threads)?;
     let root = default_root().ok();
     let root = root.map(|path| fs_text(py, path.as_os_str().as_bytes())).transpose()?;
     dict.set_item("default_store", root)?;
-    let uid = rustix::process::geteuid().as_raw();
-    dict.set_item("uid", uid)?;
-    dict.set_item("privileged", uid == 0)?;
+    dict.set_item("privileged", rustix::process::geteuid().is_root())?;
     Ok(dict)
 }

@@ -4,10 +4,13 @@ use std::io::Read;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
 use treering::compress::{DecodeOptions, Decoded, Decoder, Written, write};
 use treering::error::{At, Error};
 use treering::fs::dirents::Names;
 use treering::fs::{Root, publish};
+use treering::layer::header::EntryKind;
+use treering::layer::read::TarEntry;
 use treering::layer::{Applied, ApplyOptions, LayerPlan, LayerTar, Loss, Target};
 use treering::progress::Counters;
 use treering::tree::{Ledger, OwnerPolicy, ScanOptions, scan};
@@ -112,20 +115,23 @@ fn apply<R: Read + Send + 'static>(
 /// ``file`` is a path or an object with ``read``; gzip, zstd and plain tar are told apart by their bytes. After an error
 /// the directory is in no defined state. ``ledger`` is what an earlier call gave for the same directory.
 #[pyfunction]
-#[pyo3(signature = (file, dir, *, ledger = None, deny_loss = false, threads = 0, progress = None))]
+#[pyo3(signature = (file, dir, *, ledger = None, deny_loss = false, lenient = false, max_bytes = None, max_entries = None, threads = 0, progress = None))]
 pub fn layer_apply<'py>(
     py: Python<'py>,
     file: &Bound<'py, PyAny>,
     dir: PathArg,
     ledger: Option<&snapshot::Ledger>,
     deny_loss: bool,
+    lenient: bool,
+    max_bytes: Option<u64>,
+    max_entries: Option<u64>,
     threads: usize,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let place = Place::of(file, "read")?;
     let path = place.path();
     let job = Job { operation: "apply layer", progress, file: place.object() };
-    let options = ApplyOptions { threads, deny_loss, ..ApplyOptions::default() };
+    let options = arguments::apply(threads, deny_loss, lenient, max_bytes, max_entries);
     let ledger = ledger.map(|ledger| ledger.inner.clone());
     let (decoded, applied) = job.run(py, move |control, proxy| {
         let ledger = ledger.as_deref();
@@ -144,6 +150,51 @@ pub fn layer_apply<'py>(
     let ledger = snapshot::Ledger { inner: Arc::new(applied.ledger) };
     let layer = written(py, &layer, None)?;
     make(py, "Applied", (layer, snapshot, ledger, losses(py, &applied.losses)?))
+}
+
+/// List what is in a layer, without putting it anywhere: a path, or an object with ``read``; plain, gzip or zstd.
+///
+/// The entries are in the order of the layer, whiteouts as they stand there.
+#[pyfunction]
+#[pyo3(signature = (file, *, progress = None))]
+pub fn layer_list<'py>(
+    py: Python<'py>,
+    file: &Bound<'py, PyAny>,
+    progress: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let place = Place::of(file, "read")?;
+    let path = place.path();
+    let job = Job { operation: "list layer", progress, file: place.object() };
+    let entries = job.run(py, move |control, proxy| {
+        let input: Box<dyn Read + Send> = match &path {
+            None => Box::new(proxy),
+            Some(path) => Box::new(open(path)?),
+        };
+        treering::layer::list(Decoder::new(input, DecodeOptions::default(), control.clone())?, control)
+    })?;
+    entries.iter().map(|entry| layer_entry(py, entry)).collect()
+}
+
+fn layer_entry<'py>(py: Python<'py>, entry: &TarEntry) -> PyResult<Bound<'py, PyAny>> {
+    let kind = match entry.kind {
+        EntryKind::File => "file",
+        EntryKind::Directory => "directory",
+        EntryKind::Symlink => "symlink",
+        EntryKind::Hardlink => "hardlink",
+        EntryKind::CharDevice => "character device",
+        EntryKind::BlockDevice => "block device",
+        EntryKind::Fifo => "fifo",
+    };
+    let link = (!entry.link.is_empty()).then(|| fs_text(py, &entry.link)).transpose()?;
+    let xattrs = PyDict::new(py);
+    for (name, value) in &entry.xattrs {
+        xattrs.set_item(fs_text(py, name)?, PyBytes::new(py, value))?;
+    }
+    let time = i128::from(entry.mtime.0) * 1_000_000_000 + i128::from(entry.mtime.1);
+    let device = entry.kind.is_device().then_some(entry.rdev);
+    let path = fs_text(py, &entry.path)?;
+    let fields = (path, kind, entry.mode, entry.uid, entry.gid, entry.size, time, link, device, xattrs);
+    make(py, "LayerEntry", fields)
 }
 
 /// Opens a file the caller named.

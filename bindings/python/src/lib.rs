@@ -36,7 +36,7 @@ mod _treering {
     #[pymodule_export]
     use crate::info::info;
     #[pymodule_export]
-    use crate::layer::{layer_apply, layer_create};
+    use crate::layer::{layer_apply, layer_create, layer_list};
     #[pymodule_export]
     use crate::snapshot::{Entry, EntryIterator, Ledger, Snapshot, scan};
     #[pymodule_export]

@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
+use treering::error::Error;
 use treering::fs::{Kind, Root};
+use treering::image::binding;
 use treering::tree::{self, ScanOptions};
 
 use crate::arguments::{PathArg, fs_bytes, owner};
-use crate::errors::OrRaise;
+use crate::errors::{OrRaise, to_python};
 use crate::output::{fs_text, make};
 use crate::run::Job;
+use crate::store::Store;
 
 /// What is in a directory that cannot be in a layer, as dataclasses.
 pub fn skipped<'py>(py: Python<'py>, list: &[tree::Skipped]) -> PyResult<Vec<Bound<'py, PyAny>>> {
@@ -302,30 +305,43 @@ impl Ledger {
 
 /// Take a snapshot of a directory.
 #[pyfunction]
-#[pyo3(signature = (path, *, owner = None, ledger = None, previous = None, one_file_system = false, threads = 0, progress = None))]
+#[pyo3(signature = (
+    path, *, owner = None, store = None, ledger = None, previous = None, one_file_system = false, all_xattrs = false,
+    threads = 0, progress = None
+))]
 pub fn scan(
     py: Python<'_>,
     path: PathArg,
     owner: Option<&Bound<'_, PyAny>>,
+    store: Option<&Store>,
     ledger: Option<&Ledger>,
     previous: Option<&Snapshot>,
     one_file_system: bool,
+    all_xattrs: bool,
     threads: usize,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Snapshot> {
-    let policy = self::owner(owner)?.unwrap_or_default();
+    if store.is_some() && ledger.is_some() {
+        let message = "a store has the ledger of the tree: give one of the two";
+        return Err(to_python(py, &Error::invalid("scan tree", message)));
+    }
+    let owner = self::owner(owner)?;
+    let store = store.map(|store| store.open(py)).transpose()?;
     let ledger = ledger.map(|ledger| ledger.inner.clone());
     let previous = previous.map(|previous| previous.inner.clone());
     let scan = Job::new("scan tree", progress).run(py, move |control, _| {
+        let root = Root::open(&path.0)?;
+        let bound = store.as_ref().map(|store| binding::find(store, &root)).transpose()?.flatten();
+        let (known, theirs) = bound.map_or((None, None), |bound| (Some(bound.ledger), Some(bound.owner)));
         let options = ScanOptions {
             threads,
-            owner: &policy,
-            ledger: ledger.as_deref(),
+            owner: &owner.or(theirs).unwrap_or_default(),
+            ledger: known.as_ref().or(ledger.as_deref()),
             previous: previous.as_deref(),
             one_file_system,
-            all_xattrs: false,
+            all_xattrs,
         };
-        tree::scan(&Root::open(&path.0)?, &options, control)
+        tree::scan(&root, &options, control)
     })?;
     Ok(Snapshot { inner: Arc::new(scan.snapshot), skipped: Arc::new(scan.skipped) })
 }

@@ -8,8 +8,7 @@ use pyo3::types::PyString;
 use treering::archive::{ExportOptions, ImportOptions};
 use treering::error::Error;
 use treering::fs::Root;
-use treering::image::{self, CommitOptions, Committed, UnpackOptions};
-use treering::layer::ApplyOptions;
+use treering::image::{self, CommitOptions, Committed, TidyOptions, TidyReport, UnpackOptions, tidy};
 use treering::store::{self, FsckLevel, PruneOptions, Reference};
 
 use crate::archive;
@@ -18,7 +17,7 @@ use crate::diff::{Content, Data, Diff};
 use crate::errors::{OrRaise, to_python};
 use crate::image::Image;
 use crate::layer::{losses, written};
-use crate::output::make;
+use crate::output::{json_value, make};
 use crate::run::Job;
 use crate::snapshot::skipped;
 
@@ -208,15 +207,19 @@ impl Store {
     /// Unpack an image into a directory, which must not exist or be empty.
     ///
     /// Everything is made beside the directory, checked, and renamed into place. The tree that comes back compares itself
-    /// with its image (``diff``) and grows it (``commit``). With ``temporary`` the directory is removed at the end of a
+    /// with its image (``diff``) and grows it (``commit``). ``lenient`` takes whiteouts as old tools wrote them; ``max_bytes``
+    /// and ``max_entries`` cap what one layer may ask for, 1 TiB and ten million by default. With ``temporary`` the directory is removed at the end of a
     /// ``with`` statement.
-    #[pyo3(signature = (image, dir, *, platform = None, deny_loss = false, sync = false, temporary = false, threads = 0, progress = None))]
+    #[pyo3(signature = (image, dir, *, platform = None, deny_loss = false, lenient = false, max_bytes = None, max_entries = None, sync = false, temporary = false, threads = 0, progress = None))]
     fn unpack<'py>(
         slf: &Bound<'py, Self>,
         image: ImageArg,
         dir: PathArg,
         platform: Option<&str>,
         deny_loss: bool,
+        lenient: bool,
+        max_bytes: Option<u64>,
+        max_entries: Option<u64>,
         sync: bool,
         temporary: bool,
         threads: usize,
@@ -225,7 +228,7 @@ impl Store {
         let py = slf.py();
         let store = slf.get().open(py)?;
         let options = UnpackOptions {
-            apply: ApplyOptions { threads, deny_loss, ..ApplyOptions::default() },
+            apply: arguments::apply(threads, deny_loss, lenient, max_bytes, max_entries),
             platform: arguments::platform(py, platform)?,
             sync,
         };
@@ -452,23 +455,44 @@ impl Store {
 
     /// Remove what nothing needs any more: images without a name, blobs no image and no tree refers to, and what dead
     /// writers left. Waits ``wait`` seconds at most for writers to finish.
-    #[pyo3(signature = (*, dry_run = false, nameless = true, wait = 10.0, progress = None))]
+    ///
+    /// ``unused_names`` first takes the names of images away that no tree was made from; ``lost_trees`` forgets trees that
+    /// are not where they were, with the owners the disk could not hold. ``keep`` are digests that stay, and what they
+    /// refer to. A dry run does not count what only those names and trees need.
+    #[pyo3(signature = (
+        *, dry_run = false, nameless = true, unused_names = false, lost_trees = false, keep = Vec::new(), wait = 10.0,
+        progress = None
+    ))]
     fn prune<'py>(
         &self,
         py: Python<'py>,
         dry_run: bool,
         nameless: bool,
+        unused_names: bool,
+        lost_trees: bool,
+        keep: Vec<String>,
         wait: f64,
         progress: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let store = self.open(py)?;
         let wait = Duration::try_from_secs_f64(wait)
             .map_err(|_| to_python(py, &Error::invalid("prune", "wait is a number of seconds, 0 or more")))?;
-        let options = PruneOptions { dry_run, nameless, wait, ..PruneOptions::default() };
-        let report = Job::new("prune", progress).run(py, move |control, _| store.prune(&options, control))?;
+        let keep = keep.iter().map(|digest| digest.parse()).collect::<treering::Result<_>>().or_raise(py)?;
+        let prune = PruneOptions { dry_run, nameless, keep, wait };
+        let options = TidyOptions { unused_names, lost_trees, prune };
+        let report =
+            Job::new("prune", progress).run(py, move |control, _| tidy(&store, &options, control))?;
+        let TidyReport { pruned: report, untagged, forgotten } = report;
         let text = |list: &[treering::Digest]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let fields =
-            (text(&report.nameless), text(&report.blobs), text(&report.layers), report.litter, report.bytes);
+        let fields = (
+            text(&report.nameless),
+            text(&report.blobs),
+            text(&report.layers),
+            report.litter,
+            report.bytes,
+            untagged,
+            forgotten,
+        );
         make(py, "PruneReport", fields)
     }
 
@@ -500,6 +524,13 @@ impl Store {
         };
         let problems: Vec<_> = report.problems.iter().map(one).collect::<PyResult<_>>()?;
         make(py, "FsckReport", (problems, report.blobs, report.bytes))
+    }
+
+    /// What :func:`treering.info` says, with what the filesystem of the store can do and what the store holds.
+    fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let store = self.open(py)?;
+        let found = py.detach(|| treering::image::info(Some(&store))).or_raise(py)?;
+        json_value(py, &found.into())
     }
 
     /// What the store takes on disk, per image and in all.

@@ -51,6 +51,28 @@ def test_names_of_an_archive(store: treering.Store, tree: pathlib.Path, tmp_path
     assert not (tmp_path / "x.tar").exists()
 
 
+def test_what_is_in_a_layer(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    before = treering.scan(tree)
+    (tree / "etc/motd").unlink()
+    (tree / "etc/caf\udce9").write_text("bytes")
+    os.link(tree / "etc/hostname", tree / "etc/other")
+    file = tmp_path / "layer.tar.zst"
+    treering.layer_create(treering.diff(before, tree), file, compression="zstd")
+    listed = treering.layer_list(file)
+    assert [entry.path for entry in listed] == [
+        "etc", "etc/.wh.motd", "etc/caf\udce9", "etc/hostname", "etc/other"
+    ]
+    assert [entry.kind for entry in listed] == ["directory", "file", "file", "file", "hardlink"]
+    assert listed[4].link == "etc/hostname"
+    assert listed[2].size == 5 and listed[2].mtime_ns > 1_600_000_000 * 10**9
+    with open(file, "rb") as stream:
+        assert treering.layer_list(stream) == listed
+    with pytest.raises(treering.CorruptError):
+        treering.layer_list(io.BytesIO(file.read_bytes()[:-9]))
+    with pytest.raises(treering.CancelledError):
+        treering.layer_list(file, progress=lambda _: True)
+
+
 def test_export_and_import(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
     image = store.commit(tree, "app:v1")
     for source in ("app:v1", image, tree, os.fsencode(tree)):

@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import pathlib
+import shutil
 
 import pytest
 
@@ -151,6 +152,54 @@ def test_keeping_house(store: treering.Store, tree: pathlib.Path, tmp_path: path
     assert not report
     assert report.problems[0].kind == "wrong-digest"
     assert store.fsck("reachability")
+
+
+def test_prune_lets_go_of_names_and_trees(
+    store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    image = store.commit(tree, "app:v1", base="scratch")
+    store.commit(tree, "other:v1", base="scratch", message="other")
+    store.unpack("app:v1", tmp_path / "work")
+    shutil.rmtree(tree)
+    would = store.prune(unused_names=True, lost_trees=True, dry_run=True)
+    assert would.forgotten == [str(tree)]
+    done = store.prune(lost_trees=True)
+    assert (done.forgotten, done.untagged) == ([str(tree)], [])
+    done = store.prune(unused_names=True)
+    assert done.untagged == ["docker.io/library/other:v1"] or done.untagged == ["other:v1"]
+    assert [one.name for one in store.images()] == ["app:v1"]
+    store.untag("app:v1")
+    shutil.rmtree(tmp_path / "work")
+    done = store.prune(lost_trees=True, nameless=False, keep=[image.digest])
+    assert done.forgotten and not done.blobs
+    assert store.prune().blobs
+    with pytest.raises(treering.InvalidArgumentError):
+        store.prune(keep=["sha256:12"])
+
+
+def test_what_the_store_knows_of_a_tree(
+    store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    store.commit(tree, "app", owner="7:8")
+    assert {entry.uid for entry in treering.scan(tree, store=store)} == {7}
+    assert {entry.uid for entry in treering.scan(tree)} == {0}
+    assert {entry.uid for entry in treering.scan(tree, store=store, owner="1:1")} == {1}
+    treering.layer_create(treering.diff(tree), tmp_path / "layer")
+    (tmp_path / "applied").mkdir()
+    ledger = treering.layer_apply(tmp_path / "layer", tmp_path / "applied").ledger
+    with pytest.raises(treering.InvalidArgumentError, match="one of the two"):
+        treering.scan(tree, store=store, ledger=ledger)
+    info = store.info()
+    assert info["store"] == {"root": store.path, "images": 1, "trees": 1}
+    assert set(treering.info()["abilities"]) < set(info["abilities"])
+
+
+def test_caps_of_unpacking(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    store.commit(tree, "app")
+    for caps in ({"max_bytes": 10}, {"max_entries": 2}):
+        with pytest.raises(treering.LimitError):
+            store.unpack("app", tmp_path / "work", **caps)  # type: ignore[arg-type]
+    store.unpack("app", tmp_path / "work", max_bytes=1 << 20, max_entries=100, lenient=True)
 
 
 def test_a_store_is_a_context_manager(tmp_path: pathlib.Path, tree: pathlib.Path) -> None:

@@ -21,6 +21,10 @@ package ffi
 //     treering_error **err) {
 //   return treering_layer_apply_callback(read_go, (void *)go, NULL, dir, n, options, control, out, size, report, err);
 // }
+// static treering_status layer_list(uintptr_t go, const treering_control *control, treering_layer_list **out,
+//     treering_error **err) {
+//   return treering_layer_list_callback(read_go, (void *)go, NULL, control, out, err);
+// }
 // static treering_status archive_save(const treering_store *store, char **refs, size_t n, const char *format, uintptr_t go,
 //     const treering_control *control, treering_error **err) {
 //   return treering_archive_save_callback(store, (const char *const *)refs, n, format, write_go, (void *)go, NULL, control, err);
@@ -117,6 +121,71 @@ func ApplyLayer(ctx context.Context, r io.Reader, dir string, o ApplyOptions) (A
 	}
 	return ApplyResult{digest(&out.diff_id), digest(&out.digest), uint64(out.diff_size), uint64(out.size),
 		uint64(out.entries), uint64(out.unkept), takeReport(report)}, a.err
+}
+
+// LayerEntry is one entry of a layer.
+type LayerEntry struct {
+	Path, Link   string
+	Size         uint64
+	ModTime      time.Time
+	Kind         int32
+	Mode         uint32
+	UID, GID     uint32
+	Major, Minor uint32
+	Xattrs       map[string]string
+}
+
+// ListLayer lists what is in a layer.
+func ListLayer(ctx context.Context, r io.Reader) ([]LayerEntry, error) {
+	var list *C.treering_layer_list
+	err := streaming(ctx, r, nil, func(h C.uintptr_t, c *C.treering_control, e **C.treering_error) C.treering_status {
+		return C.layer_list(h, c, &list, e)
+	})
+	defer func() { C.treering_layer_list_free(list) }()
+	if list == nil {
+		return nil, err
+	}
+	var a arguments
+	out := make([]LayerEntry, 0, C.treering_layer_list_len(list))
+	buffer := make([]C.treering_layer_entry, batch)
+	for {
+		var n C.size_t
+		a.set(func(e **C.treering_error) C.treering_status {
+			return C.treering_layer_list_get(list, C.size_t(len(out)), &buffer[0], C.size_t(unsafe.Sizeof(buffer[0])),
+				C.size_t(len(buffer)), &n, e)
+		})
+		if a.err != nil {
+			return nil, a.err
+		}
+		if n == 0 {
+			return out, err
+		}
+		for i := range buffer[:n] {
+			e := &buffer[i]
+			xattrs, err := layerXattrs(list, len(out), int(e.xattrs))
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, LayerEntry{Path: goString(e.path, e.path_len), Link: goString(e.link, e.link_len),
+				Size: uint64(e.size), ModTime: time.Unix(int64(e.mtime_secs), int64(e.mtime_nanos)), Kind: int32(e.kind),
+				Mode: uint32(e.mode), UID: uint32(e.uid), GID: uint32(e.gid), Major: uint32(e.rdev_major),
+				Minor: uint32(e.rdev_minor), Xattrs: xattrs})
+		}
+	}
+}
+
+func layerXattrs(list *C.treering_layer_list, index, count int) (map[string]string, error) {
+	if count == 0 {
+		return nil, nil
+	}
+	var a arguments
+	buffer := make([]C.treering_xattr, count)
+	var n C.size_t
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_layer_list_xattrs(list, C.size_t(index), 0, &buffer[0], C.size_t(unsafe.Sizeof(buffer[0])),
+			C.size_t(len(buffer)), &n, e)
+	})
+	return xattrs(buffer[:n]), a.err
 }
 
 // SaveArchive writes images as one archive.

@@ -144,18 +144,22 @@ func Xattrs(h *Handle, index uint32, count int) (map[string]string, error) {
 	var a arguments
 	defer a.free()
 	s := (*C.treering_snapshot)(a.use(h))
-	out := map[string]string{}
 	buffer := make([]C.treering_xattr, max(count, 1))
 	var n C.size_t
 	a.set(func(e **C.treering_error) C.treering_status {
 		return C.treering_snapshot_xattrs(s, C.uint32_t(index), 0, &buffer[0], C.size_t(unsafe.Sizeof(buffer[0])),
 			C.size_t(len(buffer)), &n, e)
 	})
-	for i := range buffer[:n] {
-		x := &buffer[i]
+	return xattrs(buffer[:n]), a.err
+}
+
+func xattrs(list []C.treering_xattr) map[string]string {
+	out := map[string]string{}
+	for i := range list {
+		x := &list[i]
 		out[goString(x.name, x.name_len)] = goString(x.value, x.value_len)
 	}
-	return out, a.err
+	return out
 }
 
 // Entries walks over a snapshot in batches.

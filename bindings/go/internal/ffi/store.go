@@ -91,6 +91,8 @@ type PruneOptions struct {
 	KeepNameless bool
 	Keep         []string
 	Wait         time.Duration
+	UnusedNames  bool
+	LostTrees    bool
 }
 
 // Prune removes what nothing needs.
@@ -106,6 +108,12 @@ func Prune(ctx context.Context, store *Handle, o PruneOptions) ([]byte, error) {
 	})
 	a.set(func(e **C.treering_error) C.treering_status {
 		return C.treering_prune_options_set_nameless(options, C.bool(!o.KeepNameless), e)
+	})
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_prune_options_set_unused_names(options, C.bool(o.UnusedNames), e)
+	})
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_prune_options_set_lost_trees(options, C.bool(o.LostTrees), e)
 	})
 	for _, digest := range o.Keep {
 		d := a.always(digest)

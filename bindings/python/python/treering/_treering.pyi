@@ -15,6 +15,7 @@ from ._types import (
     HistoryRow,
     ImageLike,
     Layer,
+    LayerEntry,
     Loaded,
     Owner,
     Path,
@@ -41,6 +42,7 @@ __all__ = [
     "info",
     "layer_apply",
     "layer_create",
+    "layer_list",
     "Entry",
     "EntryIterator",
     "Ledger",
@@ -97,6 +99,9 @@ class Store:
         *,
         platform: str | None = None,
         deny_loss: bool = False,
+        lenient: bool = False,
+        max_bytes: int | None = None,
+        max_entries: int | None = None,
         sync: bool = False,
         temporary: bool = False,
         threads: int = 0,
@@ -167,6 +172,9 @@ class Store:
         *,
         dry_run: bool = False,
         nameless: bool = True,
+        unused_names: bool = False,
+        lost_trees: bool = False,
+        keep: Sequence[str] = ...,
         wait: float = 10.0,
         progress: ProgressFunction | None = None,
     ) -> PruneReport: ...
@@ -176,6 +184,7 @@ class Store:
         *,
         progress: ProgressFunction | None = None,
     ) -> FsckReport: ...
+    def info(self) -> dict[str, Any]: ...
     def usage(self, *, progress: ProgressFunction | None = None) -> Usage: ...
 
 @final
@@ -326,9 +335,11 @@ def scan(
     path: Path,
     *,
     owner: Owner | None = None,
+    store: Store | None = None,
     ledger: Ledger | None = None,
     previous: Snapshot | None = None,
     one_file_system: bool = False,
+    all_xattrs: bool = False,
     threads: int = 0,
     progress: ProgressFunction | None = None,
 ) -> Snapshot: ...
@@ -370,8 +381,14 @@ def layer_apply(
     *,
     ledger: Ledger | None = None,
     deny_loss: bool = False,
+    lenient: bool = False,
+    max_bytes: int | None = None,
+    max_entries: int | None = None,
     threads: int = 0,
     progress: ProgressFunction | None = None,
 ) -> Applied: ...
+def layer_list(
+    file: Path | Readable, *, progress: ProgressFunction | None = None
+) -> list[LayerEntry]: ...
 def info() -> dict[str, Any]: ...
 def _main(arguments: Sequence[Path]) -> int: ...

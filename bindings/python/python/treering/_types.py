@@ -102,6 +102,29 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class LayerEntry:
+    """One entry of a layer, as it stands in the tar."""
+
+    #: Empty for the root. A whiteout is a file ``.wh.NAME``.
+    path: str
+    kind: Literal[
+        "file", "directory", "symlink", "hardlink", "character device", "block device", "fifo"
+    ]
+    #: Permission bits with setuid, setgid and sticky.
+    mode: int
+    uid: int
+    gid: int
+    #: The length of a file in bytes, else 0.
+    size: int
+    mtime_ns: int
+    #: The target of a symbolic link, or the path of the entry a hard link joins.
+    link: str | None
+    #: Major and minor number.
+    device: tuple[int, int] | None
+    xattrs: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
 class WrittenLayer:
     """A layer that was written or read to its end."""
 
@@ -239,6 +262,10 @@ class PruneReport:
     litter: int
     #: The bytes all of it took.
     bytes: int
+    #: Names that were taken away.
+    untagged: Sequence[str]
+    #: Where the trees were that were forgotten.
+    forgotten: Sequence[str]
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,13 @@
 //! `treering prune`.
 
-use std::collections::HashSet;
 use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::{Map, Value, json};
-use treering::fs::Root;
-use treering::image::binding::tree_key;
-use treering::store::{BindingFile, DocumentKind, PruneOptions, Reference, Store, descriptor_digest};
-use treering::{Control, Digest, ErrorKind, Result};
+use serde_json::json;
+use treering::Control;
+use treering::image::{TidyOptions, tidy};
+use treering::store::PruneOptions;
 
 use crate::context::Context;
 use crate::ui::Usage;
@@ -52,38 +50,25 @@ impl Prune {
             return Ok(ExitCode::FAILURE);
         }
         let control = Control::default();
-        let trees = if self.trees { lost_trees(&store)? } else { Vec::new() };
-        if !self.dry_run {
-            for (key, _) in &trees {
-                store.unbind(key)?;
-            }
-        }
-        let names = if self.all { unused_names(&store)? } else { Vec::new() };
-        if !self.dry_run {
-            for name in &names {
-                store.untag(name)?;
-            }
-        }
         let report = {
             let _progress = context.progress("pruning", &control);
-            let options = PruneOptions { dry_run: self.dry_run, ..PruneOptions::default() };
-            store.prune(&options, &control)?
+            let prune = PruneOptions { dry_run: self.dry_run, ..PruneOptions::default() };
+            let options = TidyOptions { unused_names: self.all, lost_trees: self.trees, prune };
+            tidy(&store, &options, &control)?
         };
         if context.json {
             let mut object = serde_json::to_value(&report)?;
-            object["untagged"] = names.iter().map(Reference::to_string).collect();
-            object["forgotten"] = trees.iter().map(|(_, path)| path.as_str()).collect();
             object["dry_run"] = json!(self.dry_run);
             output::data(|out| json::document(out, &object))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let forgotten = trees.iter().map(|(_, path)| format!("forgotten: {path}"));
-        let untagged = names.iter().map(|name| format!("untagged: {name}"));
-        let deleted = report.blobs.iter().map(|digest| format!("deleted: {digest}"));
+        let forgotten = report.forgotten.iter().map(|path| format!("forgotten: {path}"));
+        let untagged = report.untagged.iter().map(|name| format!("untagged: {name}"));
+        let deleted = report.pruned.blobs.iter().map(|digest| format!("deleted: {digest}"));
         output::lines(forgotten.chain(untagged).chain(deleted))?;
         let verb = if self.dry_run { "Reclaimable space" } else { "Total reclaimed space" };
-        output::lines([format!("{verb}: {}", text::size(report.bytes))])?;
-        if self.dry_run && !(names.is_empty() && trees.is_empty()) {
+        output::lines([format!("{verb}: {}", text::size(report.pruned.bytes))])?;
+        if self.dry_run && !(report.untagged.is_empty() && report.forgotten.is_empty()) {
             context.ui.note("what only these names and trees need is not counted in a dry run");
         }
         Ok(ExitCode::SUCCESS)
@@ -108,56 +93,4 @@ impl Prune {
         stdin.lock().read_line(&mut answer)?;
         Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
     }
-}
-
-/// The names of images that no tree was made from.
-fn unused_names(store: &Store) -> Result<Vec<Reference>> {
-    let used = digests_of_trees(store)?;
-    let mut unused = Vec::new();
-    for entry in store.entries()? {
-        let Some(name) = entry.name else { continue };
-        let Ok(digest) = descriptor_digest(&entry.descriptor) else { continue };
-        let document = store.read_document(&entry.descriptor).ok();
-        let platforms = document.filter(|it| it.kind() == DocumentKind::Index);
-        let platforms = platforms.iter().flat_map(|index| index.manifests().iter().map(descriptor_digest));
-        if !std::iter::once(Ok(digest)).chain(platforms).flatten().any(|digest| used.contains(&digest)) {
-            unused.push(name);
-        }
-    }
-    Ok(unused)
-}
-
-/// The trees that are not where they were last: their keys and paths.
-fn lost_trees(store: &Store) -> Result<Vec<(String, String)>> {
-    let mut lost = Vec::new();
-    for key in store.trees()? {
-        let Some(record) = record(store, &key)? else { continue };
-        let Some(path) = record.get("path").and_then(Value::as_str) else { continue };
-        let there = match Root::open(path) {
-            Ok(root) => tree_key(&root)? == key,
-            // One that cannot be looked at may be there.
-            Err(error) => error.kind() != ErrorKind::NotFound || path.contains("\\"),
-        };
-        if !there {
-            lost.push((key, path.to_string()));
-        }
-    }
-    Ok(lost)
-}
-
-/// What the store knows of a tree.
-fn record(store: &Store, key: &str) -> Result<Option<Map<String, Value>>> {
-    let Some(binding) = store.find_tree(key)? else { return Ok(None) };
-    let Some(config) = binding.read(BindingFile::Config, 1 << 20)? else { return Ok(None) };
-    Ok(serde_json::from_slice(&config).ok())
-}
-
-/// Every digest in the record of a tree: the manifest it was made from, or was last committed as.
-fn digests_of_trees(store: &Store) -> Result<HashSet<Digest>> {
-    let mut digests = HashSet::new();
-    for key in store.trees()? {
-        let Some(record) = record(store, &key)? else { continue };
-        digests.extend(record.values().filter_map(|value| value.as_str()?.parse::<Digest>().ok()));
-    }
-    Ok(digests)
 }

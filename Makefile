@@ -116,6 +116,19 @@ stage: lib
 bench: ## our own benchmarks, one per stage
 	$(CARGO) bench --locked --all-features
 
+.PHONY: bench-surfaces
+bench-surfaces: stage ## what a commit, a change and a call cost through Rust, C, Go, Python and the command
+	$(CARGO) build --locked --release
+	cc -O2 -o $(TARGET)/commit-c benches/surfaces/commit.c $$($(STAGED) pkg-config --cflags --libs treering)
+	cd bindings/go && $(STAGED) go build -o $(TARGET)/commit-go ./internal/bench
+	cd bindings/python && VIRTUAL_ENV=$(VENV) $(VENV)/bin/maturin develop --release --locked
+	rust=$$($(CARGO) bench --locked --all-features --no-run --bench surfaces 2>&1 | sed -n 's/.*(\(.*\))$$/\1/p' | tail -n 1); \
+	$(STAGED) python3 benches/surfaces "rust=$$rust" c=$(TARGET)/commit-c go=$(TARGET)/commit-go \
+	  "python=$(VENV)/bin/python benches/surfaces/commit.py" command=$(TARGET)/release/treering $(ARGS)
+	$(CARGO) bench --locked --all-features --bench boundary
+	cd bindings/go && $(STAGED) go test -run '^$$' -bench . .
+	$(VENV)/bin/python bindings/python/bench.py
+
 .PHONY: bench-peers
 bench-peers: ## side by side with umoci, buildah, skopeo, GNU tar, find; ARGS="--help" lists the options
 	$(CARGO) build --locked --release

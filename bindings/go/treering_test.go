@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -368,67 +367,4 @@ func TestCancel(t *testing.T) {
 	if !errors.Is(err, errBroken) {
 		t.Error(err)
 	}
-}
-
-func descriptors(t *testing.T) int {
-	list, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(list)
-}
-
-func TestSoak(t *testing.T) {
-	dir := t.TempDir()
-	tree := filepath.Join(dir, "tree")
-	write(t, filepath.Join(tree, "a"), "a")
-	cycles := 1000
-	if testing.Short() {
-		cycles = 100
-	}
-	before, handles := 0, 0
-	for i := range cycles {
-		if i == 20 {
-			runtime.GC()
-			before, handles = descriptors(t), ffi.LiveHandles()
-		}
-		store := must[*Store](t)(Open(filepath.Join(dir, "store")))
-		_, missing := store.Image("none:1")
-		ctx, cancel := context.WithCancel(background)
-		if i%2 == 0 {
-			cancel()
-		}
-		_, err := store.Commit(ctx, tree, "", &CommitOptions{Created: time.Unix(0, 0)})
-		cancel()
-		if !errors.Is(missing, ErrNotFound) || (i%2 == 0) != errors.Is(err, ErrCancelled) {
-			t.Fatal(missing, err)
-		}
-		if err := store.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if fds, live := descriptors(t), ffi.LiveHandles(); fds > before || live > handles {
-		t.Errorf("%d descriptors became %d, %d handles became %d", before, fds, handles, live)
-	}
-}
-
-func BenchmarkChanges(b *testing.B) {
-	tree := b.TempDir()
-	for i := range 5000 {
-		write(b, filepath.Join(tree, fmt.Sprintf("d%d/f%d", i%50, i)), "")
-	}
-	s := must[*Snapshot](b)(Scan(background, tree, nil))
-	diff := must[*Diff](b)(DiffSnapshots(nil, s, "", nil))
-	defer diff.Close()
-	n := 0
-	b.ReportAllocs()
-	for b.Loop() {
-		for _, err := range diff.Changes() {
-			if err != nil {
-				b.Fatal(err)
-			}
-			n++
-		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/change")
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::binding;
 use super::open::Image;
 use super::platform::Platform;
-use crate::compress::{DecodeOptions, Decoder};
+use crate::compress::Decoder;
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::Root;
@@ -101,7 +101,7 @@ fn apply(
             Some(_) => error,
         };
         let file = store.open_blob(&layer.digest)?;
-        let decode = DecodeOptions { hash_input: true, hash_output: true, ..DecodeOptions::default() };
+        let decode = layer.decode_options(store)?;
         let decoder = Decoder::new(Box::new(file), decode, control.clone()).map_err(name_layer)?;
         let decoder = target.apply(decoder, control).map_err(name_layer)?;
         layer.check(&decoder.finish().map_err(name_layer)?)?;

@@ -129,10 +129,14 @@ impl Writers {
             drop(state);
             return Err(self.take_error());
         }
+        // The thread sleeps only while there is nothing to take.
+        let asleep = state.pieces.is_empty();
         state.bytes += piece.bytes();
         state.pieces.push_back(piece);
         drop(state);
-        queue.changed.notify_all();
+        if asleep {
+            queue.changed.notify_all();
+        }
         Ok(())
     }
 
@@ -214,8 +218,13 @@ impl Writers {
                     batch.push(piece);
                 }
                 state.busy = true;
+                // Whoever fills the queue is woken when half of it is free: waking them for every piece costs more than
+                // making a small file.
+                let room = state.pieces.len() <= self.queue_entries / 2 && state.bytes <= QUEUE_BYTES / 2;
                 drop(state);
-                queue.changed.notify_all();
+                if room {
+                    queue.changed.notify_all();
+                }
             }
             for piece in batch.drain(..) {
                 let result =

@@ -184,7 +184,9 @@ impl Apply {
             1 => Target::empty(&root, options)?,
             _ => Target::existing(&root, &found.snapshot, ledger.clone(), options),
         };
-        let decoder = Decoder::new(input, DecodeOptions::default(), control.clone())?;
+        // There is no digest to compare with, so none is taken.
+        let decode = DecodeOptions { hash_input: false, hash_output: false, ..DecodeOptions::default() };
+        let decoder = Decoder::new(input, decode, control.clone())?;
         target.apply(decoder, &control)?.finish()?;
         let applied = target.finish()?;
         losses(context, &applied.losses);

@@ -143,6 +143,30 @@ fn sparse_bomb() {
     assert!(meta.blocks() < 1000);
 }
 
+/// Names and attributes are held until the tree is complete, those of what was replaced, too; a layer that packs well can
+/// bring them by the gigabyte.
+#[test]
+fn names_and_attributes_are_held_to_a_limit() {
+    let limits = ReadLimits { max_held: 1 << 20, ..ReadLimits::default() };
+    let options = ApplyOptions { limits, ..ApplyOptions::default() };
+    let big = |i: usize| file(format!("f{i}"), "").xattr("user.big", vec![b'v'; 60_000]);
+    let again = |_| file("one", "").xattr("user.big", vec![b'v'; 60_000]);
+    let links = |i: usize| symlink(format!("l{i}"), "t".repeat(4000));
+    let layers: [Vec<Entry>; 3] =
+        [(0..20).map(big).collect(), (0..20).map(again).collect(), (0..300).map(links).collect()];
+    for layer in layers {
+        let arena = Arena::new();
+        let root = Root::open(&arena.tree).unwrap();
+        let mut target = Target::empty(&root, options.clone()).unwrap();
+        // Over several layers as within one.
+        let (first, second) = layer.split_at(layer.len() / 2);
+        target.apply(stream(first), &Control::default()).unwrap();
+        let error = target.apply(stream(second), &Control::default()).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+        arena.check();
+    }
+}
+
 #[test]
 fn no_space() {
     if is_child() {

@@ -122,7 +122,7 @@ impl<'a> Target<'a> {
             ledger,
             losses: Vec::new(),
         };
-        let model = Model::new(tree, options.strictness, options.limits.max_entries);
+        let model = Model::new(tree, options.strictness, &options.limits);
         Target { model, disk, options, control: Control::default() }
     }
 

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use super::header::EntryKind;
-use super::read::TarEntry;
+use super::read::{ReadLimits, TarEntry};
 use super::whiteout::{self, Strictness, Whiteout};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Kind, Timestamp};
@@ -65,14 +65,18 @@ pub(crate) struct Model {
     layer: u32,
     strictness: Strictness,
     max_entries: u64,
+    max_held: u64,
+    /// Bytes of names, targets and attributes, those of what was removed included: they are held, too.
+    held: u64,
 }
 
 impl Model {
     /// A model of a tree as it is before the first layer.
-    pub fn new(tree: Builder, strictness: Strictness, max_entries: u64) -> Model {
+    pub fn new(tree: Builder, strictness: Strictness, limits: &ReadLimits) -> Model {
         let layer_of = vec![0; tree.node_count()];
         let purged_by = layer_of.clone();
-        Model { tree, layer_of, purged_by, layer: 0, strictness, max_entries }
+        let (max_entries, max_held) = (limits.max_entries, limits.max_held);
+        Model { tree, layer_of, purged_by, layer: 0, strictness, max_entries, max_held, held: 0 }
     }
 
     /// Begins the next layer: whiteouts in it apply to everything before it.
@@ -119,6 +123,12 @@ impl Model {
     pub fn entry(&mut self, entry: &TarEntry, disk: &mut dyn Disk) -> Result<Option<u32>> {
         if self.tree.node_count() as u64 > self.max_entries {
             return Err(Error::limit(APPLY, format!("more than {} entries", self.max_entries)));
+        }
+        let attributes: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.held += (entry.path.len() + entry.link.len() + attributes) as u64;
+        if self.held > self.max_held {
+            let message = format!("names and attributes of more than {} bytes", self.max_held);
+            return Err(Error::limit(APPLY, message).with_path(&entry.path));
         }
         let path = &entry.path[..];
         let (parent, name) = crate::fs::root::split(path);

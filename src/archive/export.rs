@@ -147,7 +147,7 @@ fn export_image(
 /// Applies all layers in memory.
 fn merge(store: &Store, image: &Image, control: &Control) -> Result<Merged> {
     let limits = ReadLimits::default();
-    let mut model = Model::new(empty(), Strictness::Lenient, limits.max_entries);
+    let mut model = Model::new(empty(), Strictness::Lenient, &limits);
     let mut files = Vec::new();
     for layer in image.layers() {
         model.next_layer();

@@ -171,7 +171,7 @@ fn record(store: &Store, written: &Written, media_type: &str, info: &BlobInfo) -
 /// Reads a whole archive and makes sure that it unpacks to a filesystem.
 fn examine<S: ChunkStream>(stream: S, limits: &ReadLimits, control: &Control) -> Result<(S, Stat)> {
     let mut reader = LayerReader::new(stream, limits.clone());
-    let mut model = Model::new(empty(), Strictness::Strict, limits.max_entries);
+    let mut model = Model::new(empty(), Strictness::Strict, limits);
     model.next_layer();
     let mut stat = Stat::default();
     while let Some(entry) = reader.next_entry()? {

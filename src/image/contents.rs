@@ -40,7 +40,7 @@ pub fn contents(store: &Store, image: &Image, control: &Control) -> Result<Snaps
         None => empty(),
     };
     let limits = ReadLimits::default();
-    let mut model = Model::new(tree, Strictness::Lenient, limits.max_entries);
+    let mut model = Model::new(tree, Strictness::Lenient, &limits);
     for layer in &image.layers()[start..] {
         control.check(READ)?;
         read_layer(store, &mut model, layer, &limits, control).map_err(|error| {

@@ -236,7 +236,7 @@ pub fn diff_trees(
     let mut comparison = compare(&old, &new, &compare_options);
     comparison.settle(options.threads, |change| {
         control.check("compare content")?;
-        content::same_in_trees(change, &old_root, &new, &new_root)
+        content::same_in_scans(change, (&old, &old_root), (&new, &new_root))
     })?;
     let changes = comparison.changes;
     Ok(TreeDiff { old: Some(old), new, changes, skipped })

@@ -68,17 +68,27 @@ pub fn unpack(
     if options.sync {
         rustix::fs::syncfs(&place.root).at(UNPACK, place.root.describe(b""))?;
     }
-    let root = place.publish(dir)?;
     let manifest = *image.digest();
-    binding::bind(
+    // Before the tree has its place: one that the store knows nothing of would have lost its owners.
+    let bound = binding::bind(
         store,
-        &root,
+        &place.root,
         manifest,
         Some(reference),
         &applied.owner,
         &applied.snapshot,
         &applied.ledger,
-    )?;
+    );
+    if let Err(error) = bound {
+        place.discard();
+        return Err(error);
+    }
+    let key = binding::tree_key(&place.root)?;
+    if let Err(error) = place.publish(dir) {
+        // The tree is gone again; its record, if it stays, is one of those that prune forgets.
+        let _ = store.unbind(&key);
+        return Err(error);
+    }
     Ok(Unpacked {
         manifest,
         entries: applied.snapshot.len() as u64 - 1,
@@ -199,13 +209,13 @@ impl Place {
     }
 
     /// Gives the tree its place.
-    fn publish(self, dir: &Path) -> Result<Root> {
+    fn publish(self, dir: &Path) -> Result<()> {
         use std::os::unix::ffi::OsStrExt;
-        let Some((parent, scratch)) = &self.scratch else { return Ok(self.root) };
+        let Some((parent, scratch)) = &self.scratch else { return Ok(()) };
         let shown = dir.as_os_str().as_bytes();
         let name = dir.file_name().expect("checked when the scratch directory was made");
         match rustix::fs::renameat(parent, scratch.as_str(), parent, name) {
-            Ok(()) => Ok(self.root),
+            Ok(()) => Ok(()),
             Err(error) => {
                 let error = Error::io(UNPACK, shown, error);
                 self.discard();

@@ -104,7 +104,10 @@ pub(crate) fn make_special(
         Kind::CharDevice | Kind::BlockDevice => {
             let kind =
                 if meta.kind == Kind::CharDevice { FileType::CharacterDevice } else { FileType::BlockDevice };
-            let made = match who.root() {
+            // A 0:0 character device is a deletion to overlayfs, should the tree ever be a layer of one: as data, which it
+            // is in an image, it is written down and not made.
+            let deletes = meta.kind == Kind::CharDevice && meta.rdev == (0, 0);
+            let made = match who.root() && !deletes {
                 true => {
                     rustix::fs::mknodat(dir, name, kind, mode, rustix::fs::makedev(meta.rdev.0, meta.rdev.1))
                 }

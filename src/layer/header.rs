@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::layer::pax;
+use crate::layer::{pax, whiteout};
 
 /// The size of a tar block.
 pub const BLOCK: usize = 512;
@@ -421,7 +421,8 @@ fn check_path(path: &[u8], what: &'static str) -> Result<()> {
                     let message = format!("the {what} is not plain components joined by single slashes");
                     return Err(Error::invalid("write layer", message));
                 }
-                if component.len() > MAX_COMPONENT {
+                // A whiteout is longer than the name it removes.
+                if component.strip_prefix(whiteout::PREFIX).unwrap_or(component).len() > MAX_COMPONENT {
                     return Err(Error::limit(
                         "write layer",
                         format!("the {what} has a component over 255 bytes"),

@@ -47,6 +47,9 @@ pub struct ReadLimits {
     pub max_sparse_regions: usize,
     /// Entries, global headers included.
     pub max_entries: u64,
+    /// Bytes of names, link targets and extended attributes of all entries together, where they are held in memory: while
+    /// a tree is put together from layers.
+    pub max_held: u64,
     /// Bytes all files together have when written out, holes included.
     pub max_bytes: u64,
     /// Whether only zeros may follow the end of the archive. GNU tar and Docker ignore what follows.
@@ -62,6 +65,7 @@ impl Default for ReadLimits {
             max_xattr: header::MAX_XATTR_VALUE,
             max_sparse_regions: 100_000,
             max_entries: 10_000_000,
+            max_held: 1 << 30,
             max_bytes: 1 << 40,
             zero_tail: true,
         }

@@ -208,7 +208,11 @@ impl Write for BlobWriter {
             let message = format!("the blob is larger than the cap of {cap} bytes");
             return Err(Error::limit("write blob", message).into());
         }
-        let n = self.staged.file().write(bytes)?;
+        let n = self.staged.file().write(bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => error,
+            // Whoever writes does not know where to.
+            _ => Error::io("write blob", "tmp", error).into(),
+        })?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&bytes[..n]);
         }

@@ -17,6 +17,7 @@ use super::ledger::Ledger;
 use super::owner::OwnerPolicy;
 use super::snapshot::Snapshot;
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::root::was_replaced;
 use crate::fs::stat::stat_fd;
 use crate::fs::{Root, clock};
 use crate::progress::Control;
@@ -164,14 +165,13 @@ pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result
 
 /// A name that was just listed and is gone is a change under our hands, not a missing file.
 pub(crate) fn vanished(error: std::io::Error, operation: &'static str, path: Vec<u8>) -> Error {
-    match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => Error::new(
-            ErrorKind::Changed,
-            operation,
-            "it vanished or was replaced while the tree was scanned",
-        )
-        .with_path(path)
-        .with_source(error),
-        _ => Error::io(operation, path, error),
+    if !was_replaced(&error) {
+        return Error::io(operation, path, error);
     }
+    replaced(operation, path).with_source(error)
+}
+
+pub(crate) fn replaced(operation: &'static str, path: Vec<u8>) -> Error {
+    let message = "it changed, vanished or was replaced while the tree was scanned";
+    Error::new(ErrorKind::Changed, operation, message).with_path(path)
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::open_dir::OpenDir;
-use super::{OPEN_DIRECTORIES, SCAN, ScanOptions, Skipped, vanished, xattrs};
+use super::{OPEN_DIRECTORIES, SCAN, ScanOptions, Skipped, replaced, vanished, xattrs};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::dirents::Names;
 use crate::fs::generation::generation;
@@ -14,7 +14,7 @@ use crate::fs::root::c_name;
 use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root, Stat, xattr};
 use crate::progress::{Control, Counters};
-use crate::tree::entry::{Meta, NONE, Xattrs};
+use crate::tree::entry::{Flags, Meta, NONE, Xattrs};
 use crate::tree::snapshot::Snapshot;
 
 /// Makes a path for a message out of a name in the directory at hand.
@@ -47,6 +47,8 @@ pub(super) struct Block {
     pub directory: u32,
     pub first: u32,
     pub count: u32,
+    /// Something in the directory was left out, and no entry tells of it.
+    pub left_out: bool,
 }
 
 #[derive(Default)]
@@ -133,7 +135,9 @@ impl<'s, 'a> Worker<'s, 'a> {
     fn names_hold(&self, stat: &Stat, previous: Option<(&Snapshot, u32)>) -> bool {
         previous.is_some_and(|(snapshot, index)| {
             let meta = snapshot.meta(index);
-            meta.kind == Kind::Directory && meta.same_identity(&Meta { ..disk_meta(stat, &meta) })
+            meta.kind == Kind::Directory
+                && !meta.flags.contains(Flags::LEFT_OUT)
+                && meta.same_identity(&disk_meta(stat, &meta))
         })
     }
 
@@ -226,9 +230,9 @@ impl<'s, 'a> Worker<'s, 'a> {
             Some(parent) => parent
                 .open(&task.name, in_hand)
                 .map_err(|error| vanished(error, "open directory", describe(b"")))?,
-            None => shared.root.open_dir(b"").at("open directory", describe(b""))?,
+            None => shared.root.open_dir(b"").at_path("open directory", || describe(b""))?,
         };
-        let stat = stat_fd(&fd).at(SCAN, describe(b""))?;
+        let stat = stat_fd(&fd).at_path(SCAN, || describe(b""))?;
         if (stat.dev, stat.ino) != task.identity {
             let message = "the directory was replaced while the tree was scanned";
             return Err(Error::new(ErrorKind::Changed, SCAN, message).with_path(describe(b"")));
@@ -236,23 +240,24 @@ impl<'s, 'a> Worker<'s, 'a> {
         let previous = shared.options.previous.filter(|_| task.previous != NONE);
         let first = self.found.entries.len() as u32;
         let mut tasks = Vec::new();
+        let mut left_out = false;
         if let (true, Some(snapshot)) = (task.names_hold, previous) {
             for index in snapshot.children(task.previous) {
-                let name = c_name(snapshot.name(index)).at(SCAN, describe(snapshot.name(index)))?;
-                self.entry(&fd, &name, Some((snapshot, index)), &mut tasks, &describe)?;
+                let name = c_name(snapshot.name(index)).at_path(SCAN, || describe(snapshot.name(index)))?;
+                left_out |= !self.entry(&fd, &name, Some((snapshot, index)), &mut tasks, &describe)?;
             }
         } else {
             let mut names = std::mem::take(&mut self.names);
-            names.read(&fd).at("read directory", describe(b""))?;
+            names.read(&fd).at_path("read directory", || describe(b""))?;
             for i in 0..names.len() {
                 let name = names.get(i);
                 let before = previous.and_then(|p| Some((p, p.child(task.previous, name.to_bytes())?)));
-                self.entry(&fd, name, before, &mut tasks, &describe)?;
+                left_out |= !self.entry(&fd, name, before, &mut tasks, &describe)?;
             }
             self.names = names;
         }
         let count = self.found.entries.len() as u32 - first;
-        self.found.blocks.push(Block { directory: task.number, first, count });
+        self.found.blocks.push(Block { directory: task.number, first, count, left_out });
         Counters::add(&shared.control.counters.entries, count as u64);
         if tasks.is_empty() {
             return Ok(None);
@@ -276,6 +281,7 @@ impl<'s, 'a> Worker<'s, 'a> {
         Ok(Some((tasks, fd)))
     }
 
+    /// Takes in one entry; `false` when it is left out.
     fn entry(
         &mut self,
         dir: &OwnedFd,
@@ -283,13 +289,13 @@ impl<'s, 'a> Worker<'s, 'a> {
         previous: Option<(&Snapshot, u32)>,
         tasks: &mut Vec<Task>,
         describe: Describe<'_>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let stat = stat_at(dir, name).map_err(|error| vanished(error, SCAN, describe(name.to_bytes())))?;
         if stat.kind == Kind::Socket {
             self.found
                 .skipped
                 .push(Skipped { path: self.below_root(describe(name.to_bytes())), reason: "socket" });
-            return Ok(());
+            return Ok(false);
         }
         let mut raw = self.raw(dir, name, &stat, previous, Some(describe))?;
         raw.name = (self.found.store(name.to_bytes())?, name.to_bytes().len() as u16);
@@ -312,7 +318,7 @@ impl<'s, 'a> Worker<'s, 'a> {
             }
         }
         self.found.entries.push(raw);
-        Ok(())
+        Ok(true)
     }
 
     fn below_root(&self, described: Vec<u8>) -> Vec<u8> {
@@ -354,8 +360,12 @@ impl<'s, 'a> Worker<'s, 'a> {
         };
         let mut meta = Meta::from_stat(stat);
         let target = if stat.kind == Kind::Symlink {
-            let target = rustix::fs::readlinkat(dir, name, Vec::with_capacity(256))
-                .map_err(|error| vanished(error.into(), "read link", shown()))?;
+            let target =
+                rustix::fs::readlinkat(dir, name, Vec::with_capacity(256)).map_err(|error| match error {
+                    // It was a link when it was listed.
+                    rustix::io::Errno::INVAL => replaced("read link", shown()),
+                    error => vanished(error.into(), "read link", shown()),
+                })?;
             (self.found.store(target.as_bytes())?, target.as_bytes().len() as u32)
         } else {
             (0, 0)

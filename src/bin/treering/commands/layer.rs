@@ -151,6 +151,10 @@ pub struct Apply {
 
 impl Apply {
     fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        input::named(Some(&self.file), self.apply(context))
+    }
+
+    fn apply(&self, context: &Context) -> anyhow::Result<ExitCode> {
         let control = Control::default();
         let input = input::open(Some(&self.file))?;
         match std::fs::create_dir(&self.dir) {
@@ -240,6 +244,10 @@ pub struct Ls {
 
 impl Ls {
     fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        input::named(Some(&self.file), self.list(context))
+    }
+
+    fn list(&self, context: &Context) -> anyhow::Result<ExitCode> {
         let control = Control::default();
         let input = input::open(Some(&self.file))?;
         let decoder = Decoder::new(input, DecodeOptions::default(), control.clone())?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::binding;
 use super::open::Image;
 use super::platform::Platform;
+use super::whose::Whose;
 use crate::compress::{DecodeOptions, Decoder};
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
@@ -15,6 +16,7 @@ use crate::fs::root::c_name;
 use crate::layer::apply::{Applied, ApplyOptions, Loss, Target};
 use crate::progress::Control;
 use crate::store::Store;
+use crate::tree::OwnerSource;
 
 const UNPACK: &str = "unpack image";
 
@@ -70,19 +72,14 @@ pub fn unpack(
     }
     let root = place.publish(dir)?;
     let manifest = *image.digest();
-    binding::bind(
-        store,
-        &root,
-        manifest,
-        Some(reference),
-        &applied.owner,
-        &applied.snapshot,
-        &applied.ledger,
-    )?;
+    let Applied { snapshot, ledger, owner, .. } = applied;
+    let owner_from = options.apply.owner_xattr.map(OwnerSource::Xattr).unwrap_or_default();
+    let whose = Whose { owner, owner_from, ledger };
+    binding::bind(store, &root, manifest, Some(reference), &whose, &snapshot)?;
     Ok(Unpacked {
         manifest,
-        entries: applied.snapshot.len() as u64 - 1,
-        in_ledger: applied.ledger.len() as u64,
+        entries: snapshot.len() as u64 - 1,
+        in_ledger: whose.ledger.len() as u64,
         losses: applied.losses,
     })
 }

@@ -1,9 +1,11 @@
 //! Options that the commands which make images share: compression, time stamps, changes of the configuration.
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use treering::compress::{Compression, Profile};
 use treering::image::Platform;
 use treering::layer::LayerOptions;
+use treering::tree::{OwnerPolicy, OwnerSource};
 use treering::{Error, Result};
 
 /// `--compression` and `--level`.
@@ -118,6 +120,24 @@ pub struct Words {
     /// The platform of the image, such as linux/arm64 [default: the base's, else this machine's]
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
+}
+
+/// `--owner` and `--owner-from` where the store may know whose the files are.
+#[derive(Debug, Args)]
+pub struct Owners {
+    /// Whose the files are: root, keep, UID:GID or map:IMAGE:DISK:COUNT [default: as unpacked, else root]
+    #[arg(long, value_name = "OWNER")]
+    pub owner: Option<OwnerPolicy>,
+
+    /// Whose record of owners to go by first: none, rootlesscontainers, override-stat or fakeroot:FILE [default: as
+    /// unpacked, else none]
+    #[arg(long, value_name = "SOURCE", value_parser = owner_source())]
+    pub owner_from: Option<OwnerSource>,
+}
+
+/// Reads `--owner-from`; the file of a fakeroot may have any name.
+pub fn owner_source() -> impl TypedValueParser<Value = OwnerSource> {
+    OsStringValueParser::new().try_map(OwnerSource::parse)
 }
 
 /// `KEY=VALUE`.

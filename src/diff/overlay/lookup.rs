@@ -17,7 +17,8 @@ use crate::fs::root::{c_name, open_dir_at};
 use crate::fs::stat::stat_at;
 use crate::fs::{Kind, Root, Stat, xattr};
 use crate::tree::builder::Inode;
-use crate::tree::scan::{merge_xattrs, normalise_capability, vanished};
+use crate::tree::ownership::Ownership;
+use crate::tree::scan::{normalise_capability, vanished};
 use crate::tree::{Meta, Xattrs};
 
 /// Where something is: a layer (0 is the upper directory, 1 the topmost lower one) and the path below its root.
@@ -284,30 +285,11 @@ impl Layers<'_> {
             inode.target = target.into_bytes();
         }
         inode.xattrs = Xattrs::pack(&found.attributes);
-        let meta = &mut inode.meta;
         let stat = &found.stat;
-        let ledger = self.options.ledger;
-        match ledger.and_then(|ledger| ledger.get(stat, || generation(dir, &name, stat))) {
-            Some(record) => {
-                meta.kind = record.kind;
-                if stat.mode == record.disk_mode {
-                    meta.mode = record.mode;
-                }
-                (meta.uid, meta.gid, meta.rdev) = (record.uid, record.gid, record.rdev);
-                if !record.xattrs.is_empty() {
-                    let disk = Xattrs::checked(&inode.xattrs).unwrap_or_default();
-                    let over = Xattrs::checked(&record.xattrs).unwrap_or_default();
-                    inode.xattrs = merge_xattrs(disk, over);
-                }
-            }
-            None => {
-                let owner = self.options.owner.apply(stat.uid, stat.gid).ok_or_else(|| {
-                    let message = format!("owner {}:{} is outside the id map", stat.uid, stat.gid);
-                    Error::invalid(DECODE, message).with_path(shown())
-                })?;
-                (meta.uid, meta.gid) = owner;
-            }
-        }
+        let OverlayOptions { owner: policy, ledger, owner_from: source, .. } = *self.options;
+        Ownership { policy, ledger, source }
+            .settle(DECODE, stat, &mut inode.meta, &mut inode.xattrs, || generation(dir, &name, stat))
+            .map_err(|error| error.with_path(shown()))?;
         Ok(inode)
     }
 

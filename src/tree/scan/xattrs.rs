@@ -40,15 +40,6 @@ pub(super) fn read(
     Ok(Xattrs::pack(&pairs))
 }
 
-/// The disk's attributes with the ledger's over them.
-pub(crate) fn merge(disk: Xattrs<'_>, ledger: Xattrs<'_>) -> Vec<u8> {
-    let mut pairs: Vec<(&[u8], &[u8])> =
-        disk.into_iter().filter(|(name, _)| ledger.get(name).is_none()).collect();
-    pairs.extend(ledger);
-    pairs.sort();
-    Xattrs::pack(&pairs)
-}
-
 /// A capability set inside a user namespace carries the namespace's root id (revision 3, linux/capability.h); images
 /// carry revision 2, which means the same for the root of whoever unpacks it.
 pub(crate) fn normalise_capability(value: &mut Vec<u8>) {

@@ -248,7 +248,11 @@ impl Output<'_> {
         };
         let (kind, link) = match leader {
             Some(leader) => (EntryKind::Hardlink, self.tree.path(leader)),
-            None => (kind(meta.kind, &path)?, inode.target.clone()),
+            None => {
+                let kind = EntryKind::of(meta.kind)
+                    .ok_or_else(|| Error::corrupt(EXPORT, "a socket came out of a layer").with_path(&path))?;
+                (kind, inode.target.clone())
+            }
         };
         let mut mtime = (meta.mtime.secs, meta.mtime.nanos);
         if let Some(clamp) = self.options.clamp_mtime.filter(|&clamp| mtime.0 >= clamp) {
@@ -267,18 +271,4 @@ impl Output<'_> {
             xattrs: &xattrs,
         })
     }
-}
-
-fn kind(kind: Kind, path: &[u8]) -> Result<EntryKind> {
-    Ok(match kind {
-        Kind::File => EntryKind::File,
-        Kind::Directory => EntryKind::Directory,
-        Kind::Symlink => EntryKind::Symlink,
-        Kind::CharDevice => EntryKind::CharDevice,
-        Kind::BlockDevice => EntryKind::BlockDevice,
-        Kind::Fifo => EntryKind::Fifo,
-        Kind::Socket => {
-            return Err(Error::corrupt(EXPORT, "a socket came out of a layer").with_path(path));
-        }
-    })
 }

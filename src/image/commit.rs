@@ -201,6 +201,17 @@ fn write_layer(
     let written = write(&tar, &options.profile, threads, &mut blob, control)?;
     let info = blob.finish_with(written.digest, written.size)?;
     let media_type = options.profile.compression().media_type();
+    let layer = record_layer(store, &written, media_type, &info)?;
+    Ok((written, layer))
+}
+
+/// Tells the store what is inside a layer's blob.
+pub(crate) fn record_layer(
+    store: &Store,
+    written: &Written,
+    media_type: &str,
+    info: &BlobInfo,
+) -> Result<Descriptor> {
     store.put_layer_info(&LayerInfo {
         diff_id: written.diff_id,
         digest: written.digest,
@@ -208,7 +219,7 @@ fn write_layer(
         media_type: media_type.to_string(),
         diff_size: Some(written.diff_size),
     })?;
-    Ok((written, descriptor(media_type, &info)))
+    Ok(descriptor(media_type, info))
 }
 
 /// What an image is made of besides its new layer.

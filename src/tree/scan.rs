@@ -24,7 +24,7 @@ use crate::progress::Control;
 use assemble::assemble;
 use worker::{Found, Queue, Shared, Worker};
 
-pub(crate) use xattrs::normalise_capability;
+pub(crate) use xattrs::read as read_xattrs;
 
 const SCAN: &str = "scan tree";
 

@@ -14,7 +14,7 @@ use crate::fs::root::c_name;
 use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root, Stat, xattr};
 use crate::progress::{Control, Counters};
-use crate::tree::entry::{Meta, NONE};
+use crate::tree::entry::{Meta, NONE, Xattrs};
 use crate::tree::ledger::Record;
 use crate::tree::ownership::Ownership;
 use crate::tree::snapshot::Snapshot;
@@ -371,7 +371,8 @@ impl<'s, 'a> Worker<'s, 'a> {
             xattr::list_at(dir, name, &mut self.list)
                 .map_err(|error| vanished(error, "list extended attributes", shown()))?;
             if !self.list.is_empty() {
-                self.packed = xattrs::read(dir, name, &self.list, self.shared.options.all_xattrs, &shown)?;
+                let pairs = xattrs::read(dir, name, &self.list, self.shared.options.all_xattrs, shown)?;
+                self.packed = Xattrs::pack(&pairs);
             }
         }
         let ownership =

@@ -3,7 +3,6 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-
 use super::arguments::{Bytes, Out, Plain, Record, Text, chosen, give, guard, set};
 use super::bytes::{self, treering_bytes};
 use super::control::{controlled, treering_control};

@@ -1,5 +1,7 @@
 //! Options that the commands which make images share: compression, time stamps, changes of the configuration.
 
+use std::ffi::OsString;
+
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use treering::compress::{Compression, Profile};
@@ -132,12 +134,22 @@ pub struct Owners {
     /// Whose record of owners to go by first: none, rootlesscontainers, override-stat or fakeroot:FILE [default: as
     /// unpacked, else none]
     #[arg(long, value_name = "SOURCE", value_parser = owner_source())]
-    pub owner_from: Option<OwnerSource>,
+    owner_from: Option<OsString>,
 }
 
-/// Reads `--owner-from`; the file of a fakeroot may have any name.
-pub fn owner_source() -> impl TypedValueParser<Value = OwnerSource> {
-    OsStringValueParser::new().try_map(OwnerSource::parse)
+impl Owners {
+    /// What `--owner-from` names, its file read.
+    pub fn source(&self) -> Result<Option<OwnerSource>> {
+        self.owner_from.as_ref().map(OwnerSource::parse).transpose()
+    }
+}
+
+/// Checks the words of `--owner-from`. A file is read later: that it is missing does not make a command line senseless.
+pub fn owner_source() -> impl TypedValueParser<Value = OsString> {
+    OsStringValueParser::new().try_map(|text| match text.as_encoded_bytes().strip_prefix(b"fakeroot:") {
+        Some([_, ..]) => Ok(text),
+        _ => OwnerSource::parse(&text).map(|_| text),
+    })
 }
 
 /// `KEY=VALUE`.

@@ -103,7 +103,7 @@ impl Commit {
             base: self.base.clone(),
             compare: self.compare,
             owner: self.owners.owner.clone(),
-            owner_from: self.owners.owner_from.clone(),
+            owner_from: self.owners.source()?,
             profile: self.packing.profile()?,
             layer: self.times.layer()?,
             author: self.author.clone(),

@@ -117,20 +117,20 @@ impl Diff {
         Ok(if self.exit_code && differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
-    fn options(&self, context: &Context) -> DiffOptions {
-        DiffOptions {
+    fn options(&self, context: &Context) -> treering::Result<DiffOptions> {
+        Ok(DiffOptions {
             owner: self.owners.owner.clone(),
-            owner_from: self.owners.owner_from.clone(),
+            owner_from: self.owners.source()?,
             compare: self.compare,
             exact_times: false,
             platform: self.platform.clone(),
             one_file_system: self.one_file_system,
             threads: context.threads,
-        }
+        })
     }
 
     fn compare(&self, context: &Context, control: &Control) -> anyhow::Result<TreeDiff> {
-        let options = self.options(context);
+        let options = self.options(context)?;
         if let Some(upper) = &self.upper {
             return Ok(diff_overlay(upper, &self.lower, &options, control)?);
         }

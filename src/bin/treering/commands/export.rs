@@ -52,7 +52,7 @@ impl Export {
             }
         };
         let store = context.store()?;
-        let Owners { owner, owner_from } = self.owners;
+        let (owner_from, owner) = (self.owners.source()?, self.owners.owner);
         let options =
             ExportOptions { platform: self.platform, owner, owner_from, ..ExportOptions::default() };
         output::stream(self.output.as_deref(), |out| {

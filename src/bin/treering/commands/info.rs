@@ -12,6 +12,10 @@ use crate::{json, output};
 
 /// Show the store, and what this machine can do
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  treering info
+  treering info --json | jq .abilities")]
 pub struct Info {}
 
 impl Info {

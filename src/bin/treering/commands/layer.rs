@@ -1,5 +1,6 @@
 //! `treering layer`: layers as files, without a store.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -71,7 +72,7 @@ pub struct Create {
 
     /// Whose record of owners to go by first: none, rootlesscontainers, override-stat or fakeroot:FILE
     #[arg(long, value_name = "SOURCE", default_value = "none", value_parser = owner_source())]
-    owner_from: OwnerSource,
+    owner_from: OsString,
 
     #[command(flatten)]
     packing: Packing,
@@ -92,7 +93,7 @@ impl Create {
         let options = ScanOptions {
             threads: context.threads,
             owner: &self.owner,
-            owner_from: &self.owner_from,
+            owner_from: &OwnerSource::parse(&self.owner_from)?,
             one_file_system: self.one_file_system,
             ..ScanOptions::default()
         };

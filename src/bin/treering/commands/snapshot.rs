@@ -58,7 +58,7 @@ impl Snapshot {
         let previous = self.previous.as_ref().map(treering::tree::Snapshot::load).transpose()?;
         let options = DiffOptions {
             owner: self.owners.owner.clone(),
-            owner_from: self.owners.owner_from.clone(),
+            owner_from: self.owners.source()?,
             one_file_system: self.one_file_system,
             threads: context.threads,
             ..DiffOptions::default()

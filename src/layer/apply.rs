@@ -162,6 +162,12 @@ impl<'a> Target<'a> {
         while let Some(entry) = reader.next_entry()? {
             control.check(APPLY)?;
             Counters::add(&control.counters.entries, 1);
+            let lost = entry.lost.iter().map(|(attribute, reason)| Loss {
+                path: entry.path.clone(),
+                attribute: attribute.clone(),
+                reason,
+            });
+            self.disk.losses.extend(lost);
             let file = self.model.entry(&entry, &mut self.disk)?;
             since += 1;
             if since >= 1024 {

@@ -91,6 +91,9 @@ pub struct TarEntry {
     pub rdev: (u32, u32),
     /// Names and values of extended attributes, sorted by name.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Names of extended attributes whose values the archive does not really tell, and why: an ACL for users that have
+    /// names and no numbers.
+    pub lost: Vec<(Vec<u8>, &'static str)>,
 }
 
 /// A piece of the content of a file.

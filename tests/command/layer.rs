@@ -105,11 +105,9 @@ fn damaged_layers_are_errors() {
 #[test]
 fn what_an_archive_does_not_tell_is_reported_as_lost() {
     let world = World::with_tree();
-    world.sh(
-        "acl=$(printf 'user::rw-\\nuser:joe:r--\\ngroup::r--\\nmask::r--\\nother::---')
+    world.sh("acl=$(printf 'user::rw-\\nuser:joe:r--\\ngroup::r--\\nmask::r--\\nother::---')
          tar --format=pax --pax-option=\"SCHILY.acl.access:=$acl\" \
-         -cf layer.tar -C tree etc/motd",
-    );
+         -cf layer.tar -C tree etc/motd");
     let run = world.run(&["layer", "apply", "layer.tar", "out"]).ok();
     assert!(
         run.stderr.contains("etc/motd") && run.stderr.contains("system.posix_acl_access"),

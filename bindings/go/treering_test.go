@@ -388,3 +388,32 @@ func BenchmarkChanges(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/change")
 }
+
+func TestOwnersForAndFromOtherTools(t *testing.T) {
+	store := must[*Store](t)(Open(t.TempDir()))
+	defer store.Close()
+	tree, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
+	if err := os.WriteFile(filepath.Join(tree, "f"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	must[*CommitResult](t)(store.Commit(background, tree, "app:v1", &CommitOptions{Owner: "12:34"}))
+	must[*UnpackResult](t)(store.Unpack(background, "app:v1", out, &ApplyOptions{OwnerXattr: "rootlesscontainers"}))
+	for source, uid := range map[string]uint32{"rootlesscontainers": 12, "none": 0} {
+		snapshot := must[*Snapshot](t)(Scan(background, out, &ScanOptions{Owner: "root", OwnerFrom: source}))
+		for entry, err := range snapshot.Entries() {
+			if err != nil || entry.UID != uid {
+				t.Fatal(source, entry, err)
+			}
+		}
+		snapshot.Close()
+	}
+	clean := must[*Diff](t)(store.DiffTree(background, out, "auto", nil))
+	defer clean.Close()
+	if stat, err := clean.Stat(); err != nil || stat != (DiffStat{}) {
+		t.Fatal(stat, err)
+	}
+	_, err := Scan(background, out, &ScanOptions{OwnerFrom: "nobody"})
+	if !errors.Is(err, ErrInvalidArgument) {
+		t.Fatal(err)
+	}
+}

@@ -63,14 +63,8 @@ pub unsafe extern "C" fn treering_info(
             });
             object.insert("store".into(), store);
         }
-        let abilities: Map<_, _> = probe::all(store.as_ref().map(|store| store.root_path()))
-            .into_iter()
-            .map(|one| {
-                let value = json!({ "works": one.works, "remark": one.remark });
-                (one.name.replace(' ', "_"), value)
-            })
-            .collect();
-        object.insert("abilities".into(), abilities.into());
+        let abilities = probe::all(store.as_ref().map(|store| store.root_path()));
+        object.insert("abilities".into(), probe::to_json(&abilities).into());
         bytes::json(&object)
     })
 }

@@ -17,6 +17,7 @@ mod manifest;
 mod open;
 mod platform;
 pub mod unpack;
+mod whose;
 mod words;
 
 pub use changes::{Change, CommandLine, HealthTest, apply_changes, parse_changes};
@@ -37,3 +38,4 @@ pub use manifest::{
 pub use open::{Image, Layer};
 pub use platform::Platform;
 pub use unpack::{UnpackOptions, Unpacked, unpack};
+pub use whose::Whose;

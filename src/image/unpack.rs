@@ -5,6 +5,7 @@ use std::path::Path;
 use super::binding;
 use super::open::Image;
 use super::platform::Platform;
+use super::whose::Whose;
 use crate::compress::Decoder;
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
@@ -15,6 +16,7 @@ use crate::fs::root::c_name;
 use crate::layer::apply::{Applied, ApplyOptions, Loss, Target};
 use crate::progress::Control;
 use crate::store::Store;
+use crate::tree::OwnerSource;
 
 const UNPACK: &str = "unpack image";
 
@@ -69,16 +71,11 @@ pub fn unpack(
         rustix::fs::syncfs(&place.root).at(UNPACK, place.root.describe(b""))?;
     }
     let manifest = *image.digest();
+    let Applied { snapshot, ledger, owner, losses } = applied;
+    let owner_from = options.apply.owner_xattr.map(OwnerSource::Xattr).unwrap_or_default();
+    let whose = Whose { owner, owner_from, ledger };
     // Before the tree has its place: one that the store knows nothing of would have lost its owners.
-    let bound = binding::bind(
-        store,
-        &place.root,
-        manifest,
-        Some(reference),
-        &applied.owner,
-        &applied.snapshot,
-        &applied.ledger,
-    );
+    let bound = binding::bind(store, &place.root, manifest, Some(reference), &whose, &snapshot);
     if let Err(error) = bound {
         place.discard();
         return Err(error);
@@ -91,9 +88,9 @@ pub fn unpack(
     }
     Ok(Unpacked {
         manifest,
-        entries: applied.snapshot.len() as u64 - 1,
-        in_ledger: applied.ledger.len() as u64,
-        losses: applied.losses,
+        entries: snapshot.len() as u64 - 1,
+        in_ledger: whose.ledger.len() as u64,
+        losses,
     })
 }
 

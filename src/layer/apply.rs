@@ -23,7 +23,7 @@ use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root, Stat, clock};
 use crate::progress::{Control, Counters};
 use crate::tree::builder::{Builder, Inode, ROOT};
-use crate::tree::{Ledger, Meta, OwnerPolicy, Snapshot};
+use crate::tree::{Ledger, Meta, OwnerPolicy, OwnerXattr, Snapshot};
 
 const APPLY: &str = "apply layer";
 /// Files up to this size are handed over whole.
@@ -42,6 +42,8 @@ pub struct ApplyOptions {
     pub limits: ReadLimits,
     /// How to take whiteouts that the specification forbids.
     pub strictness: Strictness,
+    /// Also write owners into this attribute, for other tools to read.
+    pub owner_xattr: Option<OwnerXattr>,
     /// Make it an error when an attribute can be kept neither on disk nor in the ledger.
     pub deny_loss: bool,
 }
@@ -107,10 +109,11 @@ impl<'a> Target<'a> {
     }
 
     fn over(root: &'a Root, tree: Builder, ledger: Ledger, options: ApplyOptions) -> Target<'a> {
+        let who = Privileges::of_process(options.owner_xattr);
         let disk = OnDisk {
             root,
-            writers: Arc::new(Writers::new(1, Privileges::of_process(), &Control::default())),
-            who: Privileges::of_process(),
+            writers: Arc::new(Writers::new(1, who, &Control::default())),
+            who,
             open: HashMap::new(),
             age: 0,
             before: tree.node_count() as u32,

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::Kind;
 use crate::layer::{pax, whiteout};
 
 /// The size of a tar block.
@@ -55,6 +56,19 @@ impl EntryKind {
             EntryKind::Directory => b'5',
             EntryKind::Fifo => b'6',
         }
+    }
+
+    /// What a file of this kind is in a tar; `None` for a socket.
+    pub fn of(kind: Kind) -> Option<EntryKind> {
+        Some(match kind {
+            Kind::File => EntryKind::File,
+            Kind::Directory => EntryKind::Directory,
+            Kind::Symlink => EntryKind::Symlink,
+            Kind::CharDevice => EntryKind::CharDevice,
+            Kind::BlockDevice => EntryKind::BlockDevice,
+            Kind::Fifo => EntryKind::Fifo,
+            Kind::Socket => return None,
+        })
     }
 
     /// Whether this is a character or block device.

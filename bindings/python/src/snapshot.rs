@@ -9,7 +9,7 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 use treering::fs::{Kind, Root};
 use treering::tree::{self, ScanOptions};
 
-use crate::arguments::{PathArg, fs_bytes, owner};
+use crate::arguments::{self, PathArg, fs_bytes, owner};
 use crate::errors::OrRaise;
 use crate::output::{fs_text, make};
 use crate::run::Job;
@@ -301,12 +301,16 @@ impl Ledger {
 }
 
 /// Take a snapshot of a directory.
+///
+/// ``owner_from`` is another tool's record of owners to go by: ``"rootlesscontainers"``, ``"override-stat"`` or
+/// ``"fakeroot:FILE"``.
 #[pyfunction]
-#[pyo3(signature = (path, *, owner = None, ledger = None, previous = None, one_file_system = false, threads = 0, progress = None))]
+#[pyo3(signature = (path, *, owner = None, owner_from = None, ledger = None, previous = None, one_file_system = false, threads = 0, progress = None))]
 pub fn scan(
     py: Python<'_>,
     path: PathArg,
     owner: Option<&Bound<'_, PyAny>>,
+    owner_from: Option<PathArg>,
     ledger: Option<&Ledger>,
     previous: Option<&Snapshot>,
     one_file_system: bool,
@@ -314,12 +318,14 @@ pub fn scan(
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Snapshot> {
     let policy = self::owner(owner)?.unwrap_or_default();
+    let source = arguments::owner_from(py, owner_from)?.unwrap_or_default();
     let ledger = ledger.map(|ledger| ledger.inner.clone());
     let previous = previous.map(|previous| previous.inner.clone());
     let scan = Job::new("scan tree", progress).run(py, move |control, _| {
         let options = ScanOptions {
             threads,
             owner: &policy,
+            owner_from: &source,
             ledger: ledger.as_deref(),
             previous: previous.as_deref(),
             one_file_system,

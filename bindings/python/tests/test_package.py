@@ -75,3 +75,5 @@ def test_info() -> None:
     info = treering.info()
     assert info["platform"].startswith("linux/")
     assert info["threads"] >= 1
+    assert info["abilities"]["set_owners"]["works"] == info["privileged"]
+    assert all(one["remark"] for one in info["abilities"].values())

@@ -94,6 +94,7 @@ pub(super) fn assemble(
         snapshot: Snapshot::from_writer(writer, now),
         skipped: Vec::new(),
         owners_replaced: 0,
+        learned: Vec::new(),
         unchanged: 0,
     })
 }

@@ -15,6 +15,8 @@ use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root, Stat, xattr};
 use crate::progress::{Control, Counters};
 use crate::tree::entry::{Flags, Meta, NONE, Xattrs};
+use crate::tree::ledger::Record;
+use crate::tree::ownership::Ownership;
 use crate::tree::snapshot::Snapshot;
 
 /// Makes a path for a message out of a name in the directory at hand.
@@ -59,6 +61,7 @@ pub(super) struct Found {
     pub skipped: Vec<Skipped>,
     pub owners_replaced: u64,
     pub unchanged: u64,
+    pub learned: Vec<Record>,
 }
 
 impl Found {
@@ -114,7 +117,8 @@ impl<'s, 'a> Worker<'s, 'a> {
         let shared = self.shared;
         let fd = shared.root.open_dir(b"").at(SCAN, shared.root.describe(b""))?;
         let previous = shared.options.previous.map(|p| (p, 0));
-        let mut raw = self.raw(&fd, c".", stat, previous, None)?;
+        let raw = self.raw(&fd, c".", stat, previous, None)?;
+        let mut raw = raw.expect("a directory is no socket");
         raw.name = (0, 0);
         raw.directory = 0;
         let names_hold = self.names_hold(stat, previous);
@@ -291,13 +295,15 @@ impl<'s, 'a> Worker<'s, 'a> {
         describe: Describe<'_>,
     ) -> Result<bool> {
         let stat = stat_at(dir, name).map_err(|error| vanished(error, SCAN, describe(name.to_bytes())))?;
-        if stat.kind == Kind::Socket {
-            self.found
-                .skipped
-                .push(Skipped { path: self.below_root(describe(name.to_bytes())), reason: "socket" });
+        let raw = match stat.kind {
+            Kind::Socket => None,
+            _ => self.raw(dir, name, &stat, previous, Some(describe))?,
+        };
+        let Some(mut raw) = raw else {
+            let path = self.below_root(describe(name.to_bytes()));
+            self.found.skipped.push(Skipped { path, reason: "socket" });
             return Ok(false);
-        }
-        let mut raw = self.raw(dir, name, &stat, previous, Some(describe))?;
+        };
         raw.name = (self.found.store(name.to_bytes())?, name.to_bytes().len() as u16);
         if stat.kind == Kind::Directory {
             if self.shared.options.one_file_system && stat.dev != self.shared.root_dev {
@@ -328,7 +334,7 @@ impl<'s, 'a> Worker<'s, 'a> {
     }
 
     /// Everything about one entry but its name: from the previous snapshot where its identity is the same, else from
-    /// the disk and the ledger.
+    /// the disk, the ledger and the source. `None` for what stands for a socket.
     fn raw(
         &mut self,
         dir: &OwnedFd,
@@ -336,7 +342,7 @@ impl<'s, 'a> Worker<'s, 'a> {
         stat: &Stat,
         previous: Option<(&Snapshot, u32)>,
         describe: Option<Describe<'_>>,
-    ) -> Result<Raw> {
+    ) -> Result<Option<Raw>> {
         let options = &self.shared.options;
         if let Some((snapshot, index)) = previous {
             let meta = snapshot.meta(index);
@@ -344,14 +350,14 @@ impl<'s, 'a> Worker<'s, 'a> {
                 self.found.unchanged += 1;
                 let target = snapshot.link_target(index);
                 let packed = snapshot.xattrs(index).packed();
-                return Ok(Raw {
+                return Ok(Some(Raw {
                     meta,
                     name: (0, 0),
                     target: (self.found.store(target)?, target.len() as u32),
                     xattrs: (self.found.store(packed)?, packed.len() as u32),
                     digest: snapshot.digest(index),
                     directory: NONE,
-                });
+                }));
             }
         }
         let shown = || match describe {
@@ -375,38 +381,28 @@ impl<'s, 'a> Worker<'s, 'a> {
             xattr::list_at(dir, name, &mut self.list)
                 .map_err(|error| vanished(error, "list extended attributes", shown()))?;
             if !self.list.is_empty() {
-                self.packed = xattrs::read(dir, name, &self.list, self.shared.options.all_xattrs, &shown)?;
+                let pairs = xattrs::read(dir, name, &self.list, self.shared.options.all_xattrs, shown)?;
+                self.packed = Xattrs::pack(&pairs);
             }
         }
-        let record = options.ledger.and_then(|ledger| ledger.get(stat, || generation(dir, name, stat)));
-        match record {
-            Some(record) => {
-                meta.kind = record.kind;
-                if stat.mode == record.disk_mode {
-                    meta.mode = record.mode;
-                }
-                (meta.uid, meta.gid) = (record.uid, record.gid);
-                meta.rdev = record.rdev;
-                if !record.xattrs.is_empty() {
-                    self.packed = xattrs::merge(Xattrs(&self.packed), Xattrs(&record.xattrs));
-                }
-            }
-            None => {
-                let owner = options.owner.apply(stat.uid, stat.gid).ok_or_else(|| {
-                    let message = format!("owner {}:{} is outside the id map", stat.uid, stat.gid);
-                    Error::invalid(SCAN, message).with_path(shown())
-                })?;
-                if owner != (stat.uid, stat.gid) {
-                    self.found.owners_replaced += 1;
-                }
-                (meta.uid, meta.gid) = owner;
-            }
+        let ownership =
+            Ownership { policy: options.owner, ledger: options.ledger, source: options.owner_from };
+        let settled = ownership
+            .settle(SCAN, stat, &mut meta, &mut self.packed, || generation(dir, name, stat))
+            .map_err(|error| error.with_path(shown()))?;
+        self.found.owners_replaced += u64::from(settled.replaced);
+        if settled.socket {
+            return Ok(None);
+        }
+        if let Some(mut record) = settled.learned {
+            record.path = self.below_root(shown());
+            self.found.learned.push(record);
         }
         let packed = std::mem::take(&mut self.packed);
         let xattrs =
             if packed.is_empty() { (0, 0) } else { (self.found.store(&packed)?, packed.len() as u32) };
         self.packed = packed;
-        Ok(Raw { meta, name: (0, 0), target, xattrs, digest: None, directory: NONE })
+        Ok(Some(Raw { meta, name: (0, 0), target, xattrs, digest: None, directory: NONE }))
     }
 }
 

@@ -71,6 +71,7 @@ check-go: stage ## Go module: vet, tests with the race detector, tests that forc
 	cd examples/go && $(STAGED) go vet ./...
 	@# Go would answer from its cache: it does not see that the library or the parity table changed.
 	cd bindings/go && $(STAGED) go test -count=1 -race ./...
+	cd bindings/go && $(STAGED) go test -count=1 -run 'TestSoak' .
 	cd bindings/go && $(STAGED) go test -count=1 -short -tags treering_gc ./...
 
 .PHONY: check-py
@@ -80,6 +81,13 @@ check-py: ## Python package: build, lints, pytest, type stubs against the module
 	$(VENV)/bin/pytest bindings/python
 	$(VENV)/bin/python -m mypy.stubtest treering --allowlist bindings/python/stubtest-allowlist
 	cd bindings/python && $(VENV)/bin/mypy
+
+.PHONY: check-py-free
+check-py-free: ## the Python tests on an interpreter without the lock: PYTHON=python3.14t
+	$(PYTHON) -m venv $(TARGET)/venv-free
+	$(TARGET)/venv-free/bin/pip install -q -c tests/requirements.txt pytest hypothesis maturin rich tqdm typing_extensions
+	cd bindings/python && VIRTUAL_ENV=$(TARGET)/venv-free $(TARGET)/venv-free/bin/maturin develop --release --locked
+	$(TARGET)/venv-free/bin/pytest bindings/python
 
 ## Building and installing
 

@@ -1539,6 +1539,18 @@ treering_status treering_commit_options_set_owner(treering_commit_options *optio
                                                   treering_error **err);
 
 /**
+ * Whose record of owners to go by. What it says counts for more than the owner set and what the store knows.
+ *
+ * @param source `none`; `rootlesscontainers` or `override-stat` for the extended attribute `user.rootlesscontainers` or
+ * `user.containers.override_stat`, which then is no attribute of the file; `fakeroot:FILE` for what `fakeroot -s FILE`
+ * saved, which is read at once. NULL, the default, for what the tree is known with in the store, else `none`.
+ */
+treering_status treering_commit_options_set_owner_from(treering_commit_options *options,
+                                                       const uint8_t *source,
+                                                       size_t source_len,
+                                                       treering_error **err);
+
+/**
  * How the layer is compressed.
  *
  * @param compression `none`, `gzip` or `zstd`; NULL for `gzip`, the default.
@@ -1694,6 +1706,16 @@ treering_status treering_apply_options_set_deny_loss(treering_apply_options *opt
                                                      treering_error **err);
 
 /**
+ * Also write owners into an extended attribute that other tools read.
+ *
+ * @param attribute `rootlesscontainers` for `user.rootlesscontainers` (PRoot, umoci) or `override-stat` for
+ * `user.containers.override_stat` (fuse-overlayfs, containers/storage); NULL, the default, for none.
+ */
+treering_status treering_apply_options_set_owner_xattr(treering_apply_options *options,
+                                                       const char *attribute,
+                                                       treering_error **err);
+
+/**
  * Take whiteouts as containerd does, which the specification forbids and old tools wrote. Off by default.
  */
 treering_status treering_apply_options_set_lenient(treering_apply_options *options,
@@ -1782,6 +1804,18 @@ treering_status treering_scan_options_set_owner(treering_scan_options *options,
                                                 treering_error **err);
 
 /**
+ * Whose record of owners to go by. What it says counts for more than the owner set and what the store knows.
+ *
+ * @param source `none`; `rootlesscontainers` or `override-stat` for the extended attribute `user.rootlesscontainers` or
+ * `user.containers.override_stat`, which then is no attribute of the file; `fakeroot:FILE` for what `fakeroot -s FILE`
+ * saved, which is read at once. NULL, the default, for what the tree is known with in the store, else `none`.
+ */
+treering_status treering_scan_options_set_owner_from(treering_scan_options *options,
+                                                     const uint8_t *source,
+                                                     size_t source_len,
+                                                     treering_error **err);
+
+/**
  * The store that may know what the disk could not hold of this tree (owners, devices, attributes); NULL, the default, for
  * none.
  */
@@ -1790,7 +1824,7 @@ treering_status treering_scan_options_set_store(treering_scan_options *options,
                                                 treering_error **err);
 
 /**
- * A snapshot of the same tree from before, taken with the same owner and store: what has not changed since is taken from
+ * A snapshot of the same tree from before, taken with the same owner, source and store: what has not changed since is taken from
  * it, unread. NULL, the default, for none.
  */
 treering_status treering_scan_options_set_previous(treering_scan_options *options,
@@ -1947,6 +1981,18 @@ treering_status treering_diff_options_set_threads(treering_diff_options *options
 treering_status treering_diff_options_set_owner(treering_diff_options *options,
                                                 const char *owner,
                                                 treering_error **err);
+
+/**
+ * Whose record of owners to go by. What it says counts for more than the owner set and what the store knows.
+ *
+ * @param source `none`; `rootlesscontainers` or `override-stat` for the extended attribute `user.rootlesscontainers` or
+ * `user.containers.override_stat`, which then is no attribute of the file; `fakeroot:FILE` for what `fakeroot -s FILE`
+ * saved, which is read at once. NULL, the default, for what the tree is known with in the store, else `none`.
+ */
+treering_status treering_diff_options_set_owner_from(treering_diff_options *options,
+                                                     const uint8_t *source,
+                                                     size_t source_len,
+                                                     treering_error **err);
 
 /**
  * How far metadata is trusted.
@@ -2406,6 +2452,18 @@ treering_status treering_export_options_set_platform(treering_export_options *op
 treering_status treering_export_options_set_owner(treering_export_options *options,
                                                   const char *owner,
                                                   treering_error **err);
+
+/**
+ * Whose record of owners to go by. What it says counts for more than the owner set and what the store knows.
+ *
+ * @param source `none`; `rootlesscontainers` or `override-stat` for the extended attribute `user.rootlesscontainers` or
+ * `user.containers.override_stat`, which then is no attribute of the file; `fakeroot:FILE` for what `fakeroot -s FILE`
+ * saved, which is read at once. NULL, the default, for what the tree is known with in the store, else `none`.
+ */
+treering_status treering_export_options_set_owner_from(treering_export_options *options,
+                                                       const uint8_t *source,
+                                                       size_t source_len,
+                                                       treering_error **err);
 
 /**
  * Write time stamps with nanoseconds. Off by default: whole seconds, as most tools write.

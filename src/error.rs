@@ -277,11 +277,19 @@ pub fn escape(bytes: &[u8]) -> String {
 pub trait At<T> {
     /// Names the operation and the path of a failed call.
     fn at(self, operation: &'static str, path: impl AsRef<[u8]>) -> Result<T>;
+
+    /// The same, with a path that is put together only when there is something to say: in a deep tree that costs more
+    /// than the call itself.
+    fn at_path<P: AsRef<[u8]>>(self, operation: &'static str, path: impl FnOnce() -> P) -> Result<T>;
 }
 
 impl<T, E: Into<io::Error>> At<T> for std::result::Result<T, E> {
     fn at(self, operation: &'static str, path: impl AsRef<[u8]>) -> Result<T> {
         self.map_err(|error| Error::io(operation, path, error))
+    }
+
+    fn at_path<P: AsRef<[u8]>>(self, operation: &'static str, path: impl FnOnce() -> P) -> Result<T> {
+        self.map_err(|error| Error::io(operation, path(), error))
     }
 }
 

@@ -288,7 +288,8 @@ fn swap_race() {
         .collect();
     let (mut done, mut failed, mut swaps) = (0, 0, 0u64);
     let start = std::time::Instant::now();
-    while start.elapsed().as_secs() < 6 {
+    while (start.elapsed().as_secs() < 6 || swaps < 100_000 || failed == 0) && start.elapsed().as_secs() < 60
+    {
         let tree = arena.scratch.dir("race");
         let spare = arena.scratch.dir("spare");
         for level in ["a", "b"] {
@@ -332,7 +333,7 @@ fn swap_race() {
     }
     arena.check();
     eprintln!("{done} applied, {failed} failed, {swaps} exchanges");
-    assert!(failed > 0 && swaps > 1000, "nothing was raced: {done} {failed} {swaps}");
+    assert!(failed > 0 && swaps >= 100_000, "nothing was raced: {done} {failed} {swaps}");
 }
 
 #[test]
@@ -368,6 +369,57 @@ fn devices_and_setuid_without_root_are_written_down() {
         }
     }
     arena.check();
+}
+
+/// To overlayfs a 0:0 character device is a deletion. In an image it is a device like others: nothing is deleted, and what
+/// is on disk deletes nothing when the tree becomes a layer of an overlay, whoever unpacked it.
+#[test]
+fn a_device_that_means_deletion_is_never_made() {
+    let arena = Arena::new();
+    let layers = [
+        vec![file("f", "x"), dir("d"), file("d/g", "x")],
+        vec![device("f", b'3', (0, 0)).mode(0o640).owner(5, 6)],
+    ];
+    let applied = arena.apply(&layers).unwrap();
+    assert_eq!(applied.losses, vec![]);
+    let on_disk = arena.tree.join("f").symlink_metadata().unwrap();
+    assert!(on_disk.is_file() && on_disk.len() == 0, "{on_disk:?}");
+    let seen = hostile::scan_applied(&arena.tree, &applied);
+    assert_eq!(common::describe(&applied.snapshot, None), common::describe(&seen, None));
+    let f = seen.meta(seen.lookup(b"f").unwrap());
+    assert_eq!((f.kind, f.rdev, f.mode), (treering::fs::Kind::CharDevice, (0, 0), 0o640));
+    assert_eq!((f.uid, f.gid), (5, 6));
+    // A block device of that number is nothing to overlayfs, and root makes it.
+    let block = Arena::new();
+    block.apply(&[vec![device("b", b'4', (0, 0))]]).unwrap();
+    if is_root() {
+        use std::os::unix::fs::FileTypeExt;
+        assert!(block.tree.join("b").symlink_metadata().unwrap().file_type().is_block_device());
+    }
+    arena.check();
+}
+
+/// What other writers do for names that leave no room for the prefix: the whiteout is longer than any name on disk.
+#[test]
+fn whiteouts_of_the_longest_names() {
+    for length in [251, 252, 255] {
+        let name = "n".repeat(length);
+        let arena = Arena::new();
+        arena
+            .apply(&[vec![file(&name, "x"), file("d/f", "x")], vec![file(format!(".wh.{name}"), "")]])
+            .unwrap();
+        assert_eq!(treering_paths(&arena), ["d", "d/f"], "{length}");
+        let strange = format!("d/.wh.{name}");
+        let more = [vec![file(strange, "")], vec![file(format!("nowhere/.wh.{name}"), "")]];
+        apply_to(&arena.tree, &more).unwrap();
+        assert_eq!(treering_paths(&arena), ["d", "d/f"], "{length}");
+        arena.check();
+    }
+    let arena = Arena::new();
+    for path in [format!(".wh.{}", "n".repeat(256)), "n".repeat(256), format!("{}/f", "n".repeat(256))] {
+        let error = arena.apply(&[vec![file(path, "")]]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+    }
 }
 
 const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

@@ -86,6 +86,30 @@ fn removing_takes_time_by_the_number_of_entries() {
     assert!(!scratch.join("t").exists());
 }
 
+/// A layer may say a hundred thousand times that what is below goes: it is looked for once.
+#[test]
+fn whiteouts_cost_by_their_number() {
+    let arena = Arena::within(Scratch::in_memory());
+    let deep = ["c"; 3000].join("/");
+    let mut upper: Vec<Entry> = (0..15_000).map(|i| hardlink(format!("d/{i}"), "t")).collect();
+    upper.push(file(format!("{deep}/new"), "x"));
+    for _ in 0..45_000 {
+        upper.extend([
+            file("d/.wh..wh..opq", ""),
+            file(".wh.d", ""),
+            file("c/.wh..wh..opq", ""),
+            file(".wh.c", ""),
+        ]);
+    }
+    let lower = vec![file("t", "x"), dir("d/gone"), dir(&deep), file("c/c/gone", "x"), dir("c/e/f")];
+    let start = Instant::now();
+    let applied = arena.apply(&[lower, upper]).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert_eq!(applied.snapshot.len(), 1 + 1 + 1 + 15_000 + 3000 + 1);
+    let seen = hostile::scan_applied(&arena.tree, &applied);
+    assert_eq!(common::describe(&applied.snapshot, None), common::describe(&seen, None));
+}
+
 #[test]
 fn sparse_bomb() {
     let bomb = |real: &str| {
@@ -117,6 +141,30 @@ fn sparse_bomb() {
     let meta = arena.tree.join("bomb").metadata().unwrap();
     assert_eq!(meta.len(), 1_000_000_000);
     assert!(meta.blocks() < 1000);
+}
+
+/// Names and attributes are held until the tree is complete, those of what was replaced, too; a layer that packs well can
+/// bring them by the gigabyte.
+#[test]
+fn names_and_attributes_are_held_to_a_limit() {
+    let limits = ReadLimits { max_held: 1 << 20, ..ReadLimits::default() };
+    let options = ApplyOptions { limits, ..ApplyOptions::default() };
+    let big = |i: usize| file(format!("f{i}"), "").xattr("user.big", vec![b'v'; 60_000]);
+    let again = |_| file("one", "").xattr("user.big", vec![b'v'; 60_000]);
+    let links = |i: usize| symlink(format!("l{i}"), "t".repeat(4000));
+    let layers: [Vec<Entry>; 3] =
+        [(0..20).map(big).collect(), (0..20).map(again).collect(), (0..300).map(links).collect()];
+    for layer in layers {
+        let arena = Arena::new();
+        let root = Root::open(&arena.tree).unwrap();
+        let mut target = Target::empty(&root, options.clone()).unwrap();
+        // Over several layers as within one.
+        let (first, second) = layer.split_at(layer.len() / 2);
+        target.apply(stream(first), &Control::default()).unwrap();
+        let error = target.apply(stream(second), &Control::default()).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+        arena.check();
+    }
 }
 
 #[test]
@@ -303,6 +351,47 @@ fn cancelled_at_any_point() {
         arena.check();
     }
     assert!(cancelled > 5, "{cancelled}");
+    // Also once the layers are there and only the directories are to be finished.
+    let arena = Arena::new();
+    let root = Root::open(&arena.tree).unwrap();
+    let mut target = Target::empty(&root, ApplyOptions::default()).unwrap();
+    let control = Control::default();
+    target.apply(stream(&layer), &control).unwrap();
+    control.cancel.cancel();
+    assert_eq!(target.finish().unwrap_err().kind(), ErrorKind::Cancelled);
+}
+
+/// Modes come out as the layers have them, whatever 64 threads of one process are doing at the same time: there is nothing
+/// in the process, such as the umask, that one could take from under another.
+#[test]
+fn modes_are_the_same_from_64_threads() {
+    if !is_child() {
+        return in_child("modes_are_the_same_from_64_threads", "umask 027; exec $RUN");
+    }
+    let modes: Vec<u32> = (0..0o1000).chain([0o1777, 0o2755, 0o4755]).collect();
+    let layer: Vec<Entry> = modes
+        .iter()
+        .flat_map(|&mode| [file(format!("f{mode:o}"), "x").mode(mode), dir(format!("d{mode:o}")).mode(mode)])
+        .collect();
+    let scratch = Scratch::in_memory();
+    std::thread::scope(|scope| {
+        for number in 0..64 {
+            let (scratch, layer, modes) = (&scratch, &layer, &modes);
+            scope.spawn(move || {
+                let tree = scratch.dir(&format!("t{number}"));
+                let applied = hostile::apply(&tree, std::slice::from_ref(layer)).unwrap();
+                let seen = hostile::scan_applied(&tree, &applied);
+                for &mode in modes {
+                    for (name, least) in [(format!("f{mode:o}"), 0o600), (format!("d{mode:o}"), 0o700)] {
+                        assert_eq!(seen.meta(seen.lookup(name.as_bytes()).unwrap()).mode as u32, mode);
+                        let on_disk = tree.join(&name).symlink_metadata().unwrap().mode() & 0o7777;
+                        let sticky = if least == 0o700 { 0o1777 } else { 0o777 };
+                        assert_eq!(on_disk, if is_root() { mode } else { mode & sticky | least }, "{name}");
+                    }
+                }
+            });
+        }
+    });
 }
 
 /// A stream that fails in the middle, while the writers are busy and while they have nothing to do.

@@ -273,6 +273,60 @@ impl Drop for Engine {
     }
 }
 
+/// A whiteout of a name that leaves no room for the prefix is longer than any name on disk; it is never one.
+#[test]
+fn others_take_whiteouts_of_the_longest_names() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let tree = scratch.dir("tree");
+    sh(
+        &tree,
+        "for n in 251 252 255; do : >$(printf 'n%.0s' $(seq $n)); done; echo x >stays; mkdir d; echo x >d/f",
+    );
+    commit_tree(&store, &tree, "long:v1", Compression::Gzip);
+    sh(&tree, "rm nnn*");
+    let options = CommitOptions {
+        base: Base::Image("long:v1".into()),
+        owner: Some(if is_root() { OwnerPolicy::Keep } else { OwnerPolicy::Root }),
+        created: Some(1_700_000_000),
+        ..CommitOptions::default()
+    };
+    let made = commit(&store, &tree, Some("long:v2"), &options, &control()).unwrap();
+    assert_eq!(made.stat.deleted, 3);
+    let ours = scratch.join("ours");
+    unpack(&store, "long:v2", &ours, &UnpackOptions::default(), &control()).unwrap();
+    same(&tree, &ours);
+    if need("umoci", &["--version"]) {
+        let bundle = scratch.join("umoci");
+        let mut umoci = Command::new("umoci");
+        umoci.arg("unpack");
+        if !is_root() {
+            umoci.arg("--rootless");
+        }
+        run(umoci
+            .arg("--image")
+            .arg(format!("{}:long:v2", scratch.join("store/oci").display()))
+            .arg(&bundle));
+        assert_eq!(sh(&bundle.join("rootfs"), "find . | sort"), sh(&tree, "find . | sort"));
+    }
+    let Some(engine) = Engine::start(&scratch) else { return };
+    let mut archive = std::fs::File::create(scratch.join("long.tar")).unwrap();
+    let names = ["long:v2".to_string()];
+    treering::archive::save(
+        &store,
+        &names,
+        treering::archive::Format::DockerArchive,
+        &mut archive,
+        &control(),
+    )
+    .unwrap();
+    engine.docker(&["load", "-i", scratch.join("long.tar").to_str().unwrap()]);
+    engine.docker(&["create", "--name", "long", "long:v2", "none"]);
+    engine.docker(&["export", "-o", scratch.join("long-flat.tar").to_str().unwrap(), "long"]);
+    let listed = sh(scratch.path(), "tar -tf long-flat.tar");
+    assert!(listed.contains("stays") && !listed.contains("nnn"), "{listed}");
+}
+
 /// Edits that both sides run with `/` or the tree as working directory.
 const EDITS: &[&str] = &[
     "echo new >etc/new; echo changed >>etc/hosts.conf",

@@ -21,6 +21,7 @@ use treering::image::{
 };
 use treering::layer::{LayerOptions, LayerPlan, LayerTar, MtimePrecision};
 use treering::store::{FsckLevel, Reference, Store, descriptor_digest};
+use treering::tree::OwnerSource;
 use treering::tree::{OwnerPolicy, Snapshot};
 use treering::{Control, Digest, Error, Result};
 
@@ -122,6 +123,7 @@ impl Case<'_> {
             base: self.parsed("base")?.unwrap_or_default(),
             compare: self.parsed("compare")?.unwrap_or_default(),
             owner: self.parsed("owner")?,
+            owner_from: self.word("owner_from").map(OwnerSource::parse).transpose()?,
             profile: self.profile()?.unwrap_or_default(),
             layer: self.layer(),
             author: self.word("author").map(String::from),

@@ -1,6 +1,6 @@
 //! The strict reader beside GNU tar, bsdtar, Python and Go: the same entries, or an error.
 //!
-//! python3 and GNU tar must be there; bsdtar and Go take part where they are installed.
+//! python3 and GNU tar must be there; bsdtar and Go take part where they are installed, and in CI.
 #![allow(clippy::disallowed_methods)]
 
 #[path = "tar_differential/corpus.rs"]
@@ -9,6 +9,8 @@ mod corpus;
 mod damage;
 #[path = "tar_differential/oracles.rs"]
 mod oracles;
+#[path = "common/tools.rs"]
+mod tools;
 
 use std::ffi::OsStr;
 use std::fs;

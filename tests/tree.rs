@@ -107,6 +107,58 @@ fn names_need_not_be_text_and_sockets_are_reported() {
     assert_eq!((&scan.skipped[0].path[..], scan.skipped[0].reason), (&b"sock"[..], "socket"));
 }
 
+/// A socket is no entry, so nothing in the list tells of it: its directory is listed again, changed or not.
+#[test]
+fn what_was_left_out_is_told_by_every_scan() {
+    let scratch = Scratch::new();
+    let dir = scratch.dir("t/a/b");
+    sh(scratch.path(), "mkdir t/plain; echo x >t/plain/f; echo x >t/a/f; echo x >t/a/b/f");
+    let deep = std::os::unix::net::UnixListener::bind(dir.join("sock")).unwrap();
+    let top = std::os::unix::net::UnixListener::bind(scratch.join("t/sock")).unwrap();
+    let skipped = |scan: &treering::tree::Scan| -> Vec<Vec<u8>> {
+        scan.skipped.iter().map(|skipped| skipped.path.clone()).collect()
+    };
+    let mut last = scan(&scratch.join("t"));
+    for _ in 0..3 {
+        assert_eq!(skipped(&last), [&b"a/b/sock"[..], b"sock"]);
+        // Once more through the bytes on disk.
+        let previous = Snapshot::from_bytes(last.snapshot.as_bytes().to_vec()).unwrap();
+        let options =
+            ScanOptions { owner: &OwnerPolicy::Keep, previous: Some(&previous), ..ScanOptions::default() };
+        last = scan_with(&scratch.join("t"), &options);
+        assert_eq!(last.unchanged, last.snapshot.len() as u64);
+    }
+    drop((deep, top));
+    std::fs::remove_file(dir.join("sock")).unwrap();
+    let options =
+        ScanOptions { owner: &OwnerPolicy::Keep, previous: Some(&last.snapshot), ..ScanOptions::default() };
+    assert_eq!(skipped(&scan_with(&scratch.join("t"), &options)), [b"sock"]);
+}
+
+/// Four times the depth is four times the work, on the way down and, from the last of many side branches, on the way up.
+#[test]
+fn depth_costs_by_the_level() {
+    let time = |levels: usize| {
+        let scratch = Scratch::in_memory();
+        let dir = scratch.dir("t");
+        let mut at: std::os::fd::OwnedFd = std::fs::File::open(&dir).unwrap().into();
+        for _ in 0..levels {
+            rustix::fs::mkdirat(&at, "d", 0o755.into()).unwrap();
+            rustix::fs::mkdirat(&at, "e", 0o755.into()).unwrap();
+            at = treering::fs::root::open_dir_at(&at, c"d").unwrap();
+        }
+        let options = ScanOptions { threads: 1, owner: &OwnerPolicy::Keep, ..ScanOptions::default() };
+        let once = || {
+            let start = std::time::Instant::now();
+            assert_eq!(scan_with(&dir, &options).snapshot.len() as usize, 1 + 2 * levels);
+            start.elapsed()
+        };
+        (0..3).map(|_| once()).min().unwrap()
+    };
+    let (few, many) = (time(4_000), time(16_000));
+    assert!(many < few * 9 + std::time::Duration::from_millis(200), "{few:?} for 4,000, {many:?} for 16,000");
+}
+
 #[test]
 fn paths_may_be_longer_than_any_call_takes() {
     let scratch = Scratch::new();

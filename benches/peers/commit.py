@@ -126,7 +126,7 @@ def rows() -> list[Row]:
         ),
         Row(
             "first layer, gzip, no larger than pigz -6",
-            first("--compression", "gzip", "--level", "4"),
+            first("--compression", "gzip"),
             [
                 Side(
                     "tar | pigz -6",

@@ -84,6 +84,8 @@ type ExportOptions struct {
 	Platform string
 	// Owner is whose the files are: root, keep, UID:GID or map:IMAGE:DISK:COUNT[,...].
 	Owner string
+	// OwnerFrom is another tool's record of owners to go by: none, rootlesscontainers, override-stat or fakeroot:FILE.
+	OwnerFrom string
 	// Nanoseconds in time stamps; whole seconds by default.
 	Nanoseconds bool
 	// ClampMtime is what no time stamp is later than, unless it is zero.

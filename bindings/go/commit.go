@@ -16,6 +16,8 @@ type CommitOptions struct {
 	Compare string
 	// Owner is whose the files are: root, keep, UID:GID or map:IMAGE:DISK:COUNT[,...].
 	Owner string
+	// OwnerFrom is another tool's record of owners to go by: none, rootlesscontainers, override-stat or fakeroot:FILE.
+	OwnerFrom string
 	// Compression of the layer: none, gzip or zstd; gzip by default.
 	Compression string
 	// Level of the compression; 0 for the default one.
@@ -95,6 +97,8 @@ type ApplyOptions struct {
 	Sync bool
 	// Platform of a multi-platform image, os/arch[/variant]; this machine's by default.
 	Platform string
+	// OwnerXattr also writes owners into an attribute that other tools read: rootlesscontainers or override-stat.
+	OwnerXattr string
 }
 
 // UnpackResult is what was unpacked.

@@ -13,6 +13,8 @@ import (
 type DiffOptions struct {
 	// Owner is whose the files are: root, keep, UID:GID or map:IMAGE:DISK:COUNT[,...].
 	Owner string
+	// OwnerFrom is another tool's record of owners to go by: none, rootlesscontainers, override-stat or fakeroot:FILE.
+	OwnerFrom string
 	// Compare is how far metadata is trusted: auto, the default; metadata for size and times alone; content for nothing.
 	Compare string
 	// Platform of a multi-platform base; this machine's by default.

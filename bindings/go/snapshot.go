@@ -13,6 +13,8 @@ import (
 type ScanOptions struct {
 	// Owner is whose the files are: root, keep, UID:GID or map:IMAGE:DISK:COUNT[,...].
 	Owner string
+	// OwnerFrom is another tool's record of owners to go by: none, rootlesscontainers, override-stat or fakeroot:FILE.
+	OwnerFrom string
 	// Store that may know what the disk could not hold of the tree; may be nil.
 	Store *Store
 	// Previous snapshot of the same tree, taken with the same owner and store: what did not change is not read again.
@@ -36,8 +38,8 @@ type Snapshot struct {
 // Scan lists everything in a tree. Options may be nil.
 func Scan(ctx context.Context, tree string, options *ScanOptions) (*Snapshot, error) {
 	o := or(options)
-	handle, list, err := ffi.Scan(ctx, tree, ffi.ScanOptions{Owner: o.Owner, Store: o.Store.h(), Previous: o.Previous.h(),
-		OneFileSystem: o.OneFileSystem, AllXattrs: o.AllXattrs, Threads: o.Threads})
+	handle, list, err := ffi.Scan(ctx, tree, ffi.ScanOptions{Owner: o.Owner, OwnerFrom: o.OwnerFrom, Store: o.Store.h(),
+		Previous: o.Previous.h(), OneFileSystem: o.OneFileSystem, AllXattrs: o.AllXattrs, Threads: o.Threads})
 	return result(Snapshot{notes(list), handle}, err)
 }
 

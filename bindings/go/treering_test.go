@@ -297,6 +297,24 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+func TestTextMustBeUTF8(t *testing.T) {
+	store, tree := setting(t)
+	must[*CommitResult](t)(store.Commit(background, tree, "a:1", nil))
+	_, author := store.Commit(background, tree, "a:2", &CommitOptions{Author: "caf\xe9"})
+	_, changes := store.Commit(background, tree, "a:2", &CommitOptions{Changes: []string{"CMD caf\xe9"}})
+	_, image := store.Image("caf\xe9")
+	_, _, resolve := store.Resolve("caf\xe9")
+	_, load := store.Load(background, strings.NewReader(""), "caf\xe9")
+	for i, err := range []error{author, changes, image, resolve, load, store.Tag("a:1", "caf\xe9"), store.Untag("caf\xe9")} {
+		if !errors.Is(err, ErrInvalidArgument) {
+			t.Error(i, err)
+		}
+	}
+	if refs := must[[]Ref](t)(store.Refs()); len(refs) != 1 {
+		t.Error(refs)
+	}
+}
+
 func TestUseAfterClose(t *testing.T) {
 	store, tree := setting(t)
 	diff := must[*Diff](t)(store.DiffTree(background, tree, "scratch", nil))
@@ -366,5 +384,34 @@ func TestCancel(t *testing.T) {
 	_, err = store.Commit(WithProgress(background, func(Progress) { panic(errBroken) }), tree, "a:2", nil)
 	if !errors.Is(err, errBroken) {
 		t.Error(err)
+	}
+}
+
+func TestOwnersForAndFromOtherTools(t *testing.T) {
+	store := must[*Store](t)(Open(t.TempDir()))
+	defer store.Close()
+	tree, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
+	if err := os.WriteFile(filepath.Join(tree, "f"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	must[*CommitResult](t)(store.Commit(background, tree, "app:v1", &CommitOptions{Owner: "12:34"}))
+	must[*UnpackResult](t)(store.Unpack(background, "app:v1", out, &ApplyOptions{OwnerXattr: "rootlesscontainers"}))
+	for source, uid := range map[string]uint32{"rootlesscontainers": 12, "none": 0} {
+		snapshot := must[*Snapshot](t)(Scan(background, out, &ScanOptions{Owner: "root", OwnerFrom: source}))
+		for entry, err := range snapshot.Entries() {
+			if err != nil || entry.UID != uid {
+				t.Fatal(source, entry, err)
+			}
+		}
+		snapshot.Close()
+	}
+	clean := must[*Diff](t)(store.DiffTree(background, out, "auto", nil))
+	defer clean.Close()
+	if stat, err := clean.Stat(); err != nil || stat != (DiffStat{}) {
+		t.Fatal(stat, err)
+	}
+	_, err := Scan(background, out, &ScanOptions{OwnerFrom: "nobody"})
+	if !errors.Is(err, ErrInvalidArgument) {
+		t.Fatal(err)
 	}
 }

@@ -19,7 +19,7 @@ use crate::layer::{LayerOptions, LayerPlan, LayerTar};
 use crate::progress::{Control, Counters};
 use crate::store::Store;
 use crate::tree::builder::{Builder, ROOT};
-use crate::tree::{Flags, OwnerPolicy};
+use crate::tree::{Flags, OwnerPolicy, OwnerSource};
 
 const EXPORT: &str = "export";
 
@@ -41,6 +41,8 @@ pub struct ExportOptions {
     pub layer: LayerOptions,
     /// Whose the files of a directory are; `None` for what it was bound with, else 0:0.
     pub owner: Option<OwnerPolicy>,
+    /// Another tool's record of owners to go by; `None` for the one the directory was bound with, else none.
+    pub owner_from: Option<OwnerSource>,
 }
 
 /// Writes a filesystem as one tar, as `docker export` does: layers merged, whiteouts done, every header canonical.
@@ -75,7 +77,11 @@ fn export_tree(
     out: &mut (dyn Write + Send),
     control: &Control,
 ) -> Result<()> {
-    let scan = DiffOptions { owner: options.owner.clone(), ..DiffOptions::default() };
+    let scan = DiffOptions {
+        owner: options.owner.clone(),
+        owner_from: options.owner_from.clone(),
+        ..DiffOptions::default()
+    };
     let diff = diff_tree(Some(store), path, &Base::Scratch, &scan, control)?;
     let root = Root::open(path)?;
     let changes = all_added(&diff.new);
@@ -147,7 +153,7 @@ fn export_image(
 /// Applies all layers in memory.
 fn merge(store: &Store, image: &Image, control: &Control) -> Result<Merged> {
     let limits = ReadLimits::default();
-    let mut model = Model::new(empty(), Strictness::Lenient, limits.max_entries);
+    let mut model = Model::new(empty(), Strictness::Lenient, &limits);
     let mut files = Vec::new();
     for layer in image.layers() {
         model.next_layer();
@@ -242,7 +248,11 @@ impl Output<'_> {
         };
         let (kind, link) = match leader {
             Some(leader) => (EntryKind::Hardlink, self.tree.path(leader)),
-            None => (kind(meta.kind, &path)?, inode.target.clone()),
+            None => {
+                let kind = EntryKind::of(meta.kind)
+                    .ok_or_else(|| Error::corrupt(EXPORT, "a socket came out of a layer").with_path(&path))?;
+                (kind, inode.target.clone())
+            }
         };
         let mut mtime = (meta.mtime.secs, meta.mtime.nanos);
         if let Some(clamp) = self.options.clamp_mtime.filter(|&clamp| mtime.0 >= clamp) {
@@ -261,18 +271,4 @@ impl Output<'_> {
             xattrs: &xattrs,
         })
     }
-}
-
-fn kind(kind: Kind, path: &[u8]) -> Result<EntryKind> {
-    Ok(match kind {
-        Kind::File => EntryKind::File,
-        Kind::Directory => EntryKind::Directory,
-        Kind::Symlink => EntryKind::Symlink,
-        Kind::CharDevice => EntryKind::CharDevice,
-        Kind::BlockDevice => EntryKind::BlockDevice,
-        Kind::Fifo => EntryKind::Fifo,
-        Kind::Socket => {
-            return Err(Error::corrupt(EXPORT, "a socket came out of a layer").with_path(path));
-        }
-    })
 }

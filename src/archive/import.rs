@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::compress::{Compression, DecodeLimits, DecodeOptions, Decoder, Profile, Written, write};
 use crate::diff::Stat;
 use crate::error::{At, Error, Result};
-use crate::image::commit::{Recipe, publish_image};
+use crate::image::commit::{Recipe, publish_image, record_layer};
 use crate::image::contents::empty;
 use crate::image::{Committed, LayerCompression, Platform, layer_media_type};
 use crate::layer::header::EntryKind;
@@ -17,7 +17,7 @@ use crate::layer::read::{ChunkStream, LayerReader, ReadLimits};
 use crate::layer::source::{Filled, TarSource};
 use crate::layer::whiteout::{self, Strictness, Whiteout};
 use crate::progress::Control;
-use crate::store::{BlobInfo, BlobWriter, Descriptor, LayerInfo, Reference, Store, descriptor};
+use crate::store::{BlobWriter, Descriptor, Reference, Store};
 
 const IMPORT: &str = "import";
 
@@ -121,7 +121,7 @@ fn keep(
         Compression::Gzip => LayerCompression::Gzip,
         Compression::Zstd => LayerCompression::Zstd,
     });
-    let layer = record(store, &written, media_type, &info)?;
+    let layer = record_layer(store, &written, media_type, &info)?;
     Ok((written, layer, stat))
 }
 
@@ -144,7 +144,7 @@ fn recompress(
     let threads = crate::tree::scan::default_threads();
     let written = write(&TarFile { file, len }, profile, threads, &mut blob, control)?;
     let info = blob.finish_with(written.digest, written.size)?;
-    let layer = record(store, &written, profile.media_type(), &info)?;
+    let layer = record_layer(store, &written, profile.media_type(), &info)?;
     Ok((written, layer, stat))
 }
 
@@ -157,21 +157,10 @@ fn decode_options(options: &ImportOptions, hash: bool) -> DecodeOptions {
     }
 }
 
-fn record(store: &Store, written: &Written, media_type: &str, info: &BlobInfo) -> Result<Descriptor> {
-    store.put_layer_info(&LayerInfo {
-        diff_id: written.diff_id,
-        digest: written.digest,
-        size: written.size,
-        media_type: media_type.to_string(),
-        diff_size: Some(written.diff_size),
-    })?;
-    Ok(descriptor(media_type, info))
-}
-
 /// Reads a whole archive and makes sure that it unpacks to a filesystem.
 fn examine<S: ChunkStream>(stream: S, limits: &ReadLimits, control: &Control) -> Result<(S, Stat)> {
     let mut reader = LayerReader::new(stream, limits.clone());
-    let mut model = Model::new(empty(), Strictness::Strict, limits.max_entries);
+    let mut model = Model::new(empty(), Strictness::Strict, limits);
     model.next_layer();
     let mut stat = Stat::default();
     while let Some(entry) = reader.next_entry()? {

@@ -18,7 +18,7 @@ use crate::layer::read::{Data, LayerReader, Slice, TarEntry};
 use crate::progress::{Control, Counters};
 use crate::store::{BlobInfo, Store};
 
-use super::{BLOBS, LoadOptions};
+use super::{BLOBS, INDEX_FILE, LAYOUT_FILE, LoadOptions, MANIFEST_FILE, REPOSITORIES_FILE};
 
 const LOAD: &str = "load archive";
 /// How much of all small documents together is kept in memory; what comes after goes to disk like the rest.
@@ -164,6 +164,11 @@ impl Intake {
         entry: &TarEntry,
         control: &Control,
     ) -> Result<Stored> {
+        // What can only be a document is refused before it is read, not after gigabytes of it.
+        let names = [LAYOUT_FILE, INDEX_FILE, MANIFEST_FILE, REPOSITORIES_FILE];
+        if let Some(name) = names.into_iter().find(|name| name.as_bytes() == entry.path) {
+            store.limits().check_json(LOAD, name, entry.size)?;
+        }
         let fits = entry.size <= store.limits().json_bytes && self.memory + entry.size <= MEMORY;
         let first = next_slice(reader, &entry.path)?;
         let document = first.as_ref().is_some_and(|first| matches!(first[0], b'{' | b'['));

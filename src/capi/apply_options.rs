@@ -64,6 +64,24 @@ pub unsafe extern "C" fn treering_apply_options_set_deny_loss(
     })
 }
 
+/// Also write owners into an extended attribute that other tools read.
+///
+/// @param attribute `rootlesscontainers` for `user.rootlesscontainers` (PRoot, umoci) or `override-stat` for
+/// `user.containers.override_stat` (fuse-overlayfs, containers/storage); NULL, the default, for none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_apply_options_set_owner_xattr(
+    options: *mut treering_apply_options,
+    attribute: *const c_char,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (attribute, err) = unsafe { (Text::new(attribute), Out::new(err)) };
+    set(err, options, |options| {
+        options.apply.owner_xattr = attribute.optional("attribute")?.map(str::parse).transpose()?;
+        Ok(())
+    })
+}
+
 /// Take whiteouts as containerd does, which the specification forbids and old tools wrote. Off by default.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_apply_options_set_lenient(

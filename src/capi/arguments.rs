@@ -130,6 +130,11 @@ impl<'a> Bytes<'a> {
         }
         Ok(Path::new(OsStr::from_bytes(bytes)))
     }
+
+    /// The same, or NULL for none.
+    pub fn optional_path(self, argument: &str) -> Result<Option<&'a Path>> {
+        if self.data.is_null() && self.len == 0 { Ok(None) } else { self.path(argument).map(Some) }
+    }
 }
 
 /// A list of paths handed in.

@@ -330,6 +330,7 @@ pub unsafe extern "C" fn treering_diff_overlay(
         let overlay_options = OverlayOptions {
             threads: options.threads,
             owner: &options.owner.unwrap_or_default(),
+            owner_from: &options.owner_from.unwrap_or_default(),
             compare: CompareOptions { mode: options.compare, exact_times: options.exact_times },
             ..OverlayOptions::default()
         };

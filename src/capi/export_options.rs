@@ -3,12 +3,13 @@
 use std::ffi::c_char;
 use std::sync::Mutex;
 
-use super::arguments::{Out, Text, give, set};
+use super::arguments::{Bytes, Out, Text, give, set};
 use super::error::treering_error;
 use super::handle::{self, noun};
 use super::status::treering_status;
 use crate::archive::ExportOptions;
 use crate::layer::MtimePrecision;
+use crate::tree::OwnerSource;
 
 /// How an image or a directory becomes one tar. Setters and use are safe from any thread.
 pub struct treering_export_options {
@@ -64,6 +65,26 @@ pub unsafe extern "C" fn treering_export_options_set_owner(
     let (owner, err) = unsafe { (Text::new(owner), Out::new(err)) };
     set(err, options, |options| {
         options.owner = owner.optional("owner")?.map(str::parse).transpose()?;
+        Ok(())
+    })
+}
+
+/// Whose record of owners to go by. What it says counts for more than the owner set and what the store knows.
+///
+/// @param source `none`; `rootlesscontainers` or `override-stat` for the extended attribute `user.rootlesscontainers` or
+/// `user.containers.override_stat`, which then is no attribute of the file; `fakeroot:FILE` for what `fakeroot -s FILE`
+/// saved, which is read at once. NULL, the default, for what the tree is known with in the store, else `none`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_export_options_set_owner_from(
+    options: *mut treering_export_options,
+    source: *const u8,
+    source_len: usize,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (source, err) = unsafe { (Bytes::new(source, source_len), Out::new(err)) };
+    set(err, options, |options| {
+        options.owner_from = source.optional_path("source")?.map(OwnerSource::parse).transpose()?;
         Ok(())
     })
 }

@@ -3,14 +3,14 @@
 use std::ffi::c_char;
 use std::sync::{Arc, Mutex};
 
-use super::arguments::{Out, Text, give, set};
+use super::arguments::{Bytes, Out, Text, give, set};
 use super::error::treering_error;
 use super::handle::{self, noun};
 use super::snapshot::{shared, treering_snapshot};
 use super::status::treering_status;
 use super::store::treering_store;
 use crate::store::Store;
-use crate::tree::{OwnerPolicy, Snapshot};
+use crate::tree::{OwnerPolicy, OwnerSource, Snapshot};
 
 /// How treering_snapshot_scan() works. Setters and use are safe from any thread.
 pub struct treering_scan_options {
@@ -23,6 +23,7 @@ noun!(treering_scan_options, Mutex<Scanning>);
 pub struct Scanning {
     pub(super) threads: usize,
     pub(super) owner: Option<OwnerPolicy>,
+    pub(super) owner_from: Option<OwnerSource>,
     pub(super) store: Option<Store>,
     pub(super) previous: Option<Arc<Snapshot>>,
     pub(super) one_file_system: bool,
@@ -79,6 +80,26 @@ pub unsafe extern "C" fn treering_scan_options_set_owner(
     })
 }
 
+/// Whose record of owners to go by. What it says counts for more than the owner set and what the store knows.
+///
+/// @param source `none`; `rootlesscontainers` or `override-stat` for the extended attribute `user.rootlesscontainers` or
+/// `user.containers.override_stat`, which then is no attribute of the file; `fakeroot:FILE` for what `fakeroot -s FILE`
+/// saved, which is read at once. NULL, the default, for what the tree is known with in the store, else `none`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_scan_options_set_owner_from(
+    options: *mut treering_scan_options,
+    source: *const u8,
+    source_len: usize,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (source, err) = unsafe { (Bytes::new(source, source_len), Out::new(err)) };
+    set(err, options, |options| {
+        options.owner_from = source.optional_path("source")?.map(OwnerSource::parse).transpose()?;
+        Ok(())
+    })
+}
+
 /// The store that may know what the disk could not hold of this tree (owners, devices, attributes); NULL, the default, for
 /// none.
 #[unsafe(no_mangle)]
@@ -95,7 +116,7 @@ pub unsafe extern "C" fn treering_scan_options_set_store(
     })
 }
 
-/// A snapshot of the same tree from before, taken with the same owner and store: what has not changed since is taken from
+/// A snapshot of the same tree from before, taken with the same owner, source and store: what has not changed since is taken from
 /// it, unread. NULL, the default, for none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_scan_options_set_previous(

@@ -11,9 +11,9 @@ use super::scan_options::treering_scan_options;
 use super::status::treering_status;
 use crate::error::{Error, Result};
 use crate::fs::{Kind, Root};
-use crate::image::binding;
+use crate::image::Whose;
 use crate::layer::header::EntryKind;
-use crate::tree::{Ledger, ScanOptions, Snapshot, scan};
+use crate::tree::{ScanOptions, Snapshot, scan};
 
 /// The sorted list of everything in a tree at one moment. Owned by the caller, freed with treering_snapshot_free(). Never
 /// changes, so any number of threads may use it at once.
@@ -205,19 +205,13 @@ pub unsafe extern "C" fn treering_snapshot_scan(
     give(err, out, || {
         let root = Root::open(tree.path("tree")?)?;
         let options = chosen(options)?;
-        let bound = match &options.store {
-            Some(store) => binding::find(store, &root)?,
-            None => None,
-        };
-        let (ledger, owner) = bound.map_or((Ledger::default(), None), |b| (b.ledger, Some(b.owner)));
-        let owner = options.owner.or(owner).unwrap_or_default();
+        let whose = Whose::find(options.store.as_ref(), &root, options.owner, options.owner_from)?;
         let scan_options = ScanOptions {
             threads: options.threads,
-            owner: &owner,
-            ledger: Some(&ledger),
             previous: options.previous.as_deref(),
             one_file_system: options.one_file_system,
             all_xattrs: options.all_xattrs,
+            ..whose.scan_options()
         };
         let found = scan(&root, &scan_options, &controlled(control)?)?;
         hand_over(report, Report::skipped(found.skipped));

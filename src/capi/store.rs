@@ -3,8 +3,6 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::arguments::{Bytes, Out, Plain, Record, Text, chosen, give, guard, set};
 use super::bytes::{self, treering_bytes};
 use super::control::{controlled, treering_control};
@@ -13,7 +11,7 @@ use super::handle::{self, noun};
 use super::status::treering_status;
 use crate::error::{Error, Result};
 use crate::image::{TidyOptions, tidy};
-use crate::store::{FsckLevel, Store, Usage};
+use crate::store::{FsckLevel, Store};
 
 /// An open store: an OCI image layout and what treering keeps beside it. Any number of threads may use it at once, and any
 /// number of processes may have the same store open. Images, snapshots and diffs made from it do not need it to stay open.
@@ -328,28 +326,5 @@ pub unsafe extern "C" fn treering_store_usage(
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
     let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
-    give(err, out, || usage(&handle::get(store, "store")?.usage(&controlled(control)?)?))
-}
-
-fn usage(usage: &Usage) -> Result<Vec<u8>> {
-    let image = |image: &crate::store::ImageUsage| {
-        let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
-        json!({
-            "names": names,
-            "digest": image.digest,
-            "size": image.size,
-            "shared": image.shared,
-            "unique": image.unique,
-            "layers": image.layers,
-        })
-    };
-    bytes::json(&json!({
-        "images": usage.images.iter().map(image).collect::<Vec<_>>(),
-        "blobs": usage.blobs,
-        "blob_bytes": usage.blob_bytes,
-        "reclaimable": usage.reclaimable,
-        "trees": usage.trees,
-        "layer_bytes": usage.layer_bytes,
-        "tmp_bytes": usage.tmp_bytes,
-    }))
+    give(err, out, || bytes::json(&handle::get(store, "store")?.usage(&controlled(control)?)?))
 }

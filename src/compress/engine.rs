@@ -38,6 +38,8 @@ pub(super) struct Engine {
     control: Control,
     /// How many pieces of input may be in flight.
     window: usize,
+    /// How many chunks handed out are remembered, to be used again when they come back.
+    lent: usize,
     /// Whether the output is hashed.
     hashing: bool,
 }
@@ -159,15 +161,17 @@ impl Engine {
         threads: usize,
         control: Control,
     ) -> Self {
+        // Frames of ours are large, and decoded ones wait here for the hash.
+        let (window, lent) = match splitter.compression() {
+            Compression::Zstd => (threads + 1, threads + 2),
+            _ => (2 * threads + 4, 2 * threads + 20),
+        };
         Engine {
             compression: splitter.compression(),
             limits,
             control,
-            // Frames of ours are large, and decoded ones wait here for the hash.
-            window: match splitter.compression() {
-                Compression::Zstd => threads + 1,
-                _ => 2 * threads + 4,
-            },
+            window,
+            lent,
             hashing,
             work: Condvar::new(),
             ready: Condvar::new(),
@@ -412,7 +416,12 @@ impl State {
         if self.slots.len() < engine.window
             && let Some(splitter) = self.splitter.take()
         {
-            return Some(Task::Read(splitter, self.spare.pop().unwrap_or_default()));
+            // Uncompressed, what is read is what is handed out.
+            let spare = match engine.compression {
+                Compression::None => self.buffer(0),
+                _ => self.spare.pop().unwrap_or_default(),
+            };
+            return Some(Task::Read(splitter, spare));
         }
         None
     }
@@ -505,11 +514,9 @@ impl State {
             self.unhashed_bytes += chunk.len();
             self.unhashed.push_back(Arc::clone(&chunk));
         }
-        if engine.compression != Compression::None {
-            self.lent.push_back(Arc::clone(&chunk));
-            if self.lent.len() > engine.window + 2 {
-                self.lent.pop_front();
-            }
+        self.lent.push_back(Arc::clone(&chunk));
+        if self.lent.len() > engine.lent {
+            self.lent.pop_front();
         }
         self.deliver_bytes += chunk.len();
         self.deliver.push_back(chunk);

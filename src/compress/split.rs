@@ -109,14 +109,13 @@ impl Splitter {
 
     /// The next piece. Nothing at the end. `spare` is a buffer to use again.
     pub(super) fn next(&mut self, mut spare: Vec<u8>) -> Result<Option<Unit>> {
+        if self.mode == Mode::Plain {
+            return self.plain(spare);
+        }
         spare.clear();
         loop {
             match self.mode {
-                Mode::Plain => {
-                    self.read_to(PLAIN)?;
-                    spare.extend_from_slice(self.take(PLAIN));
-                    return Ok((!spare.is_empty()).then_some(Unit::Plain(spare)));
-                }
+                Mode::Plain => return self.plain(spare),
                 Mode::Stream => {
                     self.read_to(READ)?;
                     spare.extend_from_slice(self.take(READ));
@@ -172,6 +171,20 @@ impl Splitter {
                 }
             }
         }
+    }
+
+    /// The next piece of an uncompressed stream, read into its place at once.
+    fn plain(&mut self, mut piece: Vec<u8>) -> Result<Option<Unit>> {
+        // A piece that was used before has this length and is not filled with zeros first.
+        piece.resize(PLAIN, 0);
+        let begun = self.take(PLAIN);
+        let mut filled = begun.len();
+        piece[..filled].copy_from_slice(begun);
+        while filled < PLAIN && !self.eof {
+            filled += self.read(&mut piece[filled..])?;
+        }
+        piece.truncate(filled);
+        Ok((!piece.is_empty()).then_some(Unit::Plain(piece)))
     }
 
     /// Cuts out one of our gzip members.
@@ -231,20 +244,27 @@ impl Splitter {
             if self.buffer.len() < target {
                 self.buffer.resize(target, 0);
             }
-            let count = loop {
-                match self.reader.read(&mut self.buffer[self.end..]) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    other => break other.map_err(|error| Error::io("read layer", "input", error))?,
-                }
-            };
-            self.eof = count == 0;
-            self.size += count as u64;
-            let end = self.end + count;
-            if let Some(hasher) = &mut self.hasher {
-                hasher.update(&self.buffer[self.end..end]);
-            }
-            self.end = end;
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let read = self.read(&mut buffer[self.end..]);
+            self.buffer = buffer;
+            self.end += read?;
         }
         Ok(())
+    }
+
+    /// Reads once, as much as there is; nothing only at the end.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let count = loop {
+            match self.reader.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other.map_err(|error| Error::io("read layer", "input", error))?,
+            }
+        };
+        self.eof = count == 0;
+        self.size += count as u64;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..count]);
+        }
+        Ok(count)
     }
 }

@@ -1,24 +1,40 @@
 //! Answering whether a suspect's content is the same.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use super::change::Change;
-use crate::error::{At, Result};
-use crate::fs::Root;
-use crate::fs::root::{c_name, split};
-use crate::tree::Snapshot;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::root::{c_name, split, was_replaced};
+use crate::fs::stat::stat_fd;
+use crate::fs::{Root, Stat};
 use crate::tree::hash::hash_file_at;
+use crate::tree::{Meta, Snapshot};
 
-fn hash(root: &Root, path: &[u8]) -> Result<[u8; 32]> {
+const COMPARE: &str = "compare content";
+
+fn changed(root: &Root, path: &[u8]) -> Error {
+    let message = "the file changed, vanished or was replaced while the tree was compared";
+    Error::new(ErrorKind::Changed, COMPARE, message).with_path(root.describe(path))
+}
+
+/// What was scanned a moment ago and cannot be read now is a change under our hands, not a missing file.
+fn explain(error: io::Error, root: &Root, path: &[u8]) -> Error {
+    if was_replaced(&error) {
+        return changed(root, path).with_source(error);
+    }
+    Error::io(COMPARE, root.describe(path), error)
+}
+
+fn hash(root: &Root, path: &[u8]) -> io::Result<([u8; 32], Stat)> {
     let (parent, name) = split(path);
-    let hashed = || -> io::Result<[u8; 32]> {
-        let dir = root.open_dir(parent)?;
-        Ok(hash_file_at(&dir, &c_name(name)?, &mut Vec::new())?.0)
-    };
-    hashed().at("compare content", root.describe(path))
+    hash_file_at(root.open_dir(parent)?, &c_name(name)?, &mut Vec::new())
 }
 
 /// Compares a file of the new tree with the digest the old snapshot has of it. `None` where it has none.
+///
+/// # Errors
+/// [`ErrorKind::Changed`] when the file is not the one the snapshot has any more.
 pub fn same_as_digest(
     change: &Change,
     old_digest: Option<[u8; 32]>,
@@ -26,10 +42,18 @@ pub fn same_as_digest(
     new_root: &Root,
 ) -> Result<Option<bool>> {
     let Some(expected) = old_digest else { return Ok(None) };
-    Ok(Some(hash(new_root, &new.path(change.new))? == expected))
+    let path = new.path(change.new);
+    let (digest, stat) = hash(new_root, &path).map_err(|error| explain(error, new_root, &path))?;
+    if !new.meta(change.new).is_as_in(&stat) {
+        return Err(changed(new_root, &path));
+    }
+    Ok(Some(digest == expected))
 }
 
-/// Compares the content of a path in two trees.
+/// Compares the content of a path in two trees. The old one may be a copy of what the old snapshot was made of.
+///
+/// # Errors
+/// [`ErrorKind::Changed`] when the new file is not the one the snapshot has any more.
 pub fn same_in_trees(
     change: &Change,
     old_root: &Root,
@@ -37,27 +61,59 @@ pub fn same_in_trees(
     new_root: &Root,
 ) -> Result<Option<bool>> {
     let path = new.path(change.new);
-    same_content((old_root, &path), (new_root, &path)).map(Some)
+    compare((old_root, &path, None), (new_root, &path, Some(&new.meta(change.new)))).map(Some)
+}
+
+/// The same for two trees that were both scanned a moment ago.
+pub(crate) fn same_in_scans(
+    change: &Change,
+    (old, old_root): (&Snapshot, &Root),
+    (new, new_root): (&Snapshot, &Root),
+) -> Result<Option<bool>> {
+    let path = new.path(change.new);
+    let (left, right) = (old.meta(change.old), new.meta(change.new));
+    compare((old_root, &path, Some(&left)), (new_root, &path, Some(&right))).map(Some)
 }
 
 /// Compares the content of two files, each given by its root and the path below it.
 pub fn same_content(a: (&Root, &[u8]), b: (&Root, &[u8])) -> Result<bool> {
-    let open = |(root, path): (&Root, &[u8])| root.open_file(path).at("compare content", root.describe(path));
-    let (left_fd, right_fd) = (open(a)?, open(b)?);
-    let (mut left, mut right) = (vec![0u8; 128 * 1024], vec![0u8; 128 * 1024]);
-    loop {
-        let n = read_full(&left_fd, &mut left).at("compare content", a.0.describe(a.1))?;
-        let m = read_full(&right_fd, &mut right).at("compare content", b.0.describe(b.1))?;
-        if n != m || left[..n] != right[..m] {
-            return Ok(false);
-        }
-        if n < left.len() {
-            return Ok(true);
-        }
-    }
+    compare((a.0, a.1, None), (b.0, b.1, None))
 }
 
-fn read_full(fd: &impl std::os::fd::AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+/// A root, a path below it, and what is known of the file there.
+type Side<'a> = (&'a Root, &'a [u8], Option<&'a Meta>);
+
+fn compare(a: Side<'_>, b: Side<'_>) -> Result<bool> {
+    let open = |(root, path, _): Side<'_>| {
+        let opened = root.open_file(path).and_then(|fd| Ok((stat_fd(&fd)?, fd)));
+        opened.map_err(|error| explain(error, root, path))
+    };
+    let ((left_before, left_fd), (right_before, right_fd)) = (open(a)?, open(b)?);
+    let (mut left, mut right) = (vec![0u8; 128 * 1024], vec![0u8; 128 * 1024]);
+    let same = loop {
+        let n = read_full(&left_fd, &mut left).map_err(|error| explain(error, a.0, a.1))?;
+        let m = read_full(&right_fd, &mut right).map_err(|error| explain(error, b.0, b.1))?;
+        if n != m || left[..n] != right[..m] {
+            break false;
+        }
+        if n < left.len() {
+            break true;
+        }
+    };
+    let whole = |(root, path, meta): Side<'_>, fd, before: &Stat| {
+        let after = stat_fd(fd).map_err(|error| explain(error, root, path))?;
+        let quiet = (after.size, after.ctime) == (before.size, before.ctime);
+        match quiet && meta.is_none_or(|meta| meta.is_as_in(&after)) {
+            true => Ok(()),
+            false => Err(changed(root, path)),
+        }
+    };
+    whole(a, &left_fd, &left_before)?;
+    whole(b, &right_fd, &right_before)?;
+    Ok(same)
+}
+
+fn read_full(fd: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match rustix::io::read(fd, &mut buffer[filled..]) {

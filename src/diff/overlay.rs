@@ -27,7 +27,9 @@ use crate::fs::stat::stat_at;
 use crate::fs::{Kind, Root};
 use crate::progress::Control;
 use crate::tree::builder::{self, Builder, Inode};
-use crate::tree::{Flags, Ledger, Meta, NONE, OwnerPolicy, ScanOptions, Skipped, Snapshot, Xattrs, scan};
+use crate::tree::{
+    Flags, Ledger, Meta, NONE, OwnerPolicy, OwnerSource, ScanOptions, Skipped, Snapshot, Xattrs, scan,
+};
 
 pub use marks::Namespace;
 pub use sources::Sources;
@@ -39,8 +41,10 @@ const DECODE: &str = "decode overlay";
 pub struct OverlayOptions<'a> {
     /// Threads to use; 0 for one per processor.
     pub threads: usize,
-    /// Whose the files of all layers are when the ledger does not say.
+    /// Whose the files of all layers are when neither the ledger nor the source says.
     pub owner: &'a OwnerPolicy,
+    /// Another tool's record of owners to go by, in all layers.
+    pub owner_from: &'a OwnerSource,
     /// What the disk could not hold, of any of the layers.
     pub ledger: Option<&'a Ledger>,
     /// Where overlayfs keeps its marks.
@@ -56,6 +60,7 @@ impl Default for OverlayOptions<'_> {
         OverlayOptions {
             threads: 0,
             owner: &OwnerPolicy::Root,
+            owner_from: &OwnerSource::Nothing,
             ledger: None,
             namespace: Namespace::Auto,
             all_xattrs: false,
@@ -108,6 +113,7 @@ pub fn overlay(
     let scan_options = ScanOptions {
         threads: options.threads,
         owner: options.owner,
+        owner_from: options.owner_from,
         ledger: options.ledger,
         previous: None,
         one_file_system: true,

@@ -13,6 +13,7 @@ pub mod publish;
 pub mod remove;
 pub mod root;
 pub mod stat;
+pub mod writeback;
 pub mod xattr;
 
 pub use root::Root;

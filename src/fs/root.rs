@@ -86,6 +86,13 @@ pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// Whether an error says that a name which was there a moment ago is gone, or is something else now.
+pub(crate) fn was_replaced(error: &io::Error) -> bool {
+    let errnos =
+        [libc::ENOENT, libc::ENOTDIR, libc::EISDIR, libc::ELOOP, libc::ENXIO, libc::EXDEV, libc::ESTALE];
+    error.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
+}
+
 /// A file name as the kernel takes it.
 pub fn c_name(name: &[u8]) -> io::Result<CString> {
     CString::new(name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
@@ -124,7 +131,12 @@ pub fn open_dir_below(dir: BorrowedFd<'_>, below: &[u8]) -> io::Result<OwnedFd> 
         match rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve) {
             Ok(fd) => return Ok(fd),
             // Missing, refused by a seccomp filter, or raced by a rename: the walk below decides.
-            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM | rustix::io::Errno::AGAIN) => {}
+            Err(
+                rustix::io::Errno::NOSYS
+                | rustix::io::Errno::PERM
+                | rustix::io::Errno::AGAIN
+                | rustix::io::Errno::XDEV,
+            ) => {}
             Err(error) => return Err(error.into()),
         }
     }

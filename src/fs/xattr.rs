@@ -81,6 +81,23 @@ fn grow(
     }
 }
 
+/// Whether `listxattrat(2)` is there, and with it its siblings: it says that the descriptor is none, and nothing else.
+pub(super) fn probe() -> io::Result<()> {
+    // SAFETY: the name is a constant and the buffer has no length; no descriptor, so no file, is named.
+    let result = unsafe {
+        libc::syscall(
+            SYS_LISTXATTRAT,
+            -1,
+            c"x".as_ptr(),
+            libc::AT_SYMLINK_NOFOLLOW,
+            std::ptr::null_mut::<u8>(),
+            0,
+        )
+    };
+    debug_assert_eq!(result, -1);
+    super::chmod::there(io::Error::last_os_error())
+}
+
 /// Lists the attribute names of `name` in `dir` into `out`, each ended by NUL. A filesystem without attributes has none.
 pub fn list_at(dir: impl AsFd, name: &CStr, out: &mut Vec<u8>) -> io::Result<()> {
     let dir = dir.as_fd();

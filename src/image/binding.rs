@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::whose::Whose;
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
 use crate::fs::Root;
@@ -13,7 +14,7 @@ use crate::fs::generation::generation;
 use crate::fs::root::split;
 use crate::fs::stat::stat_fd;
 use crate::store::{BindingFile, Store};
-use crate::tree::{Ledger, OwnerPolicy, Snapshot};
+use crate::tree::{Ledger, OwnerPolicy, OwnerSource, Snapshot};
 
 /// The largest ledger or record of a tree that is read: a million entries fit.
 const CAP: u64 = 1 << 30;
@@ -29,6 +30,9 @@ struct Record {
     reference: Option<String>,
     /// The owner policy the index was made with.
     owner: String,
+    /// The attribute that holds owners in this tree, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner_xattr: Option<String>,
     /// The checksum of the index this record goes with; another index is of another moment and is not used.
     index: u32,
 }
@@ -42,10 +46,19 @@ pub struct BoundTree {
     pub reference: Option<String>,
     /// The owner policy the index was made with.
     pub owner: OwnerPolicy,
+    /// The record of owners it was made by; never a save file of fakeroot, which is in the ledger.
+    pub owner_from: OwnerSource,
     /// The tree as it was then; `None` when a crash came between the index and its record.
     pub index: Option<Snapshot>,
     /// What the disk did not take.
     pub ledger: Ledger,
+}
+
+impl BoundTree {
+    /// Whose its files are.
+    pub fn into_whose(self) -> Whose {
+        Whose { owner: self.owner, owner_from: self.owner_from, ledger: self.ledger }
+    }
 }
 
 /// The name of a tree in the store: device, inode and generation of its root.
@@ -71,6 +84,9 @@ pub fn find(store: &Store, root: &Root) -> Result<Option<BoundTree>> {
         manifest: record.manifest,
         reference: record.reference,
         owner: record.owner.parse()?,
+        owner_from: record
+            .owner_xattr
+            .map_or(Ok(OwnerSource::Nothing), |x| x.parse().map(OwnerSource::Xattr))?,
         index,
         ledger,
     }))
@@ -91,13 +107,12 @@ pub fn bind(
     root: &Root,
     manifest: Digest,
     reference: Option<&str>,
-    owner: &OwnerPolicy,
+    whose: &Whose,
     index: &Snapshot,
-    ledger: &Ledger,
 ) -> Result<()> {
     let binding = store.bind_tree(&tree_key(root)?)?;
-    if !ledger.is_empty() {
-        binding.replace(BindingFile::Ledger, &ledger.to_bytes())?;
+    if !whose.ledger.is_empty() {
+        binding.replace(BindingFile::Ledger, &whose.ledger.to_bytes())?;
     }
     binding.replace(BindingFile::Index, index.as_bytes())?;
     let path = absolute(root.path());
@@ -105,7 +120,11 @@ pub fn bind(
         path,
         manifest,
         reference: reference.map(String::from),
-        owner: owner.to_string(),
+        owner: whose.owner.to_string(),
+        owner_xattr: match whose.owner_from {
+            OwnerSource::Xattr(attribute) => Some(attribute.to_string()),
+            OwnerSource::Nothing | OwnerSource::Fakeroot(_) => None,
+        },
         index: index.checksum(),
     };
     let bytes = serde_json::to_vec(&record)

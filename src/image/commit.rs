@@ -16,8 +16,8 @@ use crate::fs::Root;
 use crate::layer::{Files, LayerOptions, LayerPlan, LayerTar};
 use crate::progress::{Control, Counters};
 use crate::store::{BlobInfo, Descriptor, LayerInfo, Reference, Store, descriptor};
-use crate::tree::OwnerPolicy;
 use crate::tree::scan::Skipped;
+use crate::tree::{OwnerPolicy, OwnerSource};
 
 const COMMIT: &str = "commit";
 
@@ -30,6 +30,8 @@ pub struct CommitOptions {
     pub compare: CompareMode,
     /// Whose the files are; `None` for what the tree was bound with, else 0:0.
     pub owner: Option<OwnerPolicy>,
+    /// Another tool's record of owners to go by; `None` for the one the tree was bound with, else none.
+    pub owner_from: Option<OwnerSource>,
     /// How the layer is compressed.
     pub profile: Profile,
     /// Time stamps in the layer.
@@ -93,6 +95,7 @@ pub fn commit(
     let root = Root::open(tree)?;
     let diff_options = DiffOptions {
         owner: options.owner.clone(),
+        owner_from: options.owner_from.clone(),
         compare: options.compare,
         exact_times: false,
         platform: options.platform.clone(),
@@ -103,14 +106,14 @@ pub fn commit(
         return commit_overlay(store, &root, name.as_ref(), options, &diff_options, control);
     }
     let examined = examine(Some(store), &root, &options.base, &diff_options, control)?;
-    let Examined { mut diff, base, owner, ledger, owners_replaced } = examined;
+    let Examined { mut diff, base, whose, owners_replaced } = examined;
     let stat = diff.stat();
     if options.squash {
         diff.changes = all_added(&diff.new);
         diff.old = None;
     }
     let made = publish(store, base.as_ref(), &diff, &root, name.as_ref(), options, control)?;
-    binding::bind(store, &root, made.manifest, reference, &owner, &diff.new, &ledger)?;
+    binding::bind(store, &root, made.manifest, reference, &whose, &diff.new)?;
     Ok(Committed { stat, skipped: diff.skipped, owners_replaced, ..made })
 }
 
@@ -198,6 +201,17 @@ fn write_layer(
     let written = write(&tar, &options.profile, threads, &mut blob, control)?;
     let info = blob.finish_with(written.digest, written.size)?;
     let media_type = options.profile.compression().media_type();
+    let layer = record_layer(store, &written, media_type, &info)?;
+    Ok((written, layer))
+}
+
+/// Tells the store what is inside a layer's blob.
+pub(crate) fn record_layer(
+    store: &Store,
+    written: &Written,
+    media_type: &str,
+    info: &BlobInfo,
+) -> Result<Descriptor> {
     store.put_layer_info(&LayerInfo {
         diff_id: written.diff_id,
         digest: written.digest,
@@ -205,7 +219,7 @@ fn write_layer(
         media_type: media_type.to_string(),
         diff_size: Some(written.diff_size),
     })?;
-    Ok((written, descriptor(media_type, &info)))
+    Ok(descriptor(media_type, info))
 }
 
 /// What an image is made of besides its new layer.

@@ -6,6 +6,7 @@ use super::binding::{self, BoundTree};
 use super::contents::{contents, empty};
 use super::open::Image;
 use super::platform::Platform;
+use super::whose::Whose;
 use crate::diff::overlay::OverlayOptions;
 use crate::diff::{Change, ChangeKind, CompareMode, CompareOptions, Reasons, Stat, compare, content};
 use crate::error::{Error, Result};
@@ -13,7 +14,7 @@ use crate::fs::Root;
 use crate::progress::Control;
 use crate::store::Store;
 use crate::tree::scan::{Skipped, scan};
-use crate::tree::{Ledger, NONE, OwnerPolicy, Scan, ScanOptions, Snapshot};
+use crate::tree::{NONE, OwnerPolicy, OwnerSource, Scan, ScanOptions, Snapshot};
 
 /// What a tree is compared with, and a commit built on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,6 +47,8 @@ impl std::str::FromStr for Base {
 pub struct DiffOptions {
     /// Whose the files are; `None` for what the tree was bound with, else 0:0.
     pub owner: Option<OwnerPolicy>,
+    /// Another tool's record of owners to go by; `None` for the one the tree was bound with, else none.
+    pub owner_from: Option<OwnerSource>,
     /// How far metadata is trusted.
     pub compare: CompareMode,
     /// Compare time stamps to the nanosecond even where one side has whole seconds.
@@ -110,8 +113,7 @@ pub fn all_added(new: &Snapshot) -> Vec<Change> {
 pub(super) struct Examined {
     pub diff: TreeDiff,
     pub base: Option<Image>,
-    pub owner: OwnerPolicy,
-    pub ledger: Ledger,
+    pub whose: Whose,
     pub owners_replaced: u64,
 }
 
@@ -123,7 +125,7 @@ pub(super) fn examine(
     options: &DiffOptions,
     control: &Control,
 ) -> Result<Examined> {
-    let bound = match store {
+    let mut bound = match store {
         Some(store) => binding::find(store, root)?,
         None => None,
     };
@@ -143,28 +145,25 @@ pub(super) fn examine(
             None => None,
         },
     };
-    let (bound_owner, ledger, index, bound_to) = match bound {
-        Some(BoundTree { owner, ledger, index, manifest, .. }) => {
-            (Some(owner), ledger, index, Some(manifest))
-        }
-        None => (None, Ledger::default(), None, None),
-    };
-    let owner = options.owner.clone().or(bound_owner.clone()).unwrap_or_default();
-    // An index made under another policy has other owners in it.
-    let index = index.filter(|_| bound_owner.as_ref() == Some(&owner));
+    let bound_to = bound.as_ref().map(|bound| bound.manifest);
+    let index = bound.as_mut().and_then(|bound| bound.index.take());
+    let known = bound.map(BoundTree::into_whose).unwrap_or_default();
+    let as_known = (known.owner.clone(), known.owner_from.clone());
+    let mut whose = known.unless(options.owner.clone(), options.owner_from.clone());
+    // An index made under another policy, or from another source, has other owners in it.
+    let index = index.filter(|_| as_known == (whose.owner.clone(), whose.owner_from.clone()));
     let previous = index.as_ref().filter(|_| options.compare != CompareMode::Content);
     let scan_options = ScanOptions {
         threads: options.threads,
-        owner: &owner,
-        ledger: Some(&ledger),
         previous,
         one_file_system: options.one_file_system,
-        all_xattrs: false,
+        ..whose.scan_options()
     };
-    let Scan { snapshot: new, skipped, owners_replaced, .. } = scan(root, &scan_options, control)?;
+    let Scan { snapshot: new, skipped, owners_replaced, learned, .. } = scan(root, &scan_options, control)?;
+    whose.learn(learned);
     let Some(image) = base else {
         let diff = TreeDiff { old: None, changes: all_added(&new), new, skipped };
-        return Ok(Examined { diff, base: None, owner, ledger, owners_replaced });
+        return Ok(Examined { diff, base: None, whose, owners_replaced });
     };
     let store = store.expect("an image came out of a store");
     let own_index = bound_to == Some(*image.digest());
@@ -187,7 +186,7 @@ pub(super) fn examine(
     }
     let changes = comparison.changes;
     let diff = TreeDiff { old: Some(old), new, changes, skipped };
-    Ok(Examined { diff, base: Some(image), owner, ledger, owners_replaced })
+    Ok(Examined { diff, base: Some(image), whose, owners_replaced })
 }
 
 /// Compares a directory with its base: what `docker diff` shows of a container. Without a store there is no base, and
@@ -212,18 +211,11 @@ pub fn diff_trees(
 ) -> Result<TreeDiff> {
     let scan_one = |path: &Path| -> Result<(Root, Scan)> {
         let root = Root::open(path)?;
-        let bound = match store {
-            Some(store) => binding::find(store, &root)?,
-            None => None,
-        };
-        let (ledger, bound_owner) = bound.map_or((Ledger::default(), None), |b| (b.ledger, Some(b.owner)));
-        let owner = options.owner.clone().or(bound_owner).unwrap_or_default();
+        let whose = Whose::find(store, &root, options.owner.clone(), options.owner_from.clone())?;
         let scan_options = ScanOptions {
             threads: options.threads,
-            owner: &owner,
-            ledger: Some(&ledger),
             one_file_system: options.one_file_system,
-            ..ScanOptions::default()
+            ..whose.scan_options()
         };
         let scan = scan(&root, &scan_options, control)?;
         Ok((root, scan))
@@ -236,7 +228,7 @@ pub fn diff_trees(
     let mut comparison = compare(&old, &new, &compare_options);
     comparison.settle(options.threads, |change| {
         control.check("compare content")?;
-        content::same_in_trees(change, &old_root, &new, &new_root)
+        content::same_in_scans(change, (&old, &old_root), (&new, &new_root))
     })?;
     let changes = comparison.changes;
     Ok(TreeDiff { old: Some(old), new, changes, skipped })
@@ -287,10 +279,10 @@ pub(super) fn overlay(
     control: &Control,
 ) -> Result<ExaminedOverlay> {
     let lowers: Vec<Root> = lowers.iter().map(Root::open).collect::<Result<_>>()?;
-    let owner = options.owner.clone().unwrap_or_default();
     let overlay_options = OverlayOptions {
         threads: options.threads,
-        owner: &owner,
+        owner: &options.owner.clone().unwrap_or_default(),
+        owner_from: &options.owner_from.clone().unwrap_or_default(),
         compare: options.compare_options(),
         ..OverlayOptions::default()
     };

@@ -22,10 +22,7 @@ pub fn info(store: Option<&Store>) -> Result<Map<String, Value>> {
         let (images, trees) = (store.entries()?.len(), store.trees()?.len());
         object.insert("store".into(), json!({ "root": root, "images": images, "trees": trees }));
     }
-    let one = |one: probe::Ability| {
-        (one.name.replace(' ', "_"), json!({ "works": one.works, "remark": one.remark }))
-    };
-    let abilities = probe::all(store.map(|store| store.root_path())).into_iter().map(one);
-    object.insert("abilities".into(), Value::Object(abilities.collect()));
+    let abilities = probe::all(store.map(|store| store.root_path()));
+    object.insert("abilities".into(), probe::to_json(&abilities).into());
     Ok(object)
 }

@@ -19,6 +19,7 @@ mod open;
 mod platform;
 mod tidy;
 pub mod unpack;
+mod whose;
 mod words;
 
 pub use changes::{Change, CommandLine, HealthTest, apply_changes, parse_changes};
@@ -41,3 +42,4 @@ pub use open::{Image, Layer};
 pub use platform::Platform;
 pub use tidy::{LostTree, TidyOptions, TidyReport, lost_trees, tidy, unused_names};
 pub use unpack::{UnpackOptions, Unpacked, unpack};
+pub use whose::Whose;

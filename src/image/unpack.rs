@@ -5,7 +5,8 @@ use std::path::Path;
 use super::binding;
 use super::open::Image;
 use super::platform::Platform;
-use crate::compress::{DecodeOptions, Decoder};
+use super::whose::Whose;
+use crate::compress::Decoder;
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::Root;
@@ -15,6 +16,7 @@ use crate::fs::root::c_name;
 use crate::layer::apply::{Applied, ApplyOptions, Loss, Target};
 use crate::progress::Control;
 use crate::store::Store;
+use crate::tree::OwnerSource;
 
 const UNPACK: &str = "unpack image";
 
@@ -68,22 +70,27 @@ pub fn unpack(
     if options.sync {
         rustix::fs::syncfs(&place.root).at(UNPACK, place.root.describe(b""))?;
     }
-    let root = place.publish(dir)?;
     let manifest = *image.digest();
-    binding::bind(
-        store,
-        &root,
-        manifest,
-        Some(reference),
-        &applied.owner,
-        &applied.snapshot,
-        &applied.ledger,
-    )?;
+    let Applied { snapshot, ledger, owner, losses } = applied;
+    let owner_from = options.apply.owner_xattr.map(OwnerSource::Xattr).unwrap_or_default();
+    let whose = Whose { owner, owner_from, ledger };
+    // Before the tree has its place: one that the store knows nothing of would have lost its owners.
+    let bound = binding::bind(store, &place.root, manifest, Some(reference), &whose, &snapshot);
+    if let Err(error) = bound {
+        place.discard();
+        return Err(error);
+    }
+    let key = binding::tree_key(&place.root)?;
+    if let Err(error) = place.publish(dir) {
+        // The tree is gone again; its record, if it stays, is one of those that prune forgets.
+        let _ = store.unbind(&key);
+        return Err(error);
+    }
     Ok(Unpacked {
         manifest,
-        entries: applied.snapshot.len() as u64 - 1,
-        in_ledger: applied.ledger.len() as u64,
-        losses: applied.losses,
+        entries: snapshot.len() as u64 - 1,
+        in_ledger: whose.ledger.len() as u64,
+        losses,
     })
 }
 
@@ -101,7 +108,7 @@ fn apply(
             Some(_) => error,
         };
         let file = store.open_blob(&layer.digest)?;
-        let decode = DecodeOptions { hash_input: true, hash_output: true, ..DecodeOptions::default() };
+        let decode = layer.decode_options(store)?;
         let decoder = Decoder::new(Box::new(file), decode, control.clone()).map_err(name_layer)?;
         let decoder = target.apply(decoder, control).map_err(name_layer)?;
         layer.check(&decoder.finish().map_err(name_layer)?)?;
@@ -199,13 +206,13 @@ impl Place {
     }
 
     /// Gives the tree its place.
-    fn publish(self, dir: &Path) -> Result<Root> {
+    fn publish(self, dir: &Path) -> Result<()> {
         use std::os::unix::ffi::OsStrExt;
-        let Some((parent, scratch)) = &self.scratch else { return Ok(self.root) };
+        let Some((parent, scratch)) = &self.scratch else { return Ok(()) };
         let shown = dir.as_os_str().as_bytes();
         let name = dir.file_name().expect("checked when the scratch directory was made");
         match rustix::fs::renameat(parent, scratch.as_str(), parent, name) {
-            Ok(()) => Ok(self.root),
+            Ok(()) => Ok(()),
             Err(error) => {
                 let error = Error::io(UNPACK, shown, error);
                 self.discard();

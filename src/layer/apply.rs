@@ -23,7 +23,7 @@ use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root, Stat, clock};
 use crate::progress::{Control, Counters};
 use crate::tree::builder::{Builder, Inode, ROOT};
-use crate::tree::{Ledger, Meta, OwnerPolicy, Snapshot};
+use crate::tree::{Ledger, Meta, OwnerPolicy, OwnerXattr, Snapshot};
 
 const APPLY: &str = "apply layer";
 /// Files up to this size are handed over whole.
@@ -42,6 +42,8 @@ pub struct ApplyOptions {
     pub limits: ReadLimits,
     /// How to take whiteouts that the specification forbids.
     pub strictness: Strictness,
+    /// Also write owners into this attribute, for other tools to read.
+    pub owner_xattr: Option<OwnerXattr>,
     /// Make it an error when an attribute can be kept neither on disk nor in the ledger.
     pub deny_loss: bool,
 }
@@ -75,6 +77,8 @@ pub struct Target<'a> {
     model: Model,
     disk: OnDisk<'a>,
     options: ApplyOptions,
+    /// That of the last layer.
+    control: Control,
 }
 
 impl<'a> Target<'a> {
@@ -105,10 +109,11 @@ impl<'a> Target<'a> {
     }
 
     fn over(root: &'a Root, tree: Builder, ledger: Ledger, options: ApplyOptions) -> Target<'a> {
+        let who = Privileges::of_process(options.owner_xattr);
         let disk = OnDisk {
             root,
-            writers: Arc::new(Writers::new(1, Privileges::of_process(), &Control::default())),
-            who: Privileges::of_process(),
+            writers: Arc::new(Writers::new(1, who, &Control::default())),
+            who,
             open: HashMap::new(),
             age: 0,
             before: tree.node_count() as u32,
@@ -120,7 +125,8 @@ impl<'a> Target<'a> {
             ledger,
             losses: Vec::new(),
         };
-        Target { model: Model::new(tree, options.strictness, options.limits.max_entries), disk, options }
+        let model = Model::new(tree, options.strictness, &options.limits);
+        Target { model, disk, options, control: Control::default() }
     }
 
     /// Applies one layer: all of its tar entries, in order.
@@ -132,6 +138,7 @@ impl<'a> Target<'a> {
             0 => crate::tree::scan::default_threads(),
             n => n,
         };
+        self.control = control.clone();
         let writers = Arc::new(Writers::new(threads.min(MOST_WRITERS), self.disk.who, control));
         self.disk.writers = writers.clone();
         self.model.next_layer();
@@ -159,6 +166,12 @@ impl<'a> Target<'a> {
         while let Some(entry) = reader.next_entry()? {
             control.check(APPLY)?;
             Counters::add(&control.counters.entries, 1);
+            let lost = entry.lost.iter().map(|(attribute, reason)| Loss {
+                path: entry.path.clone(),
+                attribute: attribute.clone(),
+                reason,
+            });
+            self.disk.losses.extend(lost);
             let file = self.model.entry(&entry, &mut self.disk)?;
             since += 1;
             if since >= 1024 {
@@ -210,6 +223,7 @@ impl<'a> Target<'a> {
     /// A name that came or went moved the ctime of the file's other names; their identity is asked once more.
     fn restat_links(&mut self, directories: &[u32]) -> Result<()> {
         for &directory in directories {
+            self.control.check(APPLY)?;
             let tree = &self.model.tree;
             let shared: Vec<u32> = tree
                 .children(directory)
@@ -218,10 +232,10 @@ impl<'a> Target<'a> {
                 .filter(|&node| tree.names(node) > 1 || tree.inode(node).meta.nlink != tree.names(node))
                 .collect();
             for node in shared {
-                let shown = self.disk.shown(&self.model.tree, node);
                 let dir = self.disk.directory(&self.model.tree, directory)?;
-                let name = c_name(self.model.tree.name(node)).at(APPLY, &shown)?;
-                let stat = stat_at(&*dir, &name).at(APPLY, &shown)?;
+                let shown = || self.disk.shown(&self.model.tree, node);
+                let name = c_name(self.model.tree.name(node)).at_path(APPLY, shown)?;
+                let stat = stat_at(&*dir, &name).at_path(APPLY, shown)?;
                 set_identity(&mut self.model.tree.inode_mut(node).meta, &stat);
             }
         }
@@ -245,8 +259,10 @@ impl<'a> Target<'a> {
         tidy
     }
 
-    /// Gives the directories their metadata and closes the list.
+    /// Gives the directories their metadata and closes the list. The token that could cancel the last layer cancels this,
+    /// too.
     pub fn finish(mut self) -> Result<Applied> {
+        let control = self.control.clone();
         let mut order = vec![ROOT];
         let mut i = 0;
         while i < order.len() {
@@ -261,16 +277,15 @@ impl<'a> Target<'a> {
             if !self.disk.dirty.contains(&node) {
                 continue;
             }
+            control.check(APPLY)?;
             let tree = &self.model.tree;
-            let path = tree.path(node);
-            let shown = self.disk.root.describe(&path);
             let fd = self.disk.directory(tree, node)?;
             let inode = tree.inode(node);
             let wanted = Wanted { meta: inode.meta, target: Vec::new(), xattrs: inode.xattrs.clone() };
             // By its own descriptor: the name in the parent is not needed again.
             let made = finish_directory(fd.as_fd(), c".", &fd, &wanted, self.disk.who)
-                .at("finish directory", &shown)?;
-            self.disk.done.push(Done { node, path, made, linked: false });
+                .at_path("finish directory", || self.disk.shown(tree, node))?;
+            self.disk.done.push(Done { node, made, linked: false });
             self.disk.open.remove(&node);
         }
         self.merge()?;
@@ -303,18 +318,16 @@ fn set_identity(meta: &mut Meta, stat: &Stat) {
 }
 
 fn note(tree: &mut Builder, ledger: &mut Ledger, done: Done) -> Vec<Loss> {
-    let Done { node, path, made, linked } = done;
+    let Done { node, made, linked } = done;
     set_identity(&mut tree.inode_mut(node).meta, &made.stat);
     match made.ledger {
-        Some(mut record) => {
-            record.path.clone_from(&path);
-            ledger.insert(record);
-        }
+        Some(record) => ledger.insert(record),
         // What was written down is about another file that had the inode, or about a directory as it was.
         None if !linked => drop(ledger.take(made.stat.dev, made.stat.ino)),
         None => {}
     }
-    made.lost.into_iter().map(|(attribute, reason)| Loss { path: path.clone(), attribute, reason }).collect()
+    let loss = |(attribute, reason)| Loss { path: tree.path(node), attribute, reason };
+    made.lost.into_iter().map(loss).collect()
 }
 
 struct OnDisk<'a> {
@@ -366,20 +379,21 @@ impl OnDisk<'_> {
         };
         for (below, &step) in way.iter().enumerate().rev() {
             let shown = || self.root.describe(&tree.path(step));
-            let name = c_name(tree.name(step)).at("open directory", shown())?;
+            let name = c_name(tree.name(step)).at_path("open directory", shown)?;
             let opened = match open_dir_at(&*fd, &name) {
                 Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
                     // Ours, and without permissions; they are restored at the end.
-                    let stat = stat_at(&*fd, &name).at("open directory", shown())?;
+                    let stat = stat_at(&*fd, &name).at_path("open directory", shown)?;
                     crate::fs::chmod::chmod_at(&*fd, &name, stat.mode as u32 | 0o700)
-                        .at("open directory", shown())?;
+                        .at_path("open directory", shown)?;
                     self.dirty.insert(step);
                     open_dir_at(&*fd, &name)
                 }
                 other => other,
             };
-            let opened = opened.at("open directory", shown())?;
-            self.prepare(step, &opened).at("open directory", self.root.describe(&tree.path(step)))?;
+            let opened = opened.at_path("open directory", shown)?;
+            let prepared = self.prepare(step, &opened);
+            prepared.at_path("open directory", || self.shown(tree, step))?;
             fd = Arc::new(opened);
             // Whoever goes up from here step by step, as at the end of a deep tree, finds a start nearby each time.
             if below.is_power_of_two() {
@@ -428,27 +442,23 @@ impl OnDisk<'_> {
         self.done.extend(done);
         self.link_targets.clear();
         for (node, existing, replaces) in std::mem::take(&mut self.links) {
-            let shown = self.shown(tree, node);
             let from = self.directory(tree, tree.parent(existing))?;
             let to = self.directory(tree, tree.parent(node))?;
-            let from_name = c_name(tree.name(existing)).at("create hard link", &shown)?;
-            let to_name = c_name(tree.name(node)).at("create hard link", &shown)?;
+            let shown = || self.shown(tree, node);
+            let from_name = c_name(tree.name(existing)).at_path("create hard link", shown)?;
+            let to_name = c_name(tree.name(node)).at_path("create hard link", shown)?;
             if replaces {
                 match rustix::fs::unlinkat(&*to, &to_name, AtFlags::empty()) {
                     Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-                    Err(error) => return Err(Error::io("replace file", &shown, error)),
+                    Err(error) => return Err(Error::io("replace file", shown(), error)),
                 }
             }
             rustix::fs::linkat(&*from, &from_name, &*to, &to_name, AtFlags::empty())
-                .at("create hard link", &shown)?;
+                .at_path("create hard link", shown)?;
             // The link moved the inode's ctime; its last name's stat is the one that holds.
-            let stat = stat_at(&*to, &to_name).at("create hard link", &shown)?;
-            self.done.push(Done {
-                node,
-                path: Vec::new(),
-                made: Made { stat, ledger: None, lost: Vec::new() },
-                linked: true,
-            });
+            let stat = stat_at(&*to, &to_name).at_path("create hard link", shown)?;
+            let made = Made { stat, ledger: None, lost: Vec::new() };
+            self.done.push(Done { node, made, linked: true });
         }
         Ok(())
     }
@@ -456,8 +466,7 @@ impl OnDisk<'_> {
     fn job(&mut self, tree: &Builder, node: u32, replaces: bool) -> Result<Box<Job>> {
         let parent = tree.parent(node);
         let dir = self.directory(tree, parent)?;
-        let shown = self.shown(tree, node);
-        let name = c_name(tree.name(node)).at("create file", &shown)?;
+        let name = c_name(tree.name(node)).at_path("create file", || self.shown(tree, node))?;
         let inode = tree.inode(node);
         let wanted = Wanted { meta: inode.meta, target: inode.target.clone(), xattrs: inode.xattrs.clone() };
         Ok(Box::new(Job { node, dir, name, wanted, replaces, path: tree.path(node) }))
@@ -466,10 +475,10 @@ impl OnDisk<'_> {
 
 impl Disk for OnDisk<'_> {
     fn make_directory(&mut self, tree: &Builder, node: u32) -> Result<()> {
-        let shown = self.shown(tree, node);
         let parent = self.directory(tree, tree.parent(node))?;
-        let name = c_name(tree.name(node)).at("create directory", &shown)?;
-        rustix::fs::mkdirat(&*parent, &name, Mode::RWXU).at("create directory", &shown)?;
+        let name = c_name(tree.name(node)).at_path("create directory", || self.shown(tree, node))?;
+        rustix::fs::mkdirat(&*parent, &name, Mode::RWXU)
+            .at_path("create directory", || self.shown(tree, node))?;
         self.dirty.insert(node);
         Ok(())
     }
@@ -485,14 +494,11 @@ impl Disk for OnDisk<'_> {
         if fresh || linked || (directory && !self.links.is_empty()) {
             self.barrier(tree)?;
         }
-        let shown = self.shown(tree, node);
         let parent = self.directory(tree, tree.parent(node))?;
-        let name = c_name(tree.name(node)).at("remove", &shown)?;
-        remove_all(&*parent, &name).at("remove", &shown)?;
-        if directory {
-            self.open.clear();
-        }
-        Ok(())
+        let name = c_name(tree.name(node)).at_path("remove", || self.shown(tree, node))?;
+        // What is kept open below it is not asked for again, numbers of nodes being given once, and is closed in time.
+        self.open.remove(&node);
+        remove_all(&*parent, &name).at_path("remove", || self.shown(tree, node))
     }
 
     fn make(&mut self, tree: &Builder, node: u32, replaces: bool) -> Result<()> {

@@ -12,18 +12,20 @@ use crate::fs::root::c_name;
 use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Stat, Timestamp, chmod, xattr};
 use crate::tree::scan::kept_xattr;
-use crate::tree::{Meta, Xattrs, ledger};
+use crate::tree::{Meta, OwnerXattr, Xattrs, ledger};
 
-/// What the process may do, asked once.
+/// What the process may do, asked once, and where it is to say what it may not.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Privileges {
     uid: u32,
     gid: u32,
+    owner_xattr: Option<OwnerXattr>,
 }
 
 impl Privileges {
-    pub fn of_process() -> Privileges {
-        Privileges { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+    pub fn of_process(owner_xattr: Option<OwnerXattr>) -> Privileges {
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        Privileges { uid: uid.as_raw(), gid: gid.as_raw(), owner_xattr }
     }
 
     /// Whether owners, devices and all attributes are tried on disk. Without root they go into the ledger unseen: a
@@ -104,7 +106,10 @@ pub(crate) fn make_special(
         Kind::CharDevice | Kind::BlockDevice => {
             let kind =
                 if meta.kind == Kind::CharDevice { FileType::CharacterDevice } else { FileType::BlockDevice };
-            let made = match who.root() {
+            // A 0:0 character device is a deletion to overlayfs, should the tree ever be a layer of one: as data, which it
+            // is in an image, it is written down and not made.
+            let deletes = meta.kind == Kind::CharDevice && meta.rdev == (0, 0);
+            let made = match who.root() && !deletes {
                 true => {
                     rustix::fs::mknodat(dir, name, kind, mode, rustix::fs::makedev(meta.rdev.0, meta.rdev.1))
                 }
@@ -137,7 +142,8 @@ pub(crate) fn finish_directory(
     xattr::list_at(dir, name, &mut list)?;
     let keep = Xattrs::checked(&wanted.xattrs).unwrap_or_default();
     for attribute in list.split(|&c| c == 0).filter(|a| !a.is_empty() && kept_xattr(a)) {
-        if keep.get(attribute).is_none() {
+        // An owner that a tool wrote here was the old one's.
+        if keep.get(attribute).is_none() || OwnerXattr::is_name(attribute) {
             xattr::remove_at(dir, name, &c_name(attribute)?)?;
         }
     }
@@ -213,6 +219,7 @@ impl<'a> Work<'a> {
             self.chmod(mode)?;
         }
         self.set_xattrs()?;
+        self.write_owner(owner_on_disk)?;
         self.set_mtime(meta.mtime)?;
         let mut stat = self.stat()?;
         // umask, a setgid directory or a default ACL had their say: put it right and look again.
@@ -228,6 +235,7 @@ impl<'a> Work<'a> {
             // A change of owner takes capabilities away.
             self.lost.retain(|(name, _)| name == b"mtime");
             self.set_xattrs()?;
+            self.write_owner(owner_on_disk)?;
         }
         if wrong_owner || stat.mode != mode {
             stat = self.stat()?;
@@ -288,17 +296,12 @@ impl<'a> Work<'a> {
                 continue;
             }
             let on_disk = matches!(kind, Kind::File | Kind::Directory) && name.starts_with(b"user.");
-            if !self.who.root() && !on_disk {
+            // Whoever reads an owner from the disk must not read one that an image made up.
+            if OwnerXattr::is_name(name) || (!self.who.root() && !on_disk) {
                 refused.push((name, value));
                 continue;
             }
-            let c_name = c_name(name)?;
-            let done: io::Result<()> = match self.place {
-                Place::Open(fd) => rustix::fs::fsetxattr(fd, c_name.as_c_str(), value, XattrFlags::empty())
-                    .map_err(Into::into),
-                Place::Named => xattr::set_at(self.dir, self.name, &c_name, value),
-            };
-            match done {
+            match self.set_xattr(name, value) {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error() == Some(libc::EIO) => return Err(error),
                 // Not permitted, not supported, too large for this filesystem: the ledger holds it.
@@ -310,6 +313,29 @@ impl<'a> Work<'a> {
             self.recorded = true;
         }
         Ok(())
+    }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8]) -> io::Result<()> {
+        let name = c_name(name)?;
+        match self.place {
+            Place::Open(fd) => Ok(rustix::fs::fsetxattr(fd, name.as_c_str(), value, XattrFlags::empty())?),
+            Place::Named => xattr::set_at(self.dir, self.name, &name, value),
+        }
+    }
+
+    /// Says whose this is for other tools, too, where that was asked for. A link, pipe or device carries no attribute of
+    /// users; of one whose owner is on disk that is no loss.
+    fn write_owner(&mut self, owner_on_disk: bool) -> io::Result<()> {
+        let Some(attribute) = self.who.owner_xattr else { return Ok(()) };
+        let Some(value) = attribute.value(&self.wanted.meta) else { return Ok(()) };
+        match self.set_xattr(attribute.name(), &value) {
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => Err(error),
+            Err(_) if !owner_on_disk || matches!(self.place, Place::Open(_)) => {
+                self.lost.push((attribute.name().to_vec(), "the disk takes no such attribute here"));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn set_mtime(&self, mtime: Timestamp) -> io::Result<()> {

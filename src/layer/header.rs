@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::layer::pax;
+use crate::fs::Kind;
+use crate::layer::{pax, whiteout};
 
 /// The size of a tar block.
 pub const BLOCK: usize = 512;
@@ -55,6 +56,19 @@ impl EntryKind {
             EntryKind::Directory => b'5',
             EntryKind::Fifo => b'6',
         }
+    }
+
+    /// What a file of this kind is in a tar; `None` for a socket.
+    pub fn of(kind: Kind) -> Option<EntryKind> {
+        Some(match kind {
+            Kind::File => EntryKind::File,
+            Kind::Directory => EntryKind::Directory,
+            Kind::Symlink => EntryKind::Symlink,
+            Kind::CharDevice => EntryKind::CharDevice,
+            Kind::BlockDevice => EntryKind::BlockDevice,
+            Kind::Fifo => EntryKind::Fifo,
+            Kind::Socket => return None,
+        })
     }
 
     /// Whether this is a character or block device.
@@ -421,7 +435,8 @@ fn check_path(path: &[u8], what: &'static str) -> Result<()> {
                     let message = format!("the {what} is not plain components joined by single slashes");
                     return Err(Error::invalid("write layer", message));
                 }
-                if component.len() > MAX_COMPONENT {
+                // A whiteout is longer than the name it removes.
+                if component.strip_prefix(whiteout::PREFIX).unwrap_or(component).len() > MAX_COMPONENT {
                     return Err(Error::limit(
                         "write layer",
                         format!("the {what} has a component over 255 bytes"),

@@ -4,8 +4,10 @@
 //! what is in the tree, and never by asking the disk. What has to happen on disk follows through [`Disk`]; without a
 //! disk the same code merges entry lists.
 
+use std::collections::HashSet;
+
 use super::header::EntryKind;
-use super::read::TarEntry;
+use super::read::{ReadLimits, TarEntry};
 use super::whiteout::{self, Strictness, Whiteout};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Kind, Timestamp};
@@ -57,16 +59,24 @@ pub(crate) struct Model {
     pub tree: Builder,
     /// The layer that put each node there (or, for a directory, last spoke of it); 0 for what was there before.
     layer_of: Vec<u32>,
+    /// The layer that last took everything older out of each directory. What is below such a directory is that layer's
+    /// own, or leads to what is: there is nothing to look for a second time.
+    purged_by: Vec<u32>,
     layer: u32,
     strictness: Strictness,
     max_entries: u64,
+    max_held: u64,
+    /// Bytes of names, targets and attributes, those of what was removed included: they are held, too.
+    held: u64,
 }
 
 impl Model {
     /// A model of a tree as it is before the first layer.
-    pub fn new(tree: Builder, strictness: Strictness, max_entries: u64) -> Model {
+    pub fn new(tree: Builder, strictness: Strictness, limits: &ReadLimits) -> Model {
         let layer_of = vec![0; tree.node_count()];
-        Model { tree, layer_of, layer: 0, strictness, max_entries }
+        let purged_by = layer_of.clone();
+        let (max_entries, max_held) = (limits.max_entries, limits.max_held);
+        Model { tree, layer_of, purged_by, layer: 0, strictness, max_entries, max_held, held: 0 }
     }
 
     /// Begins the next layer: whiteouts in it apply to everything before it.
@@ -81,8 +91,13 @@ impl Model {
     fn mark(&mut self, node: u32) {
         if self.layer_of.len() < self.tree.node_count() {
             self.layer_of.resize(self.tree.node_count(), 0);
+            self.purged_by.resize(self.tree.node_count(), 0);
         }
         self.layer_of[node as usize] = self.layer;
+    }
+
+    fn purged(&self, directory: u32) -> bool {
+        self.purged_by[directory as usize] == self.layer
     }
 
     /// Whether this layer put anything into the subtree.
@@ -91,6 +106,13 @@ impl Model {
         while let Some(node) = todo.pop() {
             if self.fresh(node) {
                 return true;
+            }
+            if self.purged(node) {
+                // What is left in it is there for the sake of something fresh.
+                if self.tree.children(node).next().is_some() {
+                    return true;
+                }
+                continue;
             }
             todo.extend(self.tree.children(node).map(|(_, child)| child));
         }
@@ -101,6 +123,12 @@ impl Model {
     pub fn entry(&mut self, entry: &TarEntry, disk: &mut dyn Disk) -> Result<Option<u32>> {
         if self.tree.node_count() as u64 > self.max_entries {
             return Err(Error::limit(APPLY, format!("more than {} entries", self.max_entries)));
+        }
+        let attributes: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.held += (entry.path.len() + entry.link.len() + attributes) as u64;
+        if self.held > self.max_held {
+            let message = format!("names and attributes of more than {} bytes", self.max_held);
+            return Err(Error::limit(APPLY, message).with_path(&entry.path));
         }
         let path = &entry.path[..];
         let (parent, name) = crate::fs::root::split(path);
@@ -118,10 +146,7 @@ impl Model {
             }
             Whiteout::Opaque => {
                 if let Some(directory) = self.existing_directory(parent) {
-                    let children: Vec<u32> = self.tree.children(directory).map(|(_, node)| node).collect();
-                    for node in children {
-                        self.purge(node, disk)?;
-                    }
+                    self.purge_below(directory, disk)?;
                     disk.touch_directory(&self.tree, directory)?;
                 }
                 return Ok(None);
@@ -231,22 +256,46 @@ impl Model {
 
     /// Removes what earlier layers have at a node; what this layer put there stays, with the directories above it.
     fn purge(&mut self, node: u32, disk: &mut dyn Disk) -> Result<()> {
-        if !self.any_fresh(node) {
-            disk.remove(&self.tree, node, false)?;
-            self.tree.remove(node);
+        if self.any_fresh(node) {
+            return self.purge_below(node, disk);
+        }
+        disk.remove(&self.tree, node, false)?;
+        self.tree.remove(node);
+        Ok(())
+    }
+
+    /// The same for everything in a directory. Each node is looked at once for every layer, however often the layer says
+    /// so: a hostile one could say it for every one of its entries.
+    fn purge_below(&mut self, top: u32, disk: &mut dyn Disk) -> Result<()> {
+        if self.purged(top) {
             return Ok(());
         }
-        let mut todo = vec![node];
-        while let Some(node) = todo.pop() {
-            let children: Vec<u32> = self.tree.children(node).map(|(_, child)| child).collect();
-            for child in children {
-                if self.any_fresh(child) {
-                    todo.push(child);
-                } else {
-                    disk.remove(&self.tree, child, false)?;
-                    self.tree.remove(child);
-                    disk.touch_directory(&self.tree, node)?;
-                }
+        // Directories before what is in them; so, from the end, what is in them before they are judged.
+        let mut order = vec![top];
+        let mut at = 0;
+        while let Some(&node) = order.get(at) {
+            if !self.purged(node) {
+                order.extend(self.tree.children(node).map(|(_, child)| child));
+            }
+            at += 1;
+        }
+        let mut stays = HashSet::from([top]);
+        for &node in order[1..].iter().rev() {
+            let leads_on = self.purged(node) && self.tree.children(node).next().is_some();
+            if self.fresh(node) || leads_on || stays.contains(&node) {
+                stays.insert(node);
+                stays.insert(self.tree.parent(node));
+            }
+        }
+        for node in order {
+            if stays.contains(&node) {
+                self.purged_by[node as usize] = self.layer;
+            } else if node != top && self.purged_by[self.tree.parent(node) as usize] == self.layer {
+                // Its directory stays, so it is the topmost of what goes; the rest of `order` is below such a one.
+                let directory = self.tree.parent(node);
+                disk.remove(&self.tree, node, false)?;
+                self.tree.remove(node);
+                disk.touch_directory(&self.tree, directory)?;
             }
         }
         Ok(())

@@ -220,19 +220,9 @@ impl<'a> LayerPlan<'a> {
                     EntryKind::Hardlink
                 } else {
                     link.extend_from_slice(self.new.link_target(item.index));
-                    match meta.kind {
-                        Kind::File => EntryKind::File,
-                        Kind::Directory => EntryKind::Directory,
-                        Kind::Symlink => EntryKind::Symlink,
-                        Kind::CharDevice => EntryKind::CharDevice,
-                        Kind::BlockDevice => EntryKind::BlockDevice,
-                        Kind::Fifo => EntryKind::Fifo,
-                        Kind::Socket => {
-                            return Err(
-                                Error::invalid(WRITE, "a socket cannot be part of a layer").with_path(path)
-                            );
-                        }
-                    }
+                    EntryKind::of(meta.kind).ok_or_else(|| {
+                        Error::invalid(WRITE, "a socket cannot be part of a layer").with_path(&path)
+                    })?
                 };
                 let linked = item.what == What::Link;
                 let pairs: Vec<(&[u8], &[u8])> =

@@ -47,6 +47,9 @@ pub struct ReadLimits {
     pub max_sparse_regions: usize,
     /// Entries, global headers included.
     pub max_entries: u64,
+    /// Bytes of names, link targets and extended attributes of all entries together, where they are held in memory: while
+    /// a tree is put together from layers.
+    pub max_held: u64,
     /// Bytes all files together have when written out, holes included.
     pub max_bytes: u64,
     /// Whether only zeros may follow the end of the archive. GNU tar and Docker ignore what follows.
@@ -62,6 +65,7 @@ impl Default for ReadLimits {
             max_xattr: header::MAX_XATTR_VALUE,
             max_sparse_regions: 100_000,
             max_entries: 10_000_000,
+            max_held: 1 << 30,
             max_bytes: 1 << 40,
             zero_tail: true,
         }
@@ -91,6 +95,9 @@ pub struct TarEntry {
     pub rdev: (u32, u32),
     /// Names and values of extended attributes, sorted by name.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Names of extended attributes whose values the archive does not really tell, and why: an ACL for users that have
+    /// names and no numbers.
+    pub lost: Vec<(Vec<u8>, &'static str)>,
 }
 
 /// A piece of the content of a file.

@@ -1,7 +1,7 @@
 //! Whiteouts: the names that delete (image-spec, layer.md, "Whiteouts" and "Opaque Whiteout").
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::layer::header::EntryKind;
+use crate::layer::header::{EntryKind, MAX_COMPONENT};
 
 /// The prefix of every whiteout.
 pub const PREFIX: &[u8] = b".wh.";
@@ -73,22 +73,24 @@ pub fn classify(path: &[u8], kind: EntryKind, size: u64, strictness: Strictness)
         Whiteout::None | Whiteout::AufsMetadata => Ok(whiteout),
         _ if kind == EntryKind::File && size == 0 => Ok(whiteout),
         _ if strictness == Strictness::Strict => refuse("a whiteout is not an empty regular file"),
+        Whiteout::Remove(_) if kind == EntryKind::Directory && name.len() > MAX_COMPONENT => {
+            refuse("the name is too long for a directory")
+        }
         Whiteout::Remove(_) if kind == EntryKind::Directory => Ok(Whiteout::None),
         _ if kind == EntryKind::Directory => refuse("a directory has the name of the opaque whiteout"),
         _ => Ok(whiteout),
     }
 }
 
-/// The name of the whiteout that removes `name`.
+/// The name of the whiteout that removes `name`. It may be longer than a name on disk can be: what reads layers takes it for
+/// what it says, and Docker writes such ones, too.
 pub fn marker(name: &[u8]) -> Result<Vec<u8>> {
     check_name(name)?;
     if matches!(name, b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, 0 | b'/')) {
         return Err(Error::invalid("write whiteout", "not the name of a directory entry").with_path(name));
     }
-    if name.len() > 255 - PREFIX.len() {
-        return Err(
-            Error::limit("write whiteout", "the name is too long to be marked as removed").with_path(name)
-        );
+    if name.len() > MAX_COMPONENT {
+        return Err(Error::limit("write whiteout", "no name is as long as this").with_path(name));
     }
     Ok([PREFIX, name].concat())
 }
@@ -184,8 +186,8 @@ mod tests {
     fn markers_are_made_only_of_names_that_come_back() {
         assert_eq!(marker(b"a").unwrap(), b".wh.a");
         assert_eq!(marker(b"\xff ").unwrap(), b".wh.\xff ");
-        assert_eq!(marker(&[b'x'; 251]).unwrap().len(), 255);
-        for bad in [&b""[..], b".", b"..", b"a/b", b"a\0", b".wh.a", &[b'x'; 252]] {
+        assert_eq!(marker(&[b'x'; 255]).unwrap().len(), 259);
+        for bad in [&b""[..], b".", b"..", b"a/b", b"a\0", b".wh.a", &[b'x'; 256]] {
             assert!(marker(bad).is_err());
         }
     }

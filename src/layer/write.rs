@@ -7,7 +7,7 @@ use super::header::BLOCK;
 use super::plan::LayerPlan;
 use super::source::{Filled, TarSource};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::root::{c_name, open_file_at, split};
+use crate::fs::root::{c_name, open_file_at, split, was_replaced};
 use crate::fs::stat::stat_fd;
 use crate::fs::{Kind, Root};
 use crate::tree::{NONE, Snapshot};
@@ -149,15 +149,10 @@ impl LayerTar<'_> {
         };
         // The stat after the read is what counts: whatever happened to the file since the scan moved its ctime.
         let stat = stat_fd(fd).map_err(fail)?;
-        let same = stat.kind == Kind::File
-            && stat.size == meta.size
-            && match before.filter(|_| borrowed) {
-                Some(before) => stat.ctime == before.ctime,
-                None => {
-                    (stat.dev, stat.ino) == (meta.dev, meta.ino)
-                        && (stat.mtime, stat.ctime) == (meta.mtime, meta.ctime)
-                }
-            };
+        let same = match before.filter(|_| borrowed) {
+            Some(before) => stat.kind == Kind::File && stat.size == meta.size && stat.ctime == before.ctime,
+            None => meta.is_as_in(&stat),
+        };
         if !same {
             return Err(changed(self.describe(index)));
         }
@@ -175,9 +170,7 @@ impl LayerTar<'_> {
     fn explain(&self, index: u32, error: io::Error) -> Error {
         let path = self.describe(index);
         match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENOTDIR | libc::EISDIR | libc::ELOOP | libc::ENXIO) => {
-                changed(path).with_source(error)
-            }
+            _ if was_replaced(&error) => changed(path).with_source(error),
             None if error.kind() == io::ErrorKind::UnexpectedEof => changed(path),
             Some(libc::EACCES | libc::EPERM) => Error::io(READ, path, error)
                 .with_hint("every file of a layer must be readable: chmod u+r it, or run as its owner"),

@@ -62,7 +62,6 @@ impl Piece {
 /// What became of a job.
 pub(super) struct Done {
     pub node: u32,
-    pub path: Vec<u8>,
     pub made: Made,
     /// This is one more name of a file: nothing was written down about it, and what was still holds.
     pub linked: bool,
@@ -129,10 +128,14 @@ impl Writers {
             drop(state);
             return Err(self.take_error());
         }
+        // The thread sleeps only while there is nothing to take.
+        let asleep = state.pieces.is_empty();
         state.bytes += piece.bytes();
         state.pieces.push_back(piece);
         drop(state);
-        queue.changed.notify_all();
+        if asleep {
+            queue.changed.notify_all();
+        }
         Ok(())
     }
 
@@ -214,8 +217,13 @@ impl Writers {
                     batch.push(piece);
                 }
                 state.busy = true;
+                // Whoever fills the queue is woken when half of it is free: waking them for every piece costs more than
+                // making a small file.
+                let room = state.pieces.len() <= self.queue_entries / 2 && state.bytes <= QUEUE_BYTES / 2;
                 drop(state);
-                queue.changed.notify_all();
+                if room {
+                    queue.changed.notify_all();
+                }
             }
             for piece in batch.drain(..) {
                 let result =
@@ -243,7 +251,7 @@ impl Writers {
                 if job.wanted.meta.kind != Kind::File {
                     let made = make_special(job.dir.as_fd(), &job.name, &job.wanted, self.who)
                         .at("create file", &job.path)?;
-                    return Ok(Some(done(*job, made)));
+                    return Ok(Some(done(&job, made)));
                 }
                 let mut file = OpenFile::create(job, self.who)?;
                 for data in &data {
@@ -280,14 +288,12 @@ impl Writers {
         let made =
             finish_file(job.dir.as_fd(), &job.name, &fd, &job.wanted, self.who).at("write file", shown)?;
         Counters::add(&self.control.counters.bytes_written, at);
-        Ok(done(*job, made))
+        Ok(done(&job, made))
     }
 }
 
-/// The path is kept only where something has to be written down under it.
-fn done(job: Job, made: Made) -> Done {
-    let path = if made.ledger.is_some() || !made.lost.is_empty() { job.path } else { Vec::new() };
-    Done { node: job.node, path, made, linked: false }
+fn done(job: &Job, made: Made) -> Done {
+    Done { node: job.node, made, linked: false }
 }
 
 fn unlink(job: &Job) -> io::Result<()> {

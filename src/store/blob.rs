@@ -11,6 +11,7 @@ use super::publish::{Staged, open_regular};
 use super::verify::VerifiedReader;
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::writeback;
 
 /// What names a blob: its digest and its size in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -38,6 +39,8 @@ pub struct BlobWriter {
     /// None when the caller hashes.
     hasher: Option<Sha256>,
     size: u64,
+    /// How much of it the kernel was asked to write to the disk already.
+    started: u64,
     _lease: Lease,
 }
 
@@ -55,7 +58,7 @@ impl Store {
     fn start_blob(&self, hasher: Option<Sha256>) -> Result<BlobWriter> {
         let lease = self.lease()?;
         let staged = Staged::new(&self.0.blobs, &self.0.tmp)?;
-        Ok(BlobWriter { store: self.clone(), staged, hasher, size: 0, _lease: lease })
+        Ok(BlobWriter { store: self.clone(), staged, hasher, size: 0, started: 0, _lease: lease })
     }
 
     /// Writes a small blob: a manifest, a configuration. Writing what is there already is fine.
@@ -205,11 +208,20 @@ impl Write for BlobWriter {
             let message = format!("the blob is larger than the cap of {cap} bytes");
             return Err(Error::limit("write blob", message).into());
         }
-        let n = self.staged.file().write(bytes)?;
+        let n = self.staged.file().write(bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => error,
+            // Whoever writes does not know where to.
+            _ => Error::io("write blob", "tmp", error).into(),
+        })?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&bytes[..n]);
         }
         self.size += n as u64;
+        // Publishing waits for the disk; what is already on it then costs no time.
+        if self.size - self.started >= writeback::STRIDE {
+            writeback::start(self.staged.file(), self.started, self.size - self.started);
+            self.started = self.size;
+        }
         Ok(n)
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde::{Serialize, Serializer};
+
 use super::gc::files;
 use super::layout::Store;
 use super::reference::Reference;
@@ -10,9 +12,10 @@ use crate::error::Result;
 use crate::progress::Control;
 
 /// The blobs of one image: one entry of `index.json`, all its platforms together.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct ImageUsage {
     /// Its names; empty for a nameless image.
+    #[serde(serialize_with = "as_texts")]
     pub names: Vec<Reference>,
     /// The digest of its manifest or index.
     pub digest: Digest,
@@ -26,8 +29,8 @@ pub struct ImageUsage {
     pub layers: usize,
 }
 
-/// What [`Store::usage`] found. All sizes in bytes.
-#[derive(Debug, Clone, Default)]
+/// What [`Store::usage`] found. All sizes in bytes. Serialised, it is what `treering df --json` prints.
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Usage {
     /// Per image, in the order of `index.json`.
     pub images: Vec<ImageUsage>,
@@ -43,6 +46,10 @@ pub struct Usage {
     pub layer_bytes: u64,
     /// The size of files being written, or left by dead writers.
     pub tmp_bytes: u64,
+}
+
+fn as_texts<S: Serializer>(names: &[Reference], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(names.iter().map(ToString::to_string))
 }
 
 impl Store {

@@ -171,7 +171,7 @@ impl Store {
                     report.add(ProblemKind::BadDocument, digest.to_string(), message);
                     return Ok(());
                 }
-                queue.extend(document.manifests().iter().map(|child| (child.clone(), depth + 1)));
+                queue.extend(self.expected(document.manifests()).map(|child| (child.clone(), depth + 1)));
                 queue.extend(
                     document.layers().iter().chain(document.config()).map(|child| (child.clone(), depth)),
                 );
@@ -187,6 +187,19 @@ impl Store {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The manifests of an index that have to be there. An image for many platforms may be in a store for some of them
+    /// alone (image-spec, image-layout.md, "Blobs"); only when none is there is something missing.
+    fn expected<'a>(&self, manifests: &'a [Descriptor]) -> impl Iterator<Item = &'a Descriptor> {
+        let is_there =
+            |child: &Descriptor| match descriptor_digest(child).map(|digest| self.blob_size(&digest)) {
+                Ok(Err(error)) => error.kind() != ErrorKind::NotFound,
+                Ok(Ok(_)) => true,
+                Err(_) => false,
+            };
+        let some = manifests.iter().any(is_there);
+        manifests.iter().filter(move |child| !some || is_there(child))
     }
 
     fn check_blobs(&self, hash: bool, report: &mut FsckReport, control: &Control) -> Result<()> {

@@ -143,6 +143,13 @@ impl Writer {
         names.join(&b'/')
     }
 
+    /// The metadata of a record pushed before.
+    pub fn meta(&self, index: u32) -> Meta {
+        let at = index as usize * RECORD;
+        let bytes = self.records[at..at + RECORD].try_into().expect("128 bytes");
+        Record::decode(bytes).expect("encoded here").meta
+    }
+
     pub fn len(&self) -> u32 {
         (self.records.len() / RECORD) as u32
     }

@@ -17,6 +17,9 @@ bitflags::bitflags! {
         const WHITEOUT = 4;
         /// In a layer's list: whatever the layers below have in this directory is hidden.
         const OPAQUE = 8;
+        /// A directory in which a scan left something out (a socket). The next scan lists it again whether it changed or
+        /// not, so that it can say so again.
+        const LEFT_OUT = 16;
     }
 }
 
@@ -84,6 +87,13 @@ impl Meta {
             ino: 0,
             nlink: 1,
         }
+    }
+
+    /// Whether a regular file, open and read, is the one a scan saw, with the content it had then.
+    pub(crate) fn is_as_in(&self, stat: &Stat) -> bool {
+        stat.kind == Kind::File
+            && (self.dev, self.ino, self.size) == (stat.dev, stat.ino, stat.size)
+            && (self.mtime, self.ctime) == (stat.mtime, stat.ctime)
     }
 
     /// Whether the stat identity says that this is the same file, untouched since. A racy entry says nothing.

@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 
 use super::entry::Xattrs;
+use super::interchange::can_stand_for;
 use crate::error::{Error, Result};
 use crate::fs::{Kind, Stat};
 
@@ -79,15 +80,7 @@ impl Ledger {
     /// number is known at all.
     pub fn get(&self, stat: &Stat, generation: impl FnOnce() -> u64) -> Option<&Record> {
         let record = self.records.get(&(stat.dev, stat.ino))?;
-        // A device's placeholder that has content is no placeholder any more.
-        let kind_holds = match record.kind {
-            Kind::File | Kind::Directory | Kind::Symlink => record.kind == stat.kind,
-            Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
-                record.kind == stat.kind || (stat.kind == Kind::File && stat.size == 0)
-            }
-            Kind::Socket => false,
-        };
-        (kind_holds && record.generation == generation()).then_some(record)
+        (can_stand_for(stat, record.kind) && record.generation == generation()).then_some(record)
     }
 
     /// The bytes, as they are saved; sorted by path, so that equal ledgers have equal bytes.

@@ -8,14 +8,17 @@ pub mod builder;
 mod codec;
 pub mod entry;
 pub mod hash;
+pub mod interchange;
 pub mod ledger;
 pub mod owner;
+pub(crate) mod ownership;
 pub mod scan;
 pub mod snapshot;
 pub mod walk;
 
 pub use builder::Builder;
 pub use entry::{Flags, Meta, NONE, Xattrs};
+pub use interchange::{OwnerSource, OwnerXattr};
 pub use ledger::Ledger;
 pub use owner::OwnerPolicy;
 pub use scan::{Scan, ScanOptions, Skipped, scan};

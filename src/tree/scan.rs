@@ -13,17 +13,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Condvar, Mutex};
 
-use super::ledger::Ledger;
+use super::interchange::OwnerSource;
+use super::ledger::{Ledger, Record};
 use super::owner::OwnerPolicy;
 use super::snapshot::Snapshot;
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::root::was_replaced;
 use crate::fs::stat::stat_fd;
 use crate::fs::{Root, clock};
 use crate::progress::Control;
 use assemble::assemble;
 use worker::{Found, Queue, Shared, Worker};
 
-pub(crate) use xattrs::{merge as merge_xattrs, normalise_capability};
+pub(crate) use xattrs::read as read_xattrs;
 
 const SCAN: &str = "scan tree";
 
@@ -36,11 +38,13 @@ const OPEN_DIRECTORIES: usize = 256;
 pub struct ScanOptions<'a> {
     /// Threads to use; 0 for one per processor.
     pub threads: usize,
-    /// Whose the files are when the ledger does not say.
+    /// Whose the files are when neither the ledger nor the source says.
     pub owner: &'a OwnerPolicy,
+    /// Another tool's record of owners to go by.
+    pub owner_from: &'a OwnerSource,
     /// What the disk could not hold.
     pub ledger: Option<&'a Ledger>,
-    /// A snapshot of the same tree from before, taken with the same policy and ledger: what has not changed since is
+    /// A snapshot of the same tree from before, taken with the same policy, source and ledger: what has not changed since is
     /// taken from it.
     pub previous: Option<&'a Snapshot>,
     /// Leave out what is mounted below the root: a mount point stays, as an empty directory.
@@ -54,6 +58,7 @@ impl Default for ScanOptions<'_> {
         ScanOptions {
             threads: 0,
             owner: &OwnerPolicy::Root,
+            owner_from: &OwnerSource::Nothing,
             ledger: None,
             previous: None,
             one_file_system: false,
@@ -80,6 +85,9 @@ pub struct Scan {
     pub skipped: Vec<Skipped>,
     /// How many entries have owners other than the policy gave them.
     pub owners_replaced: u64,
+    /// What the source said and the filesystem cannot tell: with these in its ledger, in this order, the tree is the same
+    /// without the source. From a save file of fakeroot only.
+    pub learned: Vec<Record>,
     /// How many entries kept what the previous snapshot knew of them.
     pub unchanged: u64,
 }
@@ -105,6 +113,7 @@ pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result
     let root_stat = stat_fd(root).at(SCAN, root.describe(b""))?;
     let options = ScanOptions {
         threads: if options.threads == 0 { default_threads() } else { options.threads },
+        previous: options.previous.filter(|_| !options.owner_from.moves_unseen()),
         ..*options
     };
     let shared = Shared {
@@ -157,21 +166,23 @@ pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result
         scan.skipped.append(&mut part.skipped);
         scan.owners_replaced += part.owners_replaced;
         scan.unchanged += part.unchanged;
+        scan.learned.append(&mut part.learned);
     }
+    // Of a file's names the first one stays, which is the last one said.
+    scan.learned.sort_by(|a, b| b.path.cmp(&a.path));
     scan.skipped.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(scan)
 }
 
 /// A name that was just listed and is gone is a change under our hands, not a missing file.
 pub(crate) fn vanished(error: std::io::Error, operation: &'static str, path: Vec<u8>) -> Error {
-    match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => Error::new(
-            ErrorKind::Changed,
-            operation,
-            "it vanished or was replaced while the tree was scanned",
-        )
-        .with_path(path)
-        .with_source(error),
-        _ => Error::io(operation, path, error),
+    if !was_replaced(&error) {
+        return Error::io(operation, path, error);
     }
+    replaced(operation, path).with_source(error)
+}
+
+pub(crate) fn replaced(operation: &'static str, path: Vec<u8>) -> Error {
+    let message = "it changed, vanished or was replaced while the tree was scanned";
+    Error::new(ErrorKind::Changed, operation, message).with_path(path)
 }

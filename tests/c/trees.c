@@ -50,6 +50,10 @@ static void snapshots(void) {
   treering_scan_options *options = NULL;
   OK(treering_scan_options_new(&options, &err));
   OK(treering_scan_options_set_owner(options, "3:4", &err));
+  OK(treering_scan_options_set_owner_from(options, TREERING_PATH("override-stat"), &err));
+  OK(treering_scan_options_set_owner_from(options, NULL, 0, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_scan_options_set_owner_from(options, TREERING_PATH("nobody"), &err));
+  FAILS(TREERING_NOT_FOUND, treering_scan_options_set_owner_from(options, TREERING_PATH("fakeroot:/none"), &err));
   OK(treering_scan_options_set_threads(options, 2, &err));
   OK(treering_scan_options_set_one_file_system(options, true, &err));
   OK(treering_scan_options_set_all_xattrs(options, false, &err));

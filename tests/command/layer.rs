@@ -101,6 +101,26 @@ fn damaged_layers_are_errors() {
     world.run(&["layer", "ls", "tree"]).fails(1, "is a directory");
 }
 
+/// GNU tar writes the users and groups of ACLs by name, even with --numeric-owner.
+#[test]
+fn what_an_archive_does_not_tell_is_reported_as_lost() {
+    let world = World::with_tree();
+    world.sh("acl=$(printf 'user::rw-\\nuser:joe:r--\\ngroup::r--\\nmask::r--\\nother::---')
+         tar --format=pax --pax-option=\"SCHILY.acl.access:=$acl\" \
+         -cf layer.tar -C tree etc/motd");
+    let run = world.run(&["layer", "apply", "layer.tar", "out"]).ok();
+    assert!(
+        run.stderr.contains("etc/motd") && run.stderr.contains("system.posix_acl_access"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(world.sh("cat out/etc/motd"), world.sh("cat tree/etc/motd"));
+    let made = world.run(&["layer", "apply", "layer.tar", "again", "--json"]).ok().json();
+    assert_eq!(made["losses"][0]["path"], "/etc/motd");
+    let listed = world.run(&["layer", "ls", "layer.tar", "--json"]).ok();
+    assert!(listed.text().contains("posix_acl_access"), "{}", listed.text());
+}
+
 #[test]
 fn a_layer_on_an_unpacked_image_keeps_its_owners() {
     let world = World::unpacked();

@@ -176,7 +176,7 @@ fn info_tells_about_the_store_and_the_machine() {
     let info = world.run(&["info", "--json"]).ok().json();
     assert_eq!(info["store"]["root"], world.join("store").to_str().unwrap());
     assert_eq!((&info["store"]["images"], &info["store"]["trees"]), (&json!(1), &json!(1)));
-    for name in ["openat2", "user_namespaces", "subordinate_ids", "seccomp_notify"] {
+    for name in ["openat2", "user_xattrs", "user_namespaces", "subordinate_ids", "seccomp_notify"] {
         assert!(info["abilities"][name]["works"].is_boolean(), "{name}");
     }
     let text = world.run(&["system", "info"]).ok().text();

@@ -8,6 +8,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../common/tools.rs"]
+mod tools;
+
+mod attack;
 mod diff;
 mod grow;
 mod keep;

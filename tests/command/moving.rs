@@ -42,8 +42,14 @@ fn rmi_by_id_refuses_what_others_stand_on() {
     let id =
         |name: &str| world.run(&["inspect", name]).ok().json()[0]["Id"].as_str().unwrap()[7..19].to_string();
     let (v1, v2) = (id("app:v1"), id("app:v2"));
-    let run = world.run(&["rmi", &v1]).fails(1, "conflict: unable to delete");
-    assert!(run.stderr.contains("app:v2 is built on the image"), "{}", run.stderr);
+    // Not by force either: Docker says "(cannot be forced)" of an image that others are built on, however many names it has.
+    world.run(&["tag", "app:v1", "app:first"]).ok();
+    for line in [&["rmi", &v1][..], &["rmi", "-f", &v1]] {
+        let run = world.run(line).fails(1, "conflict: unable to delete");
+        assert!(run.stderr.contains("(cannot be forced): app:v2 is built on the image"), "{}", run.stderr);
+        assert!(run.stderr.contains("\nhint: "), "{}", run.stderr);
+    }
+    assert_eq!(world.run(&["rmi", "-f", "app:first"]).ok().text(), "Untagged: app:first\n");
     world.run(&["tag", "app:v2", "app:v3"]).ok();
     world.run(&["rmi", &v2]).fails(1, "several names refer to the image");
     let run = world.run(&["rmi", "-f", &v2, "--json"]).ok().json();
@@ -57,6 +63,9 @@ fn rmi_by_id_refuses_what_others_stand_on() {
     let run = world.run(&["image", "rm", "nope", "app:v4"]).code(1);
     assert!(run.text().starts_with("Untagged: app:v4\n"), "{}", run.text());
     assert!(run.stderr.contains("error: find image: nope"), "{}", run.stderr);
+    // What is not there already is as it should be, when forced: said, and no failure.
+    let run = world.run(&["rmi", "-f", "nope"]).ok();
+    assert!(run.text().is_empty() && run.stderr.contains("error: find image: nope"), "{}", run.stderr);
 }
 
 #[test]

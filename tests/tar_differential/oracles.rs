@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::tools::need;
 use treering::Digest;
 use treering::layer::header::EntryKind;
 use treering::layer::read::{Data, LayerReader, ReadChunks, ReadLimits, TarEntry};
@@ -187,9 +188,9 @@ pub fn python(script: &str, arguments: &[impl AsRef<OsStr>]) -> Vec<u8> {
     run(Command::new("python3").arg("-c").arg(script).args(arguments))
 }
 
+/// Whether GNU tar's peers are there to be asked; in CI they must be.
 pub fn installed(program: &str) -> bool {
-    let version = if program == "go" { "version" } else { "--version" };
-    Command::new(program).arg(version).output().is_ok_and(|output| output.status.success())
+    need(program, &[if program == "go" { "version" } else { "--version" }])
 }
 
 /// The lines of the Python or Go program above.
@@ -224,8 +225,13 @@ pub fn parse_listing(text: Vec<u8>) -> BTreeMap<PathBuf, Listing> {
 pub fn go() -> Option<&'static Path> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     let build = || {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tar-list");
-        fs::create_dir_all(&directory).unwrap();
+        // The build directory need not be ours to write to: then it is the temporary directory's, which the run removes.
+        let user = rustix::process::geteuid().as_raw();
+        let beside = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("tar-list-{user}"));
+        let directory = match fs::create_dir_all(&beside) {
+            Ok(()) => beside,
+            Err(_) => tempfile::tempdir().unwrap().keep(),
+        };
         fs::write(directory.join("list.go"), GO).unwrap();
         installed("go").then(|| {
             let mut command = Command::new("go");

@@ -14,7 +14,7 @@ use treering::diff::CompareMode;
 use treering::image::{Base, DiffOptions, Platform};
 use treering::layer::{LayerOptions, MtimePrecision};
 use treering::store::Store;
-use treering::tree::OwnerPolicy;
+use treering::tree::{OwnerPolicy, OwnerSource};
 
 use crate::errors::OrRaise;
 use crate::image::Image;
@@ -92,6 +92,11 @@ pub fn owner(argument: Option<&Bound<'_, PyAny>>) -> PyResult<Option<OwnerPolicy
     }
 }
 
+/// `owner_from=`: `"none"`, `"rootlesscontainers"`, `"override-stat"` or `"fakeroot:FILE"`.
+pub fn owner_from(py: Python<'_>, argument: Option<PathArg>) -> PyResult<Option<OwnerSource>> {
+    argument.map(|source| py.detach(|| OwnerSource::parse(&source.0)).or_raise(py)).transpose()
+}
+
 /// `compression=` and `level=`.
 pub fn profile(py: Python<'_>, compression: &str, level: Option<i32>) -> PyResult<Profile> {
     let compression: Compression = compression.parse().or_raise(py)?;
@@ -140,6 +145,7 @@ pub fn pairs(argument: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, Strin
 pub fn diff_options(
     py: Python<'_>,
     owner: Option<&Bound<'_, PyAny>>,
+    owner_from: Option<PathArg>,
     compare: &str,
     exact_times: bool,
     platform: Option<&str>,
@@ -148,6 +154,7 @@ pub fn diff_options(
 ) -> PyResult<DiffOptions> {
     Ok(DiffOptions {
         owner: self::owner(owner)?,
+        owner_from: self::owner_from(py, owner_from)?,
         compare: self::compare(py, compare)?,
         exact_times,
         platform: self::platform(py, platform)?,

@@ -296,6 +296,7 @@ impl Side {
                 let scan_options = tree::ScanOptions {
                     threads: options.threads,
                     owner: &policy,
+                    owner_from: &options.owner_from.clone().unwrap_or_default(),
                     one_file_system: options.one_file_system,
                     ..tree::ScanOptions::default()
                 };
@@ -318,19 +319,20 @@ impl Side {
 /// it. Where one side is a snapshot without content, what only content could tell counts as changed, with ``"suspect"``
 /// among the reasons. With one argument everything is added.
 #[pyfunction]
-#[pyo3(signature = (old, new = None, *, owner = None, compare = "auto", exact_times = false, one_file_system = false, threads = 0, progress = None))]
+#[pyo3(signature = (old, new = None, *, owner = None, owner_from = None, compare = "auto", exact_times = false, one_file_system = false, threads = 0, progress = None))]
 pub fn diff(
     py: Python<'_>,
     old: Side,
     new: Option<Side>,
     owner: Option<&Bound<'_, PyAny>>,
+    owner_from: Option<PathArg>,
     compare: &str,
     exact_times: bool,
     one_file_system: bool,
     threads: usize,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Diff> {
-    let options = diff_options(py, owner, compare, exact_times, None, one_file_system, threads)?;
+    let options = diff_options(py, owner, owner_from, compare, exact_times, None, one_file_system, threads)?;
     let (old, new) = match new {
         Some(new) => (Some(old), new),
         None => (None, old),
@@ -369,18 +371,19 @@ pub fn diff(
 
 /// What the upper directory of an overlay changes over its lower ones, the topmost first, found without mounting it.
 #[pyfunction]
-#[pyo3(signature = (upper, lowers = Vec::new(), *, owner = None, compare = "auto", exact_times = false, threads = 0, progress = None))]
+#[pyo3(signature = (upper, lowers = Vec::new(), *, owner = None, owner_from = None, compare = "auto", exact_times = false, threads = 0, progress = None))]
 pub fn diff_overlay(
     py: Python<'_>,
     upper: PathArg,
     lowers: Vec<PathArg>,
     owner: Option<&Bound<'_, PyAny>>,
+    owner_from: Option<PathArg>,
     compare: &str,
     exact_times: bool,
     threads: usize,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Diff> {
-    let options = diff_options(py, owner, compare, exact_times, None, false, threads)?;
+    let options = diff_options(py, owner, owner_from, compare, exact_times, None, false, threads)?;
     let data = Job::new("decode overlay", progress).run(py, move |control, _| {
         let open = |path: &Path| Root::open(path);
         let lowers: Vec<Root> = lowers.iter().map(|lower| open(&lower.0)).collect::<treering::Result<_>>()?;
@@ -388,6 +391,7 @@ pub fn diff_overlay(
         let overlay_options = OverlayOptions {
             threads,
             owner: &policy,
+            owner_from: &options.owner_from.clone().unwrap_or_default(),
             compare: CompareOptions { mode: options.compare, exact_times },
             ..OverlayOptions::default()
         };

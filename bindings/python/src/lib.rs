@@ -38,6 +38,8 @@ mod _treering {
     #[pymodule_export]
     use crate::layer::{layer_apply, layer_create, layer_list};
     #[pymodule_export]
+    use crate::run::_panic;
+    #[pymodule_export]
     use crate::snapshot::{Entry, EntryIterator, Ledger, Snapshot, scan};
     #[pymodule_export]
     use crate::store::Store;

@@ -206,3 +206,9 @@ impl Watch<'_, '_> {
         })
     }
 }
+
+/// A hook for tests: panics in the middle of an operation, as a defect would.
+#[pyfunction]
+pub fn _panic(py: Python<'_>) -> PyResult<()> {
+    Job::new("panic", None).run(py, |_, _| panic!("_panic was called"))
+}

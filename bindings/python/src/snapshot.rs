@@ -8,10 +8,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use treering::error::Error;
 use treering::fs::{Kind, Root};
-use treering::image::binding;
+use treering::image::Whose;
 use treering::tree::{self, ScanOptions};
 
-use crate::arguments::{PathArg, fs_bytes, owner};
+use crate::arguments::{self, PathArg, fs_bytes, owner};
 use crate::errors::{OrRaise, to_python};
 use crate::output::{fs_text, make};
 use crate::run::Job;
@@ -304,15 +304,19 @@ impl Ledger {
 }
 
 /// Take a snapshot of a directory.
+///
+/// ``owner_from`` is another tool's record of owners to go by: ``"rootlesscontainers"``, ``"override-stat"`` or
+/// ``"fakeroot:FILE"``.
 #[pyfunction]
 #[pyo3(signature = (
-    path, *, owner = None, store = None, ledger = None, previous = None, one_file_system = false, all_xattrs = false,
-    threads = 0, progress = None
+    path, *, owner = None, owner_from = None, store = None, ledger = None, previous = None, one_file_system = false,
+    all_xattrs = false, threads = 0, progress = None
 ))]
 pub fn scan(
     py: Python<'_>,
     path: PathArg,
     owner: Option<&Bound<'_, PyAny>>,
+    owner_from: Option<PathArg>,
     store: Option<&Store>,
     ledger: Option<&Ledger>,
     previous: Option<&Snapshot>,
@@ -326,20 +330,22 @@ pub fn scan(
         return Err(to_python(py, &Error::invalid("scan tree", message)));
     }
     let owner = self::owner(owner)?;
+    let source = arguments::owner_from(py, owner_from)?;
     let store = store.map(|store| store.open(py)).transpose()?;
     let ledger = ledger.map(|ledger| ledger.inner.clone());
     let previous = previous.map(|previous| previous.inner.clone());
     let scan = Job::new("scan tree", progress).run(py, move |control, _| {
         let root = Root::open(&path.0)?;
-        let bound = store.as_ref().map(|store| binding::find(store, &root)).transpose()?.flatten();
-        let (known, theirs) = bound.map_or((None, None), |bound| (Some(bound.ledger), Some(bound.owner)));
+        let mut whose = Whose::find(store.as_ref(), &root, owner, source)?;
+        if let Some(ledger) = ledger {
+            whose.ledger = (*ledger).clone();
+        }
         let options = ScanOptions {
             threads,
-            owner: &owner.or(theirs).unwrap_or_default(),
-            ledger: known.as_ref().or(ledger.as_deref()),
             previous: previous.as_deref(),
             one_file_system,
             all_xattrs,
+            ..whose.scan_options()
         };
         tree::scan(&root, &options, control)
     })?;

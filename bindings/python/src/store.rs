@@ -9,6 +9,7 @@ use treering::archive::{ExportOptions, ImportOptions};
 use treering::error::Error;
 use treering::fs::Root;
 use treering::image::{self, CommitOptions, Committed, TidyOptions, TidyReport, UnpackOptions, tidy};
+use treering::layer::ApplyOptions;
 use treering::store::{self, FsckLevel, PruneOptions, Reference};
 
 use crate::archive;
@@ -134,14 +135,15 @@ impl Store {
     ///
     /// With a name the image gets that name. ``base`` is what the image is built on: an image, ``"scratch"``, or by
     /// default the image the directory was unpacked from or last committed to. The directory is bound to the new image,
-    /// so the next commit or comparison reads only what changed since. ``changes`` are Dockerfile instructions for the
+    /// so the next commit or comparison reads only what changed since. ``owner_from`` is another tool's record of owners to
+    /// go by: ``"rootlesscontainers"``, ``"override-stat"`` or ``"fakeroot:FILE"``. ``changes`` are Dockerfile instructions for the
     /// configuration. With ``lowers`` the directory is the upper directory of an overlay. ``reproducible`` fixes every
     /// time there is: ``created``, and time stamps later than it, are the given time or 1970.
     ///
     /// An error leaves the store as it was.
     #[pyo3(signature = (
         tree, name = None, *, base = None, author = None, message = None, changes = Vec::new(), owner = None,
-        compression = "gzip", level = None, compare = "auto", squash = false, created = None, platform = None,
+        owner_from = None, compression = "gzip", level = None, compare = "auto", squash = false, created = None, platform = None,
         annotations = None, reproducible = false, clamp_mtime = None, nanoseconds = false, lowers = Vec::new(),
         one_file_system = false, threads = 0, progress = None
     ))]
@@ -155,6 +157,7 @@ impl Store {
         message: Option<String>,
         changes: Vec<String>,
         owner: Option<&Bound<'_, PyAny>>,
+        owner_from: Option<PathArg>,
         compression: &str,
         level: Option<i32>,
         compare: &str,
@@ -181,6 +184,7 @@ impl Store {
             base: arguments::base(py, base)?,
             compare: arguments::compare(py, compare)?,
             owner: arguments::owner(owner)?,
+            owner_from: arguments::owner_from(py, owner_from)?,
             profile: arguments::profile(py, compression, level)?,
             layer,
             author,
@@ -207,15 +211,20 @@ impl Store {
     /// Unpack an image into a directory, which must not exist or be empty.
     ///
     /// Everything is made beside the directory, checked, and renamed into place. The tree that comes back compares itself
-    /// with its image (``diff``) and grows it (``commit``). ``lenient`` takes whiteouts as old tools wrote them; ``max_bytes``
-    /// and ``max_entries`` cap what one layer may ask for, 1 TiB and ten million by default. With ``temporary`` the directory is removed at the end of a
-    /// ``with`` statement.
-    #[pyo3(signature = (image, dir, *, platform = None, deny_loss = false, lenient = false, max_bytes = None, max_entries = None, sync = false, temporary = false, threads = 0, progress = None))]
+    /// with its image (``diff``) and grows it (``commit``). ``owner_xattr`` also writes owners into an attribute that other
+    /// tools read: ``"rootlesscontainers"`` or ``"override-stat"``. ``lenient`` takes whiteouts as old tools wrote them;
+    /// ``max_bytes`` and ``max_entries`` cap what one layer may ask for, 1 TiB and ten million by default. With
+    /// ``temporary`` the directory is removed at the end of a ``with`` statement.
+    #[pyo3(signature = (
+        image, dir, *, platform = None, owner_xattr = None, deny_loss = false, lenient = false, max_bytes = None,
+        max_entries = None, sync = false, temporary = false, threads = 0, progress = None
+    ))]
     fn unpack<'py>(
         slf: &Bound<'py, Self>,
         image: ImageArg,
         dir: PathArg,
         platform: Option<&str>,
+        owner_xattr: Option<&str>,
         deny_loss: bool,
         lenient: bool,
         max_bytes: Option<u64>,
@@ -228,7 +237,10 @@ impl Store {
         let py = slf.py();
         let store = slf.get().open(py)?;
         let options = UnpackOptions {
-            apply: arguments::apply(threads, deny_loss, lenient, max_bytes, max_entries),
+            apply: ApplyOptions {
+                owner_xattr: owner_xattr.map(str::parse).transpose().or_raise(py)?,
+                ..arguments::apply(threads, deny_loss, lenient, max_bytes, max_entries)
+            },
             platform: arguments::platform(py, platform)?,
             sync,
         };
@@ -246,13 +258,14 @@ impl Store {
     }
 
     /// What changed in a directory since its base, by default the image it was unpacked from or last committed to.
-    #[pyo3(signature = (tree, *, base = None, owner = None, compare = "auto", exact_times = false, platform = None, one_file_system = false, threads = 0, progress = None))]
+    #[pyo3(signature = (tree, *, base = None, owner = None, owner_from = None, compare = "auto", exact_times = false, platform = None, one_file_system = false, threads = 0, progress = None))]
     fn diff(
         &self,
         py: Python<'_>,
         tree: PathArg,
         base: Option<ImageArg>,
         owner: Option<&Bound<'_, PyAny>>,
+        owner_from: Option<PathArg>,
         compare: &str,
         exact_times: bool,
         platform: Option<&str>,
@@ -262,7 +275,8 @@ impl Store {
     ) -> PyResult<Diff> {
         let store = self.open(py)?;
         let base = arguments::base(py, base)?;
-        let options = diff_options(py, owner, compare, exact_times, platform, one_file_system, threads)?;
+        let options =
+            diff_options(py, owner, owner_from, compare, exact_times, platform, one_file_system, threads)?;
         let data = Job::new("compare trees", progress).run(py, move |control, _| {
             let root = Root::open(&tree.0)?;
             let diff = image::diff_tree(Some(&store), &tree.0, &base, &options, control)?;
@@ -406,7 +420,7 @@ impl Store {
 
     /// Write the filesystem of an image or of a directory as one tar, as ``docker export`` does. What is a path-like, or
     /// bytes, is a directory; a ``str`` or an ``Image`` is an image.
-    #[pyo3(signature = (source, file, *, platform = None, owner = None, clamp_mtime = None, nanoseconds = false, progress = None))]
+    #[pyo3(signature = (source, file, *, platform = None, owner = None, owner_from = None, clamp_mtime = None, nanoseconds = false, progress = None))]
     fn export(
         &self,
         py: Python<'_>,
@@ -414,6 +428,7 @@ impl Store {
         file: &Bound<'_, PyAny>,
         platform: Option<&str>,
         owner: Option<&Bound<'_, PyAny>>,
+        owner_from: Option<PathArg>,
         clamp_mtime: Option<&Bound<'_, PyAny>>,
         nanoseconds: bool,
         progress: Option<&Bound<'_, PyAny>>,
@@ -422,6 +437,7 @@ impl Store {
             platform: arguments::platform(py, platform)?,
             layer: arguments::layer(clamp_mtime, nanoseconds)?,
             owner: arguments::owner(owner)?,
+            owner_from: arguments::owner_from(py, owner_from)?,
         };
         archive::export(py, &self.open(py)?, source, file, options, progress)
     }

@@ -170,3 +170,18 @@ def test_a_ledger_travels(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
     owner = "keep" if os.geteuid() == 0 else "root"
     entry = treering.scan(copy, owner=owner, ledger=ledger)["etc/motd"]
     assert (entry.uid, entry.gid) == (12, 34)
+
+
+def test_owners_for_and_from_other_tools(
+    store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    store.commit(tree, "app", owner=(12, 34))
+    work = store.unpack("app", tmp_path / "work", owner_xattr="override-stat")
+    entry = treering.scan(work, owner_from="override-stat")["etc/motd"]
+    assert (entry.uid, entry.gid) == (12, 34)
+    assert not list(work.diff())
+    assert treering.scan(work, owner_from=b"none")["etc/motd"].uid == 0
+    with pytest.raises(treering.InvalidArgumentError, match="expected none, rootlesscontainers"):
+        treering.scan(work, owner_from="somebody")
+    with pytest.raises(treering.NotFoundError):
+        work.commit(owner_from=f"fakeroot:{tmp_path}/missing")

@@ -152,3 +152,29 @@ def test_stop_wishes_pass_through(tree: pathlib.Path) -> None:
 
     with pytest.raises(SystemExit):
         treering.layer_create(treering.diff(tree), Leaving())
+
+
+def test_a_defect_is_an_exception() -> None:
+    from treering._treering import _panic
+
+    for _ in range(3):
+        with pytest.raises(treering.InternalError, match="_panic was called") as caught:
+            _panic()
+    assert (caught.value.code, caught.value.operation) == (15, "panic")
+
+
+def test_text_is_text(store: treering.Store, tree: pathlib.Path) -> None:
+    """Names and words are text; only paths may be any bytes."""
+    store.commit(tree, "app")
+    for call in (
+        lambda: store.tag("app", "caf\udce9"),
+        lambda: store.image("caf\udce9"),
+        lambda: store.commit(tree, "app", author="caf\udce9"),
+        lambda: store.commit(tree, "app", changes=["CMD caf\udce9"]),
+        lambda: store.commit(tree, "app", annotations={"caf\udce9": ""}),
+    ):
+        with pytest.raises(ValueError):
+            call()
+    with pytest.raises(treering.InvalidArgumentError):
+        store.tag("app", "a\0b")
+    assert len(store.images()) == 1

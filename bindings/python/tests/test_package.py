@@ -9,6 +9,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 
@@ -71,7 +72,17 @@ def test_the_command(tmp_path: pathlib.Path, tree: pathlib.Path) -> None:
     assert run("--help").returncode == 0
 
 
+def test_a_free_threaded_interpreter_stays_one() -> None:
+    """Where there is no lock by default, importing the package does not bring it back."""
+    script = "import sys, treering; print(getattr(sys, '_is_gil_enabled', lambda: True)())"
+    run = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True)
+    locked = not sysconfig.get_config_var("Py_GIL_DISABLED")
+    assert (run.returncode, run.stdout, run.stderr) == (0, f"{locked}\n", "")
+
+
 def test_info() -> None:
     info = treering.info()
     assert info["platform"].startswith("linux/")
     assert info["threads"] >= 1
+    assert info["abilities"]["set_owners"]["works"] == info["privileged"]
+    assert all(one["remark"] for one in info["abilities"].values())

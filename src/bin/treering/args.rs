@@ -248,4 +248,97 @@ mod tests {
             assert!(cli.global.quiet, "{line:?}");
         }
     }
+    /// Every verb and subcommand that does something of its own, by its words.
+    fn leaves() -> Vec<(String, clap::Command)> {
+        let mut command = command();
+        command.build();
+        let mut out = Vec::new();
+        // Docker's groups are the same verbs once more.
+        for verb in
+            command.get_subcommands().filter(|verb| !["image", "system", "help"].contains(&verb.get_name()))
+        {
+            let inner: Vec<_> = verb.get_subcommands().filter(|inner| inner.get_name() != "help").collect();
+            match inner.is_empty() {
+                true => out.push((verb.get_name().to_string(), verb.clone())),
+                false => out.extend(
+                    inner
+                        .into_iter()
+                        .map(|inner| (format!("{} {}", verb.get_name(), inner.get_name()), inner.clone())),
+                ),
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn the_page_names_the_flags_of_every_verb() {
+        let page = include_str!("../../../docs/command.md");
+        for (words, verb) in leaves() {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{words}` | `-")));
+            let mut named: Vec<&str> = row
+                .map(|row| row.split(['`', ' ']).filter(|word| word.starts_with("--")).collect())
+                .unwrap_or_default();
+            let everywhere = ["help", "version", "root", "threads", "quiet", "json"];
+            let own = |flag: &&clap::Arg| !everywhere.contains(&flag.get_id().as_str());
+            let flags = verb.get_arguments().filter(own);
+            let mut known: Vec<String> =
+                flags.filter_map(|flag| Some(format!("--{}", flag.get_long()?))).collect();
+            known.sort();
+            named.sort();
+            assert_eq!(named, known, "docs/command.md, flags of {words}");
+        }
+    }
+
+    #[test]
+    fn every_flag_says_what_it_is_for() {
+        for (words, verb) in leaves() {
+            for argument in verb.get_arguments() {
+                assert!(argument.get_help().is_some(), "{words}: {}", argument.get_id());
+            }
+        }
+    }
+
+    /// Splits a line as a shell would, as far as the examples go: quotes, and what ends a command.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+        let mut any = false;
+        for c in line.chars().chain([' ']) {
+            match (quote, c) {
+                (Some(q), c) if c == q => quote = None,
+                (None, '\'' | '"') => (quote, any) = (Some(c), true),
+                (None, ' ') if any || !word.is_empty() => {
+                    if matches!(word.as_str(), "|" | "<" | ">" | "&&") {
+                        break;
+                    }
+                    words.push(std::mem::take(&mut word));
+                    any = false;
+                }
+                (None, ' ') => {}
+                (_, c) => word.push(c),
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn the_examples_are_command_lines() {
+        for (of, verb) in leaves() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let mut found = 0;
+            for line in help.lines().filter_map(|line| line.strip_prefix("  ")) {
+                // What is said about an example stands two blanks or more behind it.
+                let line = line.trim_start().split("  ").next().unwrap_or_default();
+                let Some(at) = line.find("treering ").filter(|&at| at == 0 || line[..at].ends_with("| "))
+                else {
+                    continue;
+                };
+                let words = words(&line[at..]);
+                if let Err(error) = command().try_get_matches_from(&words) {
+                    panic!("{of}: {words:?}: {error}");
+                }
+                found += 1;
+            }
+            assert!(found > 0 || of == "version", "{of} --help shows no examples");
+        }
+    }
 }

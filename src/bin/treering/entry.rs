@@ -67,6 +67,15 @@ pub fn object(entry: &TarEntry) -> Value {
         };
         object.insert("xattrs".into(), entry.xattrs.iter().map(one).collect());
     }
+    if !entry.lost.is_empty() {
+        let one = |(name, reason): &(Vec<u8>, &str)| {
+            let mut object = Map::new();
+            json::put_path(&mut object, "name", name);
+            object.insert("reason".into(), (*reason).into());
+            Value::Object(object)
+        };
+        object.insert("lost".into(), entry.lost.iter().map(one).collect());
+    }
     object.into()
 }
 
@@ -132,6 +141,7 @@ mod tests {
             link: Vec::new(),
             rdev: (1, 3),
             xattrs: Vec::new(),
+            lost: Vec::new(),
         }
     }
 

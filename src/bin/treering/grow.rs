@@ -1,9 +1,13 @@
 //! Options that the commands which make images share: compression, time stamps, changes of the configuration.
 
+use std::ffi::OsString;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use treering::compress::{Compression, Profile};
 use treering::image::Platform;
 use treering::layer::LayerOptions;
+use treering::tree::{OwnerPolicy, OwnerSource};
 use treering::{Error, Result};
 
 /// `--compression` and `--level`.
@@ -118,6 +122,34 @@ pub struct Words {
     /// The platform of the image, such as linux/arm64 [default: the base's, else this machine's]
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
+}
+
+/// `--owner` and `--owner-from` where the store may know whose the files are.
+#[derive(Debug, Args)]
+pub struct Owners {
+    /// Whose the files are: root, keep, UID:GID or map:IMAGE:DISK:COUNT [default: as unpacked, else root]
+    #[arg(long, value_name = "OWNER")]
+    pub owner: Option<OwnerPolicy>,
+
+    /// Whose record of owners to go by first: none, rootlesscontainers, override-stat or fakeroot:FILE [default: as
+    /// unpacked, else none]
+    #[arg(long, value_name = "SOURCE", value_parser = owner_source())]
+    owner_from: Option<OsString>,
+}
+
+impl Owners {
+    /// What `--owner-from` names, its file read.
+    pub fn source(&self) -> Result<Option<OwnerSource>> {
+        self.owner_from.as_ref().map(OwnerSource::parse).transpose()
+    }
+}
+
+/// Checks the words of `--owner-from`. A file is read later: that it is missing does not make a command line senseless.
+pub fn owner_source() -> impl TypedValueParser<Value = OsString> {
+    OsStringValueParser::new().try_map(|text| match text.as_encoded_bytes().strip_prefix(b"fakeroot:") {
+        Some([_, ..]) => Ok(text),
+        _ => OwnerSource::parse(&text).map(|_| text),
+    })
 }
 
 /// `KEY=VALUE`.

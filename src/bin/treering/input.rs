@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use treering::error::{At, Result};
+use treering::error::{At, Error, Result};
 
 use crate::ui::Usage;
 
@@ -31,6 +31,19 @@ pub fn open(file: Option<&Path>) -> anyhow::Result<Box<dyn Read + Send>> {
         }
         _ => Ok(Box::new(stdin()?)),
     }
+}
+
+/// Gives an error that has no path the name of what was read.
+pub fn named<T>(file: Option<&Path>, result: anyhow::Result<T>) -> anyhow::Result<T> {
+    let shown = match file {
+        Some(path) if path != Path::new("-") => path.as_os_str().as_bytes(),
+        _ => b"standard input",
+    };
+    result.map_err(|error| match error.downcast::<Error>() {
+        Ok(error) if error.path().is_none() => error.with_path(shown).into(),
+        Ok(error) => error.into(),
+        Err(other) => other,
+    })
 }
 
 fn stdin() -> Result<File> {

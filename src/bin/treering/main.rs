@@ -18,7 +18,6 @@ mod json;
 mod listing;
 mod operand;
 mod output;
-mod probe;
 mod progress;
 mod table;
 mod text;

@@ -49,6 +49,35 @@ impl Write for Stdout {
     }
 }
 
+/// A file that says which one it is when it cannot be written: whoever writes an archive does not know where to.
+struct Named<'a, W> {
+    inner: W,
+    shown: &'a [u8],
+}
+
+impl<W> Named<'_, W> {
+    fn say(&self, error: std::io::Error) -> std::io::Error {
+        if error.kind() == std::io::ErrorKind::Interrupted {
+            // The caller tries once more.
+            return error;
+        }
+        let full = error.kind() == std::io::ErrorKind::StorageFull;
+        let error = Error::io(WRITE, self.shown, error);
+        let hint = "free some space, or write to another filesystem";
+        if full { error.with_hint(hint).into() } else { error.into() }
+    }
+}
+
+impl<W: Write> Write for Named<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.inner.write(bytes).map_err(|error| self.say(error))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush().map_err(|error| self.say(error))
+    }
+}
+
 /// Writes data to standard output, and says so when that fails.
 pub fn data(write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let mut out = Stdout::open()?;
@@ -84,7 +113,8 @@ pub fn stream<T>(
                     .with_hint("name a file with -o FILE, or send standard output elsewhere")
                     .into());
             }
-            let mut out = Stdout::open()?;
+            let out = Stdout::open()?;
+            let mut out = Named { inner: out, shown: b"standard output" };
             let value = write(&mut out)?;
             out.flush().map_err(stdout_error)?;
             return Ok(value);
@@ -93,7 +123,7 @@ pub fn stream<T>(
     let shown = path.as_os_str().as_bytes();
     if path.metadata().is_ok_and(|meta| !meta.is_file() && !meta.is_dir()) {
         let file = std::fs::OpenOptions::new().write(true).open(path).at(WRITE, shown)?;
-        let mut out = BufWriter::with_capacity(BUFFER, file);
+        let mut out = BufWriter::with_capacity(BUFFER, Named { inner: file, shown });
         let value = write(&mut out)?;
         out.flush().at(WRITE, shown)?;
         return Ok(value);
@@ -101,7 +131,7 @@ pub fn stream<T>(
     let (dir, name) = place(path)?;
     let mut temp = TempFile::new(&dir).at(WRITE, shown)?;
     let value = {
-        let mut out = BufWriter::with_capacity(BUFFER, temp.as_file_mut());
+        let mut out = BufWriter::with_capacity(BUFFER, Named { inner: temp.as_file_mut(), shown });
         let value = write(&mut out)?;
         out.flush().at(WRITE, shown)?;
         value

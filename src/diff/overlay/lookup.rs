@@ -17,7 +17,8 @@ use crate::fs::root::{c_name, open_dir_at};
 use crate::fs::stat::stat_at;
 use crate::fs::{Kind, Root, Stat, xattr};
 use crate::tree::builder::Inode;
-use crate::tree::scan::{merge_xattrs, normalise_capability, vanished};
+use crate::tree::ownership::Ownership;
+use crate::tree::scan::{read_xattrs, vanished};
 use crate::tree::{Meta, Xattrs};
 
 /// Where something is: a layer (0 is the upper directory, 1 the topmost lower one) and the path below its root.
@@ -262,7 +263,7 @@ impl Layers<'_> {
             }
             Err(error) => return Err(Error::io(DECODE, self.describe(&place), error)),
         };
-        let attributes = read_xattrs(&**fd, &c_name, || self.describe(&place))?;
+        let attributes = attributes(&**fd, &c_name, || self.describe(&place))?;
         let pairs = attributes.iter().map(|(name, value)| (&name[..], &value[..]));
         let (marks, attributes) = Marks::take(pairs, self.counted, self.options.all_xattrs);
         Ok(Some(Found { place, stat, marks, attributes, parent: fd.clone() }))
@@ -284,30 +285,11 @@ impl Layers<'_> {
             inode.target = target.into_bytes();
         }
         inode.xattrs = Xattrs::pack(&found.attributes);
-        let meta = &mut inode.meta;
         let stat = &found.stat;
-        let ledger = self.options.ledger;
-        match ledger.and_then(|ledger| ledger.get(stat, || generation(dir, &name, stat))) {
-            Some(record) => {
-                meta.kind = record.kind;
-                if stat.mode == record.disk_mode {
-                    meta.mode = record.mode;
-                }
-                (meta.uid, meta.gid, meta.rdev) = (record.uid, record.gid, record.rdev);
-                if !record.xattrs.is_empty() {
-                    let disk = Xattrs::checked(&inode.xattrs).unwrap_or_default();
-                    let over = Xattrs::checked(&record.xattrs).unwrap_or_default();
-                    inode.xattrs = merge_xattrs(disk, over);
-                }
-            }
-            None => {
-                let owner = self.options.owner.apply(stat.uid, stat.gid).ok_or_else(|| {
-                    let message = format!("owner {}:{} is outside the id map", stat.uid, stat.gid);
-                    Error::invalid(DECODE, message).with_path(shown())
-                })?;
-                (meta.uid, meta.gid) = owner;
-            }
-        }
+        let OverlayOptions { owner: policy, ledger, owner_from: source, .. } = *self.options;
+        Ownership { policy, ledger, source }
+            .settle(DECODE, stat, &mut inode.meta, &mut inode.xattrs, || generation(dir, &name, stat))
+            .map_err(|error| error.with_path(shown()))?;
         Ok(inode)
     }
 
@@ -323,7 +305,7 @@ impl Layers<'_> {
         let place = Place { layer: 1, path: Vec::new() };
         let parent = self.open(&place)?;
         let stat = stat_at(&*parent, c".").at(DECODE, self.describe(&place))?;
-        let attributes = read_xattrs(&*parent, c".", || self.describe(&place))?;
+        let attributes = attributes(&*parent, c".", || self.describe(&place))?;
         let pairs = attributes.iter().map(|(name, value)| (&name[..], &value[..]));
         let (marks, attributes) = Marks::take(pairs, self.counted, self.options.all_xattrs);
         self.inode(&Found { place, stat, marks, attributes, parent })
@@ -339,24 +321,10 @@ pub(super) fn is_whiteout(kind: Kind, rdev: (u32, u32), size: u64, marks: &Marks
     }
 }
 
-fn read_xattrs(dir: impl AsFd, name: &std::ffi::CStr, shown: impl Fn() -> Vec<u8>) -> Result<Pairs> {
-    let (mut list, mut value) = (Vec::new(), Vec::new());
+/// All attributes: the marks among them are sorted out later.
+fn attributes(dir: impl AsFd, name: &std::ffi::CStr, shown: impl Fn() -> Vec<u8>) -> Result<Pairs> {
+    let mut list = Vec::new();
     xattr::list_at(&dir, name, &mut list)
         .map_err(|error| vanished(error, "list extended attributes", shown()))?;
-    let mut pairs = Vec::new();
-    for attribute in list.split(|&c| c == 0).filter(|attribute| !attribute.is_empty()) {
-        let c_attribute = c_name(attribute).at("read extended attribute", shown())?;
-        match xattr::get_at(&dir, name, &c_attribute, &mut value) {
-            Ok(()) => {
-                if attribute == b"security.capability" {
-                    normalise_capability(&mut value);
-                }
-                pairs.push((attribute.to_vec(), value.clone()));
-            }
-            // Gone between the listing and the reading.
-            Err(error) if error.raw_os_error() == Some(libc::ENODATA) => {}
-            Err(error) => return Err(Error::io("read extended attribute", shown(), error)),
-        }
-    }
-    Ok(pairs)
+    read_xattrs(dir, name, &list, true, shown)
 }

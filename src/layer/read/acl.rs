@@ -1,8 +1,8 @@
 //! POSIX ACLs as text in PAX records, turned into the extended attribute the kernel keeps them in.
 //!
 //! `SCHILY.acl.access` and `SCHILY.acl.default` are acl_to_text(3) lines, separated by commas or newlines; star and
-//! libarchive append the numeric id to named entries. Names without an id would need this host's user database,
-//! which says nothing about the image's users: they are refused.
+//! libarchive append the numeric id to named entries. GNU tar writes names alone, even with `--numeric-owner`; to know
+//! their ids would take this host's user database, which says nothing about the image's users: such an ACL is lost.
 
 use crate::layer::fault::{Fault, Parsed};
 
@@ -18,15 +18,25 @@ const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
 
+/// Why an ACL is lost whose users or groups have names only.
+pub(super) const NAMES_ONLY: &str = "the archive names a user or group of the ACL without its number";
+
 /// The value of the attribute for an ACL in text form (linux/posix_acl_xattr.h: version 2, then tag, permissions and
-/// id of each entry, in the order of tags and ids).
-pub(super) fn from_text(text: &[u8]) -> Parsed<Vec<u8>> {
+/// id of each entry, in the order of tags and ids). Nothing where a user or group has a name and no number.
+pub(super) fn from_text(text: &[u8]) -> Parsed<Option<Vec<u8>>> {
     let mut entries: Vec<(u16, u32, u16)> = Vec::new();
+    let mut nameless = true;
     for line in text.split(|byte| matches!(byte, b',' | b'\n')) {
         let line = line.trim_ascii();
         if !line.is_empty() {
-            entries.push(entry(line)?);
+            match entry(line)? {
+                Some(entry) => entries.push(entry),
+                None => nameless = false,
+            }
         }
+    }
+    if !nameless {
+        return Ok(None);
     }
     entries.sort_unstable();
     if entries.windows(2).any(|pair| (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1)) {
@@ -43,10 +53,11 @@ pub(super) fn from_text(text: &[u8]) -> Parsed<Vec<u8>> {
         value.extend_from_slice(&permissions.to_le_bytes());
         value.extend_from_slice(&id.to_le_bytes());
     }
-    Ok(value)
+    Ok(Some(value))
 }
 
-fn entry(line: &[u8]) -> Parsed<(u16, u32, u16)> {
+/// One entry; nothing if its user or group has a name and no number.
+fn entry(line: &[u8]) -> Parsed<Option<(u16, u32, u16)>> {
     let malformed = || Fault::corrupt("an ACL entry is not type:qualifier:permissions");
     let mut fields = line.split(|&byte| byte == b':');
     let (Some(kind), Some(qualifier), Some(permissions)) = (fields.next(), fields.next(), fields.next())
@@ -67,14 +78,14 @@ fn entry(line: &[u8]) -> Parsed<(u16, u32, u16)> {
         (b"other" | b"o", false) => OTHER,
         _ => return Err(malformed()),
     };
+    let permissions = self::permissions(permissions).ok_or_else(malformed)?;
     let id = match (named, id) {
-        (false, None) => u32::MAX,
+        (false, None) => Some(u32::MAX),
         (false, Some(_)) => return Err(malformed()),
-        (true, Some(id)) => number(id).ok_or_else(malformed)?,
-        (true, None) => number(qualifier)
-            .ok_or_else(|| Fault::unsupported("an ACL names a user or group without a numeric id"))?,
+        (true, Some(id)) => Some(number(id).ok_or_else(malformed)?),
+        (true, None) => number(qualifier),
     };
-    Ok((tag, id, self::permissions(permissions).ok_or_else(malformed)?))
+    Ok(id.map(|id| (tag, id, permissions)))
 }
 
 fn number(text: &[u8]) -> Option<u32> {
@@ -95,7 +106,6 @@ fn permissions(text: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
 
     #[test]
     fn text_becomes_what_the_kernel_stores() {
@@ -114,15 +124,16 @@ mod tests {
             "user::rw-,user:joe:r--:1000,group::r--,group:wheel:r-x:10,mask::r-x,other::---",
             "u::rw-,u:1000:r--,g::r--,g:10:r-x,m::r-x,o::---",
         ] {
-            assert_eq!(from_text(text.as_bytes()).unwrap(), expected, "{text}");
+            assert_eq!(from_text(text.as_bytes()).unwrap().unwrap(), expected, "{text}");
         }
-        assert_eq!(from_text(b"user::rw-,group::r--,other::r--").unwrap().len(), 28);
+        assert_eq!(from_text(b"user::rw-,group::r--,other::r--").unwrap().unwrap().len(), 28);
     }
 
     #[test]
     fn what_needs_guessing_is_refused() {
-        let name = from_text(b"user::rw-,user:joe:r--,group::r--,mask::r--,other::---").unwrap_err();
-        assert_eq!(name.kind, ErrorKind::Unsupported);
+        let names = from_text(b"user::rw-,user:joe:r--,group::r--,mask::r--,other::---");
+        assert_eq!(names.unwrap(), None, "the kernel's form has no place for names");
+        assert!(from_text(b"user::rw-,user:joe:rr-,group::r--,mask::r--,other::---").is_err());
         for text in [
             "",
             "user::rw-",

@@ -73,6 +73,7 @@ impl<S: ChunkStream> LayerReader<S> {
             link,
             rdev: if kind.is_device() { device(block, &extended)? } else { (0, 0) },
             xattrs: extended.xattrs,
+            lost: extended.lost,
         })
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Extended {
     pub(super) major: Option<u32>,
     pub(super) minor: Option<u32>,
     pub(super) xattrs: Xattrs,
+    /// Attributes whose value cannot be told, and why.
+    pub(super) lost: Vec<(Vec<u8>, &'static str)>,
     pub(super) sparse: Option<Box<SparseKeys>>,
 }
 
@@ -54,11 +56,13 @@ impl Extended {
                 b"mtime" => once(&mut header.mtime, keyword, time(value)?)?,
                 b"SCHILY.devmajor" => once(&mut header.major, keyword, device(value)?)?,
                 b"SCHILY.devminor" => once(&mut header.minor, keyword, device(value)?)?,
-                b"SCHILY.acl.access" => {
-                    attributes.push((acl::ACCESS.to_vec(), Origin::Acl, acl::from_text(value)?));
-                }
-                b"SCHILY.acl.default" => {
-                    attributes.push((acl::DEFAULT.to_vec(), Origin::Acl, acl::from_text(value)?));
+                b"SCHILY.acl.access" | b"SCHILY.acl.default" => {
+                    let access = keyword == b"SCHILY.acl.access";
+                    let name = if access { acl::ACCESS } else { acl::DEFAULT }.to_vec();
+                    match acl::from_text(value)? {
+                        Some(value) => attributes.push((name, Origin::Acl, value)),
+                        None => header.lost.push((name, acl::NAMES_ONLY)),
+                    }
                 }
                 _ => {
                     if let Some(rest) = keyword.strip_prefix(pax::XATTR_PREFIX) {
@@ -75,6 +79,12 @@ impl Extended {
             }
         }
         header.xattrs = merged(attributes, limits)?;
+        let Extended { xattrs, lost, .. } = &mut header;
+        if lost.iter().enumerate().any(|(i, (name, _))| lost[..i].iter().any(|(before, _)| before == name)) {
+            return Err(Fault::corrupt("an ACL is given twice"));
+        }
+        // The archive may have it in the kernel's own form as well.
+        lost.retain(|(name, _)| !xattrs.iter().any(|(known, _)| known == name));
         Ok(header)
     }
 
@@ -91,7 +101,7 @@ impl Extended {
                 "a global header sets the name, size, device or holes of every entry",
             ));
         };
-        if !header.xattrs.is_empty() {
+        if !header.xattrs.is_empty() || !header.lost.is_empty() {
             return Err(Fault::unsupported("a global header sets extended attributes"));
         }
         Ok(header)
@@ -294,6 +304,21 @@ mod tests {
 
     fn parse(records: &[(&str, &[u8])]) -> Parsed<Extended> {
         Extended::parse(&body(records), &ReadLimits::default())
+    }
+
+    #[test]
+    fn an_acl_of_names_is_lost_unless_it_is_there_as_an_attribute_too() {
+        let names: &[u8] = b"user::rw-,user:joe:r--,group::r--,mask::r--,other::---";
+        let header = parse(&[("SCHILY.acl.access", names)]).unwrap();
+        assert_eq!(header.lost, [(acl::ACCESS.to_vec(), acl::NAMES_ONLY)]);
+        assert_eq!(header.xattrs, []);
+        let both = [("SCHILY.acl.access", names), ("SCHILY.xattr.system.posix_acl_access", b"\x02")];
+        let header = parse(&both).unwrap();
+        assert_eq!(header.lost, []);
+        assert_eq!(header.xattrs.len(), 1);
+        assert!(parse(&[("SCHILY.acl.default", names), ("SCHILY.acl.default", names)]).is_err());
+        let global = Extended::parse_global(&body(&[("SCHILY.acl.access", names)]), &ReadLimits::default());
+        assert!(global.is_err());
     }
 
     #[test]

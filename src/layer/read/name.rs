@@ -2,6 +2,7 @@
 
 use super::ReadLimits;
 use crate::layer::fault::{Fault, Parsed};
+use crate::layer::whiteout;
 
 /// A name after normalisation.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +31,9 @@ pub(super) fn normalise(parts: &[&[u8]], what: &'static str, limits: &ReadLimits
             if component == b".." {
                 return Err(Fault::corrupt(format!("the {what} has a .. component")));
             }
-            if component.len() > limits.max_component {
+            // A whiteout is longer than the name it removes, and never a name on disk.
+            let name = component.strip_prefix(whiteout::PREFIX).unwrap_or(component);
+            if name.len() > limits.max_component {
                 return Err(Fault::limit(format!(
                     "the {what} has a component of {} bytes; the most is {}",
                     component.len(),
@@ -92,6 +95,8 @@ mod tests {
             assert!(one(bad).is_err(), "{}", bad.escape_ascii());
         }
         assert!(one(&[b'a'; 255]).is_ok());
+        assert!(one(&[b".wh.", &[b'a'; 255][..]].concat()).is_ok());
+        assert!(one(&[b".wh.", &[b'a'; 256][..]].concat()).is_err());
         // What counts is the name that comes out.
         let deep = [&b"/a".repeat(limits.max_path / 2)[..], b"b/"].concat();
         assert_eq!(one(&deep).unwrap().path.len(), limits.max_path);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::worker::{Found, Raw};
-use super::{SCAN, Scan, vanished};
+use super::{SCAN, Scan, replaced, vanished};
 use crate::error::{At, Result};
 use crate::fs::root::c_name;
 use crate::fs::{Kind, Root, Timestamp, clock};
@@ -22,10 +22,10 @@ pub(super) fn assemble(
     control: &Control,
 ) -> Result<Scan> {
     let directories = found.iter().map(|f| f.blocks.len()).sum::<usize>();
-    let mut blocks: Vec<(usize, u32, u32)> = vec![(0, 0, 0); directories];
+    let mut blocks: Vec<(usize, u32, u32, bool)> = vec![(0, 0, 0, false); directories];
     for (worker, part) in found.iter().enumerate() {
         for block in &part.blocks {
-            blocks[block.directory as usize] = (worker, block.first, block.count);
+            blocks[block.directory as usize] = (worker, block.first, block.count, block.left_out);
         }
     }
     let total = 1 + found.iter().map(|f| f.entries.len()).sum::<usize>();
@@ -38,6 +38,8 @@ pub(super) fn assemble(
         let slice = |(at, len): (u32, u32)| &bytes[at as usize..at as usize + len as usize];
         let name = slice((raw.name.0, raw.name.1 as u32));
         let mut meta = raw.meta;
+        let left_out = raw.directory != NONE && blocks[raw.directory as usize].3;
+        meta.flags.set(Flags::LEFT_OUT, left_out);
         meta.flags.set(Flags::RACY, meta.ctime >= limit);
         let target = slice(raw.target);
         let record = Record {
@@ -66,7 +68,7 @@ pub(super) fn assemble(
     while index < order.len() {
         let directory = order[index];
         if directory != NONE {
-            let (worker, first, count) = blocks[directory as usize];
+            let (worker, first, count, _) = blocks[directory as usize];
             let start = writer.len();
             let part = &found[worker];
             for raw in &part.entries[first as usize..(first + count) as usize] {
@@ -92,6 +94,7 @@ pub(super) fn assemble(
         snapshot: Snapshot::from_writer(writer, now),
         skipped: Vec::new(),
         owners_replaced: 0,
+        learned: Vec::new(),
         unchanged: 0,
     })
 }
@@ -112,7 +115,8 @@ fn hash_racy(
         let dir = root.open_dir(parent).map_err(|error| vanished(error, SCAN, root.describe(parent)))?;
         let name = c_name(name).at(SCAN, root.describe(&path))?;
         match hash_file_at(&dir, &name, &mut buffer) {
-            Ok((digest, _)) => out.push((index, digest)),
+            Ok((digest, stat)) if snapshot.meta(index).is_as_in(&stat) => out.push((index, digest)),
+            Ok(_) => return Err(replaced(SCAN, root.describe(&path))),
             // What we may not read cannot be committed either; the comparison then takes it for changed.
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
             Err(error) => return Err(vanished(error, SCAN, root.describe(&path))),

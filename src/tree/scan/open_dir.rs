@@ -5,7 +5,11 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::OPEN_DIRECTORIES;
 use crate::fs::root::open_dir_at;
+
+/// How many more directories may be kept open of those that were reached again by name.
+const WALKED_DIRECTORIES: usize = 64;
 
 /// A directory with subdirectories still to be read. Its descriptor stays open until the last of them has been opened,
 /// budget permitting; after that, or without it, the way down is walked again by name.
@@ -66,20 +70,36 @@ impl OpenDir {
     }
 
     fn walk(&self, name: &CStr) -> std::io::Result<OwnedFd> {
-        let mut way = vec![name, self.name.as_c_str()];
+        let mut way = vec![self];
         let mut at = self.parent.as_deref();
-        let above = loop {
+        let mut fd = loop {
             let dir = at.ok_or(std::io::ErrorKind::NotFound)?;
             match dir.fd() {
                 Some(fd) => break fd,
-                None => way.push(&dir.name),
+                None => way.push(dir),
             }
             at = dir.parent.as_deref();
         };
-        let mut fd = open_dir_at(&*above, way.pop().expect("two names at least"))?;
-        while let Some(name) = way.pop() {
-            fd = open_dir_at(&fd, name)?;
+        for (above, dir) in way.iter().enumerate().rev() {
+            fd = Arc::new(open_dir_at(&*fd, &dir.name)?);
+            // Whoever comes next, from here or from a few steps up, finds a start nearby: without that, the way back up
+            // from the end of a chain would take time by the square of its length.
+            if above == 0 || above.is_power_of_two() {
+                dir.keep(&fd);
+            }
         }
-        Ok(fd)
+        open_dir_at(&*fd, name)
+    }
+
+    fn keep(&self, fd: &Arc<OwnedFd>) {
+        let mut slot = self.fd.lock().expect("no holder panics");
+        if slot.is_some() {
+            return;
+        }
+        if self.open.fetch_add(1, Ordering::Relaxed) < OPEN_DIRECTORIES + WALKED_DIRECTORIES {
+            *slot = Some(fd.clone());
+        } else {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

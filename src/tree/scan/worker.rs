@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::open_dir::OpenDir;
-use super::{OPEN_DIRECTORIES, SCAN, ScanOptions, Skipped, vanished, xattrs};
+use super::{OPEN_DIRECTORIES, SCAN, ScanOptions, Skipped, replaced, vanished, xattrs};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::dirents::Names;
 use crate::fs::generation::generation;
@@ -14,7 +14,9 @@ use crate::fs::root::c_name;
 use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root, Stat, xattr};
 use crate::progress::{Control, Counters};
-use crate::tree::entry::{Meta, NONE, Xattrs};
+use crate::tree::entry::{Flags, Meta, NONE, Xattrs};
+use crate::tree::ledger::Record;
+use crate::tree::ownership::Ownership;
 use crate::tree::snapshot::Snapshot;
 
 /// Makes a path for a message out of a name in the directory at hand.
@@ -47,6 +49,8 @@ pub(super) struct Block {
     pub directory: u32,
     pub first: u32,
     pub count: u32,
+    /// Something in the directory was left out, and no entry tells of it.
+    pub left_out: bool,
 }
 
 #[derive(Default)]
@@ -57,6 +61,7 @@ pub(super) struct Found {
     pub skipped: Vec<Skipped>,
     pub owners_replaced: u64,
     pub unchanged: u64,
+    pub learned: Vec<Record>,
 }
 
 impl Found {
@@ -112,7 +117,8 @@ impl<'s, 'a> Worker<'s, 'a> {
         let shared = self.shared;
         let fd = shared.root.open_dir(b"").at(SCAN, shared.root.describe(b""))?;
         let previous = shared.options.previous.map(|p| (p, 0));
-        let mut raw = self.raw(&fd, c".", stat, previous, None)?;
+        let raw = self.raw(&fd, c".", stat, previous, None)?;
+        let mut raw = raw.expect("a directory is no socket");
         raw.name = (0, 0);
         raw.directory = 0;
         let names_hold = self.names_hold(stat, previous);
@@ -133,7 +139,9 @@ impl<'s, 'a> Worker<'s, 'a> {
     fn names_hold(&self, stat: &Stat, previous: Option<(&Snapshot, u32)>) -> bool {
         previous.is_some_and(|(snapshot, index)| {
             let meta = snapshot.meta(index);
-            meta.kind == Kind::Directory && meta.same_identity(&Meta { ..disk_meta(stat, &meta) })
+            meta.kind == Kind::Directory
+                && !meta.flags.contains(Flags::LEFT_OUT)
+                && meta.same_identity(&disk_meta(stat, &meta))
         })
     }
 
@@ -226,9 +234,9 @@ impl<'s, 'a> Worker<'s, 'a> {
             Some(parent) => parent
                 .open(&task.name, in_hand)
                 .map_err(|error| vanished(error, "open directory", describe(b"")))?,
-            None => shared.root.open_dir(b"").at("open directory", describe(b""))?,
+            None => shared.root.open_dir(b"").at_path("open directory", || describe(b""))?,
         };
-        let stat = stat_fd(&fd).at(SCAN, describe(b""))?;
+        let stat = stat_fd(&fd).at_path(SCAN, || describe(b""))?;
         if (stat.dev, stat.ino) != task.identity {
             let message = "the directory was replaced while the tree was scanned";
             return Err(Error::new(ErrorKind::Changed, SCAN, message).with_path(describe(b"")));
@@ -236,23 +244,24 @@ impl<'s, 'a> Worker<'s, 'a> {
         let previous = shared.options.previous.filter(|_| task.previous != NONE);
         let first = self.found.entries.len() as u32;
         let mut tasks = Vec::new();
+        let mut left_out = false;
         if let (true, Some(snapshot)) = (task.names_hold, previous) {
             for index in snapshot.children(task.previous) {
-                let name = c_name(snapshot.name(index)).at(SCAN, describe(snapshot.name(index)))?;
-                self.entry(&fd, &name, Some((snapshot, index)), &mut tasks, &describe)?;
+                let name = c_name(snapshot.name(index)).at_path(SCAN, || describe(snapshot.name(index)))?;
+                left_out |= !self.entry(&fd, &name, Some((snapshot, index)), &mut tasks, &describe)?;
             }
         } else {
             let mut names = std::mem::take(&mut self.names);
-            names.read(&fd).at("read directory", describe(b""))?;
+            names.read(&fd).at_path("read directory", || describe(b""))?;
             for i in 0..names.len() {
                 let name = names.get(i);
                 let before = previous.and_then(|p| Some((p, p.child(task.previous, name.to_bytes())?)));
-                self.entry(&fd, name, before, &mut tasks, &describe)?;
+                left_out |= !self.entry(&fd, name, before, &mut tasks, &describe)?;
             }
             self.names = names;
         }
         let count = self.found.entries.len() as u32 - first;
-        self.found.blocks.push(Block { directory: task.number, first, count });
+        self.found.blocks.push(Block { directory: task.number, first, count, left_out });
         Counters::add(&shared.control.counters.entries, count as u64);
         if tasks.is_empty() {
             return Ok(None);
@@ -276,6 +285,7 @@ impl<'s, 'a> Worker<'s, 'a> {
         Ok(Some((tasks, fd)))
     }
 
+    /// Takes in one entry; `false` when it is left out.
     fn entry(
         &mut self,
         dir: &OwnedFd,
@@ -283,15 +293,17 @@ impl<'s, 'a> Worker<'s, 'a> {
         previous: Option<(&Snapshot, u32)>,
         tasks: &mut Vec<Task>,
         describe: Describe<'_>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let stat = stat_at(dir, name).map_err(|error| vanished(error, SCAN, describe(name.to_bytes())))?;
-        if stat.kind == Kind::Socket {
-            self.found
-                .skipped
-                .push(Skipped { path: self.below_root(describe(name.to_bytes())), reason: "socket" });
-            return Ok(());
-        }
-        let mut raw = self.raw(dir, name, &stat, previous, Some(describe))?;
+        let raw = match stat.kind {
+            Kind::Socket => None,
+            _ => self.raw(dir, name, &stat, previous, Some(describe))?,
+        };
+        let Some(mut raw) = raw else {
+            let path = self.below_root(describe(name.to_bytes()));
+            self.found.skipped.push(Skipped { path, reason: "socket" });
+            return Ok(false);
+        };
         raw.name = (self.found.store(name.to_bytes())?, name.to_bytes().len() as u16);
         if stat.kind == Kind::Directory {
             if self.shared.options.one_file_system && stat.dev != self.shared.root_dev {
@@ -312,7 +324,7 @@ impl<'s, 'a> Worker<'s, 'a> {
             }
         }
         self.found.entries.push(raw);
-        Ok(())
+        Ok(true)
     }
 
     fn below_root(&self, described: Vec<u8>) -> Vec<u8> {
@@ -322,7 +334,7 @@ impl<'s, 'a> Worker<'s, 'a> {
     }
 
     /// Everything about one entry but its name: from the previous snapshot where its identity is the same, else from
-    /// the disk and the ledger.
+    /// the disk, the ledger and the source. `None` for what stands for a socket.
     fn raw(
         &mut self,
         dir: &OwnedFd,
@@ -330,7 +342,7 @@ impl<'s, 'a> Worker<'s, 'a> {
         stat: &Stat,
         previous: Option<(&Snapshot, u32)>,
         describe: Option<Describe<'_>>,
-    ) -> Result<Raw> {
+    ) -> Result<Option<Raw>> {
         let options = &self.shared.options;
         if let Some((snapshot, index)) = previous {
             let meta = snapshot.meta(index);
@@ -338,14 +350,14 @@ impl<'s, 'a> Worker<'s, 'a> {
                 self.found.unchanged += 1;
                 let target = snapshot.link_target(index);
                 let packed = snapshot.xattrs(index).packed();
-                return Ok(Raw {
+                return Ok(Some(Raw {
                     meta,
                     name: (0, 0),
                     target: (self.found.store(target)?, target.len() as u32),
                     xattrs: (self.found.store(packed)?, packed.len() as u32),
                     digest: snapshot.digest(index),
                     directory: NONE,
-                });
+                }));
             }
         }
         let shown = || match describe {
@@ -354,8 +366,12 @@ impl<'s, 'a> Worker<'s, 'a> {
         };
         let mut meta = Meta::from_stat(stat);
         let target = if stat.kind == Kind::Symlink {
-            let target = rustix::fs::readlinkat(dir, name, Vec::with_capacity(256))
-                .map_err(|error| vanished(error.into(), "read link", shown()))?;
+            let target =
+                rustix::fs::readlinkat(dir, name, Vec::with_capacity(256)).map_err(|error| match error {
+                    // It was a link when it was listed.
+                    rustix::io::Errno::INVAL => replaced("read link", shown()),
+                    error => vanished(error.into(), "read link", shown()),
+                })?;
             (self.found.store(target.as_bytes())?, target.as_bytes().len() as u32)
         } else {
             (0, 0)
@@ -365,38 +381,28 @@ impl<'s, 'a> Worker<'s, 'a> {
             xattr::list_at(dir, name, &mut self.list)
                 .map_err(|error| vanished(error, "list extended attributes", shown()))?;
             if !self.list.is_empty() {
-                self.packed = xattrs::read(dir, name, &self.list, self.shared.options.all_xattrs, &shown)?;
+                let pairs = xattrs::read(dir, name, &self.list, self.shared.options.all_xattrs, shown)?;
+                self.packed = Xattrs::pack(&pairs);
             }
         }
-        let record = options.ledger.and_then(|ledger| ledger.get(stat, || generation(dir, name, stat)));
-        match record {
-            Some(record) => {
-                meta.kind = record.kind;
-                if stat.mode == record.disk_mode {
-                    meta.mode = record.mode;
-                }
-                (meta.uid, meta.gid) = (record.uid, record.gid);
-                meta.rdev = record.rdev;
-                if !record.xattrs.is_empty() {
-                    self.packed = xattrs::merge(Xattrs(&self.packed), Xattrs(&record.xattrs));
-                }
-            }
-            None => {
-                let owner = options.owner.apply(stat.uid, stat.gid).ok_or_else(|| {
-                    let message = format!("owner {}:{} is outside the id map", stat.uid, stat.gid);
-                    Error::invalid(SCAN, message).with_path(shown())
-                })?;
-                if owner != (stat.uid, stat.gid) {
-                    self.found.owners_replaced += 1;
-                }
-                (meta.uid, meta.gid) = owner;
-            }
+        let ownership =
+            Ownership { policy: options.owner, ledger: options.ledger, source: options.owner_from };
+        let settled = ownership
+            .settle(SCAN, stat, &mut meta, &mut self.packed, || generation(dir, name, stat))
+            .map_err(|error| error.with_path(shown()))?;
+        self.found.owners_replaced += u64::from(settled.replaced);
+        if settled.socket {
+            return Ok(None);
+        }
+        if let Some(mut record) = settled.learned {
+            record.path = self.below_root(shown());
+            self.found.learned.push(record);
         }
         let packed = std::mem::take(&mut self.packed);
         let xattrs =
             if packed.is_empty() { (0, 0) } else { (self.found.store(&packed)?, packed.len() as u32) };
         self.packed = packed;
-        Ok(Raw { meta, name: (0, 0), target, xattrs, digest: None, directory: NONE })
+        Ok(Some(Raw { meta, name: (0, 0), target, xattrs, digest: None, directory: NONE }))
     }
 }
 

@@ -1,22 +1,21 @@
 //! Reading the extended attributes of one entry.
 
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 
 use super::kept_xattr;
 use crate::error::{At, Error, Result};
 use crate::fs::root::c_name;
 use crate::fs::xattr;
-use crate::tree::entry::Xattrs;
 
-/// Reads the attributes in `list` (names ended by NUL) that a layer carries, or all of them, packed and sorted.
-pub(super) fn read(
-    dir: &OwnedFd,
+/// Reads the attributes in `list` (names ended by NUL) that a layer carries, or all of them, sorted by name.
+pub(crate) fn read(
+    dir: impl AsFd,
     name: &CStr,
     list: &[u8],
     all: bool,
-    shown: &dyn Fn() -> Vec<u8>,
-) -> Result<Vec<u8>> {
+    shown: impl Fn() -> Vec<u8>,
+) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     for attribute in list.split(|&c| c == 0).filter(|a| !a.is_empty()) {
         if !all && !kept_xattr(attribute) {
@@ -24,7 +23,7 @@ pub(super) fn read(
         }
         let c_attribute = c_name(attribute).at("read extended attribute", shown())?;
         let mut value = Vec::new();
-        match xattr::get_at(dir, name, &c_attribute, &mut value) {
+        match xattr::get_at(&dir, name, &c_attribute, &mut value) {
             Ok(()) => {
                 if attribute == b"security.capability" {
                     normalise_capability(&mut value);
@@ -37,21 +36,12 @@ pub(super) fn read(
         }
     }
     pairs.sort();
-    Ok(Xattrs::pack(&pairs))
-}
-
-/// The disk's attributes with the ledger's over them.
-pub(crate) fn merge(disk: Xattrs<'_>, ledger: Xattrs<'_>) -> Vec<u8> {
-    let mut pairs: Vec<(&[u8], &[u8])> =
-        disk.into_iter().filter(|(name, _)| ledger.get(name).is_none()).collect();
-    pairs.extend(ledger);
-    pairs.sort();
-    Xattrs::pack(&pairs)
+    Ok(pairs)
 }
 
 /// A capability set inside a user namespace carries the namespace's root id (revision 3, linux/capability.h); images
 /// carry revision 2, which means the same for the root of whoever unpacks it.
-pub(crate) fn normalise_capability(value: &mut Vec<u8>) {
+fn normalise_capability(value: &mut Vec<u8>) {
     const REVISION_2: u32 = 0x0200_0000;
     const REVISION_3: u32 = 0x0300_0000;
     if value.len() == 24 {

@@ -37,19 +37,20 @@ func takeReport(report *C.treering_report) []Note {
 
 // CommitOptions as the public package has them.
 type CommitOptions struct {
-	Base, Compare, Owner, Compression string
-	Level                             int
-	Nanoseconds                       bool
-	ClampMtime                        time.Time
-	Author, Message                   string
-	Changes                           []string
-	Created                           time.Time
-	Squash                            bool
-	Platform                          string
-	Annotations                       map[string]string
-	OneFileSystem                     bool
-	Threads                           int
-	Lowers                            []string
+	Base, Compare, Owner, OwnerFrom string
+	Compression                     string
+	Level                           int
+	Nanoseconds                     bool
+	ClampMtime                      time.Time
+	Author, Message                 string
+	Changes                         []string
+	Created                         time.Time
+	Squash                          bool
+	Platform                        string
+	Annotations                     map[string]string
+	OneFileSystem                   bool
+	Threads                         int
+	Lowers                          []string
 }
 
 // CommitResult is what a commit or an import made.
@@ -84,6 +85,7 @@ func Commit(ctx context.Context, store *Handle, tree, reference string, o Commit
 	a.set(func(e **C.treering_error) C.treering_status { return C.treering_commit_options_new(&p, e) })
 	defer func() { C.treering_commit_options_free(p) }()
 	base, compare, owner, compression := a.text(o.Base), a.text(o.Compare), a.text(o.Owner), a.text(o.Compression)
+	from, size := a.bytes(o.OwnerFrom)
 	author, message, platform := a.text(o.Author), a.text(o.Message), a.text(o.Platform)
 	for _, set := range []func(e **C.treering_error) C.treering_status{
 		func(e **C.treering_error) C.treering_status { return C.treering_commit_options_set_base(p, base, e) },
@@ -91,6 +93,9 @@ func Commit(ctx context.Context, store *Handle, tree, reference string, o Commit
 			return C.treering_commit_options_set_compare(p, compare, e)
 		},
 		func(e **C.treering_error) C.treering_status { return C.treering_commit_options_set_owner(p, owner, e) },
+		func(e **C.treering_error) C.treering_status {
+			return C.treering_commit_options_set_owner_from(p, from, size, e)
+		},
 		func(e **C.treering_error) C.treering_status {
 			return C.treering_commit_options_set_compression(p, compression, C.int32_t(o.Level), e)
 		},
@@ -162,20 +167,23 @@ type ApplyOptions struct {
 	DenyLoss, Lenient    bool
 	MaxBytes, MaxEntries uint64
 	Sync                 bool
-	Platform             string
+	Platform, OwnerXattr string
 }
 
 func (a *arguments) apply(o ApplyOptions) *C.treering_apply_options {
 	var p *C.treering_apply_options
 	a.set(func(e **C.treering_error) C.treering_status { return C.treering_apply_options_new(&p, e) })
 	a.undo = append(a.undo, func() { C.treering_apply_options_free(p) })
-	platform := a.text(o.Platform)
+	platform, attribute := a.text(o.Platform), a.text(o.OwnerXattr)
 	for _, set := range []func(e **C.treering_error) C.treering_status{
 		func(e **C.treering_error) C.treering_status {
 			return C.treering_apply_options_set_threads(p, C.size_t(max(o.Threads, 0)), e)
 		},
 		func(e **C.treering_error) C.treering_status {
 			return C.treering_apply_options_set_deny_loss(p, C.bool(o.DenyLoss), e)
+		},
+		func(e **C.treering_error) C.treering_status {
+			return C.treering_apply_options_set_owner_xattr(p, attribute, e)
 		},
 		func(e **C.treering_error) C.treering_status {
 			return C.treering_apply_options_set_lenient(p, C.bool(o.Lenient), e)

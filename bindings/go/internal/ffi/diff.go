@@ -10,7 +10,8 @@ import (
 
 // DiffOptions as the public package has them.
 type DiffOptions struct {
-	Owner, Compare, Platform  string
+	Owner, OwnerFrom          string
+	Compare, Platform         string
 	ExactTimes, OneFileSystem bool
 	Threads                   int
 }
@@ -20,8 +21,12 @@ func (a *arguments) diff(o DiffOptions) *C.treering_diff_options {
 	a.set(func(e **C.treering_error) C.treering_status { return C.treering_diff_options_new(&p, e) })
 	a.undo = append(a.undo, func() { C.treering_diff_options_free(p) })
 	owner, compare, platform := a.text(o.Owner), a.text(o.Compare), a.text(o.Platform)
+	from, size := a.bytes(o.OwnerFrom)
 	for _, set := range []func(e **C.treering_error) C.treering_status{
 		func(e **C.treering_error) C.treering_status { return C.treering_diff_options_set_owner(p, owner, e) },
+		func(e **C.treering_error) C.treering_status {
+			return C.treering_diff_options_set_owner_from(p, from, size, e)
+		},
 		func(e **C.treering_error) C.treering_status {
 			return C.treering_diff_options_set_compare(p, compare, e)
 		},

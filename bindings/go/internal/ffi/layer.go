@@ -287,9 +287,9 @@ func Import(ctx context.Context, store *Handle, r io.Reader, reference string, o
 
 // ExportOptions as the public package has them.
 type ExportOptions struct {
-	Platform, Owner string
-	Nanoseconds     bool
-	ClampMtime      time.Time
+	Platform, Owner, OwnerFrom string
+	Nanoseconds                bool
+	ClampMtime                 time.Time
 }
 
 // Export writes the filesystem of an image, or of a directory, as one tar.
@@ -302,10 +302,14 @@ func Export(ctx context.Context, store *Handle, reference, tree string, w io.Wri
 	a.set(func(e **C.treering_error) C.treering_status { return C.treering_export_options_new(&p, e) })
 	defer func() { C.treering_export_options_free(p) }()
 	platform, owner := a.text(o.Platform), a.text(o.Owner)
+	from, size := a.bytes(o.OwnerFrom)
 	a.set(func(e **C.treering_error) C.treering_status {
 		return C.treering_export_options_set_platform(p, platform, e)
 	})
 	a.set(func(e **C.treering_error) C.treering_status { return C.treering_export_options_set_owner(p, owner, e) })
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_export_options_set_owner_from(p, from, size, e)
+	})
 	a.set(func(e **C.treering_error) C.treering_status {
 		return C.treering_export_options_set_nanoseconds(p, C.bool(o.Nanoseconds), e)
 	})

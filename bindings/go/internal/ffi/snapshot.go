@@ -18,7 +18,7 @@ func snapshotHandle(p *C.treering_snapshot) *Handle {
 
 // ScanOptions as the public package has them.
 type ScanOptions struct {
-	Owner                    string
+	Owner, OwnerFrom         string
 	Store, Previous          *Handle
 	OneFileSystem, AllXattrs bool
 	Threads                  int
@@ -33,11 +33,15 @@ func Scan(ctx context.Context, tree string, o ScanOptions) (*Handle, []Note, err
 	a.set(func(e **C.treering_error) C.treering_status { return C.treering_scan_options_new(&p, e) })
 	defer func() { C.treering_scan_options_free(p) }()
 	owner, store, previous := a.text(o.Owner), a.store(o.Store), (*C.treering_snapshot)(a.optional(o.Previous))
+	from, size := a.bytes(o.OwnerFrom)
 	for _, set := range []func(e **C.treering_error) C.treering_status{
 		func(e **C.treering_error) C.treering_status {
 			return C.treering_scan_options_set_threads(p, C.size_t(max(o.Threads, 0)), e)
 		},
 		func(e **C.treering_error) C.treering_status { return C.treering_scan_options_set_owner(p, owner, e) },
+		func(e **C.treering_error) C.treering_status {
+			return C.treering_scan_options_set_owner_from(p, from, size, e)
+		},
 		func(e **C.treering_error) C.treering_status { return C.treering_scan_options_set_store(p, store, e) },
 		func(e **C.treering_error) C.treering_status {
 			return C.treering_scan_options_set_previous(p, previous, e)

@@ -18,6 +18,7 @@ from ._types import (
     LayerEntry,
     Loaded,
     Owner,
+    OwnerFrom,
     Path,
     ProgressFunction,
     PruneReport,
@@ -33,6 +34,7 @@ from ._types import (
 
 __all__ = [
     "_main",
+    "_panic",
     "Change",
     "ChangeIterator",
     "Diff",
@@ -77,6 +79,7 @@ class Store:
         message: str | None = None,
         changes: Sequence[str] = ...,
         owner: Owner | None = None,
+        owner_from: OwnerFrom | None = None,
         compression: Compression = "gzip",
         level: int | None = None,
         compare: Compare = "auto",
@@ -98,6 +101,7 @@ class Store:
         dir: Path,
         *,
         platform: str | None = None,
+        owner_xattr: str | None = None,
         deny_loss: bool = False,
         lenient: bool = False,
         max_bytes: int | None = None,
@@ -113,6 +117,7 @@ class Store:
         *,
         base: ImageLike | None = None,
         owner: Owner | None = None,
+        owner_from: OwnerFrom | None = None,
         compare: Compare = "auto",
         exact_times: bool = False,
         platform: str | None = None,
@@ -160,6 +165,7 @@ class Store:
         *,
         platform: str | None = None,
         owner: Owner | None = None,
+        owner_from: OwnerFrom | None = None,
         clamp_mtime: Time | None = None,
         nanoseconds: bool = False,
         progress: ProgressFunction | None = None,
@@ -335,6 +341,7 @@ def scan(
     path: Path,
     *,
     owner: Owner | None = None,
+    owner_from: OwnerFrom | None = None,
     store: Store | None = None,
     ledger: Ledger | None = None,
     previous: Snapshot | None = None,
@@ -348,6 +355,7 @@ def diff(
     new: Path | Snapshot | Image | None = None,
     *,
     owner: Owner | None = None,
+    owner_from: OwnerFrom | None = None,
     compare: Compare = "auto",
     exact_times: bool = False,
     one_file_system: bool = False,
@@ -359,6 +367,7 @@ def diff_overlay(
     lowers: Sequence[Path] = ...,
     *,
     owner: Owner | None = None,
+    owner_from: OwnerFrom | None = None,
     compare: Compare = "auto",
     exact_times: bool = False,
     threads: int = 0,
@@ -391,4 +400,5 @@ def layer_list(
     file: Path | Readable, *, progress: ProgressFunction | None = None
 ) -> list[LayerEntry]: ...
 def info() -> dict[str, Any]: ...
+def _panic() -> None: ...
 def _main(arguments: Sequence[Path]) -> int: ...

@@ -17,6 +17,8 @@ Path = Union[str, bytes, "PathLike[str]", "PathLike[bytes]"]
 ImageLike = Union[str, "Image"]
 #: Whose files are: ``"root"``, ``"keep"``, ``"UID:GID"``, ``"map:IMAGE:DISK:COUNT,..."``, or (uid, gid).
 Owner = Union[str, "tuple[int, int]"]
+#: Another tool's record of owners: "none", "rootlesscontainers", "override-stat" or "fakeroot:FILE".
+OwnerFrom = Path
 #: A moment: seconds since 1970, or a datetime.
 Time = Union[float, datetime]
 Compression = Literal["none", "gzip", "zstd"]
@@ -297,6 +299,7 @@ class DiffOptions(TypedDict, total=False):
     """The options of ``Tree.diff``, see ``Store.diff``."""
 
     owner: Owner | None
+    owner_from: OwnerFrom | None
     compare: Compare
     exact_times: bool
     platform: str | None
@@ -312,6 +315,7 @@ class CommitOptions(TypedDict, total=False):
     message: str | None
     changes: Sequence[str]
     owner: Owner | None
+    owner_from: OwnerFrom | None
     compression: Compression
     level: int | None
     compare: Compare

@@ -9,12 +9,11 @@ use serde_json::{Value, json};
 use treering::compress::Written;
 use treering::diff::{CompareMode, Stat};
 use treering::image::{Base, CommitOptions, Committed, commit};
-use treering::tree::OwnerPolicy;
 use treering::{Control, ErrorKind};
 
 use super::snapshot::{skipped, skipped_object};
 use crate::context::Context;
-use crate::grow::{Packing, Times, Words, key_value};
+use crate::grow::{Owners, Packing, Times, Words, key_value};
 use crate::ui::Usage;
 use crate::{json, output, text};
 
@@ -24,6 +23,7 @@ Examples:
   treering commit ./rootfs app:v1 -m 'First' -c 'CMD [\"/app\"]' -c 'ENV PATH=/bin'
   treering commit --base debian:12 ./rootfs app:v1     only what differs from debian:12 is stored
   treering commit --reproducible --compression gzip ./rootfs app:v1
+  treering commit --owner-from fakeroot:saved ./rootfs app:v1   made under `fakeroot -s saved`
   treering commit --upper upper --lower lower --base app:v1 app:v2
 
 The base is the image the directory was unpacked from or last committed as, unless --base names another one.";
@@ -55,9 +55,8 @@ pub struct Commit {
     #[arg(long, value_name = "IMAGE", default_value = "auto", hide_default_value = true)]
     base: Base,
 
-    /// Whose the files are: root, keep, UID:GID or map:IMAGE:DISK:COUNT [default: as unpacked, else root]
-    #[arg(long, value_name = "OWNER")]
-    owner: Option<OwnerPolicy>,
+    #[command(flatten)]
+    owners: Owners,
 
     #[command(flatten)]
     packing: Packing,
@@ -103,7 +102,8 @@ impl Commit {
         let options = CommitOptions {
             base: self.base.clone(),
             compare: self.compare,
-            owner: self.owner.clone(),
+            owner: self.owners.owner.clone(),
+            owner_from: self.owners.source()?,
             profile: self.packing.profile()?,
             layer: self.times.layer()?,
             author: self.author.clone(),

@@ -3,9 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::json;
 use treering::Control;
-use treering::store::{ImageUsage, Usage};
+use treering::store::Usage;
 
 use crate::context::Context;
 use crate::listing;
@@ -31,7 +30,7 @@ impl Df {
         let store = context.store()?;
         let usage = store.usage(&Control::default())?;
         if context.json {
-            output::data(|out| json::document(out, &object(&usage)))?;
+            output::data(|out| json::document(out, &usage))?;
         } else if self.verbose {
             let rows = listing::rows(&store)?;
             let mut table = Table::new(&[
@@ -88,26 +87,4 @@ fn summary(usage: &Usage) -> Table {
     table.row(["Layer lists".into(), dash(), dash(), text::size(usage.layer_bytes), dash()]);
     table.row(["Temporary".into(), dash(), dash(), text::size(usage.tmp_bytes), text::size(usage.tmp_bytes)]);
     table
-}
-
-fn object(usage: &Usage) -> serde_json::Value {
-    let image = |image: &ImageUsage| {
-        json!({
-            "names": image.names.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "digest": image.digest,
-            "size": image.size,
-            "shared": image.shared,
-            "unique": image.unique,
-            "layers": image.layers,
-        })
-    };
-    json!({
-        "images": usage.images.iter().map(image).collect::<Vec<_>>(),
-        "blobs": usage.blobs,
-        "blob_bytes": usage.blob_bytes,
-        "reclaimable": usage.reclaimable,
-        "trees": usage.trees,
-        "layer_bytes": usage.layer_bytes,
-        "tmp_bytes": usage.tmp_bytes,
-    })
 }

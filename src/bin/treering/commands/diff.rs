@@ -12,11 +12,12 @@ use treering::error::escape;
 use treering::image::{
     Base, DiffOptions, Platform, TreeDiff, diff_image, diff_overlay, diff_snapshots, diff_tree, diff_trees,
 };
-use treering::tree::{NONE, OwnerPolicy};
+use treering::tree::NONE;
 
 use super::commit::{stat, stat_object};
 use super::snapshot::{absolute, take};
 use crate::context::Context;
+use crate::grow::Owners;
 use crate::json;
 use crate::operand::Operand;
 use crate::output::{self, stdout_error};
@@ -73,9 +74,8 @@ pub struct Diff {
     #[arg(long)]
     pub exit_code: bool,
 
-    /// Whose the files of a directory are: root, keep, UID:GID or map:IMAGE:DISK:COUNT [default: as unpacked, else root]
-    #[arg(long, value_name = "OWNER")]
-    owner: Option<OwnerPolicy>,
+    #[command(flatten)]
+    owners: Owners,
 
     /// How to tell what changed: auto reads a file's content when its metadata leaves a doubt
     #[arg(long, value_name = "auto|metadata|content", default_value = "auto", hide_default_value = true)]
@@ -117,19 +117,20 @@ impl Diff {
         Ok(if self.exit_code && differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
-    fn options(&self, context: &Context) -> DiffOptions {
-        DiffOptions {
-            owner: self.owner.clone(),
+    fn options(&self, context: &Context) -> treering::Result<DiffOptions> {
+        Ok(DiffOptions {
+            owner: self.owners.owner.clone(),
+            owner_from: self.owners.source()?,
             compare: self.compare,
             exact_times: false,
             platform: self.platform.clone(),
             one_file_system: self.one_file_system,
             threads: context.threads,
-        }
+        })
     }
 
     fn compare(&self, context: &Context, control: &Control) -> anyhow::Result<TreeDiff> {
-        let options = self.options(context);
+        let options = self.options(context)?;
         if let Some(upper) = &self.upper {
             return Ok(diff_overlay(upper, &self.lower, &options, control)?);
         }

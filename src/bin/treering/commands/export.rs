@@ -7,9 +7,9 @@ use clap::Args;
 use treering::Control;
 use treering::archive::{ExportOptions, ExportSource, export};
 use treering::image::Platform;
-use treering::tree::OwnerPolicy;
 
 use crate::context::Context;
+use crate::grow::Owners;
 use crate::operand::Operand;
 use crate::output;
 use crate::ui::Usage;
@@ -35,9 +35,8 @@ pub struct Export {
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
 
-    /// Whose the files of a directory are: root, keep, UID:GID or map:IMAGE:DISK:COUNT [default: as unpacked, else root]
-    #[arg(long, value_name = "OWNER")]
-    owner: Option<OwnerPolicy>,
+    #[command(flatten)]
+    owners: Owners,
 }
 
 impl Export {
@@ -53,8 +52,9 @@ impl Export {
             }
         };
         let store = context.store()?;
+        let (owner_from, owner) = (self.owners.source()?, self.owners.owner);
         let options =
-            ExportOptions { platform: self.platform, owner: self.owner, ..ExportOptions::default() };
+            ExportOptions { platform: self.platform, owner, owner_from, ..ExportOptions::default() };
         output::stream(self.output.as_deref(), |out| {
             let _progress = context.progress("exporting", &control);
             Ok(export(&store, source, &options, out, &control)?)

@@ -46,6 +46,10 @@ pub struct Import {
 
 impl Import {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        input::named(Some(&self.file), self.import(context))
+    }
+
+    fn import(&self, context: &Context) -> anyhow::Result<ExitCode> {
         let name = self.reference.as_deref().map(Reference::parse).transpose()?;
         let input = input::open(Some(&self.file))?;
         let store = context.store()?;

@@ -4,13 +4,18 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
+use treering::fs::probe;
 use treering::image::Platform;
 
 use crate::context::Context;
-use crate::{json, output, probe};
+use crate::{json, output};
 
 /// Show the store, and what this machine can do
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  treering info
+  treering info --json | jq .abilities")]
 pub struct Info {}
 
 impl Info {
@@ -24,15 +29,8 @@ impl Info {
         let kernel = uname.release().to_string_lossy().into_owned();
         let uid = rustix::process::geteuid().as_raw();
         let threads = treering::tree::scan::default_threads();
-        let abilities = probe::all(&root);
+        let abilities = probe::all(Some(&root));
         if context.json {
-            let abilities: serde_json::Map<_, _> = abilities
-                .iter()
-                .map(|one| {
-                    let name = one.name.replace(' ', "_");
-                    (name, json!({ "works": one.works, "remark": one.remark }))
-                })
-                .collect();
             let object = json!({
                 "version": env!("CARGO_PKG_VERSION"),
                 "platform": Platform::host().to_string(),
@@ -40,7 +38,7 @@ impl Info {
                 "uid": uid,
                 "processors": threads,
                 "store": { "root": root.to_string_lossy(), "images": images, "trees": trees },
-                "abilities": abilities,
+                "abilities": probe::to_json(&abilities),
             });
             output::data(|out| json::document(out, &object))?;
             return Ok(ExitCode::SUCCESS);

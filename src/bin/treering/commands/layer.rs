@@ -1,5 +1,6 @@
 //! `treering layer`: layers as files, without a store.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,19 +9,20 @@ use serde_json::json;
 use treering::compress::{self, DecodeOptions, Decoder, Written};
 use treering::diff::{CompareOptions, compare};
 use treering::fs::Root;
-use treering::image::binding;
+use treering::image::Whose;
+use treering::image::binding::{self, BoundTree};
 use treering::image::difference::all_added;
 use treering::layer::read::{LayerReader, ReadLimits};
 use treering::layer::{ApplyOptions, LayerPlan, LayerTar, Target};
 use treering::store::BindingFile;
-use treering::tree::{Ledger, OwnerPolicy, ScanOptions, Snapshot, scan};
+use treering::tree::{OwnerPolicy, OwnerSource, ScanOptions, Snapshot, scan};
 use treering::{Control, Counters};
 
 use super::commit::layer_object;
 use super::snapshot::skipped;
 use super::unpack::{loss_object, losses};
 use crate::context::Context;
-use crate::grow::{Packing, Times};
+use crate::grow::{Packing, Times, owner_source};
 use crate::{entry, input, json, output, text};
 
 /// Make, apply and list layers: tar files of changes, without a store
@@ -68,6 +70,10 @@ pub struct Create {
     #[arg(long, value_name = "OWNER", default_value = "root")]
     owner: OwnerPolicy,
 
+    /// Whose record of owners to go by first: none, rootlesscontainers, override-stat or fakeroot:FILE
+    #[arg(long, value_name = "SOURCE", default_value = "none", value_parser = owner_source())]
+    owner_from: OsString,
+
     #[command(flatten)]
     packing: Packing,
 
@@ -87,6 +93,7 @@ impl Create {
         let options = ScanOptions {
             threads: context.threads,
             owner: &self.owner,
+            owner_from: &OwnerSource::parse(&self.owner_from)?,
             one_file_system: self.one_file_system,
             ..ScanOptions::default()
         };
@@ -151,6 +158,10 @@ pub struct Apply {
 
 impl Apply {
     fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        input::named(Some(&self.file), self.apply(context))
+    }
+
+    fn apply(&self, context: &Context) -> anyhow::Result<ExitCode> {
         let control = Control::default();
         let input = input::open(Some(&self.file))?;
         match std::fs::create_dir(&self.dir) {
@@ -161,8 +172,6 @@ impl Apply {
             _ => {}
         }
         let root = Root::open(&self.dir)?;
-        let options =
-            ApplyOptions { threads: context.threads, deny_loss: self.deny_loss, ..ApplyOptions::default() };
         let _progress = context.progress("applying", &control);
         let store = context.store_if_any()?;
         let bound = store.as_ref().map(|store| binding::find(store, &root)).transpose()?.flatten();
@@ -172,19 +181,26 @@ impl Apply {
             true => OwnerPolicy::Keep,
             false => OwnerPolicy::Root,
         };
-        let (owner, ledger) = bound.map_or((on_disk, Ledger::default()), |bound| (bound.owner, bound.ledger));
-        let scan_options = ScanOptions {
+        let unknown = || Whose { owner: on_disk, ..Whose::default() };
+        let whose = bound.map_or_else(unknown, BoundTree::into_whose);
+        let options = ApplyOptions {
             threads: context.threads,
-            owner: &owner,
-            ledger: Some(&ledger),
-            ..ScanOptions::default()
+            deny_loss: self.deny_loss,
+            owner_xattr: match whose.owner_from {
+                OwnerSource::Xattr(attribute) => Some(attribute),
+                OwnerSource::Nothing | OwnerSource::Fakeroot(_) => None,
+            },
+            ..ApplyOptions::default()
         };
+        let scan_options = ScanOptions { threads: context.threads, ..whose.scan_options() };
         let found = scan(&root, &scan_options, &control)?;
         let mut target = match found.snapshot.len() {
             1 => Target::empty(&root, options)?,
-            _ => Target::existing(&root, &found.snapshot, ledger.clone(), options),
+            _ => Target::existing(&root, &found.snapshot, whose.ledger.clone(), options),
         };
-        let decoder = Decoder::new(input, DecodeOptions::default(), control.clone())?;
+        // There is no digest to compare with, so none is taken.
+        let decode = DecodeOptions { hash_input: false, hash_output: false, ..DecodeOptions::default() };
+        let decoder = Decoder::new(input, decode, control.clone())?;
         target.apply(decoder, &control)?.finish()?;
         let applied = target.finish()?;
         losses(context, &applied.losses);
@@ -238,6 +254,10 @@ pub struct Ls {
 
 impl Ls {
     fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        input::named(Some(&self.file), self.list(context))
+    }
+
+    fn list(&self, context: &Context) -> anyhow::Result<ExitCode> {
         let control = Control::default();
         let input = input::open(Some(&self.file))?;
         let decoder = Decoder::new(input, DecodeOptions::default(), control.clone())?;

@@ -45,6 +45,10 @@ pub struct Load {
 
 impl Load {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        input::named(self.input.as_deref(), self.load(context))
+    }
+
+    fn load(&self, context: &Context) -> anyhow::Result<ExitCode> {
         let input = input::open(self.input.as_deref())?;
         let store = context.store()?;
         let control = Control::default();

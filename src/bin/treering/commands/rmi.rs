@@ -20,9 +20,9 @@ Examples:
 
 /// Remove images
 ///
-/// A name goes; with its last name an image goes, and with the image what no other one needs. An id is refused when the
-/// image has several names, or when another image is built on it. Trees that were unpacked from an image keep what they
-/// need.
+/// A name goes; with its last name an image goes, and with the image what no other one needs. By its id an image is
+/// removed unless it has several names, and never while another image is built on it. Trees that were unpacked from an
+/// image keep what they need.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Rmi {
@@ -30,7 +30,7 @@ pub struct Rmi {
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<String>,
 
-    /// Remove all names of an image, also when another image is built on it
+    /// With an id, remove all names of the image; an image that is not there is no failure
     #[arg(short, long)]
     force: bool,
 
@@ -55,8 +55,11 @@ impl Rmi {
                 Ok(more) => gone.extend(more),
                 Err(error) => {
                     // The others go all the same, as docker does it.
+                    let absent = error.kind() == ErrorKind::NotFound;
                     context.ui.error(&error.into());
-                    code = ExitCode::FAILURE;
+                    if !(self.force && absent) {
+                        code = ExitCode::FAILURE;
+                    }
                 }
             }
         }
@@ -116,18 +119,19 @@ impl Rmi {
 
     /// Docker's conflicts for an image that is removed by its id.
     fn may_go(&self, text: &str, row: &Row, names: &[&Reference], child: Option<&Row>) -> Result<()> {
-        let conflict = |why: String| {
-            let message = format!("conflict: unable to delete {} (must be forced): {why}", row.id().short());
-            Err(Error::new(ErrorKind::InUse, "remove image", message)
-                .with_path(text)
-                .with_hint("remove it with -f, or by name"))
+        let conflict = |force: &str, why: String, hint: &'static str| {
+            let message = format!("conflict: unable to delete {} ({force}): {why}", row.id().short());
+            Err(Error::new(ErrorKind::InUse, "remove image", message).with_path(text).with_hint(hint))
         };
         match child {
-            _ if self.force => Ok(()),
-            _ if names.len() > 1 => conflict("several names refer to the image".into()),
             Some(child) => {
                 let name = child.text.clone().unwrap_or_else(|| child.id().short());
-                conflict(format!("{name} is built on the image"))
+                let why = format!("{name} is built on the image");
+                conflict("cannot be forced", why, "remove what is built on it first, or take its names away")
+            }
+            None if names.len() > 1 && !self.force => {
+                let why = "several names refer to the image".into();
+                conflict("must be forced", why, "remove it with -f, or by name")
             }
             None => Ok(()),
         }

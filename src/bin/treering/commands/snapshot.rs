@@ -8,10 +8,11 @@ use serde_json::json;
 use treering::Control;
 use treering::error::At;
 use treering::fs::Root;
-use treering::image::{DiffOptions, Image, binding, contents::contents};
-use treering::tree::{Ledger, OwnerPolicy, Scan, ScanOptions, Skipped, scan};
+use treering::image::{DiffOptions, Image, Whose, contents::contents};
+use treering::tree::{Scan, ScanOptions, Skipped, scan};
 
 use crate::context::Context;
+use crate::grow::Owners;
 use crate::operand::Operand;
 use crate::{json, output, text};
 
@@ -42,9 +43,8 @@ pub struct Snapshot {
     #[arg(long, value_name = "FILE")]
     previous: Option<PathBuf>,
 
-    /// Whose the files are: root, keep, UID:GID or map:IMAGE:DISK:COUNT [default: as unpacked, else root]
-    #[arg(long, value_name = "OWNER")]
-    owner: Option<OwnerPolicy>,
+    #[command(flatten)]
+    owners: Owners,
 
     /// Leave out what is mounted below the directory
     #[arg(short = 'x', long)]
@@ -57,7 +57,8 @@ impl Snapshot {
         let root = Root::open(&self.tree)?;
         let previous = self.previous.as_ref().map(treering::tree::Snapshot::load).transpose()?;
         let options = DiffOptions {
-            owner: self.owner.clone(),
+            owner: self.owners.owner.clone(),
+            owner_from: self.owners.source()?,
             one_file_system: self.one_file_system,
             threads: context.threads,
             ..DiffOptions::default()
@@ -99,16 +100,12 @@ fn scan_bound(
     control: &Control,
 ) -> anyhow::Result<Scan> {
     let store = context.store_if_any()?;
-    let bound = store.map(|store| binding::find(&store, root)).transpose()?.flatten();
-    let (ledger, owner) = bound.map_or((Ledger::default(), None), |bound| (bound.ledger, Some(bound.owner)));
-    let owner = options.owner.clone().or(owner).unwrap_or_default();
+    let whose = Whose::find(store.as_ref(), root, options.owner.clone(), options.owner_from.clone())?;
     let scan_options = ScanOptions {
         threads: options.threads,
-        owner: &owner,
-        ledger: Some(&ledger),
         previous,
         one_file_system: options.one_file_system,
-        ..ScanOptions::default()
+        ..whose.scan_options()
     };
     Ok(scan(root, &scan_options, control)?)
 }

@@ -10,6 +10,7 @@ use treering::Control;
 use treering::error::escape;
 use treering::image::{Platform, UnpackOptions, unpack};
 use treering::layer::{ApplyOptions, Loss};
+use treering::tree::OwnerXattr;
 
 use super::snapshot::absolute;
 use crate::context::Context;
@@ -19,6 +20,7 @@ const EXAMPLES: &str = "\
 Examples:
   treering unpack app:v1 work
   treering unpack --platform linux/arm64 app:v1 work-arm64
+  treering unpack --owner-xattr rootlesscontainers app:v1 work   for PRoot
 
 Without root, owners, devices and attributes that the disk does not take are written down in the store, and every
 later diff and commit of the directory knows them.";
@@ -42,6 +44,11 @@ pub struct Unpack {
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
 
+    /// Also write owners into an attribute that other tools read: rootlesscontainers (PRoot, umoci) or override-stat
+    /// (fuse-overlayfs, containers/storage)
+    #[arg(long, value_name = "ATTRIBUTE")]
+    owner_xattr: Option<OwnerXattr>,
+
     /// Fail when an attribute can be kept neither on disk nor in the store
     #[arg(long)]
     deny_loss: bool,
@@ -60,6 +67,7 @@ impl Unpack {
             apply: ApplyOptions {
                 threads: context.threads,
                 deny_loss: self.deny_loss,
+                owner_xattr: self.owner_xattr,
                 ..ApplyOptions::default()
             },
             platform: self.platform,

@@ -53,6 +53,7 @@ fn entry() -> impl Strategy<Value = (TarEntry, Vec<u8>)> {
                 link,
                 rdev: if kind.is_device() { device } else { (0, 0) },
                 xattrs: xattrs.into_iter().collect(),
+                lost: Vec::new(),
             };
             (entry, content)
         },

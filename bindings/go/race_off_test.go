@@ -1,0 +1,5 @@
+//go:build !race
+
+package treering
+
+const detectsRaces = false

@@ -1,0 +1,104 @@
+//! Whose an entry is and what it is, where the disk is not the one to ask.
+
+use super::entry::{Meta, Xattrs};
+use super::interchange::OwnerSource;
+use super::ledger::{Ledger, Record};
+use super::owner::OwnerPolicy;
+use crate::error::{Error, Result};
+use crate::fs::{Kind, Stat};
+
+/// Who is asked, the last first: what another tool recorded, the ledger, and for owners that neither knows the policy.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ownership<'a> {
+    pub policy: &'a OwnerPolicy,
+    pub ledger: Option<&'a Ledger>,
+    pub source: &'a OwnerSource,
+}
+
+/// What settling gave besides.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    /// The policy gave another owner than the disk has.
+    pub replaced: bool,
+    /// The file stands for a socket. No layer has any; `meta` says what is on disk.
+    pub socket: bool,
+    /// What to write into the ledger so that it holds without the source, its path empty.
+    pub learned: Option<Record>,
+}
+
+impl Ownership<'_> {
+    /// Completes what the disk says of an entry: `meta` and its packed attributes. `generation` is asked only where it
+    /// matters. The caller names the path of an error.
+    pub fn settle(
+        &self,
+        operation: &'static str,
+        stat: &Stat,
+        meta: &mut Meta,
+        xattrs: &mut Vec<u8>,
+        generation: impl Fn() -> u64,
+    ) -> Result<Settled> {
+        let mut settled = Settled::default();
+        let claim = self.source.claim(stat, xattrs)?;
+        let record = self.ledger.and_then(|ledger| ledger.get(stat, &generation));
+        match record {
+            Some(record) => {
+                meta.kind = record.kind;
+                if stat.mode == record.disk_mode {
+                    meta.mode = record.mode;
+                }
+                (meta.uid, meta.gid, meta.rdev) = (record.uid, record.gid, record.rdev);
+                if !record.xattrs.is_empty() {
+                    *xattrs = merge(Xattrs(xattrs), Xattrs(&record.xattrs));
+                }
+            }
+            None if claim.is_some_and(|claim| claim.uid.is_some() && claim.gid.is_some()) => {}
+            None => {
+                let owner = self.policy.apply(stat.uid, stat.gid).ok_or_else(|| {
+                    let message = format!("owner {}:{} is outside the id map", stat.uid, stat.gid);
+                    Error::invalid(operation, message)
+                })?;
+                settled.replaced = owner != (stat.uid, stat.gid);
+                (meta.uid, meta.gid) = owner;
+            }
+        }
+        let Some(claim) = claim else { return Ok(settled) };
+        meta.uid = claim.uid.unwrap_or(meta.uid);
+        meta.gid = claim.gid.unwrap_or(meta.gid);
+        match claim.kind {
+            Some(Kind::Socket) => return Ok(Settled { socket: true, ..settled }),
+            Some(kind) => (meta.kind, meta.rdev) = (kind, claim.rdev),
+            None => {}
+        }
+        // The permissions of a link mean nothing and are the same everywhere.
+        if let Some(mode) = claim.mode
+            && meta.kind != Kind::Symlink
+        {
+            meta.mode = mode;
+        }
+        if self.source.moves_unseen() {
+            settled.learned = Some(Record {
+                path: Vec::new(),
+                dev: stat.dev,
+                ino: stat.ino,
+                generation: generation(),
+                disk_mode: stat.mode,
+                kind: meta.kind,
+                mode: meta.mode,
+                uid: meta.uid,
+                gid: meta.gid,
+                rdev: meta.rdev,
+                xattrs: record.map(|record| record.xattrs.clone()).unwrap_or_default(),
+            });
+        }
+        Ok(settled)
+    }
+}
+
+/// The disk's attributes with the ledger's over them.
+fn merge(disk: Xattrs<'_>, ledger: Xattrs<'_>) -> Vec<u8> {
+    let mut pairs: Vec<(&[u8], &[u8])> =
+        disk.into_iter().filter(|(name, _)| ledger.get(name).is_none()).collect();
+    pairs.extend(ledger);
+    pairs.sort();
+    Xattrs::pack(&pairs)
+}

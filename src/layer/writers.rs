@@ -21,7 +21,7 @@ use crate::progress::{Control, Counters};
 /// The most entries one queue holds; each may keep a directory descriptor open.
 const QUEUE_ENTRIES: usize = 96;
 /// The most bytes of content one queue holds.
-const QUEUE_BYTES: usize = 6 * 1024 * 1024;
+const QUEUE_BYTES: usize = 3 * 1024 * 1024;
 /// Zero runs of this length in large files become holes again.
 const HOLE: usize = 64 * 1024;
 

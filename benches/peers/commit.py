@@ -150,6 +150,19 @@ def rows() -> list[Row]:
             ],
             no_larger_than="tar | pigz -6",
         ),
+        # For those who do not need pigz's size: the fastest level whose layer is smaller than umoci's.
+        Row(
+            "first layer, gzip, no larger than umoci's",
+            first("--compression", "gzip", "--level", "2"),
+            [
+                Side(
+                    "umoci insert",
+                    lambda ctx: ["umoci", "insert", "--image", f"{ctx.fs}/oci:base", str(ctx.corpus.tree), "/"],
+                    prepare=empty_layout, size=largest_blob("oci"), goal=2, tools=("umoci",),
+                ),
+            ],
+            no_larger_than="umoci insert",
+        ),
         Row(
             "first layer, uncompressed",
             first("--compression", "none"),

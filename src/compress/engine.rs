@@ -163,7 +163,7 @@ impl Engine {
     ) -> Self {
         // Frames of ours are large, and decoded ones wait here for the hash.
         let (window, lent) = match splitter.compression() {
-            Compression::Zstd => (threads.max(1), threads + 2),
+            Compression::Zstd => (threads.max(1), threads + 1),
             _ => (2 * threads + 4, 2 * threads + 20),
         };
         Engine {

@@ -22,6 +22,9 @@ use crate::progress::{Control, Counters};
 const QUEUE_ENTRIES: usize = 96;
 /// The most bytes of content one queue holds.
 const QUEUE_BYTES: usize = 3 * 1024 * 1024;
+/// The most entries a thread takes from its queue at once, and how many bytes are enough.
+const BATCH_ENTRIES: usize = 16;
+const BATCH_BYTES: usize = 1024 * 1024;
 /// Zero runs of this length in large files become holes again.
 const HOLE: usize = 64 * 1024;
 
@@ -210,12 +213,15 @@ impl Writers {
                 if self.has_failed() || state.pieces.is_empty() {
                     return;
                 }
-                // A few at a time: fewer locks, and still soon visible to the other side.
-                for _ in 0..16 {
+                // A few at a time: fewer locks, and still soon visible to the other side. Of large pieces one: each holds
+                // the chunk it is in.
+                let mut bytes = 0;
+                while batch.len() < BATCH_ENTRIES && bytes < BATCH_BYTES {
                     let Some(piece) = state.pieces.pop_front() else { break };
-                    state.bytes -= piece.bytes();
+                    bytes += piece.bytes();
                     batch.push(piece);
                 }
+                state.bytes -= bytes;
                 state.busy = true;
                 // Whoever fills the queue is woken when half of it is free: waking them for every piece costs more than
                 // making a small file.

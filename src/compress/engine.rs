@@ -38,8 +38,10 @@ pub(super) struct Engine {
     control: Control,
     /// How many pieces of input may be in flight.
     window: usize,
-    /// How many chunks handed out are remembered, to be used again when they come back.
-    lent: usize,
+    /// How many decoded pieces may be alive before only the one that is wanted next is decoded.
+    alive: usize,
+    /// How many chunks nobody holds any more are kept, to be used again.
+    spare: usize,
     /// Whether the output is hashed.
     hashing: bool,
 }
@@ -71,9 +73,10 @@ struct State {
     failure: Option<Error>,
     /// No more tasks: the consumer is gone, or something failed.
     stop: bool,
-    /// Buffers to use again: for input, and for output as soon as the consumer lets go of them.
+    /// Buffers to use again for input.
     spare: Vec<Vec<u8>>,
-    lent: VecDeque<Chunk>,
+    /// Chunks handed out, until somebody else uses their buffer: those that only stand here are free.
+    lent: Vec<Chunk>,
 }
 
 /// A streaming decoder and the chunk it is filling.
@@ -161,17 +164,18 @@ impl Engine {
         threads: usize,
         control: Control,
     ) -> Self {
-        // Frames of ours are large, and decoded ones wait here for the hash.
-        let (window, lent) = match splitter.compression() {
-            Compression::Zstd => (threads.max(1), threads + 1),
-            _ => (2 * threads + 4, 2 * threads + 20),
+        // Frames of ours are large, and whoever writes files from them lets go of them late.
+        let (window, alive, spare) = match splitter.compression() {
+            Compression::Zstd => (threads.max(1), threads + 1, 1),
+            _ => (2 * threads + 4, usize::MAX, threads + 4),
         };
         Engine {
             compression: splitter.compression(),
             limits,
             control,
             window,
-            lent,
+            alive,
+            spare,
             hashing,
             work: Condvar::new(),
             ready: Condvar::new(),
@@ -193,7 +197,7 @@ impl Engine {
                 failure: None,
                 stop: false,
                 spare: Vec::new(),
-                lent: VecDeque::new(),
+                lent: Vec::new(),
             }),
         }
     }
@@ -408,6 +412,8 @@ impl State {
         }
         let whole = self.slots.iter().position(|slot| matches!(slot, Slot::Whole(..)));
         if let Some(i) = whole
+            // What the consumer takes next is decoded however many chunks it holds on to: it may want them all.
+            && (i == 0 && self.deliver.is_empty() || self.alive() < engine.alive)
             && let Slot::Whole(piece, size) = std::mem::replace(&mut self.slots[i], Slot::Busy)
         {
             let buffer = self.buffer(size);
@@ -514,27 +520,29 @@ impl State {
             self.unhashed_bytes += chunk.len();
             self.unhashed.push_back(Arc::clone(&chunk));
         }
-        self.lent.push_back(Arc::clone(&chunk));
-        if self.lent.len() > engine.lent {
-            self.lent.pop_front();
-        }
+        self.lent.push(Arc::clone(&chunk));
+        let mut free = 0;
+        self.lent.retain(|lent| {
+            free += usize::from(is_free(lent));
+            free <= engine.spare || !is_free(lent)
+        });
         self.deliver_bytes += chunk.len();
         self.deliver.push_back(chunk);
         Ok(())
     }
 
+    /// How many pieces are decoded, or being decoded, and not yet let go of.
+    fn alive(&self) -> usize {
+        let here = self.slots.iter().filter(|slot| matches!(slot, Slot::Busy | Slot::Done(..))).count();
+        here + self.lent.iter().filter(|chunk| !is_free(chunk)).count()
+    }
+
     /// A buffer (of any content) for at least `size` bytes of output, used before if possible: fresh memory costs page faults,
     /// which would be a tenth of the work.
     fn buffer(&mut self, size: usize) -> Vec<u8> {
-        for i in 0..self.lent.len() {
-            if Arc::strong_count(&self.lent[i]) == 1
-                && self.lent[i].capacity() >= size
-                && let Some(buffer) = self.lent.remove(i).and_then(Arc::into_inner)
-            {
-                return buffer;
-            }
-        }
-        Vec::with_capacity(size)
+        let free = self.lent.iter().position(|chunk| is_free(chunk) && chunk.capacity() >= size);
+        free.and_then(|i| Arc::into_inner(self.lent.swap_remove(i)))
+            .unwrap_or_else(|| Vec::with_capacity(size))
     }
 
     fn fail(&mut self, error: Error) {
@@ -543,6 +551,11 @@ impl State {
         }
         self.stop = true;
     }
+}
+
+/// Whether nobody but us holds a chunk.
+fn is_free(chunk: &Chunk) -> bool {
+    Arc::strong_count(chunk) == 1
 }
 
 /// Whether there are only zeros; quick to say no.

@@ -1,5 +1,6 @@
 //! Reading a directory's names.
 
+use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
@@ -10,15 +11,23 @@ use rustix::fs::RawDir;
 #[derive(Debug, Default)]
 pub struct Names {
     bytes: Vec<u8>,
-    starts: Vec<u32>,
+    names: Vec<Name>,
     buffer: Vec<u8>,
+}
+
+/// Where a name is, and its first eight bytes as a number that sorts like them: most comparisons need no more.
+#[derive(Debug)]
+struct Name {
+    front: u64,
+    start: u32,
+    len: u16,
 }
 
 impl Names {
     /// Reads all names in `dir` but `.` and `..`, sorted by bytes. The previous names are forgotten.
     pub fn read(&mut self, dir: impl AsFd) -> io::Result<()> {
         self.bytes.clear();
-        self.starts.clear();
+        self.names.clear();
         // 64 KiB: below that, the number of getdents64 calls on large directories begins to show.
         self.buffer.reserve(64 * 1024);
         let spare: &mut [MaybeUninit<u8>] = self.buffer.spare_capacity_mut();
@@ -31,31 +40,34 @@ impl Names {
             }
             let start =
                 u32::try_from(self.bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
-            self.starts.push(start);
+            let bytes = name.to_bytes();
+            let len = u16::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+            let mut front = [0; 8];
+            let known = bytes.len().min(front.len());
+            front[..known].copy_from_slice(&bytes[..known]);
+            self.names.push(Name { front: u64::from_be_bytes(front), start, len });
             self.bytes.extend_from_slice(name.to_bytes_with_nul());
         }
-        let bytes = &self.bytes;
-        self.starts.sort_unstable_by(|&a, &b| name_at(bytes, a).cmp(name_at(bytes, b)));
+        let whole = |name: &Name| &self.bytes[name.start as usize..][..usize::from(name.len)];
+        // Zeros fill up a short front, and sort it before whatever continues it; no name has a zero in it.
+        self.names.sort_unstable_by(|a, b| a.front.cmp(&b.front).then_with(|| whole(a).cmp(whole(b))));
         Ok(())
     }
 
     /// How many names were read.
     pub fn len(&self) -> usize {
-        self.starts.len()
+        self.names.len()
     }
 
     /// Whether the directory is empty.
     pub fn is_empty(&self) -> bool {
-        self.starts.is_empty()
+        self.names.is_empty()
     }
 
     /// The `i`-th name in byte order.
-    pub fn get(&self, i: usize) -> &std::ffi::CStr {
-        name_at(&self.bytes, self.starts[i])
+    pub fn get(&self, i: usize) -> &CStr {
+        let Name { start, len, .. } = self.names[i];
+        let bytes = &self.bytes[start as usize..][..usize::from(len) + 1];
+        CStr::from_bytes_with_nul(bytes).expect("every name was stored with its NUL")
     }
-}
-
-fn name_at(bytes: &[u8], start: u32) -> &std::ffi::CStr {
-    std::ffi::CStr::from_bytes_until_nul(&bytes[start as usize..])
-        .expect("every name was stored with its NUL")
 }

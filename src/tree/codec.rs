@@ -116,9 +116,10 @@ pub(super) struct Shape {
 }
 
 /// Grows the bytes of a snapshot. Records go in their final order: the root, then directory by directory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Writer {
-    records: Vec<u8>,
+    /// Room for the header, then the records: in the end the rest goes behind them, and the larger part is not copied.
+    bytes: Vec<u8>,
     arena: Vec<u8>,
     digests: Vec<[u8; 32]>,
     sets: HashMap<Vec<u8>, (u32, u32)>,
@@ -126,18 +127,26 @@ pub(super) struct Writer {
 
 impl Writer {
     pub fn with_capacity(entries: usize) -> Writer {
-        Writer { records: Vec::with_capacity(entries * RECORD), ..Writer::default() }
+        // Names are some 20 bytes on average; memory that is not touched costs nothing.
+        let mut bytes = Vec::with_capacity(HEADER + entries * (RECORD + 32));
+        bytes.resize(HEADER, 0);
+        Writer { bytes, arena: Vec::new(), digests: Vec::new(), sets: HashMap::new() }
+    }
+
+    fn record(&self, index: u32) -> Record {
+        let at = HEADER + index as usize * RECORD;
+        let bytes = self.bytes[at..at + RECORD].try_into().expect("128 bytes");
+        Record::decode(bytes).expect("encoded here")
     }
 
     /// The path of a record pushed before: components joined by `/`, empty for the root.
     pub fn path(&self, index: u32) -> Vec<u8> {
         let mut names: Vec<&[u8]> = Vec::new();
-        let mut at = index as usize;
+        let mut at = index;
         while at != 0 {
-            let bytes = self.records[at * RECORD..(at + 1) * RECORD].try_into().expect("128 bytes");
-            let record = Record::decode(bytes).expect("encoded here");
+            let record = self.record(at);
             names.push(&self.arena[record.name.0 as usize..][..record.name.1 as usize]);
-            at = record.parent as usize;
+            at = record.parent;
         }
         names.reverse();
         names.join(&b'/')
@@ -145,13 +154,11 @@ impl Writer {
 
     /// The metadata of a record pushed before.
     pub fn meta(&self, index: u32) -> Meta {
-        let at = index as usize * RECORD;
-        let bytes = self.records[at..at + RECORD].try_into().expect("128 bytes");
-        Record::decode(bytes).expect("encoded here").meta
+        self.record(index).meta
     }
 
     pub fn len(&self) -> u32 {
-        (self.records.len() / RECORD) as u32
+        ((self.bytes.len() - HEADER) / RECORD) as u32
     }
 
     /// Puts bytes into the arena.
@@ -195,13 +202,12 @@ impl Writer {
         if index == NONE - 1 {
             return Err(Error::limit("build snapshot", "more than 4 billion entries"));
         }
-        self.records.extend_from_slice(&record.encode());
+        self.bytes.extend_from_slice(&record.encode());
         Ok(index)
     }
 
     fn patch(&mut self, index: u32, at: usize, bytes: &[u8]) {
-        let start = index as usize * RECORD + at;
-        self.records[start..start + bytes.len()].copy_from_slice(bytes);
+        put(&mut self.bytes, HEADER + index as usize * RECORD + at, bytes);
     }
 
     pub fn set_children(&mut self, index: u32, start: u32, count: u32) {
@@ -221,10 +227,10 @@ impl Writer {
     /// Puts the parts together.
     pub fn finish(self, clock: Timestamp) -> (Vec<u8>, Shape) {
         let count = self.len();
-        let digests = HEADER + self.records.len();
+        let mut out = self.bytes;
+        let digests = out.len();
         let arena = digests + self.digests.len() * 32;
-        let mut out = Vec::with_capacity(arena + self.arena.len() + 4);
-        out.resize(HEADER, 0);
+        out.reserve_exact(arena + self.arena.len() + 4 - digests);
         put(&mut out, 0, MAGIC);
         put(&mut out, 8, &(RECORD as u32).to_le_bytes());
         put(&mut out, 12, &count.to_le_bytes());
@@ -232,7 +238,6 @@ impl Writer {
         put(&mut out, 24, &(self.arena.len() as u64).to_le_bytes());
         put(&mut out, 32, &clock.secs.to_le_bytes());
         put(&mut out, 40, &clock.nanos.to_le_bytes());
-        out.extend_from_slice(&self.records);
         for digest in &self.digests {
             out.extend_from_slice(digest);
         }

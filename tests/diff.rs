@@ -223,7 +223,8 @@ fn a_racy_entry_is_trusted_by_its_digest_alone() {
     let trusted = |digest| {
         let mut builder = Builder::from_snapshot(&fresh);
         builder.inode_mut(1).digest = digest;
-        builder.finish(Some(fresh.clock())).unwrap()
+        let later = Timestamp::new(fresh.clock().secs + 1, 0);
+        builder.finish(Some(later)).unwrap()
     };
     let reasons = |old: &Snapshot, new: &Snapshot| {
         compare(old, new, &CompareOptions::default()).changes.iter().map(|c| c.reasons).next()

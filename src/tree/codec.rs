@@ -157,6 +157,12 @@ impl Writer {
         self.record(index).meta
     }
 
+    /// The packed attributes of a record pushed before.
+    pub fn xattrs(&self, index: u32) -> &[u8] {
+        let (at, length) = self.record(index).xattrs;
+        &self.arena[at as usize..][..length as usize]
+    }
+
     pub fn len(&self) -> u32 {
         ((self.bytes.len() - HEADER) / RECORD) as u32
     }
@@ -217,6 +223,10 @@ impl Writer {
 
     pub fn set_leader(&mut self, index: u32, leader: u32) {
         self.patch(index, 76, &leader.to_le_bytes());
+    }
+
+    pub fn set_flags(&mut self, index: u32, flags: Flags) {
+        self.patch(index, 7, &[flags.bits()]);
     }
 
     pub fn set_digest(&mut self, index: u32, digest: [u8; 32]) {

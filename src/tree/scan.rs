@@ -22,7 +22,7 @@ use crate::fs::root::was_replaced;
 use crate::fs::stat::stat_fd;
 use crate::fs::{Root, clock};
 use crate::progress::Control;
-use assemble::assemble;
+use assemble::{Clock, assemble};
 use worker::{Found, Queue, Shared, Worker};
 
 pub(crate) use xattrs::read as read_xattrs;
@@ -110,6 +110,7 @@ pub fn default_threads() -> usize {
 /// # Errors
 /// Anything that cannot be read is an error that names it; nothing is left out silently.
 pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result<Scan> {
+    let began = clock::now(root).at(SCAN, root.describe(b""))?;
     let root_stat = stat_fd(root).at(SCAN, root.describe(b""))?;
     let options = ScanOptions {
         threads: if options.threads == 0 { default_threads() } else { options.threads },
@@ -148,20 +149,22 @@ pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result
         }
         found
     });
-    if let Some(error) = shared.queue.into_inner().expect("no thread is left").failed {
+    if let Some(error) = shared.queue.lock().expect("no thread is left").failed.take() {
         return Err(error);
     }
     let newest =
         found.iter().flat_map(|f| &f.entries).map(|e| e.meta.ctime).fold(root_raw.meta.ctime, Ord::max);
-    let now = clock::now(root).at(SCAN, root.describe(b""))?;
-    // Only what was stamped in the last tick is in doubt, and waiting a tick settles it: whatever changes the file
-    // from here on gets a later stamp.
-    let now = if newest >= now.minus_nanos(clock::TICK_NANOS) && newest <= now {
-        clock::wait_past(root, newest).at(SCAN, root.describe(b""))?
-    } else {
-        now
-    };
-    let mut scan = assemble(root_raw, &found, now, root, control)?;
+    // What was stamped within a tick of the beginning may have been changed after it was looked at and bear the same stamp.
+    // A tick later that is over, and a second look settles it: whatever happens from there on gets a later stamp.
+    let mut now = began;
+    if newest >= began.minus_nanos(clock::TICK_NANOS) {
+        now = clock::now(root).at(SCAN, root.describe(b""))?;
+        // Stamps from the future, of another machine's clock, would have us wait for nothing.
+        if newest <= now {
+            now = clock::wait_past(root, newest).at(SCAN, root.describe(b""))?;
+        }
+    }
+    let mut scan = assemble(root_raw, &found, Clock { began, now }, &mut Worker::new(&shared))?;
     for part in &mut found {
         scan.skipped.append(&mut part.skipped);
         scan.owners_replaced += part.owners_replaced;

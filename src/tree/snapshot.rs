@@ -90,7 +90,8 @@ impl Snapshot {
         false
     }
 
-    /// The filesystem's clock when the scan ended; what is newer may not be trusted.
+    /// The filesystem's clock when the scan began, or when the tree was complete if it was unpacked. What was stamped later, or
+    /// within the tick before, proves nothing by its time stamps alone.
     pub fn clock(&self) -> Timestamp {
         self.shape.clock
     }

@@ -1,25 +1,34 @@
 //! Putting what the workers found together into one snapshot.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 
-use super::worker::{Found, Raw};
-use super::{SCAN, Scan, replaced, vanished};
-use crate::error::{At, Result};
-use crate::fs::root::c_name;
-use crate::fs::{Kind, Root, Timestamp, clock};
-use crate::progress::Control;
+use super::worker::{Found, Raw, Shared, Worker};
+use super::{SCAN, Scan};
+use crate::error::{At, Error, Result};
+use crate::fs::clock::TICK_NANOS;
+use crate::fs::root::{c_name, split, was_replaced};
+use crate::fs::{Kind, Timestamp};
 use crate::tree::codec::{Record, Writer};
-use crate::tree::entry::{Flags, NONE};
+use crate::tree::entry::{Flags, Meta, NONE};
 use crate::tree::hash::hash_file_at;
 use crate::tree::snapshot::Snapshot;
+
+/// The filesystem's clock, which alone tells what a time stamp proves.
+#[derive(Clone, Copy)]
+pub(super) struct Clock {
+    /// When the scan began. What was stamped a tick before that, or later, may have changed behind the same stamp.
+    pub began: Timestamp,
+    /// When all was looked at. What was stamped more than a tick before can only change with another stamp.
+    pub now: Timestamp,
+}
 
 /// Puts the workers' blocks together: directory by directory from the root on, children sorted by name.
 pub(super) fn assemble(
     root_raw: Raw,
     found: &[Found],
-    now: Timestamp,
-    root: &Root,
-    control: &Control,
+    clock: Clock,
+    worker: &mut Worker<'_, '_>,
 ) -> Result<Scan> {
     let directories = found.iter().map(|f| f.blocks.len()).sum::<usize>();
     let mut blocks: Vec<(usize, u32, u32, bool)> = vec![(0, 0, 0, false); directories];
@@ -30,7 +39,7 @@ pub(super) fn assemble(
     }
     let total = 1 + found.iter().map(|f| f.entries.len()).sum::<usize>();
     let mut writer = Writer::with_capacity(total);
-    let limit = now.minus_nanos(clock::TICK_NANOS);
+    let limit = clock.began.minus_nanos(TICK_NANOS);
     let mut order: Vec<u32> = Vec::with_capacity(total);
     let mut shared: HashMap<(u64, u64), Vec<u32>> = HashMap::new();
     let mut racy = Vec::new();
@@ -56,7 +65,7 @@ pub(super) fn assemble(
         if meta.nlink > 1 && meta.kind != Kind::Directory {
             shared.entry((meta.dev, meta.ino)).or_default().push(index);
         }
-        if meta.flags.contains(Flags::RACY) && meta.kind == Kind::File && raw.digest.is_none() {
+        if meta.flags.contains(Flags::RACY) && meta.kind == Kind::File {
             racy.push(index);
         }
         Ok(index)
@@ -87,11 +96,11 @@ pub(super) fn assemble(
             writer.set_leader(index, leader.expect("a group has members"));
         }
     }
-    for (index, digest) in hash_racy(&writer, &racy, root, control)? {
-        writer.set_digest(index, digest);
+    for index in racy {
+        settle(&mut writer, index, clock.now, worker)?;
     }
     Ok(Scan {
-        snapshot: Snapshot::from_writer(writer, now),
+        snapshot: Snapshot::from_writer(writer, clock.began),
         skipped: Vec::new(),
         owners_replaced: 0,
         learned: Vec::new(),
@@ -99,28 +108,34 @@ pub(super) fn assemble(
     })
 }
 
-/// The content digests of entries whose time stamps prove nothing, so that the next comparison can tell.
-fn hash_racy(
-    snapshot: &Writer,
-    racy: &[u32],
-    root: &Root,
-    control: &Control,
-) -> Result<Vec<(u32, [u8; 32])>> {
-    let mut out = Vec::with_capacity(racy.len());
-    let mut buffer = Vec::new();
-    for &index in racy {
-        control.check(SCAN)?;
-        let path = snapshot.path(index);
-        let (parent, name) = crate::fs::root::split(&path);
-        let dir = root.open_dir(parent).map_err(|error| vanished(error, SCAN, root.describe(parent)))?;
-        let name = c_name(name).at(SCAN, root.describe(&path))?;
-        match hash_file_at(&dir, &name, &mut buffer) {
-            Ok((digest, stat)) if snapshot.meta(index).is_as_in(&stat) => out.push((index, digest)),
-            Ok(_) => return Err(replaced(SCAN, root.describe(&path))),
-            // What we may not read cannot be committed either; the comparison then takes it for changed.
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
-            Err(error) => return Err(vanished(error, SCAN, root.describe(&path))),
-        }
+/// Looks once more at a file whose time stamp proved nothing when it was looked at first. If all is as it was, the stamp
+/// does now. Else the entry stays in doubt, with the digest of its content, so that the next comparison can tell.
+fn settle(writer: &mut Writer, index: u32, now: Timestamp, worker: &mut Worker<'_, '_>) -> Result<()> {
+    let Shared { root, control, .. } = worker.shared;
+    control.check(SCAN)?;
+    let path = writer.path(index);
+    let (parent, name) = split(&path);
+    let dir = match root.open_dir(parent) {
+        Err(error) if was_replaced(&error) => return Ok(()),
+        other => other.at(SCAN, root.describe(parent))?,
+    };
+    let name = c_name(name).at(SCAN, root.describe(&path))?;
+    let meta = writer.meta(index);
+    if meta.ctime < now.minus_nanos(TICK_NANOS)
+        && let Some((seen, xattrs)) = worker.look_again(&dir, &name, &path)?
+        && (Meta { flags: meta.flags, ..seen }) == meta
+        && xattrs == writer.xattrs(index)
+    {
+        writer.set_flags(index, meta.flags - Flags::RACY);
+        return Ok(());
     }
-    Ok(out)
+    match hash_file_at(&dir, &name, &mut Vec::new()) {
+        Ok((digest, stat)) if meta.is_as_in(&stat) => writer.set_digest(index, digest),
+        // A snapshot is of one moment. Without a digest the comparison takes the file for changed, which it is; and who
+        // puts it into a layer reads it again, and tells.
+        Ok(_) => {}
+        Err(error) if was_replaced(&error) || error.kind() == ErrorKind::PermissionDenied => {}
+        Err(error) => return Err(Error::io(SCAN, root.describe(&path), error)),
+    }
+    Ok(())
 }

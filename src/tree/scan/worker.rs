@@ -92,7 +92,7 @@ pub(super) struct Shared<'a> {
 }
 
 pub(super) struct Worker<'s, 'a> {
-    shared: &'s Shared<'a>,
+    pub shared: &'s Shared<'a>,
     pub found: Found,
     names: Names,
     list: Vec<u8>,
@@ -331,6 +331,21 @@ impl<'s, 'a> Worker<'s, 'a> {
         let root = self.shared.root.describe(b"");
         let rest = described.strip_prefix(&root[..]).unwrap_or(&described);
         rest.strip_prefix(b"/").unwrap_or(rest).to_vec()
+    }
+
+    /// One entry as it is now: its metadata and packed attributes. Nothing when it is gone, or not what it was.
+    pub fn look_again(&mut self, dir: &OwnedFd, name: &CStr, path: &[u8]) -> Result<Option<(Meta, &[u8])>> {
+        let describe = |_: &[u8]| self.shared.root.describe(path);
+        let found = stat_at(dir, name)
+            .map_err(|error| vanished(error, SCAN, describe(b"")))
+            .and_then(|stat| self.raw(dir, name, &stat, None, Some(&describe)));
+        match found {
+            Ok(raw) => Ok(raw.map(|Raw { meta, xattrs: (at, length), .. }| {
+                (meta, &self.found.bytes[at as usize..][..length as usize])
+            })),
+            Err(error) if error.kind() == ErrorKind::Changed => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Everything about one entry but its name: from the previous snapshot where its identity is the same, else from

@@ -1,4 +1,6 @@
-//! Every system call: in-root opening, directory reading, metadata, extended attributes, publishing, locks.
+//! What is between us and the system: in-root opening, directory reading, metadata, extended attributes, publishing. Paths from
+//! outside are opened here and nowhere else, and all that is unsafe is here; other modules call rustix themselves where one
+//! safe call on a descriptor is all there is.
 //!
 //! Below a root everything goes by file descriptor and single names, so that no symbolic link inside a tree can lead
 //! outside it and no path is too long. Nothing here changes the process: no umask, no working directory, no signals.

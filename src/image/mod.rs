@@ -12,7 +12,6 @@ mod derive;
 pub mod difference;
 mod history;
 mod index;
-mod info;
 mod inspect;
 mod manifest;
 mod open;
@@ -20,9 +19,7 @@ mod platform;
 mod tidy;
 pub mod unpack;
 mod whose;
-mod words;
 
-pub use changes::{Change, CommandLine, HealthTest, apply_changes, parse_changes};
 pub use commit::{CommitOptions, Committed, commit};
 pub use config::{History, ImageConfig, RunConfig, chain_id, chain_ids, image_id};
 pub use derive::{NewConfig, new_config};
@@ -31,12 +28,11 @@ pub use difference::{
 };
 pub use history::HistoryRow;
 pub use index::{new_index, select};
-pub use info::info;
 pub use inspect::inspect;
 pub use manifest::{
     DOCKER_CONFIG, DOCKER_FOREIGN_LAYER, DOCKER_INDEX, DOCKER_LAYER, DOCKER_MANIFEST, EMPTY_CONFIG,
-    LayerCompression, ManifestOptions, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD,
-    OCI_MANIFEST, is_distributable, layer_compression, layer_media_type, new_manifest, to_oci_layer,
+    ManifestOptions, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST,
+    is_distributable, layer_compression, new_manifest, to_oci_layer,
 };
 pub use open::{Image, Layer};
 pub use platform::Platform;

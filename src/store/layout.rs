@@ -140,7 +140,7 @@ impl Store {
         if !rooms.oci.try_exists("index.json").at(OP, "oci/index.json")? {
             let index = json!({
                 "schemaVersion": 2,
-                "mediaType": "application/vnd.oci.image.index.v1+json",
+                "mediaType": crate::media_type::OCI_INDEX,
                 "manifests": [],
             });
             publish::replace(&rooms.oci, "index.json", "oci/index.json", index.to_string().as_bytes())?;

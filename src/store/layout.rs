@@ -116,7 +116,8 @@ impl Store {
         &self.0.root
     }
 
-    /// The root directory, as a handle.
+    /// The root directory, as a handle. Not part of the stable interface.
+    #[doc(hidden)]
     pub fn dir(&self) -> &Dir {
         &self.0.dir
     }
@@ -175,6 +176,10 @@ impl std::fmt::Debug for Store {
 }
 
 /// Makes the root and what is missing above it, so that all of it survives a power loss.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the store's own path is one that a user gave, and nothing is below it yet"
+)]
 fn create_root(root: &Path) -> Result<()> {
     const OP: &str = "create store";
     let shown = root.as_os_str().as_bytes();

@@ -278,7 +278,9 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-/// Turns the error of a system call into an [`Error`] that names the operation and the path.
+/// Turns the error of a system call into an [`Error`] that names the operation and the path. Not part of the stable interface: for
+/// the command and the Python package.
+#[doc(hidden)]
 pub trait At<T> {
     /// Names the operation and the path of a failed call.
     fn at(self, operation: &'static str, path: impl AsRef<[u8]>) -> Result<T>;

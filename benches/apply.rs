@@ -5,8 +5,8 @@ mod common;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use treering::Control;
 use treering::fs::Root;
+use treering::layer::TarSource;
 use treering::layer::read::ReadChunks;
-use treering::layer::source::TarSource;
 use treering::layer::{ApplyOptions, LayerOptions, LayerPlan, LayerTar, Target};
 
 fn benches(c: &mut Criterion) {

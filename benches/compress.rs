@@ -10,7 +10,7 @@ use std::path::Path;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use treering::Control;
 use treering::compress::{Compression, DecodeOptions, Decoder, Profile, write};
-use treering::layer::source::{Filled, TarSource};
+use treering::layer::{Filled, TarSource};
 
 /// A tar stream in memory.
 struct Memory(Vec<u8>);

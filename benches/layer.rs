@@ -4,7 +4,7 @@ mod common;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use treering::fs::Root;
-use treering::layer::source::TarSource;
+use treering::layer::TarSource;
 use treering::layer::{LayerOptions, LayerPlan, LayerTar};
 
 fn benches(c: &mut Criterion) {

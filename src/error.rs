@@ -110,12 +110,11 @@ impl Error {
 
     /// An error from an operating system call at `path`. The kind follows from the errno.
     pub fn io(operation: &'static str, path: impl AsRef<[u8]>, error: impl Into<io::Error>) -> Self {
-        let error = error.into();
         // A treering error that travelled through an io::Error (a Read or Write adapter) comes out as it was.
-        if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
-            let inner = error.into_inner().expect("checked above");
-            return *inner.downcast::<Error>().expect("checked above");
-        }
+        let error = match error.into().downcast::<Error>() {
+            Ok(ours) => return ours,
+            Err(error) => error,
+        };
         let (kind, hint) = match error.raw_os_error() {
             Some(libc::ENOENT) => (ErrorKind::NotFound, None),
             Some(libc::EEXIST | libc::ENOTEMPTY) => (ErrorKind::AlreadyExists, None),
@@ -273,7 +272,15 @@ pub fn escape(bytes: &[u8]) -> String {
     out
 }
 
-/// Turns the error of a system call into an [`Error`] that names the operation and the path.
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// Turns the error of a system call into an [`Error`] that names the operation and the path. Not part of the stable interface: for
+/// the command and the Python package.
+#[doc(hidden)]
 pub trait At<T> {
     /// Names the operation and the path of a failed call.
     fn at(self, operation: &'static str, path: impl AsRef<[u8]>) -> Result<T>;

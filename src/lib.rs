@@ -28,19 +28,32 @@
 //! The modules follow the data: [`fs`], [`tree`], [`diff`], [`layer`], [`compress`], [`store`], [`image`], [`archive`]. A
 //! module uses only what stands before it. Long operations take a [`Control`]: counters to poll and a token to cancel with,
 //! both from any thread. Errors carry an operation, a path and a kind ([`Error`]).
-#![deny(missing_docs)]
+//!
+//! # What is stable
+//!
+//! What this documentation shows follows semantic versioning; what it hides does not. A few signatures have types of other crates,
+//! whose next incompatible version is therefore one of ours too: [`store::Descriptor`] (`oci-spec`), JSON objects and values
+//! (`serde_json`), the time in [`image::NewConfig`] (`jiff`) and flags (`bitflags`).
+#![deny(missing_docs, unsafe_code)]
 
 pub mod digest;
 pub mod error;
+mod media_type;
 pub mod progress;
 
 pub mod archive;
+// What of it is stable is the header. Rust sees it for the benches alone.
 #[cfg(feature = "capi")]
+#[doc(hidden)]
+#[allow(unsafe_code)]
 pub mod capi;
 pub mod compress;
 pub mod diff;
+mod dockerfile;
+#[allow(unsafe_code, clippy::disallowed_methods)] // What these keep out of all other modules is at home here.
 pub mod fs;
 pub mod image;
+pub mod info;
 pub mod layer;
 pub mod store;
 pub mod tree;

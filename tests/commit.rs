@@ -165,7 +165,7 @@ fn hard_image(store: &Store, name: &str) -> Digest {
     put(t, var, "trusted", meta(Kind::File, 0o644, 0, 0), &[("trusted.x", b"y")], "");
     let snapshot = tree.finish(None).unwrap();
     let here = Root::open("/").unwrap();
-    let added = treering::image::difference::all_added(&snapshot);
+    let added = treering::image::all_added(&snapshot);
     let plan = LayerPlan::new(&added, None, &snapshot, LayerOptions::default()).unwrap();
     let profile = Profile::new(Compression::None, None).unwrap();
     let mut blob = store.blob_writer().unwrap();

@@ -14,7 +14,7 @@ use treering::archive::{self, ExportOptions, ExportSource, ImportOptions, LoadOp
 use treering::compress::{Compression, Profile, write};
 use treering::diff::CompareMode;
 use treering::fs::Root;
-use treering::image::difference::all_added;
+use treering::image::all_added;
 use treering::image::{
     Base, CommitOptions, DiffOptions, Image, Platform, TreeDiff, UnpackOptions, commit, diff_image,
     diff_tree, diff_trees, inspect, unpack,

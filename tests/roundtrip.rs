@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use treering::Control;
 use treering::diff::{Change, ChangeKind, CompareOptions, Reasons, compare, content};
 use treering::fs::Root;
+use treering::layer::TarSource;
 use treering::layer::read::ReadChunks;
-use treering::layer::source::TarSource;
 use treering::layer::{Applied, ApplyOptions, LayerOptions, LayerPlan, LayerTar, MtimePrecision, Target};
 use treering::tree::{Ledger, NONE, OwnerPolicy, ScanOptions, Snapshot};
 

@@ -34,7 +34,7 @@ fn rust() -> Names {
         treering::image::diff_snapshots,
         treering::image::diff_tree,
         treering::image::diff_trees,
-        treering::image::info,
+        treering::info::info,
         treering::image::inspect,
         treering::image::tidy,
         treering::image::unpack,

@@ -114,7 +114,7 @@ fn export_image(
     let mut others = Vec::new();
     let mut links = Vec::new();
     // Names of one file share their inode; the first one in the order of the walk leads.
-    let mut leaders: HashMap<*const crate::tree::builder::Inode, u32> = HashMap::new();
+    let mut leaders: HashMap<u32, u32> = HashMap::new();
     let mut todo = vec![ROOT];
     while let Some(node) = todo.pop() {
         if tree.kind(node) == Kind::Directory {
@@ -127,7 +127,7 @@ fn export_image(
             todo[first..].reverse();
             continue;
         }
-        let leader = *leaders.entry(std::ptr::from_ref(tree.inode(node))).or_insert(node);
+        let leader = *leaders.entry(tree.inode_number(node)).or_insert(node);
         if leader != node {
             links.push((node, leader));
         } else if tree.inode(node).meta.size == 0 {
@@ -137,9 +137,7 @@ fn export_image(
     for node in others {
         out.entry(node, None)?;
     }
-    let alive = |node: u32| {
-        (tree.names(node) > 0).then(|| leaders.get(&std::ptr::from_ref(tree.inode(node)))).flatten()
-    };
+    let alive = |node: u32| (tree.names(node) > 0).then(|| leaders.get(&tree.inode_number(node))).flatten();
     for (layer, files) in image.layers().iter().zip(&merged.files) {
         let leaders: Vec<Option<u32>> = files.iter().map(|&node| alive(node).copied()).collect();
         copy(store, layer, &leaders, &mut out, control)?;

@@ -5,12 +5,12 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::compress::{Compression, DecodeLimits, DecodeOptions, Decoder, Profile, Written, write};
+use crate::compress::{DecodeLimits, DecodeOptions, Decoder, Profile, Written, write};
 use crate::diff::Stat;
 use crate::error::{At, Error, Result};
 use crate::image::commit::{Recipe, publish_image, record_layer};
 use crate::image::contents::empty;
-use crate::image::{Committed, LayerCompression, Platform, layer_media_type};
+use crate::image::{Committed, Platform};
 use crate::layer::header::EntryKind;
 use crate::layer::model::{Model, NoDisk};
 use crate::layer::read::{ChunkStream, LayerReader, ReadLimits};
@@ -116,12 +116,7 @@ fn keep(
         digest,
         size: decoded.size,
     };
-    let media_type = layer_media_type(match decoded.compression {
-        Compression::None => LayerCompression::None,
-        Compression::Gzip => LayerCompression::Gzip,
-        Compression::Zstd => LayerCompression::Zstd,
-    });
-    let layer = record_layer(store, &written, media_type, &info)?;
+    let layer = record_layer(store, &written, decoded.compression.media_type(), &info)?;
     Ok((written, layer, stat))
 }
 

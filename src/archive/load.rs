@@ -8,7 +8,7 @@ use super::{INDEX_FILE, MANIFEST_FILE, REPOSITORIES_FILE, docker, legacy, oci};
 use crate::compress::{Compression, DecodeLimits, DecodeOptions, Decoder, detect_supported};
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
-use crate::image::{DOCKER_CONFIG, LayerCompression, OCI_CONFIG, layer_media_type};
+use crate::image::{DOCKER_CONFIG, OCI_CONFIG};
 use crate::layer::read::ReadLimits;
 use crate::progress::Control;
 use crate::store::{Descriptor, LayerInfo, Reference, Store, descriptor_digest};
@@ -175,16 +175,11 @@ impl<'a> Check<'a> {
         let mut head = Vec::new();
         stored.open(self.store)?.take(512).read_to_end(&mut head).at(LOAD, shown)?;
         let compression = detect_supported(&head).map_err(|error| error.with_path(shown))?;
-        let media_type = layer_media_type(match compression {
-            Compression::None => LayerCompression::None,
-            Compression::Gzip => LayerCompression::Gzip,
-            Compression::Zstd => LayerCompression::Zstd,
-        });
         let mut info = LayerInfo {
             diff_id: blob.digest,
             digest: blob.digest,
             size: blob.size,
-            media_type: media_type.to_string(),
+            media_type: compression.media_type().to_string(),
             diff_size: Some(blob.size),
         };
         if compression != Compression::None {

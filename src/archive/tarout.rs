@@ -2,7 +2,7 @@
 
 use std::io::{BufWriter, Write};
 
-use crate::error::{At, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::layer::header::{BLOCK, EntryKind, HeaderEntry, MtimePrecision, write_header};
 use crate::progress::{Control, Counters};
 
@@ -97,5 +97,5 @@ impl<'a> TarOut<'a> {
 }
 
 fn failed(error: std::io::Error) -> Error {
-    Err::<(), _>(error).at(WRITE, "output").expect_err("it is an error")
+    Error::io(WRITE, "output", error)
 }

@@ -80,11 +80,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| text.to_string())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".into());
+    let text = crate::error::panic_text(panic);
     Error::new(ErrorKind::Internal, "call treering", format!("a defect in treering: {text}"))
         .with_hint("please report it, with what you called and this message")
 }

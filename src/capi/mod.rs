@@ -1,7 +1,9 @@
 //! The C ABI: `include/treering.h` is generated from the files of this module, one per section of the header.
 //!
-//! Every entry point has the same shape. It turns its pointers into the checked wrappers of `arguments`, in one unsafe
-//! block, and runs its body in the guard, which turns errors and panics into a status and an error object. Handles are
+//! Every entry point that takes an `err` has the same shape. It turns its pointers into the checked wrappers of `arguments`, in
+//! one unsafe block, and runs its body in the guard, which turns errors and panics into a status and an error object. An
+//! accessor looks one handle up and gives a part of what is behind it, and a `_free` catches the panic of what it drops: there is
+//! nothing else in them that could panic, and if it did, `extern "C"` ends the process rather than unwind into C. Handles are
 //! looked up in a table, never followed (`handle`). So what a caller can get wrong is told, except for pointers to memory
 //! that is not there.
 // These names are C's, and so are the shapes of the functions.

@@ -65,9 +65,6 @@ impl From<ErrorKind> for treering_status {
             ErrorKind::Callback => Self::TREERING_CALLBACK,
             ErrorKind::Internal => Self::TREERING_INTERNAL,
             ErrorKind::Loss => Self::TREERING_LOSS,
-            // A kind that is new in the library and has no number here yet.
-            #[allow(unreachable_patterns)]
-            _ => Self::TREERING_INTERNAL,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::error::treering_error;
 use super::handle;
 use super::status::treering_status;
 use super::store::treering_store;
-use crate::image;
+use crate::info::info;
 
 /// The number of the binary interface this header describes. It grows with every change that breaks programs compiled
 /// before; before 1.0 that may happen with every minor version of the library.
@@ -45,7 +45,7 @@ pub unsafe extern "C" fn treering_info(
     let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
     give(err, out, || {
         let store = handle::maybe(store, "store")?;
-        let mut object = image::info(store.as_deref())?;
+        let mut object = info(store.as_deref())?;
         object.insert("abi".into(), json!(TREERING_ABI_VERSION));
         bytes::json(&object)
     })

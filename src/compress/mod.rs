@@ -24,6 +24,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::media_type::{OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD};
 
 pub use decode::{Chunk, DecodeLimits, DecodeOptions, Decoded, Decoder};
 pub use pool::{Written, write};
@@ -53,9 +54,9 @@ impl Compression {
     /// The media type of an OCI layer compressed this way (image-spec, layer.md).
     pub fn media_type(self) -> &'static str {
         match self {
-            Compression::None => "application/vnd.oci.image.layer.v1.tar",
-            Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
-            Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+            Compression::None => OCI_LAYER,
+            Compression::Gzip => OCI_LAYER_GZIP,
+            Compression::Zstd => OCI_LAYER_ZSTD,
         }
     }
 }

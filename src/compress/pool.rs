@@ -414,11 +414,7 @@ impl<'a> State<'a> {
 
 /// A panic as an error: a defect, told at the boundary of the operation.
 pub(super) fn panicked(operation: &'static str, panic: &(dyn Any + Send)) -> Error {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
+    let text = crate::error::panic_text(panic);
     Error::new(ErrorKind::Internal, operation, format!("a thread panicked: {text}"))
 }
 

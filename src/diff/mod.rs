@@ -1,11 +1,14 @@
 //! What changed between two snapshots.
 
-pub mod change;
-pub mod compare;
-pub mod content;
+pub(crate) mod change;
+pub(crate) mod compare;
 mod links;
-pub mod overlay;
+pub(crate) mod overlay;
 mod parents;
+
+// Not part of the stable interface: for the Python package and the tests of this repository.
+#[doc(hidden)]
+pub mod content;
 
 pub use change::{Change, ChangeKind, Reasons, Stat};
 pub use compare::{CompareMode, CompareOptions, Comparison, compare};

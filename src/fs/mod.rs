@@ -1,20 +1,29 @@
-//! Every system call: in-root opening, directory reading, metadata, extended attributes, publishing, locks.
+//! What is between us and the system: in-root opening, directory reading, metadata, extended attributes, publishing. Paths from
+//! outside are opened here and nowhere else, and all that is unsafe is here; other modules call rustix themselves where one
+//! safe call on a descriptor is all there is.
 //!
 //! Below a root everything goes by file descriptor and single names, so that no symbolic link inside a tree can lead
 //! outside it and no path is too long. Nothing here changes the process: no umask, no working directory, no signals.
 
-pub mod chmod;
-pub mod clock;
+pub(crate) mod chmod;
+pub(crate) mod clock;
+pub(crate) mod generation;
+pub(crate) mod map;
+pub(crate) mod probe;
+pub(crate) mod stat;
+pub(crate) mod writeback;
+pub(crate) mod xattr;
+
+// Not part of the stable interface: for the command, the Python package, the benches and the tests of this repository.
+#[doc(hidden)]
 pub mod dirents;
-pub mod generation;
-pub mod map;
-pub mod probe;
+#[doc(hidden)]
 pub mod publish;
+#[doc(hidden)]
 pub mod remove;
+#[doc(hidden)]
 pub mod root;
-pub mod stat;
-pub mod writeback;
-pub mod xattr;
 
 pub use root::Root;
-pub use stat::{Kind, Stat, Timestamp};
+pub(crate) use stat::Stat;
+pub use stat::{Kind, Timestamp};

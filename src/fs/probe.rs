@@ -7,7 +7,6 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, XattrFlags};
-use serde_json::{Map, Value, json};
 
 use super::generation::generation;
 use super::stat::stat_fd;
@@ -42,14 +41,6 @@ pub fn all(store: Option<&Path>) -> Vec<Ability> {
     }
     out.extend([user_namespaces(), subordinate_ids(), seccomp_notify()]);
     out
-}
-
-/// The same as members of a JSON object: `NAME: {works, remark}`, with underscores for blanks.
-pub fn to_json(abilities: &[Ability]) -> Map<String, Value> {
-    let one = |ability: &Ability| {
-        (ability.name.replace(' ', "_"), json!({ "works": ability.works, "remark": ability.remark }))
-    };
-    abilities.iter().map(one).collect()
 }
 
 fn ability(name: &'static str, tried: io::Result<()>, good_for: &str) -> Ability {
@@ -187,9 +178,6 @@ mod tests {
         assert_eq!(all(Some(&temp.path().join("not/yet"))), there, "the nearest directory is asked");
         let machine = all(None);
         assert!(machine.iter().all(|one| there.contains(one)) && machine.len() < there.len());
-        let json = to_json(&there);
-        assert_eq!(json.len(), there.len());
-        assert!(json["set_owners"]["works"] == rustix::process::geteuid().is_root());
     }
 
     #[test]

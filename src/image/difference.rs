@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::binding::{self, BoundTree};
-use super::contents::{contents, empty};
+use super::contents::contents;
 use super::open::Image;
 use super::platform::Platform;
 use super::whose::Whose;
@@ -257,11 +257,6 @@ pub fn diff_image(
         return Ok(TreeDiff { old: None, changes: all_added(&new), new, skipped: Vec::new() });
     };
     Ok(diff_snapshots(list(old)?, new, options))
-}
-
-/// The list of an image with no layers, for comparing with nothing.
-pub fn nothing() -> Result<Snapshot> {
-    empty().finish(None)
 }
 
 /// An overlay's upper directory compared with its lower ones, and what a commit needs besides.

@@ -4,67 +4,25 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::compress::Compression;
 use crate::error::Result;
 use crate::store::{Descriptor, json_to_bytes};
 
-/// An OCI image manifest.
-pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-/// An OCI image index.
-pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-/// An OCI image configuration.
-pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-/// The empty configuration of artifacts: `{}`.
-pub const EMPTY_CONFIG: &str = "application/vnd.oci.empty.v1+json";
-/// An uncompressed OCI layer.
-pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-/// A gzip-compressed OCI layer.
-pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-/// A zstd-compressed OCI layer.
-pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
-/// A Docker manifest, version 2, schema 2.
-pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-/// A Docker manifest list.
-pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-/// A Docker image configuration.
-pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
-/// A gzip-compressed Docker layer.
-pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
-/// A Docker layer that is fetched from elsewhere.
-pub const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
-
-/// How a layer's tar is packed, as its media type says. The bytes decide when it is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LayerCompression {
-    /// A plain tar.
-    None,
-    /// gzip.
-    Gzip,
-    /// zstd.
-    Zstd,
-}
-
-/// The OCI media type of a layer packed like this.
-pub fn layer_media_type(compression: LayerCompression) -> &'static str {
-    match compression {
-        LayerCompression::None => OCI_LAYER,
-        LayerCompression::Gzip => OCI_LAYER_GZIP,
-        LayerCompression::Zstd => OCI_LAYER_ZSTD,
-    }
-}
+pub use crate::media_type::*;
 
 /// What a layer's media type says about its packing; `None` for a media type that is not a layer's.
-pub fn layer_compression(media_type: &str) -> Option<LayerCompression> {
+pub fn layer_compression(media_type: &str) -> Option<Compression> {
     Some(match media_type {
         OCI_LAYER
         | "application/vnd.oci.image.layer.nondistributable.v1.tar"
-        | "application/vnd.docker.image.rootfs.diff.tar" => LayerCompression::None,
+        | "application/vnd.docker.image.rootfs.diff.tar" => Compression::None,
         OCI_LAYER_GZIP
         | "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
         | DOCKER_LAYER
-        | DOCKER_FOREIGN_LAYER => LayerCompression::Gzip,
+        | DOCKER_FOREIGN_LAYER => Compression::Gzip,
         OCI_LAYER_ZSTD
         | "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"
-        | "application/vnd.docker.image.rootfs.diff.tar.zstd" => LayerCompression::Zstd,
+        | "application/vnd.docker.image.rootfs.diff.tar.zstd" => Compression::Zstd,
         _ => return None,
     })
 }
@@ -159,10 +117,10 @@ mod tests {
 
     #[test]
     fn media_types_say_how_layers_are_packed() {
-        for compression in [LayerCompression::None, LayerCompression::Gzip, LayerCompression::Zstd] {
-            assert_eq!(layer_compression(layer_media_type(compression)), Some(compression));
+        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+            assert_eq!(layer_compression(compression.media_type()), Some(compression));
         }
-        assert_eq!(layer_compression(DOCKER_LAYER), Some(LayerCompression::Gzip));
+        assert_eq!(layer_compression(DOCKER_LAYER), Some(Compression::Gzip));
         assert_eq!(layer_compression("text/plain"), None);
         assert!(is_distributable(OCI_LAYER_GZIP) && !is_distributable(DOCKER_FOREIGN_LAYER));
         assert!(!is_distributable("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"));

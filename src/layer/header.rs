@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use tar::{Header, UstarHeader};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Kind;
 use crate::layer::{pax, whiteout};
@@ -237,93 +239,100 @@ pub fn write_header(entry: &HeaderEntry<'_>, precision: MtimePrecision, out: &mu
         }
         let body = out.len() - start - BLOCK;
         out.resize(start + BLOCK + body.next_multiple_of(BLOCK), 0);
-        pax_block(entry.path, body as u64, first_chunk_mut(&mut out[start..]));
+        out[start..start + BLOCK].copy_from_slice(pax_header(entry.path, body as u64).as_bytes());
     }
-    let start = out.len();
-    out.resize(start + BLOCK, 0);
-    ustar_block(entry, &plan, first_chunk_mut(&mut out[start..]));
+    out.extend_from_slice(ustar_header(entry, &plan).as_bytes());
     Ok(())
 }
 
-fn first_chunk_mut(bytes: &mut [u8]) -> &mut [u8; BLOCK] {
-    bytes.first_chunk_mut().expect("resized to hold a block")
-}
-
 /// The ustar header that announces a PAX body. Its name is only seen by tools that know no PAX.
-fn pax_block(path: &[u8], body: u64, block: &mut [u8; BLOCK]) {
+fn pax_header(path: &[u8], body: u64) -> Header {
     let base = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     let base = if is_root(base) { b"root" } else { base };
     const DIRECTORY: &[u8] = b"PaxHeaders/";
-    put(block, 0, DIRECTORY);
-    put(block, DIRECTORY.len(), &base[..base.len().min(100 - DIRECTORY.len())]);
-    octal(block, 100, 8, 0o644);
-    octal(block, 108, 8, 0);
-    octal(block, 116, 8, 0);
-    octal(block, 124, 12, body);
-    octal(block, 136, 12, 0);
-    seal(block, b'x');
+    let mut header = Header::new_ustar();
+    let ustar = fields(&mut header);
+    put(&mut ustar.name, DIRECTORY);
+    put(&mut ustar.name[DIRECTORY.len()..], base);
+    octal(&mut ustar.mode, 0o644);
+    octal(&mut ustar.uid, 0);
+    octal(&mut ustar.gid, 0);
+    octal(&mut ustar.size, body);
+    octal(&mut ustar.mtime, 0);
+    seal(header, b'x')
 }
 
-fn ustar_block(entry: &HeaderEntry<'_>, plan: &Plan, block: &mut [u8; BLOCK]) {
+fn ustar_header(entry: &HeaderEntry<'_>, plan: &Plan) -> Header {
     let slash = entry.kind == EntryKind::Directory;
     let name = if is_root(entry.path) { b"." } else { entry.path };
+    let mut header = Header::new_ustar();
+    let ustar = fields(&mut header);
     match plan.place {
         Place::Name => {
-            put(block, 0, name);
+            put(&mut ustar.name, name);
             if slash {
-                block[name.len()] = b'/';
+                ustar.name[name.len()] = b'/';
             }
         }
         Place::Split(at) => {
-            put(block, 345, &name[..at]);
-            put(block, 0, &name[at + 1..]);
+            put(&mut ustar.prefix, &name[..at]);
+            put(&mut ustar.name, &name[at + 1..]);
             if slash {
-                block[name.len() - at - 1] = b'/';
+                ustar.name[name.len() - at - 1] = b'/';
             }
         }
         Place::Pax => {
             // For tools that know no PAX. A slash at the end would make old ones see a directory.
-            let mut short = &name[..name.len().min(100)];
+            let mut short = &name[..name.len().min(ustar.name.len())];
             while let [head @ .., b'/'] = short {
                 short = head;
             }
-            put(block, 0, short);
+            put(&mut ustar.name, short);
         }
     }
-    octal(block, 100, 8, u64::from(entry.mode & 0o7777));
-    octal(block, 108, 8, if plan.uid { 0 } else { u64::from(entry.uid) });
-    octal(block, 116, 8, if plan.gid { 0 } else { u64::from(entry.gid) });
-    octal(block, 124, 12, if plan.size { 0 } else { entry.size });
-    octal(block, 136, 12, octal_mtime(entry).unwrap_or(0));
+    octal(&mut ustar.mode, u64::from(entry.mode & 0o7777));
+    octal(&mut ustar.uid, if plan.uid { 0 } else { u64::from(entry.uid) });
+    octal(&mut ustar.gid, if plan.gid { 0 } else { u64::from(entry.gid) });
+    octal(&mut ustar.size, if plan.size { 0 } else { entry.size });
+    octal(&mut ustar.mtime, octal_mtime(entry).unwrap_or(0));
     if has_link(entry.kind) {
-        put(block, 157, &entry.link[..entry.link.len().min(100)]);
+        put(&mut ustar.linkname, entry.link);
     }
     let (major, minor) = if entry.kind.is_device() { entry.rdev } else { (0, 0) };
-    octal(block, 329, 8, u64::from(major));
-    octal(block, 337, 8, u64::from(minor));
-    seal(block, entry.kind.typeflag());
+    octal(&mut ustar.dev_major, u64::from(major));
+    octal(&mut ustar.dev_minor, u64::from(minor));
+    seal(header, entry.kind.typeflag())
 }
 
-/// Fills in type, magic, version and, last, the checksum: six octal digits, NUL, space.
-fn seal(block: &mut [u8; BLOCK], typeflag: u8) {
-    block[156] = typeflag;
-    put(block, 257, b"ustar\x0000");
-    put(block, 148, b"        ");
-    let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
-    octal(block, 148, 7, u64::from(sum));
+/// Where the fields are is for the tar crate to say; what stands in them, byte by byte, for us.
+fn fields(header: &mut Header) -> &mut UstarHeader {
+    header.as_ustar_mut().expect("made as one")
 }
 
-fn put(block: &mut [u8; BLOCK], at: usize, bytes: &[u8]) {
-    block[at..at + bytes.len()].copy_from_slice(bytes);
+/// Fills in the type and, last, the checksum: six octal digits, NUL, space.
+fn seal(mut header: Header, typeflag: u8) -> Header {
+    let ustar = fields(&mut header);
+    ustar.typeflag = [typeflag];
+    ustar.cksum = *b"        ";
+    let sum: u32 = header.as_bytes().iter().map(|&byte| u32::from(byte)).sum();
+    octal(&mut fields(&mut header).cksum[..7], u64::from(sum));
+    header
+}
+
+/// As much as there is room for; all of it wherever the plan says that it fits.
+fn put(field: &mut [u8], bytes: &[u8]) {
+    let len = bytes.len().min(field.len());
+    field[..len].copy_from_slice(&bytes[..len]);
 }
 
 /// Zero-padded octal digits and a NUL.
-fn octal(block: &mut [u8; BLOCK], at: usize, width: usize, mut number: u64) {
-    for digit in block[at..at + width - 1].iter_mut().rev() {
+fn octal(field: &mut [u8], mut number: u64) {
+    let (end, digits) = field.split_last_mut().expect("no field is empty");
+    for digit in digits.iter_mut().rev() {
         *digit = b'0' + (number & 7) as u8;
         number >>= 3;
     }
-    block[at + width - 1] = 0;
+    *end = 0;
     debug_assert_eq!(number, 0, "the plan moves what does not fit into PAX");
 }
 

@@ -1,24 +1,29 @@
 //! Layers: a canonical tar of changes, and the strict reader that applies one.
 //!
-//! Out: [`plan`] lists the tar entries and their offsets, [`write`](mod@write) produces any part of the tar on any thread.
-//! In: [`read`] parses, `model` decides what each entry does, [`apply`] does it on disk with several threads.
+//! Out: a [`LayerPlan`] lists the tar entries and their offsets, a [`LayerTar`] produces any part of the tar on any thread. In:
+//! [`read`] parses, `model` decides what each entry does, a [`Target`] has it done on disk with several threads.
 
-pub mod apply;
+pub(crate) mod apply;
 mod create;
 mod fault;
-pub mod header;
 mod list;
 pub(crate) mod model;
-pub mod pax;
-pub mod plan;
+pub(crate) mod pax;
+pub(crate) mod plan;
 pub mod read;
-pub mod source;
-pub mod whiteout;
-pub mod write;
+pub(crate) mod source;
+pub(crate) mod whiteout;
+pub(crate) mod write;
 mod writers;
 
+// Not part of the stable interface: for the benches, the fuzz targets and the tests of this repository.
+#[doc(hidden)]
+pub mod header;
+
 pub use apply::{Applied, ApplyOptions, Loss, Target};
-pub use header::MtimePrecision;
+pub use header::{EntryKind, MtimePrecision};
 pub use list::list;
 pub use plan::{LayerOptions, LayerPlan};
+pub use source::{Filled, TarSource};
+pub use whiteout::Strictness;
 pub use write::{Files, LayerTar};

@@ -11,12 +11,7 @@ use super::layout::Store;
 use super::limits::Limits;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-
-/// The media types of image manifests and indexes, OCI and Docker (image-spec, media-types.md, "Compatibility Matrix").
-pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-pub(super) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-pub(super) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+use crate::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 
 /// What a document is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +27,7 @@ impl DocumentKind {
     pub fn of_media_type(media_type: &str) -> Option<Self> {
         match media_type {
             OCI_MANIFEST | DOCKER_MANIFEST => Some(DocumentKind::Manifest),
-            OCI_INDEX | DOCKER_LIST => Some(DocumentKind::Index),
+            OCI_INDEX | DOCKER_INDEX => Some(DocumentKind::Index),
             _ => None,
         }
     }
@@ -251,7 +246,7 @@ mod tests {
                 (DocumentKind::Manifest, 1, 0)
             );
         }
-        for media_type in [None, Some(OCI_INDEX), Some(DOCKER_LIST)] {
+        for media_type in [None, Some(OCI_INDEX), Some(DOCKER_INDEX)] {
             let parsed = parse(&index, media_type).unwrap();
             assert_eq!((parsed.kind(), parsed.manifests().len()), (DocumentKind::Index, 1));
             assert!(parsed.subject().is_some());

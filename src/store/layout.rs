@@ -116,7 +116,8 @@ impl Store {
         &self.0.root
     }
 
-    /// The root directory, as a handle.
+    /// The root directory, as a handle. Not part of the stable interface.
+    #[doc(hidden)]
     pub fn dir(&self) -> &Dir {
         &self.0.dir
     }
@@ -140,7 +141,7 @@ impl Store {
         if !rooms.oci.try_exists("index.json").at(OP, "oci/index.json")? {
             let index = json!({
                 "schemaVersion": 2,
-                "mediaType": "application/vnd.oci.image.index.v1+json",
+                "mediaType": crate::media_type::OCI_INDEX,
                 "manifests": [],
             });
             publish::replace(&rooms.oci, "index.json", "oci/index.json", index.to_string().as_bytes())?;
@@ -175,6 +176,10 @@ impl std::fmt::Debug for Store {
 }
 
 /// Makes the root and what is missing above it, so that all of it survives a power loss.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the store's own path is one that a user gave, and nothing is below it yet"
+)]
 fn create_root(root: &Path) -> Result<()> {
     const OP: &str = "create store";
     let shown = root.as_os_str().as_bytes();

@@ -210,7 +210,8 @@ impl Store {
         let bytes = publish::read_capped(&self.0.oci, "index.json", INDEX, self.0.limits.json_bytes)?;
         let value = json::parse(&bytes, INDEX, &self.0.limits)?;
         // Checks the shape and every descriptor, so that nothing is rewritten that we do not understand.
-        let document = Document::from_value(value, Some(super::document::OCI_INDEX), INDEX, &self.0.limits)?;
+        let document =
+            Document::from_value(value, Some(crate::media_type::OCI_INDEX), INDEX, &self.0.limits)?;
         let (Value::Object(mut object), descriptors) = document.into_parts() else {
             return Err(Error::corrupt("read index", "not a JSON object").with_path(INDEX));
         };

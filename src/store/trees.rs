@@ -101,7 +101,8 @@ impl Binding {
         &self.key
     }
 
-    /// The directory of the record.
+    /// The directory of the record. Not part of the stable interface.
+    #[doc(hidden)]
     pub fn dir(&self) -> &Dir {
         &self.dir
     }

@@ -130,6 +130,11 @@ impl Builder {
         &mut self.inodes[self.nodes[node as usize].inode as usize].inode
     }
 
+    /// The number of the file behind a node: all its names have the same, no two files do.
+    pub fn inode_number(&self, node: u32) -> u32 {
+        self.nodes[node as usize].inode
+    }
+
     /// Whether two nodes are names of one file.
     pub fn same_inode(&self, a: u32, b: u32) -> bool {
         self.nodes[a as usize].inode == self.nodes[b as usize].inode

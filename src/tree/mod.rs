@@ -1,20 +1,23 @@
 //! A tree on disk and its snapshot.
 //!
-//! [`scan`](scan::scan) walks a tree and gives a [`Snapshot`]: the sorted list of everything in it at one moment. A
+//! [`scan()`] walks a tree and gives a [`Snapshot`]: the sorted list of everything in it at one moment. A
 //! [`Builder`] grows the same kind of list from a layer's entries. A [`Ledger`] holds what an unprivileged process could
 //! not put on disk, and is merged into every scan.
 
-pub mod builder;
 mod codec;
-pub mod entry;
-pub mod hash;
-pub mod interchange;
-pub mod ledger;
-pub mod owner;
+pub(crate) mod entry;
+pub(crate) mod hash;
+pub(crate) mod interchange;
+pub(crate) mod ledger;
+pub(crate) mod owner;
 pub(crate) mod ownership;
 pub mod scan;
-pub mod snapshot;
-pub mod walk;
+pub(crate) mod snapshot;
+pub(crate) mod walk;
+
+// Not part of the stable interface: for the tests of this repository.
+#[doc(hidden)]
+pub mod builder;
 
 pub use builder::Builder;
 pub use entry::{Flags, Meta, NONE, Xattrs};

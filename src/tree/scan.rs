@@ -49,7 +49,7 @@ pub struct ScanOptions<'a> {
     pub previous: Option<&'a Snapshot>,
     /// Leave out what is mounted below the root: a mount point stays, as an empty directory.
     pub one_file_system: bool,
-    /// Leave out extended attributes that only the host's own security modules use, see [`kept_xattr`]. On for layers.
+    /// Keep also the extended attributes that only the host's own security modules use, see [`kept_xattr`]. Off for layers.
     pub all_xattrs: bool,
 }
 

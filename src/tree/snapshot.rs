@@ -46,8 +46,7 @@ impl Snapshot {
         use std::os::unix::ffi::OsStrExt;
         let path = path.as_ref();
         let shown = path.as_os_str().as_bytes();
-        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).at("open snapshot", shown)?;
+        let file = crate::fs::root::open_given(path).at("open snapshot", shown)?;
         Snapshot::map(file).map_err(|error| {
             if error.path().is_none_or(<[u8]>::is_empty) { error.with_path(shown) } else { error }
         })

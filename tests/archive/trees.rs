@@ -6,8 +6,8 @@ use treering::archive::{ExportOptions, ExportSource, ImportOptions, export, impo
 use treering::compress::{Compression, Profile};
 use treering::image::{Base, Image, OCI_LAYER, UnpackOptions, unpack};
 use treering::layer::read::ReadChunks;
-use treering::layer::source::{Filled, TarSource};
 use treering::layer::{ApplyOptions, LayerOptions, MtimePrecision, Target};
+use treering::layer::{Filled, TarSource};
 use treering::store::{PruneOptions, Reference, Store};
 use treering::{Control, Digest, ErrorKind, Result};
 

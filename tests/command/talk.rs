@@ -1,6 +1,6 @@
 //! What goes where: data, talk, errors, exit codes; and that help, manual and completions are complete.
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::process::Stdio;
 
 use crate::world::{World, run};
@@ -161,17 +161,19 @@ fn completions_know_every_verb() {
 #[test]
 fn a_log_hears_of_long_operations() {
     let world = World::new();
-    let slow = |arguments: &[&str]| {
-        let mut child = world.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
-        let stdin = child.stdin.take();
-        std::thread::sleep(std::time::Duration::from_millis(3500));
-        drop(stdin);
-        String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap()
-    };
-    std::thread::scope(|scope| {
-        let quiet = scope.spawn(|| slow(&["-q", "load"]));
-        let log = slow(&["load"]);
-        assert!(log.starts_with("loading: ") && log.contains("\nerror: "), "{log}");
-        assert!(quiet.join().unwrap().starts_with("error: "));
-    });
+    let start = |arguments: &[&str]| world.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+    // Both wait for their input until one has said something; the quiet one began earlier.
+    let mut quiet = start(&["-q", "load"]);
+    let mut loud = start(&["load"]);
+    let mut said = std::io::BufReader::new(loud.stderr.take().unwrap());
+    let mut log = String::new();
+    said.read_line(&mut log).unwrap();
+    assert!(log.starts_with("loading: "), "{log}");
+    drop((loud.stdin.take(), quiet.stdin.take()));
+    log.clear();
+    said.read_to_string(&mut log).unwrap();
+    assert!(log.contains("error: "), "{log}");
+    assert_eq!(loud.wait().unwrap().code(), Some(1));
+    let quiet = String::from_utf8(quiet.wait_with_output().unwrap().stderr).unwrap();
+    assert!(quiet.starts_with("error: "), "{quiet}");
 }

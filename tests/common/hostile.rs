@@ -99,15 +99,6 @@ pub fn in_child(test: &str, script: &str) {
     said.lines().filter(|line| line.starts_with(test)).for_each(|line| eprintln!("{line}"));
 }
 
-/// Whether this machine lets us have a user and mount namespace; says so when not.
-pub fn namespaces(test: &str) -> bool {
-    let ok = Command::new("unshare").args(["-Urm", "true"]).output().is_ok_and(|out| out.status.success());
-    if !ok {
-        eprintln!("{test}: skipped, no user namespaces here");
-    }
-    ok
-}
-
 /// Applies one layer given as bytes.
 pub fn apply_bytes(tree: &Path, tar: &[u8]) -> treering::Result<Applied> {
     let root = Root::open(tree).unwrap();

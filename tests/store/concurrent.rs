@@ -1,5 +1,7 @@
 //! Many processes and threads in one store.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -14,9 +16,17 @@ fn no_name_is_lost() {
     let temp = tempfile::tempdir().unwrap();
     let root = temp.path().join("store");
     // Nobody has made the store yet: they also race for that.
-    let mut children: Vec<_> =
-        (0..16).map(|i| child("tag-100", &root, &i.to_string()).spawn().unwrap()).collect();
+    let mut children: Vec<_> = (0..16)
+        .map(|i| child("tag-100", &root, &i.to_string()).stdin(Stdio::piped()).spawn().unwrap())
+        .collect();
     let store = Store::open(&root).unwrap();
+    // Half way all of them wait: one prune at least comes in between, whoever is faster.
+    for child in &mut children {
+        let said = BufReader::new(child.stdout.as_mut().unwrap());
+        assert!(said.lines().any(|line| line.unwrap().ends_with("half way")), "a child ended early");
+    }
+    store.prune(&PruneOptions::default(), &Control::default()).unwrap();
+    children.iter_mut().for_each(|child| drop(child.stdin.take()));
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let pruner = scope.spawn(|| {
@@ -52,7 +62,7 @@ fn no_name_is_lost() {
             }
         }
         done.store(true, Ordering::Relaxed);
-        println!("{} prunes in between", pruner.join().unwrap());
+        println!("{} more prunes in between", pruner.join().unwrap());
         reader.join().unwrap();
     });
     assert_eq!(store.refs().unwrap().len(), 1600);

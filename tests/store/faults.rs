@@ -1,6 +1,6 @@
 //! Kills, full disks and failing system calls: a store is as it was, or as it shall be.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,6 +22,11 @@ fn play() {
         "tag-100" => {
             let store = Store::open(root).unwrap();
             for tag in 0..100 {
+                if tag == 50 {
+                    println!("half way");
+                    // Until the other end is closed.
+                    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+                }
                 tag_image(&store, &format!("p{arg}:t{tag}"), &format!("{arg} {tag}")).unwrap();
             }
         }

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use crate::tools::need;
 use treering::Digest;
-use treering::layer::header::EntryKind;
+use treering::layer::EntryKind;
 use treering::layer::read::{Data, LayerReader, ReadChunks, ReadLimits, TarEntry};
 
 /// One line per entry: name, type, size, sha256 of the content, link, `|`, mode, uid, gid; bytes in hexadecimal.

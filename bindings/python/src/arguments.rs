@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use treering::layer::ApplyOptions;
-use treering::layer::whiteout::Strictness;
+use treering::layer::Strictness;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;

@@ -8,8 +8,8 @@ use pyo3::exceptions::{PyIndexError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 use treering::diff::content::same_as_digest;
-use treering::diff::overlay::{OverlayOptions, Sources, overlay};
 use treering::diff::{ChangeKind, CompareOptions, compare as compare_snapshots};
+use treering::diff::{OverlayOptions, Sources, overlay};
 use treering::error::{Error, ErrorKind, escape};
 use treering::fs::Root;
 use treering::image::{self, DiffOptions, TreeDiff};
@@ -289,7 +289,7 @@ impl Side {
             Side::Snapshot(snapshot) => tree::Snapshot::from_bytes(snapshot.as_bytes().to_vec()),
             Side::Image(store, reference) => {
                 let image = image::Image::open(store, reference, None)?;
-                image::contents::contents(store, &image, control)
+                image::contents(store, &image, control)
             }
             Side::Path(path) => {
                 let policy = options.owner.clone().unwrap_or_default();
@@ -361,7 +361,7 @@ pub fn diff(
             }
             (None, _) => {
                 let new = new.snapshot(&options, control)?;
-                TreeDiff { old: None, changes: image::difference::all_added(&new), new, skipped: Vec::new() }
+                TreeDiff { old: None, changes: image::all_added(&new), new, skipped: Vec::new() }
             }
         };
         Ok(Data::new(diff, content))

@@ -163,7 +163,7 @@ impl Image {
     fn contents(&self, py: Python<'_>, progress: Option<&Bound<'_, PyAny>>) -> PyResult<Snapshot> {
         let (store, image) = (self.store.clone(), self.inner.clone());
         let list = Job::new("read image contents", progress)
-            .run(py, move |control, _| image::contents::contents(&store, &image, control))?;
+            .run(py, move |control, _| image::contents(&store, &image, control))?;
         Ok(Snapshot::new(std::sync::Arc::new(list)))
     }
 

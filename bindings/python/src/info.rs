@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use serde_json::json;
-use treering::fs::probe;
+use treering::info as machine;
 use treering::store::default_root;
 
 use crate::errors::OrRaise;
@@ -15,9 +15,9 @@ use crate::output::{fs_text, json_value};
 pub fn info(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     use std::os::unix::ffi::OsStrExt;
     let root = default_root().ok();
-    let mut found = py.detach(|| treering::image::info(None)).or_raise(py)?;
-    let abilities = py.detach(|| probe::all(root.as_deref()));
-    found.insert("abilities".into(), probe::to_json(&abilities).into());
+    let mut found = py.detach(|| machine::info(None)).or_raise(py)?;
+    let abilities = py.detach(|| machine::abilities(root.as_deref()));
+    found.insert("abilities".into(), machine::abilities_json(&abilities).into());
     let threads = found["processors"].clone();
     found.insert("threads".into(), threads);
     found.insert("privileged".into(), json!(rustix::process::geteuid().is_root()));

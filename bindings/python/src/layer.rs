@@ -9,7 +9,7 @@ use treering::compress::{DecodeOptions, Decoded, Decoder, Written, write};
 use treering::error::{At, Error};
 use treering::fs::dirents::Names;
 use treering::fs::{Root, publish};
-use treering::layer::header::EntryKind;
+use treering::layer::EntryKind;
 use treering::layer::read::TarEntry;
 use treering::layer::{Applied, ApplyOptions, LayerPlan, LayerTar, Loss, Target};
 use treering::progress::Counters;

@@ -545,7 +545,7 @@ impl Store {
     /// What :func:`treering.info` says, with what the filesystem of the store can do and what the store holds.
     fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let store = self.open(py)?;
-        let found = py.detach(|| treering::image::info(Some(&store))).or_raise(py)?;
+        let found = py.detach(|| treering::info::info(Some(&store))).or_raise(py)?;
         json_value(py, &found.into())
     }
 

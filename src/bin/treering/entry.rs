@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use treering::error::escape;
-use treering::layer::header::EntryKind;
+use treering::layer::EntryKind;
 use treering::layer::read::TarEntry;
 
 use crate::json;

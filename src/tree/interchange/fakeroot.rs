@@ -4,12 +4,9 @@
 //! an empty file. The file says nothing of paths, nor which life of an inode number it means.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-
-use rustix::fs::{Mode, OFlags};
 
 use super::{Claim, can_stand_for};
 use crate::error::{At, Error, Result};
@@ -32,8 +29,8 @@ impl SaveFile {
     /// Reads the file at an ambient path.
     pub fn load(path: &Path) -> Result<SaveFile> {
         let shown = path.as_os_str().as_bytes();
-        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at(LOAD, shown)?;
-        Self::read(BufReader::new(File::from(fd))).map_err(|error| match error.path() {
+        let file = crate::fs::root::open_given(path).at(LOAD, shown)?;
+        Self::read(BufReader::new(file)).map_err(|error| match error.path() {
             None | Some(b"") => error.with_path(shown),
             Some(_) => error,
         })

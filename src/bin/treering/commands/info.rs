@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
-use treering::fs::probe;
 use treering::image::Platform;
+use treering::info::{abilities, abilities_json};
 
 use crate::context::Context;
 use crate::{json, output};
@@ -29,7 +29,7 @@ impl Info {
         let kernel = uname.release().to_string_lossy().into_owned();
         let uid = rustix::process::geteuid().as_raw();
         let threads = treering::tree::scan::default_threads();
-        let abilities = probe::all(Some(&root));
+        let abilities = abilities(Some(&root));
         if context.json {
             let object = json!({
                 "version": env!("CARGO_PKG_VERSION"),
@@ -38,7 +38,7 @@ impl Info {
                 "uid": uid,
                 "processors": threads,
                 "store": { "root": root.to_string_lossy(), "images": images, "trees": trees },
-                "abilities": probe::to_json(&abilities),
+                "abilities": abilities_json(&abilities),
             });
             output::data(|out| json::document(out, &object))?;
             return Ok(ExitCode::SUCCESS);

@@ -8,7 +8,7 @@ use serde_json::json;
 use treering::Control;
 use treering::error::At;
 use treering::fs::Root;
-use treering::image::{DiffOptions, Image, Whose, contents::contents};
+use treering::image::{DiffOptions, Image, Whose, contents};
 use treering::tree::{Scan, ScanOptions, Skipped, scan};
 
 use crate::context::Context;

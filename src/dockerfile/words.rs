@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// Splits on white space outside quotes; quotes and backslashes stay in the words for [`expand`] to take away.
-pub(super) fn split(text: &str) -> Result<Vec<String>> {
+pub(crate) fn split(text: &str) -> Result<Vec<String>> {
     let mut out = Vec::new();
     let mut word = String::new();
     let mut quote = None;
@@ -40,7 +40,7 @@ pub(super) fn split(text: &str) -> Result<Vec<String>> {
 /// Takes quotes and escapes away and puts the values of variables in, as Docker does: `$name`, `${name}`,
 /// `${name:-word}`, `${name-word}`, `${name:+word}`, `${name+word}`, `${name:?word}`, `${name?word}`. A variable that
 /// is not set is empty. Nothing is expanded between single quotes.
-pub(super) fn expand(text: &str, get: &dyn Fn(&str) -> Option<String>) -> Result<String> {
+pub(crate) fn expand(text: &str, get: &dyn Fn(&str) -> Option<String>) -> Result<String> {
     let mut lexer = Lexer { chars: text.chars().collect(), at: 0, get, depth: 0 };
     lexer.run(None)
 }

@@ -12,7 +12,7 @@ use treering::diff::ChangeKind;
 use treering::fs::{Kind, Root, Timestamp};
 use treering::image::{
     Base, CommitOptions, Committed, DiffOptions, Image, ManifestOptions, NewConfig, OCI_CONFIG, OCI_MANIFEST,
-    UnpackOptions, commit, diff_tree, new_config, new_manifest, unpack,
+    UnpackOptions, chain_ids, commit, diff_image, diff_tree, new_config, new_manifest, unpack,
 };
 use treering::layer::{LayerOptions, LayerPlan, LayerTar};
 use treering::store::{FsckLevel, ProblemKind, PruneOptions, Reference, Store, descriptor};
@@ -491,6 +491,34 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     assert!(lines[lines.len() - 1].contains("ROLE committed"), "{said}");
     let between = &lines[1..lines.len() - 1];
     assert!(between.iter().all(|file| !file.contains("/blobs/sha256/") && !file.contains("/tmp/")), "{said}");
+}
+
+/// What an image contains is read once; prune keeps the list for as long as an image has that stack of layers.
+#[test]
+fn prune_keeps_the_lists_of_live_images() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let tree = scratch.dir("tree");
+    for (name, file) in [("app:v1", "one"), ("app:v2", "two"), ("app:v3", "three")] {
+        std::fs::write(tree.join(file), file).unwrap();
+        commit_as(&store, &tree, name);
+        diff_image(&store, None, name, &DiffOptions::default(), &control()).unwrap();
+    }
+    let chains = |name: &str| {
+        let image = Image::open(&store, name, None).unwrap();
+        chain_ids(&image.layers().iter().map(|layer| layer.diff_id).collect::<Vec<_>>())
+    };
+    let three: [Digest; 3] = chains("app:v3").try_into().unwrap();
+    let kept = || three.map(|chain| store.open_chain_list(&chain).unwrap().is_some());
+    let prune = || store.prune(&PruneOptions::default(), &control()).unwrap();
+    assert_eq!(prune().layers, []);
+    assert_eq!(kept(), [true; 3]);
+    // The tree itself is bound to the third image.
+    store.untag(&"app:v1".parse().unwrap()).unwrap();
+    store.untag(&"app:v3".parse().unwrap()).unwrap();
+    store.unbind(&store.trees().unwrap()[0]).unwrap();
+    assert!(prune().layers.contains(&three[2]));
+    assert_eq!(kept(), [true, true, false]);
 }
 
 #[test]

@@ -6,10 +6,9 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::config::chain_ids;
 use super::open::Image;
 use crate::compress::{DecodeOptions, Decoder};
-use crate::digest::Digest;
+use crate::digest::{Digest, chain_ids};
 use crate::error::{Error, Result};
 use crate::layer::model::{Model, NoDisk};
 use crate::layer::read::{ChunkStream, Data, LayerReader, ReadLimits};
@@ -29,7 +28,7 @@ pub fn contents(store: &Store, image: &Image, control: &Control) -> Result<Snaps
     let mut base = None;
     for (i, chain) in chains.iter().enumerate().rev() {
         // A list that does not load is made again.
-        if let Some(list) = store.open_layer_list(chain)?.and_then(|file| Snapshot::map(file).ok()) {
+        if let Some(list) = store.open_chain_list(chain)?.and_then(|file| Snapshot::map(file).ok()) {
             (start, base) = (i + 1, Some(list));
             break;
         }
@@ -50,7 +49,7 @@ pub fn contents(store: &Store, image: &Image, control: &Control) -> Result<Snaps
     }
     let list = model.tree.finish(None)?;
     if let Some(chain) = chains.last() {
-        store.put_layer_list(chain, list.as_bytes())?;
+        store.put_chain_list(chain, list.as_bytes())?;
     }
     Ok(list)
 }

@@ -22,9 +22,10 @@ pub mod unpack;
 mod whose;
 mod words;
 
+pub use crate::digest::{chain_id, chain_ids};
 pub use changes::{Change, CommandLine, HealthTest, apply_changes, parse_changes};
 pub use commit::{CommitOptions, Committed, commit};
-pub use config::{History, ImageConfig, RunConfig, chain_id, chain_ids, image_id};
+pub use config::{History, ImageConfig, RunConfig, image_id};
 pub use derive::{NewConfig, new_config};
 pub use difference::{
     Base, DiffOptions, TreeDiff, diff_image, diff_overlay, diff_snapshots, diff_tree, diff_trees,

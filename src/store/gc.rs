@@ -39,7 +39,7 @@ pub struct PruneReport {
     pub nameless: Vec<Digest>,
     /// Blobs that went, smallest digest first.
     pub blobs: Vec<Digest>,
-    /// DiffIDs whose entry list and relations went.
+    /// DiffIDs whose relations went, and ChainIDs whose entry list went.
     pub layers: Vec<Digest>,
     /// How many files dead writers had left.
     pub litter: u64,
@@ -117,7 +117,7 @@ impl Store {
             report.bytes += size;
         }
         report.blobs.sort();
-        self.sweep_layers(&marks.diff_ids, &kept, options, report)?;
+        self.sweep_layers(&marks.stacks, &kept, options, report)?;
         for (name, size) in files(&rooms.oci, "oci")? {
             self.drop_litter(&rooms.oci, &name, size, options, report)?;
         }
@@ -145,10 +145,10 @@ impl Store {
         Ok(())
     }
 
-    /// Layer relations of blobs that went, and lists of DiffIDs that nothing names and no blob holds.
+    /// Layer relations of blobs that went, and the rooms of DiffIDs and ChainIDs that no live image has and no blob holds.
     fn sweep_layers(
         &self,
-        named: &HashSet<Digest>,
+        stacks: &HashSet<Digest>,
         kept: &HashSet<Digest>,
         options: &PruneOptions,
         report: &mut PruneReport,
@@ -164,13 +164,13 @@ impl Store {
                 }
                 continue;
             }
-            let Ok(diff_id) = format!("sha256:{name}").parse::<Digest>() else {
+            let Ok(id) = format!("sha256:{name}").parse::<Digest>() else {
                 let size = layers.symlink_metadata(&name).at(OP, &name)?.len();
                 self.drop_litter(layers, &name, size, options, report)?;
                 continue;
             };
             let dir = layers.open_dir(&name).at(OP, &name)?;
-            let mut held = named.contains(&diff_id);
+            let mut held = stacks.contains(&id);
             let mut bytes = 0;
             for (file, size) in files(&dir, "layers")? {
                 bytes += size;
@@ -185,7 +185,7 @@ impl Store {
                 if !options.dry_run {
                     layers.remove_dir_all(&name).at(OP, &name)?;
                 }
-                report.layers.push(diff_id);
+                report.layers.push(id);
                 report.bytes += bytes;
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! oci/         a valid image layout: skopeo, umoci, crane and podman read it as it is
-//! layers/      per-DiffID entry lists, and which blob holds which DiffID
+//! layers/      entry lists by ChainID, and which blob holds which DiffID
 //! containers/  KEY/{config.json, index, ledger}: what is known about trees made from images
 //! cache/       room for build caches
 //! tmp/         blobs being written where the filesystem has no unnamed files

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{Scratch, describe, is_root, sh};
+use treering::archive::{self, Format, LoadOptions};
 use treering::compress::{Compression, Profile};
 use treering::diff::ChangeKind;
 use treering::fs::{Kind, Root, Timestamp};
 use treering::image::{
     Base, CommitOptions, Committed, DiffOptions, Image, ManifestOptions, NewConfig, OCI_CONFIG, OCI_MANIFEST,
-    UnpackOptions, chain_ids, commit, diff_image, diff_tree, new_config, new_manifest, unpack,
+    UnpackOptions, chain_ids, commit, contents::contents, diff_image, diff_tree, diff_trees, new_config,
+    new_manifest, unpack,
 };
 use treering::layer::{LayerOptions, LayerPlan, LayerTar};
 use treering::store::{FsckLevel, ProblemKind, PruneOptions, Reference, Store, descriptor};
@@ -519,6 +521,61 @@ fn prune_keeps_the_lists_of_live_images() {
     store.unbind(&store.trees().unwrap()[0]).unwrap();
     assert!(prune().layers.contains(&three[2]));
     assert_eq!(kept(), [true, true, false]);
+}
+
+/// Whoever reads several blobs of an image waits for a prune to end, and can be cancelled meanwhile.
+#[test]
+fn readers_and_writers_wait_for_a_prune() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let (tree, other) = (scratch.dir("tree"), scratch.dir("other"));
+    commit_as(&store, &tree, "app");
+    let image = Image::open(&store, "app", None).unwrap();
+    // What is cached already must not be what keeps the lease from being needed.
+    contents(&store, &image, &control()).unwrap();
+    let cancelled = control();
+    cancelled.cancel.cancel();
+    let options = DiffOptions::default();
+    let archive = || Box::new(std::io::empty());
+    type Operation<'a> = Box<dyn Fn() -> treering::Result<()> + 'a>;
+    let operations: [(&str, Operation); 10] = [
+        ("contents", Box::new(|| contents(&store, &image, &cancelled).map(drop))),
+        ("diff_image", Box::new(|| diff_image(&store, None, "app", &options, &cancelled).map(drop))),
+        ("diff_tree", {
+            Box::new(|| diff_tree(Some(&store), &tree, &Base::Auto, &options, &cancelled).map(drop))
+        }),
+        ("diff_trees", {
+            Box::new(|| diff_trees(Some(&store), &tree, &other, &options, &cancelled).map(drop))
+        }),
+        ("commit", {
+            Box::new(|| commit(&store, &tree, None, &CommitOptions::default(), &cancelled).map(drop))
+        }),
+        ("unpack", {
+            let to = scratch.join("new");
+            let store = &store;
+            let cancelled = &cancelled;
+            Box::new(move || unpack(store, "app", &to, &UnpackOptions::default(), cancelled).map(drop))
+        }),
+        ("save", {
+            let images = ["app".to_string()];
+            let (store, cancelled) = (&store, &cancelled);
+            Box::new(move || {
+                archive::save(store, &images, Format::OciArchive, &mut std::io::sink(), cancelled)
+            })
+        }),
+        ("load", {
+            Box::new(|| archive::load(&store, archive(), &LoadOptions::default(), &cancelled).map(drop))
+        }),
+        ("usage", Box::new(|| store.usage(&cancelled).map(drop))),
+        ("fsck", Box::new(|| store.fsck(FsckLevel::Structure, &cancelled).map(drop))),
+    ];
+    // What prune holds.
+    let lock = std::fs::File::open(scratch.join("store/lock")).unwrap();
+    lock.lock().unwrap();
+    for (what, operation) in operations {
+        let error = operation().unwrap_err();
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::Cancelled, "take lease"), "{what}");
+    }
 }
 
 #[test]

@@ -77,7 +77,7 @@ pub fn load(
     options: &LoadOptions,
     control: &Control,
 ) -> Result<Vec<Loaded>> {
-    let _lease = store.lease()?;
+    let _lease = store.lease_for(control)?;
     let intake = Intake::read(store, input, options, control)?;
     let mut check = Check::new(store, &intake, options, control);
     let mut images = if intake.has(INDEX_FILE) {

@@ -82,7 +82,7 @@ pub fn save(
     if references.is_empty() {
         return Err(Error::invalid(SAVE, "no image is named"));
     }
-    let _lease = store.lease()?;
+    let _lease = store.lease_for(control)?;
     let mut contents = Contents::default();
     let mut entries = Vec::new();
     match format {

@@ -91,7 +91,7 @@ pub fn commit(
     control: &Control,
 ) -> Result<Committed> {
     let name = reference.map(Reference::parse).transpose()?;
-    let _lease = store.lease()?;
+    let _lease = store.lease_for(control)?;
     let root = Root::open(tree)?;
     let diff_options = DiffOptions {
         owner: options.owner.clone(),

@@ -22,6 +22,7 @@ const READ: &str = "read image contents";
 
 /// Everything in an image, from the store's cache where it is, else by reading the layers.
 pub fn contents(store: &Store, image: &Image, control: &Control) -> Result<Snapshot> {
+    let _lease = store.lease_for(control)?;
     let diff_ids: Vec<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
     let chains = chain_ids(&diff_ids);
     let mut start = 0;

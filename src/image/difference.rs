@@ -12,7 +12,7 @@ use crate::diff::{Change, ChangeKind, CompareMode, CompareOptions, Reasons, Stat
 use crate::error::{Error, Result};
 use crate::fs::Root;
 use crate::progress::Control;
-use crate::store::Store;
+use crate::store::{Lease, Store};
 use crate::tree::scan::{Skipped, scan};
 use crate::tree::{NONE, OwnerPolicy, OwnerSource, Scan, ScanOptions, Snapshot};
 
@@ -117,6 +117,10 @@ pub(super) struct Examined {
     pub owners_replaced: u64,
 }
 
+fn lease(store: Option<&Store>, control: &Control) -> Result<Option<Lease>> {
+    store.map(|store| store.lease_for(control)).transpose()
+}
+
 /// Scans a directory and compares it with its base.
 pub(super) fn examine(
     store: Option<&Store>,
@@ -125,6 +129,8 @@ pub(super) fn examine(
     options: &DiffOptions,
     control: &Control,
 ) -> Result<Examined> {
+    // The record of the tree, the documents of its image and their layers: prune must not come in between.
+    let _lease = lease(store, control)?;
     let mut bound = match store {
         Some(store) => binding::find(store, root)?,
         None => None,
@@ -209,6 +215,7 @@ pub fn diff_trees(
     options: &DiffOptions,
     control: &Control,
 ) -> Result<TreeDiff> {
+    let _lease = lease(store, control)?;
     let scan_one = |path: &Path| -> Result<(Root, Scan)> {
         let root = Root::open(path)?;
         let whose = Whose::find(store, &root, options.owner.clone(), options.owner_from.clone())?;
@@ -249,6 +256,7 @@ pub fn diff_image(
     options: &DiffOptions,
     control: &Control,
 ) -> Result<TreeDiff> {
+    let _lease = lease(Some(store), control)?;
     let list = |reference: &str| -> Result<Snapshot> {
         contents(store, &Image::open(store, reference, options.platform.as_ref())?, control)
     };

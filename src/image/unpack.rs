@@ -57,7 +57,7 @@ pub fn unpack(
     options: &UnpackOptions,
     control: &Control,
 ) -> Result<Unpacked> {
-    let _lease = store.lease()?;
+    let _lease = store.lease_for(control)?;
     let image = Image::open(store, reference, options.platform.as_ref())?;
     let place = Place::prepare(dir)?;
     let applied = match apply(store, &image, &place.root, options, control) {

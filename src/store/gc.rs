@@ -57,14 +57,14 @@ impl Store {
     pub fn prune(&self, options: &PruneOptions, control: &Control) -> Result<PruneReport> {
         let mut report = PruneReport::default();
         if options.dry_run {
-            let _lease = self.lease()?;
+            let _lease = self.lease_for(control)?;
             let (stay, go) = self.split_entries(options.nameless)?;
             report.nameless = digests(&go);
             let marks = self.mark(&stay, &self.roots(options)?, control)?;
             self.sweep(&marks, options, &mut report, control)?;
             return Ok(report);
         }
-        let _all = self.lock_all(options.wait)?;
+        let _all = self.lock_all(options.wait, control)?;
         let (stay, go) = self.split_entries(options.nameless)?;
         // Before anything goes: a manifest that cannot be read stops us here.
         let marks = self.mark(&stay, &self.roots(options)?, control)?;

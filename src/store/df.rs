@@ -90,7 +90,7 @@ impl Store {
             usage.images.push(image);
         }
         let named: Vec<_> = entries.into_iter().filter(|entry| entry.text.is_some()).collect();
-        let marks = self.mark(&named, &self.digests_of_trees()?, control)?;
+        let marks = self.mark(&named, &self.digests_of_trees(|_| true)?, control)?;
         usage.reclaimable =
             sizes.iter().filter(|(blob, _)| !marks.live.contains_key(blob)).map(|(_, size)| size).sum();
         usage.trees = self.trees()?.len() as u64;

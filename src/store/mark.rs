@@ -180,10 +180,10 @@ impl Store {
         diff_ids(&super::json::parse(&bytes, "config", self.limits()).ok()?)
     }
 
-    /// Every digest named in the `config.json` of a tree's record.
-    pub(crate) fn digests_of_trees(&self) -> Result<Vec<Digest>> {
+    /// Every digest named in the `config.json` of the records of trees, those that `which` is true of.
+    pub(crate) fn digests_of_trees(&self, which: impl Fn(&str) -> bool) -> Result<Vec<Digest>> {
         let mut out = Vec::new();
-        for key in self.trees()? {
+        for key in self.trees()?.into_iter().filter(|key| which(key)) {
             let Some(binding) = self.find_tree(&key)? else { continue };
             let Some(bytes) = binding.read(BindingFile::Config, self.limits().json_bytes)? else { continue };
             let shown = format!("containers/{key}/config.json");

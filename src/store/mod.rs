@@ -37,6 +37,7 @@ pub use df::{ImageUsage, Usage};
 pub(crate) use document::descriptor_value;
 pub use document::{Document, DocumentKind, descriptor, descriptor_digest};
 pub use fsck::{FsckLevel, FsckReport, Problem, ProblemKind};
+pub(crate) use gc::Unneeded;
 pub use gc::{PruneOptions, PruneReport};
 pub use json::{parse as parse_json, to_bytes as json_to_bytes};
 pub use layers::LayerInfo;

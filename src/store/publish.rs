@@ -1,8 +1,10 @@
 //! How a file gets its name: written elsewhere, fsynced, named in one step, directory fsynced.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
@@ -11,6 +13,8 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::remove::remove_all;
+use crate::fs::root::c_name;
 
 /// The mode of every file in a store; the root above them is 0700.
 pub(super) const FILE_MODE: u32 = 0o644;
@@ -46,6 +50,13 @@ pub(super) fn make_dir(parent: &Dir, name: impl AsRef<Path>) -> std::io::Result<
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Removes a directory of the store with all that lies in it, whatever its depth and modes.
+pub(super) fn remove_dir(parent: &Dir, name: impl AsRef<OsStr>, shown: &str) -> Result<()> {
+    const OP: &str = "remove directory";
+    let name = c_name(name.as_ref().as_bytes()).at(OP, shown)?;
+    remove_all(parent, &name).at(OP, shown)
 }
 
 /// A handle for more than looking up names: those of cap-std are O_PATH.

@@ -72,14 +72,19 @@ impl Store {
     /// Forgets a tree: its record goes in one step, whatever else lies in it included. The tree itself is not touched
     /// unless it lies there. [`ErrorKind::NotFound`] when there is no record.
     pub fn unbind(&self, key: &str) -> Result<()> {
+        let _lease = self.lease()?;
+        self.forget(key)
+    }
+
+    /// [`Store::unbind`] for who holds a lease, or the store exclusively.
+    pub(super) fn forget(&self, key: &str) -> Result<()> {
         const OP: &str = "unbind tree";
         check_key(OP, key)?;
-        let _lease = self.lease()?;
         let rooms = &*self.0;
         let grave = publish::random_name();
         rooms.containers.rename(key, &rooms.tmp, &grave).at(OP, format!("containers/{key}"))?;
         publish::sync_dir(&rooms.containers, "containers")?;
-        rooms.tmp.remove_dir_all(&grave).at(OP, format!("containers/{key}"))
+        publish::remove_dir(&rooms.tmp, &grave, &format!("containers/{key}"))
     }
 
     /// The keys of all trees with a record, sorted.

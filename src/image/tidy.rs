@@ -5,10 +5,9 @@ use std::collections::HashSet;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::binding::tree_key;
+use super::binding::is_at;
 use crate::digest::Digest;
-use crate::error::{ErrorKind, Result};
-use crate::fs::Root;
+use crate::error::Result;
 use crate::progress::Control;
 use crate::store::{
     BindingFile, DocumentKind, PruneOptions, PruneReport, Reference, Store, Unneeded, descriptor_digest,
@@ -102,12 +101,7 @@ pub fn lost_trees(store: &Store) -> Result<Vec<LostTree>> {
     for key in store.trees()? {
         let Some(record) = record(store, &key)? else { continue };
         let Some(path) = record.get("path").and_then(Value::as_str) else { continue };
-        let there = match Root::open(path) {
-            Ok(root) => tree_key(&root)? == key,
-            // One that cannot be looked at may be there.
-            Err(error) => error.kind() != ErrorKind::NotFound || path.contains('\\'),
-        };
-        if !there {
+        if !is_at(path, &key)? {
             lost.push(LostTree { path: path.into(), key });
         }
     }

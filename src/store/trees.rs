@@ -8,6 +8,7 @@ use cap_std::fs::Dir;
 use super::layout::Store;
 use super::publish;
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::publish::Replacement;
 
 /// The files of a [`Binding`], all opaque to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +146,14 @@ impl Binding {
         publish::replace_with(&self.dir, file.name(), &self.shown(file), fill)
     }
 
+    /// Writes a file that takes its place with [`StagedFile::publish`]. The caller holds a lease.
+    pub(crate) fn stage(&self, file: BindingFile, bytes: &[u8]) -> Result<StagedFile<'_>> {
+        let shown = self.shown(file);
+        let write = |out: &mut dyn Write| out.write_all(bytes).at("write file", &shown);
+        let new = publish::replacement(&self.dir, &shown, write)?;
+        Ok(StagedFile { new, name: file.name(), shown })
+    }
+
     /// Removes a file; it is fine when it is not there.
     pub fn remove(&self, file: BindingFile) -> Result<()> {
         match self.dir.remove_file(file.name()) {
@@ -156,6 +165,20 @@ impl Binding {
 
     fn shown(&self, file: BindingFile) -> String {
         format!("containers/{}/{}", self.key, file.name())
+    }
+}
+
+/// A file of a [`Binding`] that is on the disk and not yet in its place. Dropped, it leaves nothing behind.
+pub(crate) struct StagedFile<'a> {
+    new: Replacement<'a>,
+    name: &'static str,
+    shown: String,
+}
+
+impl StagedFile<'_> {
+    /// Puts it in place of the old one.
+    pub fn publish(self) -> Result<()> {
+        self.new.publish(self.name).at("write file", self.shown)
     }
 }
 

@@ -148,6 +148,27 @@ fn prune_stops_at_a_document_over_the_caps() {
     assert_eq!(small.prune(&options, &Control::default()).unwrap().blobs, []);
 }
 
+/// What lies in the store's own rooms goes, however deep it is and whatever its modes.
+#[test]
+fn prune_and_unbind_remove_any_directory() {
+    use cap_std::fs::{Permissions, PermissionsExt};
+    let temp = tempfile::tempdir().unwrap();
+    let store = Store::open(temp.path()).unwrap();
+    store.bind_tree("web").unwrap();
+    for place in ["tmp/left", "containers/web/rootfs"] {
+        store.dir().create_dir_all(format!("{place}/locked/in")).unwrap();
+        store.dir().write(format!("{place}/locked/in/file"), "x").unwrap();
+        for locked in ["locked/in", "locked"] {
+            store.dir().set_permissions(format!("{place}/{locked}"), Permissions::from_mode(0)).unwrap();
+        }
+    }
+    store.unbind("web").unwrap();
+    prune(&store);
+    for room in ["tmp", "containers"] {
+        assert_eq!(store.dir().read_dir(room).unwrap().count(), 0, "{room}");
+    }
+}
+
 #[test]
 fn nameless_images_stay_until_they_are_pruned() {
     let temp = tempfile::tempdir().unwrap();

@@ -529,7 +529,7 @@ typedef struct {
    */
   uint64_t blobs;
   /**
-   * DiffIDs whose entry list and relations went.
+   * DiffIDs whose relations went, and ChainIDs whose entry list went.
    */
   uint64_t layers;
   /**

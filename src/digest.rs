@@ -93,6 +93,24 @@ impl<'de> serde::Deserialize<'de> for Digest {
     }
 }
 
+/// The identity of a stack of layers (config.md, "Layer ChainID"); `None` for an empty stack.
+pub fn chain_id(diff_ids: &[Digest]) -> Option<Digest> {
+    chain_ids(diff_ids).last().copied()
+}
+
+/// The ChainID of every prefix of a stack, lowest first.
+pub fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
+    let mut out: Vec<Digest> = Vec::with_capacity(diff_ids.len());
+    for diff_id in diff_ids {
+        let next = match out.last() {
+            None => *diff_id,
+            Some(below) => Digest::from_bytes(Sha256::digest(format!("{below} {diff_id}").as_bytes()).into()),
+        };
+        out.push(next);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

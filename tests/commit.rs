@@ -5,17 +5,20 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use common::{Scratch, describe, is_root, sh};
+use treering::archive::{self, Format, LoadOptions};
 use treering::compress::{Compression, Profile};
 use treering::diff::ChangeKind;
 use treering::fs::{Kind, Root, Timestamp};
 use treering::image::{
     Base, CommitOptions, Committed, DiffOptions, Image, ManifestOptions, NewConfig, OCI_CONFIG, OCI_MANIFEST,
-    UnpackOptions, commit, diff_tree, new_config, new_manifest, unpack,
+    TidyOptions, UnpackOptions, chain_ids, commit, contents::contents, diff_image, diff_tree, diff_trees,
+    new_config, new_manifest, tidy, unpack,
 };
 use treering::layer::{LayerOptions, LayerPlan, LayerTar};
-use treering::store::{FsckLevel, ProblemKind, PruneOptions, Reference, Store, descriptor};
+use treering::store::{BindingFile, FsckLevel, ProblemKind, PruneOptions, Reference, Store, descriptor};
 use treering::tree::builder::{Builder, Inode, ROOT};
 use treering::tree::{Meta, OwnerPolicy, Xattrs};
 use treering::{Control, Digest, ErrorKind};
@@ -353,7 +356,11 @@ fn child_role() {
     let result = Store::open(dir.join("store"))
         .and_then(|store| commit(&store, &dir.join("tree"), Some("app:new"), &options(), &control()));
     match result {
-        Ok(_) => println!("ROLE committed"),
+        Ok(_) => {
+            // For who makes writes fail, which would include the one to standard output.
+            let _ = std::fs::create_dir(dir.join("committed"));
+            println!("ROLE committed");
+        }
         Err(error) => println!("ROLE failed {} {error}", error.kind().name()),
     }
 }
@@ -491,6 +498,171 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     assert!(lines[lines.len() - 1].contains("ROLE committed"), "{said}");
     let between = &lines[1..lines.len() - 1];
     assert!(between.iter().all(|file| !file.contains("/blobs/sha256/") && !file.contains("/tmp/")), "{said}");
+}
+
+/// What an image contains is read once; prune keeps the list for as long as an image has that stack of layers.
+#[test]
+fn prune_keeps_the_lists_of_live_images() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let tree = scratch.dir("tree");
+    for (name, file) in [("app:v1", "one"), ("app:v2", "two"), ("app:v3", "three")] {
+        std::fs::write(tree.join(file), file).unwrap();
+        commit_as(&store, &tree, name);
+        diff_image(&store, None, name, &DiffOptions::default(), &control()).unwrap();
+    }
+    let chains = |name: &str| {
+        let image = Image::open(&store, name, None).unwrap();
+        chain_ids(&image.layers().iter().map(|layer| layer.diff_id).collect::<Vec<_>>())
+    };
+    let three: [Digest; 3] = chains("app:v3").try_into().unwrap();
+    let kept = || three.map(|chain| store.open_chain_list(&chain).unwrap().is_some());
+    let prune = || store.prune(&PruneOptions::default(), &control()).unwrap();
+    assert_eq!(prune().layers, []);
+    assert_eq!(kept(), [true; 3]);
+    // The tree itself is bound to the third image.
+    store.untag(&"app:v1".parse().unwrap()).unwrap();
+    store.untag(&"app:v3".parse().unwrap()).unwrap();
+    store.unbind(&store.trees().unwrap()[0]).unwrap();
+    assert!(prune().layers.contains(&three[2]));
+    assert_eq!(kept(), [true, true, false]);
+}
+
+/// Trees that are gone are looked for while nobody unpacks: one that is being unpacked has a record and no place yet.
+#[test]
+fn lost_trees_go_while_nobody_writes() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let tree = scratch.dir("tree");
+    commit_as(&store, &tree, "app");
+    std::fs::rename(&tree, scratch.join("elsewhere")).unwrap();
+    let prune = PruneOptions { wait: Duration::ZERO, ..PruneOptions::default() };
+    let options = TidyOptions { lost_trees: true, unused_names: true, prune };
+    let lease = store.lease().unwrap();
+    assert_eq!(tidy(&store, &options, &control()).unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!((store.trees().unwrap().len(), store.refs().unwrap().len()), (1, 1));
+    drop(lease);
+    let mut dry = options.clone();
+    dry.prune.dry_run = true;
+    let would = tidy(&store, &dry, &control()).unwrap();
+    assert_eq!((store.trees().unwrap().len(), store.refs().unwrap().len()), (1, 1));
+    let did = tidy(&store, &options, &control()).unwrap();
+    // A dry run tells all of it, also what only the tree and the name needed.
+    assert_eq!((&would.pruned.blobs, &would.untagged), (&did.pruned.blobs, &did.untagged));
+    assert_eq!(would.forgotten, did.forgotten);
+    assert_eq!((did.pruned.blobs.len(), did.forgotten.len(), did.untagged.len()), (3, 1, 1));
+    assert_eq!((store.trees().unwrap().len(), store.refs().unwrap().len()), (0, 0));
+}
+
+/// A tree whose image lost its name to another one, or never had one, still grows from it.
+#[test]
+fn a_tree_keeps_its_base_without_a_name() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let trees = ["one", "two"].map(|name| {
+        let tree = scratch.dir(name);
+        std::fs::write(tree.join(name), name).unwrap();
+        commit_as(&store, &tree, "app");
+        tree
+    });
+    store.prune(&PruneOptions::default(), &control()).unwrap();
+    std::fs::write(trees[0].join("more"), "more").unwrap();
+    assert_eq!(changes(&store, &trees[0], &Base::Auto), ["A /more"]);
+    commit(&store, &trees[0], None, &options(), &control()).unwrap();
+    store.prune(&PruneOptions::default(), &control()).unwrap();
+    commit_as(&store, &trees[0], "grown");
+    assert_eq!(Image::open(&store, "grown", None).unwrap().layers().len(), 2);
+}
+
+/// A commit that fails for want of space has neither moved the name nor changed what the tree is bound to.
+#[test]
+fn a_commit_that_fails_leaves_its_name_where_it_was() {
+    if !tool("strace", Command::new("strace").args(["-qq", "-o", "/dev/null", "true"])) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let tree = scratch.dir("tree");
+    std::fs::write(tree.join("file"), "one").unwrap();
+    let store = Store::open(scratch.join("store")).unwrap();
+    commit_as(&store, &tree, "app:new");
+    let state = || {
+        let key = &store.trees().unwrap()[0];
+        let record = store.find_tree(key).unwrap().unwrap();
+        let config = record.read(BindingFile::Config, 1 << 20).unwrap();
+        (std::fs::read(scratch.join("store/oci/index.json")).unwrap(), config)
+    };
+    std::fs::write(tree.join("file"), "changed").unwrap();
+    let before = state();
+    for when in 1.. {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=write"]);
+        command.args(["-e", &format!("inject=write:error=ENOSPC:when={when}")]);
+        let inner = child(scratch.path());
+        command.arg(inner.get_program()).args(inner.get_args());
+        command.env("TREERING_TEST_COMMIT_IN", scratch.path());
+        let said = String::from_utf8_lossy(&command.output().unwrap().stdout).to_string();
+        if scratch.join("committed").exists() {
+            assert!(when > 5, "{when} writes only");
+            assert!(before != state());
+            return;
+        }
+        assert!(before == state(), "write {when}: {said}");
+    }
+}
+
+/// Whoever reads several blobs of an image waits for a prune to end, and can be cancelled meanwhile.
+#[test]
+fn readers_and_writers_wait_for_a_prune() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let (tree, other) = (scratch.dir("tree"), scratch.dir("other"));
+    commit_as(&store, &tree, "app");
+    let image = Image::open(&store, "app", None).unwrap();
+    // What is cached already must not be what keeps the lease from being needed.
+    contents(&store, &image, &control()).unwrap();
+    let cancelled = control();
+    cancelled.cancel.cancel();
+    let options = DiffOptions::default();
+    let archive = || Box::new(std::io::empty());
+    type Operation<'a> = Box<dyn Fn() -> treering::Result<()> + 'a>;
+    let operations: [(&str, Operation); 10] = [
+        ("contents", Box::new(|| contents(&store, &image, &cancelled).map(drop))),
+        ("diff_image", Box::new(|| diff_image(&store, None, "app", &options, &cancelled).map(drop))),
+        ("diff_tree", {
+            Box::new(|| diff_tree(Some(&store), &tree, &Base::Auto, &options, &cancelled).map(drop))
+        }),
+        ("diff_trees", {
+            Box::new(|| diff_trees(Some(&store), &tree, &other, &options, &cancelled).map(drop))
+        }),
+        ("commit", {
+            Box::new(|| commit(&store, &tree, None, &CommitOptions::default(), &cancelled).map(drop))
+        }),
+        ("unpack", {
+            let to = scratch.join("new");
+            let store = &store;
+            let cancelled = &cancelled;
+            Box::new(move || unpack(store, "app", &to, &UnpackOptions::default(), cancelled).map(drop))
+        }),
+        ("save", {
+            let images = ["app".to_string()];
+            let (store, cancelled) = (&store, &cancelled);
+            Box::new(move || {
+                archive::save(store, &images, Format::OciArchive, &mut std::io::sink(), cancelled)
+            })
+        }),
+        ("load", {
+            Box::new(|| archive::load(&store, archive(), &LoadOptions::default(), &cancelled).map(drop))
+        }),
+        ("usage", Box::new(|| store.usage(&cancelled).map(drop))),
+        ("fsck", Box::new(|| store.fsck(FsckLevel::Structure, &cancelled).map(drop))),
+    ];
+    // What prune holds.
+    let lock = std::fs::File::open(scratch.join("store/lock")).unwrap();
+    lock.lock().unwrap();
+    for (what, operation) in operations {
+        let error = operation().unwrap_err();
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::Cancelled, "take lease"), "{what}");
+    }
 }
 
 #[test]

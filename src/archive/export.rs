@@ -62,7 +62,7 @@ pub fn export(
 ) -> Result<()> {
     match source {
         ExportSource::Image(reference) => {
-            let _lease = store.lease()?;
+            let _lease = store.lease_for(control)?;
             let image = Image::open(store, reference, options.platform.as_ref())?;
             export_image(store, &image, options.layer, out, control)
         }

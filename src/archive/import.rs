@@ -74,7 +74,7 @@ pub fn import(
     options: &ImportOptions,
     control: &Control,
 ) -> Result<Committed> {
-    let _lease = store.lease()?;
+    let _lease = store.lease_for(control)?;
     let (written, layer, stat) = match &options.profile {
         None => keep(store, input, options, control)?,
         Some(profile) => recompress(store, input, profile, options, control)?,

@@ -77,7 +77,7 @@ pub fn load(
     options: &LoadOptions,
     control: &Control,
 ) -> Result<Vec<Loaded>> {
-    let _lease = store.lease()?;
+    let _lease = store.lease_for(control)?;
     let intake = Intake::read(store, input, options, control)?;
     let mut check = Check::new(store, &intake, options, control);
     let mut images = if intake.has(INDEX_FILE) {
@@ -248,71 +248,23 @@ fn taken(name: &Reference) -> Error {
         .with_hint("allow names to move, or rename or remove the image that has it")
 }
 
-/// Gives the names. When one cannot be given, those given before are taken back.
+/// Gives all names in one step. One that was taken meanwhile is an error, and none is given.
 fn name(store: &Store, images: &[Ready], policy: NamePolicy) -> Result<Vec<Loaded>> {
-    let mut given: Vec<(&Reference, Option<Descriptor>)> = Vec::new();
-    let mut added: Vec<Digest> = Vec::new();
-    let mut out = Vec::new();
-    let result = name_all(store, images, policy, &mut given, &mut added, &mut out);
-    if let Err(error) = result {
-        // The first error matters more than one in cleaning up after it.
-        for (name, before) in given.into_iter().rev() {
-            let _ = match before {
-                Some(before) => store.tag(name, &before).map(|_| ()),
-                None => store.untag(name).map(|_| ()),
-            };
-        }
-        for digest in added {
-            let _ = store.remove(&digest);
-        }
-        return Err(error);
-    }
-    Ok(out)
-}
-
-fn name_all<'a>(
-    store: &Store,
-    images: &'a [Ready],
-    policy: NamePolicy,
-    given: &mut Vec<(&'a Reference, Option<Descriptor>)>,
-    added: &mut Vec<Digest>,
-    out: &mut Vec<Loaded>,
-) -> Result<()> {
-    let mut seen = HashSet::new();
+    let (mut seen, mut entries, mut out) = (HashSet::new(), Vec::new(), Vec::new());
     for image in images {
         let manifest = descriptor_digest(&image.descriptor)?;
         let mut descriptor = image.descriptor.clone();
         // Other annotations of an index entry are about the archive, and embedded data is never copied.
         descriptor.set_annotations(None);
         descriptor.set_data(None);
-        let loaded = |name| Loaded { name, manifest, image_id: image.configs[0] };
-        for name in &image.names {
-            if !seen.insert((Some(name), manifest)) {
-                continue;
+        let names = image.names.iter().cloned().map(Some);
+        for name in names.chain(image.names.is_empty().then_some(None)) {
+            if seen.insert((name.clone(), manifest)) {
+                entries.push((name.clone(), descriptor.clone()));
+                out.push(Loaded { name, manifest, image_id: image.configs[0] });
             }
-            let refs = store.refs()?;
-            let before = refs.into_iter().find(|known| known.name == *name).map(|known| known.descriptor);
-            let same = before.as_ref().is_some_and(|before| descriptor_digest(before).ok() == Some(manifest));
-            match policy {
-                NamePolicy::Move => {
-                    store.tag(name, &descriptor)?;
-                }
-                _ => store.tag_new(name, &descriptor)?,
-            }
-            if !same {
-                given.push((name, before));
-            }
-            out.push(loaded(Some(name.clone())));
-        }
-        if image.names.is_empty() && seen.insert((None, manifest)) {
-            let known = store.entries()?;
-            let known = known.iter().any(|entry| descriptor_digest(&entry.descriptor).ok() == Some(manifest));
-            store.add_nameless(&descriptor)?;
-            if !known {
-                added.push(manifest);
-            }
-            out.push(loaded(None));
         }
     }
-    Ok(())
+    store.put_all(&entries, policy == NamePolicy::Move)?;
+    Ok(out)
 }

@@ -1,6 +1,6 @@
 //! Saving images into an archive.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{Read, Write};
 
 use serde_json::{Value, json};
@@ -82,7 +82,7 @@ pub fn save(
     if references.is_empty() {
         return Err(Error::invalid(SAVE, "no image is named"));
     }
-    let _lease = store.lease()?;
+    let _lease = store.lease_for(control)?;
     let mut contents = Contents::default();
     let mut entries = Vec::new();
     match format {
@@ -221,19 +221,14 @@ fn oci(
     contents: &mut Contents,
     entries: &mut Vec<Descriptor>,
 ) -> Result<()> {
-    let mut gather = Gather { store, done: HashMap::new(), missing: None };
+    let mut gather = Gather { store, done: HashMap::new() };
     for reference in references {
         let resolved = store.resolve(reference)?;
-        gather.missing = None;
-        let Some(blobs) = gather.visit(&resolved.descriptor, 1)? else {
-            let missing = gather.missing.expect("something was missed");
-            return Err(Error::not_found(
-                SAVE,
-                "the store does not hold a blob of the image, or not all of it",
-            )
-            .with_path(missing.to_string())
-            .with_hint("pull or load the image again"));
-        };
+        let blobs = gather.visit(&resolved.descriptor, 1)?.map_err(|missing| {
+            Error::not_found(SAVE, "the store does not hold a blob of the image, or not all of it")
+                .with_path(missing.to_string())
+                .with_hint("pull or load the image again")
+        })?;
         blobs.into_iter().for_each(|blob| contents.blob(blob));
         let name = name_of(resolved.name.as_ref());
         let shown = name.as_ref().map(Reference::to_string);
@@ -242,69 +237,71 @@ fn oci(
     Ok(())
 }
 
+/// The blobs of an image, or one that it lacks.
+type Found = std::result::Result<HashSet<BlobInfo>, Digest>;
+
 /// Finds all blobs of images.
 struct Gather<'a> {
     store: &'a Store,
-    /// `None` for what is not complete.
-    done: HashMap<Digest, Option<Vec<BlobInfo>>>,
-    missing: Option<Digest>,
+    done: HashMap<Digest, Found>,
 }
 
 impl Gather<'_> {
-    /// The blobs a descriptor leads to, itself included. `None` when one is not there; of an index, one image has to be
-    /// there and the others may be left out (image-layout.md, "Blobs").
-    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Option<Vec<BlobInfo>>> {
+    /// The blobs a descriptor of a manifest or index leads to, itself included. Of an index, one image has to be there and
+    /// the others may be left out (image-layout.md, "Blobs"); so may what is no image, and an index of nothing else is
+    /// complete by itself.
+    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Found> {
         let digest = descriptor_digest(descriptor)?;
         if let Some(done) = self.done.get(&digest) {
             return Ok(done.clone());
         }
-        let blobs = self.blobs(descriptor, depth)?;
-        self.done.insert(digest, blobs.clone());
-        Ok(blobs)
+        let found = match self.have(descriptor)? {
+            Ok(own) => self.below(descriptor, own, depth)?,
+            Err(missing) => Err(missing),
+        };
+        self.done.insert(digest, found.clone());
+        Ok(found)
     }
 
-    fn blobs(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Option<Vec<BlobInfo>>> {
-        let Some(own) = self.have(descriptor)? else { return Ok(None) };
+    fn below(&mut self, descriptor: &Descriptor, own: BlobInfo, depth: usize) -> Result<Found> {
         let document = self.store.read_document(descriptor)?;
-        let mut out = vec![own];
-        if document.kind() == DocumentKind::Index {
-            let cap = self.store.limits().index_depth;
-            if depth >= cap {
-                return Err(Error::limit(SAVE, format!("indexes nested more than {cap} deep")));
+        let mut out = HashSet::from([own]);
+        for part in document.config().into_iter().chain(document.layers()) {
+            match self.have(part)? {
+                Ok(blob) => out.insert(blob),
+                Err(missing) => return Ok(Err(missing)),
+            };
+        }
+        let cap = self.store.limits().index_depth;
+        if document.kind() == DocumentKind::Index && depth >= cap {
+            return Err(Error::limit(SAVE, format!("indexes nested more than {cap} deep")));
+        }
+        let (mut complete, mut missing) = (false, None);
+        for child in document.manifests() {
+            if DocumentKind::of_media_type(child.media_type().as_ref()).is_none() {
+                out.extend(self.have(child)?.ok());
+                continue;
             }
-            let mut complete = document.manifests().is_empty();
-            for child in document.manifests() {
-                if DocumentKind::of_media_type(child.media_type().as_ref()).is_none() {
-                    continue;
-                }
-                if let Some(blobs) = self.visit(child, depth + 1)? {
+            match self.visit(child, depth + 1)? {
+                Ok(blobs) => {
                     complete = true;
                     out.extend(blobs);
                 }
-            }
-            return Ok(complete.then_some(out));
-        }
-        for part in document.config().into_iter().chain(document.layers()) {
-            match self.have(part)? {
-                Some(blob) => out.push(blob),
-                None => return Ok(None),
+                Err(one) => missing = missing.or(Some(one)),
             }
         }
-        Ok(Some(out))
+        Ok(match missing {
+            Some(missing) if !complete => Err(missing),
+            _ => Ok(out),
+        })
     }
 
-    fn have(&mut self, descriptor: &Descriptor) -> Result<Option<BlobInfo>> {
+    fn have(&self, descriptor: &Descriptor) -> Result<std::result::Result<BlobInfo, Digest>> {
         let digest = descriptor_digest(descriptor)?;
         match self.store.blob_size(&digest) {
-            Ok(size) if size == descriptor.size() => Ok(Some(BlobInfo { digest, size })),
-            Ok(_) => {
-                self.missing.get_or_insert(digest);
-                Ok(None)
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.missing.get_or_insert(digest);
-                Ok(None)
-            }
+            Ok(size) if size == descriptor.size() => Ok(Ok(BlobInfo { digest, size })),
+            Ok(_) => Ok(Err(digest)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Err(digest)),
             Err(error) => Err(error),
         }
     }

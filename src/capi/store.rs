@@ -47,7 +47,7 @@ pub struct treering_prune_result {
     pub nameless: u64,
     /// Blobs that went.
     pub blobs: u64,
-    /// DiffIDs whose entry list and relations went.
+    /// DiffIDs whose relations went, and ChainIDs whose entry list went.
     pub layers: u64,
     /// Files that dead writers had left.
     pub litter: u64,

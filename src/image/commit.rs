@@ -91,7 +91,7 @@ pub fn commit(
     control: &Control,
 ) -> Result<Committed> {
     let name = reference.map(Reference::parse).transpose()?;
-    let _lease = store.lease()?;
+    let _lease = store.lease_for(control)?;
     let root = Root::open(tree)?;
     let diff_options = DiffOptions {
         owner: options.owner.clone(),
@@ -112,8 +112,9 @@ pub fn commit(
         diff.changes = all_added(&diff.new);
         diff.old = None;
     }
-    let made = publish(store, base.as_ref(), &diff, &root, name.as_ref(), options, control)?;
-    binding::bind(store, &root, made.manifest, reference, &whose, &diff.new)?;
+    let (made, entry) = write_image(store, base.as_ref(), &diff, &root, options, control)?;
+    let give = || give_name(store, name.as_ref(), &entry);
+    binding::bind(store, &root, made.manifest, reference, &whose, &diff.new, give)?;
     Ok(Committed { stat, skipped: diff.skipped, owners_replaced, ..made })
 }
 
@@ -139,21 +140,21 @@ fn commit_overlay(
         }
     };
     let overlay = super::difference::overlay(upper, &options.lowers, diff_options, control)?;
-    let made = publish(store, base.as_ref(), &overlay.diff, &overlay.sources, name, options, control)?;
+    let (made, entry) = write_image(store, base.as_ref(), &overlay.diff, &overlay.sources, options, control)?;
+    give_name(store, name, &entry)?;
     let stat = overlay.diff.stat();
     Ok(Committed { stat, skipped: overlay.diff.skipped, owners_replaced: overlay.owners_replaced, ..made })
 }
 
-/// Writes layer, configuration and manifest, and gives the image its name.
-fn publish(
+/// Writes layer, configuration and manifest. Gives what was made and its entry for the index.
+fn write_image(
     store: &Store,
     base: Option<&Image>,
     diff: &TreeDiff,
     files: &dyn Files,
-    name: Option<&Reference>,
     options: &CommitOptions,
     control: &Control,
-) -> Result<Committed> {
+) -> Result<(Committed, Descriptor)> {
     let plan = LayerPlan::new(&diff.changes, diff.old.as_ref(), &diff.new, options.layer)?;
     let layer = match plan.entry_count() {
         // Nothing changed: an image without a base still has one layer, if an empty one.
@@ -175,16 +176,17 @@ fn publish(
         squash: options.squash,
         annotations: &options.annotations,
     };
-    let (manifest, image_id) =
-        publish_image(store, &recipe, layer.as_ref().map(|(written, d)| (written.diff_id, d.clone())), name)?;
-    Ok(Committed {
-        manifest,
+    let described = layer.as_ref().map(|(written, d)| (written.diff_id, d.clone()));
+    let (manifest, image_id) = put_documents(store, &recipe, described)?;
+    let made = Committed {
+        manifest: manifest.digest,
         image_id,
         layer: layer.map(|(written, _)| written),
         stat: Stat::default(),
         skipped: Vec::new(),
         owners_replaced: 0,
-    })
+    };
+    Ok((made, descriptor(OCI_MANIFEST, &manifest)))
 }
 
 fn write_layer(
@@ -242,6 +244,25 @@ pub(crate) fn publish_image(
     layer: Option<(Digest, Descriptor)>,
     name: Option<&Reference>,
 ) -> Result<(Digest, Digest)> {
+    let (manifest, image_id) = put_documents(store, recipe, layer)?;
+    give_name(store, name, &descriptor(OCI_MANIFEST, &manifest))?;
+    Ok((manifest.digest, image_id))
+}
+
+/// Puts an image into the index.
+fn give_name(store: &Store, name: Option<&Reference>, entry: &Descriptor) -> Result<()> {
+    match name {
+        Some(name) => store.tag(name, entry).map(drop),
+        None => store.add_nameless(entry),
+    }
+}
+
+/// Puts configuration and manifest into the store. Gives the manifest and the image id.
+fn put_documents(
+    store: &Store,
+    recipe: &Recipe<'_>,
+    layer: Option<(Digest, Descriptor)>,
+) -> Result<(BlobInfo, Digest)> {
     let created = match recipe.created {
         Some(seconds) => jiff::Timestamp::from_second(seconds).map_err(|error| {
             Error::invalid(COMMIT, format!("{seconds} is no usable time of creation")).with_source(error)
@@ -273,12 +294,5 @@ pub(crate) fn publish_image(
     };
     let manifest = new_manifest(&descriptor(OCI_CONFIG, &config), &layers, &manifest_options)?;
     let manifest = store.put_blob(&manifest)?;
-    let entry = descriptor(OCI_MANIFEST, &manifest);
-    match name {
-        Some(name) => {
-            store.tag(name, &entry)?;
-        }
-        None => store.add_nameless(&entry)?,
-    }
-    Ok((manifest.digest, config.digest))
+    Ok((manifest, config.digest))
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 
 use super::platform::Platform;
 use crate::digest::Digest;
@@ -183,24 +182,6 @@ impl ImageConfig {
 /// The image id: the digest of the configuration (config.md, "ImageID").
 pub fn image_id(config: &[u8]) -> Digest {
     Digest::of(config)
-}
-
-/// The identity of a stack of layers (config.md, "Layer ChainID"); `None` for an empty stack.
-pub fn chain_id(diff_ids: &[Digest]) -> Option<Digest> {
-    chain_ids(diff_ids).last().copied()
-}
-
-/// The ChainID of every prefix of a stack, lowest first.
-pub fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
-    let mut out: Vec<Digest> = Vec::with_capacity(diff_ids.len());
-    for diff_id in diff_ids {
-        let next = match out.last() {
-            None => *diff_id,
-            Some(below) => Digest::from_bytes(Sha256::digest(format!("{below} {diff_id}").as_bytes()).into()),
-        };
-        out.push(next);
-    }
-    out
 }
 
 fn is_false(value: &bool) -> bool {

@@ -6,10 +6,9 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::config::chain_ids;
 use super::open::Image;
 use crate::compress::{DecodeOptions, Decoder};
-use crate::digest::Digest;
+use crate::digest::{Digest, chain_ids};
 use crate::error::{Error, Result};
 use crate::layer::model::{Model, NoDisk};
 use crate::layer::read::{ChunkStream, Data, LayerReader, ReadLimits};
@@ -23,13 +22,14 @@ const READ: &str = "read image contents";
 
 /// Everything in an image, from the store's cache where it is, else by reading the layers.
 pub fn contents(store: &Store, image: &Image, control: &Control) -> Result<Snapshot> {
+    let _lease = store.lease_for(control)?;
     let diff_ids: Vec<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
     let chains = chain_ids(&diff_ids);
     let mut start = 0;
     let mut base = None;
     for (i, chain) in chains.iter().enumerate().rev() {
         // A list that does not load is made again.
-        if let Some(list) = store.open_layer_list(chain)?.and_then(|file| Snapshot::map(file).ok()) {
+        if let Some(list) = store.open_chain_list(chain)?.and_then(|file| Snapshot::map(file).ok()) {
             (start, base) = (i + 1, Some(list));
             break;
         }
@@ -50,7 +50,7 @@ pub fn contents(store: &Store, image: &Image, control: &Control) -> Result<Snaps
     }
     let list = model.tree.finish(None)?;
     if let Some(chain) = chains.last() {
-        store.put_layer_list(chain, list.as_bytes())?;
+        store.put_chain_list(chain, list.as_bytes())?;
     }
     Ok(list)
 }

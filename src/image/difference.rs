@@ -4,15 +4,17 @@ use std::path::Path;
 
 use super::binding::{self, BoundTree};
 use super::contents::contents;
+use crate::media_type::OCI_MANIFEST;
 use super::open::Image;
 use super::platform::Platform;
 use super::whose::Whose;
 use crate::diff::overlay::OverlayOptions;
 use crate::diff::{Change, ChangeKind, CompareMode, CompareOptions, Reasons, Stat, compare, content};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fs::Root;
 use crate::progress::Control;
-use crate::store::Store;
+use crate::store::{BlobInfo, Lease, Store, descriptor};
 use crate::tree::scan::{Skipped, scan};
 use crate::tree::{NONE, OwnerPolicy, OwnerSource, Scan, ScanOptions, Snapshot};
 
@@ -117,6 +119,21 @@ pub(super) struct Examined {
     pub owners_replaced: u64,
 }
 
+fn lease(store: Option<&Store>, control: &Control) -> Result<Option<Lease>> {
+    store.map(|store| store.lease_for(control)).transpose()
+}
+
+/// The image a tree is bound to. It need not be in the index: its name may have moved on, and the record keeps it.
+fn open_bound(store: &Store, manifest: &Digest, platform: Option<&Platform>) -> Result<Image> {
+    let open = || {
+        let info = BlobInfo { digest: *manifest, size: store.blob_size(manifest)? };
+        Image::from_descriptor(store, &descriptor(OCI_MANIFEST, &info), platform)
+    };
+    open().map_err(|error| {
+        error.with_hint("the tree's base is not usable: name one with --base IMAGE or --base scratch")
+    })
+}
+
 /// Scans a directory and compares it with its base.
 pub(super) fn examine(
     store: Option<&Store>,
@@ -125,6 +142,8 @@ pub(super) fn examine(
     options: &DiffOptions,
     control: &Control,
 ) -> Result<Examined> {
+    // The record of the tree, the documents of its image and their layers: prune must not come in between.
+    let _lease = lease(store, control)?;
     let mut bound = match store {
         Some(store) => binding::find(store, root)?,
         None => None,
@@ -137,11 +156,10 @@ pub(super) fn examine(
         Base::Scratch => None,
         Base::Image(reference) => Some(open(reference)?),
         Base::Auto => match &bound {
-            Some(bound) => Some(open(&bound.manifest.to_string()).map_err(|error| {
-                error.with_hint(
-                    "the tree's base is gone from the store: name one with --base IMAGE or --base scratch",
-                )
-            })?),
+            Some(bound) => {
+                let store = store.expect("a bound tree came out of a store");
+                Some(open_bound(store, &bound.manifest, options.platform.as_ref())?)
+            }
             None => None,
         },
     };
@@ -209,6 +227,7 @@ pub fn diff_trees(
     options: &DiffOptions,
     control: &Control,
 ) -> Result<TreeDiff> {
+    let _lease = lease(store, control)?;
     let scan_one = |path: &Path| -> Result<(Root, Scan)> {
         let root = Root::open(path)?;
         let whose = Whose::find(store, &root, options.owner.clone(), options.owner_from.clone())?;
@@ -249,6 +268,7 @@ pub fn diff_image(
     options: &DiffOptions,
     control: &Control,
 ) -> Result<TreeDiff> {
+    let _lease = lease(Some(store), control)?;
     let list = |reference: &str| -> Result<Snapshot> {
         contents(store, &Image::open(store, reference, options.platform.as_ref())?, control)
     };

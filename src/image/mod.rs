@@ -23,8 +23,9 @@ mod whose;
 #[doc(hidden)]
 pub mod binding;
 
+pub use crate::digest::{chain_id, chain_ids};
 pub use commit::{CommitOptions, Committed, commit};
-pub use config::{History, ImageConfig, RunConfig, chain_id, chain_ids, image_id};
+pub use config::{History, ImageConfig, RunConfig, image_id};
 pub use contents::contents;
 pub use derive::{NewConfig, new_config};
 pub use difference::{

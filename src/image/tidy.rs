@@ -5,13 +5,12 @@ use std::collections::HashSet;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::binding::tree_key;
+use super::binding::is_at;
 use crate::digest::Digest;
-use crate::error::{ErrorKind, Result};
-use crate::fs::Root;
+use crate::error::Result;
 use crate::progress::Control;
 use crate::store::{
-    BindingFile, DocumentKind, PruneOptions, PruneReport, Reference, Store, descriptor_digest,
+    BindingFile, DocumentKind, PruneOptions, PruneReport, Reference, Store, Unneeded, descriptor_digest,
 };
 
 /// The largest record of a tree that is read.
@@ -31,7 +30,7 @@ pub struct TidyOptions {
 /// What [`tidy`] removed, or would remove.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct TidyReport {
-    /// What was pruned. A dry run does not count what only the names and trees below need.
+    /// What was pruned.
     #[serde(flatten)]
     pub pruned: PruneReport,
     /// The names that went.
@@ -49,35 +48,39 @@ pub struct LostTree {
     pub path: String,
 }
 
-/// Prunes a store, after what was asked for went. [`Store::prune`] says what can fail.
+/// Prunes a store, and lets go of what was asked for. [`Store::prune`] says what can fail.
+///
+/// All of it happens while the store is held: a tree that is just being unpacked, which has a record before it has its
+/// place, is not taken for one that is gone. A dry run does not hold the store, and may show such a tree as forgotten.
 pub fn tidy(store: &Store, options: &TidyOptions, control: &Control) -> Result<TidyReport> {
-    let mut report = TidyReport::default();
-    let real = !options.prune.dry_run;
-    if options.lost_trees {
-        for tree in lost_trees(store)? {
-            control.check("prune")?;
-            if real {
-                store.unbind(&tree.key)?;
+    let (mut untagged, mut forgotten) = (Vec::new(), Vec::new());
+    let pruned = store.prune_with(&options.prune, control, || {
+        let mut unneeded = Unneeded::default();
+        if options.lost_trees {
+            for tree in lost_trees(store)? {
+                control.check("prune")?;
+                unneeded.trees.push(tree.key);
+                forgotten.push(tree.path);
             }
-            report.forgotten.push(tree.path);
         }
-    }
-    if options.unused_names {
-        for name in unused_names(store)? {
-            control.check("prune")?;
-            if real {
-                store.untag(&name)?;
-            }
-            report.untagged.push(name.to_string());
+        if options.unused_names {
+            let names = names_but_of(store, |key| !unneeded.trees.iter().any(|gone| gone == key))?;
+            untagged.extend(names.iter().map(ToString::to_string));
+            unneeded.names.extend(names);
         }
-    }
-    report.pruned = store.prune(&options.prune, control)?;
-    Ok(report)
+        Ok(unneeded)
+    })?;
+    Ok(TidyReport { pruned, untagged, forgotten })
 }
 
 /// The names of images that no tree was made from, or last committed as.
 pub fn unused_names(store: &Store) -> Result<Vec<Reference>> {
-    let used: HashSet<Digest> = store.digests_of_trees()?.into_iter().collect();
+    names_but_of(store, |_| true)
+}
+
+/// The names of images that none of these trees was made from.
+fn names_but_of(store: &Store, trees: impl Fn(&str) -> bool) -> Result<Vec<Reference>> {
+    let used: HashSet<Digest> = store.digests_of_trees(trees)?.into_iter().collect();
     let mut unused = Vec::new();
     for entry in store.entries()? {
         let Some(name) = entry.name else { continue };
@@ -98,12 +101,7 @@ pub fn lost_trees(store: &Store) -> Result<Vec<LostTree>> {
     for key in store.trees()? {
         let Some(record) = record(store, &key)? else { continue };
         let Some(path) = record.get("path").and_then(Value::as_str) else { continue };
-        let there = match Root::open(path) {
-            Ok(root) => tree_key(&root)? == key,
-            // One that cannot be looked at may be there.
-            Err(error) => error.kind() != ErrorKind::NotFound || path.contains('\\'),
-        };
-        if !there {
+        if !is_at(path, &key)? {
             lost.push(LostTree { path: path.into(), key });
         }
     }

@@ -57,7 +57,7 @@ pub fn unpack(
     options: &UnpackOptions,
     control: &Control,
 ) -> Result<Unpacked> {
-    let _lease = store.lease()?;
+    let _lease = store.lease_for(control)?;
     let image = Image::open(store, reference, options.platform.as_ref())?;
     let place = Place::prepare(dir)?;
     let applied = match apply(store, &image, &place.root, options, control) {
@@ -75,7 +75,7 @@ pub fn unpack(
     let owner_from = options.apply.owner_xattr.map(OwnerSource::Xattr).unwrap_or_default();
     let whose = Whose { owner, owner_from, ledger };
     // Before the tree has its place: one that the store knows nothing of would have lost its owners.
-    let bound = binding::bind(store, &place.root, manifest, Some(reference), &whose, &snapshot);
+    let bound = binding::bind(store, &place.root, manifest, Some(reference), &whose, &snapshot, || Ok(()));
     if let Err(error) = bound {
         place.discard();
         return Err(error);

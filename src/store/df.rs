@@ -55,7 +55,7 @@ fn as_texts<S: Serializer>(names: &[Reference], to: S) -> Result<S::Ok, S::Error
 impl Store {
     /// Adds up what the store holds.
     pub fn usage(&self, control: &Control) -> Result<Usage> {
-        let _lease = self.lease()?;
+        let _lease = self.lease_for(control)?;
         let sizes: HashMap<Digest, u64> = files(&self.0.blobs, "oci/blobs/sha256")?
             .into_iter()
             .filter_map(|(name, size)| Some((format!("sha256:{name}").parse().ok()?, size)))
@@ -90,7 +90,7 @@ impl Store {
             usage.images.push(image);
         }
         let named: Vec<_> = entries.into_iter().filter(|entry| entry.text.is_some()).collect();
-        let marks = self.mark(&named, &self.digests_of_trees()?, control)?;
+        let marks = self.mark(&named, &self.digests_of_trees(|_| true)?, control)?;
         usage.reclaimable =
             sizes.iter().filter(|(blob, _)| !marks.live.contains_key(blob)).map(|(_, size)| size).sum();
         usage.trees = self.trees()?.len() as u64;

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 
 /// What a document is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DocumentKind {
     /// An image manifest (manifest.md), or Docker's version 2, schema 2.
     Manifest,

@@ -79,7 +79,7 @@ impl Store {
     /// Checks the store without changing it. An `Err` means the check itself could not be done; what is wrong with the
     /// store is in the report. Takes a [`super::Lease`], so that prune does not remove what is being looked at.
     pub fn fsck(&self, level: FsckLevel, control: &Control) -> Result<FsckReport> {
-        let _lease = self.lease()?;
+        let _lease = self.lease_for(control)?;
         let mut report = FsckReport::default();
         self.check_structure(&mut report)?;
         let entries = match self.entries() {

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use cap_std::fs::Dir;
 
+use super::document::descriptor_digest;
 use super::layout::Store;
 use super::mark::Marks;
-use super::publish::{is_litter, sync_dir};
+use super::publish::{is_litter, remove_dir, sync_dir};
+use super::reference::Reference;
 use super::refs::Entry;
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
@@ -39,12 +41,21 @@ pub struct PruneReport {
     pub nameless: Vec<Digest>,
     /// Blobs that went, smallest digest first.
     pub blobs: Vec<Digest>,
-    /// DiffIDs whose entry list and relations went.
+    /// DiffIDs whose relations went, and ChainIDs whose entry list went.
     pub layers: Vec<Digest>,
     /// How many files dead writers had left.
     pub litter: u64,
     /// The bytes all of it took on disk.
     pub bytes: u64,
+}
+
+/// What goes besides what nothing refers to.
+#[derive(Debug, Default)]
+pub(crate) struct Unneeded {
+    /// Names to take away.
+    pub names: HashSet<Reference>,
+    /// Keys of trees to forget.
+    pub trees: Vec<String>,
 }
 
 impl Store {
@@ -55,38 +66,46 @@ impl Store {
     /// [`PruneOptions::wait`] at most. A dry run needs no such wait. When a manifest cannot be read, what it needs is
     /// unknown: the error names it and nothing is removed. A kill in between leaves a store with fewer unneeded blobs.
     pub fn prune(&self, options: &PruneOptions, control: &Control) -> Result<PruneReport> {
+        self.prune_with(options, control, || Ok(Unneeded::default()))
+    }
+
+    /// [`Store::prune`] that also lets go of what `find` names. `find` is called once the store is held, so that what it
+    /// sees is not about to change: no unpack or commit is half done. It must not take a lease.
+    pub(crate) fn prune_with(
+        &self,
+        options: &PruneOptions,
+        control: &Control,
+        find: impl FnOnce() -> Result<Unneeded>,
+    ) -> Result<PruneReport> {
+        let real = !options.dry_run;
         let mut report = PruneReport::default();
-        if options.dry_run {
-            let _lease = self.lease()?;
-            let (stay, go) = self.split_entries(options.nameless)?;
-            report.nameless = digests(&go);
-            let marks = self.mark(&stay, &self.roots(options)?, control)?;
-            self.sweep(&marks, options, &mut report, control)?;
-            return Ok(report);
-        }
-        let _all = self.lock_all(options.wait)?;
-        let (stay, go) = self.split_entries(options.nameless)?;
+        let _lease = if real { None } else { Some(self.lease_for(control)?) };
+        let _all = if real { Some(self.lock_all(options.wait, control)?) } else { None };
+        let unneeded = find()?;
+        let goes = |entry: &Entry| match &entry.name {
+            Some(name) => unneeded.names.contains(name),
+            None => options.nameless && entry.text.is_none(),
+        };
+        let (go, stay): (Vec<Entry>, Vec<Entry>) = self.entries()?.into_iter().partition(goes);
+        let mut roots = self.digests_of_trees(|key| !unneeded.trees.iter().any(|gone| gone == key))?;
+        roots.extend(&options.keep);
         // Before anything goes: a manifest that cannot be read stops us here.
-        let marks = self.mark(&stay, &self.roots(options)?, control)?;
-        if !go.is_empty() {
-            report.nameless = digests(&go);
-            self.change_index(|index| {
-                index.retain(|entry| entry.text.is_some());
-                Ok(())
-            })?;
+        let marks = self.mark(&stay, &roots, control)?;
+        let nameless = go.iter().filter(|entry| entry.text.is_none());
+        report.nameless = nameless.filter_map(|it| descriptor_digest(&it.descriptor).ok()).collect();
+        if real {
+            for key in &unneeded.trees {
+                self.forget(key)?;
+            }
+            if !go.is_empty() {
+                self.change_index(|index| {
+                    index.retain(|entry| !goes(entry));
+                    Ok(())
+                })?;
+            }
         }
         self.sweep(&marks, options, &mut report, control)?;
         Ok(report)
-    }
-
-    fn split_entries(&self, nameless: bool) -> Result<(Vec<Entry>, Vec<Entry>)> {
-        Ok(self.entries()?.into_iter().partition(|entry| !nameless || entry.text.is_some()))
-    }
-
-    fn roots(&self, options: &PruneOptions) -> Result<Vec<Digest>> {
-        let mut roots = self.digests_of_trees()?;
-        roots.extend(&options.keep);
-        Ok(roots)
     }
 
     fn sweep(
@@ -117,7 +136,7 @@ impl Store {
             report.bytes += size;
         }
         report.blobs.sort();
-        self.sweep_layers(&marks.diff_ids, &kept, options, report)?;
+        self.sweep_layers(&marks.stacks, &kept, options, report)?;
         for (name, size) in files(&rooms.oci, "oci")? {
             self.drop_litter(&rooms.oci, &name, size, options, report)?;
         }
@@ -134,7 +153,7 @@ impl Store {
                 let meta = entry.metadata().at(OP, "tmp")?;
                 report.litter += 1;
                 if meta.is_dir() {
-                    rooms.tmp.remove_dir_all(entry.file_name()).at(OP, "tmp")?;
+                    remove_dir(&rooms.tmp, &entry.file_name(), "tmp")?;
                 } else {
                     report.bytes += meta.len();
                     rooms.tmp.remove_file(entry.file_name()).at(OP, "tmp")?;
@@ -145,10 +164,10 @@ impl Store {
         Ok(())
     }
 
-    /// Layer relations of blobs that went, and lists of DiffIDs that nothing names and no blob holds.
+    /// Layer relations of blobs that went, and the rooms of DiffIDs and ChainIDs that no live image has and no blob holds.
     fn sweep_layers(
         &self,
-        named: &HashSet<Digest>,
+        stacks: &HashSet<Digest>,
         kept: &HashSet<Digest>,
         options: &PruneOptions,
         report: &mut PruneReport,
@@ -164,13 +183,13 @@ impl Store {
                 }
                 continue;
             }
-            let Ok(diff_id) = format!("sha256:{name}").parse::<Digest>() else {
+            let Ok(id) = format!("sha256:{name}").parse::<Digest>() else {
                 let size = layers.symlink_metadata(&name).at(OP, &name)?.len();
                 self.drop_litter(layers, &name, size, options, report)?;
                 continue;
             };
             let dir = layers.open_dir(&name).at(OP, &name)?;
-            let mut held = named.contains(&diff_id);
+            let mut held = stacks.contains(&id);
             let mut bytes = 0;
             for (file, size) in files(&dir, "layers")? {
                 bytes += size;
@@ -183,9 +202,9 @@ impl Store {
             }
             if !held {
                 if !options.dry_run {
-                    layers.remove_dir_all(&name).at(OP, &name)?;
+                    remove_dir(layers, &name, &name)?;
                 }
-                report.layers.push(diff_id);
+                report.layers.push(id);
                 report.bytes += bytes;
             }
         }
@@ -211,10 +230,6 @@ impl Store {
         report.bytes += size;
         Ok(())
     }
-}
-
-fn digests(entries: &[Entry]) -> Vec<Digest> {
-    entries.iter().filter_map(|entry| super::document::descriptor_digest(&entry.descriptor).ok()).collect()
 }
 
 /// The regular files of a directory and their sizes, by name. Names that are not UTF-8 are not ours.

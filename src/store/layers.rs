@@ -1,12 +1,12 @@
-//! What is known about layers: which blob holds which DiffID, and the entry list of a DiffID.
+//! What is known about layers: which blob holds which DiffID, and what a stack of layers contains.
 //!
 //! ```text
 //! layers/blob-HEX        the LayerInfo of a blob
-//! layers/HEX/list        the entry list of a DiffID, opaque to the store
-//! layers/HEX/HEX         empty; says that the blob holds this DiffID
+//! layers/HEX/list        the entry list of the stack of layers with this ChainID, opaque to the store
+//! layers/HEX/HEX         empty; says that the blob (the second) holds this DiffID (the first)
 //! ```
 //!
-//! All of it can be computed again: prune may take it, and a file that does not parse counts as absent.
+//! The ChainID of a single layer is its DiffID (config.md, "Layer ChainID"), so both may share a room. All of it can be computed again: prune may take it, and a file that does not parse counts as absent.
 
 use std::fs::File;
 use std::io::Write;
@@ -78,37 +78,30 @@ impl Store {
         Ok(out)
     }
 
-    /// Opens the entry list of a DiffID; `None` when there is none. The bytes are the caller's: check them.
-    pub fn open_layer_list(&self, diff_id: &Digest) -> Result<Option<File>> {
-        let Some(dir) = self.layer_dir(diff_id, false)? else { return Ok(None) };
-        match publish::open_regular(&dir, "list", &format!("layers/{}/list", diff_id.hex())) {
+    /// Opens the entry list of the stack of layers with this ChainID; `None` when there is none. The bytes are the
+    /// caller's: check them.
+    pub fn open_chain_list(&self, chain_id: &Digest) -> Result<Option<File>> {
+        let Some(dir) = self.layer_dir(chain_id, false)? else { return Ok(None) };
+        match publish::open_regular(&dir, "list", &format!("layers/{}/list", chain_id.hex())) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Stores the entry list of a DiffID, replacing the one that is there.
-    pub fn put_layer_list(&self, diff_id: &Digest, bytes: &[u8]) -> Result<()> {
-        self.put_layer_list_with(diff_id, |out| {
-            out.write_all(bytes).at("write layer list", diff_id.to_string())
-        })
-    }
-
-    /// [`Store::put_layer_list`] for a list written piece by piece. When `fill` fails, nothing changes.
-    pub fn put_layer_list_with(
-        &self,
-        diff_id: &Digest,
-        fill: impl FnOnce(&mut dyn Write) -> Result<()>,
-    ) -> Result<()> {
+    /// Stores the entry list of the stack of layers with this ChainID, replacing the one that is there. Prune keeps it
+    /// as long as an image it keeps has this stack, or one on top of it.
+    pub fn put_chain_list(&self, chain_id: &Digest, bytes: &[u8]) -> Result<()> {
         let _lease = self.lease()?;
-        let dir = self.layer_dir(diff_id, true)?.expect("made when missing");
-        publish::replace_cached(&dir, "list", &format!("layers/{}/list", diff_id.hex()), fill)
+        let dir = self.layer_dir(chain_id, true)?.expect("made when missing");
+        let write = |out: &mut dyn Write| out.write_all(bytes).at("write layer list", chain_id.to_string());
+        publish::replace_cached(&dir, "list", &format!("layers/{}/list", chain_id.hex()), write)
     }
 
-    fn layer_dir(&self, diff_id: &Digest, make: bool) -> Result<Option<Dir>> {
+    /// The room of a DiffID or ChainID.
+    fn layer_dir(&self, id: &Digest, make: bool) -> Result<Option<Dir>> {
         const OP: &str = "open layer";
-        let name = diff_id.hex();
+        let name = id.hex();
         loop {
             match self.0.layers.open_dir(&name) {
                 Ok(dir) => return Ok(Some(dir)),
@@ -134,7 +127,7 @@ mod tests {
         let store = Store::open(temp.path()).unwrap();
         let diff_id = Digest::of(b"tar");
         assert!(store.blobs_for_diff_id(&diff_id).unwrap().is_empty());
-        assert!(store.open_layer_list(&diff_id).unwrap().is_none());
+        assert!(store.open_chain_list(&diff_id).unwrap().is_none());
         let mut infos = Vec::new();
         for content in [&b"gzip"[..], b"zstd"] {
             let blob = store.put_blob(content).unwrap();
@@ -152,13 +145,11 @@ mod tests {
         }
         infos.sort_by_key(|info| info.digest);
         assert_eq!(store.blobs_for_diff_id(&diff_id).unwrap(), infos);
-        store.put_layer_list(&diff_id, b"entries").unwrap();
+        store.put_chain_list(&diff_id, b"entries").unwrap();
         assert_eq!(store.blobs_for_diff_id(&diff_id).unwrap().len(), 2);
         let mut text = String::new();
-        store.open_layer_list(&diff_id).unwrap().unwrap().read_to_string(&mut text).unwrap();
+        store.open_chain_list(&diff_id).unwrap().unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "entries");
-        let failed = store.put_layer_list_with(&diff_id, |_| Err(Error::invalid("x", "no")));
-        assert!(failed.is_err());
         // A torn file counts as absent.
         store.0.layers.write(format!("blob-{}", infos[0].digest.hex()), "{").unwrap();
         assert_eq!(store.diff_id_for_blob(&infos[0].digest).unwrap(), None);

@@ -16,7 +16,11 @@ use crate::error::{At, Error, ErrorKind, Result};
 const OP: &str = "open store";
 /// What may lie at the top of a store.
 const ROOMS: [&str; 7] = ["oci", "layers", "containers", "cache", "tmp", "lock", "index.lock"];
+/// What may lie in `oci`.
+const LAYOUT: [&str; 3] = ["oci-layout", "index.json", "blobs"];
 const LAYOUT_VERSION: &str = "1.0.0";
+/// The largest `oci-layout` that is read, in bytes.
+const LAYOUT_CAP: u64 = 4096;
 
 /// A store, open. Cheap to clone; clones share the same directory handles. `Send` and `Sync`: every method may be
 /// called from any thread, and any number of processes may have the same store open.
@@ -156,7 +160,7 @@ impl Store {
     /// That `oci-layout` is one we understand.
     pub(super) fn check_layout(&self) -> Result<()> {
         let name = "oci/oci-layout";
-        let bytes = publish::read_capped(&self.0.oci, "oci-layout", name, 4096)?;
+        let bytes = publish::read_capped(&self.0.oci, "oci-layout", name, LAYOUT_CAP)?;
         let layout = super::json::parse(&bytes, name, &self.0.limits)?;
         match layout.get("imageLayoutVersion").and_then(|version| version.as_str()) {
             Some(version) if version.starts_with("1.") => Ok(()),
@@ -202,27 +206,40 @@ fn create_root(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a directory that holds something else: `treering -r /home prune` must not make a store of it.
+/// Refuses a directory that holds something else: `treering -r /home prune` must not make a store of it. A store in which
+/// somebody left something is told by its lock and its `oci-layout`; a mere `oci` is the name of many directories.
 fn check_ours(dir: &Dir, root: &Path) -> Result<()> {
     let shown = root.as_os_str().as_bytes();
-    let mut stranger = None;
-    for entry in dir.entries().at(OP, shown)? {
-        let name = entry.at(OP, shown)?.file_name();
-        if name == "oci" {
-            return Ok(());
-        }
-        if !ROOMS.iter().any(|room| name == *room) {
-            stranger = Some(name);
+    let mut stranger = stranger(dir, &ROOMS).at(OP, shown)?;
+    if stranger.is_none() {
+        stranger = match dir.open_dir("oci") {
+            Ok(oci) => self::stranger(&oci, &LAYOUT).at(OP, shown)?.map(|name| Path::new("oci").join(name)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Error::io(OP, "oci", error)),
+        };
+    }
+    let Some(stranger) = stranger else { return Ok(()) };
+    let layout = publish::read_capped(dir, "oci/oci-layout", "oci/oci-layout", LAYOUT_CAP);
+    let layout = layout.ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    if layout.is_some_and(|layout| layout.get("imageLayoutVersion").is_some())
+        && dir.symlink_metadata("lock").is_ok()
+    {
+        return Ok(());
+    }
+    let name = crate::error::escape(stranger.as_os_str().as_bytes());
+    let message = format!("the directory is neither empty nor a store: it holds {name:?}");
+    Err(Error::invalid(OP, message).with_path(shown).with_hint("name an empty or a new directory"))
+}
+
+/// A name in a directory that is none of these, and nothing a dead writer left.
+fn stranger(dir: &Dir, known: &[&str]) -> std::io::Result<Option<PathBuf>> {
+    for entry in dir.entries()? {
+        let name = entry?.file_name();
+        if !known.iter().any(|known| name == *known) && !name.to_str().is_some_and(publish::is_litter) {
+            return Ok(Some(name.into()));
         }
     }
-    match stranger {
-        None => Ok(()),
-        Some(name) => {
-            let name = crate::error::escape(name.as_bytes());
-            let message = format!("the directory is neither empty nor a store: it holds {name:?}");
-            Err(Error::invalid(OP, message).with_path(shown).with_hint("name an empty or a new directory"))
-        }
-    }
+    Ok(None)
 }
 
 /// Mode 0700, set on the open directory.
@@ -277,6 +294,39 @@ mod tests {
             Path::new("/home/u/.local/share/treering")
         );
         assert_eq!(with(&[]).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_directory_with_an_oci_in_it_is_no_store() {
+        const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+        let cases: [(&[(&str, &str)], bool); 7] = [
+            (&[("oci/main.c", ""), ("src/lib.rs", "")], false),
+            (&[("oci/main.c", "")], false),
+            (&[("oci/oci-layout", "{"), ("src/lib.rs", "")], false),
+            // What `skopeo copy ... oci:oci` leaves in a project.
+            (&[("oci/oci-layout", LAYOUT), ("oci/index.json", "{}"), ("src/lib.rs", "")], false),
+            (&[("oci/oci-layout", LAYOUT), ("lock", ""), ("README", "mine")], true),
+            (&[("oci/oci-layout", LAYOUT), ("lock", ""), ("oci/README", "mine")], true),
+            (&[("oci/blobs/sha256/x", "")], true),
+        ];
+        for (files, ours) in cases {
+            let temp = tempfile::tempdir().unwrap();
+            let dir = Dir::open_ambient_dir(temp.path(), ambient_authority()).unwrap();
+            dir.set_permissions(".", Permissions::from_mode(0o755)).unwrap();
+            for (name, content) in files {
+                dir.create_dir_all(Path::new(name).parent().unwrap()).unwrap();
+                dir.write(name, content).unwrap();
+            }
+            let opened = Store::open(temp.path());
+            assert_eq!(opened.is_ok(), ours, "{files:?}: {opened:?}");
+            let mode = dir.dir_metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, if ours { 0o700 } else { 0o755 }, "{files:?}");
+            assert_eq!(dir.exists("containers"), ours, "{files:?}");
+            if let Err(error) = opened {
+                assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+                assert!(error.hint().is_some());
+            }
+        }
     }
 
     #[test]

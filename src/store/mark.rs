@@ -1,6 +1,7 @@
 //! What is reachable: from `index.json` and the records of trees to manifests, configurations and layers.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Read;
 
 use oci_spec::image::Descriptor;
 use serde_json::Value;
@@ -9,8 +10,8 @@ use super::document::{Document, DocumentKind, descriptor_digest};
 use super::layout::Store;
 use super::refs::Entry;
 use super::trees::BindingFile;
-use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::digest::{Digest, chain_ids};
+use crate::error::{At, Error, ErrorKind, Result};
 use crate::progress::Control;
 
 /// The outcome of a walk over everything that is referred to.
@@ -18,19 +19,53 @@ use crate::progress::Control;
 pub(super) struct Marks {
     /// Every blob that is referred to, whether the store holds it or not, with the size its descriptor claims.
     pub live: HashMap<Digest, Option<u64>>,
-    /// The DiffIDs named by the configurations among them.
-    pub diff_ids: HashSet<Digest>,
+    /// The DiffIDs named by the configurations among them, and the ChainIDs of the stacks these make (config.md, "Layer
+    /// ChainID").
+    pub stacks: HashSet<Digest>,
     /// The layers among the live blobs.
     pub layers: HashSet<Digest>,
+}
+
+/// What a blob is taken for by whoever refers to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Role {
+    Document(DocumentKind),
+    /// It leads nowhere.
+    Leaf,
+    /// Only its digest is known.
+    Unknown,
 }
 
 /// A blob to visit.
 struct Visit {
     digest: Digest,
+    role: Role,
     /// What its descriptor says, when it was reached through one.
     described: Option<Descriptor>,
     /// How many indexes lead to it.
     depth: usize,
+}
+
+impl Visit {
+    fn described(descriptor: &Descriptor, depth: usize) -> Option<Visit> {
+        // Other algorithms than sha256 name blobs this store cannot hold.
+        let digest = descriptor_digest(descriptor).ok()?;
+        let kind = DocumentKind::of_media_type(descriptor.media_type().as_ref());
+        let role = kind.map_or(Role::Leaf, Role::Document);
+        Some(Visit { digest, role, described: Some(descriptor.clone()), depth })
+    }
+
+    fn bare(digest: Digest, role: Role) -> Visit {
+        Visit { digest, role, described: None, depth: 1 }
+    }
+}
+
+impl Marks {
+    /// Remembers the layers of an image, base first.
+    fn stack(&mut self, diff_ids: &[Digest]) {
+        self.stacks.extend(diff_ids);
+        self.stacks.extend(chain_ids(diff_ids));
+    }
 }
 
 impl Store {
@@ -40,15 +75,16 @@ impl Store {
         let mut marks = Marks::default();
         let mut queue: Vec<Visit> = Vec::new();
         for entry in entries {
-            queue.extend(visit(&entry.descriptor, 1));
+            queue.extend(Visit::described(&entry.descriptor, 1));
         }
-        queue.extend(keep.iter().map(|digest| Visit { digest: *digest, described: None, depth: 1 }));
+        queue.extend(keep.iter().map(|digest| Visit::bare(*digest, Role::Unknown)));
         let mut expanded = HashSet::new();
         while let Some(next) = queue.pop() {
             control.check("mark blobs")?;
             let known = marks.live.entry(next.digest).or_default();
             *known = known.or(next.described.as_ref().map(Descriptor::size));
-            if !expanded.insert((next.digest, next.described.is_some())) {
+            // Once for each role: whoever calls a manifest a layer must not hide what it is to others.
+            if !expanded.insert((next.digest, next.role)) {
                 continue;
             }
             let Some(document) = self.expand(&next, &mut marks, &mut queue)? else { continue };
@@ -56,17 +92,14 @@ impl Store {
                 let message = format!("indexes nested more than {} deep", self.limits().index_depth);
                 return Err(Error::limit("mark blobs", message).with_path(next.digest.to_string()));
             }
-            queue.extend(document.manifests().iter().filter_map(|child| visit(child, next.depth + 1)));
-            queue.extend(document.layers().iter().filter_map(|child| visit(child, next.depth)));
+            queue.extend(document.manifests().iter().filter_map(|it| Visit::described(it, next.depth + 1)));
+            queue.extend(document.layers().iter().filter_map(|it| Visit::described(it, next.depth)));
             marks.layers.extend(document.layers().iter().filter_map(|layer| descriptor_digest(layer).ok()));
-            queue.extend(document.subject().and_then(|subject| visit(subject, 1)));
+            queue.extend(document.subject().and_then(|it| Visit::described(it, 1)));
             if let Some(config) = document.config() {
-                queue.extend(visit(config, next.depth));
-                if let Some(found) =
-                    descriptor_digest(config).ok().and_then(|digest| self.diff_ids_in(&digest))
-                {
-                    marks.diff_ids.extend(found);
-                }
+                queue.extend(Visit::described(config, next.depth));
+                let found = descriptor_digest(config).ok().and_then(|digest| self.diff_ids_in(&digest));
+                marks.stack(&found.unwrap_or_default());
             }
         }
         Ok(marks)
@@ -74,63 +107,72 @@ impl Store {
 
     /// The document a visited blob holds, when it is one.
     fn expand(&self, next: &Visit, marks: &mut Marks, queue: &mut Vec<Visit>) -> Result<Option<Document>> {
-        let Some(descriptor) = &next.described else {
-            return self.expand_unknown(&next.digest, marks, queue);
+        let descriptor = match (next.role, &next.described) {
+            (Role::Unknown, _) => return self.expand_unknown(&next.digest, marks, queue),
+            (Role::Document(_), Some(descriptor)) => descriptor,
+            _ => return Ok(None),
         };
-        if DocumentKind::of_media_type(descriptor.media_type().as_ref()).is_none() {
-            return Ok(None);
-        }
         match self.read_document(descriptor) {
             Ok(document) => Ok(Some(document)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::Limit => Err(too_small(error)),
             Err(error) => Err(error.with_hint(
                 "treering fsck lists the damaged images; remove them with treering rmi, or load them again",
             )),
         }
     }
 
-    /// A blob known by its digest only (from the record of a tree): a manifest, a configuration, or anything else.
+    /// A blob known by its digest only (from the record of a tree): a manifest, a configuration, or anything else. What
+    /// is not a document leads nowhere; one that is over the caps is an error, since what it needs cannot be known.
     fn expand_unknown(
         &self,
         digest: &Digest,
         marks: &mut Marks,
         queue: &mut Vec<Visit>,
     ) -> Result<Option<Document>> {
-        let cap = self.limits().json_bytes;
+        let shown = digest.to_string();
         match self.blob_size(digest) {
-            Ok(size) if size <= cap => {}
-            Ok(_) => return Ok(None),
+            Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // Perhaps a DiffID rather than the digest of a blob.
-                marks.diff_ids.insert(*digest);
-                let blobs = self.blobs_for_diff_id(digest)?;
-                queue.extend(blobs.iter().map(|info| Visit {
-                    digest: info.digest,
-                    described: None,
-                    depth: 1,
-                }));
-                return Ok(None);
+                return self.keep_layers(&[*digest], marks, queue).map(|()| None);
             }
             Err(error) => return Err(error),
         }
-        let bytes = self.read_blob(digest, None, cap)?;
-        let Ok(value) = super::json::parse(&bytes, &digest.to_string(), self.limits()) else {
+        // A layer, known or seen not to be a document: it may have any size.
+        if self.layer_info(digest)?.is_some() || !self.starts_as_object(digest)? {
             return Ok(None);
+        }
+        let bytes = self.read_blob(digest, None, self.limits().json_bytes).map_err(too_small)?;
+        let value = match super::json::parse(&bytes, &shown, self.limits()) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(None),
+            parsed => parsed.map_err(too_small)?,
         };
         if let Some(found) = diff_ids(&value) {
             // A configuration does not name blobs; keep those known to hold its layers.
-            for diff_id in found {
-                marks.diff_ids.insert(diff_id);
-                let blobs = self.blobs_for_diff_id(&diff_id)?;
-                queue.extend(blobs.iter().map(|info| Visit {
-                    digest: info.digest,
-                    described: None,
-                    depth: 1,
-                }));
-            }
-            return Ok(None);
+            return self.keep_layers(&found, marks, queue).map(|()| None);
         }
-        Ok(Document::from_value(value, None, &digest.to_string(), self.limits()).ok())
+        match Document::from_value(value, None, &shown, self.limits()) {
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => Ok(None),
+            document => document.map(Some).map_err(too_small),
+        }
+    }
+
+    /// Keeps the blobs known to hold these layers.
+    fn keep_layers(&self, diff_ids: &[Digest], marks: &mut Marks, queue: &mut Vec<Visit>) -> Result<()> {
+        marks.stack(diff_ids);
+        for diff_id in diff_ids {
+            let blobs = self.blobs_for_diff_id(diff_id)?;
+            queue.extend(blobs.iter().map(|info| Visit::bare(info.digest, Role::Leaf)));
+        }
+        Ok(())
+    }
+
+    /// Whether a blob begins as a JSON object does.
+    fn starts_as_object(&self, digest: &Digest) -> Result<bool> {
+        let mut head = Vec::new();
+        self.open_blob(digest)?.take(64).read_to_end(&mut head).at("read blob", digest.to_string())?;
+        Ok(head.trim_ascii_start().first().is_none_or(|first| *first == b'{'))
     }
 
     fn diff_ids_in(&self, config: &Digest) -> Option<Vec<Digest>> {
@@ -138,10 +180,10 @@ impl Store {
         diff_ids(&super::json::parse(&bytes, "config", self.limits()).ok()?)
     }
 
-    /// Every digest named in the `config.json` of a tree's record.
-    pub(crate) fn digests_of_trees(&self) -> Result<Vec<Digest>> {
+    /// Every digest named in the `config.json` of the records of trees, those that `which` is true of.
+    pub(crate) fn digests_of_trees(&self, which: impl Fn(&str) -> bool) -> Result<Vec<Digest>> {
         let mut out = Vec::new();
-        for key in self.trees()? {
+        for key in self.trees()?.into_iter().filter(|key| which(key)) {
             let Some(binding) = self.find_tree(&key)? else { continue };
             let Some(bytes) = binding.read(BindingFile::Config, self.limits().json_bytes)? else { continue };
             let shown = format!("containers/{key}/config.json");
@@ -151,10 +193,13 @@ impl Store {
     }
 }
 
-fn visit(descriptor: &Descriptor, depth: usize) -> Option<Visit> {
-    // Other algorithms than sha256 name blobs this store cannot hold.
-    let digest = descriptor_digest(descriptor).ok()?;
-    Some(Visit { digest, described: Some(descriptor.clone()), depth })
+fn too_small(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Limit => {
+            error.with_hint("what it needs cannot be known: open the store with larger limits")
+        }
+        _ => error,
+    }
 }
 
 fn diff_ids(config: &Value) -> Option<Vec<Digest>> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! oci/         a valid image layout: skopeo, umoci, crane and podman read it as it is
-//! layers/      per-DiffID entry lists, and which blob holds which DiffID
+//! layers/      entry lists by ChainID, and which blob holds which DiffID
 //! containers/  KEY/{config.json, index, ledger}: what is known about trees made from images
 //! cache/       room for build caches
 //! tmp/         blobs being written where the filesystem has no unnamed files
@@ -37,6 +37,7 @@ pub use df::{ImageUsage, Usage};
 pub(crate) use document::descriptor_value;
 pub use document::{Document, DocumentKind, descriptor, descriptor_digest};
 pub use fsck::{FsckLevel, FsckReport, Problem, ProblemKind};
+pub(crate) use gc::Unneeded;
 pub use gc::{PruneOptions, PruneReport};
 pub use json::{parse as parse_json, to_bytes as json_to_bytes};
 pub use layers::LayerInfo;

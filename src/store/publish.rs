@@ -1,24 +1,27 @@
 //! How a file gets its name: written elsewhere, fsynced, named in one step, directory fsynced.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
-use cap_tempfile::TempFile;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::publish::Replacement;
+use crate::fs::remove::remove_all;
+use crate::fs::root::c_name;
 
 /// The mode of every file in a store; the root above them is 0700.
 pub(super) const FILE_MODE: u32 = 0o644;
 
 /// Makes the names in a directory survive a power loss.
 pub(super) fn sync_dir(dir: &Dir, shown: &str) -> Result<()> {
-    const OP: &str = "sync directory";
-    rustix::fs::fsync(real_dir(dir).at(OP, shown)?).at(OP, shown)
+    crate::fs::publish::sync_dir(dir).at("sync directory", shown)
 }
 
 /// Gives a directory mode 0700 through its handle.
@@ -48,6 +51,13 @@ pub(super) fn make_dir(parent: &Dir, name: impl AsRef<Path>) -> std::io::Result<
     }
 }
 
+/// Removes a directory of the store with all that lies in it, whatever its depth and modes.
+pub(super) fn remove_dir(parent: &Dir, name: impl AsRef<OsStr>, shown: &str) -> Result<()> {
+    const OP: &str = "remove directory";
+    let name = c_name(name.as_ref().as_bytes()).at(OP, shown)?;
+    remove_all(parent, &name).at(OP, shown)
+}
+
 /// A handle for more than looking up names: those of cap-std are O_PATH.
 fn real_dir(dir: &Dir) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -66,8 +76,7 @@ pub(super) fn replace_with(
     shown: &str,
     fill: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<()> {
-    replace_cached(dir, name, shown, fill)?;
-    sync_dir(dir, shown)
+    replacement(dir, shown, fill)?.publish(name).at("write file", shown)
 }
 
 /// [`replace_with`] for what can be computed again: never half, but a power loss may bring the old file back.
@@ -77,13 +86,21 @@ pub(super) fn replace_cached(
     shown: &str,
     fill: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<()> {
+    replacement(dir, shown, fill)?.publish_cached(name).at("write file", shown)
+}
+
+/// A file of the store that is whole and on the disk, but for its name.
+pub(super) fn replacement<'d>(
+    dir: &'d Dir,
+    shown: &str,
+    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<Replacement<'d>> {
     const OP: &str = "write file";
-    let mut temp = TempFile::new(dir).at(OP, shown)?;
-    fill(temp.as_file_mut())?;
-    let file = temp.as_file();
-    file.set_permissions(Permissions::from_mode(FILE_MODE)).at(OP, shown)?;
-    file.sync_all().at(OP, shown)?;
-    temp.replace(name).at(OP, shown)
+    let mut file = Replacement::new(dir).at(OP, shown)?;
+    fill(file.file())?;
+    file.file().set_permissions(Permissions::from_mode(FILE_MODE)).at(OP, shown)?;
+    file.sync().at(OP, shown)?;
+    Ok(file)
 }
 
 /// Reads a whole file that must not be larger than `cap` bytes.
@@ -115,7 +132,7 @@ pub(super) fn open_regular(dir: &Dir, name: &str, shown: &str) -> Result<File> {
     Ok(file.into_std())
 }
 
-/// Whether a name looks like what [`TempFile`] leaves when its process dies between two steps: a random UUID.
+/// Whether a name looks like what [`Replacement`] leaves when its process dies between two steps: a random UUID.
 pub(super) fn is_litter(name: &str) -> bool {
     name.len() == 36
         && name.bytes().enumerate().all(|(i, b)| match i {

@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// The annotation that holds an image's name (annotations.md).
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const INDEX: &str = "oci/index.json";
+const TAG: &str = "tag image";
 
 /// One entry of `index.json`, named or not.
 #[derive(Debug, Clone)]
@@ -60,11 +61,48 @@ impl IndexFile {
         Ok(())
     }
 
+    /// Adds an entry. A name is taken from what had it, which is returned, if `move_it` allows that; without a name
+    /// nothing happens when an entry leads to the image already.
+    fn give(&mut self, new: NewEntry, move_it: bool) -> Result<Option<Descriptor>> {
+        let same = |entry: &Entry| descriptor_digest(&entry.descriptor).ok() == Some(new.digest);
+        let Some(name) = &new.name else {
+            return match self.list.iter().any(|(_, entry)| same(entry)) {
+                true => Ok(None),
+                false => self.push(new.value).map(|()| None),
+            };
+        };
+        let mut before = None;
+        self.retain(|entry| {
+            if entry.name.as_ref() == Some(name) {
+                before = Some(entry.descriptor.clone());
+                return false;
+            }
+            // A nameless entry for the same image has done its work.
+            entry.text.is_some() || !same(entry)
+        });
+        let moves = before.as_ref().is_some_and(|before| descriptor_digest(before).ok() != Some(new.digest));
+        if moves && !move_it {
+            let message = "the name already stands for another image";
+            return Err(Error::new(ErrorKind::AlreadyExists, TAG, message)
+                .with_path(name.to_string())
+                .with_hint("choose another name, or remove this one first"));
+        }
+        self.push(new.value)?;
+        Ok(before)
+    }
+
     fn into_bytes(mut self) -> Result<Vec<u8>> {
         let list = self.list.into_iter().map(|(value, _)| value).collect();
         self.object.insert("manifests".into(), Value::Array(list));
         json::to_bytes(&self.object)
     }
+}
+
+/// An entry that is about to be added.
+struct NewEntry {
+    name: Option<Reference>,
+    digest: Digest,
+    value: Value,
 }
 
 fn read_entry(descriptor: Descriptor) -> Entry {
@@ -107,58 +145,48 @@ impl Store {
         descriptor: &Descriptor,
         move_it: bool,
     ) -> Result<Option<Descriptor>> {
-        const OP: &str = "tag image";
-        let name = taggable(OP, name)?;
-        let shown = name.to_string();
-        let digest = descriptor_digest(descriptor)?;
         let _lease = self.lease()?;
-        self.check_target(OP, descriptor, &shown)?;
+        let new = self.new_entry(Some(name), descriptor)?;
+        self.change_index(|index| index.give(new, move_it))
+    }
+
+    /// Gives all these names, and keeps those images that have none, in one step: all of it happens or nothing. Unless
+    /// names may move, one that stands for another image is [`ErrorKind::AlreadyExists`].
+    pub(crate) fn put_all(&self, images: &[(Option<Reference>, Descriptor)], move_them: bool) -> Result<()> {
+        let _lease = self.lease()?;
+        let new = images.iter().map(|(name, descriptor)| self.new_entry(name.as_ref(), descriptor));
+        let new = new.collect::<Result<Vec<_>>>()?;
+        self.change_index(|index| new.into_iter().try_for_each(|one| index.give(one, move_them).map(drop)))
+    }
+
+    /// An entry to be, of an image that the store holds. The caller holds a lease.
+    fn new_entry(&self, name: Option<&Reference>, descriptor: &Descriptor) -> Result<NewEntry> {
+        let name = name.map(|name| taggable(TAG, name)).transpose()?;
+        let digest = descriptor_digest(descriptor)?;
+        let shown = name.as_ref().map_or_else(|| digest.to_string(), Reference::to_string);
+        self.check_target(TAG, descriptor, &shown)?;
         let mut value = descriptor_value(descriptor)?;
-        let annotations = value
-            .as_object_mut()
-            .expect("a descriptor is an object")
-            .entry("annotations")
-            .or_insert_with(|| Value::Object(Map::new()));
-        annotations[REF_NAME] = Value::String(shown.clone());
-        self.change_index(|index| {
-            let mut before = None;
-            index.retain(|entry| {
-                if entry.name.as_ref() == Some(&name) {
-                    before = Some(entry.descriptor.clone());
-                    return false;
-                }
-                // A nameless entry for the same image has done its work.
-                entry.text.is_some() || descriptor_digest(&entry.descriptor).ok() != Some(digest)
-            });
-            let moves = before.as_ref().is_some_and(|before| descriptor_digest(before).ok() != Some(digest));
-            if moves && !move_it {
-                let message = "the name already stands for another image";
-                return Err(Error::new(ErrorKind::AlreadyExists, OP, message)
-                    .with_path(&shown)
-                    .with_hint("choose another name, or remove this one first"));
+        let object = value.as_object_mut().expect("a descriptor is an object");
+        match &name {
+            Some(_) => {
+                let annotations = object.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
+                annotations[REF_NAME] = Value::String(shown);
             }
-            index.push(value)?;
-            Ok(before)
-        })
+            None => {
+                if let Some(annotations) = object.get_mut("annotations").and_then(Value::as_object_mut) {
+                    annotations.remove(REF_NAME);
+                }
+            }
+        }
+        Ok(NewEntry { name, digest, value })
     }
 
     /// Keeps an image without a name, as `docker commit` without a repository does. Nothing happens when `index.json`
     /// already leads to it.
     pub fn add_nameless(&self, descriptor: &Descriptor) -> Result<()> {
-        let digest = descriptor_digest(descriptor)?;
         let _lease = self.lease()?;
-        self.check_target("add image", descriptor, &digest.to_string())?;
-        let mut value = descriptor_value(descriptor)?;
-        if let Some(annotations) = value.get_mut("annotations").and_then(Value::as_object_mut) {
-            annotations.remove(REF_NAME);
-        }
-        self.change_index(|index| {
-            let same = |entry: &Entry| descriptor_digest(&entry.descriptor).ok() == Some(digest);
-            match index.list.iter().any(|(_, entry)| same(entry)) {
-                true => Ok(()),
-                false => index.push(value),
-            }
-        })
+        let new = self.new_entry(None, descriptor)?;
+        self.change_index(|index| index.give(new, true)).map(drop)
     }
 
     /// Takes a name away; returns what it stood for. [`ErrorKind::NotFound`] when nothing has it. The blobs stay until

@@ -8,6 +8,7 @@ use cap_std::fs::Dir;
 use super::layout::Store;
 use super::publish;
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::publish::Replacement;
 
 /// The files of a [`Binding`], all opaque to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,14 +73,19 @@ impl Store {
     /// Forgets a tree: its record goes in one step, whatever else lies in it included. The tree itself is not touched
     /// unless it lies there. [`ErrorKind::NotFound`] when there is no record.
     pub fn unbind(&self, key: &str) -> Result<()> {
+        let _lease = self.lease()?;
+        self.forget(key)
+    }
+
+    /// [`Store::unbind`] for who holds a lease, or the store exclusively.
+    pub(super) fn forget(&self, key: &str) -> Result<()> {
         const OP: &str = "unbind tree";
         check_key(OP, key)?;
-        let _lease = self.lease()?;
         let rooms = &*self.0;
         let grave = publish::random_name();
         rooms.containers.rename(key, &rooms.tmp, &grave).at(OP, format!("containers/{key}"))?;
         publish::sync_dir(&rooms.containers, "containers")?;
-        rooms.tmp.remove_dir_all(&grave).at(OP, format!("containers/{key}"))
+        publish::remove_dir(&rooms.tmp, &grave, &format!("containers/{key}"))
     }
 
     /// The keys of all trees with a record, sorted.
@@ -141,6 +147,14 @@ impl Binding {
         publish::replace_with(&self.dir, file.name(), &self.shown(file), fill)
     }
 
+    /// Writes a file that takes its place with [`StagedFile::publish`]. The caller holds a lease.
+    pub(crate) fn stage(&self, file: BindingFile, bytes: &[u8]) -> Result<StagedFile<'_>> {
+        let shown = self.shown(file);
+        let write = |out: &mut dyn Write| out.write_all(bytes).at("write file", &shown);
+        let new = publish::replacement(&self.dir, &shown, write)?;
+        Ok(StagedFile { new, name: file.name(), shown })
+    }
+
     /// Removes a file; it is fine when it is not there.
     pub fn remove(&self, file: BindingFile) -> Result<()> {
         match self.dir.remove_file(file.name()) {
@@ -152,6 +166,20 @@ impl Binding {
 
     fn shown(&self, file: BindingFile) -> String {
         format!("containers/{}/{}", self.key, file.name())
+    }
+}
+
+/// A file of a [`Binding`] that is on the disk and not yet in its place. Dropped, it leaves nothing behind.
+pub(crate) struct StagedFile<'a> {
+    new: Replacement<'a>,
+    name: &'static str,
+    shown: String,
+}
+
+impl StagedFile<'_> {
+    /// Puts it in place of the old one.
+    pub fn publish(self) -> Result<()> {
+        self.new.publish(self.name).at("write file", self.shown)
     }
 }
 

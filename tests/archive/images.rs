@@ -1,12 +1,12 @@
 //! Images put together by hand, for several platforms and in the shapes of other tools.
 
 use serde_json::{Value, json};
-use treering::archive::{Format, Loaded};
+use treering::archive::{Format, LoadOptions, Loaded, NamePolicy, load};
 use treering::digest::Digest;
 use treering::image::{
     Image, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Platform, UnpackOptions, unpack,
 };
-use treering::store::{BlobInfo, Descriptor, FsckLevel, PruneOptions, Reference, Store, descriptor};
+use treering::store::{BlobInfo, Descriptor, FsckLevel, Limits, PruneOptions, Reference, Store, descriptor};
 use treering::{Control, ErrorKind};
 
 use crate::common::{Scratch, describe, scan};
@@ -73,6 +73,80 @@ pub fn points_to(kind: &str, bytes: &[u8], name: Option<&str>) -> Descriptor {
     let pair = |name: &str| ("org.opencontainers.image.ref.name".to_string(), name.to_string());
     out.set_annotations(name.map(|name| [pair(name)].into()));
     out
+}
+
+/// An index may hold what is no image, whether it holds images too or not.
+#[test]
+fn an_index_without_images_is_saved_or_refused() {
+    let scratch = Scratch::new();
+    let from = store(&scratch, "from");
+    let content = b"a chart".as_slice();
+    let chart = descriptor("application/vnd.example.chart", &BlobInfo::of(content));
+    let absent = descriptor("application/vnd.example.chart", &BlobInfo::of(b"not here"));
+    from.put_blob(content).unwrap();
+    let manifest = manifest(&config("linux/amd64", &[]), &[]);
+    let lacking = descriptor(OCI_MANIFEST, &BlobInfo::of(&manifest));
+    let missing = from.put_blob(&manifest).unwrap().digest;
+    let whole = [vec![chart.clone()], vec![absent.clone()], vec![chart.clone(), absent], vec![]];
+    for (number, children) in whole.iter().enumerate() {
+        let info = from.put_blob(&index(children)).unwrap();
+        let name = format!("charts:v{number}");
+        from.tag(&Reference::parse(&name).unwrap(), &descriptor(OCI_INDEX, &info)).unwrap();
+        let saved = save_bytes(&from, &[&name], Format::OciArchive).unwrap();
+        let held = saved.windows(content.len()).any(|window| window == content);
+        assert_eq!(held, children.contains(&chart), "{number}");
+    }
+    // The same image, of which something is missing, in two indexes: each is told to lack it.
+    let host = Platform::host().to_string();
+    let layer = layer("here");
+    let config = config(&host, &[&layer]);
+    let good = self::manifest(&config, &[&layer]);
+    for part in [&layer, &config, &good] {
+        from.put_blob(part).unwrap();
+    }
+    let good = descriptor(OCI_MANIFEST, &BlobInfo::of(&good));
+    for (name, children) in [("some", vec![lacking.clone(), good]), ("none", vec![lacking, chart])] {
+        let info = from.put_blob(&index(&children)).unwrap();
+        from.tag(&Reference::parse(name).unwrap(), &descriptor(OCI_INDEX, &info)).unwrap();
+    }
+    save_bytes(&from, &["some"], Format::OciArchive).unwrap();
+    let error = save_bytes(&from, &["some", "none"], Format::OciArchive).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_ne!(error.path().unwrap(), missing.to_string().as_bytes(), "what is missing is its configuration");
+}
+
+/// All names of an archive come in one step: one that cannot be given leaves `index.json` untouched.
+#[test]
+fn names_are_given_all_or_none() {
+    use std::os::unix::fs::MetadataExt;
+    let scratch = Scratch::new();
+    let layer = layer("new");
+    let config = config(&Platform::host().to_string(), &[&layer]);
+    let manifest = manifest(&config, &[&layer]);
+    let names = ["one:latest", "three:latest", "four:latest"];
+    let listed = index(&names.map(|name| points_to(OCI_MANIFEST, &manifest, Some(name))));
+    let archive = tar(&[layout(), file("index.json", &listed), blob(&layer), blob(&config), blob(&manifest)]);
+    let plain = store(&scratch, "store");
+    let old = plain.put_blob(br#"{"schemaVersion":2,"config":{"mediaType":"application/x","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":0},"layers":[]}"#).unwrap();
+    for name in ["one", "two"] {
+        plain.tag(&Reference::parse(name).unwrap(), &descriptor(OCI_MANIFEST, &old)).unwrap();
+    }
+    let path = scratch.join("store/oci/index.json");
+    let state = || (std::fs::read(&path).unwrap(), std::fs::metadata(&path).unwrap().ino());
+    let before = state();
+    // Room for the archive's index, not for the store's with all of it.
+    let mut limits = Limits::default();
+    limits.json_bytes = listed.len() as u64 + 50;
+    let small = Store::open_with(scratch.join("store"), limits).unwrap();
+    let options = LoadOptions { names: NamePolicy::Move, ..LoadOptions::default() };
+    let try_load = |store: &Store| {
+        load(store, Box::new(std::io::Cursor::new(archive.clone())), &options, &Control::default())
+    };
+    assert_eq!(try_load(&small).unwrap_err().kind(), ErrorKind::Limit);
+    assert!(before == state(), "index.json was replaced and put back");
+    let loaded = try_load(&plain).unwrap();
+    assert_eq!(loaded.iter().map(|it| it.name.clone().unwrap().to_string()).collect::<Vec<_>>(), names);
+    assert_eq!(plain.refs().unwrap().len(), 4);
 }
 
 #[test]

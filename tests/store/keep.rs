@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use treering::image::{ManifestOptions, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, new_index, new_manifest};
+use treering::image::{
+    ManifestOptions, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, new_index, new_manifest,
+};
 use treering::store::{
-    BindingFile, Descriptor, FsckLevel, LayerInfo, ProblemKind, PruneOptions, Store, descriptor,
+    BindingFile, BlobInfo, Descriptor, FsckLevel, LayerInfo, Limits, ProblemKind, PruneOptions, Store,
+    descriptor,
 };
 use treering::{Control, Digest, ErrorKind};
 
@@ -14,6 +17,10 @@ use crate::common::{digest, name, problems, put_image, tag_image};
 fn put_index(store: &Store, manifests: &[Descriptor]) -> Descriptor {
     let bytes = new_index(manifests, &BTreeMap::new()).unwrap();
     descriptor(OCI_INDEX, &store.put_blob(&bytes).unwrap())
+}
+
+fn info(descriptor: &Descriptor) -> BlobInfo {
+    BlobInfo { digest: digest(descriptor), size: descriptor.size() }
 }
 
 fn prune(store: &Store) -> Vec<Digest> {
@@ -71,6 +78,95 @@ fn prune_follows_every_reference() {
     store.untag(&name("signature")).unwrap();
     assert_eq!(prune(&store).len(), 1 + 1 + 3);
     assert_eq!(store.dir().read_dir("oci/blobs/sha256").unwrap().count(), 0);
+}
+
+/// What one image calls a layer or a configuration may be another one's manifest.
+#[test]
+fn prune_keeps_what_another_image_misnames() {
+    let layer = |victim: &Descriptor| descriptor(OCI_LAYER, &info(victim));
+    let artifact = |victim: &Descriptor| descriptor("application/vnd.example+json", &info(victim));
+    type Disguise = fn(&Descriptor) -> Descriptor;
+    let disguises: [(&str, Disguise); 2] = [("layer", layer), ("artifact", artifact)];
+    for (what, disguise) in disguises {
+        for as_config in [false, true] {
+            for before in [false, true] {
+                let temp = tempfile::tempdir().unwrap();
+                let store = Store::open(temp.path()).unwrap();
+                let victim = put_image(&store, "victim", "linux/amd64").unwrap();
+                let misnamed = disguise(&victim);
+                let other = descriptor(OCI_CONFIG, &store.put_blob(b"{}").unwrap());
+                let (config, layers) = match as_config {
+                    true => (misnamed, vec![other]),
+                    false => (other, vec![misnamed]),
+                };
+                let bytes = new_manifest(&config, &layers, &ManifestOptions::default()).unwrap();
+                let foreign = descriptor(OCI_MANIFEST, &store.put_blob(&bytes).unwrap());
+                let mut images = [("victim:v1", &victim), ("foreign", &foreign)];
+                if before {
+                    images.reverse();
+                }
+                for (text, image) in images {
+                    store.tag(&name(text), image).unwrap();
+                }
+                assert_eq!(prune(&store), [], "{what}, {as_config}, {before}");
+                assert_eq!(problems(&store), [""; 0]);
+            }
+        }
+    }
+}
+
+/// What a tree was made from is kept under smaller caps too, or prune says that it cannot know.
+#[test]
+fn prune_stops_at_a_document_over_the_caps() {
+    let caps: [(&str, fn(&mut Limits)); 3] = [
+        ("json_bytes", |limits| limits.json_bytes = 200),
+        ("json_depth", |limits| limits.json_depth = 2),
+        ("layers", |limits| limits.layers = 0),
+    ];
+    for (what, lower) in caps {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path()).unwrap();
+        let image = put_image(&store, "of a tree", "linux/amd64").unwrap();
+        let record = json!({ "manifest": digest(&image) }).to_string();
+        store.bind_tree("1-2-3").unwrap().replace(BindingFile::Config, record.as_bytes()).unwrap();
+        let mut limits = Limits::default();
+        lower(&mut limits);
+        let small = Store::open_with(temp.path(), limits).unwrap();
+        let error = small.prune(&PruneOptions::default(), &Control::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit, "{what}");
+        assert!(error.hint().is_some(), "{what}");
+        assert_eq!(prune(&store), [], "{what}: nothing was removed, and nothing is unneeded");
+    }
+    // A layer of any size is no document, by whatever name it is kept.
+    let temp = tempfile::tempdir().unwrap();
+    let store = Store::open(temp.path()).unwrap();
+    let large = store.put_blob(&[b'x'; 1000]).unwrap().digest;
+    let mut limits = Limits::default();
+    limits.json_bytes = 200;
+    let small = Store::open_with(temp.path(), limits).unwrap();
+    let options = PruneOptions { keep: vec![large], ..PruneOptions::default() };
+    assert_eq!(small.prune(&options, &Control::default()).unwrap().blobs, []);
+}
+
+/// What lies in the store's own rooms goes, however deep it is and whatever its modes.
+#[test]
+fn prune_and_unbind_remove_any_directory() {
+    use cap_std::fs::{Permissions, PermissionsExt};
+    let temp = tempfile::tempdir().unwrap();
+    let store = Store::open(temp.path()).unwrap();
+    store.bind_tree("web").unwrap();
+    for place in ["tmp/left", "containers/web/rootfs"] {
+        store.dir().create_dir_all(format!("{place}/locked/in")).unwrap();
+        store.dir().write(format!("{place}/locked/in/file"), "x").unwrap();
+        for locked in ["locked/in", "locked"] {
+            store.dir().set_permissions(format!("{place}/{locked}"), Permissions::from_mode(0)).unwrap();
+        }
+    }
+    store.unbind("web").unwrap();
+    prune(&store);
+    for room in ["tmp", "containers"] {
+        assert_eq!(store.dir().read_dir(room).unwrap().count(), 0, "{room}");
+    }
 }
 
 #[test]

@@ -474,7 +474,7 @@ impl Store {
     ///
     /// ``unused_names`` first takes the names of images away that no tree was made from; ``lost_trees`` forgets trees that
     /// are not where they were, with the owners the disk could not hold. ``keep`` are digests that stay, and what they
-    /// refer to. A dry run does not count what only those names and trees need.
+    /// refer to.
     #[pyo3(signature = (
         *, dry_run = false, nameless = true, unused_names = false, lost_trees = false, keep = Vec::new(), wait = 10.0,
         progress = None

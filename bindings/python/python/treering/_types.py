@@ -258,7 +258,7 @@ class PruneReport:
     #: Images without a name.
     nameless: Sequence[str]
     blobs: Sequence[str]
-    #: DiffIDs whose lists went.
+    #: DiffIDs whose relations went, and ChainIDs whose entry list went.
     layers: Sequence[str]
     #: How many files dead writers had left.
     litter: int

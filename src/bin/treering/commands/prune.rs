@@ -68,9 +68,6 @@ impl Prune {
         output::lines(forgotten.chain(untagged).chain(deleted))?;
         let verb = if self.dry_run { "Reclaimable space" } else { "Total reclaimed space" };
         output::lines([format!("{verb}: {}", text::size(report.pruned.bytes))])?;
-        if self.dry_run && !(report.untagged.is_empty() && report.forgotten.is_empty()) {
-            context.ui.note("what only these names and trees need is not counted in a dry run");
-        }
         Ok(ExitCode::SUCCESS)
     }
 

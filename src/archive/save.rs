@@ -87,7 +87,7 @@ pub fn save(
     let mut entries = Vec::new();
     match format {
         Format::DockerArchive => docker(store, references, &mut contents, &mut entries, control)?,
-        Format::OciArchive => oci(store, references, &mut contents, &mut entries)?,
+        Format::OciArchive => oci(store, references, &mut contents, &mut entries, control)?,
     }
     contents.bytes(INDEX_FILE, new_index(&entries, &BTreeMap::new())?);
     contents.bytes(LAYOUT_FILE, json_to_bytes(&json!({ "imageLayoutVersion": "1.0.0" }))?);
@@ -191,7 +191,7 @@ fn docker_layer(
 ) -> Result<Descriptor> {
     let shown = layer.digest.to_string();
     let mut head = Vec::new();
-    store.open_blob(&layer.digest)?.take(4).read_to_end(&mut head).at(SAVE, &shown)?;
+    store.open_blob(&layer.digest)?.take(512).read_to_end(&mut head).at(SAVE, &shown)?;
     if detect(&head) != Compression::Zstd {
         contents.blob(BlobInfo { digest: layer.digest, size: layer.size });
         return Ok(layer.descriptor.clone());
@@ -220,12 +220,13 @@ fn oci(
     references: &[String],
     contents: &mut Contents,
     entries: &mut Vec<Descriptor>,
+    control: &Control,
 ) -> Result<()> {
-    let mut gather = Gather { store, done: HashMap::new(), missing: None };
+    let mut gather = Gather { store, contents, control, done: HashMap::new(), missing: None };
     for reference in references {
         let resolved = store.resolve(reference)?;
         gather.missing = None;
-        let Some(blobs) = gather.visit(&resolved.descriptor, 1)? else {
+        if !gather.visit(&resolved.descriptor, 1)? {
             let missing = gather.missing.expect("something was missed");
             return Err(Error::not_found(
                 SAVE,
@@ -233,8 +234,7 @@ fn oci(
             )
             .with_path(missing.to_string())
             .with_hint("pull or load the image again"));
-        };
-        blobs.into_iter().for_each(|blob| contents.blob(blob));
+        }
         let name = name_of(resolved.name.as_ref());
         let shown = name.as_ref().map(Reference::to_string);
         add(entries, entry(&resolved.descriptor, name.as_ref(), shown.as_deref()));
@@ -245,28 +245,31 @@ fn oci(
 /// Finds all blobs of images.
 struct Gather<'a> {
     store: &'a Store,
-    /// `None` for what is not complete.
-    done: HashMap<Digest, Option<Vec<BlobInfo>>>,
+    contents: &'a mut Contents,
+    control: &'a Control,
+    /// Whether what a descriptor leads to is complete. Indexes may name one thing any number of times.
+    done: HashMap<(Digest, Option<DocumentKind>, u64), bool>,
     missing: Option<Digest>,
 }
 
 impl Gather<'_> {
-    /// The blobs a descriptor leads to, itself included. `None` when one is not there; of an index, one image has to be
-    /// there and the others may be left out (image-layout.md, "Blobs").
-    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Option<Vec<BlobInfo>>> {
-        let digest = descriptor_digest(descriptor)?;
-        if let Some(done) = self.done.get(&digest) {
-            return Ok(done.clone());
+    /// Puts the blobs a descriptor leads to into the archive, itself included, unless one is not there; of an index, one
+    /// image has to be there and the others may be left out (image-layout.md, "Blobs"). Whether it did.
+    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<bool> {
+        self.control.check(SAVE)?;
+        let kind = DocumentKind::of_media_type(descriptor.media_type().as_ref());
+        let claim = (descriptor_digest(descriptor)?, kind, descriptor.size());
+        if let Some(done) = self.done.get(&claim) {
+            return Ok(*done);
         }
-        let blobs = self.blobs(descriptor, depth)?;
-        self.done.insert(digest, blobs.clone());
-        Ok(blobs)
+        let complete = self.blobs(descriptor, depth)?;
+        self.done.insert(claim, complete);
+        Ok(complete)
     }
 
-    fn blobs(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Option<Vec<BlobInfo>>> {
-        let Some(own) = self.have(descriptor)? else { return Ok(None) };
+    fn blobs(&mut self, descriptor: &Descriptor, depth: usize) -> Result<bool> {
+        let Some(own) = self.have(descriptor)? else { return Ok(false) };
         let document = self.store.read_document(descriptor)?;
-        let mut out = vec![own];
         if document.kind() == DocumentKind::Index {
             let cap = self.store.limits().index_depth;
             if depth >= cap {
@@ -277,20 +280,22 @@ impl Gather<'_> {
                 if DocumentKind::of_media_type(child.media_type().as_ref()).is_none() {
                     continue;
                 }
-                if let Some(blobs) = self.visit(child, depth + 1)? {
-                    complete = true;
-                    out.extend(blobs);
-                }
+                complete |= self.visit(child, depth + 1)?;
             }
-            return Ok(complete.then_some(out));
+            if complete {
+                self.contents.blob(own);
+            }
+            return Ok(complete);
         }
+        let mut out = vec![own];
         for part in document.config().into_iter().chain(document.layers()) {
             match self.have(part)? {
                 Some(blob) => out.push(blob),
-                None => return Ok(None),
+                None => return Ok(false),
             }
         }
-        Ok(Some(out))
+        out.into_iter().for_each(|blob| self.contents.blob(blob));
+        Ok(true)
     }
 
     fn have(&mut self, descriptor: &Descriptor) -> Result<Option<BlobInfo>> {

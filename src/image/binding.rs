@@ -108,13 +108,15 @@ pub fn bind(
     manifest: Digest,
     reference: Option<&str>,
     whose: &Whose,
-    index: &Snapshot,
+    index: Option<&Snapshot>,
 ) -> Result<()> {
-    let binding = store.bind_tree(&tree_key(root)?)?;
+    let binding = store.bind_tree(&known_key(store, root)?.map_or_else(|| tree_key(root), Ok)?)?;
     if !whose.ledger.is_empty() {
         binding.replace(BindingFile::Ledger, &whose.ledger.to_bytes())?;
     }
-    binding.replace(BindingFile::Index, index.as_bytes())?;
+    if let Some(index) = index {
+        binding.replace(BindingFile::Index, index.as_bytes())?;
+    }
     let path = absolute(root.path());
     let record = Record {
         path,
@@ -125,7 +127,8 @@ pub fn bind(
             OwnerSource::Xattr(attribute) => Some(attribute.to_string()),
             OwnerSource::Nothing | OwnerSource::Fakeroot(_) => None,
         },
-        index: index.checksum(),
+        // Where there is none, one from before is not used, as after a crash.
+        index: index.map_or(0, Snapshot::checksum),
     };
     let bytes = serde_json::to_vec(&record)
         .map_err(|error| Error::new(crate::ErrorKind::Internal, "write tree record", error.to_string()))?;

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::binding;
+use super::config::ImageConfig;
 use super::derive::{NewConfig, new_config};
-use super::difference::{Base, DiffOptions, Examined, TreeDiff, all_added, examine};
+use super::difference::{Base, DiffOptions, Examined, TreeDiff, all_added, examine, mount_points};
 use super::manifest::{ManifestOptions, OCI_CONFIG, OCI_MANIFEST, new_manifest};
 use super::open::Image;
 use super::platform::Platform;
@@ -113,7 +114,9 @@ pub fn commit(
         diff.old = None;
     }
     let made = publish(store, base.as_ref(), &diff, &root, name.as_ref(), options, control)?;
-    binding::bind(store, &root, made.manifest, reference, &whose, &diff.new)?;
+    // What lies below a mount point is in the image all the same, so the scan is no index of it.
+    let index = mount_points(&diff.skipped).is_empty().then_some(&diff.new);
+    binding::bind(store, &root, made.manifest, reference, &whose, index)?;
     Ok(Committed { stat, skipped: diff.skipped, owners_replaced, ..made })
 }
 

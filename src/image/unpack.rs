@@ -75,7 +75,7 @@ pub fn unpack(
     let owner_from = options.apply.owner_xattr.map(OwnerSource::Xattr).unwrap_or_default();
     let whose = Whose { owner, owner_from, ledger };
     // Before the tree has its place: one that the store knows nothing of would have lost its owners.
-    let bound = binding::bind(store, &place.root, manifest, Some(reference), &whose, &snapshot);
+    let bound = binding::bind(store, &place.root, manifest, Some(reference), &whose, Some(&snapshot));
     if let Err(error) = bound {
         place.discard();
         return Err(error);

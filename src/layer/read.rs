@@ -416,6 +416,11 @@ impl<S: ChunkStream> LayerReader<S> {
     }
 }
 
+/// Whether the checksum of a header block is right.
+pub(crate) fn is_header(block: &[u8; BLOCK]) -> bool {
+    block::verify_checksum(block).is_ok()
+}
+
 fn padding(size: u64) -> u64 {
     size.wrapping_neg() % BLOCK as u64
 }

@@ -10,9 +10,7 @@ use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::fs::Root;
 use crate::progress::Control;
-use crate::store::{
-    BindingFile, DocumentKind, PruneOptions, PruneReport, Reference, Store, descriptor_digest,
-};
+use crate::store::{BindingFile, PruneOptions, PruneReport, Reference, Store, descriptor_digest};
 
 /// The largest record of a tree that is read.
 const CAP: u64 = 1 << 20;
@@ -80,12 +78,12 @@ pub fn unused_names(store: &Store) -> Result<Vec<Reference>> {
     let used: HashSet<Digest> = store.digests_of_trees()?.into_iter().collect();
     let mut unused = Vec::new();
     for entry in store.entries()? {
-        let Some(name) = entry.name else { continue };
-        let Ok(digest) = descriptor_digest(&entry.descriptor) else { continue };
-        let document = store.read_document(&entry.descriptor).ok();
-        let platforms = document.filter(|it| it.kind() == DocumentKind::Index);
-        let platforms = platforms.iter().flat_map(|index| index.manifests().iter().map(descriptor_digest));
-        if !std::iter::once(Ok(digest)).chain(platforms).flatten().any(|digest| used.contains(&digest)) {
+        let Some(name) = entry.name.clone() else { continue };
+        if descriptor_digest(&entry.descriptor).is_err() {
+            continue;
+        }
+        let images = store.identities(std::slice::from_ref(&entry))?;
+        if !images.iter().any(|image| used.contains(&image.manifest)) {
             unused.push(name);
         }
     }

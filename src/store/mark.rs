@@ -80,13 +80,27 @@ impl Store {
         if DocumentKind::of_media_type(descriptor.media_type().as_ref()).is_none() {
             return Ok(None);
         }
+        let hint = |error: Error| {
+            error.with_hint(
+                "treering fsck lists the damaged images; remove them with treering rmi, or load them again",
+            )
+        };
         match self.read_document(descriptor) {
             Ok(document) => Ok(Some(document)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.with_hint(
-                "treering fsck lists the damaged images; remove them with treering rmi, or load them again",
-            )),
+            // The reference may be what is wrong: anyone can write down another size or type for a blob. What the blob
+            // holds decides then; if it is damaged, this is an error as well.
+            Err(error)
+                if error.kind() == ErrorKind::Corrupt || self.another_size(descriptor, &next.digest) =>
+            {
+                self.expand_unknown(&next.digest, marks, queue).map_err(hint)
+            }
+            Err(error) => Err(hint(error)),
         }
+    }
+
+    fn another_size(&self, descriptor: &Descriptor, digest: &Digest) -> bool {
+        self.blob_size(digest).is_ok_and(|size| size != descriptor.size())
     }
 
     /// A blob known by its digest only (from the record of a tree): a manifest, a configuration, or anything else.
@@ -128,8 +142,8 @@ impl Store {
                     depth: 1,
                 }));
             }
-            return Ok(None);
         }
+        // Not one or the other: a manifest may have a member `rootfs`, too.
         Ok(Document::from_value(value, None, &digest.to_string(), self.limits()).ok())
     }
 

@@ -10,7 +10,7 @@ use super::whose::Whose;
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
 use crate::fs::Root;
-use crate::fs::generation::generation;
+use crate::fs::generation::{generation, same_life};
 use crate::fs::root::split;
 use crate::fs::stat::stat_fd;
 use crate::store::{BindingFile, Store};
@@ -64,12 +64,35 @@ impl BoundTree {
 /// The name of a tree in the store: device, inode and generation of its root.
 pub fn tree_key(root: &Root) -> Result<String> {
     let stat = stat_fd(root).at("identify tree", root.describe(b""))?;
-    Ok(format!("{:x}-{:x}-{:x}", stat.dev, stat.ino, generation(root, c".", &stat)))
+    let generation = generation(root, c".", &stat).at("identify tree", root.describe(b""))?;
+    Ok(format!("{:x}-{:x}-{generation:x}", stat.dev, stat.ino))
+}
+
+/// Whether two keys are of one tree: the same inode in the same life, each as far as its writer could tell.
+pub(super) fn same_tree(a: &str, b: &str) -> bool {
+    let split = |key: &str| {
+        let (inode, generation) = key.rsplit_once('-')?;
+        Some((inode.to_string(), u64::from_str_radix(generation, 16).ok()?))
+    };
+    match (split(a), split(b)) {
+        (Some((a, life)), Some((b, other))) => a == b && same_life(life, other),
+        _ => false,
+    }
+}
+
+/// The key of the tree's record, if the store has one: written perhaps where less could be told about the root.
+fn known_key(store: &Store, root: &Root) -> Result<Option<String>> {
+    let key = tree_key(root)?;
+    if store.find_tree(&key)?.is_some() {
+        return Ok(Some(key));
+    }
+    Ok(store.trees()?.into_iter().find(|other| same_tree(&key, other)))
 }
 
 /// What the store knows of a tree, if anything.
 pub fn find(store: &Store, root: &Root) -> Result<Option<BoundTree>> {
-    let Some(binding) = store.find_tree(&tree_key(root)?)? else { return Ok(None) };
+    let Some(key) = known_key(store, root)? else { return Ok(None) };
+    let Some(binding) = store.find_tree(&key)? else { return Ok(None) };
     let Some(config) = binding.read(BindingFile::Config, 1 << 20)? else { return Ok(None) };
     let record: Record = serde_json::from_slice(&config)
         .map_err(|error| damaged(root, "its record does not parse").with_source(error))?;

@@ -245,12 +245,13 @@ impl<'a> Work<'a> {
         }
         let kind_differs = stat.kind != meta.kind;
         let mode_differs = meta.kind != Kind::Symlink && stat.mode != meta.mode;
-        let ledger = (!owner_on_disk || kind_differs || mode_differs || self.recorded).then(|| {
+        let mut ledger = None;
+        if !owner_on_disk || kind_differs || mode_differs || self.recorded {
             self.record.disk_mode = stat.mode;
             (self.record.dev, self.record.ino) = (stat.dev, stat.ino);
-            self.record.generation = generation(self.dir, self.name, &stat);
-            self.record
-        });
+            self.record.generation = generation(self.dir, self.name, &stat)?;
+            ledger = Some(self.record);
+        }
         Ok(Made { stat, ledger, lost: self.lost })
     }
 

@@ -174,7 +174,12 @@ impl Place {
             );
             match rustix::fs::mkdirat(&parent, scratch.as_str(), rustix::fs::Mode::RWXU) {
                 Ok(()) => {
-                    let fd = parent.open_dir(scratch.as_bytes()).at(UNPACK, shown)?;
+                    let opened = parent.open_dir(scratch.as_bytes()).at(UNPACK, shown);
+                    let fd = opened.inspect_err(|_| {
+                        // It is empty and needs no descriptor to go; the error that led here is the one to tell.
+                        let _ =
+                            rustix::fs::unlinkat(&parent, scratch.as_str(), rustix::fs::AtFlags::REMOVEDIR);
+                    })?;
                     return Ok(Place { root: Root::from_fd(fd, dir), scratch: Some((parent, scratch)) });
                 }
                 Err(rustix::io::Errno::EXIST) => continue,

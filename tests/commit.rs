@@ -18,7 +18,9 @@ use treering::image::{
     new_config, new_manifest, tidy, unpack,
 };
 use treering::layer::{LayerOptions, LayerPlan, LayerTar};
-use treering::store::{BindingFile, FsckLevel, ProblemKind, PruneOptions, Reference, Store, descriptor};
+use treering::store::{
+    BindingFile, FsckLevel, Limits, ProblemKind, PruneOptions, Reference, Store, descriptor,
+};
 use treering::tree::builder::{Builder, Inode, ROOT};
 use treering::tree::{Meta, OwnerPolicy, Xattrs};
 use treering::{Control, Digest, ErrorKind};
@@ -695,5 +697,68 @@ fn owners_follow_the_policy() {
         let meta = diff.new.meta(diff.new.lookup(b"f").unwrap());
         assert_eq!((meta.uid, meta.gid), expected);
         assert!(diff.changes.iter().all(|change| change.kind == ChangeKind::Added));
+    }
+}
+
+/// An image that could not be read again would leave the store stuck: nothing of it may be published.
+#[test]
+fn an_image_over_the_caps_is_not_made() {
+    let scratch = Scratch::new();
+    let limits = |layers, json_bytes| {
+        let mut limits = Limits::default();
+        (limits.layers, limits.json_bytes) = (layers, json_bytes);
+        Store::open_with(scratch.join("store"), limits).unwrap()
+    };
+    let tree = scratch.dir("tree");
+    let store = limits(2, 3000);
+    for round in ["one", "two"] {
+        sh(&tree, &format!("echo {round} >{round}"));
+        commit_as(&store, &tree, "app:v1");
+    }
+    sh(&tree, "echo three >three");
+    let long = Some("x".repeat(3000));
+    let cases = [
+        ("layers", options()),
+        ("the document", CommitOptions { message: long.clone(), squash: true, ..options() }),
+        (
+            "the document",
+            CommitOptions { annotations: vec![("a".into(), long.unwrap())], squash: true, ..options() },
+        ),
+    ];
+    let before = store.entries().unwrap().len();
+    for (what, options) in cases {
+        let error = commit(&store, &tree, Some("app:v2"), &options, &control()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+        assert!(error.to_string().contains(what), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--squash")), "{error}");
+        assert_eq!(store.entries().unwrap().len(), before);
+    }
+    // A change of the configuration alone needs no layer, and squashing makes room.
+    store.prune(&PruneOptions::default(), &control()).unwrap();
+    whole(&store);
+    commit(&store, &tree, Some("app:v2"), &CommitOptions { squash: true, ..options() }, &control()).unwrap();
+    whole(&store);
+}
+
+/// The tar of a layer may begin with any name, that of a compressed stream included.
+#[test]
+fn a_name_that_begins_like_a_compressed_stream() {
+    use std::os::unix::ffi::OsStrExt;
+    let scratch = Scratch::new();
+    for (number, name) in
+        [&b"\x1f\x8b\x08"[..], b"\x28\xb5\x2f\xfd", b"P*M\x18", b"BZh91AY&SY"].into_iter().enumerate()
+    {
+        let store = Store::open(scratch.join(&format!("store{number}"))).unwrap();
+        let tree = scratch.dir(&format!("tree{number}"));
+        sh(&tree, "echo base >base; touch -d @1000000000 .");
+        commit_as(&store, &tree, "app:v1");
+        std::fs::write(tree.join(std::ffi::OsStr::from_bytes(name)), "x").unwrap();
+        // The new name is to be the first one in its layer.
+        sh(&tree, "touch -d @1000000000 .");
+        let profile = Profile::new(Compression::None, None).unwrap();
+        commit(&store, &tree, Some("app:v2"), &CommitOptions { profile, ..options() }, &control()).unwrap();
+        let out = scratch.join(&format!("out{number}"));
+        unpack(&store, "app:v2", &out, &UnpackOptions::default(), &control()).unwrap();
+        assert_eq!(std::fs::read(out.join(std::ffi::OsStr::from_bytes(name))).unwrap(), b"x");
     }
 }

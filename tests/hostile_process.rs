@@ -228,7 +228,8 @@ fn files_too_large_for_the_process() {
         }
         return;
     }
-    // The signal that comes with the limit would end the process; hosts such as Python ignore it.
+    // The signal that comes with the limit ends a process, and a library leaves signals alone: this is how it is in a host
+    // that ignores it, as Python and the command do (unpacking_with_little_leaves_nothing, tests/command/attack.rs).
     in_child("files_too_large_for_the_process", "trap '' XFSZ; exec $RUN");
 }
 

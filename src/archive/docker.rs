@@ -1,5 +1,8 @@
 //! Docker's `manifest.json` (Docker image specification v1.2, "Combined Image JSON + Filesystem Changeset Format").
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use serde_json::Value;
 
 use super::intake::Stored;
@@ -7,8 +10,8 @@ use super::load::{Check, LOAD, Ready};
 use super::{MANIFEST_FILE, names};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::image::{ImageConfig, ManifestOptions, OCI_CONFIG, OCI_MANIFEST, new_manifest};
-use crate::store::{BlobInfo, Descriptor, Reference, descriptor, parse_json};
+use crate::image::{ManifestOptions, OCI_CONFIG, OCI_MANIFEST, new_manifest};
+use crate::store::{BlobInfo, Descriptor, Reference, descriptor, descriptor_digest, parse_json};
 
 /// One image of `manifest.json`, its paths found in the archive.
 pub(super) struct Item<'a> {
@@ -19,9 +22,9 @@ pub(super) struct Item<'a> {
 }
 
 /// Reads `manifest.json`.
-pub(super) fn items<'a>(check: &Check<'a>) -> Result<Vec<Item<'a>>> {
+pub(super) fn items<'a>(check: &mut Check<'a>) -> Result<Vec<Item<'a>>> {
     let corrupt = |message: &str| Error::corrupt(LOAD, message).with_path(MANIFEST_FILE);
-    let bytes = check.intake.find(MANIFEST_FILE)?.document(check.store, MANIFEST_FILE)?;
+    let bytes = check.document(check.intake.find(MANIFEST_FILE)?, MANIFEST_FILE)?;
     let Value::Array(list) = parse_json(&bytes, MANIFEST_FILE, check.store.limits())? else {
         return Err(corrupt("not a list"));
     };
@@ -80,25 +83,33 @@ fn check_config_name(path: &str, config: &Stored) -> Result<()> {
 
 /// Checks all images of `manifest.json` and makes a manifest for each.
 pub(super) fn read(check: &mut Check<'_>) -> Result<Vec<Ready>> {
-    let mut out = Vec::new();
+    let mut out: Vec<Ready> = Vec::new();
+    let mut known: HashMap<Digest, usize> = HashMap::new();
     for item in items(check)? {
-        let bytes = item.config.document(check.store, &item.config_path)?.into_owned();
-        let config = ImageConfig::parse(bytes, &item.config_path, check.store.limits())?;
-        if config.diff_ids().len() != item.layers.len() {
+        check.control.check(LOAD)?;
+        let config = check.config(item.config, &item.config_path)?;
+        if config.diff_ids.len() != item.layers.len() {
             let message = format!(
                 "manifest.json lists {} layers, the configuration {}",
                 item.layers.len(),
-                config.diff_ids().len()
+                config.diff_ids.len()
             );
             return Err(Error::corrupt(LOAD, message).with_path(&item.config_path));
         }
         let mut layers = Vec::new();
-        for ((path, stored), diff_id) in item.layers.iter().zip(config.diff_ids()) {
+        for ((path, stored), diff_id) in item.layers.iter().zip(&config.diff_ids) {
             let info = check.layer(stored, diff_id, path)?;
             layers.push(descriptor(&info.media_type, &BlobInfo { digest: info.digest, size: info.size }));
         }
         check.need(item.config);
-        out.push(ready(check, item.names, item.config.info(), &layers)?);
+        let image = ready(check, item.names, item.config.info(), &layers)?;
+        match known.entry(descriptor_digest(&image.descriptor)?) {
+            Entry::Occupied(same) => out[*same.get()].names.extend(image.names),
+            Entry::Vacant(new) => {
+                new.insert(out.len());
+                out.push(image);
+            }
+        }
     }
     Ok(out)
 }

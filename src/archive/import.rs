@@ -20,6 +20,8 @@ use crate::progress::Control;
 use crate::store::{BlobWriter, Descriptor, Reference, Store};
 
 const IMPORT: &str = "import";
+/// The longest target of a symbolic link that Linux stores: PATH_MAX without its NUL.
+const MAX_LINK: usize = 4095;
 
 /// How a tar becomes an image.
 #[derive(Debug, Clone)]
@@ -166,6 +168,11 @@ fn examine<S: ChunkStream>(stream: S, limits: &ReadLimits, control: &Control) ->
                 .with_path(&entry.path)
                 .with_hint("treering layer apply unpacks layers; import takes whole filesystems"));
         }
+        if entry.kind == EntryKind::Symlink && entry.link.len() > MAX_LINK {
+            let message =
+                format!("the link's target has more than the {MAX_LINK} bytes that Linux can store");
+            return Err(Error::limit(IMPORT, message).with_path(&entry.path));
+        }
         if !entry.path.is_empty() {
             stat.added += 1;
         }
@@ -173,6 +180,14 @@ fn examine<S: ChunkStream>(stream: S, limits: &ReadLimits, control: &Control) ->
             stat.bytes += entry.size;
         }
         model.entry(&entry, &mut NoDisk)?;
+    }
+    // Of an import nobody knows a digest: its end is all that tells a whole archive from one whose writer died.
+    if !reader.has_end() {
+        return Err(Error::corrupt(
+            IMPORT,
+            "the input ends where no tar archive ends: it was cut short, or is empty",
+        )
+        .with_hint("an archive ends with two blocks of zeros; see whether what wrote it failed"));
     }
     Ok((reader.finish()?, stat))
 }

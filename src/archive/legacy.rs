@@ -19,7 +19,7 @@ const OF_THE_LAYER: [&str; 8] =
 /// Checks all images of `repositories`, and makes a configuration and a manifest for each.
 pub(super) fn read(check: &mut Check<'_>) -> Result<Vec<Ready>> {
     let corrupt = |message: &str| Error::corrupt(LOAD, message).with_path(REPOSITORIES_FILE);
-    let bytes = check.intake.find(REPOSITORIES_FILE)?.document(check.store, REPOSITORIES_FILE)?;
+    let bytes = check.document(check.intake.find(REPOSITORIES_FILE)?, REPOSITORIES_FILE)?;
     let Value::Object(repositories) = parse_json(&bytes, REPOSITORIES_FILE, check.store.limits())? else {
         return Err(corrupt("not a JSON object"));
     };
@@ -65,7 +65,7 @@ fn image(check: &mut Check<'_>, id: &str, names: Vec<Reference>) -> Result<Ready
             let message = format!("the parents of an image form a loop, or more than {cap} layers");
             return Err(Error::limit(LOAD, message).with_path(path));
         }
-        let bytes = check.intake.find(&path)?.document(check.store, &path)?;
+        let bytes = check.document(check.intake.find(&path)?, &path)?;
         let Value::Object(config) = parse_json(&bytes, &path, check.store.limits())? else {
             return Err(Error::corrupt(LOAD, "not a JSON object").with_path(path));
         };

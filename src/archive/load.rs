@@ -1,19 +1,24 @@
 //! Loading images out of an archive.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
+use std::rc::Rc;
 
 use super::intake::{Intake, Stored};
 use super::{INDEX_FILE, MANIFEST_FILE, REPOSITORIES_FILE, docker, legacy, oci};
 use crate::compress::{Compression, DecodeLimits, DecodeOptions, Decoder, detect_supported};
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
-use crate::image::{DOCKER_CONFIG, OCI_CONFIG};
+use crate::image::{DOCKER_CONFIG, ImageConfig, OCI_CONFIG, Platform};
 use crate::layer::read::ReadLimits;
 use crate::progress::Control;
 use crate::store::{Descriptor, LayerInfo, Reference, Store, descriptor_digest};
 
 pub(super) const LOAD: &str = "load archive";
+/// How many bytes of documents one archive may make us parse. A few kilobytes of archive can otherwise name a large document
+/// any number of times, or hold any number of them; a thousand images have some 20 MiB.
+const PARSED: u64 = 256 << 20;
 
 /// What happens to the names in an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -116,19 +121,58 @@ pub(super) struct Check<'a> {
     pub store: &'a Store,
     pub intake: &'a Intake,
     options: &'a LoadOptions,
-    control: &'a Control,
+    pub control: &'a Control,
     /// Blobs whose DiffID is known.
     layers: HashMap<Digest, LayerInfo>,
     /// Every file of the archive an image needs.
     needed: BTreeMap<Digest, &'a Stored>,
     /// Documents made here.
     made: BTreeMap<Digest, Vec<u8>>,
+    /// What the configurations said that were read.
+    configs: HashMap<Digest, Rc<Facts>>,
+    /// How many bytes of documents were asked for.
+    parsed: u64,
+}
+
+/// What has to be known of a configuration to check an image.
+pub(super) struct Facts {
+    pub diff_ids: Vec<Digest>,
+    pub platform: Platform,
 }
 
 impl<'a> Check<'a> {
     fn new(store: &'a Store, intake: &'a Intake, options: &'a LoadOptions, control: &'a Control) -> Self {
         let (layers, needed, made) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
-        Check { store, intake, options, control, layers, needed, made }
+        let (configs, parsed) = (HashMap::new(), 0);
+        Check { store, intake, options, control, layers, needed, made, configs, parsed }
+    }
+
+    /// The bytes of a document that is going to be parsed; they count.
+    pub fn document(&mut self, stored: &'a Stored, shown: &str) -> Result<Cow<'a, [u8]>> {
+        self.control.check(LOAD)?;
+        self.parsed = self.parsed.saturating_add(stored.info().size);
+        if self.parsed > PARSED {
+            let message = format!("the archive has us read more than {PARSED} bytes of documents");
+            return Err(Error::limit(LOAD, message).with_path(shown));
+        }
+        stored.document(self.store, shown)
+    }
+
+    /// What a configuration says. Each is parsed once, however many images have it.
+    pub fn config(&mut self, stored: &'a Stored, shown: &str) -> Result<Rc<Facts>> {
+        let digest = stored.info().digest;
+        if let Some(facts) = self.configs.get(&digest) {
+            return Ok(facts.clone());
+        }
+        let bytes = self.document(stored, shown)?.into_owned();
+        let config = ImageConfig::parse(bytes, shown, self.store.limits())?;
+        let facts = Facts { diff_ids: config.diff_ids().to_vec(), platform: config.platform() };
+        Ok(self.configs.entry(digest).or_insert(Rc::new(facts)).clone())
+    }
+
+    /// The cap on what is counted one by one while an archive is read.
+    pub fn max_entries(&self) -> u64 {
+        self.options.limits.max_entries
     }
 
     /// Remembers that an image needs a file.

@@ -1,6 +1,6 @@
 //! Saving images into an archive.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ pub fn save(
     let mut entries = Vec::new();
     match format {
         Format::DockerArchive => docker(store, references, &mut contents, &mut entries, control)?,
-        Format::OciArchive => oci(store, references, &mut contents, &mut entries)?,
+        Format::OciArchive => oci(store, references, &mut contents, &mut entries, control)?,
     }
     contents.bytes(INDEX_FILE, new_index(&entries, &BTreeMap::new())?);
     contents.bytes(LAYOUT_FILE, json_to_bytes(&json!({ "imageLayoutVersion": "1.0.0" }))?);
@@ -191,7 +191,7 @@ fn docker_layer(
 ) -> Result<Descriptor> {
     let shown = layer.digest.to_string();
     let mut head = Vec::new();
-    store.open_blob(&layer.digest)?.take(4).read_to_end(&mut head).at(SAVE, &shown)?;
+    store.open_blob(&layer.digest)?.take(512).read_to_end(&mut head).at(SAVE, &shown)?;
     if detect(&head) != Compression::Zstd {
         contents.blob(BlobInfo { digest: layer.digest, size: layer.size });
         return Ok(layer.descriptor.clone());
@@ -220,16 +220,21 @@ fn oci(
     references: &[String],
     contents: &mut Contents,
     entries: &mut Vec<Descriptor>,
+    control: &Control,
 ) -> Result<()> {
-    let mut gather = Gather { store, done: HashMap::new() };
+    let mut gather = Gather { store, contents, control, done: HashMap::new(), missing: None };
     for reference in references {
         let resolved = store.resolve(reference)?;
-        let blobs = gather.visit(&resolved.descriptor, 1)?.map_err(|missing| {
-            Error::not_found(SAVE, "the store does not hold a blob of the image, or not all of it")
-                .with_path(missing.to_string())
-                .with_hint("pull or load the image again")
-        })?;
-        blobs.into_iter().for_each(|blob| contents.blob(blob));
+        gather.missing = None;
+        if !gather.visit(&resolved.descriptor, 1)? {
+            let missing = gather.missing.unwrap_or(descriptor_digest(&resolved.descriptor)?);
+            return Err(Error::not_found(
+                SAVE,
+                "the store does not hold a blob of the image, or not all of it",
+            )
+            .with_path(missing.to_string())
+            .with_hint("pull or load the image again"));
+        }
         let name = name_of(resolved.name.as_ref());
         let shown = name.as_ref().map(Reference::to_string);
         add(entries, entry(&resolved.descriptor, name.as_ref(), shown.as_deref()));
@@ -237,71 +242,81 @@ fn oci(
     Ok(())
 }
 
-/// The blobs of an image, or one that it lacks.
-type Found = std::result::Result<HashSet<BlobInfo>, Digest>;
-
 /// Finds all blobs of images.
 struct Gather<'a> {
     store: &'a Store,
-    done: HashMap<Digest, Found>,
+    contents: &'a mut Contents,
+    control: &'a Control,
+    /// Whether what a descriptor leads to is complete. Indexes may name one thing any number of times.
+    done: HashMap<(Digest, Option<DocumentKind>, u64), bool>,
+    missing: Option<Digest>,
 }
 
 impl Gather<'_> {
-    /// The blobs a descriptor of a manifest or index leads to, itself included. Of an index, one image has to be there and
-    /// the others may be left out (image-layout.md, "Blobs"); so may what is no image, and an index of nothing else is
-    /// complete by itself.
-    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Found> {
-        let digest = descriptor_digest(descriptor)?;
-        if let Some(done) = self.done.get(&digest) {
-            return Ok(done.clone());
+    /// Puts the blobs a descriptor leads to into the archive, itself included, unless one is not there; of an index, one
+    /// image has to be there and the others may be left out (image-layout.md, "Blobs"). Whether it did.
+    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<bool> {
+        self.control.check(SAVE)?;
+        let kind = DocumentKind::of_media_type(descriptor.media_type().as_ref());
+        let claim = (descriptor_digest(descriptor)?, kind, descriptor.size());
+        if let Some(done) = self.done.get(&claim) {
+            return Ok(*done);
         }
-        let found = match self.have(descriptor)? {
-            Ok(own) => self.below(descriptor, own, depth)?,
-            Err(missing) => Err(missing),
-        };
-        self.done.insert(digest, found.clone());
-        Ok(found)
+        let complete = self.blobs(descriptor, depth)?;
+        self.done.insert(claim, complete);
+        Ok(complete)
     }
 
-    fn below(&mut self, descriptor: &Descriptor, own: BlobInfo, depth: usize) -> Result<Found> {
+    fn blobs(&mut self, descriptor: &Descriptor, depth: usize) -> Result<bool> {
+        let Some(own) = self.have(descriptor)? else { return Ok(false) };
         let document = self.store.read_document(descriptor)?;
-        let mut out = HashSet::from([own]);
+        if document.kind() == DocumentKind::Index {
+            let cap = self.store.limits().index_depth;
+            if depth >= cap {
+                return Err(Error::limit(SAVE, format!("indexes nested more than {cap} deep")));
+            }
+            let (images, others): (Vec<_>, Vec<_>) = document
+                .manifests()
+                .iter()
+                .partition(|child| DocumentKind::of_media_type(child.media_type().as_ref()).is_some());
+            // What is no image may be left out, and an index of nothing else is complete by itself.
+            let mut complete = images.is_empty();
+            for child in images {
+                complete |= self.visit(child, depth + 1)?;
+            }
+            for child in others {
+                if let Some(blob) = self.have(child)? {
+                    self.contents.blob(blob);
+                }
+            }
+            if complete {
+                self.contents.blob(own);
+            }
+            return Ok(complete);
+        }
+        let mut out = vec![own];
         for part in document.config().into_iter().chain(document.layers()) {
             match self.have(part)? {
-                Ok(blob) => out.insert(blob),
-                Err(missing) => return Ok(Err(missing)),
-            };
-        }
-        let cap = self.store.limits().index_depth;
-        if document.kind() == DocumentKind::Index && depth >= cap {
-            return Err(Error::limit(SAVE, format!("indexes nested more than {cap} deep")));
-        }
-        let (mut complete, mut missing) = (false, None);
-        for child in document.manifests() {
-            if DocumentKind::of_media_type(child.media_type().as_ref()).is_none() {
-                out.extend(self.have(child)?.ok());
-                continue;
-            }
-            match self.visit(child, depth + 1)? {
-                Ok(blobs) => {
-                    complete = true;
-                    out.extend(blobs);
-                }
-                Err(one) => missing = missing.or(Some(one)),
+                Some(blob) => out.push(blob),
+                None => return Ok(false),
             }
         }
-        Ok(match missing {
-            Some(missing) if !complete => Err(missing),
-            _ => Ok(out),
-        })
+        out.into_iter().for_each(|blob| self.contents.blob(blob));
+        Ok(true)
     }
 
-    fn have(&self, descriptor: &Descriptor) -> Result<std::result::Result<BlobInfo, Digest>> {
+    fn have(&mut self, descriptor: &Descriptor) -> Result<Option<BlobInfo>> {
         let digest = descriptor_digest(descriptor)?;
         match self.store.blob_size(&digest) {
-            Ok(size) if size == descriptor.size() => Ok(Ok(BlobInfo { digest, size })),
-            Ok(_) => Ok(Err(digest)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Err(digest)),
+            Ok(size) if size == descriptor.size() => Ok(Some(BlobInfo { digest, size })),
+            Ok(_) => {
+                self.missing.get_or_insert(digest);
+                Ok(None)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.missing.get_or_insert(digest);
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

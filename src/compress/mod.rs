@@ -83,9 +83,13 @@ impl FromStr for Compression {
 /// How a stream that starts with these bytes is compressed. Whatever is not known counts as uncompressed;
 /// [`detect_supported`] also recognises what treering cannot read.
 ///
-/// Four bytes are enough. The answer comes from the bytes alone: media types in the wild are often wrong.
+/// Give it 512 bytes where there are as many: a name in a tar may begin like a compressed stream, and a whole header, with
+/// the magic of tar and the right checksum, says that it is one. The answer comes from the bytes alone: media types in the
+/// wild are often wrong. (A gzip header that is made to pass for that of a tar gets its maker nothing: a layer is held to
+/// its DiffID.)
 pub fn detect(first_bytes: &[u8]) -> Compression {
     match first_bytes {
+        _ if is_tar(first_bytes) => Compression::None,
         [0x1f, 0x8b, 0x08, ..] => Compression::Gzip,
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
         // A skippable frame may come first (RFC 8878, 3.1.2).
@@ -97,11 +101,9 @@ pub fn detect(first_bytes: &[u8]) -> Compression {
 /// Like [`detect`], but an [`ErrorKind::Unsupported`] error names a compression that treering does not read
 /// (xz, bzip2, lz4, lzip, compress), instead of letting it pass for a broken tar stream.
 ///
-/// Give it 512 bytes where possible: a tar archive whose first name happens to start like one of those formats
-/// is then still known as tar.
 pub fn detect_supported(first_bytes: &[u8]) -> Result<Compression> {
     let known = detect(first_bytes);
-    if known != Compression::None || first_bytes.get(257..262) == Some(b"ustar") {
+    if known != Compression::None || is_tar(first_bytes) {
         return Ok(known);
     }
     let name = match first_bytes {
@@ -115,6 +117,12 @@ pub fn detect_supported(first_bytes: &[u8]) -> Result<Compression> {
     };
     Err(Error::new(ErrorKind::Unsupported, "read layer", format!("{name} compression is not supported"))
         .with_hint("recompress it with gzip or zstd"))
+}
+
+/// Whether this begins with the header of a tar.
+fn is_tar(first_bytes: &[u8]) -> bool {
+    first_bytes.get(257..262) == Some(b"ustar")
+        && first_bytes.first_chunk().is_some_and(crate::layer::read::is_header)
 }
 
 #[cfg(test)]
@@ -151,9 +159,17 @@ mod tests {
             assert!(error.message().starts_with(name), "{error}");
         }
         // A tar archive whose first entry has such a name is a tar archive.
-        let mut tar = vec![0; 512];
-        tar[..8].copy_from_slice(b"BZh91AY&");
-        tar[257..262].copy_from_slice(b"ustar");
-        assert_eq!(detect_supported(&tar).unwrap(), Compression::None);
+        for name in
+            [&b"BZh91AY&"[..], b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"P*M\x18", b"\xfd7zXZ", b"LZIP\x01"]
+        {
+            let mut tar = vec![0; 512];
+            tar[..name.len()].copy_from_slice(name);
+            tar[257..265].copy_from_slice(b"ustar\x0000");
+            tar[148..156].fill(b' ');
+            let sum: u32 = tar.iter().map(|&byte| u32::from(byte)).sum();
+            assert!(detect_supported(&tar).ok() != Some(Compression::None), "no checksum yet: {name:?}");
+            tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            assert_eq!(detect_supported(&tar).unwrap(), Compression::None, "{name:?}");
+        }
     }
 }

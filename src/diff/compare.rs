@@ -190,6 +190,21 @@ impl Comparison<'_> {
         Ok(())
     }
 
+    /// Takes back the deletions below directories that were not looked into: a scan that stays on one filesystem does not
+    /// see what lies under a mount point.
+    pub(crate) fn unseen(&mut self, directories: &[Vec<u8>]) {
+        if directories.is_empty() {
+            return;
+        }
+        // Of a directory that is gone only the directory itself is a change, so the parent is all there is to ask.
+        let below = |change: &Change| {
+            change.kind == ChangeKind::Deleted
+                && directories.contains(&self.old.path(self.old.parent(change.old)))
+        };
+        self.changes.retain(|change| !below(change));
+        parents::list(self.old, self.new, &mut self.changes);
+    }
+
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()

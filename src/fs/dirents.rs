@@ -33,7 +33,11 @@ impl Names {
         let spare: &mut [MaybeUninit<u8>] = self.buffer.spare_capacity_mut();
         let mut raw = RawDir::new(dir, spare);
         while let Some(entry) = raw.next() {
-            let name = entry?;
+            let name = match entry {
+                // Nothing was read by a call that was interrupted; the next one reads it.
+                Err(rustix::io::Errno::INTR) => continue,
+                entry => entry?,
+            };
             let name = name.file_name();
             if name == c"." || name == c".." {
                 continue;

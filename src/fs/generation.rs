@@ -1,6 +1,7 @@
 //! What tells one life of an inode number from the next.
 
 use std::ffi::CStr;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::stat::Stat;
@@ -12,47 +13,109 @@ struct FileHandle {
     data: [u8; 128],
 }
 
-/// A number that differs between two files that had the same inode number one after the other: a hash of the kernel's
-/// file handle (`name_to_handle_at(2)`, which carries the inode's generation), or of the birth time where the filesystem
-/// gives no handle. 0 where it gives neither.
-pub fn generation(dir: impl AsFd, name: &CStr, stat: &Stat) -> u64 {
+/// The upper half: a hash of the handle. The lower half: one of the birth time. 0 where it is not known.
+const HANDLE: u64 = 0xffff_ffff_0000_0000;
+
+/// A number that differs between two files that had the same inode number one after the other: half of it a hash of the
+/// kernel's file handle (`name_to_handle_at(2)`, which carries the inode's generation), half of it one of the birth time.
+/// Compare with [`same_life`]: a half is 0 where the filesystem does not tell, or where a sandbox refuses the call.
+///
+/// Both are kept because sandboxes come and go: a tree that was unpacked outside of a container, where there are handles,
+/// must be known inside, where a seccomp filter refuses them, and the other way round. Any other error is one, since a
+/// number made without the handle would then hide that this is the file somebody wrote down.
+pub fn generation(dir: impl AsFd, name: &CStr, stat: &Stat) -> io::Result<u64> {
+    let born = stat.btime.map_or(0, |born| {
+        let mut bytes = [0; 12];
+        bytes[..8].copy_from_slice(&born.secs.to_le_bytes());
+        bytes[8..].copy_from_slice(&born.nanos.to_le_bytes());
+        hash(&bytes)
+    });
+    Ok(handle(dir, name)? | u64::from(born))
+}
+
+/// Whether two generations may be of the same file: by its handle where both have that, else by its birth. Where nothing is
+/// known about either, inode numbers are all there is to go by.
+pub fn same_life(a: u64, b: u64) -> bool {
+    let both = |half: u64| a & half != 0 && b & half != 0;
+    if both(HANDLE) {
+        return a & HANDLE == b & HANDLE;
+    }
+    if both(!HANDLE) {
+        return a & !HANDLE == b & !HANDLE;
+    }
+    a == 0 && b == 0
+}
+
+/// The part of a [`generation`] that comes from the file's handle; `None` where it is not known.
+pub fn handle_part(generation: u64) -> Option<u64> {
+    Some(generation & HANDLE).filter(|part| *part != 0)
+}
+
+/// The [`handle_part`] of a file whose handle was written down somewhere else, as overlayfs does.
+pub fn of_handle(handle: &[u8]) -> u64 {
+    u64::from(hash(handle)) << 32
+}
+
+fn handle(dir: impl AsFd, name: &CStr) -> io::Result<u64> {
     let mut handle = FileHandle { bytes: 128, kind: 0, data: [0; 128] };
     let mut mount = 0i32;
-    // SAFETY: the handle has room for the 128 bytes it announces; both pointers live through the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_name_to_handle_at,
-            dir.as_fd().as_raw_fd(),
-            name.as_ptr(),
-            &mut handle as *mut FileHandle,
-            &mut mount as *mut i32,
-            0,
-        )
-    };
-    if result == 0 && handle.bytes as usize <= handle.data.len() {
-        return hash(b'h', &handle.data[..handle.bytes as usize]);
-    }
-    match stat.btime {
-        Some(born) => {
-            let mut bytes = [0; 12];
-            bytes[..8].copy_from_slice(&born.secs.to_le_bytes());
-            bytes[8..].copy_from_slice(&born.nanos.to_le_bytes());
-            hash(b'b', &bytes)
+    loop {
+        // SAFETY: the handle has room for the 128 bytes it announces; both pointers live through the call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_name_to_handle_at,
+                dir.as_fd().as_raw_fd(),
+                name.as_ptr(),
+                &mut handle as *mut FileHandle,
+                &mut mount as *mut i32,
+                0,
+            )
+        };
+        if result == 0 {
+            return Ok(handle.data.get(..handle.bytes as usize).map_or(0, of_handle));
         }
-        None => 0,
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            // The filesystem has no handles, or larger ones; a sandbox refuses the call, or does not know it.
+            Some(libc::EOPNOTSUPP | libc::EOVERFLOW | libc::EPERM | libc::EACCES | libc::ENOSYS) => {
+                return Ok(0);
+            }
+            _ => return Err(error),
+        }
     }
 }
 
-/// The [`generation`] of a file whose handle was written down somewhere else, as overlayfs does.
-pub fn of_handle(handle: &[u8]) -> u64 {
-    hash(b'h', handle)
-}
-
-/// FNV-1a: the handle is short and nobody gains by a collision with their own file.
-fn hash(tag: u8, data: &[u8]) -> u64 {
+/// FNV-1a, folded, and never 0: what is hashed is short and nobody gains by a collision with their own file.
+fn hash(data: &[u8]) -> u32 {
     let mut h = 0xcbf2_9ce4_8422_2325u64;
-    for &byte in std::iter::once(&tag).chain(data) {
+    for &byte in data {
         h = (h ^ byte as u64).wrapping_mul(0x0000_0100_0000_01b3);
     }
-    h
+    ((h ^ (h >> 32)) as u32).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_both_know_decides() {
+        let (handle, other) = (of_handle(b"one"), of_handle(b"two"));
+        let (born, later) = (7, 8);
+        for (a, b, same) in [
+            (handle | born, handle | born, true),
+            (handle | born, handle | later, true),
+            (handle | born, other | born, false),
+            (handle | born, born, true),
+            (handle | born, later, false),
+            (handle, handle | born, true),
+            (handle, born, false),
+            (handle, 0, false),
+            (0, 0, true),
+        ] {
+            assert_eq!(same_life(a, b), same, "{a:x} {b:x}");
+            assert_eq!(same_life(b, a), same, "{b:x} {a:x}");
+        }
+    }
 }

@@ -23,6 +23,8 @@ pub mod publish;
 pub mod remove;
 #[doc(hidden)]
 pub mod root;
+#[doc(hidden)]
+pub mod signals;
 
 pub use root::Root;
 pub(crate) use stat::Stat;

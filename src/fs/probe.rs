@@ -94,7 +94,7 @@ fn unnamed(dir: &Path) -> io::Result<File> {
 
 fn generations(dir: &Path) -> io::Result<()> {
     let dir = rustix::fs::open(dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    match generation(&dir, c".", &stat_fd(&dir)?) {
+    match generation(&dir, c".", &stat_fd(&dir)?)? {
         0 => Err(io::Error::other(
             "neither file handles nor birth times: the ledger goes by inode numbers alone",
         )),
@@ -190,6 +190,6 @@ mod tests {
         assert_eq!(works("user xattrs"), set.is_ok());
         let stat = stat_fd(&file).unwrap();
         let dir = std::fs::File::open(temp.path()).unwrap();
-        assert_eq!(works("file generations"), generation(&dir, c"f", &stat) != 0);
+        assert_eq!(works("file generations"), generation(&dir, c"f", &stat).unwrap() != 0);
     }
 }

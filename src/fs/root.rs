@@ -1,4 +1,7 @@
 //! A tree's root as a file descriptor, and opening things below it.
+//!
+//! Here and in the other calls on trees, what a signal interrupted is made again. Local filesystems are not interrupted, but
+//! FUSE and NFS say EINTR, and inside a host program signals are no rare thing: Go's runtime sends them all the time.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -8,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::retry_on_intr;
 
 use crate::error::{At, Error, Result};
 
@@ -27,7 +31,8 @@ impl Root {
     pub fn open(path: impl AsRef<Path>) -> Result<Root> {
         let path = path.as_ref();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty()).at("open tree", path.as_os_str().as_bytes())?;
+        let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
+            .at("open tree", path.as_os_str().as_bytes())?;
         Ok(Root { fd, path: path.to_path_buf() })
     }
 
@@ -107,15 +112,16 @@ pub fn c_name(name: &[u8]) -> io::Result<CString> {
 /// Opens a directory by one name, refusing symbolic links.
 pub fn open_dir_at(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
+    Ok(retry_on_intr(|| rustix::fs::openat(&dir, name, flags, Mode::empty()))?)
 }
 
 /// Opens a regular file by one name for reading, refusing symbolic links. Never blocks on a fifo or a device.
 pub fn open_file_at(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     // O_NOATIME is for the owner alone; it spares the tree a write per file read.
-    match rustix::fs::openat(&dir, name, flags | OFlags::NOATIME, Mode::empty()) {
-        Err(rustix::io::Errno::PERM) => Ok(rustix::fs::openat(&dir, name, flags, Mode::empty())?),
+    let open = |flags| retry_on_intr(|| rustix::fs::openat(&dir, name, flags, Mode::empty()));
+    match open(flags | OFlags::NOATIME) {
+        Err(rustix::io::Errno::PERM) => Ok(open(flags)?),
         other => Ok(other?),
     }
 }
@@ -123,18 +129,14 @@ pub fn open_file_at(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
 /// Opens a directory below another, by `openat2(2)` in one call where the kernel has it and lets us, else name by name.
 pub fn open_dir_below(dir: BorrowedFd<'_>, below: &[u8]) -> io::Result<OwnedFd> {
     if below.is_empty() {
-        return Ok(rustix::fs::openat(
-            dir,
-            c".",
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        return Ok(retry_on_intr(|| rustix::fs::openat(dir, c".", flags, Mode::empty()))?);
     }
     if below.len() <= ONE_CALL && !below.contains(&0) {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let path = std::ffi::OsStr::from_bytes(below);
-        match rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve) {
+        match retry_on_intr(|| rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve)) {
             Ok(fd) => return Ok(fd),
             // Missing, refused by a seccomp filter, or raced by a rename: the walk below decides.
             Err(

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use rustix::fs::{AtFlags, StatxFlags};
+use rustix::io::retry_on_intr;
 
 /// What a directory entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -138,7 +139,7 @@ pub fn stat_fd(fd: impl AsFd) -> io::Result<Stat> {
 fn statx(dir: impl AsFd, name: &CStr, flags: AtFlags) -> io::Result<Stat> {
     let dir = dir.as_fd();
     let mask = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
-    let x = match rustix::fs::statx(dir, name, flags | AtFlags::NO_AUTOMOUNT, mask) {
+    let x = match retry_on_intr(|| rustix::fs::statx(dir, name, flags | AtFlags::NO_AUTOMOUNT, mask)) {
         Ok(x) => x,
         // Some sandboxes refuse statx; the older call knows everything but the birth time.
         Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => return fstatat(dir, name, flags),
@@ -163,7 +164,7 @@ fn statx(dir: impl AsFd, name: &CStr, flags: AtFlags) -> io::Result<Stat> {
 }
 
 fn fstatat(dir: impl AsFd, name: &CStr, flags: AtFlags) -> io::Result<Stat> {
-    let s = rustix::fs::statat(dir, name, flags)?;
+    let s = retry_on_intr(|| rustix::fs::statat(&dir, name, flags))?;
     Ok(Stat {
         kind: Kind::from_mode(s.st_mode).ok_or(io::ErrorKind::InvalidData)?,
         mode: (s.st_mode & 0o7777) as u16,

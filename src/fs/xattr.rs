@@ -76,6 +76,7 @@ fn grow(
             }
             // XATTR_SIZE_MAX and XATTR_LIST_MAX are both 64 KiB.
             Err(error) if error.raw_os_error() == Some(libc::ERANGE) && want < 65536 => want = 65536,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }

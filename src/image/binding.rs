@@ -12,7 +12,7 @@ use super::whose::Whose;
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::Root;
-use crate::fs::generation::generation;
+use crate::fs::generation::{generation, same_life};
 use crate::fs::root::split;
 use crate::fs::stat::stat_fd;
 use crate::store::{BindingFile, Store};
@@ -72,22 +72,45 @@ pub fn tree_key(root: &Root) -> Result<String> {
 /// the lives of an inode number.
 fn identify(root: &Root) -> Result<(String, bool)> {
     let stat = stat_fd(root).at("identify tree", root.describe(b""))?;
-    let generation = generation(root, c".", &stat);
+    let generation = generation(root, c".", &stat).at("identify tree", root.describe(b""))?;
     Ok((format!("{:x}-{:x}-{generation:x}", stat.dev, stat.ino), generation != 0))
 }
 
 /// Whether the tree with this key is at the path of its record. One that cannot be looked at may be there.
 pub(super) fn is_at(path: &str, key: &str) -> Result<bool> {
     match Root::open(path) {
-        Ok(root) => Ok(tree_key(&root)? == key),
+        Ok(root) => Ok(same_tree(&tree_key(&root)?, key)),
         Err(error) => Ok(error.kind() != ErrorKind::NotFound || path.contains('\\')),
     }
+}
+
+/// Whether two keys are of one tree: the same inode in the same life, each as far as its writer could tell.
+fn same_tree(a: &str, b: &str) -> bool {
+    let split = |key: &str| {
+        let (inode, generation) = key.rsplit_once('-')?;
+        Some((inode.to_string(), u64::from_str_radix(generation, 16).ok()?))
+    };
+    match (split(a), split(b)) {
+        (Some((a, life)), Some((b, other))) => a == b && same_life(life, other),
+        _ => false,
+    }
+}
+
+/// The key of a tree's record, if the store has one: written perhaps where less could be told about the root.
+fn known_key(store: &Store, key: &str) -> Result<Option<String>> {
+    if store.find_tree(key)?.is_some() {
+        return Ok(Some(key.into()));
+    }
+    Ok(store.trees()?.into_iter().find(|other| same_tree(key, other)))
 }
 
 /// What the store knows of a tree, if anything.
 pub fn find(store: &Store, root: &Root) -> Result<Option<BoundTree>> {
     let (key, certain) = identify(root)?;
-    find_as(store, root, &key, certain)
+    match known_key(store, &key)? {
+        Some(key) => find_as(store, root, &key, certain),
+        None => Ok(None),
+    }
 }
 
 fn find_as(store: &Store, root: &Root, key: &str, certain: bool) -> Result<Option<BoundTree>> {
@@ -145,7 +168,7 @@ pub fn bind(
     manifest: Digest,
     reference: Option<&str>,
     whose: &Whose,
-    index: &Snapshot,
+    index: Option<&Snapshot>,
     meanwhile: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let record = Record {
@@ -157,17 +180,22 @@ pub fn bind(
             OwnerSource::Xattr(attribute) => Some(attribute.to_string()),
             OwnerSource::Nothing | OwnerSource::Fakeroot(_) => None,
         },
-        index: index.checksum(),
+        // Where there is none, one from before is not used, as after a crash.
+        index: index.map_or(0, Snapshot::checksum),
     };
     let record = serde_json::to_vec(&record)
         .map_err(|error| Error::new(ErrorKind::Internal, "write tree record", error.to_string()))?;
-    let binding = store.bind_tree(&tree_key(root)?)?;
-    let ledger = without_dead(&whose.ledger, index);
+    let key = tree_key(root)?;
+    let binding = store.bind_tree(&known_key(store, &key)?.unwrap_or(key))?;
+    let ledger = match index {
+        Some(index) => without_dead(&whose.ledger, index),
+        None => Cow::Borrowed(&whose.ledger),
+    };
     let ledger = match ledger.is_empty() {
         true => None,
         false => Some(binding.stage(BindingFile::Ledger, &ledger.to_bytes())?),
     };
-    let index = binding.stage(BindingFile::Index, index.as_bytes())?;
+    let index = index.map(|index| binding.stage(BindingFile::Index, index.as_bytes())).transpose()?;
     let record = binding.stage(BindingFile::Config, &record)?;
     meanwhile()?;
     match ledger {
@@ -175,7 +203,9 @@ pub fn bind(
         // One that was left by a tree with the same key would count as this one's.
         None => binding.remove(BindingFile::Ledger)?,
     }
-    index.publish()?;
+    if let Some(index) = index {
+        index.publish()?;
+    }
     record.publish()
 }
 

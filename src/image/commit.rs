@@ -3,19 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use super::binding;
+use super::config::ImageConfig;
 use super::derive::{NewConfig, new_config};
-use super::difference::{Base, DiffOptions, Examined, TreeDiff, all_added, examine};
+use super::difference::{Base, DiffOptions, Examined, TreeDiff, all_added, examine, mount_points};
 use super::manifest::{ManifestOptions, OCI_CONFIG, OCI_MANIFEST, new_manifest};
 use super::open::Image;
 use super::platform::Platform;
 use crate::compress::{Profile, Written, write};
 use crate::diff::{CompareMode, Stat};
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Root;
 use crate::layer::{Files, LayerOptions, LayerPlan, LayerTar};
 use crate::progress::{Control, Counters};
-use crate::store::{BlobInfo, Descriptor, LayerInfo, Reference, Store, descriptor};
+use crate::store::{BlobInfo, Descriptor, Document, LayerInfo, Reference, Store, descriptor};
 use crate::tree::scan::Skipped;
 use crate::tree::{OwnerPolicy, OwnerSource};
 
@@ -114,7 +115,9 @@ pub fn commit(
     }
     let (made, entry) = write_image(store, base.as_ref(), &diff, &root, options, control)?;
     let give = || give_name(store, name.as_ref(), &entry);
-    binding::bind(store, &root, made.manifest, reference, &whose, &diff.new, give)?;
+    // What lies below a mount point is in the image all the same, so the scan is no index of it.
+    let index = mount_points(&diff.skipped).is_empty().then_some(&diff.new);
+    binding::bind(store, &root, made.manifest, reference, &whose, index, give)?;
     Ok(Committed { stat, skipped: diff.skipped, owners_replaced, ..made })
 }
 
@@ -155,6 +158,19 @@ fn write_image(
     options: &CommitOptions,
     control: &Control,
 ) -> Result<(Committed, Descriptor)> {
+    if let Some(base) = base.filter(|_| !options.squash) {
+        // Before a layer is written that no manifest could hold.
+        let layers = base.layers().len() + usize::from(!diff.changes.is_empty());
+        if layers > store.limits().layers {
+            return Err(too_large(Error::limit(
+                COMMIT,
+                format!(
+                    "the image would have {layers} layers, more than the cap of {}",
+                    store.limits().layers
+                ),
+            )));
+        }
+    }
     let plan = LayerPlan::new(&diff.changes, diff.old.as_ref(), &diff.new, options.layer)?;
     let layer = match plan.entry_count() {
         // Nothing changed: an image without a base still has one layer, if an empty one.
@@ -237,6 +253,14 @@ pub(crate) struct Recipe<'a> {
     pub annotations: &'a [(String, String)],
 }
 
+/// What helps where an image would be over the caps on what is read.
+fn too_large(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Limit => error.with_hint("--squash drops the layers and the history of the base"),
+        _ => error,
+    }
+}
+
 /// Puts configuration and manifest into the store and the image into its index. Gives manifest digest and image id.
 pub(crate) fn publish_image(
     store: &Store,
@@ -287,12 +311,16 @@ fn put_documents(
     let below = recipe.base.filter(|_| !recipe.squash).map(Image::layers).unwrap_or_default();
     let layers: Vec<Descriptor> =
         below.iter().map(|layer| layer.descriptor.clone()).chain(layer.map(|(_, d)| d)).collect();
-    let config: BlobInfo = store.put_blob(&config)?;
+    // What we could not read again must not be published: whatever meets the image would fail.
+    ImageConfig::parse(config.clone(), "the new configuration", store.limits()).map_err(too_large)?;
+    let config_info = BlobInfo::of(&config);
     let manifest_options = ManifestOptions {
         annotations: recipe.annotations.iter().cloned().collect(),
         ..ManifestOptions::default()
     };
-    let manifest = new_manifest(&descriptor(OCI_CONFIG, &config), &layers, &manifest_options)?;
+    let manifest = new_manifest(&descriptor(OCI_CONFIG, &config_info), &layers, &manifest_options)?;
+    Document::parse(&manifest, Some(OCI_MANIFEST), "the new manifest", store.limits()).map_err(too_large)?;
+    let config = store.put_blob(&config)?;
     let manifest = store.put_blob(&manifest)?;
     Ok((manifest, config.digest))
 }

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use super::binding::{self, BoundTree};
 use super::contents::contents;
-use crate::media_type::OCI_MANIFEST;
 use super::open::Image;
 use super::platform::Platform;
 use super::whose::Whose;
@@ -13,9 +12,10 @@ use crate::diff::{Change, ChangeKind, CompareMode, CompareOptions, Reasons, Stat
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fs::Root;
+use crate::media_type::OCI_MANIFEST;
 use crate::progress::Control;
 use crate::store::{BlobInfo, Lease, Store, descriptor};
-use crate::tree::scan::{Skipped, scan};
+use crate::tree::scan::{MOUNT_POINT, Skipped, scan};
 use crate::tree::{NONE, OwnerPolicy, OwnerSource, Scan, ScanOptions, Snapshot};
 
 /// What a tree is compared with, and a commit built on.
@@ -190,6 +190,7 @@ pub(super) fn examine(
         None => (contents(store, &image, control)?, true),
     };
     let mut comparison = compare(&old, &new, &options.compare_options());
+    comparison.unseen(&mount_points(&skipped));
     if comparison.changes.iter().any(|change| change.reasons.contains(Reasons::SUSPECT)) {
         // Digests of the base's files: only now, because making the list reads all its layers.
         let digests = if listed { None } else { Some(contents(store, &image, control)?) };
@@ -205,6 +206,15 @@ pub(super) fn examine(
     let changes = comparison.changes;
     let diff = TreeDiff { old: Some(old), new, changes, skipped };
     Ok(Examined { diff, base: Some(image), whose, owners_replaced })
+}
+
+/// The directories a scan did not look into.
+pub(super) fn mount_points(skipped: &[Skipped]) -> Vec<Vec<u8>> {
+    skipped
+        .iter()
+        .filter(|skipped| skipped.reason == MOUNT_POINT)
+        .map(|skipped| skipped.path.clone())
+        .collect()
 }
 
 /// Compares a directory with its base: what `docker diff` shows of a container. Without a store there is no base, and
@@ -245,6 +255,7 @@ pub fn diff_trees(
     // Two directories are quiet at best: every time counts.
     let compare_options = CompareOptions { mode: options.compare, exact_times: true };
     let mut comparison = compare(&old, &new, &compare_options);
+    comparison.unseen(&mount_points(&skipped));
     comparison.settle(options.threads, |change| {
         control.check("compare content")?;
         content::same_in_scans(change, (&old, &old_root), (&new, &new_root))

@@ -9,9 +9,7 @@ use super::binding::is_at;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::progress::Control;
-use crate::store::{
-    BindingFile, DocumentKind, PruneOptions, PruneReport, Reference, Store, Unneeded, descriptor_digest,
-};
+use crate::store::{BindingFile, PruneOptions, PruneReport, Reference, Store, Unneeded, descriptor_digest};
 
 /// The largest record of a tree that is read.
 const CAP: u64 = 1 << 20;
@@ -83,12 +81,12 @@ fn names_but_of(store: &Store, trees: impl Fn(&str) -> bool) -> Result<Vec<Refer
     let used: HashSet<Digest> = store.digests_of_trees(trees)?.into_iter().collect();
     let mut unused = Vec::new();
     for entry in store.entries()? {
-        let Some(name) = entry.name else { continue };
-        let Ok(digest) = descriptor_digest(&entry.descriptor) else { continue };
-        let document = store.read_document(&entry.descriptor).ok();
-        let platforms = document.filter(|it| it.kind() == DocumentKind::Index);
-        let platforms = platforms.iter().flat_map(|index| index.manifests().iter().map(descriptor_digest));
-        if !std::iter::once(Ok(digest)).chain(platforms).flatten().any(|digest| used.contains(&digest)) {
+        let Some(name) = entry.name.clone() else { continue };
+        if descriptor_digest(&entry.descriptor).is_err() {
+            continue;
+        }
+        let images = store.identities(std::slice::from_ref(&entry))?;
+        if !images.iter().any(|image| used.contains(&image.manifest)) {
             unused.push(name);
         }
     }

@@ -75,7 +75,8 @@ pub fn unpack(
     let owner_from = options.apply.owner_xattr.map(OwnerSource::Xattr).unwrap_or_default();
     let whose = Whose { owner, owner_from, ledger };
     // Before the tree has its place: one that the store knows nothing of would have lost its owners.
-    let bound = binding::bind(store, &place.root, manifest, Some(reference), &whose, &snapshot, || Ok(()));
+    let bound =
+        binding::bind(store, &place.root, manifest, Some(reference), &whose, Some(&snapshot), || Ok(()));
     if let Err(error) = bound {
         place.discard();
         return Err(error);
@@ -174,7 +175,12 @@ impl Place {
             );
             match rustix::fs::mkdirat(&parent, scratch.as_str(), rustix::fs::Mode::RWXU) {
                 Ok(()) => {
-                    let fd = parent.open_dir(scratch.as_bytes()).at(UNPACK, shown)?;
+                    let opened = parent.open_dir(scratch.as_bytes()).at(UNPACK, shown);
+                    let fd = opened.inspect_err(|_| {
+                        // It is empty and needs no descriptor to go; the error that led here is the one to tell.
+                        let _ =
+                            rustix::fs::unlinkat(&parent, scratch.as_str(), rustix::fs::AtFlags::REMOVEDIR);
+                    })?;
                     return Ok(Place { root: Root::from_fd(fd, dir), scratch: Some((parent, scratch)) });
                 }
                 Err(rustix::io::Errno::EXIST) => continue,

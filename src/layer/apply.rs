@@ -414,7 +414,7 @@ impl OnDisk<'_> {
         let stat = stat_fd(fd)?;
         let mode = (stat.mode | 0o700) & !0o2000;
         if mode != stat.mode {
-            rustix::fs::fchmod(fd, Mode::from_raw_mode(mode as u32))?;
+            rustix::io::retry_on_intr(|| rustix::fs::fchmod(fd, Mode::from_raw_mode(mode as u32)))?;
             self.dirty.insert(node);
         }
         const DEFAULT_ACL: &str = "system.posix_acl_default";

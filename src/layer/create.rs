@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, XattrFlags};
+use rustix::io::retry_on_intr;
 use rustix::process::{Gid, Uid};
 
 use crate::fs::generation::generation;
@@ -245,12 +246,13 @@ impl<'a> Work<'a> {
         }
         let kind_differs = stat.kind != meta.kind;
         let mode_differs = meta.kind != Kind::Symlink && stat.mode != meta.mode;
-        let ledger = (!owner_on_disk || kind_differs || mode_differs || self.recorded).then(|| {
+        let mut ledger = None;
+        if !owner_on_disk || kind_differs || mode_differs || self.recorded {
             self.record.disk_mode = stat.mode;
             (self.record.dev, self.record.ino) = (stat.dev, stat.ino);
-            self.record.generation = generation(self.dir, self.name, &stat);
-            self.record
-        });
+            self.record.generation = generation(self.dir, self.name, &stat)?;
+            ledger = Some(self.record);
+        }
         Ok(Made { stat, ledger, lost: self.lost })
     }
 
@@ -265,8 +267,10 @@ impl<'a> Work<'a> {
     fn chown(&self, uid: u32, gid: u32) -> io::Result<bool> {
         let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         let done = match self.place {
-            Place::Open(fd) => rustix::fs::fchown(fd, uid, gid),
-            Place::Named => rustix::fs::chownat(self.dir, self.name, uid, gid, AtFlags::SYMLINK_NOFOLLOW),
+            Place::Open(fd) => retry_on_intr(|| rustix::fs::fchown(fd, uid, gid)),
+            Place::Named => retry_on_intr(|| {
+                rustix::fs::chownat(self.dir, self.name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+            }),
         };
         match done {
             Ok(()) => Ok(true),
@@ -279,7 +283,9 @@ impl<'a> Work<'a> {
 
     fn chmod(&self, mode: u16) -> io::Result<()> {
         match self.place {
-            Place::Open(fd) => Ok(rustix::fs::fchmod(fd, Mode::from_raw_mode(mode as u32))?),
+            Place::Open(fd) => {
+                Ok(retry_on_intr(|| rustix::fs::fchmod(fd, Mode::from_raw_mode(mode as u32)))?)
+            }
             Place::Named => chmod::chmod_at(self.dir, self.name, mode as u32),
         }
     }
@@ -303,9 +309,9 @@ impl<'a> Work<'a> {
             }
             match self.set_xattr(name, value) {
                 Ok(()) => {}
-                Err(error) if error.raw_os_error() == Some(libc::EIO) => return Err(error),
-                // Not permitted, not supported, too large for this filesystem: the ledger holds it.
-                Err(_) => refused.push((name, value)),
+                // The ledger holds it.
+                Err(error) if not_kept_here(&error) => refused.push((name, value)),
+                Err(error) => return Err(error),
             }
         }
         if !refused.is_empty() {
@@ -318,7 +324,9 @@ impl<'a> Work<'a> {
     fn set_xattr(&self, name: &[u8], value: &[u8]) -> io::Result<()> {
         let name = c_name(name)?;
         match self.place {
-            Place::Open(fd) => Ok(rustix::fs::fsetxattr(fd, name.as_c_str(), value, XattrFlags::empty())?),
+            Place::Open(fd) => {
+                Ok(retry_on_intr(|| rustix::fs::fsetxattr(fd, name.as_c_str(), value, XattrFlags::empty()))?)
+            }
             Place::Named => xattr::set_at(self.dir, self.name, &name, value),
         }
     }
@@ -329,7 +337,7 @@ impl<'a> Work<'a> {
         let Some(attribute) = self.who.owner_xattr else { return Ok(()) };
         let Some(value) = attribute.value(&self.wanted.meta) else { return Ok(()) };
         match self.set_xattr(attribute.name(), &value) {
-            Err(error) if error.raw_os_error() == Some(libc::EIO) => Err(error),
+            Err(error) if !not_kept_here(&error) => Err(error),
             Err(_) if !owner_on_disk || matches!(self.place, Place::Open(_)) => {
                 self.lost.push((attribute.name().to_vec(), "the disk takes no such attribute here"));
                 Ok(())
@@ -344,10 +352,27 @@ impl<'a> Work<'a> {
             last_modification: Timespec { tv_sec: mtime.secs, tv_nsec: mtime.nanos as _ },
         };
         match self.place {
-            Place::Open(fd) => Ok(rustix::fs::futimens(fd, &times)?),
+            Place::Open(fd) => Ok(retry_on_intr(|| rustix::fs::futimens(fd, &times))?),
             Place::Named => {
                 Ok(rustix::fs::utimensat(self.dir, self.name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
             }
         }
     }
+}
+
+/// Whether a filesystem says with this that it does not keep an attribute: not permitted, not supported, a name or value it
+/// does not take, or no room for it in the inode. Anything else is a failure, of which the ledger must not be the answer.
+fn not_kept_here(error: &io::Error) -> bool {
+    const ERRNOS: [i32; 9] = [
+        libc::EPERM,
+        libc::EACCES,
+        libc::EOPNOTSUPP,
+        libc::ENOSYS,
+        libc::EINVAL,
+        libc::ENOSPC,
+        libc::E2BIG,
+        libc::ERANGE,
+        libc::EDQUOT,
+    ];
+    error.raw_os_error().is_some_and(|errno| ERRNOS.contains(&errno))
 }

@@ -27,8 +27,8 @@ use crate::layer::header::{self, BLOCK, EntryKind};
 use block::Block;
 use extended::Extended;
 use sparse::Region;
-use stream::Cursor;
 pub use stream::{ChunkStream, ReadChunks, Slice};
+use stream::{Cursor, MAX_TAIL, Tail};
 
 const OPERATION: &str = "read layer";
 
@@ -115,6 +115,7 @@ pub struct LayerReader<S> {
     cursor: Cursor<S>,
     limits: ReadLimits,
     state: State,
+    marked_end: bool,
     globals: Extended,
     entries: u64,
     declared: u64,
@@ -190,6 +191,7 @@ impl<S: ChunkStream> LayerReader<S> {
             cursor: Cursor::new(stream),
             limits,
             state: State::Open,
+            marked_end: false,
             globals: Extended::default(),
             entries: 0,
             declared: 0,
@@ -250,6 +252,13 @@ impl<S: ChunkStream> LayerReader<S> {
     pub fn finish(mut self) -> Result<S> {
         while self.next_entry()?.is_some() {}
         Ok(self.cursor.into_stream())
+    }
+
+    /// Whether the archive said that this is its end, with a zero block at least. POSIX demands two; Go, GNU tar and
+    /// libarchive also take the end of the stream for the end, and so does this reader: a layer that was cut short has
+    /// another digest. Where there is no digest, an archive without an end is one whose writer died.
+    pub fn has_end(&self) -> bool {
+        self.marked_end
     }
 
     /// How many bytes of the stream have been read.
@@ -373,14 +382,18 @@ impl<S: ChunkStream> LayerReader<S> {
         match self.cursor.block()? {
             // The stream may end after one zero block, as it may after none.
             Err(0) => {}
-            Ok(bytes) if bytes == [0; BLOCK] => {
-                if !self.cursor.drain(self.limits.zero_tail)? {
-                    return stop("something follows the end of the archive");
+            Ok(bytes) if bytes == [0; BLOCK] => match self.cursor.drain(self.limits.zero_tail)? {
+                Tail::Over => {}
+                Tail::Content => return stop("something follows the end of the archive"),
+                Tail::Long => {
+                    let message = format!("more than {MAX_TAIL} zeros follow the end of the archive");
+                    return Err(Fault::limit(message).into());
                 }
-            }
+            },
             _ => return stop("something follows a zero block"),
         }
         self.state = State::Ended;
+        self.marked_end = true;
         Ok(())
     }
 
@@ -414,6 +427,11 @@ impl<S: ChunkStream> LayerReader<S> {
         }
         Ok(Some(Data::Bytes(slice)))
     }
+}
+
+/// Whether the checksum of a header block is right.
+pub(crate) fn is_header(block: &[u8; BLOCK]) -> bool {
+    block::verify_checksum(block).is_ok()
 }
 
 fn padding(size: u64) -> u64 {

@@ -112,14 +112,28 @@ impl Store {
             (Role::Document(_), Some(descriptor)) => descriptor,
             _ => return Ok(None),
         };
+        let hint = |error: Error| match error.kind() {
+            ErrorKind::Limit => too_small(error),
+            _ => error.with_hint(
+                "treering fsck lists the damaged images; remove them with treering rmi, or load them again",
+            ),
+        };
         match self.read_document(descriptor) {
             Ok(document) => Ok(Some(document)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) if error.kind() == ErrorKind::Limit => Err(too_small(error)),
-            Err(error) => Err(error.with_hint(
-                "treering fsck lists the damaged images; remove them with treering rmi, or load them again",
-            )),
+            // The reference may be what is wrong: anyone can write down another size or type for a blob. What the blob
+            // holds decides then; if it is damaged, this is an error as well.
+            Err(error)
+                if error.kind() == ErrorKind::Corrupt || self.another_size(descriptor, &next.digest) =>
+            {
+                self.expand_unknown(&next.digest, marks, queue).map_err(hint)
+            }
+            Err(error) => Err(hint(error)),
         }
+    }
+
+    fn another_size(&self, descriptor: &Descriptor, digest: &Digest) -> bool {
+        self.blob_size(digest).is_ok_and(|size| size != descriptor.size())
     }
 
     /// A blob known by its digest only (from the record of a tree): a manifest, a configuration, or anything else. What
@@ -150,8 +164,9 @@ impl Store {
         };
         if let Some(found) = diff_ids(&value) {
             // A configuration does not name blobs; keep those known to hold its layers.
-            return self.keep_layers(&found, marks, queue).map(|()| None);
+            self.keep_layers(&found, marks, queue)?;
         }
+        // Not one or the other: a manifest may have a member `rootfs`, too.
         match Document::from_value(value, None, &shown, self.limits()) {
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => Ok(None),
             document => document.map(Some).map_err(too_small),

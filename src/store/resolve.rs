@@ -108,7 +108,7 @@ impl Store {
     /// Every manifest the entries lead to, nested indexes included, with the digest of its configuration.
     ///
     /// A manifest whose blob is absent (image-layout.md allows that) is known by its own digest only.
-    pub(super) fn identities(&self, entries: &[Entry]) -> Result<Vec<Identity>> {
+    pub(crate) fn identities(&self, entries: &[Entry]) -> Result<Vec<Identity>> {
         let mut out = Vec::new();
         let mut seen = std::collections::HashSet::new();
         let mut queue: Vec<(Descriptor, usize)> =
@@ -139,7 +139,7 @@ impl Store {
 
 /// One manifest or index and the digests it can be asked for by.
 #[derive(Debug, Clone)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     pub descriptor: Descriptor,
     pub manifest: Digest,
     pub config: Option<Digest>,

@@ -8,10 +8,12 @@
 //! little-endian, byte strings carry their length.
 
 use std::collections::HashMap;
+use std::io;
 
 use super::entry::Xattrs;
 use super::interchange::can_stand_for;
 use crate::error::{Error, Result};
+use crate::fs::generation::same_life;
 use crate::fs::{Kind, Stat};
 
 const MAGIC: &[u8; 8] = b"TRLEDGR\x01";
@@ -78,9 +80,14 @@ impl Ledger {
 
     /// What is known of the file with this stat, if it is still the same one. `generation` is asked only when the inode
     /// number is known at all.
-    pub fn get(&self, stat: &Stat, generation: impl FnOnce() -> u64) -> Option<&Record> {
-        let record = self.records.get(&(stat.dev, stat.ino))?;
-        (can_stand_for(stat, record.kind) && record.generation == generation()).then_some(record)
+    pub fn get(
+        &self,
+        stat: &Stat,
+        generation: impl FnOnce() -> io::Result<u64>,
+    ) -> io::Result<Option<&Record>> {
+        let Some(record) = self.records.get(&(stat.dev, stat.ino)) else { return Ok(None) };
+        let same = can_stand_for(stat, record.kind) && same_life(record.generation, generation()?);
+        Ok(same.then_some(record))
     }
 
     /// The bytes, as they are saved; sorted by path, so that equal ledgers have equal bytes.
@@ -218,9 +225,10 @@ mod tests {
             nlink: 1,
             rdev: (0, 0),
         };
-        assert!(ledger.get(&stat, || 77).is_some());
-        assert!(ledger.get(&stat, || 78).is_none());
+        assert!(ledger.get(&stat, || Ok(77)).unwrap().is_some());
+        assert!(ledger.get(&stat, || Ok(78)).unwrap().is_none());
+        assert!(ledger.get(&stat, || Err(io::ErrorKind::Other.into())).is_err());
         stat.size = 1;
-        assert!(ledger.get(&stat, || 77).is_none(), "a placeholder with content is a file");
+        assert!(ledger.get(&stat, || Ok(77)).unwrap().is_none(), "a placeholder with content is a file");
     }
 }

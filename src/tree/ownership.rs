@@ -1,10 +1,12 @@
 //! Whose an entry is and what it is, where the disk is not the one to ask.
 
+use std::io;
+
 use super::entry::{Meta, Xattrs};
 use super::interchange::OwnerSource;
 use super::ledger::{Ledger, Record};
 use super::owner::OwnerPolicy;
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
 use crate::fs::{Kind, Stat};
 
 /// Who is asked, the last first: what another tool recorded, the ledger, and for owners that neither knows the policy.
@@ -35,11 +37,14 @@ impl Ownership<'_> {
         stat: &Stat,
         meta: &mut Meta,
         xattrs: &mut Vec<u8>,
-        generation: impl Fn() -> u64,
+        generation: impl Fn() -> io::Result<u64>,
     ) -> Result<Settled> {
         let mut settled = Settled::default();
         let claim = self.source.claim(stat, xattrs)?;
-        let record = self.ledger.and_then(|ledger| ledger.get(stat, &generation));
+        let record = match self.ledger {
+            Some(ledger) => ledger.get(stat, &generation).at("identify file", "")?,
+            None => None,
+        };
         match record {
             Some(record) => {
                 meta.kind = record.kind;
@@ -80,7 +85,7 @@ impl Ownership<'_> {
                 path: Vec::new(),
                 dev: stat.dev,
                 ino: stat.ino,
-                generation: generation(),
+                generation: generation().at("identify file", "")?,
                 disk_mode: stat.mode,
                 kind: meta.kind,
                 mode: meta.mode,

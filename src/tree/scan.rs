@@ -67,6 +67,9 @@ impl Default for ScanOptions<'_> {
     }
 }
 
+/// Why there is nothing below a mount point, see [`ScanOptions::one_file_system`].
+pub(crate) const MOUNT_POINT: &str = "contents of a mount point";
+
 /// Something in the tree that is not in the snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {

@@ -255,7 +255,41 @@ fn image_layouts_that_lie_are_refused() {
         all.extend(extra.iter().cloned());
         all
     };
+    // What was found to be right by one reference is not right by every other.
+    let inner = index(&[entry(None)]);
+    let mut longer = entry(None);
+    longer.set_size(longer.size() + 1);
+    let wrong_inner = index(&[longer]);
+    let again = |second: treering::store::Descriptor, more: &[u8]| {
+        let first = points_to(OCI_INDEX, &inner, Some("app:v1"));
+        let mut all = archive(&blobs, &index(&[first, second]));
+        all.extend([blob(&inner), blob(more)]);
+        all
+    };
+    let deeper = {
+        let one = index(&[points_to(OCI_INDEX, &inner, None)]);
+        let two = index(&[points_to(OCI_INDEX, &one, None)]);
+        let entries = [points_to(OCI_INDEX, &inner, None), points_to(OCI_INDEX, &two, None)];
+        let mut all = archive(&blobs, &index(&entries));
+        all.extend([blob(&inner), blob(&one), blob(&two)]);
+        let mut three = archive(&blobs, &index(&[points_to(OCI_INDEX, &one, None), entries[1].clone()]));
+        three.extend([blob(&inner), blob(&one), blob(&two)]);
+        load_bytes(&self::store(&scratch, "three"), &tar(&three)).unwrap();
+        let top = index(&[points_to(OCI_INDEX, &two, None)]);
+        let mut four =
+            archive(&blobs, &index(&[points_to(OCI_INDEX, &two, None), points_to(OCI_INDEX, &top, None)]));
+        four.extend([blob(&inner), blob(&one), blob(&two), blob(&top)]);
+        load_bytes(&self::store(&scratch, "all"), &tar(&all)).unwrap();
+        four
+    };
     let cases: Vec<(&str, Vec<Entry>, ErrorKind)> = vec![
+        ("the second time as an index", again(points_to(OCI_INDEX, &manifest, None), b"x"), Corrupt),
+        (
+            "the second time of another size",
+            again(points_to(OCI_INDEX, &wrong_inner, None), &wrong_inner),
+            Corrupt,
+        ),
+        ("the second time too deep", deeper, Limit),
         ("no oci-layout", no_layout, Corrupt),
         ("another oci-layout", old_layout, Unsupported),
         ("no images", archive(&blobs, &index(&[])), Corrupt),

@@ -108,6 +108,14 @@ fn a_tar_that_is_no_filesystem_is_refused() {
         ("an opaque whiteout", tar(&[dir("a"), file("a/.wh..wh..opq", "")]), ErrorKind::Corrupt),
         ("a path that leads out", tar(&[file("../a", &big)]), ErrorKind::Corrupt),
         ("a hard link to nothing", tar(&[hardlink("a", "b")]), ErrorKind::Corrupt),
+        ("nothing", Vec::new(), ErrorKind::Corrupt),
+        (
+            "cut short between entries",
+            tar(&[file("a", "1"), file("b", "2")])[..1024].to_vec(),
+            ErrorKind::Corrupt,
+        ),
+        ("zeros without end", [tar(&[file("a", "1")]), vec![0; 17 << 20]].concat(), ErrorKind::Limit),
+        ("a link nobody can make", tar(&[symlink("l", "x".repeat(4096))]), ErrorKind::Limit),
         ("below a file", tar(&[file("a", &big), file("a/b", &big)]), ErrorKind::Corrupt),
         ("xz", b"\xfd7zXZ\0\0\0".to_vec(), ErrorKind::Unsupported),
         ("bzip2", b"BZh91AY&SY\0".to_vec(), ErrorKind::Unsupported),
@@ -115,7 +123,10 @@ fn a_tar_that_is_no_filesystem_is_refused() {
     for (what, bytes, kind) in cases {
         for profile in [None, Some(Profile::default())] {
             let options = ImportOptions { profile, ..ImportOptions::default() };
-            let error = import_bytes(&store, &bytes, &options).unwrap_err();
+            let error = match import_bytes(&store, &bytes, &options) {
+                Ok(_) => panic!("{what}: it is imported"),
+                Err(error) => error,
+            };
             assert_eq!(error.kind(), kind, "{what}: {error}");
             if kind == ErrorKind::Unsupported {
                 assert!(error.hint().is_some(), "{what}");

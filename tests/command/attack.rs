@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::tools::{missing, need};
 use crate::world::{Run, World, run};
 
@@ -353,4 +355,106 @@ fn what_may_not_be_read_is_named() {
 /// Root may read everything; the run of the tests without privileges has the other half.
 fn missing_for_root() {
     println!("what_may_not_be_read_is_named: nothing to refuse to root");
+}
+
+/// Few bytes that name one thing any number of times, each of them any number of times again.
+#[test]
+fn one_thing_named_again_and_again() {
+    let world = World::unpacked();
+    let limited = |line: &[&str]| -> Run {
+        let start = Instant::now();
+        let run = by_shell(&world, "ulimit -v 400000; exec \"$@\"", line);
+        assert!(start.elapsed() < Duration::from_secs(20), "{line:?}: {:?}", start.elapsed());
+        run
+    };
+    // Three indexes, each with the one below it 2,000 times.
+    world.run(&["save", "--format", "oci-archive", "-o", "good.tar", "app:v1"]).ok();
+    world.sh("mkdir oci; tar -C oci -xf good.tar");
+    let index: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(world.join("oci/index.json")).unwrap()).unwrap();
+    let mut child = index["manifests"][0].clone();
+    child.as_object_mut().unwrap().remove("annotations");
+    for _ in 0..3 {
+        let document = json!({ "schemaVersion": 2, "manifests": vec![child; 2000] }).to_string();
+        let digest = treering::Digest::of(document.as_bytes());
+        std::fs::write(world.join("oci/blobs/sha256").join(digest.hex()), &document).unwrap();
+        child = json!({ "mediaType": treering::image::OCI_INDEX, "digest": digest, "size": document.len() });
+    }
+    child["annotations"] = json!({ "org.opencontainers.image.ref.name": "laughs:v1" });
+    let document = json!({ "schemaVersion": 2, "manifests": [child] }).to_string();
+    std::fs::write(world.join("oci/index.json"), document).unwrap();
+    world.sh("tar -C oci -cf laughs.tar .");
+    limited(&["load", "-i", "laughs.tar"]).ok();
+    for line in [
+        &["images"][..],
+        &["fsck"],
+        &["save", "--format", "oci-archive", "-o", "out.tar", "laughs:v1"],
+        &["unpack", "laughs:v1", "laughs"],
+        &["prune", "-f"],
+        &["rmi", "laughs:v1"],
+    ] {
+        limited(line).ok();
+    }
+    // One large configuration for every image of manifest.json.
+    let layer = [entry("a", b"1"), vec![0; 1024]].concat();
+    let config = json!({
+        "os": "linux", "architecture": "amd64", "x": vec![0; 1_300_000],
+        "rootfs": { "type": "layers", "diff_ids": [treering::Digest::of(&layer)] },
+    });
+    let item = json!({ "Config": "c", "RepoTags": null, "Layers": ["l"] });
+    let list = json!(vec![item; 2000]).to_string();
+    let parts = [
+        entry("c", config.to_string().as_bytes()),
+        entry("l", &layer),
+        entry("manifest.json", list.as_bytes()),
+    ];
+    std::fs::write(world.join("docker.tar"), [parts.concat(), vec![0; 1024]].concat()).unwrap();
+    let loaded = limited(&["load", "-i", "docker.tar"]).ok().lines();
+    assert_eq!(loaded.len(), 1, "{loaded:?}");
+}
+
+/// Too few descriptors, files that may not be large: an error, and nothing stays.
+#[test]
+fn unpacking_with_little_leaves_nothing() {
+    let world = World::with_tree();
+    world.sh("head -c 300000 /dev/urandom >tree/large");
+    world.run(&["commit", "tree", "app:v1"]).ok();
+    // Around the number at which the scratch directory can be made and not be opened.
+    for count in 5..24 {
+        let run = by_shell(&world, &format!("ulimit -n {count}; exec \"$@\""), &["unpack", "app:v1", "out"]);
+        let left = world.sh("ls -A | grep unpacking || true; rm -rf out");
+        assert_eq!(left, "", "with {count} descriptors: {}", run.stderr);
+    }
+    let run = by_shell(&world, "ulimit -f 100; exec \"$@\"", &["unpack", "app:v1", "out"]);
+    run.fails(1, "large");
+    assert_eq!(world.sh("ls -A | grep -e out -e unpacking || true"), "");
+}
+
+/// What is only kept to save time next time is no reason to fail.
+#[test]
+fn a_list_that_cannot_be_kept_is_no_failure() {
+    let world = World::unpacked();
+    let diff = ["diff", "app:v1", "app:v1"];
+    assert_eq!(by_shell(&world, "ulimit -f 0; exec \"$@\"", &diff).ok().text(), "");
+    assert_eq!(world.sh("find store/layers -name list"), "");
+    world.run(&diff).ok();
+    assert_ne!(world.sh("find store/layers -name list"), "");
+}
+
+/// Docker keeps what is under a volume: what was not looked at was not deleted.
+#[test]
+fn what_lies_under_a_mount_point_is_not_deleted() {
+    let Some(flags) = unshare("what_lies_under_a_mount_point_is_not_deleted") else { return };
+    let world = World::unpacked();
+    let mount = format!(
+        "unshare {flags} sh -euc 'mount -t tmpfs none work/etc; touch work/etc/mounted; exec \"$@\"' sh \"$@\""
+    );
+    let listed = by_shell(&world, &mount, &["diff", "-x", "work"]).ok().lines();
+    assert!(!listed.iter().any(|line| line.starts_with('D')), "{listed:?}");
+    by_shell(&world, &mount, &["commit", "-x", "work", "app:v2"]).ok();
+    world.run(&["unpack", "app:v2", "again"]).ok();
+    world.sh("cmp again/etc/motd tree/etc/motd; test ! -e again/etc/mounted");
+    // Nor is it new when the mount is gone.
+    let listed = world.run(&["diff", "work"]).ok().lines();
+    assert!(!listed.iter().any(|line| line.contains("motd")), "{listed:?}");
 }

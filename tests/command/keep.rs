@@ -80,3 +80,53 @@ fn fsck_finds_damage() {
     assert!(run.text().starts_with("missing: sha256:"), "{}", run.text());
     world.run(&["--root", "tree", "fsck"]).fails(2, "");
 }
+
+#[test]
+fn a_store_that_cannot_be_looked_at_is_not_no_store() {
+    let world = World::unpacked();
+    assert_eq!(world.run(&["--root", "nowhere", "diff", "--base", "scratch", "work"]).ok().lines().len(), 5);
+    world.sh("mv store hidden; ln -s nowhere store");
+    world.run(&["diff", "work"]).fails(1, "store");
+    world.sh("rm store; touch store");
+    world.run(&["diff", "work"]).fails(1, "store");
+    world.sh("rm store; mkdir -m 0 store");
+    if !crate::common::is_root() {
+        world.run(&["diff", "work"]).fails(1, "store");
+    }
+    world.sh("rmdir store; mv hidden store");
+    assert_eq!(world.run(&["diff", "work"]).ok().text(), "");
+}
+
+/// A sandbox may refuse file handles where a tree is used, or where it was made: birth times have to do then.
+#[test]
+fn a_tree_is_known_by_what_both_could_tell() {
+    let world = World::unpacked();
+    // The lower half of the last part is of the birth time, the upper one of the handle.
+    world.sh("cd store/containers; for c in *; do short=${c%-*}-$(printf %s ${c##*-} | tail -c 8)
+              test $c = $short || mv $c $short; done");
+    assert_eq!(world.run(&["diff", "work"]).ok().text(), "");
+    world.sh("echo new >work/new");
+    world.run(&["commit", "work", "app:v2"]).ok();
+    assert_eq!(world.run(&["info", "--json"]).ok().json()["store"]["trees"], 2);
+}
+
+#[test]
+fn names_behind_nested_indexes_are_in_use() {
+    let world = World::unpacked();
+    let path = world.join("store/oci/index.json");
+    let mut index: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let mut child = index["manifests"][0].clone();
+    child.as_object_mut().unwrap().remove("annotations");
+    for _ in 0..2 {
+        let document = json!({ "schemaVersion": 2, "manifests": [child] }).to_string();
+        let digest = treering::Digest::of(document.as_bytes());
+        std::fs::write(world.join("store/oci/blobs/sha256").join(digest.hex()), &document).unwrap();
+        child = json!({ "mediaType": treering::image::OCI_INDEX, "digest": digest, "size": document.len() });
+    }
+    child["annotations"] = json!({ "org.opencontainers.image.ref.name": "nested:v1" });
+    index["manifests"] = json!([child]);
+    std::fs::write(&path, index.to_string()).unwrap();
+    let report = world.run(&["prune", "-a", "-f", "--json"]).ok().json();
+    assert_eq!(report["untagged"], json!([]));
+    world.run(&["inspect", "nested:v1"]).ok();
+}

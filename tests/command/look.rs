@@ -236,3 +236,31 @@ fn a_multi_platform_image_is_one_row() {
     assert!(run.text().starts_with("Untagged: multi:v1\nDeleted: sha256:"), "{}", run.text());
     assert_eq!(world.run(&["images", "-q"]).ok().text(), "");
 }
+
+/// What another tool put into the index hides nothing, and can be taken out again.
+#[test]
+fn an_entry_of_another_tool_is_left_out() {
+    let world = World::unpacked();
+    let path = world.join("store/oci/index.json");
+    let mut index: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for (digest, name) in
+        [(format!("sha512:{}", "a".repeat(128)), "other:v1"), ("foo+bar:abc".into(), "odd:v1")]
+    {
+        index["manifests"].as_array_mut().unwrap().push(serde_json::json!({
+            "mediaType": treering::image::OCI_MANIFEST, "digest": digest, "size": 5,
+            "annotations": { "org.opencontainers.image.ref.name": name },
+        }));
+    }
+    std::fs::write(&path, index.to_string()).unwrap();
+    let run = world.run(&["images"]).ok();
+    assert_eq!(run.lines().len(), 2, "{}", run.text());
+    assert!(
+        run.stderr.contains("warning: left out: other:v1") && run.stderr.contains("odd:v1"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(world.run(&["rmi", "odd:v1"]).ok().text(), "Untagged: odd:v1\n");
+    world.run(&["tag", "app:v1", "app:v2"]).ok();
+    world.run(&["rmi", "app:v2"]).ok();
+    world.run(&["df"]).ok();
+}

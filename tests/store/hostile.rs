@@ -225,3 +225,47 @@ fn names_are_only_given_to_images_that_are_there() {
     assert_eq!(small.tag(&name("three"), &other).unwrap_err().kind(), ErrorKind::Limit);
     assert_eq!(small.refs().unwrap().len(), 2);
 }
+
+/// Anyone can write down another size or type for a blob of somebody else. The blob stays, with what it needs, and prune goes on.
+#[test]
+fn a_reference_that_lies_keeps_its_blob_and_stops_nobody() {
+    for lie in 0..4 {
+        let (_temp, store) = store_with_image();
+        let victim = store.resolve("app").unwrap().descriptor;
+        let mut lying = serde_json::to_value(&victim).unwrap();
+        match lie {
+            0 => lying["mediaType"] = json!(OCI_INDEX),
+            1 => lying["size"] = json!(victim.size() + 1),
+            2 => lying["size"] = json!(5 << 20),
+            _ => lying["digest"] = json!(Digest::of(b"content")),
+        }
+        let config =
+            json!({ "os": "linux", "architecture": "amd64", "rootfs": { "type": "layers", "diff_ids": [] } });
+        let config = put(&store, OCI_CONFIG, &config);
+        let document = json!({ "schemaVersion": 2, "config": config, "layers": [], "subject": lying });
+        let evil = put(&store, OCI_MANIFEST, &document);
+        store.tag(&name("evil"), &evil).unwrap();
+        // By its own name, and then by the lie alone.
+        store.prune(&PruneOptions::default(), &Control::default()).unwrap();
+        store.untag(&name("app")).unwrap();
+        let report = store.prune(&PruneOptions::default(), &Control::default()).unwrap();
+        let gone = if lie < 3 { 0 } else { 2 };
+        assert_eq!(report.blobs.len(), gone, "{lie}: the manifest, its configuration and its layer");
+    }
+}
+
+/// A tree needs the layers of the manifest it was made from, whatever else that manifest seems to be.
+#[test]
+fn a_manifest_with_a_rootfs_is_a_manifest() {
+    let (_temp, store) = store_with_image();
+    let image = store.resolve("app").unwrap().descriptor;
+    let mut document: Value =
+        serde_json::from_slice(&store.read_blob(&digest(&image), None, 1 << 20).unwrap()).unwrap();
+    document["rootfs"] = json!({ "type": "layers", "diff_ids": [] });
+    let odd = put(&store, OCI_MANIFEST, &document);
+    store.untag(&name("app")).unwrap();
+    let options = PruneOptions { keep: vec![digest(&odd)], ..PruneOptions::default() };
+    store.prune(&options, &Control::default()).unwrap();
+    assert!(store.has_blob(&Digest::of(b"content")).unwrap());
+    assert_eq!(store.usage(&Control::default()).unwrap().blobs, 3);
+}

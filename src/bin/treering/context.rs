@@ -43,10 +43,15 @@ impl Context {
 
     /// Opens the store when there is one, for commands that can do without.
     pub fn store_if_any(&self) -> Result<Option<Store>> {
-        match self.store_root() {
-            Ok(root) if root.join("oci").is_dir() => Store::open(root).map(Some),
-            _ => Ok(None),
-        }
+        let Ok(root) = self.store_root() else { return Ok(None) };
+        let missing = |result: std::io::Result<std::fs::Metadata>| {
+            result.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        };
+        // Only what is not there is no store. What cannot be looked at, or a link to nowhere, is an error: without its
+        // store, everything in a tree would seem new.
+        let none = missing(std::fs::symlink_metadata(&root))
+            || std::fs::metadata(&root).is_ok() && missing(std::fs::metadata(root.join("oci")));
+        if none { Ok(None) } else { Store::open(root).map(Some) }
     }
 
     /// Starts showing the progress of an operation until the value is dropped. Nothing is drawn for what is quick.

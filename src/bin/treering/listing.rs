@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use treering::image::Image;
 use treering::store::{Descriptor, DocumentKind, Entry, Reference, Store, descriptor_digest};
-use treering::{Digest, Result};
+use treering::{Digest, ErrorKind, Result};
 
 use crate::text;
+use crate::ui::Ui;
 
 /// One entry of the store's index.
 #[derive(Debug, Clone)]
@@ -72,11 +73,19 @@ fn open(store: &Store, descriptor: &Descriptor) -> Option<Image> {
     index.manifests().iter().find_map(|manifest| Image::from_descriptor(store, manifest, None).ok())
 }
 
-/// All images, newest first, then by name.
-pub fn rows(store: &Store) -> Result<Vec<Row>> {
+/// All images, newest first, then by name. What another tool put into the index and this one cannot name is left out, and
+/// said to be.
+pub fn rows(store: &Store, ui: &Ui) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for entry in store.entries()? {
-        rows.push(Row::new(store, entry)?);
+        let (text, digest) = (entry.text.clone(), entry.descriptor.digest().to_string());
+        match Row::new(store, entry) {
+            Ok(row) => rows.push(row),
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                ui.warn(format!("left out: {}: {}", text.unwrap_or(digest), error.message()));
+            }
+            Err(error) => return Err(error),
+        }
     }
     rows.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.text.cmp(&b.text)));
     Ok(rows)

@@ -28,6 +28,8 @@ use std::process::ExitCode;
 
 /// The command, with the arguments of this process.
 pub fn main() -> ExitCode {
+    // Python's build of the command comes in by `run`, and Python sees to signals itself.
+    treering::fs::signals::ignore_file_size_signal();
     run(std::env::args_os())
 }
 

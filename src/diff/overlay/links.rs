@@ -11,6 +11,7 @@ use super::{Decoder, entry};
 use crate::diff::change::{Change, ChangeKind, Reasons};
 use crate::error::Result;
 use crate::fs::Kind;
+use crate::fs::generation::handle_part;
 use crate::tree::builder;
 use crate::tree::{NONE, Snapshot};
 
@@ -76,8 +77,8 @@ impl Decoder<'_> {
         if self.indexed.is_empty() || view.top().stat.nlink < 2 || view.kind() == Kind::Directory {
             return Ok(None);
         }
-        let generation = self.layers.generation(view.top())?;
-        Ok(self.indexed.get(&generation).copied())
+        let origin = handle_part(self.layers.generation(view.top())?);
+        Ok(origin.and_then(|origin| self.indexed.get(&origin).copied()))
     }
 
     /// Adds the names of moved and of indexed files that stand where nothing else was looked at.

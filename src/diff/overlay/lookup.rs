@@ -297,7 +297,7 @@ impl Layers<'_> {
     pub fn generation(&self, found: &Found) -> Result<u64> {
         let (_, name) = crate::fs::root::split(&found.place.path);
         let name = c_name(name).at(DECODE, self.describe(&found.place))?;
-        Ok(generation(&*found.parent, &name, &found.stat))
+        generation(&*found.parent, &name, &found.stat).at("identify file", self.describe(&found.place))
     }
 
     /// The root of the topmost lower layer.

@@ -122,7 +122,7 @@ fn text(field: &[u8]) -> &[u8] {
 }
 
 /// The checksum is the sum of all bytes, its own field taken as spaces. Old tars summed signed bytes.
-fn verify_checksum(bytes: &[u8; BLOCK]) -> Parsed<()> {
+pub(super) fn verify_checksum(bytes: &[u8; BLOCK]) -> Parsed<()> {
     let field = &bytes[148..156];
     let stored = number(field)?;
     let sum = |bytes: &[u8]| i64::from(bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>());

@@ -89,6 +89,21 @@ impl Deref for Slice {
     }
 }
 
+/// How many zeros may follow the end of an archive. Writers fill up their last record: 10 KiB where nothing else is asked
+/// for, and never more than the 16 MiB a tape can have (the length of a SCSI block has 24 bits).
+pub(super) const MAX_TAIL: u64 = 16 << 20;
+
+/// What follows the end of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// Nothing to speak of.
+    Over,
+    /// Something other than zeros.
+    Content,
+    /// Zeros without end.
+    Long,
+}
+
 /// A position in the stream.
 #[derive(Debug)]
 pub(super) struct Cursor<S> {
@@ -184,16 +199,21 @@ impl<S: ChunkStream> Cursor<S> {
         Ok(self.fill(bytes)? == len && bytes.iter().all(|&byte| byte == 0))
     }
 
-    /// Reads to the end of the stream; false if a byte other than zero is met and `zeros` demands none.
-    pub(super) fn drain(&mut self, zeros: bool) -> Result<bool> {
+    /// Reads to the end of the stream, or as far as it is what it may be: with `zeros`, a record's padding.
+    pub(super) fn drain(&mut self, zeros: bool) -> Result<Tail> {
+        let mut padding = 0;
         loop {
             let here = self.here()?;
             let len = here.len();
             if len == 0 {
-                return Ok(true);
+                return Ok(Tail::Over);
             }
             if zeros && here.iter().any(|&byte| byte != 0) {
-                return Ok(false);
+                return Ok(Tail::Content);
+            }
+            padding += len as u64;
+            if zeros && padding > MAX_TAIL {
+                return Ok(Tail::Long);
             }
             self.advance(len);
         }

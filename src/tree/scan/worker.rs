@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::open_dir::OpenDir;
-use super::{OPEN_DIRECTORIES, SCAN, ScanOptions, Skipped, replaced, vanished, xattrs};
+use super::{MOUNT_POINT, OPEN_DIRECTORIES, SCAN, ScanOptions, Skipped, replaced, vanished, xattrs};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::dirents::Names;
 use crate::fs::generation::generation;
@@ -308,7 +308,7 @@ impl<'s, 'a> Worker<'s, 'a> {
         if stat.kind == Kind::Directory {
             if self.shared.options.one_file_system && stat.dev != self.shared.root_dev {
                 let path = self.below_root(describe(name.to_bytes()));
-                self.found.skipped.push(Skipped { path, reason: "contents of a mount point" });
+                self.found.skipped.push(Skipped { path, reason: MOUNT_POINT });
                 raw.directory = NONE;
             } else {
                 let number = self.shared.directories.fetch_add(1, Ordering::Relaxed) as u32;

@@ -32,7 +32,7 @@ impl Df {
         if context.json {
             output::data(|out| json::document(out, &usage))?;
         } else if self.verbose {
-            let rows = listing::rows(&store)?;
+            let rows = listing::rows(&store, &context.ui)?;
             let mut table = Table::new(&[
                 "REPOSITORY",
                 "TAG",

@@ -58,7 +58,7 @@ pub struct Images {
 impl Images {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let store = context.store()?;
-        let mut rows = listing::rows(&store)?;
+        let mut rows = listing::rows(&store, &context.ui)?;
         if let Some(pattern) = &self.pattern {
             rows.retain(|row| row.name.as_ref().is_some_and(|name| filter::name_matches(pattern, name)));
         }

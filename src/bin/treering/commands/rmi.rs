@@ -80,8 +80,16 @@ impl Rmi {
 
     fn remove(&self, context: &Context, store: &Store, text: &str) -> Result<Vec<Gone>> {
         let resolved = store.resolve(text)?;
-        let digest = treering::store::descriptor_digest(&resolved.descriptor)?;
-        let rows = listing::rows(store)?;
+        let digest = match (treering::store::descriptor_digest(&resolved.descriptor), &resolved.name) {
+            (Ok(digest), _) => digest,
+            // Another tool's: this store cannot hold the image, but the name can go.
+            (Err(_), Some(name)) => {
+                store.untag(name)?;
+                return Ok(vec![Gone::Name(name.to_string())]);
+            }
+            (Err(error), None) => return Err(error),
+        };
+        let rows = listing::rows(store, &context.ui)?;
         let leads_here = |row: &&Row| {
             let inside = |image: &treering::image::Image| *image.digest() == digest;
             row.digest == digest || row.image.as_ref().is_some_and(inside)

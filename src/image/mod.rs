@@ -27,7 +27,8 @@ pub use commit::{CommitOptions, Committed, commit};
 pub use config::{History, ImageConfig, RunConfig, chain_id, chain_ids, image_id};
 pub use derive::{NewConfig, new_config};
 pub use difference::{
-    Base, DiffOptions, TreeDiff, diff_image, diff_overlay, diff_snapshots, diff_tree, diff_trees,
+    Base, DiffOptions, TreeDiff, diff_image, diff_overlay, diff_root, diff_roots, diff_snapshots, diff_tree,
+    diff_trees,
 };
 pub use history::HistoryRow;
 pub use index::{new_index, select};

@@ -114,7 +114,7 @@ fn hash_racy(
         let (parent, name) = crate::fs::root::split(&path);
         let dir = root.open_dir(parent).map_err(|error| vanished(error, SCAN, root.describe(parent)))?;
         let name = c_name(name).at(SCAN, root.describe(&path))?;
-        match hash_file_at(&dir, &name, &mut buffer) {
+        match hash_file_at(&dir, &name, &mut buffer, control) {
             Ok((digest, stat)) if snapshot.meta(index).is_as_in(&stat) => out.push((index, digest)),
             Ok(_) => return Err(replaced(SCAN, root.describe(&path))),
             // What we may not read cannot be committed either; the comparison then takes it for changed.

@@ -7,6 +7,7 @@ pub mod chmod;
 pub mod clock;
 pub mod dirents;
 pub mod generation;
+pub mod input;
 pub mod map;
 pub mod probe;
 pub mod publish;

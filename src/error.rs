@@ -126,11 +126,14 @@ impl Error {
                 (ErrorKind::Limit, Some("raise the open file limit (ulimit -n)"))
             }
             Some(libc::EOPNOTSUPP | libc::ENOSYS) => (ErrorKind::Unsupported, None),
-            Some(libc::EAGAIN) => (ErrorKind::Busy, None),
             _ => match error.kind() {
                 io::ErrorKind::NotFound => (ErrorKind::NotFound, None),
                 io::ErrorKind::PermissionDenied => (ErrorKind::PermissionDenied, None),
                 io::ErrorKind::AlreadyExists => (ErrorKind::AlreadyExists, None),
+                // Ours; what the system calls so is EINVAL.
+                io::ErrorKind::InvalidInput if error.raw_os_error().is_none() => {
+                    (ErrorKind::InvalidArgument, None)
+                }
                 io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => (ErrorKind::Corrupt, None),
                 _ => (ErrorKind::Io, None),
             },
@@ -310,6 +313,12 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::NoSpace);
         assert_eq!(error.to_string(), "write blob: tmp/x: no space left on device");
         assert!(error.hint().is_some());
+    }
+
+    #[test]
+    fn what_has_to_be_tried_again_is_no_lock_of_ours() {
+        let error = Error::io("start thread", "", io::Error::from_raw_os_error(libc::EAGAIN));
+        assert_eq!(error.kind(), ErrorKind::Io);
     }
 
     #[test]

@@ -35,6 +35,14 @@ impl Cancel {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// An error of kind [`ErrorKind::Cancelled`] once [`Cancel::cancel`] was called.
+    pub fn check(&self, operation: &'static str) -> Result<()> {
+        match self.is_cancelled() {
+            true => Err(Error::new(ErrorKind::Cancelled, operation, "cancelled by the caller")),
+            false => Ok(()),
+        }
+    }
+
     /// Whether [`Cancel::cancel`] was called.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -53,9 +61,6 @@ pub struct Control {
 impl Control {
     /// An error of kind [`ErrorKind::Cancelled`] once the token was cancelled. Cheap: call it per entry and chunk.
     pub fn check(&self, operation: &'static str) -> Result<()> {
-        if self.cancel.is_cancelled() {
-            return Err(Error::new(ErrorKind::Cancelled, operation, "cancelled by the caller"));
-        }
-        Ok(())
+        self.cancel.check(operation)
     }
 }

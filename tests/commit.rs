@@ -351,6 +351,71 @@ fn unpacking_leaves_all_or_nothing() {
     assert!(!left.contains("unpacking"), "{left}");
 }
 
+/// What the tests below run in a process of its own.
+#[test]
+fn unpack_role() {
+    let Some(dir) = std::env::var_os("TREERING_TEST_UNPACK_IN").map(PathBuf::from) else { return };
+    let store = Store::open(dir.join("store")).unwrap();
+    let options = UnpackOptions { sync: true, ..UnpackOptions::default() };
+    unpack(&store, "app:v1", &dir.join("target"), &options, &control()).unwrap();
+    assert_eq!(changes(&store, &dir.join("target"), &Base::Auto), Vec::<String>::new());
+}
+
+/// The program and its arguments that unpack into `target`, and a store with an image beside it.
+fn unpacking(scratch: &Scratch) -> [String; 5] {
+    let store = Store::open(scratch.join("store")).unwrap();
+    let tree = scratch.dir("tree");
+    sh(&tree, "echo content >f; mkdir d");
+    commit_as(&store, &tree, "app:v1");
+    let exe = std::env::current_exe().unwrap().display().to_string();
+    [exe, "unpack_role".into(), "--exact".into(), "--nocapture".into(), "--test-threads=1".into()]
+}
+
+#[test]
+fn a_mount_point_or_a_link_is_filled_where_it_is() {
+    let mut ways = vec![(false, "mkdir real; ln -s real target", "test -L target; cat real/f")];
+    if tool("unshare", Command::new("unshare").args(["-Urm", "true"])) {
+        ways.push((true, "mkdir target; mount -t tmpfs none target", "mountpoint -q target; cat target/f"));
+        ways.push((true, "mkdir target; mount --bind target target", "mountpoint -q target; cat target/f"));
+    }
+    for (namespace, before, after) in ways {
+        let scratch = Scratch::new();
+        let run = unpacking(&scratch).join(" ");
+        let script = format!("{before}; {run} >log || {{ cat log; exit 1; }}; {after}; ls -A");
+        let mut command = Command::new(if namespace { "unshare" } else { "sh" });
+        if namespace {
+            command.args(["-Urm", "sh"]);
+        }
+        command.args(["-euc", &script]).current_dir(scratch.path());
+        let out = command.env("TREERING_TEST_UNPACK_IN", scratch.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stdout);
+        assert!(out.status.success(), "{before}: {said}{}", String::from_utf8_lossy(&out.stderr));
+        assert!(said.starts_with("content\n") && !said.contains("unpacking"), "{before}: {said}");
+    }
+}
+
+#[test]
+fn what_is_unpacked_with_sync_has_its_name_for_good() {
+    if !tool("strace", Command::new("strace").args(["-qq", "-o", "/dev/null", "true"])) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let run = unpacking(&scratch);
+    let mut command = Command::new("strace");
+    command.args(["-f", "-y", "-qq", "-o", "trace", "-e", "trace=syncfs,fsync,renameat,renameat2"]);
+    command.args(run).current_dir(scratch.path());
+    let out = command.env("TREERING_TEST_UNPACK_IN", scratch.path()).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+    let trace = std::fs::read_to_string(scratch.join("trace")).unwrap();
+    let at =
+        |wanted: &dyn Fn(&str) -> bool| trace.lines().position(wanted).unwrap_or_else(|| panic!("{trace}"));
+    let files = at(&|line| line.contains("syncfs("));
+    let renamed = at(&|line| line.contains("rename") && line.contains("unpacking"));
+    let parent = format!("<{}>", scratch.path().canonicalize().unwrap().display());
+    let named = at(&|line| line.contains("fsync(") && line.contains(&parent));
+    assert!(files < renamed && renamed < named, "{trace}");
+}
+
 /// What [`kills`] and [`full_disk`] run in a process of its own.
 #[test]
 fn child_role() {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use common::{Scratch, scan, sh};
 use edits::{apply, edit, edits, listing};
 use proptest::prelude::*;
+use treering::Control;
 use treering::diff::content::{same_as_digest, same_in_trees};
 use treering::diff::{Change, ChangeKind, CompareMode, CompareOptions, Comparison, Reasons, Stat, compare};
 use treering::error::{ErrorKind, escape};
@@ -33,7 +34,9 @@ impl Edited {
     fn changes(&self, options: &CompareOptions) -> Comparison<'_> {
         let mut comparison = compare(&self.before, &self.after, options);
         let (old, new) = (Root::open(self.scratch.join("copy")).unwrap(), Root::open(self.tree()).unwrap());
-        comparison.settle(2, |change| same_in_trees(change, &old, &self.after, &new)).unwrap();
+        comparison
+            .settle(2, |change| same_in_trees(change, &old, &self.after, &new, &Control::default()))
+            .unwrap();
         comparison
     }
 
@@ -162,7 +165,7 @@ fn an_edit_that_restores_size_and_mtime_is_found_by_its_content() {
     by_digest
         .settle(1, |c| {
             let text = if e.before.path(c.old) == b"f" { "1\n" } else { "2\n" };
-            same_as_digest(c, Some(digest(text)), &e.after, &root)
+            same_as_digest(c, Some(digest(text)), &e.after, &root, &Control::default())
         })
         .unwrap();
     assert_eq!(list(&by_digest.changes), ["C f content"]);
@@ -333,7 +336,7 @@ proptest! {
         let after = scan(new_tree).snapshot;
         let (old_root, new_root) = (Root::open(old_tree).unwrap(), Root::open(new_tree).unwrap());
         let mut comparison = compare(&before, &after, &CompareOptions::default());
-        comparison.settle(2, |change| same_in_trees(change, &old_root, &after, &new_root)).unwrap();
+        comparison.settle(2, |change| same_in_trees(change, &old_root, &after, &new_root, &Control::default())).unwrap();
         let content = |root: &Root, path: &[u8]| {
             let mut out = Vec::new();
             std::io::Read::read_to_end(&mut std::fs::File::from(root.open_file(path).unwrap()), &mut out).unwrap();
@@ -358,4 +361,27 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn reading_content_is_counted_and_can_be_cancelled() {
+    use treering::diff::content::same_content;
+    use treering::tree::hash::hash_file_at;
+    let scratch = Scratch::new();
+    sh(scratch.path(), "truncate -s 1000000 a b");
+    let root = Root::open(scratch.path()).unwrap();
+    let read = |control: &Control| {
+        let hashed = hash_file_at(&root, c"a", &mut Vec::new(), control).map(drop);
+        let hashed = hashed.map_err(|error| treering::Error::io("hash", "a", error));
+        (hashed, same_content((&root, b"a"), (&root, b"b"), control))
+    };
+    let control = Control::default();
+    let (hashed, same) = read(&control);
+    hashed.unwrap();
+    assert!(same.unwrap());
+    assert_eq!(control.counters.bytes_read.load(std::sync::atomic::Ordering::Relaxed), 3_000_000);
+    control.cancel.cancel();
+    let (hashed, same) = read(&control);
+    assert_eq!(hashed.unwrap_err().kind(), ErrorKind::Cancelled);
+    assert_eq!(same.unwrap_err().kind(), ErrorKind::Cancelled);
 }

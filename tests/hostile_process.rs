@@ -17,9 +17,13 @@ use common::{Scratch, is_root};
 use hostile::{Arena, in_child, is_child, stream};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tar::{Entry, dir, file, hardlink, symlink};
+use treering::archive::{Format, LoadOptions, load, save};
+use treering::compress::{Compression, Profile};
 use treering::fs::Root;
+use treering::image::{CommitOptions, commit};
 use treering::layer::read::{ChunkStream, ReadLimits};
 use treering::layer::{ApplyOptions, Target};
+use treering::store::Store;
 use treering::{Control, ErrorKind};
 
 fn limit(resource: Resource, n: u64) {
@@ -164,8 +168,20 @@ fn names_and_attributes_are_held_to_a_limit() {
     let big = |i: usize| file(format!("f{i}"), "").xattr("user.big", vec![b'v'; 60_000]);
     let again = |_| file("one", "").xattr("user.big", vec![b'v'; 60_000]);
     let links = |i: usize| symlink(format!("l{i}"), "t".repeat(4000));
-    let layers: [Vec<Entry>; 3] =
-        [(0..20).map(big).collect(), (0..20).map(again).collect(), (0..300).map(links).collect()];
+    // What is lost is told by name, for each path: many names, and a path that is long without the entry saying so.
+    let lossy = |i: usize| {
+        let entry = file(format!("{}/{i}", format!("{}/", "p".repeat(250)).repeat(6)), "");
+        (0..100).fold(entry, |entry, n| entry.xattr(&format!("user.overlay.{n}"), "v"))
+    };
+    let deep = format!("{}/", "d".repeat(250)).repeat(16);
+    let through = |i: usize| if i == 0 { symlink("l", &deep) } else { file(format!("l/{i}"), "") };
+    let layers: [Vec<Entry>; 5] = [
+        (0..20).map(big).collect(),
+        (0..20).map(again).collect(),
+        (0..300).map(links).collect(),
+        (0..120).map(lossy).collect(),
+        (0..400).map(through).collect(),
+    ];
     for layer in layers {
         let arena = Arena::new();
         let root = Root::open(&arena.tree).unwrap();
@@ -261,7 +277,20 @@ fn no_threads() {
         let arena = Arena::new();
         limit(Resource::Nproc, 1);
         let error = arena.apply(&[vec![file("f", "x")]]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+        assert_eq!((error.kind(), error.hint().is_some()), (ErrorKind::Limit, true), "{error}");
+        // Everything else is done by the thread there is.
+        let (scratch, control) = (Scratch::new(), Control::default());
+        std::fs::write(scratch.dir("tree").join("f"), vec![b'x'; 3 << 20]).unwrap();
+        let (from, to) = (scratch.join("from"), scratch.join("to"));
+        let (from, to) = (Store::open(from).unwrap(), Store::open(to).unwrap());
+        let profile = Profile::new(Compression::None, None).unwrap();
+        let options = CommitOptions { profile, ..CommitOptions::default() };
+        let made = commit(&from, &scratch.join("tree"), Some("app:v1"), &options, &control).unwrap();
+        let mut archive = Vec::new();
+        save(&from, &["app:v1".into()], Format::OciArchive, &mut archive, &control).unwrap();
+        let input = Box::new(std::io::Cursor::new(archive));
+        let loaded = load(&to, input, &LoadOptions::default(), &control).unwrap();
+        assert_eq!(loaded[0].manifest, made.manifest);
         arena.check();
         return;
     }

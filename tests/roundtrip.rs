@@ -101,7 +101,9 @@ fn check(first: &[edit::Edit], second: &[edit::Edit]) {
     let mut comparison = compare(&a, &b, &exact);
     let tree_root = Root::open(&tree).unwrap();
     comparison
-        .settle(2, |change| content::same_as_digest(change, a.digest(change.old), &b, &tree_root))
+        .settle(2, |change| {
+            content::same_as_digest(change, a.digest(change.old), &b, &tree_root, &Control::default())
+        })
         .unwrap();
     let layer_b = layer(Some(&a), &b, &comparison.changes, &tree);
     let at_b = scratch.dir("b");

@@ -71,6 +71,8 @@ type ImportOptions struct {
 	Compression string
 	// Level of the compression; 0 for the default one.
 	Level int
+	// Threads to use; 0 for one per processor. The result does not depend on it.
+	Threads int
 }
 
 // Import makes an image of a tar of a filesystem, as docker import does. The reference may be empty, for no name.
@@ -90,6 +92,8 @@ type ExportOptions struct {
 	Nanoseconds bool
 	// ClampMtime is what no time stamp is later than, unless it is zero.
 	ClampMtime time.Time
+	// Threads to use; 0 for one per processor. The result does not depend on it.
+	Threads int
 }
 
 // Export writes the filesystem of an image as one tar, its layers merged, as docker export does.

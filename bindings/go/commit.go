@@ -93,6 +93,8 @@ type ApplyOptions struct {
 	Lenient bool
 	// MaxBytes all files of one layer may have, MaxEntries how many there may be; 0 for 1 TiB and ten million.
 	MaxBytes, MaxEntries uint64
+	// MaxRatio is how many times larger than its blob a layer may get; 0 for 1000.
+	MaxRatio uint64
 	// Sync makes everything durable before the call returns.
 	Sync bool
 	// Platform of a multi-platform image, os/arch[/variant]; this machine's by default.

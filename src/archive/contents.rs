@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::ops::ControlFlow;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::save::SAVE;
 use super::tarout::TarOut;
 use super::{BLOBS, blob_path};
 use crate::compress::{DecodeOptions, Decoder};
-use crate::error::{At, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::Layer;
 use crate::layer::header::{EntryKind, MtimePrecision};
 use crate::progress::{Control, Counters};
@@ -59,19 +60,34 @@ impl Contents {
         std::thread::scope(|scope| {
             let (send, receive) = sync_channel(4);
             let (back, spare) = sync_channel(8);
-            let read = move || {
-                if let Err(error) = self.read_all(store, &send, &spare, control) {
+            let run = move || {
+                let mut sink = |piece| Ok(send.send(Ok(piece)).is_ok());
+                let mut each = |content| read(store, content, &spare, control, &mut sink);
+                // A send fails when the writer has stopped: so do we.
+                let sent = self.0.values().try_for_each(|content| match each(content) {
+                    Ok(true) => ControlFlow::Continue(()),
+                    Ok(false) => ControlFlow::Break(None),
+                    Err(error) => ControlFlow::Break(Some(error)),
+                });
+                if let ControlFlow::Break(Some(error)) = sent {
                     // Whoever does not listen any more has an error of its own.
                     let _ = send.send(Err(error));
                 }
             };
             let thread = std::thread::Builder::new().name("treering-read".into());
-            thread.spawn_scoped(scope, read).at("start thread", "save")?;
+            // Where no thread is to be had, this one does both.
+            let alone = thread.spawn_scoped(scope, run).is_err();
+            let (_, unused) = sync_channel(1);
             for (path, content) in &self.0 {
                 let mut left = size(content);
                 out.plain(path, EntryKind::File, left)?;
                 if let Content::Bytes(bytes) = content {
                     out.data(bytes)?;
+                    continue;
+                }
+                if alone {
+                    let mut write = |piece: Piece| out.data(piece.bytes()).map(|()| true);
+                    read(store, content, &unused, control, &mut write)?;
                     continue;
                 }
                 while left > 0 {
@@ -95,28 +111,25 @@ impl Contents {
             out.finish()
         })
     }
+}
 
-    /// Reads everything that is not in memory, in order, with an end mark after each.
-    fn read_all(
-        &self,
-        store: &Store,
-        send: &SyncSender<Result<Piece>>,
-        spare: &Receiver<Vec<u8>>,
-        control: &Control,
-    ) -> Result<()> {
-        for content in self.0.values() {
-            // A send fails when the writer has stopped: so do we.
-            let sent = match content {
-                Content::Bytes(_) => continue,
-                Content::Blob(info) => read_blob(store, info, send, spare, control)?,
-                Content::Plain(layer, size) => read_plain(store, layer, *size, send, control)?,
-            };
-            if !sent || send.send(Ok(Piece::End)).is_err() {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
+/// Where pieces go; `false` when no more are wanted.
+type Sink<'a> = &'a mut dyn FnMut(Piece) -> Result<bool>;
+
+/// Reads a file piece by piece, with an end mark after it.
+fn read(
+    store: &Store,
+    content: &Content,
+    spare: &Receiver<Vec<u8>>,
+    control: &Control,
+    sink: Sink<'_>,
+) -> Result<bool> {
+    let wanted = match content {
+        Content::Bytes(_) => return Ok(true),
+        Content::Blob(info) => read_blob(store, info, spare, control, sink)?,
+        Content::Plain(layer, size) => read_plain(store, layer, *size, control, sink)?,
+    };
+    Ok(wanted && sink(Piece::End)?)
 }
 
 /// A piece of content on its way to the writer.
@@ -140,9 +153,9 @@ impl Piece {
 fn read_blob(
     store: &Store,
     info: &BlobInfo,
-    send: &SyncSender<Result<Piece>>,
     spare: &Receiver<Vec<u8>>,
     control: &Control,
+    sink: Sink<'_>,
 ) -> Result<bool> {
     let shown = info.digest.to_string();
     let mut reader = store.verified_reader(&info.digest, info.size)?;
@@ -164,19 +177,13 @@ fn read_blob(
         }
         Counters::add(&control.counters.bytes_read, filled as u64);
         buffer.truncate(filled);
-        if send.send(Ok(Piece::Own(buffer))).is_err() {
+        if !sink(Piece::Own(buffer))? {
             return Ok(false);
         }
     }
 }
 
-fn read_plain(
-    store: &Store,
-    layer: &Layer,
-    size: u64,
-    send: &SyncSender<Result<Piece>>,
-    control: &Control,
-) -> Result<bool> {
+fn read_plain(store: &Store, layer: &Layer, size: u64, control: &Control, sink: Sink<'_>) -> Result<bool> {
     let file = store.open_blob(&layer.digest)?;
     let mut decoder = Decoder::new(Box::new(file), DecodeOptions::default(), control.clone())?;
     let mut left = size;
@@ -187,7 +194,7 @@ fn read_plain(
     while let Some(chunk) = decoder.next_chunk()? {
         control.check(SAVE)?;
         left = left.checked_sub(chunk.len() as u64).ok_or_else(wrong)?;
-        if send.send(Ok(Piece::Shared(chunk))).is_err() {
+        if !sink(Piece::Shared(chunk))? {
             return Ok(false);
         }
     }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::fs::{Kind, Root};
 use crate::image::contents::empty;
 use crate::image::difference::all_added;
-use crate::image::{Base, DiffOptions, Image, Layer, Platform, diff_tree};
+use crate::image::{Base, DiffOptions, Image, Layer, Platform, diff_root};
 use crate::layer::header::{EntryKind, HeaderEntry};
 use crate::layer::model::{Model, NoDisk};
 use crate::layer::read::{Data, LayerReader, ReadLimits};
@@ -43,6 +43,8 @@ pub struct ExportOptions {
     pub owner: Option<OwnerPolicy>,
     /// Another tool's record of owners to go by; `None` for the one the directory was bound with, else none.
     pub owner_from: Option<OwnerSource>,
+    /// Threads to use; 0 for one per processor. The result does not depend on it.
+    pub threads: usize,
 }
 
 /// Writes a filesystem as one tar, as `docker export` does: layers merged, whiteouts done, every header canonical.
@@ -64,7 +66,7 @@ pub fn export(
         ExportSource::Image(reference) => {
             let _lease = store.lease_for(control)?;
             let image = Image::open(store, reference, options.platform.as_ref())?;
-            export_image(store, &image, options.layer, out, control)
+            export_image(store, &image, options, out, control)
         }
         ExportSource::Tree(path) => export_tree(store, path, options, out, control),
     }
@@ -80,14 +82,16 @@ fn export_tree(
     let scan = DiffOptions {
         owner: options.owner.clone(),
         owner_from: options.owner_from.clone(),
+        threads: options.threads,
         ..DiffOptions::default()
     };
-    let diff = diff_tree(Some(store), path, &Base::Scratch, &scan, control)?;
+    // The tree that is listed is the one that is read, whatever the path leads to meanwhile.
     let root = Root::open(path)?;
+    let diff = diff_root(Some(store), &root, &Base::Scratch, &scan, control)?;
     let changes = all_added(&diff.new);
     let plan = LayerPlan::new(&changes, None, &diff.new, options.layer)?;
     Counters::add(&control.counters.bytes_total, plan.content_len());
-    let threads = crate::tree::scan::default_threads();
+    let threads = crate::tree::scan::thread_count(options.threads);
     let profile = Profile::new(Compression::None, None)?;
     write(&LayerTar::new(plan, &root), &profile, threads, out, control)?;
     Ok(())
@@ -103,13 +107,14 @@ struct Merged {
 fn export_image(
     store: &Store,
     image: &Image,
-    options: LayerOptions,
+    options: &ExportOptions,
     out: &mut (dyn Write + Send),
     control: &Control,
 ) -> Result<()> {
-    let merged = merge(store, image, control)?;
+    let merged = merge(store, image, options.threads, control)?;
     let tree = &merged.tree;
-    let mut out = Output { out: TarOut::new(out, options.precision, control), options, tree };
+    let mut out =
+        Output { out: TarOut::new(out, options.layer.precision, control), options: options.layer, tree };
 
     let mut others = Vec::new();
     let mut links = Vec::new();
@@ -140,7 +145,7 @@ fn export_image(
     let alive = |node: u32| (tree.names(node) > 0).then(|| leaders.get(&tree.inode_number(node))).flatten();
     for (layer, files) in image.layers().iter().zip(&merged.files) {
         let leaders: Vec<Option<u32>> = files.iter().map(|&node| alive(node).copied()).collect();
-        copy(store, layer, &leaders, &mut out, control)?;
+        copy(store, layer, &leaders, options.threads, &mut out, control)?;
     }
     for (node, leader) in links {
         out.entry(node, Some(leader))?;
@@ -149,14 +154,14 @@ fn export_image(
 }
 
 /// Applies all layers in memory.
-fn merge(store: &Store, image: &Image, control: &Control) -> Result<Merged> {
+fn merge(store: &Store, image: &Image, threads: usize, control: &Control) -> Result<Merged> {
     let limits = ReadLimits::default();
     let mut model = Model::new(empty(), Strictness::Lenient, &limits);
     let mut files = Vec::new();
     for layer in image.layers() {
         model.next_layer();
         // The second pass takes both digests; here it is enough to know that it will see the same blob.
-        let mut reader = open(store, layer, &limits, false, control)?;
+        let mut reader = open(store, layer, &limits, (false, threads), control)?;
         let mut nodes = Vec::new();
         while let Some(entry) = reader.next_entry()? {
             control.check(EXPORT)?;
@@ -177,11 +182,11 @@ fn open(
     store: &Store,
     layer: &Layer,
     limits: &ReadLimits,
-    hash_output: bool,
+    (hash_output, threads): (bool, usize),
     control: &Control,
 ) -> Result<LayerReader<Decoder>> {
     let file = store.open_blob(&layer.digest)?;
-    let options = DecodeOptions { hash_input: true, hash_output, ..DecodeOptions::default() };
+    let options = DecodeOptions { hash_input: true, hash_output, ..DecodeOptions::with_threads(threads) };
     Ok(LayerReader::new(Decoder::new(Box::new(file), options, control.clone())?, limits.clone()))
 }
 
@@ -190,10 +195,11 @@ fn copy(
     store: &Store,
     layer: &Layer,
     leaders: &[Option<u32>],
+    threads: usize,
     out: &mut Output<'_>,
     control: &Control,
 ) -> Result<()> {
-    let mut reader = open(store, layer, &ReadLimits::default(), true, control)?;
+    let mut reader = open(store, layer, &ReadLimits::default(), (true, threads), control)?;
     let mut next = leaders.iter();
     while let Some(entry) = reader.next_entry()? {
         if !has_content(&entry) {

@@ -42,6 +42,8 @@ pub struct ImportOptions {
     pub limits: ReadLimits,
     /// Caps on its decompression.
     pub decode: DecodeLimits,
+    /// Threads to use; 0 for one per processor. The result does not depend on it.
+    pub threads: usize,
 }
 
 impl Default for ImportOptions {
@@ -56,6 +58,7 @@ impl Default for ImportOptions {
             profile: None,
             limits: ReadLimits::default(),
             decode: DecodeLimits::default(),
+            threads: 0,
         }
     }
 }
@@ -138,7 +141,7 @@ fn recompress(
     let Spool { decoder, file, len } = spool;
     decoder.finish()?;
     let mut blob = store.unhashed_blob_writer()?;
-    let threads = crate::tree::scan::default_threads();
+    let threads = crate::tree::scan::thread_count(options.threads);
     let written = write(&TarFile { file, len }, profile, threads, &mut blob, control)?;
     let info = blob.finish_with(written.digest, written.size)?;
     let layer = record_layer(store, &written, profile.media_type(), &info)?;
@@ -150,7 +153,7 @@ fn decode_options(options: &ImportOptions, hash: bool) -> DecodeOptions {
         hash_input: hash,
         hash_output: hash,
         limits: options.decode.clone(),
-        ..DecodeOptions::default()
+        ..DecodeOptions::with_threads(options.threads)
     }
 }
 

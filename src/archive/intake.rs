@@ -92,6 +92,8 @@ enum Node {
 pub(super) struct Intake {
     nodes: HashMap<Vec<u8>, Node>,
     memory: u64,
+    /// Bytes of the paths and link targets of all entries.
+    held: u64,
 }
 
 impl Intake {
@@ -115,6 +117,11 @@ impl Intake {
         while let Some(entry) = reader.next_entry()? {
             control.check(LOAD)?;
             Counters::add(&control.counters.entries, 1);
+            intake.held += (entry.path.len() + entry.link.len()) as u64;
+            if intake.held > options.limits.max_held {
+                let message = format!("names and links of more than {} bytes", options.limits.max_held);
+                return Err(Error::limit(LOAD, message).with_path(&entry.path));
+            }
             intake.entry(store, &mut reader, entry, control)?;
         }
         reader.finish()?.finish()?;
@@ -199,23 +206,31 @@ impl Intake {
                 while let Ok(slice) = receive.recv() {
                     hasher.update(&slice[..]);
                 }
-                Digest::from_bytes(hasher.finalize().into())
+                hasher
             };
+            // Where no thread is to be had, this one takes the digest, too.
             let thread = std::thread::Builder::new().name("treering-hash".into()).spawn_scoped(scope, hash);
-            let thread = thread.at("start thread", &shown)?;
+            let mut hasher = Sha256::new();
             let mut slice = first;
             while let Some(bytes) = slice {
                 control.check(LOAD)?;
-                // The thread takes until we let go of the sender, so this cannot fail.
-                let _ = send.send(bytes.clone());
+                match &thread {
+                    // It takes until we let go of the sender, so this cannot fail.
+                    Ok(_) => drop(send.send(bytes.clone())),
+                    Err(_) => hasher.update(&bytes[..]),
+                }
                 blob.write_all(&bytes).at(LOAD, &shown)?;
                 Counters::add(&control.counters.bytes_written, bytes.len() as u64);
                 slice = next_slice(reader, &entry.path)?;
             }
             drop(send);
-            thread.join().map_err(|_| {
-                Error::new(crate::ErrorKind::Internal, LOAD, "the hashing thread panicked").with_path(&shown)
-            })
+            if let Ok(thread) = thread {
+                hasher = thread.join().map_err(|_| {
+                    let message = "the hashing thread panicked";
+                    Error::new(crate::ErrorKind::Internal, LOAD, message).with_path(&shown)
+                })?;
+            }
+            Ok(Digest::from_bytes(hasher.finalize().into()))
         })?;
         let size = blob.size();
         Ok(Stored::Blob(blob.finish_with(digest, size)?))

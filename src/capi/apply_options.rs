@@ -7,6 +7,7 @@ use super::arguments::{Out, Text, give, set};
 use super::error::treering_error;
 use super::handle::{self, noun};
 use super::status::treering_status;
+use crate::compress::DecodeLimits;
 use crate::image::UnpackOptions;
 use crate::layer::whiteout::Strictness;
 
@@ -97,7 +98,8 @@ pub unsafe extern "C" fn treering_apply_options_set_lenient(
     })
 }
 
-/// How many bytes all files of one layer may have when written out, holes included. 1 TiB by default.
+/// How many bytes all files of one layer may have when written out, holes included. 1 TiB by default; beyond 256 GiB of a
+/// layer itself only where this says so.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_apply_options_set_max_bytes(
     options: *mut treering_apply_options,
@@ -108,6 +110,22 @@ pub unsafe extern "C" fn treering_apply_options_set_max_bytes(
     let err = unsafe { Out::new(err) };
     set(err, options, |options| {
         options.apply.limits.max_bytes = max_bytes;
+        options.decode.max_output = DecodeLimits::default().max_output.max(max_bytes);
+        Ok(())
+    })
+}
+
+/// How many times larger than its blob a layer may get, beyond 64 MiB and zeros not counted. 1000 by default.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_apply_options_set_max_ratio(
+    options: *mut treering_apply_options,
+    max_ratio: u64,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    set(err, options, |options| {
+        options.decode.ratio = max_ratio;
         Ok(())
     })
 }
@@ -127,7 +145,8 @@ pub unsafe extern "C" fn treering_apply_options_set_max_entries(
     })
 }
 
-/// Ask the filesystem to make everything durable before treering_unpack() returns (syncfs(2)). Off by default.
+/// Make everything durable before treering_unpack() returns: the files (syncfs(2)), and then the name of the directory. Off
+/// by default.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_apply_options_set_sync(
     options: *mut treering_apply_options,

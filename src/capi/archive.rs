@@ -14,7 +14,7 @@ use super::layer::{treering_finalizer, treering_read_fn, treering_write_fn};
 use super::report::copy_list;
 use super::status::{treering_digest, treering_status};
 use super::store::treering_store;
-use super::stream::{CallbackReader, CallbackWriter, Userdata, file};
+use super::stream::{CallbackReader, CallbackWriter, Userdata, file, input};
 use crate::archive::{self, ExportSource, LoadOptions, NamePolicy};
 use crate::error::{Error, Result};
 use crate::store::Reference;
@@ -132,7 +132,7 @@ pub unsafe extern "C" fn treering_archive_load_fd(
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
     let (names, out, err) = unsafe { (Text::new(names), Out::new(out), Out::new(err)) };
-    give(err, out, || load(store, Box::new(file(fd, "fd")?), names, control))
+    give(err, out, || load(store, input(fd, "fd", control)?, names, control))
 }
 
 /// treering_archive_load_fd() from a callback.
@@ -244,7 +244,7 @@ pub unsafe extern "C" fn treering_archive_import_fd(
     let (reference, out, err) = unsafe { (Text::new(reference), Record::new(out, out_size), Out::new(err)) };
     guard(err, || {
         let out = out.required("out")?;
-        out.write(&import(store, Box::new(file(fd, "fd")?), reference, options, control)?);
+        out.write(&import(store, input(fd, "fd", control)?, reference, options, control)?);
         Ok(())
     })
 }

@@ -17,7 +17,7 @@ use crate::diff::overlay::{OverlayOptions, overlay};
 use crate::diff::{Change, ChangeKind, CompareOptions, Reasons, compare};
 use crate::error::{Error, Result};
 use crate::fs::Root;
-use crate::image::{Base, DiffOptions, TreeDiff, diff_image, diff_tree, diff_trees};
+use crate::image::{Base, DiffOptions, TreeDiff, diff_image, diff_root, diff_roots};
 use crate::layer::Files;
 use crate::tree::{NONE, Skipped, Snapshot};
 
@@ -192,10 +192,9 @@ pub unsafe extern "C" fn treering_diff_tree(
     };
     give(err, out, || {
         let store = handle::maybe(store, "store")?;
-        let tree = tree.path("tree")?;
-        let base = self::base(wanted)?;
-        let diff = diff_tree(store.as_deref(), tree, &base, &chosen(options)?, &controlled(control)?)?;
-        let (diff, skipped) = Diff::of_tree(diff, Some(Root::open(tree)?));
+        let (tree, base) = (Root::open(tree.path("tree")?)?, self::base(wanted)?);
+        let diff = diff_root(store.as_deref(), &tree, &base, &chosen(options)?, &controlled(control)?)?;
+        let (diff, skipped) = Diff::of_tree(diff, Some(tree));
         hand_over(report, Report::skipped(skipped));
         Ok(diff)
     })
@@ -232,9 +231,9 @@ pub unsafe extern "C" fn treering_diff_trees(
     };
     give(err, out, || {
         let store = handle::maybe(store, "store")?;
-        let (old, new) = (old.path("before")?, new.path("after")?);
-        let diff = diff_trees(store.as_deref(), old, new, &chosen(options)?, &controlled(control)?)?;
-        let (diff, skipped) = Diff::of_tree(diff, Some(Root::open(new)?));
+        let (old, new) = (Root::open(old.path("before")?)?, Root::open(new.path("after")?)?);
+        let diff = diff_roots(store.as_deref(), &old, &new, &chosen(options)?, &controlled(control)?)?;
+        let (diff, skipped) = Diff::of_tree(diff, Some(new));
         hand_over(report, Report::skipped(skipped));
         Ok(diff)
     })

@@ -121,3 +121,18 @@ pub unsafe extern "C" fn treering_export_options_set_clamp_mtime(
         Ok(())
     })
 }
+
+/// How many threads to use; 0, the default, for one per processor. The result does not depend on it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_export_options_set_threads(
+    options: *mut treering_export_options,
+    threads: usize,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    set(err, options, |options| {
+        options.threads = threads;
+        Ok(())
+    })
+}

@@ -12,7 +12,7 @@ use super::handle;
 use super::layer_options::{Writing, treering_layer_options};
 use super::report::{Report, hand_over, treering_report};
 use super::status::{treering_digest, treering_status};
-use super::stream::{CallbackReader, CallbackWriter, Userdata, file};
+use super::stream::{CallbackReader, CallbackWriter, Userdata, file, input};
 use crate::compress::{self, DecodeOptions, Decoder, Written};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Root;
@@ -190,7 +190,7 @@ pub unsafe extern "C" fn treering_layer_apply_fd(
         unsafe { (Bytes::new(dir, dir_len), Record::new(out, out_size), Out::new(report), Out::new(err)) };
     guard(err, || {
         let out = out.required("out")?;
-        let (result, losses) = apply(|| Ok(Box::new(file(fd, "fd")?)), dir, options, control)?;
+        let (result, losses) = apply(|| input(fd, "fd", control), dir, options, control)?;
         hand_over(report, Report::losses(losses));
         out.write(&result);
         Ok(())
@@ -244,7 +244,8 @@ fn apply(
 ) -> Result<(treering_apply_result, Vec<Loss>)> {
     let input = input()?;
     let dir = dir.path("dir")?;
-    let UnpackOptions { apply: options, .. } = chosen(options)?;
+    let UnpackOptions { apply: options, decode, .. } = chosen(options)?;
+    let decode = DecodeOptions { limits: decode, ..DecodeOptions::with_threads(options.threads) };
     let control: Control = controlled(control)?;
     let root = match Root::open(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -263,7 +264,7 @@ fn apply(
         1 if found.skipped.is_empty() => Target::empty(&root, options)?,
         _ => Target::existing(&root, &found.snapshot, Ledger::default(), options),
     };
-    let decoder = Decoder::new(input, DecodeOptions::default(), control.clone())?;
+    let decoder = Decoder::new(input, decode, control.clone())?;
     let decoded = target.apply(decoder, &control)?.finish()?;
     let applied = target.finish()?;
     let digest = |digest: &Option<_>| digest.as_ref().map_or(treering_digest::NONE, treering_digest::from);

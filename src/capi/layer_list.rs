@@ -11,7 +11,7 @@ use super::layer::{treering_finalizer, treering_read_fn};
 use super::report::copy_list;
 use super::snapshot::{treering_file_kind, treering_xattr, xattr};
 use super::status::treering_status;
-use super::stream::{CallbackReader, Userdata, file};
+use super::stream::{CallbackReader, Userdata, input};
 use crate::compress::{DecodeOptions, Decoder};
 use crate::error::Result;
 use crate::layer::list;
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn treering_layer_list_fd(
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
     let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
-    give(err, out, || read(Box::new(file(fd, "fd")?), control))
+    give(err, out, || read(input(fd, "fd", control)?, control))
 }
 
 /// treering_layer_list_fd() from a callback.

@@ -1,6 +1,7 @@
 //! What could not be kept or was left out.
 
 use std::ffi::{CString, c_char};
+use std::sync::Arc;
 
 use super::arguments::{Items, Out, Plain, guard};
 use super::error::{c_string, treering_error};
@@ -52,7 +53,7 @@ pub struct Report(Vec<Note>);
 
 struct Note {
     kind: treering_note_kind,
-    path: Vec<u8>,
+    path: Arc<[u8]>,
     attribute: Option<Vec<u8>>,
     reason: CString,
 }
@@ -62,7 +63,7 @@ impl Report {
     pub(super) fn skipped(list: Vec<Skipped>) -> Report {
         let note = |one: Skipped| Note {
             kind: treering_note_kind::TREERING_NOTE_SKIPPED,
-            path: one.path,
+            path: one.path.into(),
             attribute: None,
             reason: c_string(one.reason),
         };

@@ -6,9 +6,11 @@ use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
 
 use super::arguments::bad;
+use super::control::{controlled, treering_control};
 use super::error::CallbackFailed;
 use super::layer::{treering_finalizer, treering_read_fn, treering_write_fn};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::input::Input;
 
 /// A duplicate of a descriptor of the caller's, which stays theirs. Both share the position in the file.
 pub(super) fn file(fd: i32, argument: &str) -> Result<File> {
@@ -22,6 +24,15 @@ pub(super) fn file(fd: i32, argument: &str) -> Result<File> {
         Err(rustix::io::Errno::BADF) => Err(bad(format!("{argument} is {fd}, which is not open"))),
         Err(error) => Err(Error::io("duplicate descriptor", "", error)),
     }
+}
+
+/// The same, to read from: waiting for it ends when the operation is cancelled.
+pub(super) fn input(
+    fd: i32,
+    argument: &str,
+    control: *const treering_control,
+) -> Result<Box<dyn Read + Send>> {
+    Ok(Box::new(Input::new(file(fd, argument)?, controlled(control)?.cancel)))
 }
 
 /// What goes along with a callback. Made first of all in an entry point, so that the finalizer is called whatever comes.

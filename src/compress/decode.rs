@@ -11,6 +11,7 @@ use super::split::Splitter;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::progress::Control;
+use crate::tree::scan::{default_threads, thread_count};
 
 /// A piece of the tar stream: at most 8 MiB (a zstd frame of ours), usually 1 MiB. Cheap to clone, so several threads
 /// can write from it.
@@ -42,14 +43,15 @@ impl DecodeLimits {
     pub(super) fn check(&self, consumed: u64, produced: u64, zeros: u64) -> Result<()> {
         if produced > self.max_output {
             let message = format!("the layer is longer than {} bytes", self.max_output);
-            return Err(Error::limit("decompress layer", message)
-                .with_hint("raise the limit on the size of a layer if you trust this image"));
+            return Err(Error::limit("decompress layer", message).with_hint(
+                "raise the limit on its bytes (max_bytes in the libraries) if you trust this image",
+            ));
         }
         let counted = produced - zeros;
         if counted > self.ratio_floor && counted > consumed.saturating_mul(self.ratio) {
             let message = format!("the layer grows to more than {} times its compressed size", self.ratio);
             return Err(Error::limit("decompress layer", message)
-                .with_hint("raise the limit on the compression ratio if you trust this image"));
+                .with_hint("if you trust it, raise the limit (--max-ratio) or decompress it first"));
         }
         Ok(())
     }
@@ -58,8 +60,8 @@ impl DecodeLimits {
 /// How to decode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeOptions {
-    /// How many threads the decoder has of its own, besides the one that takes the chunks. With 0 or 1 it has none and
-    /// works on the calling thread.
+    /// How many threads the decoder has of its own, besides the one that takes the chunks; at most 64. With 0 or 1 it has
+    /// none and works on the calling thread.
     pub threads: usize,
     /// What the input may ask for.
     pub limits: DecodeLimits,
@@ -72,12 +74,22 @@ pub struct DecodeOptions {
 impl Default for DecodeOptions {
     /// One thread for each core (at most 16), default limits, both digests.
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         DecodeOptions {
-            threads: cores.min(16),
+            threads: default_threads().min(16),
             limits: DecodeLimits::default(),
             hash_input: true,
             hash_output: true,
+        }
+    }
+}
+
+impl DecodeOptions {
+    /// The defaults, with this many threads where it is not 0; at most 64.
+    pub fn with_threads(threads: usize) -> Self {
+        let default = Self::default();
+        match threads {
+            0 => default,
+            _ => DecodeOptions { threads: thread_count(threads), ..default },
         }
     }
 }
@@ -104,6 +116,9 @@ pub struct Decoded {
 /// [`write`](super::write()) made is decoded in parallel.
 ///
 /// Nothing here trusts the data, but digests are for the caller to compare, after [`finish`](Self::finish).
+///
+/// Dropping it waits for a read of the input that is under way. Of a descriptor that may have nothing to give, make an
+/// [`Input`](crate::fs::input::Input), which gives up when the operation is cancelled.
 ///
 /// ```
 /// use std::io::Read;
@@ -138,7 +153,7 @@ impl Decoder {
             splitter.hash();
         }
         let hashing = options.hash_output || plain && options.hash_input;
-        let count = if options.threads > 1 { options.threads } else { 0 };
+        let count = if options.threads > 1 { thread_count(options.threads) } else { 0 };
         let engine = Arc::new(Engine::new(splitter, hashing, options.limits.clone(), count, control));
         let mut threads = Vec::new();
         for _ in 0..count {

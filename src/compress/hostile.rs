@@ -398,31 +398,74 @@ fn errors_and_panics_of_the_reader_come_back_behind_what_was_read() {
     }
 }
 
+/// A thread of the decoder sits in the read, and must have left it before the decoder is gone.
 #[test]
-fn cancelling_works_while_the_reader_hangs() {
-    struct Hangs(bool, std::sync::mpsc::Receiver<()>);
-    impl Read for Hangs {
-        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-            if std::mem::replace(&mut self.0, false) {
-                buf[..512].fill(b'x');
-                return Ok(512);
-            }
-            let _ = self.1.recv();
-            Ok(0)
-        }
-    }
-    let (release, held) = std::sync::mpsc::channel();
+fn cancelling_works_while_the_input_hangs() {
+    let (from, mut to) = io::pipe().unwrap();
+    to.write_all(&[b'x'; 512]).unwrap();
     let control = Control::default();
-    let mut decoder = Decoder::new(Box::new(Hangs(true, held)), options(2), control.clone()).unwrap();
+    let input = crate::fs::input::Input::new(from, control.cancel.clone());
+    let mut decoder = Decoder::new(Box::new(input), options(2), control.clone()).unwrap();
     let cancel = control.cancel.clone();
-    let thread = std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_millis(30));
-        cancel.cancel();
-    });
+    let thread = std::thread::spawn(move || cancel.cancel());
     assert_eq!(decoder.next_chunk().unwrap_err().kind(), ErrorKind::Cancelled);
     thread.join().unwrap();
-    drop(release);
     drop(decoder);
+    drop(to);
+}
+
+/// Skippable frames of a stream without end, and who counts the reads.
+struct Skippable {
+    size: u32,
+    at: usize,
+    reads: usize,
+    cancel_at: usize,
+    control: Control,
+}
+
+impl Read for Skippable {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.reads += 1;
+        if self.reads == self.cancel_at {
+            self.control.cancel.cancel();
+        }
+        let header = [&b"\x50\x2a\x4d\x18"[..], &self.size.to_le_bytes()].concat();
+        buf.fill(0);
+        for (i, byte) in header.iter().enumerate() {
+            let length = self.size as usize + 8;
+            let first = (i + length - self.at % length) % length;
+            buf.iter_mut().skip(first).step_by(length).for_each(|place| *place = *byte);
+        }
+        self.at += buf.len();
+        Ok(buf.len())
+    }
+}
+
+#[test]
+fn what_is_skipped_ends_when_cancelled_and_at_a_limit() {
+    for (size, cancel_at, expected) in [
+        (u32::MAX, 100, ErrorKind::Cancelled),
+        (1000, 100, ErrorKind::Cancelled),
+        (u32::MAX, 0, ErrorKind::Limit),
+    ] {
+        for threads in [1, 2] {
+            let control = Control::default();
+            let input = Skippable { size, at: 0, reads: 0, cancel_at, control: control.clone() };
+            let options = DecodeOptions { hash_input: false, ..options(threads) };
+            let mut decoder = Decoder::new(Box::new(input), options, control).unwrap();
+            assert_eq!(decoder.next_chunk().unwrap_err().kind(), expected, "{size} {threads}");
+        }
+    }
+    // Behind more than one piece of it, the content is what it was.
+    let mut blob = vec![0; 8 + (5 << 20)];
+    blob[..8].copy_from_slice(b"\x50\x2a\x4d\x18\0\0\x50\0");
+    for frame in [ours(Compression::Zstd, b"content"), foreign_zstd(b"content")] {
+        let blob = [&blob[..], &frame].concat();
+        for threads in [1, 2] {
+            let (out, decoded) = decode_with(&blob, options(threads)).unwrap();
+            assert_eq!((&out[..], decoded.size), (&b"content"[..], blob.len() as u64));
+        }
+    }
 }
 
 #[test]

@@ -16,11 +16,13 @@ use crate::error::{Error, Result};
 const READ: usize = 256 << 10;
 /// How much of an uncompressed stream is one piece.
 const PLAIN: usize = 1 << 20;
+/// How much may be in skippable frames, all together. Real ones hold tables of contents.
+const SKIPPED_MAX: u64 = 1 << 30;
 
 /// A piece of the input.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unit {
-    /// Not compressed.
+    /// Not compressed; nothing at all where something was skipped.
     Plain(Vec<u8>),
     /// A member or frame of its own, and the length of its content.
     Whole(Vec<u8>, usize),
@@ -44,6 +46,8 @@ pub(super) struct Splitter {
     mode: Mode,
     /// Whether complete members or frames were cut out.
     begun: bool,
+    /// How much was skipped.
+    skipped: u64,
 }
 
 /// What the next bytes are.
@@ -77,6 +81,7 @@ impl Splitter {
             eof: false,
             mode: Mode::Front,
             begun: false,
+            skipped: 0,
         };
         splitter.read_to(512)?;
         splitter.compression = super::detect_supported(splitter.rest())?;
@@ -138,6 +143,16 @@ impl Splitter {
                         }
                         left => Mode::Skip(left),
                     };
+                    // However little comes out, whoever waits is asked from time to time whether they still do.
+                    let before = self.skipped;
+                    self.skipped += taken;
+                    if self.skipped > SKIPPED_MAX {
+                        let message = format!("more than {SKIPPED_MAX} bytes are in frames to be skipped");
+                        return Err(Error::limit("read layer", message));
+                    }
+                    if before / PLAIN as u64 != self.skipped / PLAIN as u64 {
+                        return Ok(Some(Unit::Plain(spare)));
+                    }
                 }
                 Mode::Front => {
                     self.read_to(gzip::HEADER)?;

@@ -153,7 +153,7 @@ impl Comparison<'_> {
                 }
             }
         };
-        let threads = if threads == 0 { crate::tree::scan::default_threads() } else { threads };
+        let threads = crate::tree::scan::thread_count(threads);
         let answers: Vec<Result<Vec<(usize, Option<bool>)>>> = std::thread::scope(|scope| {
             // Where no more threads are to be had, those that are do the work.
             let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();

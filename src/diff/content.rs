@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::root::{c_name, split, was_replaced};
 use crate::fs::stat::stat_fd;
 use crate::fs::{Root, Stat};
+use crate::progress::{Control, Counters};
 use crate::tree::hash::hash_file_at;
 use crate::tree::{Meta, Snapshot};
 
@@ -26,9 +27,9 @@ fn explain(error: io::Error, root: &Root, path: &[u8]) -> Error {
     Error::io(COMPARE, root.describe(path), error)
 }
 
-fn hash(root: &Root, path: &[u8]) -> io::Result<([u8; 32], Stat)> {
+fn hash(root: &Root, path: &[u8], control: &Control) -> io::Result<([u8; 32], Stat)> {
     let (parent, name) = split(path);
-    hash_file_at(root.open_dir(parent)?, &c_name(name)?, &mut Vec::new())
+    hash_file_at(root.open_dir(parent)?, &c_name(name)?, &mut Vec::new(), control)
 }
 
 /// Compares a file of the new tree with the digest the old snapshot has of it. `None` where it has none.
@@ -40,10 +41,11 @@ pub fn same_as_digest(
     old_digest: Option<[u8; 32]>,
     new: &Snapshot,
     new_root: &Root,
+    control: &Control,
 ) -> Result<Option<bool>> {
     let Some(expected) = old_digest else { return Ok(None) };
     let path = new.path(change.new);
-    let (digest, stat) = hash(new_root, &path).map_err(|error| explain(error, new_root, &path))?;
+    let (digest, stat) = hash(new_root, &path, control).map_err(|error| explain(error, new_root, &path))?;
     if !new.meta(change.new).is_as_in(&stat) {
         return Err(changed(new_root, &path));
     }
@@ -59,9 +61,10 @@ pub fn same_in_trees(
     old_root: &Root,
     new: &Snapshot,
     new_root: &Root,
+    control: &Control,
 ) -> Result<Option<bool>> {
     let path = new.path(change.new);
-    compare((old_root, &path, None), (new_root, &path, Some(&new.meta(change.new)))).map(Some)
+    compare((old_root, &path, None), (new_root, &path, Some(&new.meta(change.new))), control).map(Some)
 }
 
 /// The same for two trees that were both scanned a moment ago.
@@ -69,21 +72,22 @@ pub(crate) fn same_in_scans(
     change: &Change,
     (old, old_root): (&Snapshot, &Root),
     (new, new_root): (&Snapshot, &Root),
+    control: &Control,
 ) -> Result<Option<bool>> {
     let path = new.path(change.new);
     let (left, right) = (old.meta(change.old), new.meta(change.new));
-    compare((old_root, &path, Some(&left)), (new_root, &path, Some(&right))).map(Some)
+    compare((old_root, &path, Some(&left)), (new_root, &path, Some(&right)), control).map(Some)
 }
 
 /// Compares the content of two files, each given by its root and the path below it.
-pub fn same_content(a: (&Root, &[u8]), b: (&Root, &[u8])) -> Result<bool> {
-    compare((a.0, a.1, None), (b.0, b.1, None))
+pub fn same_content(a: (&Root, &[u8]), b: (&Root, &[u8]), control: &Control) -> Result<bool> {
+    compare((a.0, a.1, None), (b.0, b.1, None), control)
 }
 
 /// A root, a path below it, and what is known of the file there.
 type Side<'a> = (&'a Root, &'a [u8], Option<&'a Meta>);
 
-fn compare(a: Side<'_>, b: Side<'_>) -> Result<bool> {
+fn compare(a: Side<'_>, b: Side<'_>, control: &Control) -> Result<bool> {
     let open = |(root, path, _): Side<'_>| {
         let opened = root.open_file(path).and_then(|fd| Ok((stat_fd(&fd)?, fd)));
         opened.map_err(|error| explain(error, root, path))
@@ -91,8 +95,10 @@ fn compare(a: Side<'_>, b: Side<'_>) -> Result<bool> {
     let ((left_before, left_fd), (right_before, right_fd)) = (open(a)?, open(b)?);
     let (mut left, mut right) = (vec![0u8; 128 * 1024], vec![0u8; 128 * 1024]);
     let same = loop {
+        control.check(COMPARE)?;
         let n = read_full(&left_fd, &mut left).map_err(|error| explain(error, a.0, a.1))?;
         let m = read_full(&right_fd, &mut right).map_err(|error| explain(error, b.0, b.1))?;
+        Counters::add(&control.counters.bytes_read, (n + m) as u64);
         if n != m || left[..n] != right[..m] {
             break false;
         }

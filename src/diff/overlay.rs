@@ -130,7 +130,6 @@ pub fn overlay(
     let (upper, nodes, sources) = new.finish(clock, &roots)?;
     let mut comparison = compare(&lower, &upper, &options.compare);
     comparison.settle(options.threads, |change| {
-        control.check(DECODE)?;
         if change.old == NONE {
             return Ok(None);
         }
@@ -140,7 +139,7 @@ pub fn overlay(
         if std::ptr::eq(before, now) && old_path == new_path {
             return Ok(Some(true));
         }
-        same_content((before, &old_path), (now, &new_path)).map(Some)
+        same_content((before, &old_path), (now, &new_path), control).map(Some)
     })?;
     let mut changes = comparison.changes;
     links::mark_left_behind(&lower, &upper, &mut changes);

@@ -12,7 +12,7 @@ use super::stat::stat_fd;
 /// The bytes of a file, mapped privately and read-only.
 ///
 /// Only for files that are replaced by rename and never changed in place (the store's indexes are): a file cut short
-/// under a mapping would raise SIGBUS in the reader.
+/// under a mapping would raise SIGBUS in the reader. So nothing outside this crate can make one.
 #[derive(Debug)]
 pub struct Map {
     start: NonNull<u8>,
@@ -25,8 +25,8 @@ unsafe impl Send for Map {}
 unsafe impl Sync for Map {}
 
 impl Map {
-    /// Maps the whole of `file`.
-    pub fn new(file: impl AsFd) -> io::Result<Map> {
+    /// Maps the whole of `file`, which must be one of the store's own.
+    pub(crate) fn new(file: impl AsFd) -> io::Result<Map> {
         let len = usize::try_from(stat_fd(&file)?.size).map_err(|_| io::ErrorKind::FileTooLarge)?;
         if len == 0 {
             return Ok(Map { start: NonNull::dangling(), len });

@@ -18,6 +18,8 @@ pub(crate) mod xattr;
 #[doc(hidden)]
 pub mod dirents;
 #[doc(hidden)]
+pub mod input;
+#[doc(hidden)]
 pub mod publish;
 #[doc(hidden)]
 pub mod remove;

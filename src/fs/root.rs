@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::retry_on_intr;
 
+use super::stat::{Kind, Stat, stat_fd};
 use crate::error::{At, Error, Result};
 
 /// The longest path handed to the kernel in one call; anything longer is walked in steps (PATH_MAX is 4096 with the NUL).
@@ -101,7 +102,11 @@ pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
 pub(crate) fn was_replaced(error: &io::Error) -> bool {
     let errnos =
         [libc::ENOENT, libc::ENOTDIR, libc::EISDIR, libc::ELOOP, libc::ENXIO, libc::EXDEV, libc::ESTALE];
-    error.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
+    match error.raw_os_error() {
+        Some(errno) => errnos.contains(&errno),
+        // It is no regular file any more, see `open_file_at`.
+        None => error.kind() == io::ErrorKind::InvalidInput,
+    }
 }
 
 /// A file name as the kernel takes it.
@@ -115,8 +120,16 @@ pub fn open_dir_at(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     Ok(retry_on_intr(|| rustix::fs::openat(&dir, name, flags, Mode::empty()))?)
 }
 
-/// Opens a regular file by one name for reading, refusing symbolic links. Never blocks on a fifo or a device.
+/// Opens a regular file by one name for reading. Anything else is [`io::ErrorKind::InvalidInput`], a symbolic link `ELOOP`.
+/// Never blocks on a fifo or a device.
 pub fn open_file_at(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
+    let fd = open_at(dir, name)?;
+    regular(&fd)?;
+    Ok(fd)
+}
+
+/// The same for whatever it is: a fifo, too.
+pub(super) fn open_at(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     // O_NOATIME is for the owner alone; it spares the tree a write per file read.
     let open = |flags| retry_on_intr(|| rustix::fs::openat(&dir, name, flags, Mode::empty()));
@@ -126,11 +139,35 @@ pub fn open_file_at(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     }
 }
 
+fn regular(fd: &OwnedFd) -> io::Result<Stat> {
+    let stat = stat_fd(fd)?;
+    if stat.kind == Kind::File {
+        return Ok(stat);
+    }
+    let message = format!("a {}, not a regular file", stat.kind.name());
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+}
+
+/// Reads the regular file at an ambient path, following symbolic links, into memory.
+pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = rustix::fs::open(path, flags, Mode::empty())?;
+    let size = usize::try_from(regular(&fd)?.size).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut out = Vec::new();
+    out.try_reserve_exact(size)?;
+    io::Read::read_to_end(&mut std::fs::File::from(fd), &mut out)?;
+    Ok(out)
+}
+
 /// Opens a directory below another, by `openat2(2)` in one call where the kernel has it and lets us, else name by name.
 pub fn open_dir_below(dir: BorrowedFd<'_>, below: &[u8]) -> io::Result<OwnedFd> {
     if below.is_empty() {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         return Ok(retry_on_intr(|| rustix::fs::openat(dir, c".", flags, Mode::empty()))?);
+    }
+    // `..` would be resolved by the one way and is not by the other; no path of a tree has it.
+    if below.split(|&c| c == b'/').any(|name| matches!(name, b"" | b"." | b"..")) {
+        return Err(io::ErrorKind::InvalidInput.into());
     }
     if below.len() <= ONE_CALL && !below.contains(&0) {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -150,9 +187,6 @@ pub fn open_dir_below(dir: BorrowedFd<'_>, below: &[u8]) -> io::Result<OwnedFd> 
     }
     let mut at: Option<OwnedFd> = None;
     for name in below.split(|&c| c == b'/') {
-        if name.is_empty() || name == b"." || name == b".." {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
         let next = match &at {
             Some(fd) => open_dir_at(fd, &c_name(name)?)?,
             None => open_dir_at(dir, &c_name(name)?)?,
@@ -181,4 +215,39 @@ pub fn normalise(path: &[u8]) -> Result<Vec<u8>> {
         }
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_are_no_names_are_refused_whatever_the_kernel_knows() {
+        let root = Root::open("/").unwrap();
+        for path in ["proc/../proc", "..", ".", "proc/.", "proc//self", "proc/", "/proc"] {
+            let error = root.open_dir(path.as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{path}");
+        }
+        root.open_dir(b"proc").unwrap();
+    }
+
+    #[test]
+    fn only_regular_files_are_opened_as_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        rustix::fs::mknodat(&root, "fifo", rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        rustix::fs::mkdirat(&root, "dir", Mode::RWXU).unwrap();
+        rustix::fs::symlinkat("file", &root, "link").unwrap();
+        std::fs::write(dir.path().join("file"), "x").unwrap();
+        for (name, opens) in
+            [("file", true), ("fifo", false), ("dir", false), ("link", false), ("none", false)]
+        {
+            let opened = root.open_file(name.as_bytes());
+            assert_eq!(opened.is_ok(), opens, "{name}");
+            // In a tree that was listed a moment ago, it is another file than it was.
+            assert!(opened.err().is_none_or(|error| was_replaced(&error)), "{name}");
+            let read = read_file(&dir.path().join(name));
+            assert_eq!(read.ok(), ["file", "link"].contains(&name).then(|| b"x".to_vec()), "{name}");
+        }
+    }
 }

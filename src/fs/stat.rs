@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, StatxFlags};
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use rustix::io::retry_on_intr;
 
 /// What a directory entry is.
@@ -134,6 +134,15 @@ pub fn stat_at(dir: impl AsFd, name: &CStr) -> io::Result<Stat> {
 /// The metadata of an open file.
 pub fn stat_fd(fd: impl AsFd) -> io::Result<Stat> {
     statx(fd, c"", AtFlags::EMPTY_PATH)
+}
+
+/// Whether an open directory is where something is mounted. Kernels before 5.8 do not say; to them it is not.
+pub fn is_mount_point(fd: impl AsFd) -> io::Result<bool> {
+    match rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::empty()) {
+        Ok(x) => Ok(x.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn statx(dir: impl AsFd, name: &CStr, flags: AtFlags) -> io::Result<Stat> {

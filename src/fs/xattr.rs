@@ -8,7 +8,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::root::{open_dir_at, open_file_at};
+use super::root::{open_at, open_dir_at};
+use super::stat::{Kind, stat_at};
 
 // The numbers are the same on every architecture (they came after the tables were unified).
 const SYS_SETXATTRAT: libc::c_long = 463;
@@ -92,7 +93,7 @@ pub(super) fn probe() -> io::Result<()> {
             c"x".as_ptr(),
             libc::AT_SYMLINK_NOFOLLOW,
             std::ptr::null_mut::<u8>(),
-            0,
+            0usize,
         )
     };
     debug_assert_eq!(result, -1);
@@ -243,12 +244,12 @@ pub fn remove_at(dir: impl AsFd, name: &CStr, attribute: &CStr) -> io::Result<()
     }
 }
 
-/// Without /proc only regular files and directories can be asked; links and devices say why they cannot.
+/// Without /proc only files, directories and pipes can be asked; links and devices say why they cannot.
 fn open_any(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<std::os::fd::OwnedFd> {
-    match open_dir_at(dir, name) {
-        Ok(fd) => Ok(fd),
-        Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => open_file_at(dir, name),
-        Err(_) => Err(io::Error::new(
+    match stat_at(dir, name)?.kind {
+        Kind::Directory => open_dir_at(dir, name),
+        Kind::File | Kind::Fifo => open_at(dir, name),
+        _ => Err(io::Error::new(
             io::ErrorKind::Unsupported,
             "extended attributes of links and devices need Linux 6.13 or a mounted /proc",
         )),

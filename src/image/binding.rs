@@ -255,7 +255,7 @@ mod tests {
             path: name.to_bytes().to_vec(),
             dev: stat.dev,
             ino: stat.ino + ino_offset,
-            generation: generation(root, &name, &stat),
+            generation: generation(root, &name, &stat).unwrap(),
             disk_mode: stat.mode,
             kind: Kind::File,
             mode: 0o644,
@@ -279,7 +279,7 @@ mod tests {
         whose.ledger.insert(record_of(&root, b"file", 1 << 40));
         let snapshot = scan(&root, &whose.scan_options(), &Control::default()).unwrap().snapshot;
         let bind = |whose: &Whose, meanwhile: &dyn Fn() -> Result<()>| {
-            bind(&store, &root, Digest::of(b"manifest"), None, whose, &snapshot, meanwhile)
+            bind(&store, &root, Digest::of(b"manifest"), None, whose, Some(&snapshot), meanwhile)
         };
         let known = || find(&store, &root).unwrap().map(|bound| bound.ledger.len());
         let fails = || Err(Error::invalid("name image", "no"));
@@ -303,7 +303,7 @@ mod tests {
         let key = tree_key(&root).unwrap();
         let whose = Whose::default();
         let snapshot = scan(&root, &whose.scan_options(), &Control::default()).unwrap().snapshot;
-        bind(&store, &root, Digest::of(b"manifest"), None, &whose, &snapshot, || Ok(())).unwrap();
+        bind(&store, &root, Digest::of(b"manifest"), None, &whose, Some(&snapshot), || Ok(())).unwrap();
         // By another way to the same directory.
         std::os::unix::fs::symlink("tree", temp.path().join("link")).unwrap();
         for way in ["tree", "link", "tree/."] {

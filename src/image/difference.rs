@@ -200,7 +200,7 @@ pub(super) fn examine(
                 list.digest(list.lookup(&old.path(change.old))?)
             });
             control.check("compare content")?;
-            content::same_as_digest(change, known, &new, root)
+            content::same_as_digest(change, known, &new, root, control)
         })?;
     }
     let changes = comparison.changes;
@@ -226,7 +226,18 @@ pub fn diff_tree(
     options: &DiffOptions,
     control: &Control,
 ) -> Result<TreeDiff> {
-    Ok(examine(store, &Root::open(tree)?, base, options, control)?.diff)
+    diff_root(store, &Root::open(tree)?, base, options, control)
+}
+
+/// The same for a directory that is open already: whoever reads its files afterwards reads the ones that were compared.
+pub fn diff_root(
+    store: Option<&Store>,
+    tree: &Root,
+    base: &Base,
+    options: &DiffOptions,
+    control: &Control,
+) -> Result<TreeDiff> {
+    Ok(examine(store, tree, base, options, control)?.diff)
 }
 
 /// Compares two directories, reading the content of files whose metadata agrees.
@@ -237,28 +248,35 @@ pub fn diff_trees(
     options: &DiffOptions,
     control: &Control,
 ) -> Result<TreeDiff> {
+    diff_roots(store, &Root::open(old)?, &Root::open(new)?, options, control)
+}
+
+/// The same for two directories that are open already, see [`diff_root`].
+pub fn diff_roots(
+    store: Option<&Store>,
+    old_root: &Root,
+    new_root: &Root,
+    options: &DiffOptions,
+    control: &Control,
+) -> Result<TreeDiff> {
     let _lease = lease(store, control)?;
-    let scan_one = |path: &Path| -> Result<(Root, Scan)> {
-        let root = Root::open(path)?;
-        let whose = Whose::find(store, &root, options.owner.clone(), options.owner_from.clone())?;
+    let scan_one = |root: &Root| -> Result<Scan> {
+        let whose = Whose::find(store, root, options.owner.clone(), options.owner_from.clone())?;
         let scan_options = ScanOptions {
             threads: options.threads,
             one_file_system: options.one_file_system,
             ..whose.scan_options()
         };
-        let scan = scan(&root, &scan_options, control)?;
-        Ok((root, scan))
+        scan(root, &scan_options, control)
     };
-    let (old_root, old) = scan_one(old)?;
-    let (new_root, new) = scan_one(new)?;
+    let (old, new) = (scan_one(old_root)?, scan_one(new_root)?);
     let (old, skipped, new) = (old.snapshot, new.skipped, new.snapshot);
     // Two directories are quiet at best: every time counts.
     let compare_options = CompareOptions { mode: options.compare, exact_times: true };
     let mut comparison = compare(&old, &new, &compare_options);
     comparison.unseen(&mount_points(&skipped));
     comparison.settle(options.threads, |change| {
-        control.check("compare content")?;
-        content::same_in_scans(change, (&old, &old_root), (&new, &new_root))
+        content::same_in_scans(change, (&old, old_root), (&new, new_root), control)
     })?;
     let changes = comparison.changes;
     Ok(TreeDiff { old: Some(old), new, changes, skipped })

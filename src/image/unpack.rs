@@ -1,18 +1,20 @@
 //! Putting an image's tree into a directory.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::binding;
 use super::open::Image;
 use super::platform::Platform;
 use super::whose::Whose;
-use crate::compress::Decoder;
+use crate::compress::{DecodeLimits, DecodeOptions, Decoder};
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
-use crate::fs::Root;
 use crate::fs::dirents::Names;
 use crate::fs::remove::remove_all;
 use crate::fs::root::c_name;
+use crate::fs::stat::{is_mount_point, stat_at, stat_fd};
+use crate::fs::{Kind, Root};
 use crate::layer::apply::{Applied, ApplyOptions, Loss, Target};
 use crate::progress::Control;
 use crate::store::Store;
@@ -27,8 +29,11 @@ pub struct UnpackOptions {
     pub apply: ApplyOptions,
     /// Which platform of a multi-platform image; `None` for this machine's.
     pub platform: Option<Platform>,
-    /// Ask the filesystem to make everything durable before returning (syncfs(2)).
+    /// Make everything durable before returning: the files before the tree gets its place (syncfs(2)), and then its name
+    /// there.
     pub sync: bool,
+    /// Caps on the decompression of each layer.
+    pub decode: DecodeLimits,
 }
 
 /// What was unpacked.
@@ -48,8 +53,8 @@ pub struct Unpacked {
 /// the store, bound to the directory, so that [`commit`](super::commit::commit) and the comparisons find them.
 ///
 /// Everything is made beside `dir`, each layer's digest and DiffID checked, and then renamed into place: after an error or
-/// a crash there is no half-unpacked tree. Where that is not possible (a mount point, or no right to write beside it) the
-/// empty directory is filled directly, and emptied again on an error.
+/// a crash there is no half-unpacked tree. Where that is not possible (a mount point, a symbolic link to a directory, or no
+/// right to write beside it) the empty directory is filled directly, and emptied again on an error.
 pub fn unpack(
     store: &Store,
     reference: &str,
@@ -82,10 +87,12 @@ pub fn unpack(
         return Err(error);
     }
     let key = binding::tree_key(&place.root)?;
-    if let Err(error) = place.publish(dir) {
+    let parent = place.publish(dir).inspect_err(|_| {
         // The tree is gone again; its record, if it stays, is one of those that prune forgets.
         let _ = store.unbind(&key);
-        return Err(error);
+    })?;
+    if let Some(parent) = parent.filter(|_| options.sync) {
+        rustix::fs::fsync(&parent).at(UNPACK, parent.describe(b""))?;
     }
     Ok(Unpacked {
         manifest,
@@ -109,7 +116,11 @@ fn apply(
             Some(_) => error,
         };
         let file = store.open_blob(&layer.digest)?;
-        let decode = layer.decode_options(store)?;
+        let decode = DecodeOptions {
+            limits: options.decode.clone(),
+            threads: DecodeOptions::with_threads(options.apply.threads).threads,
+            ..layer.decode_options(store)?
+        };
         let decoder = Decoder::new(Box::new(file), decode, control.clone()).map_err(name_layer)?;
         let decoder = target.apply(decoder, control).map_err(name_layer)?;
         layer.check(&decoder.finish().map_err(name_layer)?)?;
@@ -126,7 +137,6 @@ struct Place {
 
 impl Place {
     fn prepare(dir: &Path) -> Result<Place> {
-        use std::os::unix::ffi::OsStrExt;
         let shown = dir.as_os_str().as_bytes();
         let exists = match Root::open(dir) {
             Ok(root) => {
@@ -142,17 +152,17 @@ impl Place {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        match Self::beside(dir) {
-            Ok(place) => Ok(place),
-            Err(error) => match exists {
-                Some(root) => Ok(Place { root, scratch: None }),
-                None => Err(error),
+        match exists {
+            Some(root) => match Self::beside(dir, Some(&root)) {
+                Ok(Some(place)) => Ok(place),
+                Ok(None) | Err(_) => Ok(Place { root, scratch: None }),
             },
+            None => Ok(Self::beside(dir, None)?.expect("nothing is there to be kept")),
         }
     }
 
-    fn beside(dir: &Path) -> Result<Place> {
-        use std::os::unix::ffi::OsStrExt;
+    /// A scratch directory beside the target; none where it could not take the place of what is there.
+    fn beside(dir: &Path, exists: Option<&Root>) -> Result<Option<Place>> {
         let shown = dir.as_os_str().as_bytes();
         let name = dir
             .file_name()
@@ -162,6 +172,11 @@ impl Place {
             _ => Path::new("."),
         };
         let parent = Root::open(parent)?;
+        if let Some(root) = exists
+            && !replaceable(&parent, name, root).at(UNPACK, shown)?
+        {
+            return Ok(None);
+        }
         // The process id and a counter: unique among everything alive, and what a crash leaves is easy to recognise.
         static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let mut tail = name.as_bytes().to_vec();
@@ -181,7 +196,8 @@ impl Place {
                         let _ =
                             rustix::fs::unlinkat(&parent, scratch.as_str(), rustix::fs::AtFlags::REMOVEDIR);
                     })?;
-                    return Ok(Place { root: Root::from_fd(fd, dir), scratch: Some((parent, scratch)) });
+                    let root = Root::from_fd(fd, dir);
+                    return Ok(Some(Place { root, scratch: Some((parent, scratch)) }));
                 }
                 Err(rustix::io::Errno::EXIST) => continue,
                 Err(error) => return Err(Error::io(UNPACK, shown, error)),
@@ -211,14 +227,13 @@ impl Place {
         }
     }
 
-    /// Gives the tree its place.
-    fn publish(self, dir: &Path) -> Result<()> {
-        use std::os::unix::ffi::OsStrExt;
-        let Some((parent, scratch)) = &self.scratch else { return Ok(()) };
+    /// Gives the tree its place, and the directory that has a new name in it.
+    fn publish(mut self, dir: &Path) -> Result<Option<Root>> {
+        let Some((parent, scratch)) = &self.scratch else { return Ok(None) };
         let shown = dir.as_os_str().as_bytes();
         let name = dir.file_name().expect("checked when the scratch directory was made");
         match rustix::fs::renameat(parent, scratch.as_str(), parent, name) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(self.scratch.take().map(|(parent, _)| parent)),
             Err(error) => {
                 let error = Error::io(UNPACK, shown, error);
                 self.discard();
@@ -226,4 +241,14 @@ impl Place {
             }
         }
     }
+}
+
+/// Whether a directory can be replaced by a rename: it is one by this very name, no link to it, and nothing is mounted there.
+fn replaceable(parent: &Root, name: &std::ffi::OsStr, dir: &Root) -> std::io::Result<bool> {
+    let (above, there, named) =
+        (stat_fd(parent)?, stat_fd(dir)?, stat_at(parent, &c_name(name.as_bytes())?)?);
+    Ok(named.kind == Kind::Directory
+        && (named.dev, named.ino) == (there.dev, there.ino)
+        && there.dev == above.dev
+        && !is_mount_point(dir)?)
 }

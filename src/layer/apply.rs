@@ -51,8 +51,8 @@ pub struct ApplyOptions {
 /// An attribute that was not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
-    /// The path it belongs to.
-    pub path: Vec<u8>,
+    /// The path it belongs to, one for all that is lost there.
+    pub path: Arc<[u8]>,
     /// Its name: an extended attribute, or `mtime`.
     pub attribute: Vec<u8>,
     /// Why it was not kept.
@@ -134,23 +134,35 @@ impl<'a> Target<'a> {
     /// After an error the directory is in no defined state; the caller applies to a scratch directory and publishes it
     /// by rename, or tells its own caller that the tree is damaged.
     pub fn apply<S: ChunkStream>(&mut self, stream: S, control: &Control) -> Result<S> {
-        let threads = match self.options.threads {
-            0 => crate::tree::scan::default_threads(),
-            n => n,
-        };
+        let threads = crate::tree::scan::thread_count(self.options.threads).min(MOST_WRITERS);
         self.control = control.clone();
-        let writers = Arc::new(Writers::new(threads.min(MOST_WRITERS), self.disk.who, control));
-        self.disk.writers = writers.clone();
         self.model.next_layer();
         std::thread::scope(|scope| {
+            // There are as many queues as threads, and how many those are is only known when they have started.
+            let mut started = Vec::new();
+            for number in 0..threads {
+                let (give, take) = std::sync::mpsc::channel::<Arc<Writers>>();
+                let work = move || {
+                    if let Ok(writers) = take.recv() {
+                        writers.work(number);
+                    }
+                };
+                match std::thread::Builder::new().spawn_scoped(scope, work) {
+                    Ok(_) => started.push(give),
+                    // Those we have do the work.
+                    Err(_) if number > 0 => break,
+                    Err(error) => return Err(no_thread(error)),
+                }
+            }
+            let writers = Arc::new(Writers::new(started.len(), self.disk.who, control));
+            debug_assert_eq!(writers.threads(), started.len());
             // The threads must end however this goes, or the scope never would.
             let guard = Abandon(&writers);
-            for number in 0..writers.threads() {
-                let writers = &writers;
-                std::thread::Builder::new()
-                    .spawn_scoped(scope, move || writers.work(number))
-                    .at("start thread", "")?;
+            for give in started {
+                // It waits for nothing else.
+                let _ = give.send(Arc::clone(&writers));
             }
+            self.disk.writers = Arc::clone(&writers);
             let result = self.read(stream, control);
             if result.is_ok() {
                 std::mem::forget(guard);
@@ -166,12 +178,7 @@ impl<'a> Target<'a> {
         while let Some(entry) = reader.next_entry()? {
             control.check(APPLY)?;
             Counters::add(&control.counters.entries, 1);
-            let lost = entry.lost.iter().map(|(attribute, reason)| Loss {
-                path: entry.path.clone(),
-                attribute: attribute.clone(),
-                reason,
-            });
-            self.disk.losses.extend(lost);
+            self.lose(&entry.path, entry.lost.clone())?;
             let file = self.model.entry(&entry, &mut self.disk)?;
             since += 1;
             if since >= 1024 {
@@ -207,8 +214,12 @@ impl<'a> Target<'a> {
     /// Takes the stat of what the threads made into the list.
     fn merge(&mut self) -> Result<()> {
         for done in std::mem::take(&mut self.disk.done) {
-            let losses = note(&mut self.model.tree, &mut self.disk.ledger, done);
-            self.disk.losses.extend(losses);
+            let node = done.node;
+            let lost = note(&mut self.model.tree, &mut self.disk.ledger, done);
+            // A path is put together only where there is something to say.
+            if !lost.is_empty() {
+                self.lose(&self.model.tree.path(node), lost)?;
+            }
         }
         match self.disk.losses.first() {
             Some(loss) if self.options.deny_loss => {
@@ -218,6 +229,19 @@ impl<'a> Target<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Adds to the list of what is lost. It is held in memory like the list of what is there, and counted with it.
+    fn lose(&mut self, path: &[u8], lost: Vec<(Vec<u8>, &'static str)>) -> Result<()> {
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let each: usize = lost.iter().map(|(attribute, _)| attribute.len() + size_of::<Loss>()).sum();
+        self.model.hold(path.len() + each, path)?;
+        let path: Arc<[u8]> = path.into();
+        let loss = |(attribute, reason)| Loss { path: Arc::clone(&path), attribute, reason };
+        self.disk.losses.extend(lost.into_iter().map(loss));
+        Ok(())
     }
 
     /// A name that came or went moved the ctime of the file's other names; their identity is asked once more.
@@ -303,6 +327,12 @@ impl<'a> Target<'a> {
     }
 }
 
+fn no_thread(error: std::io::Error) -> Error {
+    Error::limit("start thread", "the system refuses another thread")
+        .with_hint("raise the limit on processes (ulimit -u), or that of the container")
+        .with_source(error)
+}
+
 struct Abandon<'a>(&'a Writers);
 
 impl Drop for Abandon<'_> {
@@ -317,7 +347,7 @@ fn set_identity(meta: &mut Meta, stat: &Stat) {
     meta.mtime = stat.mtime;
 }
 
-fn note(tree: &mut Builder, ledger: &mut Ledger, done: Done) -> Vec<Loss> {
+fn note(tree: &mut Builder, ledger: &mut Ledger, done: Done) -> Vec<(Vec<u8>, &'static str)> {
     let Done { node, made, linked } = done;
     set_identity(&mut tree.inode_mut(node).meta, &made.stat);
     match made.ledger {
@@ -326,8 +356,7 @@ fn note(tree: &mut Builder, ledger: &mut Ledger, done: Done) -> Vec<Loss> {
         None if !linked => drop(ledger.take(made.stat.dev, made.stat.ino)),
         None => {}
     }
-    let loss = |(attribute, reason)| Loss { path: tree.path(node), attribute, reason };
-    made.lost.into_iter().map(loss).collect()
+    made.lost
 }
 
 struct OnDisk<'a> {

@@ -21,6 +21,11 @@ pub const MAX_COMPONENT: usize = 255;
 pub const MAX_METADATA: usize = 1024 * 1024;
 /// The longest value of one extended attribute: `XATTR_SIZE_MAX` on Linux.
 pub const MAX_XATTR_VALUE: usize = 64 * 1024;
+/// The most bytes the names of one entry's extended attributes may have together, each with a NUL: `XATTR_LIST_MAX` on
+/// Linux, which can list no more.
+pub const MAX_XATTR_NAMES: usize = 64 * 1024;
+/// The longest target of a symbolic link: `PATH_MAX` on Linux without the NUL.
+pub const MAX_SYMLINK: usize = 4095;
 
 /// The largest number in the eight-byte octal fields (uid, gid, device numbers).
 const MAX_OCTAL_7: u64 = 0o7777777;

@@ -66,7 +66,8 @@ pub(crate) struct Model {
     strictness: Strictness,
     max_entries: u64,
     max_held: u64,
-    /// Bytes of names, targets and attributes, those of what was removed included: they are held, too.
+    /// Bytes of names, targets and attributes, those of what was removed included: they are held, too. So are the paths
+    /// in the ledger and in the list of what is lost.
     held: u64,
 }
 
@@ -82,6 +83,16 @@ impl Model {
     /// Begins the next layer: whiteouts in it apply to everything before it.
     pub fn next_layer(&mut self) {
         self.layer += 1;
+    }
+
+    /// Counts bytes that are kept in memory until the end, for the entry of this path.
+    pub fn hold(&mut self, bytes: usize, path: &[u8]) -> Result<()> {
+        self.held = self.held.saturating_add(bytes as u64);
+        if self.held > self.max_held {
+            let message = format!("names and attributes of more than {} bytes", self.max_held);
+            return Err(Error::limit(APPLY, message).with_path(path));
+        }
+        Ok(())
     }
 
     fn fresh(&self, node: u32) -> bool {
@@ -125,11 +136,7 @@ impl Model {
             return Err(Error::limit(APPLY, format!("more than {} entries", self.max_entries)));
         }
         let attributes: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
-        self.held += (entry.path.len() + entry.link.len() + attributes) as u64;
-        if self.held > self.max_held {
-            let message = format!("names and attributes of more than {} bytes", self.max_held);
-            return Err(Error::limit(APPLY, message).with_path(&entry.path));
-        }
+        self.hold(entry.path.len() + entry.link.len() + attributes, &entry.path)?;
         let path = &entry.path[..];
         let (parent, name) = crate::fs::root::split(path);
         match whiteout::classify(path, entry.kind, entry.size, self.strictness)? {
@@ -156,6 +163,8 @@ impl Model {
             return self.root(entry, disk).map(|()| None);
         }
         let directory = self.directory(parent, path, disk)?;
+        // By way of a symbolic link a short path is one of a deep directory, and it is that one that is kept.
+        self.hold(self.tree.path_len(directory).saturating_sub(parent.len()), path)?;
         let existing = self.tree.child(directory, name);
         if entry.kind == EntryKind::Hardlink {
             return self.hard_link(entry, directory, name, existing, disk).map(|()| None);
@@ -312,7 +321,7 @@ impl Model {
         let (mut directory, missing) = self.tree.resolve(parent).map_err(|error| {
             Error::new(ErrorKind::Corrupt, APPLY, error.message().to_string()).with_path(path)
         })?;
-        let missing: Vec<Vec<u8>> = missing.into_iter().map(|name| name.into_owned()).collect();
+        let missing: Vec<Vec<u8>> = missing.into_iter().map(<[u8]>::to_vec).collect();
         for name in missing {
             if name == b".." || name.len() > 255 {
                 let message = "a symbolic link on the way leads to a place that does not exist";

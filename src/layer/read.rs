@@ -35,20 +35,24 @@ const OPERATION: &str = "read layer";
 /// How much an archive may ask for. Each limit is an error of kind [`Limit`](crate::ErrorKind::Limit) that says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadLimits {
-    /// Bytes of a path or link target.
+    /// Bytes of a path, or of the path a hard link joins.
     pub max_path: usize,
+    /// Bytes of the target of a symbolic link.
+    pub max_symlink: usize,
     /// Bytes of one component of a path.
     pub max_component: usize,
     /// Bytes of PAX records and long names together, per entry.
     pub max_metadata: usize,
     /// Bytes of the value of one extended attribute.
     pub max_xattr: usize,
+    /// Bytes of the names of all extended attributes of one entry, a NUL after each counted.
+    pub max_xattr_names: usize,
     /// Regions of a sparse file.
     pub max_sparse_regions: usize,
     /// Entries, global headers included.
     pub max_entries: u64,
     /// Bytes of names, link targets and extended attributes of all entries together, where they are held in memory: while
-    /// a tree is put together from layers.
+    /// a tree is put together from layers (the list of what is lost counts, too), and while an archive is loaded.
     pub max_held: u64,
     /// Bytes all files together have when written out, holes included.
     pub max_bytes: u64,
@@ -60,9 +64,11 @@ impl Default for ReadLimits {
     fn default() -> Self {
         ReadLimits {
             max_path: header::MAX_PATH,
+            max_symlink: header::MAX_SYMLINK,
             max_component: header::MAX_COMPONENT,
             max_metadata: header::MAX_METADATA,
             max_xattr: header::MAX_XATTR_VALUE,
+            max_xattr_names: header::MAX_XATTR_NAMES,
             max_sparse_regions: 100_000,
             max_entries: 10_000_000,
             max_held: 1 << 30,

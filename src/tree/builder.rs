@@ -11,6 +11,9 @@ use crate::fs::{Kind, Timestamp};
 
 /// How many symbolic links one path may lead through, as the kernel counts (path_resolution(7)).
 const MAX_LINKS: u32 = 40;
+/// How many components the targets of those links may have together. Real ones have some dozens; a hostile tree, in which
+/// each path leads through forty long ones, would cost minutes.
+const MAX_STEPS: usize = 4096;
 
 /// A file, whatever its names.
 #[derive(Debug, Clone)]
@@ -208,20 +211,41 @@ impl Builder {
         names.join(&b'/')
     }
 
+    /// The length of the path of a node.
+    pub fn path_len(&self, node: u32) -> usize {
+        let above =
+            std::iter::successors(Some(node), |&at| Some(self.parent(at))).take_while(|&at| at != ROOT);
+        above.map(|at| self.name(at).len() + 1).sum::<usize>().saturating_sub(1)
+    }
+
     /// Follows `path` to where it leads inside the tree, through symbolic links as a process with this root would see
     /// them: absolute targets and `..` stay inside. Gives the directory reached and the components that do not exist
     /// (more than none only if what exists of the path ends in a directory).
     ///
     /// # Errors
-    /// [`crate::ErrorKind::InvalidArgument`] when a component is neither directory nor link, or for too many links.
-    pub fn resolve<'p>(&self, path: &'p [u8]) -> Result<(u32, Vec<std::borrow::Cow<'p, [u8]>>)> {
-        use std::borrow::Cow;
+    /// [`crate::ErrorKind::InvalidArgument`] when a component is neither directory nor link, for too many links, or for
+    /// links whose targets are too long together.
+    pub fn resolve<'a>(&'a self, path: &'a [u8]) -> Result<(u32, Vec<&'a [u8]>)> {
         const RESOLVE: &str = "resolve path";
         let mut at = ROOT;
-        let mut links = 0;
-        let mut todo: Vec<Cow<'p, [u8]>> = path.split(|&c| c == b'/').rev().map(Cow::Borrowed).collect();
-        while let Some(name) = todo.pop() {
-            match &name[..] {
+        let (mut links, mut steps) = (0, 0);
+        // What is still to be followed: the path, and the target of each link inside what the one before left.
+        let mut todo: Vec<std::slice::Split<'a, u8, _>> = Vec::new();
+        let split = |path: &'a [u8]| path.split((|&c: &u8| c == b'/') as fn(&u8) -> bool);
+        todo.push(split(path));
+        while let Some(rest) = todo.last_mut() {
+            let Some(name) = rest.next() else {
+                todo.pop();
+                continue;
+            };
+            if todo.len() > 1 {
+                steps += 1;
+                if steps > MAX_STEPS {
+                    let message = "the symbolic links it leads through are too long";
+                    return Err(Error::invalid(RESOLVE, message).with_path(path));
+                }
+            }
+            match name {
                 b"" | b"." => continue,
                 b".." => {
                     at = self.parent(at);
@@ -229,11 +253,9 @@ impl Builder {
                 }
                 _ => {}
             }
-            let Some(node) = self.child(at, &name) else {
-                todo.push(name);
-                todo.reverse();
-                todo.retain(|name| !matches!(&name[..], b"" | b"."));
-                return Ok((at, todo));
+            let Some(node) = self.child(at, name) else {
+                let rest = todo.into_iter().rev().flatten().filter(|name| !matches!(*name, b"" | b"."));
+                return Ok((at, std::iter::once(name).chain(rest).collect()));
             };
             match self.kind(node) {
                 Kind::Directory => at = node,
@@ -246,7 +268,7 @@ impl Builder {
                     if target.first() == Some(&b'/') {
                         at = ROOT;
                     }
-                    todo.extend(target.split(|&c| c == b'/').rev().map(|name| Cow::Owned(name.to_vec())));
+                    todo.push(split(target));
                 }
                 kind => {
                     let message = format!("a component is a {}, not a directory", kind.name());
@@ -428,6 +450,25 @@ mod tests {
         let builder = with_links(&links);
         assert_eq!(resolved(&builder, b"a/l2"), ("a/b".into(), String::new()));
         assert!(builder.resolve(b"a/l1").is_err());
+    }
+
+    #[test]
+    fn links_lead_through_a_bounded_number_of_components() {
+        let long = |next: &str| [&b"./".repeat(500)[..], next.as_bytes()].concat();
+        let targets: Vec<(String, Vec<u8>)> = (0..20)
+            .map(|i| (format!("l{i}"), long(&if i == 0 { "b".into() } else { format!("l{}", i - 1) })))
+            .collect();
+        let links: Vec<(&[u8], &[u8])> =
+            targets.iter().map(|(name, target)| (name.as_bytes(), &target[..])).collect();
+        let builder = with_links(&links);
+        assert_eq!(resolved(&builder, b"a/l7/c"), ("a/b/c".into(), String::new()));
+        let error = builder.resolve(b"a/l8/c").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        // A path's own components are not counted: it is as long as its entry.
+        let own = [&b"./".repeat(30_000)[..], b"a/l7/c"].concat();
+        assert_eq!(resolved(&builder, &own), ("a/b/c".into(), String::new()));
+        assert_eq!(builder.path_len(builder.resolve(&own).unwrap().0), "a/b/c".len());
+        assert_eq!(builder.path_len(ROOT), 0);
     }
 
     #[test]

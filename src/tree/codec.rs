@@ -259,6 +259,18 @@ impl Writer {
     }
 }
 
+/// Whether an entry's leader is one: of the same kind, and led by nobody else. A directory has one name only.
+fn leads(data: &[u8], count: u32, index: u32, record: &Record) -> bool {
+    if record.leader == index {
+        return true;
+    }
+    if record.leader >= count || record.meta.kind == Kind::Directory {
+        return false;
+    }
+    let leader = &data[HEADER + record.leader as usize * RECORD..][..RECORD];
+    leader[6] == record.meta.kind as u8 && leader[76..80] == record.leader.to_le_bytes()
+}
+
 /// Checks everything that later accesses rely on, so that they cannot fail: checksum, ranges, the order of parents.
 pub(super) fn validate(data: &[u8]) -> Result<Shape> {
     let bad = |what: &str| Error::corrupt(READ, format!("not a usable snapshot: {what}"));
@@ -273,12 +285,13 @@ pub(super) fn validate(data: &[u8]) -> Result<Shape> {
     let u32_at = |at: usize| u32::from_le_bytes(data[at..at + 4].try_into().expect("4 bytes"));
     let u64_at = |at: usize| u64::from_le_bytes(data[at..at + 8].try_into().expect("8 bytes"));
     let (count, digest_count, arena_len) = (u32_at(12), u32_at(16), u64_at(24));
-    let digests = HEADER + count as usize * RECORD;
-    let arena = digests + digest_count as usize * 32;
-    if u32_at(8) != RECORD as u32 || count == 0 || (arena as u64).checked_add(arena_len) != Some(body as u64)
-    {
+    // In 64 bits, where nothing the header can say overflows: what adds up to the length of the data is no larger than it.
+    let digests = HEADER as u64 + count as u64 * RECORD as u64;
+    let arena = digests + digest_count as u64 * 32;
+    if u32_at(8) != RECORD as u32 || count == 0 || arena.checked_add(arena_len) != Some(body as u64) {
         return Err(bad("the sizes do not add up"));
     }
+    let (digests, arena) = (digests as usize, arena as usize);
     let clock = Timestamp::new(u64_at(32) as i64, u32_at(40));
     let arena_len = arena_len as usize;
     let arena_bytes = &data[arena..arena + arena_len];
@@ -304,7 +317,7 @@ pub(super) fn validate(data: &[u8]) -> Result<Shape> {
             || target.contains(&0)
             || Xattrs::checked(packed).is_none()
             || record.digest > digest_count
-            || record.leader >= count
+            || !leads(data, count, index, &record)
             || (record.meta.kind != Kind::Directory && children != 0)
         {
             return Err(bad("an inconsistent record"));

@@ -36,7 +36,7 @@ const OPEN_DIRECTORIES: usize = 256;
 /// How a scan works.
 #[derive(Debug, Clone, Copy)]
 pub struct ScanOptions<'a> {
-    /// Threads to use; 0 for one per processor.
+    /// Threads to use; 0 for one per processor, at most 64 either way.
     pub threads: usize,
     /// Whose the files are when neither the ledger nor the source says.
     pub owner: &'a OwnerPolicy,
@@ -108,6 +108,12 @@ pub fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get())
 }
 
+/// The number of threads to start where `wanted` are asked for: 0 is one per processor, and it never is more than 64.
+pub fn thread_count(wanted: usize) -> usize {
+    const MOST: usize = 64;
+    if wanted == 0 { default_threads().min(MOST) } else { wanted.min(MOST) }
+}
+
 /// Walks the tree below `root`.
 ///
 /// # Errors
@@ -116,7 +122,7 @@ pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result
     let began = clock::now(root).at(SCAN, root.describe(b""))?;
     let root_stat = stat_fd(root).at(SCAN, root.describe(b""))?;
     let options = ScanOptions {
-        threads: if options.threads == 0 { default_threads() } else { options.threads },
+        threads: thread_count(options.threads),
         previous: options.previous.filter(|_| !options.owner_from.moves_unseen()),
         ..*options
     };
@@ -132,7 +138,7 @@ pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result
     };
     let mut first = Worker::new(&shared);
     let root_raw = first.root_entry(&root_stat)?;
-    let threads = options.threads.max(1);
+    let threads = options.threads;
     let mut found: Vec<Found> = std::thread::scope(|scope| {
         let work = || {
             let mut worker = Worker::new(&shared);

@@ -9,12 +9,13 @@ use super::entry::{Meta, NONE, Xattrs};
 use super::walk::Walk;
 use crate::error::{At, Result};
 use crate::fs::map::Map;
+use crate::fs::root::read_file;
 use crate::fs::{Timestamp, publish};
 
 /// A snapshot of a tree, or the entry list of a layer. Entries are numbered; number 0 is the root directory, and the
 /// children of a directory are numbered one after the other, sorted by the bytes of their names.
 ///
-/// The bytes in memory are the bytes on disk, so a saved snapshot is mapped and used without being read through.
+/// The bytes in memory are the bytes on disk: the store's own are mapped and used as they are.
 #[derive(Debug)]
 pub struct Snapshot {
     data: Data,
@@ -34,22 +35,23 @@ impl Snapshot {
         Ok(Snapshot { data: Data::Owned(bytes), shape })
     }
 
-    /// Maps and checks a saved snapshot.
-    pub fn map(file: impl AsFd) -> Result<Snapshot> {
+    /// Maps and checks a snapshot that the store keeps: those files are private to it and never changed in place.
+    pub(crate) fn map(file: impl AsFd) -> Result<Snapshot> {
         let map = Map::new(file).at("read snapshot", "")?;
         let shape = codec::validate(&map)?;
         Ok(Snapshot { data: Data::Mapped(map), shape })
     }
 
-    /// Maps and checks the snapshot saved at an ambient path.
+    /// Reads and checks the snapshot saved at an ambient path. It is not mapped: the file may be changed by others.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidArgument`] when it is no regular file, [`crate::ErrorKind::Corrupt`] when it is no snapshot.
     pub fn load(path: impl AsRef<Path>) -> Result<Snapshot> {
         use std::os::unix::ffi::OsStrExt;
         let path = path.as_ref();
         let shown = path.as_os_str().as_bytes();
-        let file = crate::fs::root::open_given(path).at("open snapshot", shown)?;
-        Snapshot::map(file).map_err(|error| {
-            if error.path().is_none_or(<[u8]>::is_empty) { error.with_path(shown) } else { error }
-        })
+        let bytes = read_file(path).at("open snapshot", shown)?;
+        Snapshot::from_bytes(bytes).map_err(|error| error.with_path(shown))
     }
 
     /// Saves the snapshot at an ambient path, atomically.

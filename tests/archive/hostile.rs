@@ -380,3 +380,26 @@ fn names_that_readers_take_differently_are_no_names() {
         assert_eq!(store.entries().unwrap().len(), 1);
     }
 }
+
+/// All paths of an archive are kept until its entry point is read, whatever they are for.
+#[test]
+fn names_are_held_to_a_limit() {
+    let scratch = Scratch::new();
+    let store = store(&scratch, "store");
+    let long = |i: usize| format!("{}{i:03}", "n".repeat(200));
+    let archives: [Vec<Entry>; 2] = [
+        (0..300).map(|i| symlink(long(i), "t".repeat(4000))).collect(),
+        (0..1000).map(|i| file(vec![long(i); 6].join("/"), "")).collect(),
+    ];
+    for entries in archives {
+        let read = |max_held: u64| {
+            let mut options = LoadOptions::default();
+            options.limits.max_held = max_held;
+            let archive = std::io::Cursor::new(tar(&entries));
+            load(&store, Box::new(archive), &options, &Control::default()).unwrap_err().kind()
+        };
+        assert_eq!(read(1 << 20), ErrorKind::Limit);
+        // It is no archive of images, but that is found out at its end.
+        assert_eq!(read(1 << 30), ErrorKind::InvalidArgument);
+    }
+}

@@ -136,6 +136,7 @@ static void goes_and_comes_back(void) {
   OK(treering_apply_options_set_max_bytes(options, 1, &err));
   FAILS(TREERING_LIMIT, treering_unpack(store, "app:v1", TREERING_PATH(in_scratch("no")), options, NULL, &unpacked,
                                         sizeof unpacked, NULL, &err));
+  OK(treering_apply_options_set_max_ratio(options, 100, &err));
   CHECK(access(in_scratch("no"), F_OK) != 0);
   treering_apply_options_free(options);
 

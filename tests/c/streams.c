@@ -154,10 +154,12 @@ static void archives(void) {
   OK(treering_export_options_new(&out, &err));
   OK(treering_export_options_set_owner(out, "root", &err));
   OK(treering_export_options_set_nanoseconds(out, false, &err));
+  OK(treering_export_options_set_threads(out, 2, &err));
   OK(treering_export_options_set_clamp_mtime(out, 1900000000, &err));
   OK(treering_export_options_set_platform(out, NULL, &err));
   OK(treering_import_options_new(&in, &err));
   OK(treering_import_options_add_change(in, "CMD [\"/x\"]", &err));
+  OK(treering_import_options_set_threads(in, 2, &err));
   OK(treering_import_options_set_message(in, "imported", &err));
   OK(treering_import_options_set_author(in, "me", &err));
   OK(treering_import_options_set_platform(in, "linux/amd64", &err));

@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString};
-use treering::compress::{Compression, Profile};
+use treering::compress::{Compression, DecodeLimits, Profile};
 use treering::diff::CompareMode;
 use treering::image::{Base, DiffOptions, Platform};
 use treering::layer::{LayerOptions, MtimePrecision};
@@ -161,6 +161,16 @@ pub fn diff_options(
         one_file_system,
         threads,
     })
+}
+
+/// How far decompression may go; `None` leaves a cap at its default.
+pub fn decode(max_bytes: Option<u64>, max_ratio: Option<u64>) -> DecodeLimits {
+    let default = DecodeLimits::default();
+    DecodeLimits {
+        ratio: max_ratio.unwrap_or(default.ratio),
+        max_output: default.max_output.max(max_bytes.unwrap_or(0)),
+        ..default
+    }
 }
 
 /// How layers are put into a directory; `None` leaves a cap at its default.

@@ -278,9 +278,10 @@ impl<'py> FromPyObject<'_, 'py> for Side {
 }
 
 impl Side {
-    /// Its list of entries.
+    /// Its list of entries; of a directory that is open already, of that.
     fn snapshot(
         &self,
+        root: Option<&Root>,
         options: &DiffOptions,
         control: &treering::Control,
     ) -> treering::Result<tree::Snapshot> {
@@ -292,6 +293,8 @@ impl Side {
                 image::contents(store, &image, control)
             }
             Side::Path(path) => {
+                let opened = if root.is_none() { Some(Root::open(path)?) } else { None };
+                let root = root.or(opened.as_ref()).expect("one of them is there");
                 let policy = options.owner.clone().unwrap_or_default();
                 let scan_options = tree::ScanOptions {
                     threads: options.threads,
@@ -300,7 +303,7 @@ impl Side {
                     one_file_system: options.one_file_system,
                     ..tree::ScanOptions::default()
                 };
-                Ok(tree::scan(&Root::open(path)?, &scan_options, control)?.snapshot)
+                Ok(tree::scan(root, &scan_options, control)?.snapshot)
             }
         }
     }
@@ -339,28 +342,30 @@ pub fn diff(
     };
     let data = Job::new("compare trees", progress).run(py, move |control, _| {
         let content = new.content()?;
-        let diff = match (&old, &new) {
-            (Some(Side::Path(old)), Side::Path(new)) => image::diff_trees(None, old, new, &options, control)?,
-            (Some(old), Side::Path(_)) => {
-                let Content::Tree(root) = &content else { unreachable!("made from the same path") };
-                let old = old.snapshot(&options, control)?;
-                let new = new.snapshot(&options, control)?;
+        // The tree that is listed is the one whose files are read later.
+        let root = if let Content::Tree(root) = &content { Some(root) } else { None };
+        let diff = match (&old, root) {
+            (Some(Side::Path(old)), Some(root)) => {
+                image::diff_roots(None, &Root::open(old)?, root, &options, control)?
+            }
+            (Some(old), Some(root)) => {
+                let old = old.snapshot(None, &options, control)?;
+                let new = new.snapshot(Some(root), &options, control)?;
                 let compare_options = CompareOptions { mode: options.compare, exact_times };
                 let mut comparison = compare_snapshots(&old, &new, &compare_options);
                 // The list of an image has digests of its files.
                 comparison.settle(threads, |change| {
-                    control.check("compare content")?;
-                    same_as_digest(change, old.digest(change.old), &new, root)
+                    same_as_digest(change, old.digest(change.old), &new, root, control)
                 })?;
                 let changes = comparison.changes;
                 TreeDiff { old: Some(old), new, changes, skipped: Vec::new() }
             }
-            (Some(old), _) => {
-                let old = old.snapshot(&options, control)?;
-                image::diff_snapshots(old, new.snapshot(&options, control)?, &options)
+            (Some(old), None) => {
+                let old = old.snapshot(None, &options, control)?;
+                image::diff_snapshots(old, new.snapshot(None, &options, control)?, &options)
             }
             (None, _) => {
-                let new = new.snapshot(&options, control)?;
+                let new = new.snapshot(root, &options, control)?;
                 TreeDiff { old: None, changes: image::all_added(&new), new, skipped: Vec::new() }
             }
         };

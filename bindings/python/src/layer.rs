@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
-use treering::compress::{DecodeOptions, Decoded, Decoder, Written, write};
+use treering::compress::{DecodeLimits, DecodeOptions, Decoded, Decoder, Written, write};
 use treering::error::{At, Error};
 use treering::fs::dirents::Names;
 use treering::fs::{Root, publish};
@@ -87,8 +87,10 @@ fn apply<R: Read + Send + 'static>(
     dir: &std::path::Path,
     ledger: Option<&Ledger>,
     options: ApplyOptions,
+    limits: DecodeLimits,
     control: &treering::Control,
 ) -> treering::Result<(Decoded, Applied)> {
+    let threads = options.threads;
     let root = Root::open(dir)?;
     let mut names = Names::default();
     names.read(&root).at("apply layer", root.describe(b""))?;
@@ -105,7 +107,8 @@ fn apply<R: Read + Send + 'static>(
         scanned = scan(&root, &scan_options, control)?.snapshot;
         Target::existing(&root, &scanned, ledger.cloned().unwrap_or_default(), options)
     };
-    let decoder = Decoder::new(Box::new(input), DecodeOptions::default(), control.clone())?;
+    let decode = DecodeOptions { limits, ..DecodeOptions::with_threads(threads) };
+    let decoder = Decoder::new(Box::new(input), decode, control.clone())?;
     let decoded = target.apply(decoder, control)?.finish()?;
     Ok((decoded, target.finish()?))
 }
@@ -115,7 +118,7 @@ fn apply<R: Read + Send + 'static>(
 /// ``file`` is a path or an object with ``read``; gzip, zstd and plain tar are told apart by their bytes. After an error
 /// the directory is in no defined state. ``ledger`` is what an earlier call gave for the same directory.
 #[pyfunction]
-#[pyo3(signature = (file, dir, *, ledger = None, deny_loss = false, lenient = false, max_bytes = None, max_entries = None, threads = 0, progress = None))]
+#[pyo3(signature = (file, dir, *, ledger = None, deny_loss = false, lenient = false, max_bytes = None, max_entries = None, max_ratio = None, threads = 0, progress = None))]
 pub fn layer_apply<'py>(
     py: Python<'py>,
     file: &Bound<'py, PyAny>,
@@ -125,6 +128,7 @@ pub fn layer_apply<'py>(
     lenient: bool,
     max_bytes: Option<u64>,
     max_entries: Option<u64>,
+    max_ratio: Option<u64>,
     threads: usize,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -132,12 +136,13 @@ pub fn layer_apply<'py>(
     let path = place.path();
     let job = Job { operation: "apply layer", progress, file: place.object() };
     let options = arguments::apply(threads, deny_loss, lenient, max_bytes, max_entries);
+    let limits = arguments::decode(max_bytes, max_ratio);
     let ledger = ledger.map(|ledger| ledger.inner.clone());
     let (decoded, applied) = job.run(py, move |control, proxy| {
         let ledger = ledger.as_deref();
         match &path {
-            None => apply(proxy, &dir.0, ledger, options, control),
-            Some(path) => apply(open(path)?, &dir.0, ledger, options, control),
+            None => apply(proxy, &dir.0, ledger, options, limits, control),
+            Some(path) => apply(open(path)?, &dir.0, ledger, options, limits, control),
         }
     })?;
     let layer = Written {

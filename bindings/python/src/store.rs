@@ -213,11 +213,11 @@ impl Store {
     /// Everything is made beside the directory, checked, and renamed into place. The tree that comes back compares itself
     /// with its image (``diff``) and grows it (``commit``). ``owner_xattr`` also writes owners into an attribute that other
     /// tools read: ``"rootlesscontainers"`` or ``"override-stat"``. ``lenient`` takes whiteouts as old tools wrote them;
-    /// ``max_bytes`` and ``max_entries`` cap what one layer may ask for, 1 TiB and ten million by default. With
-    /// ``temporary`` the directory is removed at the end of a ``with`` statement.
+    /// ``max_bytes``, ``max_entries`` and ``max_ratio`` cap what one layer may ask for: 1 TiB, ten million, and 1000
+    /// times the size of its blob by default. With ``temporary`` the directory is removed at the end of a ``with`` statement.
     #[pyo3(signature = (
         image, dir, *, platform = None, owner_xattr = None, deny_loss = false, lenient = false, max_bytes = None,
-        max_entries = None, sync = false, temporary = false, threads = 0, progress = None
+        max_entries = None, max_ratio = None, sync = false, temporary = false, threads = 0, progress = None
     ))]
     fn unpack<'py>(
         slf: &Bound<'py, Self>,
@@ -229,6 +229,7 @@ impl Store {
         lenient: bool,
         max_bytes: Option<u64>,
         max_entries: Option<u64>,
+        max_ratio: Option<u64>,
         sync: bool,
         temporary: bool,
         threads: usize,
@@ -243,6 +244,7 @@ impl Store {
             },
             platform: arguments::platform(py, platform)?,
             sync,
+            decode: arguments::decode(max_bytes, max_ratio),
         };
         let (theirs, place) = (store.clone(), dir.0.clone());
         let (unpacked, found) = Job::new("unpack image", progress).run(py, move |control, _| {
@@ -279,7 +281,7 @@ impl Store {
             diff_options(py, owner, owner_from, compare, exact_times, platform, one_file_system, threads)?;
         let data = Job::new("compare trees", progress).run(py, move |control, _| {
             let root = Root::open(&tree.0)?;
-            let diff = image::diff_tree(Some(&store), &tree.0, &base, &options, control)?;
+            let diff = image::diff_root(Some(&store), &root, &base, &options, control)?;
             Ok(Data::new(diff, Content::Tree(root)))
         })?;
         Ok(Diff::of(data))
@@ -383,7 +385,7 @@ impl Store {
     /// ``compression`` the bytes become the layer as they come.
     #[pyo3(signature = (
         file, name = None, *, changes = Vec::new(), message = None, author = None, platform = None, created = None,
-        compression = None, level = None, progress = None
+        compression = None, level = None, threads = 0, progress = None
     ))]
     fn import_(
         &self,
@@ -397,6 +399,7 @@ impl Store {
         created: Option<&Bound<'_, PyAny>>,
         compression: Option<&str>,
         level: Option<i32>,
+        threads: usize,
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Image> {
         let store = self.open(py)?;
@@ -411,6 +414,7 @@ impl Store {
             platform: arguments::platform(py, platform)?,
             created: arguments::seconds(created)?,
             profile: compression.map(|name| arguments::profile(py, name, level)).transpose()?,
+            threads,
             ..ImportOptions::default()
         };
         let name = name.map(Reference::parse).transpose().or_raise(py)?;
@@ -420,7 +424,7 @@ impl Store {
 
     /// Write the filesystem of an image or of a directory as one tar, as ``docker export`` does. What is a path-like, or
     /// bytes, is a directory; a ``str`` or an ``Image`` is an image.
-    #[pyo3(signature = (source, file, *, platform = None, owner = None, owner_from = None, clamp_mtime = None, nanoseconds = false, progress = None))]
+    #[pyo3(signature = (source, file, *, platform = None, owner = None, owner_from = None, clamp_mtime = None, nanoseconds = false, threads = 0, progress = None))]
     fn export(
         &self,
         py: Python<'_>,
@@ -431,6 +435,7 @@ impl Store {
         owner_from: Option<PathArg>,
         clamp_mtime: Option<&Bound<'_, PyAny>>,
         nanoseconds: bool,
+        threads: usize,
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let options = ExportOptions {
@@ -438,6 +443,7 @@ impl Store {
             layer: arguments::layer(clamp_mtime, nanoseconds)?,
             owner: arguments::owner(owner)?,
             owner_from: arguments::owner_from(py, owner_from)?,
+            threads,
         };
         archive::export(py, &self.open(py)?, source, file, options, progress)
     }

@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::{IsTerminal, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use treering::error::{At, Error, Result};
+use treering::fs::input::Input;
+use treering::progress::Cancel;
 
 use crate::ui::Usage;
 
@@ -29,7 +31,7 @@ pub fn open(file: Option<&Path>) -> anyhow::Result<Box<dyn Read + Send>> {
                 .with_hint("name a file, or send something to standard input")
                 .into())
         }
-        _ => Ok(Box::new(stdin()?)),
+        _ => Ok(Box::new(Input::new(stdin()?, Cancel::default()))),
     }
 }
 
@@ -46,6 +48,6 @@ pub fn named<T>(file: Option<&Path>, result: anyhow::Result<T>) -> anyhow::Resul
     })
 }
 
-fn stdin() -> Result<File> {
-    Ok(File::from(std::io::stdin().as_fd().try_clone_to_owned().at("open", "standard input")?))
+fn stdin() -> Result<OwnedFd> {
+    std::io::stdin().as_fd().try_clone_to_owned().at("open", "standard input")
 }

@@ -84,7 +84,7 @@ impl<S: ChunkStream> LayerReader<S> {
                 if target.is_empty() || target.contains(&0) {
                     return Err(Fault::corrupt("the target of a symbolic link is empty or holds a NUL byte"));
                 }
-                if target.len() > self.limits.max_path {
+                if target.len() > self.limits.max_symlink {
                     return Err(Fault::limit(format!("the link target has {} bytes", target.len())));
                 }
                 Ok(target.to_vec())

@@ -234,6 +234,12 @@ fn merged(mut attributes: Vec<(Vec<u8>, Origin, Vec<u8>)>, limits: &ReadLimits) 
         }
         last = Some(origin);
     }
+    let names: usize = out.iter().map(|(name, _)| name.len() + 1).sum();
+    if names > limits.max_xattr_names {
+        let most = limits.max_xattr_names;
+        let message = format!("the names of extended attributes have {names} bytes; the most is {most}");
+        return Err(Fault::limit(message));
+    }
     Ok(out)
 }
 
@@ -399,6 +405,18 @@ mod tests {
         let long = vec![0; 64 * 1024 + 1];
         assert!(parse(&[("SCHILY.xattr.user.a", &long)]).is_err());
         assert!(parse(&[("SCHILY.xattr.user.a", &long[1..])]).is_ok());
+    }
+
+    #[test]
+    fn an_entry_has_no_more_attributes_than_the_kernel_can_list() {
+        let names = |count: usize| -> Vec<String> {
+            (0..count).map(|i| format!("SCHILY.xattr.user.{i:010}")).collect()
+        };
+        let parse =
+            |names: &[String]| parse(&names.iter().map(|name| (&name[..], &b"v"[..])).collect::<Vec<_>>());
+        // `user.`, ten digits and a NUL.
+        assert_eq!(parse(&names(4096)).unwrap().xattrs.len(), 4096);
+        assert_eq!(parse(&names(4097)).unwrap_err().kind, crate::ErrorKind::Limit);
     }
 
     #[test]

@@ -129,7 +129,7 @@ fn settle(writer: &mut Writer, index: u32, now: Timestamp, worker: &mut Worker<'
         writer.set_flags(index, meta.flags - Flags::RACY);
         return Ok(());
     }
-    match hash_file_at(&dir, &name, &mut Vec::new()) {
+    match hash_file_at(&dir, &name, &mut Vec::new(), control) {
         Ok((digest, stat)) if meta.is_as_in(&stat) => writer.set_digest(index, digest),
         // A snapshot is of one moment. Without a digest the comparison takes the file for changed, which it is; and who
         // puts it into a layer reads it again, and tells.

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -33,6 +34,9 @@ pub(super) struct Task {
     previous: u32,
     names_hold: bool,
 }
+
+/// What reading a directory gives: the directories in it, if any, and its descriptor.
+type Read = Option<(Vec<Task>, Arc<OwnedFd>)>;
 
 /// One entry as a worker leaves it; offsets are into the worker's own bytes.
 pub(super) struct Raw {
@@ -146,6 +150,10 @@ impl<'s, 'a> Worker<'s, 'a> {
     }
 
     pub fn run(&mut self) {
+        self.run_with(Self::directory);
+    }
+
+    fn run_with(&mut self, read: impl Fn(&mut Self, Task, Option<Arc<OwnedFd>>) -> Result<Read>) {
         // The first subdirectory of what was just read goes on right here, through the descriptor still in hand.
         let mut next: Option<(Task, Arc<OwnedFd>)> = None;
         loop {
@@ -156,7 +164,11 @@ impl<'s, 'a> Worker<'s, 'a> {
                     None => return,
                 },
             };
-            let result = self.directory(task, in_hand);
+            // A panic must not leave the others waiting for a task that never ends.
+            let result = catch_unwind(AssertUnwindSafe(|| read(self, task, in_hand))).unwrap_or_else(|_| {
+                let message = "a scanning thread panicked; please report this";
+                Err(Error::new(ErrorKind::Internal, SCAN, message))
+            });
             let mut queue = self.shared.queue.lock().expect("no holder panics");
             let mut news = false;
             match result {
@@ -201,12 +213,7 @@ impl<'s, 'a> Worker<'s, 'a> {
     }
 
     /// Reads one directory; gives the directories in it, if any, and its descriptor.
-    #[allow(clippy::type_complexity)]
-    fn directory(
-        &mut self,
-        task: Task,
-        in_hand: Option<Arc<OwnedFd>>,
-    ) -> Result<Option<(Vec<Task>, Arc<OwnedFd>)>> {
+    fn directory(&mut self, task: Task, in_hand: Option<Arc<OwnedFd>>) -> Result<Read> {
         let shared = self.shared;
         shared.control.check(SCAN)?;
         let shown = |name: &[u8]| {
@@ -428,4 +435,34 @@ fn disk_meta(stat: &Stat, previous: &Meta) -> Meta {
         meta.size = 0;
     }
     meta
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two threads, a task for each: the one panics while the other waits for what it might leave to be done.
+    #[test]
+    fn a_panic_ends_the_scan() {
+        let root = Root::open("/").unwrap();
+        let control = Control::default();
+        let shared = Shared {
+            root: &root,
+            options: ScanOptions::default(),
+            control: &control,
+            queue: Mutex::new(Queue { tasks: Vec::new(), pending: 0, failed: None }),
+            wake: Condvar::new(),
+            directories: AtomicUsize::new(1),
+            open: Arc::new(AtomicUsize::new(0)),
+            root_dev: 0,
+        };
+        let stat = stat_fd(&root).unwrap();
+        Worker::new(&shared).root_entry(&stat).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| Worker::new(&shared).run_with(|_, _, _| panic!("on purpose")));
+            }
+        });
+        assert_eq!(shared.queue.into_inner().unwrap().failed.unwrap().kind(), ErrorKind::Internal);
+    }
 }

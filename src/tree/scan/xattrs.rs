@@ -8,6 +8,10 @@ use crate::error::{At, Error, Result};
 use crate::fs::root::c_name;
 use crate::fs::xattr;
 
+/// The most bytes the attributes of one entry may have together: more than a layer can hold of one, and far less than some
+/// filesystems do.
+const MOST: usize = 1 << 20;
+
 /// Reads the attributes in `list` (names ended by NUL) that a layer carries, or all of them, sorted by name.
 pub(crate) fn read(
     dir: impl AsFd,
@@ -17,6 +21,7 @@ pub(crate) fn read(
     shown: impl Fn() -> Vec<u8>,
 ) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut bytes = 0;
     for attribute in list.split(|&c| c == 0).filter(|a| !a.is_empty()) {
         if !all && !kept_xattr(attribute) {
             continue;
@@ -27,6 +32,11 @@ pub(crate) fn read(
             Ok(()) => {
                 if attribute == b"security.capability" {
                     normalise_capability(&mut value);
+                }
+                bytes += attribute.len() + value.len();
+                if bytes > MOST {
+                    let message = format!("its extended attributes have more than {MOST} bytes");
+                    return Err(Error::limit("read extended attribute", message).with_path(shown()));
                 }
                 pairs.push((attribute.to_vec(), value));
             }

@@ -166,6 +166,7 @@ type ApplyOptions struct {
 	Threads              int
 	DenyLoss, Lenient    bool
 	MaxBytes, MaxEntries uint64
+	MaxRatio             uint64
 	Sync                 bool
 	Platform, OwnerXattr string
 }
@@ -205,6 +206,11 @@ func (a *arguments) apply(o ApplyOptions) *C.treering_apply_options {
 	if o.MaxEntries != 0 {
 		a.set(func(e **C.treering_error) C.treering_status {
 			return C.treering_apply_options_set_max_entries(p, C.uint64_t(o.MaxEntries), e)
+		})
+	}
+	if o.MaxRatio != 0 {
+		a.set(func(e **C.treering_error) C.treering_status {
+			return C.treering_apply_options_set_max_ratio(p, C.uint64_t(o.MaxRatio), e)
 		})
 	}
 	return p

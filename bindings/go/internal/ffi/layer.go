@@ -244,6 +244,7 @@ type ImportOptions struct {
 	Created                   time.Time
 	Compression               string
 	Level                     int
+	Threads                   int
 }
 
 // Import makes an image of a tar of a filesystem.
@@ -271,6 +272,9 @@ func Import(ctx context.Context, store *Handle, r io.Reader, reference string, o
 	a.set(func(e **C.treering_error) C.treering_status {
 		return C.treering_import_options_set_compression(p, compression, C.int32_t(o.Level), e)
 	})
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_import_options_set_threads(p, C.size_t(max(o.Threads, 0)), e)
+	})
 	if !o.Created.IsZero() {
 		a.set(func(e **C.treering_error) C.treering_status {
 			return C.treering_import_options_set_created(p, C.int64_t(o.Created.Unix()), e)
@@ -290,6 +294,7 @@ type ExportOptions struct {
 	Platform, Owner, OwnerFrom string
 	Nanoseconds                bool
 	ClampMtime                 time.Time
+	Threads                    int
 }
 
 // Export writes the filesystem of an image, or of a directory, as one tar.
@@ -312,6 +317,9 @@ func Export(ctx context.Context, store *Handle, reference, tree string, w io.Wri
 	})
 	a.set(func(e **C.treering_error) C.treering_status {
 		return C.treering_export_options_set_nanoseconds(p, C.bool(o.Nanoseconds), e)
+	})
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_export_options_set_threads(p, C.size_t(max(o.Threads, 0)), e)
 	})
 	if !o.ClampMtime.IsZero() {
 		a.set(func(e **C.treering_error) C.treering_status {

@@ -106,6 +106,7 @@ class Store:
         lenient: bool = False,
         max_bytes: int | None = None,
         max_entries: int | None = None,
+        max_ratio: int | None = None,
         sync: bool = False,
         temporary: bool = False,
         threads: int = 0,
@@ -156,6 +157,7 @@ class Store:
         created: Time | None = None,
         compression: Compression | None = None,
         level: int | None = None,
+        threads: int = 0,
         progress: ProgressFunction | None = None,
     ) -> Image: ...
     def export(
@@ -168,6 +170,7 @@ class Store:
         owner_from: OwnerFrom | None = None,
         clamp_mtime: Time | None = None,
         nanoseconds: bool = False,
+        threads: int = 0,
         progress: ProgressFunction | None = None,
     ) -> None: ...
     def tag(self, image: ImageLike, name: str) -> None: ...
@@ -393,6 +396,7 @@ def layer_apply(
     lenient: bool = False,
     max_bytes: int | None = None,
     max_entries: int | None = None,
+    max_ratio: int | None = None,
     threads: int = 0,
     progress: ProgressFunction | None = None,
 ) -> Applied: ...

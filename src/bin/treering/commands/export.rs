@@ -53,8 +53,13 @@ impl Export {
         };
         let store = context.store()?;
         let (owner_from, owner) = (self.owners.source()?, self.owners.owner);
-        let options =
-            ExportOptions { platform: self.platform, owner, owner_from, ..ExportOptions::default() };
+        let options = ExportOptions {
+            platform: self.platform,
+            owner,
+            owner_from,
+            threads: context.threads,
+            ..ExportOptions::default()
+        };
         output::stream(self.output.as_deref(), |out| {
             let _progress = context.progress("exporting", &control);
             Ok(export(&store, source, &options, out, &control)?)

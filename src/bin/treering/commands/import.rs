@@ -61,6 +61,7 @@ impl Import {
             author: self.author.clone(),
             created: Times::from_environment()?,
             profile: self.repacking.profile()?,
+            threads: context.threads,
             ..ImportOptions::default()
         };
         let made = {

@@ -20,7 +20,7 @@ use treering::{Control, Counters};
 
 use super::commit::layer_object;
 use super::snapshot::skipped;
-use super::unpack::{loss_object, losses};
+use super::unpack::{decode_limits, loss_object, losses};
 use crate::context::Context;
 use crate::grow::{Packing, Times, owner_source};
 use crate::{entry, input, json, output, text};
@@ -154,6 +154,10 @@ pub struct Apply {
     /// Fail when an attribute cannot be kept
     #[arg(long)]
     deny_loss: bool,
+
+    /// How many times larger than its blob the layer may get, beyond 64 MiB and zeros not counted [default: 1000]
+    #[arg(long, value_name = "N")]
+    max_ratio: Option<u64>,
 }
 
 impl Apply {
@@ -199,7 +203,12 @@ impl Apply {
             _ => Target::existing(&root, &found.snapshot, whose.ledger.clone(), options),
         };
         // There is no digest to compare with, so none is taken.
-        let decode = DecodeOptions { hash_input: false, hash_output: false, ..DecodeOptions::default() };
+        let decode = DecodeOptions {
+            hash_input: false,
+            hash_output: false,
+            limits: decode_limits(self.max_ratio),
+            ..DecodeOptions::with_threads(context.threads)
+        };
         let decoder = Decoder::new(input, decode, control.clone())?;
         target.apply(decoder, &control)?.finish()?;
         let applied = target.finish()?;
@@ -260,7 +269,8 @@ impl Ls {
     fn list(&self, context: &Context) -> anyhow::Result<ExitCode> {
         let control = Control::default();
         let input = input::open(Some(&self.file))?;
-        let decoder = Decoder::new(input, DecodeOptions::default(), control.clone())?;
+        let decode = DecodeOptions::with_threads(context.threads);
+        let decoder = Decoder::new(input, decode, control.clone())?;
         let mut reader = LayerReader::new(decoder, ReadLimits::default());
         output::data(|out| {
             if context.json {

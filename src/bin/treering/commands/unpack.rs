@@ -7,6 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use treering::Control;
+use treering::compress::DecodeLimits;
 use treering::error::escape;
 use treering::image::{Platform, UnpackOptions, unpack};
 use treering::layer::{ApplyOptions, Loss};
@@ -53,6 +54,10 @@ pub struct Unpack {
     #[arg(long)]
     deny_loss: bool,
 
+    /// How many times larger than its blob a layer may get, beyond 64 MiB and zeros not counted [default: 1000]
+    #[arg(long, value_name = "N")]
+    max_ratio: Option<u64>,
+
     /// Return when everything is safe on the disk
     #[arg(long)]
     sync: bool,
@@ -72,6 +77,7 @@ impl Unpack {
             },
             platform: self.platform,
             sync: self.sync,
+            decode: decode_limits(self.max_ratio),
         };
         let made = {
             let _progress = context.progress("unpacking", &control);
@@ -95,6 +101,12 @@ impl Unpack {
         context.ui.note(format!("{entries}{ledger}; {}", text::duration(began.elapsed())));
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// How far decompression may go.
+pub fn decode_limits(max_ratio: Option<u64>) -> DecodeLimits {
+    let default = DecodeLimits::default();
+    DecodeLimits { ratio: max_ratio.unwrap_or(default.ratio), ..default }
 }
 
 /// Says what could not be kept.

@@ -1723,10 +1723,18 @@ treering_status treering_apply_options_set_lenient(treering_apply_options *optio
                                                    treering_error **err);
 
 /**
- * How many bytes all files of one layer may have when written out, holes included. 1 TiB by default.
+ * How many bytes all files of one layer may have when written out, holes included. 1 TiB by default; beyond 256 GiB of a
+ * layer itself only where this says so.
  */
 treering_status treering_apply_options_set_max_bytes(treering_apply_options *options,
                                                      uint64_t max_bytes,
+                                                     treering_error **err);
+
+/**
+ * How many times larger than its blob a layer may get, beyond 64 MiB and zeros not counted. 1000 by default.
+ */
+treering_status treering_apply_options_set_max_ratio(treering_apply_options *options,
+                                                     uint64_t max_ratio,
                                                      treering_error **err);
 
 /**
@@ -1737,7 +1745,8 @@ treering_status treering_apply_options_set_max_entries(treering_apply_options *o
                                                        treering_error **err);
 
 /**
- * Ask the filesystem to make everything durable before treering_unpack() returns (syncfs(2)). Off by default.
+ * Make everything durable before treering_unpack() returns: the files (syncfs(2)), and then the name of the directory. Off
+ * by default.
  */
 treering_status treering_apply_options_set_sync(treering_apply_options *options,
                                                 bool sync,
@@ -2425,6 +2434,13 @@ treering_status treering_import_options_set_compression(treering_import_options 
                                                         treering_error **err);
 
 /**
+ * How many threads to use; 0, the default, for one per processor. The result does not depend on it.
+ */
+treering_status treering_import_options_set_threads(treering_import_options *options,
+                                                    size_t threads,
+                                                    treering_error **err);
+
+/**
  * Options with their defaults.
  */
 treering_status treering_export_options_new(treering_export_options **out, treering_error **err);
@@ -2480,6 +2496,13 @@ treering_status treering_export_options_set_nanoseconds(treering_export_options 
 treering_status treering_export_options_set_clamp_mtime(treering_export_options *options,
                                                         int64_t seconds,
                                                         treering_error **err);
+
+/**
+ * How many threads to use; 0, the default, for one per processor. The result does not depend on it.
+ */
+treering_status treering_export_options_set_threads(treering_export_options *options,
+                                                    size_t threads,
+                                                    treering_error **err);
 
 /**
  * Writes images as one archive, which `docker load`, podman and skopeo read. The same images make the same bytes.

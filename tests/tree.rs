@@ -304,6 +304,9 @@ fn the_thread_count_changes_nothing() {
     assert_eq!(bytes(1), bytes(8));
 }
 
+/// The longest tick of a supported kernel's clock, at 100 Hz.
+const TICK_NANOS: u32 = 10_000_000;
+
 #[test]
 fn what_was_stamped_as_the_scan_began_is_looked_at_again() {
     let scratch = Scratch::new();
@@ -316,7 +319,7 @@ fn what_was_stamped_as_the_scan_began_is_looked_at_again() {
         let snapshot = &found.snapshot;
         let root = snapshot.meta(0);
         // A name may have come after the directory was read, under the same stamp.
-        let in_doubt = root.ctime >= snapshot.clock().minus_nanos(treering::fs::clock::TICK_NANOS);
+        let in_doubt = root.ctime >= snapshot.clock().minus_nanos(TICK_NANOS);
         assert_eq!(root.flags.contains(Flags::RACY), in_doubt);
         // Files were looked at again, a tick later.
         let file = snapshot.lookup(format!("{round}").as_bytes()).unwrap();

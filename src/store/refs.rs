@@ -108,7 +108,7 @@ impl Store {
         move_it: bool,
     ) -> Result<Option<Descriptor>> {
         const OP: &str = "tag image";
-        let name = taggable(OP, name)?;
+        let name = check_new_name(name)?;
         let shown = name.to_string();
         let digest = descriptor_digest(descriptor)?;
         let _lease = self.lease()?;
@@ -252,6 +252,16 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// A name that an image may get, with a tag. `sha256:abc` would read as the beginning of a digest; Docker refuses it too.
+pub(crate) fn check_new_name(name: &Reference) -> Result<Reference> {
+    const OP: &str = "tag image";
+    if name.familiar_name() == "sha256" {
+        let message = "a name that is a digest algorithm would be taken for a digest";
+        return Err(Error::invalid(OP, message).with_path(name.to_string()));
+    }
+    taggable(OP, name)
 }
 
 fn taggable(operation: &'static str, name: &Reference) -> Result<Reference> {

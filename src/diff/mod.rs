@@ -7,6 +7,6 @@ mod links;
 pub mod overlay;
 mod parents;
 
-pub use change::{Change, ChangeKind, Reasons, Stat};
+pub use change::{Change, ChangeKind, Reasons, Stat, listed};
 pub use compare::{CompareMode, CompareOptions, Comparison, compare};
 pub use overlay::{OverlayDiff, OverlayOptions, Sources, overlay};

@@ -9,7 +9,7 @@ use treering::archive::{ExportOptions, ExportSource, export};
 use treering::image::Platform;
 
 use crate::context::Context;
-use crate::grow::Owners;
+use crate::grow::{Owners, Precision};
 use crate::operand::Operand;
 use crate::output;
 use crate::ui::Usage;
@@ -37,6 +37,9 @@ pub struct Export {
 
     #[command(flatten)]
     owners: Owners,
+
+    #[command(flatten)]
+    precision: Precision,
 }
 
 impl Export {
@@ -54,7 +57,7 @@ impl Export {
         let store = context.store()?;
         let (owner_from, owner) = (self.owners.source()?, self.owners.owner);
         let options =
-            ExportOptions { platform: self.platform, owner, owner_from, ..ExportOptions::default() };
+            ExportOptions { platform: self.platform, owner, owner_from, layer: self.precision.options() };
         output::stream(self.output.as_deref(), |out| {
             let _progress = context.progress("exporting", &control);
             Ok(export(&store, source, &options, out, &control)?)

@@ -14,6 +14,7 @@ use treering::tree::OwnerXattr;
 
 use super::snapshot::absolute;
 use crate::context::Context;
+use crate::grow::Leniency;
 use crate::{json, output, text};
 
 const EXAMPLES: &str = "\
@@ -53,6 +54,9 @@ pub struct Unpack {
     #[arg(long)]
     deny_loss: bool,
 
+    #[command(flatten)]
+    leniency: Leniency,
+
     /// Return when everything is safe on the disk
     #[arg(long)]
     sync: bool,
@@ -68,6 +72,7 @@ impl Unpack {
                 threads: context.threads,
                 deny_loss: self.deny_loss,
                 owner_xattr: self.owner_xattr,
+                strictness: self.leniency.strictness(),
                 ..ApplyOptions::default()
             },
             platform: self.platform,

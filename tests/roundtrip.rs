@@ -5,7 +5,6 @@ mod common;
 mod edit;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use common::{Scratch, describe, scan, scan_with};
 use proptest::prelude::*;
@@ -88,6 +87,7 @@ fn check(first: &[edit::Edit], second: &[edit::Edit]) {
     let at_a = scratch.dir("a");
     let applied = apply(&[&layer_a], &at_a);
     assert_eq!(applied.losses, vec![]);
+    let ledger_a = applied.ledger.clone();
     let again = scan_as(&at_a, Some(&applied.ledger), Some(&applied.snapshot));
     same(&a, &tree, &again.snapshot, &at_a);
     // The list made while applying is the list a scan makes, and nothing in it is in doubt.
@@ -113,11 +113,17 @@ fn check(first: &[edit::Edit], second: &[edit::Edit]) {
     same(&applied.snapshot, &at_b, &again.snapshot, &at_b);
     assert_eq!(compare(&applied.snapshot, &again.snapshot, &exact).changes, vec![]);
 
-    // The same layer on a tree that is already there, found by a scan.
+    // The same layer on the tree that is already there, as a scan finds it.
     let root = Root::open(&at_a).unwrap();
-    let here = scan_as(&at_a, Some(&applied.ledger), None).snapshot;
-    let ledger = Ledger::default();
-    let _ = (here, ledger, Arc::new(root));
+    let here = scan_as(&at_a, Some(&ledger_a), None).snapshot;
+    let mut target = Target::existing(&root, &here, ledger_a, ApplyOptions::default());
+    let chunks = ReadChunks::with_size(std::io::Cursor::new(layer_b), 4096);
+    target.apply(chunks, &Control::default()).unwrap();
+    let applied = target.finish().unwrap();
+    let again = scan_as(&at_a, Some(&applied.ledger), None);
+    same(&b, &tree, &again.snapshot, &at_a);
+    same(&applied.snapshot, &at_a, &again.snapshot, &at_a);
+    assert_eq!(compare(&applied.snapshot, &again.snapshot, &exact).changes, vec![]);
 }
 
 proptest! {

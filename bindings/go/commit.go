@@ -44,7 +44,8 @@ type CommitOptions struct {
 	OneFileSystem bool
 	// Threads to use; 0 for one per processor. The result does not depend on it.
 	Threads int
-	// Lowers makes the directory the upper one of an overlay over these, topmost first. Needs Base.
+	// Lowers makes the directory the upper one of an overlay over these, topmost first. Needs Base. The files keep their
+	// owners by default when root commits it.
 	Lowers []string
 }
 

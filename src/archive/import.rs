@@ -17,7 +17,7 @@ use crate::layer::read::{ChunkStream, LayerReader, ReadLimits};
 use crate::layer::source::{Filled, TarSource};
 use crate::layer::whiteout::{self, Strictness, Whiteout};
 use crate::progress::Control;
-use crate::store::{BlobWriter, Descriptor, Reference, Store};
+use crate::store::{BlobWriter, Descriptor, Reference, Store, check_new_name};
 
 const IMPORT: &str = "import";
 /// The longest target of a symbolic link that Linux stores: PATH_MAX without its NUL.
@@ -79,6 +79,7 @@ pub fn import(
     options: &ImportOptions,
     control: &Control,
 ) -> Result<Committed> {
+    name.map(check_new_name).transpose()?;
     let _lease = store.lease_for(control)?;
     let (written, layer, stat) = match &options.profile {
         None => keep(store, input, options, control)?,
@@ -91,7 +92,8 @@ pub fn import(
         author: options.author.clone(),
         created: options.created,
         created_by: format!("treering import {}", written.diff_id.short()),
-        comment: options.message.clone(),
+        // Docker's words for a tar that comes without an address.
+        comment: options.message.clone().or_else(|| Some("Imported from -".into())),
         squash: false,
         annotations: &[],
     };

@@ -74,7 +74,7 @@ pub unsafe extern "C" fn treering_commit_options_set_compare(
 /// Whose the files are.
 ///
 /// @param owner `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`; NULL, the default, for what the tree is known
-/// with in the store, else `root`.
+/// with in the store, else `root`; with lower directories, for those on disk when root commits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_commit_options_set_owner(
     options: *mut treering_commit_options,
@@ -162,7 +162,7 @@ pub unsafe extern "C" fn treering_commit_options_set_clamp_mtime(
     })
 }
 
-/// Who made the image; NULL, the default, for the base's author.
+/// Who made the image; NULL, the default, for nobody: the author of the base is that of the base.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_commit_options_set_author(
     options: *mut treering_commit_options,

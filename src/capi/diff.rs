@@ -14,12 +14,12 @@ use super::status::{treering_slice, treering_status};
 use super::store::treering_store;
 use super::walk::{Paths, alone};
 use crate::diff::overlay::{OverlayOptions, overlay};
-use crate::diff::{Change, ChangeKind, CompareOptions, Reasons, compare};
+use crate::diff::{Change, ChangeKind, CompareOptions, Reasons, compare, listed};
 use crate::error::{Error, Result};
 use crate::fs::Root;
 use crate::image::{Base, DiffOptions, TreeDiff, diff_image, diff_root, diff_roots};
 use crate::layer::Files;
-use crate::tree::{NONE, Skipped, Snapshot};
+use crate::tree::{NONE, OwnerPolicy, Skipped, Snapshot};
 
 /// The changes from one tree to another. Owned by the caller, freed with treering_diff_free(). Any number of threads may use
 /// it at once, except for treering_diff_next() and treering_diff_rewind(), which serve one thread at a time: a call while
@@ -122,6 +122,8 @@ pub struct Diff {
     pub(super) old: Option<Arc<Snapshot>>,
     pub(super) new: Arc<Snapshot>,
     pub(super) changes: Vec<Change>,
+    /// Which of them are listed.
+    listed: Vec<u32>,
     /// Where the content of the new tree's files is, if that is known: a layer can be written then.
     pub(super) files: Option<Box<dyn Content>>,
     cursor: Mutex<Cursor>,
@@ -144,21 +146,14 @@ impl Diff {
         changes: Vec<Change>,
         files: Option<Box<dyn Content>>,
     ) -> Diff {
-        Diff { old, new, changes, files, cursor: Mutex::default() }
+        let listed = listed(&changes, old.as_deref(), &new);
+        Diff { old, new, listed, changes, files, cursor: Mutex::default() }
     }
 
     fn of_tree(diff: TreeDiff, root: Option<Root>) -> (Diff, Vec<Skipped>) {
         let files = root.map(|root| Box::new(root) as Box<dyn Content>);
         let made = Diff::new(diff.old.map(Arc::new), Arc::new(diff.new), diff.changes, files);
         (made, diff.skipped)
-    }
-
-    /// The changes without the root's own.
-    fn listed(&self) -> &[Change] {
-        match self.changes.first() {
-            Some(first) if first.new == 0 => &self.changes[1..],
-            _ => &self.changes,
-        }
     }
 }
 
@@ -303,7 +298,8 @@ pub unsafe extern "C" fn treering_diff_images(
 /// What an overlay's upper directory changes over its lower directories, found without mounting it.
 ///
 /// @param lowers the lower directories, topmost first; with none, everything in the upper one counts as added.
-/// @param options NULL for the defaults; the base's platform and the like do not matter here.
+/// @param options NULL for the defaults; the base's platform and the like do not matter here. Owners are by default those
+/// on disk for root, and `root` for anybody else.
 /// @param control may be NULL.
 /// @param report receives what cannot be in a layer; may be NULL.
 #[unsafe(no_mangle)]
@@ -328,7 +324,7 @@ pub unsafe extern "C" fn treering_diff_overlay(
         let options: DiffOptions = chosen(options)?;
         let overlay_options = OverlayOptions {
             threads: options.threads,
-            owner: &options.owner.unwrap_or_default(),
+            owner: &options.owner.unwrap_or_else(OwnerPolicy::as_seen),
             owner_from: &options.owner_from.unwrap_or_default(),
             compare: CompareOptions { mode: options.compare, exact_times: options.exact_times },
             ..OverlayOptions::default()
@@ -350,10 +346,11 @@ pub extern "C" fn treering_diff_free(diff: *mut treering_diff) -> treering_statu
 /// How many changes there are; 0 when `diff` is no diff.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_diff_len(diff: *const treering_diff) -> usize {
-    handle::get(diff, "diff").map_or(0, |diff| diff.listed().len())
+    handle::get(diff, "diff").map_or(0, |diff| diff.listed.len())
 }
 
-/// The next changes, in byte order of their paths. The root itself is never among them, as `docker diff` has it.
+/// The next changes, in byte order of their paths. Neither the root itself is among them, nor the old
+/// names of a file that only gained one, as `docker diff` has it; a layer holds them.
 ///
 /// @param out room for `max` changes; their paths live until the next call of this function with this diff.
 /// @param change_size sizeof(treering_change).
@@ -374,17 +371,17 @@ pub unsafe extern "C" fn treering_diff_next(
         let n = n.required("n")?;
         let diff = handle::get(diff, "diff")?;
         let Cursor { at, paths } = &mut *alone(&diff.cursor)?;
-        let listed = diff.listed();
-        let part = &listed[*at..listed.len().min(at.saturating_add(out.room()))];
+        let end = diff.listed.len().min(at.saturating_add(out.room()));
+        let part = || diff.listed[*at..end].iter().map(|&index| &diff.changes[index as usize]);
         paths.clear();
-        for change in part {
+        for change in part() {
             paths.add(|to| match (change.new, &diff.old) {
                 (NONE, Some(old)) => old.push_path(change.old, to),
                 (NONE, None) => {}
                 (index, _) => diff.new.push_path(index, to),
             });
         }
-        for (i, change) in part.iter().enumerate() {
+        for (i, change) in part().enumerate() {
             let path = paths.get(i);
             out.write(
                 i,
@@ -403,8 +400,8 @@ pub unsafe extern "C" fn treering_diff_next(
                 },
             );
         }
-        *at += part.len();
-        n.write(part.len());
+        n.write(end - *at);
+        *at = end;
         Ok(())
     })
 }
@@ -438,7 +435,7 @@ pub unsafe extern "C" fn treering_diff_stat(
     guard(err, || {
         let out = out.required("out")?;
         let diff = handle::get(diff, "diff")?;
-        let stat = crate::diff::Stat::of(&diff.changes, &diff.new);
+        let stat = crate::diff::Stat::of(&diff.changes, diff.old.as_deref(), &diff.new);
         let crate::diff::Stat { added, changed, deleted, bytes } = stat;
         out.write(&treering_diff_numbers { added, changed, deleted, bytes });
         Ok(())

@@ -51,7 +51,7 @@ pub unsafe extern "C" fn treering_diff_options_set_threads(
 /// Whose the files are.
 ///
 /// @param owner `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`; NULL, the default, for what the tree is known
-/// with in the store, else `root`.
+/// with in the store, else `root`; for treering_diff_overlay(), for those on disk when root compares.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_diff_options_set_owner(
     options: *mut treering_diff_options,

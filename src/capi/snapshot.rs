@@ -211,7 +211,7 @@ pub unsafe extern "C" fn treering_snapshot_scan(
             previous: options.previous.as_deref(),
             one_file_system: options.one_file_system,
             all_xattrs: options.all_xattrs,
-            ..whose.scan_options()
+            ..whose.scan_options_beside(options.store.as_ref())?
         };
         let found = scan(&root, &scan_options, &controlled(control)?)?;
         hand_over(report, Report::skipped(found.skipped));

@@ -1,5 +1,7 @@
 //! One change, and why it is one.
 
+use std::collections::HashSet;
+
 use crate::tree::{NONE, Snapshot};
 
 /// What happened to a path, in Docker's words and letters.
@@ -110,6 +112,40 @@ impl Change {
     }
 }
 
+/// The numbers of those changes that `docker diff` would list: all but the root's own, and but those of a file that only
+/// gained another name. A layer holds all names of such a file; the new one alone is a change.
+pub fn listed(changes: &[Change], old: Option<&Snapshot>, new: &Snapshot) -> Vec<u32> {
+    let gained: HashSet<u32> = changes
+        .iter()
+        .filter(|change| change.kind == ChangeKind::Added && new.meta(change.new).nlink > 1)
+        .map(|change| new.leader(change.new))
+        .collect();
+    let only_gained =
+        |change: &Change| change.reasons == Reasons::LINKS && gained.contains(&new.leader(change.new));
+    let numbers = |list: &dyn Fn(&Change) -> bool| {
+        let numbered = (0..).zip(changes).filter(|(_, change)| change.new != 0 && list(change));
+        numbered.map(|(number, _)| number).collect()
+    };
+    if !changes.iter().any(only_gained) {
+        return numbers(&|_| true);
+    }
+    // The directories above such names are listed for the sake of other changes only.
+    let mut above: HashSet<Vec<u8>> = HashSet::new();
+    for change in changes.iter().filter(|change| change.reasons != Reasons::PARENT && !only_gained(change)) {
+        let mut path = change.path(old, new);
+        while let Some(slash) = path.iter().rposition(|byte| *byte == b'/') {
+            path.truncate(slash);
+            if !above.insert(path.clone()) {
+                break;
+            }
+        }
+    }
+    numbers(&|change| match change.reasons {
+        Reasons::PARENT => above.contains(&change.path(old, new)),
+        _ => !only_gained(change),
+    })
+}
+
 /// Changes in numbers, as `diff --stat` prints them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stat {
@@ -124,16 +160,17 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// Counts a list of changes; the root itself is not counted.
-    pub fn of(changes: &[Change], new: &Snapshot) -> Stat {
+    /// Counts the changes that are [`listed`].
+    pub fn of(changes: &[Change], old: Option<&Snapshot>, new: &Snapshot) -> Stat {
         let mut stat = Stat::default();
-        for change in changes.iter().filter(|c| c.new != 0) {
+        let mut files = HashSet::new();
+        for change in listed(changes, old, new).into_iter().map(|number| &changes[number as usize]) {
             match change.kind {
                 ChangeKind::Added => stat.added += 1,
                 ChangeKind::Changed => stat.changed += 1,
                 ChangeKind::Deleted => stat.deleted += 1,
             }
-            if change.new != NONE && new.leader(change.new) == change.new {
+            if change.new != NONE && files.insert(new.leader(change.new)) {
                 stat.bytes += new.meta(change.new).size;
             }
         }

@@ -39,8 +39,9 @@ pub(super) fn mark(old: &Snapshot, new: &Snapshot, pairs: &[Pair], changes: &mut
             split.entry(old.leader(pair.old)).or_default().push(pair);
         }
     }
-    // The groups that go out, by their leaders.
+    // The groups that go out, by their leaders, and those of them that have other names than they had.
     let mut out: BTreeSet<u32> = BTreeSet::new();
+    let mut other: BTreeSet<u32> = BTreeSet::new();
     for (&leader, members) in groups.iter().filter(|(_, members)| members.len() > 1) {
         let old_leader = |index: &u32| old_of.get(index).map(|&old_index| old.leader(old_index));
         let first = old_leader(&members[0]);
@@ -51,6 +52,9 @@ pub(super) fn mark(old: &Snapshot, new: &Snapshot, pairs: &[Pair], changes: &mut
         if differs || changed {
             out.insert(leader);
         }
+        if differs {
+            other.insert(leader);
+        }
     }
     // Of what was one file, one part may stay the file it is in the layers below: the one with the first name.
     for members in split.values() {
@@ -58,6 +62,7 @@ pub(super) fn mark(old: &Snapshot, new: &Snapshot, pairs: &[Pair], changes: &mut
         for leader in members.iter().map(|pair| new.leader(pair.new)) {
             if !out.contains(&leader) && *stays.get_or_insert(leader) != leader {
                 out.insert(leader);
+                other.insert(leader);
             }
         }
     }
@@ -65,7 +70,9 @@ pub(super) fn mark(old: &Snapshot, new: &Snapshot, pairs: &[Pair], changes: &mut
     let mut fresh = Vec::new();
     for index in marked {
         match status.get(&index) {
-            Some(&at) if changes[at].kind == ChangeKind::Changed => changes[at].reasons |= Reasons::LINKS,
+            Some(&at) if changes[at].kind == ChangeKind::Changed => {
+                changes[at].reasons.set(Reasons::LINKS, other.contains(&new.leader(index)));
+            }
             Some(_) => {}
             None => fresh.push(Change {
                 kind: ChangeKind::Changed,

@@ -117,6 +117,7 @@ pub fn overlay(
         ledger: options.ledger,
         previous: None,
         one_file_system: true,
+        leave_out: None,
         all_xattrs: true,
     };
     let scan = scan(upper, &scan_options, control)?;

@@ -117,6 +117,7 @@ fn parse_one(line: &str) -> Result<Instruction> {
         "USER" => needed().map(|()| Instruction::User(rest.into())),
         "VOLUME" => needed().and_then(|()| {
             Ok(Instruction::Volume(match json_list(rest)? {
+                Some(list) if list.is_empty() => return Err(refuse("VOLUME needs a path")),
                 Some(list) => list,
                 None => rest.split_whitespace().map(String::from).collect(),
             }))

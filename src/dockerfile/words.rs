@@ -114,6 +114,7 @@ impl Lexer<'_> {
         let name = self.name();
         if !braced {
             if name.is_empty() {
+                // Nothing that names a variable follows.
                 out.push('$');
             } else {
                 out.push_str(&(self.get)(&name).unwrap_or_default());
@@ -164,17 +165,18 @@ impl Lexer<'_> {
         Ok(())
     }
 
+    /// The name of a variable; or that of a shell's own parameter, a number or one sign, which no image sets.
     fn name(&mut self) -> String {
-        let mut out = String::new();
-        while let Some(c) = self.peek() {
-            let fits = c == '_' || c.is_ascii_alphabetic() || (c.is_ascii_digit() && !out.is_empty());
-            if !fits {
-                break;
-            }
-            out.push(c);
-            self.at += 1;
-        }
-        out
+        let rest = &self.chars[self.at..];
+        let length = |fits: fn(char) -> bool| rest.iter().take_while(|c| fits(**c)).count();
+        let length = match rest.first() {
+            Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => 1,
+            Some('0'..='9') => length(|c| c.is_ascii_digit()),
+            _ => length(|c| c == '_' || c.is_alphanumeric()),
+        };
+        let name = rest[..length].iter().collect();
+        self.at += length;
+        name
     }
 }
 
@@ -211,7 +213,17 @@ mod tests {
             ("${u:-${a}x}", "Ax"),
             ("${u:-'}'}", "}"),
             ("$", "$"),
-            ("$1", "$1"),
+            ("a$1b", "ab"),
+            ("$10b", "b"),
+            ("$0", ""),
+            ("$@$*$#$?$-$$$!b", "b"),
+            ("$$A", "A"),
+            ("\"$$A\"", "A"),
+            ("$%b$.c", "$%b$.c"),
+            ("${1}${10}${@}${#}${-}${$}b", "b"),
+            ("${1:-d}", "d"),
+            ("$é_1", ""),
+            ("\"$\"", "$"),
             ("5$", "5$"),
             ("a\\", "a\\"),
         ];
@@ -219,7 +231,19 @@ mod tests {
             assert_eq!(expand(text, &get).unwrap(), expected, "{text}");
         }
         let deep = "${u:-".repeat(20) + &"}".repeat(20);
-        for text in ["'a", "\"a", "${a", "${}", "${a*b}", "${u:?}", "${u:?gone}", "${u:-x", deep.as_str()] {
+        for text in [
+            "'a",
+            "\"a",
+            "${a",
+            "${}",
+            "${1a}",
+            "${%}",
+            "${a*b}",
+            "${u:?}",
+            "${u:?gone}",
+            "${u:-x",
+            deep.as_str(),
+        ] {
             assert!(expand(text, &get).is_err(), "{text}");
         }
     }

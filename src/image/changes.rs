@@ -173,15 +173,16 @@ fn object<'a>(config: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<Stri
 /// `PORT[-END][/PROTOCOL]`, after an optional address and host port that do not matter for an image.
 fn expose(text: &str) -> Result<Vec<String>> {
     let bad = || refuse(format!("{text:?} is not a port such as 80, 80/udp or 8000-8010/tcp"));
-    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let protocol = protocol.to_ascii_lowercase();
+    let mut parts = text.split('/');
+    let ports = parts.next().unwrap_or(text);
+    let protocol = parts.next().filter(|protocol| !protocol.is_empty()).unwrap_or("tcp").to_ascii_lowercase();
     if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
         return Err(refuse(format!("{protocol:?} is not one of the protocols tcp, udp, sctp")));
     }
     let ports = ports.rsplit(':').next().unwrap_or(ports);
     let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
     let number = |text: &str| match text.bytes().all(|b| b.is_ascii_digit()) {
-        true => text.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(bad),
+        true => text.parse::<u16>().map_err(|_| bad()),
         false => Err(bad()),
     };
     let (first, last) = (number(first)?, number(last)?);
@@ -280,7 +281,17 @@ mod tests {
                 &["EXPOSE 8080:80"],
                 json!({ "ExposedPorts": { "1/tcp": {}, "80/tcp": {} } }),
             ),
+            (
+                json!({}),
+                &["EXPOSE 0 80/ 81// 00082/udp"],
+                json!({ "ExposedPorts": { "0/tcp": {}, "80/tcp": {}, "81/tcp": {}, "82/udp": {} } }),
+            ),
             (json!({}), &["USER 1000:1000"], json!({ "User": "1000:1000" })),
+            // Whether a number is a user is for whoever runs the image.
+            (json!({}), &["USER 4294967296"], json!({ "User": "4294967296" })),
+            (json!({}), &["USER -1"], json!({ "User": "-1" })),
+            (json!({}), &["USER 007"], json!({ "User": "007" })),
+            (json!({}), &["USER a:b:c"], json!({ "User": "a:b:c" })),
             (
                 json!({}),
                 &["VOLUME /a /b", "VOLUME [\"/c d\"]"],
@@ -342,12 +353,13 @@ mod tests {
             "ENV a=${b:?not set}",
             "LABEL x",
             "EXPOSE",
-            "EXPOSE 0",
+            "EXPOSE /tcp",
             "EXPOSE 65536",
             "EXPOSE 80/icmp",
             "EXPOSE 90-80",
             "EXPOSE http",
             "EXPOSE +80",
+            "VOLUME []",
             "VOLUME [\"\"]",
             "VOLUME [7]",
             "ONBUILD",

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Root;
 use crate::layer::{Files, LayerOptions, LayerPlan, LayerTar};
 use crate::progress::{Control, Counters};
-use crate::store::{BlobInfo, Descriptor, Document, LayerInfo, Reference, Store, descriptor};
+use crate::store::{BlobInfo, Descriptor, Document, LayerInfo, Reference, Store, check_new_name, descriptor};
 use crate::tree::scan::Skipped;
 use crate::tree::{OwnerPolicy, OwnerSource};
 
@@ -29,7 +29,8 @@ pub struct CommitOptions {
     pub base: Base,
     /// How far the comparison trusts metadata.
     pub compare: CompareMode,
-    /// Whose the files are; `None` for what the tree was bound with, else 0:0.
+    /// Whose the files are; `None` for what the tree was bound with, else 0:0. With [`CommitOptions::lowers`]: what one of
+    /// these was bound with if that is not 0:0, else [`OwnerPolicy::as_seen`].
     pub owner: Option<OwnerPolicy>,
     /// Another tool's record of owners to go by; `None` for the one the tree was bound with, else none.
     pub owner_from: Option<OwnerSource>,
@@ -92,6 +93,8 @@ pub fn commit(
     control: &Control,
 ) -> Result<Committed> {
     let name = reference.map(Reference::parse).transpose()?;
+    // Before the work, not after it.
+    name.as_ref().map(check_new_name).transpose()?;
     let _lease = store.lease_for(control)?;
     let root = Root::open(tree)?;
     let diff_options = DiffOptions {
@@ -142,7 +145,7 @@ fn commit_overlay(
                 .with_hint("--base IMAGE: the image whose tree the lower directories are"));
         }
     };
-    let overlay = super::difference::overlay(upper, &options.lowers, diff_options, control)?;
+    let overlay = super::difference::overlay(Some(store), upper, &options.lowers, diff_options, control)?;
     let (made, entry) = write_image(store, base.as_ref(), &overlay.diff, &overlay.sources, options, control)?;
     give_name(store, name, &entry)?;
     let stat = overlay.diff.stat();

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::store::json_to_bytes;
 
 /// Members of a base configuration that describe how the base itself was made, not the image: they do not go over.
-const OF_THE_BASE: [&str; 7] =
-    ["id", "parent", "container", "container_config", "docker_version", "comment", "Size"];
+const OF_THE_BASE: [&str; 8] =
+    ["id", "parent", "author", "container", "container_config", "docker_version", "comment", "Size"];
 /// BuildKit's records of the base's own build and cache.
 const OF_BUILDKIT: &str = "moby.buildkit.";
 
@@ -63,10 +63,9 @@ pub fn new_config(new: &NewConfig<'_>) -> Result<Vec<u8>> {
             out.insert(key.into(), value);
         }
     };
-    let from_base = |key: &str| base.and_then(|base| base.value().get(key)).filter(|v| !v.is_null()).cloned();
     let from_kept = |key: &str| kept.and_then(|base| base.value().get(key)).filter(|v| !v.is_null()).cloned();
     put("created", created.clone().map(Value::String));
-    put("author", new.author.clone().map(Value::String).or_else(|| from_base("author")));
+    put("author", new.author.clone().map(Value::String));
     put("architecture", from_kept("architecture").or_else(|| Some(json!(platform.architecture))));
     put("variant", if kept.is_some() { from_kept("variant") } else { platform.variant.map(Value::String) });
     put("os", from_kept("os").or_else(|| Some(json!(platform.os))));
@@ -173,7 +172,7 @@ mod tests {
         let next = NewConfig { base: Some(&base), comment: Some("hi".into()), ..NewConfig::default() };
         let top = parse(new_config(&next).unwrap());
         assert_eq!(top.diff_ids(), base.diff_ids());
-        assert_eq!((top.author(), top.created()), (Some("me"), None));
+        assert_eq!((top.author(), top.created()), (None, None), "each image has its own author");
         assert_eq!(top.history().len(), 2);
         assert!(top.history()[1].empty_layer);
         let flat = NewConfig { base: Some(&base), layer: Some(Digest::of(b"all")), squash: true, ..next };

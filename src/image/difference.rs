@@ -47,7 +47,8 @@ impl std::str::FromStr for Base {
 /// How a directory is compared.
 #[derive(Debug, Clone, Default)]
 pub struct DiffOptions {
-    /// Whose the files are; `None` for what the tree was bound with, else 0:0.
+    /// Whose the files are; `None` for what the tree was bound with, else 0:0. For an overlay's upper directory: what a
+    /// lower one was bound with if that is not 0:0, else [`OwnerPolicy::as_seen`].
     pub owner: Option<OwnerPolicy>,
     /// Another tool's record of owners to go by; `None` for the one the tree was bound with, else none.
     pub owner_from: Option<OwnerSource>,
@@ -88,14 +89,15 @@ impl TreeDiff {
         change.path(self.old.as_ref(), &self.new)
     }
 
-    /// The changes that `docker diff` would list: all but the root's own.
+    /// The changes that `docker diff` would list, see [`listed`](crate::diff::listed).
     pub fn listed(&self) -> impl Iterator<Item = &Change> {
-        self.changes.iter().filter(|change| change.new != 0)
+        let numbers = crate::diff::listed(&self.changes, self.old.as_ref(), &self.new);
+        numbers.into_iter().map(|number| &self.changes[number as usize])
     }
 
     /// The changes in numbers.
     pub fn stat(&self) -> Stat {
-        Stat::of(&self.changes, &self.new)
+        Stat::of(&self.changes, self.old.as_ref(), &self.new)
     }
 }
 
@@ -175,7 +177,7 @@ pub(super) fn examine(
         threads: options.threads,
         previous,
         one_file_system: options.one_file_system,
-        ..whose.scan_options()
+        ..whose.scan_options_beside(store)?
     };
     let Scan { snapshot: new, skipped, owners_replaced, learned, .. } = scan(root, &scan_options, control)?;
     whose.learn(learned);
@@ -265,7 +267,7 @@ pub fn diff_roots(
         let scan_options = ScanOptions {
             threads: options.threads,
             one_file_system: options.one_file_system,
-            ..whose.scan_options()
+            ..whose.scan_options_beside(store)?
         };
         scan(root, &scan_options, control)
     };
@@ -317,15 +319,20 @@ pub(super) struct ExaminedOverlay {
 
 /// Decodes an overlay's upper directory.
 pub(super) fn overlay(
+    store: Option<&Store>,
     upper: &Root,
     lowers: &[std::path::PathBuf],
     options: &DiffOptions,
     control: &Control,
 ) -> Result<ExaminedOverlay> {
     let lowers: Vec<Root> = lowers.iter().map(Root::open).collect::<Result<_>>()?;
+    let owner = match &options.owner {
+        Some(owner) => owner.clone(),
+        None => overlay_owner(store, &lowers)?,
+    };
     let overlay_options = OverlayOptions {
         threads: options.threads,
-        owner: &options.owner.clone().unwrap_or_default(),
+        owner: &owner,
         owner_from: &options.owner_from.clone().unwrap_or_default(),
         compare: options.compare_options(),
         ..OverlayOptions::default()
@@ -336,13 +343,26 @@ pub(super) fn overlay(
     Ok(ExaminedOverlay { diff, sources: found.sources, owners_replaced: found.owners_replaced })
 }
 
+/// Whose the files of an overlay are when nobody says so. That a lower directory is bound with 0:0 says nothing: a plain
+/// directory is, by default, and what was done through the mount has owners of its own.
+fn overlay_owner(store: Option<&Store>, lowers: &[Root]) -> Result<OwnerPolicy> {
+    for lower in lowers {
+        let bound = store.map(|store| binding::find(store, lower)).transpose()?.flatten();
+        if let Some(bound) = bound.filter(|bound| bound.owner != OwnerPolicy::Root) {
+            return Ok(bound.owner);
+        }
+    }
+    Ok(OwnerPolicy::as_seen())
+}
+
 /// What an overlay's upper directory changes over its lower directories (topmost first), found without mounting it and
-/// without looking at anything the upper directory does not touch.
+/// without looking at anything the upper directory does not touch. The store is for what it knows of the owners.
 pub fn diff_overlay(
+    store: Option<&Store>,
     upper: &Path,
     lowers: &[std::path::PathBuf],
     options: &DiffOptions,
     control: &Control,
 ) -> Result<TreeDiff> {
-    Ok(overlay(&Root::open(upper)?, lowers, options, control)?.diff)
+    Ok(overlay(store, &Root::open(upper)?, lowers, options, control)?.diff)
 }

@@ -87,10 +87,32 @@ impl fmt::Display for Platform {
     }
 }
 
+/// The systems that stand for a platform by themselves, as in containerd: all that Go knows.
+const SYSTEMS: &str = "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 solaris \
+                       wasip1 windows zos";
+
+/// The architectures that do.
+const ARCHITECTURES: &str = "386 amd64 amd64p32 arm armbe arm64 arm64be loong64 mips mipsle mips64 mips64le mips64p32 \
+                             mips64p32le ppc ppc64 ppc64le riscv riscv64 s390 s390x sparc sparc64 wasm";
+
+/// A platform from its system or its architecture alone.
+fn from_one_word(word: &str) -> Option<Platform> {
+    let knows = |words: &str, word: &str| words.split(' ').any(|known| known == word);
+    let host = Platform::host();
+    let of_system = Platform { os: Platform::new(word, "", None).os, ..host };
+    let of_architecture = Platform::new("linux", word, None);
+    match (knows(SYSTEMS, &of_system.os), knows(ARCHITECTURES, &of_architecture.architecture)) {
+        (true, _) => Some(of_system),
+        (_, true) => Some(of_architecture),
+        _ => None,
+    }
+}
+
 impl FromStr for Platform {
     type Err = Error;
 
-    /// `os/arch[/variant]`, or an architecture alone (then the system is `linux`).
+    /// `os/arch[/variant]`; or an architecture alone, then the system is `linux`; or a system alone, then the architecture
+    /// is this machine's. A single word that is neither is an error.
     fn from_str(text: &str) -> Result<Self> {
         let refuse = || {
             Error::invalid("read platform", "expected os/arch or os/arch/variant, such as linux/arm64")
@@ -105,8 +127,7 @@ impl FromStr for Platform {
             return Err(refuse());
         }
         match parts[..] {
-            ["linux"] => Ok(Platform { os: "linux".into(), ..Platform::host() }),
-            [architecture] => Ok(Platform::new("linux", architecture, None)),
+            [word] => from_one_word(word).ok_or_else(refuse),
             [os, architecture] => Ok(Platform::new(os, architecture, None)),
             [os, architecture, variant] => Ok(Platform::new(os, architecture, Some(variant))),
             _ => Err(refuse()),
@@ -154,6 +175,9 @@ mod tests {
             ("armel", "linux/arm/v6"),
             ("i386", "linux/386"),
             ("riscv64", "linux/riscv64"),
+            ("x86_64", "linux/amd64"),
+            ("WASM", "linux/wasm"),
+            ("foo/bar", "foo/bar"),
             ("macos/arm64", "darwin/arm64"),
             ("windows/amd64", "windows/amd64"),
         ];
@@ -164,10 +188,17 @@ mod tests {
             let there = oci_spec::image::Platform::from(&parsed);
             assert_eq!(Platform::from(&there), parsed, "{text}");
         }
-        for text in ["", "/", "linux/", "a/b/c/d", "linux/am d64", "linux//v7"] {
+        for text in
+            ["", "/", "linux/", "a/b/c/d", "linux/am d64", "linux//v7", "foo", "linux-arm64", "amd32", "v7"]
+        {
             assert!(text.parse::<Platform>().is_err(), "{text:?}");
         }
-        assert_eq!(Platform::host().os, "linux");
+        let host = Platform::host();
+        assert_eq!(host.os, "linux");
+        for system in ["linux", "darwin", "macOS", "windows", "FreeBSD"] {
+            let os = if system == "macOS" { "darwin".into() } else { system.to_lowercase() };
+            assert_eq!(system.parse::<Platform>().unwrap(), Platform { os, ..host.clone() }, "{system}");
+        }
         let accepted = |text: &str| {
             let platforms = text.parse::<Platform>().unwrap().accepts();
             platforms.iter().map(|p| p.to_string()).collect::<Vec<_>>().join(" ")

@@ -1,8 +1,11 @@
 //! Whose the files of a directory are: what the caller says, else what the store knows of the directory.
 
+use std::os::unix::ffi::OsStrExt;
+
 use super::binding::{self, BoundTree};
-use crate::error::Result;
+use crate::error::{At, Result};
 use crate::fs::Root;
+use crate::fs::stat::stat_fd;
 use crate::store::Store;
 use crate::tree::ledger::Record;
 use crate::tree::{Ledger, OwnerPolicy, OwnerSource, ScanOptions};
@@ -51,6 +54,14 @@ impl Whose {
             ledger: Some(&self.ledger),
             ..ScanOptions::default()
         }
+    }
+
+    /// The same for a tree that a store may stand in: the store is no part of it.
+    pub fn scan_options_beside(&self, store: Option<&Store>) -> Result<ScanOptions<'_>> {
+        let stat =
+            store.map(|store| stat_fd(store.dir()).at("scan tree", store.root_path().as_os_str().as_bytes()));
+        let leave_out = stat.transpose()?.map(|stat| (stat.dev, stat.ino));
+        Ok(ScanOptions { leave_out, ..self.scan_options() })
     }
 
     /// Takes over what a scan learned, see [`crate::tree::Scan::learned`]: a save file of fakeroot is not needed again.

@@ -45,6 +45,7 @@ pub use layout::{Store, default_root};
 pub use lease::Lease;
 pub use limits::Limits;
 pub use reference::Reference;
+pub(crate) use refs::check_new_name;
 pub use refs::{Entry, REF_NAME, Ref};
 pub use resolve::Resolved;
 pub use trees::{Binding, BindingFile};

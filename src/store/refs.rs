@@ -161,7 +161,7 @@ impl Store {
 
     /// An entry to be, of an image that the store holds. The caller holds a lease.
     fn new_entry(&self, name: Option<&Reference>, descriptor: &Descriptor) -> Result<NewEntry> {
-        let name = name.map(|name| taggable(TAG, name)).transpose()?;
+        let name = name.map(check_new_name).transpose()?;
         let digest = descriptor_digest(descriptor)?;
         let shown = name.as_ref().map_or_else(|| digest.to_string(), Reference::to_string);
         self.check_target(TAG, descriptor, &shown)?;
@@ -281,6 +281,15 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// A name that an image may get, with a tag. `sha256:abc` would read as the beginning of a digest; Docker refuses it too.
+pub(crate) fn check_new_name(name: &Reference) -> Result<Reference> {
+    if name.familiar_name() == "sha256" {
+        let message = "a name that is a digest algorithm would be taken for a digest";
+        return Err(Error::invalid(TAG, message).with_path(name.to_string()));
+    }
+    taggable(TAG, name)
 }
 
 fn taggable(operation: &'static str, name: &Reference) -> Result<Reference> {

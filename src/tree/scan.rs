@@ -49,6 +49,9 @@ pub struct ScanOptions<'a> {
     pub previous: Option<&'a Snapshot>,
     /// Leave out what is mounted below the root: a mount point stays, as an empty directory.
     pub one_file_system: bool,
+    /// A directory that is no part of the tree though it may be in it, by device and inode: the store that images of the tree
+    /// go to.
+    pub leave_out: Option<(u64, u64)>,
     /// Keep also the extended attributes that only the host's own security modules use, see [`kept_xattr`]. Off for layers.
     pub all_xattrs: bool,
 }
@@ -62,6 +65,7 @@ impl Default for ScanOptions<'_> {
             ledger: None,
             previous: None,
             one_file_system: false,
+            leave_out: None,
             all_xattrs: false,
         }
     }
@@ -84,7 +88,8 @@ pub struct Skipped {
 pub struct Scan {
     /// Everything in the tree.
     pub snapshot: Snapshot,
-    /// What cannot be part of a layer and was left out: sockets, and mount points when asked to stay on one filesystem.
+    /// What cannot be part of a layer and was left out: sockets, mount points when asked to stay on one filesystem, and
+    /// [`ScanOptions::leave_out`].
     pub skipped: Vec<Skipped>,
     /// How many entries have owners other than the policy gave them.
     pub owners_replaced: u64,

@@ -142,6 +142,14 @@ fn the_base_is_what_the_directory_came_from_or_what_base_says() {
     world.run(&["commit", "--base", "app:v2", "--squash", "work", "app:v5"]).ok();
     assert_eq!(layers("app:v5"), 1);
     world.run(&["commit", "--base", "nope", "work"]).fails(1, "no image in the store has this name or id");
+    // A base that is there is not gone because it is of no use.
+    let other = if cfg!(target_arch = "aarch64") { "linux/amd64" } else { "linux/arm64" };
+    let run = world.run(&["commit", "work", "app:v6", "--platform", other]).fails(1, "not for");
+    assert!(!run.stderr.contains("gone"), "{}", run.stderr);
+    for line in [["tag", "app:v1", "sha256:abc"], ["commit", "work", "sha256:abc"]] {
+        world.run(&line).fails(1, "would be taken for a digest");
+    }
+    world.run(&["tag", "app:v1", "other/sha256:abc"]).ok();
 }
 
 #[test]
@@ -156,6 +164,154 @@ fn an_upper_directory_becomes_a_layer() {
     assert!(listed.contains("A /new\n") && listed.contains("C /etc/motd\n"), "{listed}");
     world.run(&["commit", "--upper", "upper", "tree", "x", "--lower", "work"]).fails(2, "do not go together");
     world.run(&["commit", "--upper", "upper", "--lower", "work", "app:v2"]).fails(1, "needs its image named");
+}
+
+/// What was done through a mount has owners of its own; nobody gave a plain directory its.
+#[test]
+fn an_upper_directory_has_the_owners_on_disk() {
+    if !crate::common::is_root() {
+        // Nobody else can give files to other users.
+        return;
+    }
+    let world = World::new();
+    world.sh(
+        "mkdir l u; echo a >l/a; chown 7:7 l/a; cp -a l/a u/a; echo more >>u/a; echo n >u/n; chown 9:9 u/n",
+    );
+    world.run(&["commit", "--owner", "keep", "l", "l:1"]).ok();
+    let owners = |line: &[&str]| {
+        world.run(&[&["commit", "--upper", "u", "--lower", "l", "--base", "l:1", "l:2"], line].concat()).ok();
+        world.sh("rm -f out.tar");
+        world.run(&["export", "l:2", "-o", "out.tar"]).ok();
+        world.sh("tar --numeric-owner -tvf out.tar a n | tr -s ' ' | cut -d' ' -f2 | tr '\\n' ' '")
+    };
+    assert_eq!(owners(&[]), "7/7 9/9 ");
+    assert_eq!(owners(&["--owner", "root"]), "0/0 0/0 ");
+    assert_eq!(
+        world.run(&["diff", "--upper", "u", "--lower", "l", "--reasons"]).ok().text(),
+        "C /a\tcontent,mtime\nA /n\n"
+    );
+    // That a lower directory was committed as root's says nothing about the upper one; anything else does.
+    world.run(&["commit", "l", "l:1"]).ok();
+    assert_eq!(owners(&[]), "7/7 9/9 ");
+    world.run(&["commit", "--owner", "3:4", "l", "l:1"]).ok();
+    assert_eq!(owners(&[]), "3/4 3/4 ");
+}
+
+#[test]
+fn a_store_in_the_tree_is_no_part_of_it() {
+    let world = World::with_tree();
+    let beside = ["--root", "tree/var/store"];
+    world.sh("mkdir tree/var");
+    let made = world.run(&[&beside[..], &["commit", "tree", "app:v1"]].concat()).ok();
+    assert!(made.stderr.contains("left out /var/store: the image store itself"), "{}", made.stderr);
+    let again = world.run(&[&beside[..], &["commit", "--json", "tree", "app:v2"]].concat()).ok();
+    let again = again.json();
+    assert_eq!(again["layer"], json!(null));
+    assert_eq!(again["skipped"], json!([{"path": "/var/store", "reason": "the image store itself"}]));
+    assert_eq!(world.run(&[&beside[..], &["diff", "tree"]].concat()).ok().text(), "");
+    world.sh("cp -a tree copy; rm -r copy/var/store; touch -r tree/var copy/var");
+    assert_eq!(world.run(&[&beside[..], &["diff", "copy", "tree"]].concat()).ok().text(), "");
+    let made = world.run(&[&beside[..], &["layer", "create", "tree", "-o", "layer.tar"]].concat()).ok();
+    assert!(made.stderr.contains("left out /var/store"), "{}", made.stderr);
+    let listed = world.run(&["layer", "ls", "-n", "layer.tar"]).ok().text();
+    assert!(listed.contains("var/\n") && !listed.contains("var/store"), "{listed}");
+    // To another store it is a directory like any.
+    assert!(world.run(&["commit", "tree", "app:v1"]).ok().stderr.find("left out").is_none());
+}
+
+#[test]
+fn what_a_commit_says_makes_sense() {
+    let world = World::with_tree();
+    let first = world.run(&["commit", "tree", "app:v1"]).ok();
+    assert!(!first.stderr.contains("replaced"), "every file is the caller's: {}", first.stderr);
+    world.sh("touch -d @1234567890 tree");
+    let touched = world.run(&["commit", "tree", "app:v2"]).ok();
+    assert!(
+        touched.stderr.starts_with("nothing but the directory itself changed; layer of"),
+        "{}",
+        touched.stderr
+    );
+    let again = world.run(&["commit", "tree", "app:v2"]).ok();
+    assert!(again.stderr.starts_with("nothing changed; no new layer;"), "{}", again.stderr);
+    if crate::common::is_root() {
+        world.sh("chown 7:7 tree/etc/motd");
+        let made = world.run(&["commit", "tree", "app:v3"]).ok();
+        assert!(
+            made.stderr.contains("1 owner replaced (--owner keep takes them from the disk)"),
+            "{}",
+            made.stderr
+        );
+        let made = world.run(&["commit", "--base", "scratch", "--owner", "root", "tree", "app:v3"]).ok();
+        assert!(!made.stderr.contains("replaced"), "{}", made.stderr);
+    }
+}
+
+#[test]
+fn a_file_for_the_id_that_cannot_be_made_leaves_no_image() {
+    let world = World::with_tree();
+    world.run(&["commit", "--iidfile", "nowhere/id", "tree", "app:v1"]).fails(1, "no such file or directory");
+    assert_eq!(world.run(&["images", "-q"]).ok().text(), "");
+    let made = world.run(&["commit", "--iidfile", "id", "tree", "app:v1"]).ok();
+    assert_eq!(world.sh("cat id"), made.text().trim());
+}
+
+#[test]
+fn times_have_fractions_where_asked_for() {
+    let world = World::with_tree();
+    world.sh("touch -d @1000000000.123456789 tree/etc/motd");
+    let time =
+        |world: &World| world.sh("tar --full-time -tvf out.tar etc/motd | grep -c '\\.123456789' || true");
+    for (flags, expected) in [(&[][..], "0\n"), (&["--nanoseconds"], "1\n")] {
+        world
+            .run(&[&["layer", "create", "tree", "--compression", "none", "-o", "out.tar"], flags].concat())
+            .ok();
+        assert_eq!(time(&world), expected, "layer create {flags:?}");
+        world.run(&[&["export", "tree", "-o", "out.tar"], flags].concat()).ok();
+        assert_eq!(time(&world), expected, "export {flags:?}");
+        let line = ["commit", "--base", "scratch", "tree", "app:v1"];
+        world.run(&[&line, flags].concat()).ok();
+        world.run(&["export", "--nanoseconds", "app:v1", "-o", "out.tar"]).ok();
+        assert_eq!(time(&world), expected, "commit {flags:?}");
+    }
+}
+
+#[test]
+fn whiteouts_of_old_tools_are_taken_where_asked_for() {
+    let world = World::unpacked();
+    world.sh("mkdir l; echo full >l/.wh.gone; tar -C l -cf layer.tar .wh.gone; mkdir dir; echo x >dir/gone");
+    world.run(&["layer", "apply", "layer.tar", "dir"]).fails(1, "whiteout");
+    assert_eq!(world.sh("ls dir"), "gone\n");
+    world.run(&["layer", "apply", "--lenient", "layer.tar", "dir"]).ok();
+    assert_eq!(world.sh("ls dir"), "");
+    world.run(&["unpack", "--lenient", "app:v1", "lenient"]).ok();
+}
+
+#[test]
+fn a_directory_may_be_named_in_any_way() {
+    let world = World::with_tree();
+    world.sh("mkdir a; ln -s ../tree a/link");
+    for (number, tree) in
+        ["tree/", "./tree", "tree/.", "a/../tree", "a/link", "a/link/", "tree/etc/.."].iter().enumerate()
+    {
+        let name = format!("app:v{number}");
+        let made = world.run(&["commit", "--json", tree, &name]).ok().json();
+        assert_eq!(made["layer"].is_null(), number > 0, "{tree}: it is the same tree");
+        assert_eq!(world.run(&["diff", tree]).ok().text(), "", "{tree}");
+        assert_eq!(world.run(&["diff", "tree", tree]).ok().text(), "", "{tree}");
+        world.run(&["layer", "create", tree, "-o", "a/layer"]).ok();
+        world.run(&["snapshot", tree, "-o", "a/../snapshot"]).ok();
+        world.run(&["export", tree, "-o", "./a/../out.tar"]).ok();
+    }
+    for new in ["new0", "new1/", "./new2", "a/../new3", "a/../new4/"] {
+        world.run(&["unpack", "app:v0", new]).ok();
+        assert_eq!(world.run(&["diff", new]).ok().text(), "", "{new}");
+        world.run(&["layer", "apply", "a/layer", new]).ok();
+    }
+    world.sh("mkdir empty");
+    let mut inside = world.command(&["unpack", "app:v0", "."]);
+    run(inside.current_dir(world.join("empty"))).ok();
+    assert_eq!(world.run(&["diff", "empty"]).ok().text(), "");
+    world.run(&["unpack", "app:v0", "a/.."]).fails(1, "not");
 }
 
 #[test]

@@ -8,13 +8,13 @@ use pyo3::exceptions::{PyIndexError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 use treering::diff::content::same_as_digest;
-use treering::diff::{ChangeKind, CompareOptions, compare as compare_snapshots};
+use treering::diff::{ChangeKind, CompareOptions, compare as compare_snapshots, listed};
 use treering::diff::{OverlayOptions, Sources, overlay};
 use treering::error::{Error, ErrorKind, escape};
 use treering::fs::Root;
 use treering::image::{self, DiffOptions, TreeDiff};
 use treering::layer::Files;
-use treering::tree::{self, NONE};
+use treering::tree::{self, NONE, OwnerPolicy};
 
 use crate::arguments::{PathArg, diff_options};
 use crate::image::Image;
@@ -28,8 +28,8 @@ pub struct Data {
     pub new: Arc<tree::Snapshot>,
     pub changes: Vec<treering::diff::Change>,
     skipped: Vec<tree::Skipped>,
-    /// Where the root's own change is, which `docker diff` does not list: not here, or in front.
-    first: usize,
+    /// Which of the changes are listed.
+    listed: Vec<u32>,
     pub content: Content,
 }
 
@@ -62,19 +62,16 @@ impl Content {
 impl Data {
     /// Takes a comparison of the library.
     pub fn new(diff: TreeDiff, content: Content) -> Self {
-        let first = usize::from(diff.changes.first().is_some_and(|change| change.new == 0));
+        let listed = listed(&diff.changes, diff.old.as_ref(), &diff.new);
         let TreeDiff { old, new, changes, skipped } = diff;
-        Data { old: old.map(Arc::new), new: Arc::new(new), changes, skipped, first, content }
-    }
-
-    fn listed(&self) -> &[treering::diff::Change] {
-        &self.changes[self.first..]
+        Data { old: old.map(Arc::new), new: Arc::new(new), changes, skipped, listed, content }
     }
 }
 
 /// What changed between two trees: a sequence of ``Change``, in byte order of their paths.
 ///
-/// As in ``docker diff``, the root itself is not listed, though a layer made of the changes has it.
+/// As in ``docker diff``, neither the root itself is listed nor the old names of a file that only gained one, though a layer
+/// made of the changes has them.
 #[pyclass(module = "treering", frozen, sequence)]
 pub struct Diff {
     pub data: Arc<Data>,
@@ -92,7 +89,7 @@ impl Diff {
     /// How many paths were added, changed and deleted, and the bytes in the files among them.
     #[getter]
     fn stat<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let stat = treering::diff::Stat::of(&self.data.changes, &self.data.new);
+        let stat = treering::diff::Stat::of(&self.data.changes, self.data.old.as_deref(), &self.data.new);
         make(py, "Stat", (stat.added, stat.changed, stat.deleted, stat.bytes))
     }
 
@@ -115,11 +112,11 @@ impl Diff {
     }
 
     fn __len__(&self) -> usize {
-        self.data.listed().len()
+        self.data.listed.len()
     }
 
     fn __getitem__(&self, index: isize) -> PyResult<Change> {
-        let len = self.data.listed().len();
+        let len = self.data.listed.len();
         let at = if index < 0 { index.checked_add_unsigned(len) } else { Some(index) };
         match at.and_then(|at| usize::try_from(at).ok()).filter(|at| *at < len) {
             Some(at) => Ok(Change { data: self.data.clone(), at }),
@@ -132,7 +129,7 @@ impl Diff {
     }
 
     fn __repr__(&self) -> String {
-        let stat = treering::diff::Stat::of(&self.data.changes, &self.data.new);
+        let stat = treering::diff::Stat::of(&self.data.changes, self.data.old.as_deref(), &self.data.new);
         format!("<treering.Diff: {} added, {} changed, {} deleted>", stat.added, stat.changed, stat.deleted)
     }
 }
@@ -151,14 +148,14 @@ impl ChangeIterator {
     }
 
     fn __next__(&self) -> Option<Change> {
-        let len = self.data.listed().len();
+        let len = self.data.listed.len();
         let step = |at: usize| (at < len).then(|| at + 1);
         let at = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).ok()?;
         Some(Change { data: self.data.clone(), at })
     }
 
     fn __length_hint__(&self) -> usize {
-        self.data.listed().len() - self.next.load(Ordering::Relaxed)
+        self.data.listed.len() - self.next.load(Ordering::Relaxed)
     }
 }
 
@@ -171,7 +168,7 @@ pub struct Change {
 
 impl Change {
     fn change(&self) -> &treering::diff::Change {
-        &self.data.listed()[self.at]
+        &self.data.changes[self.data.listed[self.at] as usize]
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -375,6 +372,7 @@ pub fn diff(
 }
 
 /// What the upper directory of an overlay changes over its lower ones, the topmost first, found without mounting it.
+/// By default the owners are those on disk for root, and 0:0 for anybody else.
 #[pyfunction]
 #[pyo3(signature = (upper, lowers = Vec::new(), *, owner = None, owner_from = None, compare = "auto", exact_times = false, threads = 0, progress = None))]
 pub fn diff_overlay(
@@ -392,7 +390,7 @@ pub fn diff_overlay(
     let data = Job::new("decode overlay", progress).run(py, move |control, _| {
         let open = |path: &Path| Root::open(path);
         let lowers: Vec<Root> = lowers.iter().map(|lower| open(&lower.0)).collect::<treering::Result<_>>()?;
-        let policy = options.owner.clone().unwrap_or_default();
+        let policy = options.owner.clone().unwrap_or_else(OwnerPolicy::as_seen);
         let overlay_options = OverlayOptions {
             threads,
             owner: &policy,

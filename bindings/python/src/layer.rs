@@ -98,10 +98,7 @@ fn apply<R: Read + Send + 'static>(
     let mut target = if names.is_empty() {
         Target::empty(&root, options)?
     } else {
-        let owner = match rustix::process::geteuid().is_root() {
-            true => OwnerPolicy::Keep,
-            false => OwnerPolicy::Root,
-        };
+        let owner = OwnerPolicy::as_seen();
         let scan_options =
             ScanOptions { threads: options.threads, owner: &owner, ledger, ..ScanOptions::default() };
         scanned = scan(&root, &scan_options, control)?.snapshot;

@@ -345,7 +345,7 @@ pub fn scan(
             previous: previous.as_deref(),
             one_file_system,
             all_xattrs,
-            ..whose.scan_options()
+            ..whose.scan_options_beside(store.as_ref())?
         };
         tree::scan(&root, &options, control)
     })?;

@@ -137,8 +137,9 @@ impl Store {
     /// default the image the directory was unpacked from or last committed to. The directory is bound to the new image,
     /// so the next commit or comparison reads only what changed since. ``owner_from`` is another tool's record of owners to
     /// go by: ``"rootlesscontainers"``, ``"override-stat"`` or ``"fakeroot:FILE"``. ``changes`` are Dockerfile instructions for the
-    /// configuration. With ``lowers`` the directory is the upper directory of an overlay. ``reproducible`` fixes every
-    /// time there is: ``created``, and time stamps later than it, are the given time or 1970.
+    /// configuration. With ``lowers`` the directory is the upper directory of an overlay, whose files keep their owners
+    /// by default when root commits it. ``reproducible`` fixes every time there is: ``created``, and time stamps later
+    /// than it, are the given time or 1970.
     ///
     /// An error leaves the store as it was.
     #[pyo3(signature = (

@@ -6,7 +6,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use treering::compress::{Compression, Profile};
 use treering::image::Platform;
-use treering::layer::LayerOptions;
+use treering::layer::Strictness;
+use treering::layer::{LayerOptions, MtimePrecision};
 use treering::tree::{OwnerPolicy, OwnerSource};
 use treering::{Error, Result};
 
@@ -75,6 +76,40 @@ pub struct Times {
     /// Leave the clock out: the image is dated SOURCE_DATE_EPOCH (1970 without it), and no file is later than that
     #[arg(long)]
     reproducible: bool,
+
+    #[command(flatten)]
+    precision: Precision,
+}
+
+/// `--nanoseconds`.
+#[derive(Debug, Args)]
+pub struct Precision {
+    /// Keep fractions of a second in time stamps, which most tools leave out
+    #[arg(long)]
+    nanoseconds: bool,
+}
+
+impl Precision {
+    /// Time stamps as they are asked for.
+    pub fn options(&self) -> LayerOptions {
+        let precision = if self.nanoseconds { MtimePrecision::Nanoseconds } else { MtimePrecision::Seconds };
+        LayerOptions { precision, ..LayerOptions::default() }
+    }
+}
+
+/// `--lenient`.
+#[derive(Debug, Args)]
+pub struct Leniency {
+    /// Take whiteouts as old tools wrote them, with content or as something else than a file
+    #[arg(long)]
+    lenient: bool,
+}
+
+impl Leniency {
+    /// How whiteouts are taken.
+    pub fn strictness(&self) -> Strictness {
+        if self.lenient { Strictness::Lenient } else { Strictness::Strict }
+    }
 }
 
 impl Times {
@@ -94,7 +129,7 @@ impl Times {
 
     /// The same for a layer.
     pub fn layer(&self) -> Result<LayerOptions> {
-        Ok(LayerOptions { clamp_mtime: self.fixed()?, ..LayerOptions::default() })
+        Ok(LayerOptions { clamp_mtime: self.fixed()?, ..self.precision.options() })
     }
 }
 

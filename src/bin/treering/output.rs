@@ -140,11 +140,6 @@ pub fn stream<T>(
     Ok(value)
 }
 
-/// Writes a small file whole, as `--iidfile` does.
-pub fn small_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    stream(Some(path), |out| Ok(out.write_all(content).at(WRITE, path.as_os_str().as_bytes())?))
-}
-
 /// The directory a file is in, and its name there.
 fn place(path: &Path) -> Result<(Dir, &OsStr)> {
     let shown = path.as_os_str().as_bytes();

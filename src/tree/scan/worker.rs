@@ -302,13 +302,16 @@ impl<'s, 'a> Worker<'s, 'a> {
         describe: Describe<'_>,
     ) -> Result<bool> {
         let stat = stat_at(dir, name).map_err(|error| vanished(error, SCAN, describe(name.to_bytes())))?;
+        let left_out = Some((stat.dev, stat.ino)) == self.shared.options.leave_out;
         let raw = match stat.kind {
             Kind::Socket => None,
+            _ if left_out => None,
             _ => self.raw(dir, name, &stat, previous, Some(describe))?,
         };
         let Some(mut raw) = raw else {
             let path = self.below_root(describe(name.to_bytes()));
-            self.found.skipped.push(Skipped { path, reason: "socket" });
+            let reason = if left_out { "the image store itself" } else { "socket" };
+            self.found.skipped.push(Skipped { path, reason });
             return Ok(false);
         };
         raw.name = (self.found.store(name.to_bytes())?, name.to_bytes().len() as u16);

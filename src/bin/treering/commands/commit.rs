@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use treering::compress::Written;
 use treering::diff::{CompareMode, Stat};
+use treering::error::At;
 use treering::image::{Base, CommitOptions, Committed, commit};
 use treering::{Control, ErrorKind};
 
@@ -117,7 +118,7 @@ impl Commit {
             threads: context.threads,
             lowers: self.lower.clone(),
         };
-        let made = {
+        let make = || -> treering::Result<Committed> {
             let _progress = context.progress("committing", &control);
             commit(&store, &tree, self.reference.as_deref(), &options, &control).map_err(|error| {
                 // The most likely slip: the arguments in Docker's order of thought, or the tree forgotten.
@@ -127,23 +128,39 @@ impl Commit {
                     }
                     _ => error,
                 }
-            })?
+            })
         };
-        if let Some(file) = &self.iidfile {
-            output::small_file(file, made.image_id.to_string().as_bytes())?;
-        }
+        let made = match &self.iidfile {
+            None => make()?,
+            // A file that cannot be made is found out before there is an image.
+            Some(file) => output::stream(Some(file), |out| {
+                let made = make()?;
+                write!(out, "{}", made.image_id).at("write", file.as_os_str().as_encoded_bytes())?;
+                Ok(made)
+            })?,
+        };
         skipped(context, &made.skipped);
-        let owners = match made.owners_replaced {
-            0 => String::new(),
-            n => format!(", {} replaced", text::plural(n, "owner", "owners")),
-        };
-        context.ui.note(format!(
-            "{}; {}{owners}; {}",
-            stat(&made.stat),
-            layer(made.layer.as_ref()),
-            text::duration(began.elapsed())
-        ));
+        context.ui.note(format!("{}; {}", self.outcome(&made), text::duration(began.elapsed())));
         report(context, self.reference.as_deref(), &made)
+    }
+
+    /// What a commit made, for people.
+    fn outcome(&self, made: &Committed) -> String {
+        let nothing = Stat { bytes: 0, ..made.stat } == Stat::default();
+        let changes = match made.layer {
+            Some(_) if nothing && !self.squash => "nothing but the directory itself changed".into(),
+            _ => stat(&made.stat),
+        };
+        // Without privileges every file is the caller's, and who names an owner knows of it.
+        let surprising = self.owners.owner.is_none() && rustix::process::geteuid().is_root();
+        let owners = match made.owners_replaced {
+            n if n > 0 && surprising => {
+                let owners = text::plural(n, "owner", "owners");
+                format!(", {owners} replaced (--owner keep takes them from the disk)")
+            }
+            _ => String::new(),
+        };
+        format!("{changes}; {}{owners}", layer(made.layer.as_ref()))
     }
 
     /// With `--upper` the first operand is the reference, since there is no tree to name.

@@ -132,7 +132,8 @@ impl Diff {
     fn compare(&self, context: &Context, control: &Control) -> anyhow::Result<TreeDiff> {
         let options = self.options(context)?;
         if let Some(upper) = &self.upper {
-            return Ok(diff_overlay(upper, &self.lower, &options, control)?);
+            let store = context.store_if_any()?;
+            return Ok(diff_overlay(store.as_ref(), upper, &self.lower, &options, control)?);
         }
         let old = Operand::of(self.old.as_deref().expect("the parser asks for it"))?;
         let store = context.store_if_any()?;

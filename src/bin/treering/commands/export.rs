@@ -9,7 +9,7 @@ use treering::archive::{ExportOptions, ExportSource, export};
 use treering::image::Platform;
 
 use crate::context::Context;
-use crate::grow::Owners;
+use crate::grow::{Owners, Precision};
 use crate::operand::Operand;
 use crate::output;
 use crate::ui::Usage;
@@ -37,6 +37,9 @@ pub struct Export {
 
     #[command(flatten)]
     owners: Owners,
+
+    #[command(flatten)]
+    precision: Precision,
 }
 
 impl Export {
@@ -57,8 +60,8 @@ impl Export {
             platform: self.platform,
             owner,
             owner_from,
+            layer: self.precision.options(),
             threads: context.threads,
-            ..ExportOptions::default()
         };
         output::stream(self.output.as_deref(), |out| {
             let _progress = context.progress("exporting", &control);

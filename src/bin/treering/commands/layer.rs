@@ -22,7 +22,7 @@ use super::commit::layer_object;
 use super::snapshot::skipped;
 use super::unpack::{decode_limits, loss_object, losses};
 use crate::context::Context;
-use crate::grow::{Packing, Times, owner_source};
+use crate::grow::{Leniency, Packing, Times, owner_source};
 use crate::{entry, input, json, output, text};
 
 /// Make, apply and list layers: tar files of changes, without a store
@@ -90,12 +90,15 @@ impl Create {
         let control = Control::default();
         let root = Root::open(&self.tree)?;
         let old = self.base_snapshot.as_ref().map(Snapshot::load).transpose()?;
+        let whose = Whose {
+            owner: self.owner.clone(),
+            owner_from: OwnerSource::parse(&self.owner_from)?,
+            ..Whose::default()
+        };
         let options = ScanOptions {
             threads: context.threads,
-            owner: &self.owner,
-            owner_from: &OwnerSource::parse(&self.owner_from)?,
             one_file_system: self.one_file_system,
-            ..ScanOptions::default()
+            ..whose.scan_options_beside(context.store_if_any()?.as_ref())?
         };
         let progress = context.progress("writing", &control);
         let found = scan(&root, &options, &control)?;
@@ -158,6 +161,9 @@ pub struct Apply {
     /// How many times larger than its blob the layer may get, beyond 64 MiB and zeros not counted [default: 1000]
     #[arg(long, value_name = "N")]
     max_ratio: Option<u64>,
+
+    #[command(flatten)]
+    leniency: Leniency,
 }
 
 impl Apply {
@@ -180,16 +186,12 @@ impl Apply {
         let store = context.store_if_any()?;
         let bound = store.as_ref().map(|store| binding::find(store, &root)).transpose()?.flatten();
         let is_bound = bound.is_some();
-        // Without root, what is on disk is the caller's and stands for 0:0.
-        let on_disk = match rustix::process::geteuid().is_root() {
-            true => OwnerPolicy::Keep,
-            false => OwnerPolicy::Root,
-        };
-        let unknown = || Whose { owner: on_disk, ..Whose::default() };
+        let unknown = || Whose { owner: OwnerPolicy::as_seen(), ..Whose::default() };
         let whose = bound.map_or_else(unknown, BoundTree::into_whose);
         let options = ApplyOptions {
             threads: context.threads,
             deny_loss: self.deny_loss,
+            strictness: self.leniency.strictness(),
             owner_xattr: match whose.owner_from {
                 OwnerSource::Xattr(attribute) => Some(attribute),
                 OwnerSource::Nothing | OwnerSource::Fakeroot(_) => None,

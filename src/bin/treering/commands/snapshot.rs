@@ -105,7 +105,7 @@ fn scan_bound(
         threads: options.threads,
         previous,
         one_file_system: options.one_file_system,
-        ..whose.scan_options()
+        ..whose.scan_options_beside(store.as_ref())?
     };
     Ok(scan(root, &scan_options, control)?)
 }

@@ -15,6 +15,7 @@ use treering::tree::OwnerXattr;
 
 use super::snapshot::absolute;
 use crate::context::Context;
+use crate::grow::Leniency;
 use crate::{json, output, text};
 
 const EXAMPLES: &str = "\
@@ -58,6 +59,9 @@ pub struct Unpack {
     #[arg(long, value_name = "N")]
     max_ratio: Option<u64>,
 
+    #[command(flatten)]
+    leniency: Leniency,
+
     /// Return when everything is safe on the disk
     #[arg(long)]
     sync: bool,
@@ -73,6 +77,7 @@ impl Unpack {
                 threads: context.threads,
                 deny_loss: self.deny_loss,
                 owner_xattr: self.owner_xattr,
+                strictness: self.leniency.strictness(),
                 ..ApplyOptions::default()
             },
             platform: self.platform,

@@ -12,6 +12,7 @@ pub mod probe;
 pub mod publish;
 pub mod remove;
 pub mod root;
+pub mod staged;
 pub mod stat;
 pub mod writeback;
 pub mod xattr;

@@ -1,14 +1,57 @@
 //! Writing a file so that a crash leaves the old one or the new one, never half.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use cap_tempfile::TempFile;
-use cap_tempfile::cap_std::ambient_authority;
-use cap_tempfile::cap_std::fs::Dir;
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
 
+use super::staged::Staged;
 use crate::error::{At, Error, Result};
+
+/// A file that is written beside the one it will replace. Dropped, it leaves nothing behind; so does a killed process
+/// where the filesystem has unnamed files.
+pub struct Replacement<'d> {
+    dir: &'d Dir,
+    staged: Staged,
+}
+
+impl<'d> Replacement<'d> {
+    /// Starts a file in `dir`.
+    pub fn new(dir: &'d Dir) -> io::Result<Self> {
+        Ok(Replacement { dir, staged: Staged::new(dir, dir, 0o666)? })
+    }
+
+    /// The open file.
+    pub fn file(&mut self) -> &mut File {
+        self.staged.file()
+    }
+
+    /// Makes the content durable. What may fail for want of room has then succeeded.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.staged.file().sync_all()
+    }
+
+    /// Gives the file its name, in place of what has it. Never half, but after a power loss the old file may be back:
+    /// [`Replacement::publish`] is durable.
+    pub fn publish_cached(mut self, name: impl AsRef<Path>) -> io::Result<()> {
+        self.sync()?;
+        self.staged.replace(self.dir, name)
+    }
+
+    /// Gives the file its name, in place of what has it. When this returns, it survives a power loss.
+    pub fn publish(self, name: impl AsRef<Path>) -> io::Result<()> {
+        let dir = self.dir;
+        self.publish_cached(name)?;
+        match sync_dir(dir) {
+            // We may make entries in a directory that we may not open.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            result => result,
+        }
+    }
+}
 
 /// Replaces the file `name` in `dir`: temporary file, content, fsync, rename, fsync of the directory.
 pub fn replace(
@@ -19,11 +62,9 @@ pub fn replace(
 ) -> Result<()> {
     let name = name.as_ref();
     let shown = name.as_os_str().as_bytes();
-    let mut temp = TempFile::new(dir).at(operation, shown)?;
-    write(&mut temp)?;
-    temp.as_file().sync_all().at(operation, shown)?;
-    temp.replace(name).at(operation, shown)?;
-    sync_dir(dir).at(operation, shown)
+    let mut file = Replacement::new(dir).at(operation, shown)?;
+    write(file.file())?;
+    file.publish(name).at(operation, shown)
 }
 
 /// Replaces the file at an ambient path, as the command's `-o FILE` does.
@@ -46,6 +87,6 @@ pub fn replace_path(
 }
 
 /// Makes the names in a directory durable.
-pub fn sync_dir(dir: &Dir) -> std::io::Result<()> {
+pub fn sync_dir(dir: &Dir) -> io::Result<()> {
     dir.open(".")?.sync_all()
 }

@@ -7,10 +7,10 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use cap_tempfile::TempFile;
-use cap_tempfile::cap_std::ambient_authority;
-use cap_tempfile::cap_std::fs::Dir;
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
 use treering::error::{At, Error, Result};
+use treering::fs::publish::Replacement;
 
 use crate::ui::Usage;
 
@@ -129,15 +129,14 @@ pub fn stream<T>(
         return Ok(value);
     }
     let (dir, name) = place(path)?;
-    let mut temp = TempFile::new(&dir).at(WRITE, shown)?;
+    let mut new = Replacement::new(&dir).at(WRITE, shown)?;
     let value = {
-        let mut out = BufWriter::with_capacity(BUFFER, Named { inner: temp.as_file_mut(), shown });
+        let mut out = BufWriter::with_capacity(BUFFER, Named { inner: new.file(), shown });
         let value = write(&mut out)?;
         out.flush().at(WRITE, shown)?;
         value
     };
-    temp.as_file().sync_all().at(WRITE, shown)?;
-    temp.replace(name).at(WRITE, shown)?;
+    new.publish(name).at(WRITE, shown)?;
     Ok(value)
 }
 

@@ -14,6 +14,7 @@ mod history;
 mod index;
 mod info;
 mod inspect;
+mod layer;
 mod manifest;
 mod open;
 mod platform;
@@ -33,6 +34,7 @@ pub use history::HistoryRow;
 pub use index::{new_index, select};
 pub use info::info;
 pub use inspect::inspect;
+pub use layer::{AppliedLayer, LayerApplyOptions, LayerSource, apply_layer, write_layer};
 pub use manifest::{
     DOCKER_CONFIG, DOCKER_FOREIGN_LAYER, DOCKER_INDEX, DOCKER_LAYER, DOCKER_MANIFEST, EMPTY_CONFIG,
     LayerCompression, ManifestOptions, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD,

@@ -30,6 +30,16 @@ pub struct IdRange {
 }
 
 impl OwnerPolicy {
+    /// What owners on disk mean to this process: root's view of them is exact; without privileges nearly everything on
+    /// disk is the caller's own, and stands for 0:0. The default for an overlay's upper directory, whose files belong to
+    /// somebody because a running system said so.
+    pub fn as_seen() -> OwnerPolicy {
+        match rustix::process::geteuid().is_root() {
+            true => OwnerPolicy::Keep,
+            false => OwnerPolicy::Root,
+        }
+    }
+
     /// The owner an entry gets that has `uid` and `gid` on disk. `None` when a map does not cover it.
     pub fn apply(&self, uid: u32, gid: u32) -> Option<(u32, u32)> {
         match self {

@@ -39,6 +39,11 @@ impl Userdata {
     pub unsafe fn new(pointer: *mut c_void, finalizer: treering_finalizer) -> Userdata {
         Userdata { pointer, finalizer }
     }
+
+    /// What the callback is called with.
+    pub fn pointer(&self) -> *mut c_void {
+        self.pointer
+    }
 }
 
 impl Drop for Userdata {

@@ -142,6 +142,8 @@ class Store:
         file: Path | Readable,
         *,
         names: Literal["keep", "move", "ignore"] = "keep",
+        max_bytes: int | None = None,
+        max_entries: int | None = None,
         progress: ProgressFunction | None = None,
     ) -> list[Loaded]: ...
     def import_(
@@ -156,6 +158,8 @@ class Store:
         created: Time | None = None,
         compression: Compression | None = None,
         level: int | None = None,
+        max_bytes: int | None = None,
+        max_entries: int | None = None,
         progress: ProgressFunction | None = None,
     ) -> Image: ...
     def export(
@@ -388,7 +392,9 @@ def layer_apply(
     file: Path | Readable,
     dir: Path,
     *,
+    store: Store | None = None,
     ledger: Ledger | None = None,
+    owner_xattr: str | None = None,
     deny_loss: bool = False,
     lenient: bool = False,
     max_bytes: int | None = None,

@@ -14,16 +14,16 @@ use treering::compress::{Compression, Profile};
 use treering::diff::ChangeKind;
 use treering::fs::{Kind, Root, Timestamp};
 use treering::image::{
-    Base, CommitOptions, Committed, DiffOptions, Image, ManifestOptions, NewConfig, OCI_CONFIG, OCI_MANIFEST,
-    TidyOptions, UnpackOptions, chain_ids, commit, contents, diff_image, diff_tree, diff_trees, new_config,
-    new_manifest, tidy, unpack,
+    Base, CommitOptions, Committed, DiffOptions, Image, LayerApplyOptions, LayerSource, ManifestOptions,
+    NewConfig, OCI_CONFIG, OCI_MANIFEST, TidyOptions, UnpackOptions, all_added, apply_layer, chain_ids,
+    commit, contents, diff_image, diff_tree, diff_trees, new_config, new_manifest, tidy, unpack, write_layer,
 };
 use treering::layer::{LayerOptions, LayerPlan, LayerTar};
 use treering::store::{
     BindingFile, FsckLevel, Limits, ProblemKind, PruneOptions, Reference, Store, descriptor,
 };
 use treering::tree::builder::{Builder, Inode, ROOT};
-use treering::tree::{Meta, OwnerPolicy, Xattrs};
+use treering::tree::{Meta, OwnerPolicy, ScanOptions, Xattrs, scan};
 use treering::{Control, Digest, ErrorKind};
 
 fn control() -> Control {
@@ -322,6 +322,45 @@ fn what_only_root_can_own_survives_whoever_unpacks_it() {
     assert!(at["bin/agent2"].starts_with("file 2755 0:104"), "{}", at["bin/agent2"]);
     assert!(at["dev/null"].starts_with("character device 666 0:0"), "{}", at["dev/null"]);
     whole(&store);
+}
+
+#[test]
+fn the_store_keeps_what_a_single_layer_brings() {
+    let scratch = Scratch::new();
+    let (tree, work) = (scratch.dir("tree"), scratch.join("work"));
+    std::fs::write(tree.join("old"), "old").unwrap();
+    let store = Store::open(scratch.join("store")).unwrap();
+    commit_as(&store, &tree, "app:1");
+    unpack(&store, "app:1", &work, &UnpackOptions::default(), &control()).unwrap();
+    std::fs::write(tree.join("new"), "new").unwrap();
+
+    let root = Root::open(&tree).unwrap();
+    let owner = "12:34".parse().unwrap();
+    let new = scan(&root, &ScanOptions { owner: &owner, ..ScanOptions::default() }, &control()).unwrap();
+    let changes = all_added(&new.snapshot);
+    let source = LayerSource { changes: &changes, old: None, new: &new.snapshot, files: Some(&root) };
+    let write = |source| {
+        let (mut layer, profile) = (Vec::new(), Profile::default());
+        write_layer(source, LayerOptions::default(), &profile, 1, &mut layer, &control()).map(|_| layer)
+    };
+    let layer = write(source).unwrap();
+    let nowhere = LayerSource { files: None, ..source };
+    assert_eq!(write(nowhere).unwrap_err().kind(), ErrorKind::Unsupported);
+
+    let apply = |store, dir: &Path| {
+        let input = Box::new(std::io::Cursor::new(layer.clone()));
+        apply_layer(store, input, dir, &LayerApplyOptions::default(), &control()).unwrap()
+    };
+    assert_eq!(apply(Some(&store), &work).unkept, 0);
+    let diff = diff_tree(Some(&store), &work, &Base::Auto, &DiffOptions::default(), &control()).unwrap();
+    for name in ["old", "new"] {
+        let meta = diff.new.meta(diff.new.lookup(name.as_bytes()).unwrap());
+        assert_eq!((meta.uid, meta.gid), (12, 34), "{name}");
+    }
+    // A directory nobody knows is made, and what the disk does not take handed back.
+    let made = apply(Some(&store), &scratch.join("made"));
+    assert_eq!(made.unkept, made.applied.ledger.len() as u64);
+    assert_eq!(made.unkept == 0, is_root());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The sections in the order a reader needs them.
-const SECTIONS: [&str; 25] = [
+const SECTIONS: [&str; 26] = [
     "status",
     "error",
     "version",
@@ -28,6 +28,7 @@ const SECTIONS: [&str; 25] = [
     "layer_options",
     "layer",
     "layer_list",
+    "load_options",
     "import_options",
     "export_options",
     "archive",

@@ -45,9 +45,20 @@ type Loaded struct {
 	ImageID string
 }
 
-// Load loads every image of an archive, compressed or not. Nothing is visible in the store after an error.
-func (s *Store) Load(ctx context.Context, r io.Reader, names Names) ([]Loaded, error) {
-	list, err := ffi.LoadArchive(ctx, s.h(), r, string(names))
+// LoadOptions says how an archive is loaded.
+type LoadOptions struct {
+	// Names says what happens to the names in it; they are kept by default.
+	Names Names
+	// MaxBytes the archive, and each layer in it, may have uncompressed, MaxEntries how many there may be; 0 for 1 TiB and
+	// 100,000.
+	MaxBytes, MaxEntries uint64
+}
+
+// Load loads every image of an archive, compressed or not. Nothing is visible in the store after an error. Options may be
+// nil.
+func (s *Store) Load(ctx context.Context, r io.Reader, options *LoadOptions) ([]Loaded, error) {
+	o := or(options)
+	list, err := ffi.LoadArchive(ctx, s.h(), r, ffi.LoadOptions{Names: string(o.Names), MaxBytes: o.MaxBytes, MaxEntries: o.MaxEntries})
 	var out []Loaded
 	for _, l := range list {
 		out = append(out, Loaded(l))
@@ -73,6 +84,9 @@ type ImportOptions struct {
 	Level int
 	// Threads to use; 0 for one per processor. The result does not depend on it.
 	Threads int
+	// MaxBytes the tar may have uncompressed, MaxEntries how many there may be; 0 for 256 GiB (and 1 TiB with holes) and ten
+	// million.
+	MaxBytes, MaxEntries uint64
 }
 
 // Import makes an image of a tar of a filesystem, as docker import does. The reference may be empty, for no name.

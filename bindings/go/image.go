@@ -1,6 +1,7 @@
 package treering
 
 import (
+	"context"
 	"encoding/json"
 
 	"github.com/treering/treering/bindings/go/internal/ffi"
@@ -48,7 +49,7 @@ func (i *Image) h() *ffi.Handle {
 	return i.handle
 }
 
-// Close frees the image. What was read when it was opened stays: only History and Inspect need it open.
+// Close frees the image. What was read when it was opened stays: only Contents, History and Inspect need it open.
 func (i *Image) Close() error { return wrap(i.h().Close()) }
 
 // ID is the image id: the digest of the configuration.
@@ -76,6 +77,13 @@ func (i *Image) Layers() []Layer {
 		out = append(out, Layer(l))
 	}
 	return out
+}
+
+// Contents is everything in the image, its layers merged, with the digest of every file. Reading all layers takes a while the
+// first time; the store keeps the list.
+func (i *Image) Contents(ctx context.Context) (*Snapshot, error) {
+	handle, err := ffi.ImageContents(ctx, i.h())
+	return result(Snapshot{handle: handle}, err)
 }
 
 // History is a JSON list, newest row first, of objects with id, created, created_by, size, diff_size, diff_id, comment.

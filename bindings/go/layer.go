@@ -82,7 +82,7 @@ type ApplyResult struct {
 	DiffSize, Size uint64
 	// Entries the tree has now, its root not counted.
 	Entries uint64
-	// Unkept is for how many entries the disk did not take everything.
+	// Unkept is for how many entries the disk did not take everything and nothing keeps it: 0 when the store does.
 	Unkept uint64
 	// Notes about what was lost.
 	Notes []Note
@@ -92,6 +92,19 @@ type ApplyResult struct {
 // directory is in no defined state. The reader is called from other threads, never from two at once; a call that blocks in
 // it is cancelled only once the reader returns. Options may be nil.
 func ApplyLayer(ctx context.Context, r io.Reader, dir string, options *ApplyOptions) (*ApplyResult, error) {
-	a, err := ffi.ApplyLayer(ctx, r, dir, ffi.ApplyOptions(or(options)))
+	return applied(ffi.ApplyLayer(ctx, nil, r, dir, ffi.ApplyOptions(or(options))))
+}
+
+// ApplyLayer is [ApplyLayer] to a directory that the store may know: what the disk does not take of owners and the like, the
+// store then keeps, as it does for [Store.Unpack].
+func (s *Store) ApplyLayer(ctx context.Context, r io.Reader, dir string, options *ApplyOptions) (*ApplyResult, error) {
+	if s == nil {
+		// Not to be taken for a directory without a store.
+		return nil, wrap(s.h().Close())
+	}
+	return applied(ffi.ApplyLayer(ctx, s.handle, r, dir, ffi.ApplyOptions(or(options))))
+}
+
+func applied(a ffi.ApplyResult, err error) (*ApplyResult, error) {
 	return result(ApplyResult{a.DiffID, a.Digest, a.DiffSize, a.Size, a.Entries, a.Unkept, notes(a.Notes)}, err)
 }

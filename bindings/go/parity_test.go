@@ -344,7 +344,7 @@ func (s *parityStep) runIn(t *testing.T, ctx context.Context, store *Store) (out
 		}
 		defer file.Close()
 		if s.Op == "load" {
-			loaded, err := store.Load(ctx, file, Names(s.Names))
+			loaded, err := store.Load(ctx, file, &LoadOptions{Names: Names(s.Names)})
 			list := []string{}
 			for _, one := range loaded {
 				list = append(list, orDash(one.Name)+" "+one.ImageID)

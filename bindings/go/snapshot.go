@@ -49,6 +49,12 @@ func LoadSnapshot(path string) (*Snapshot, error) {
 	return result(Snapshot{handle: handle}, err)
 }
 
+// SnapshotFromBytes makes a snapshot of what [Snapshot.Bytes] gave.
+func SnapshotFromBytes(data []byte) (*Snapshot, error) {
+	handle, err := ffi.SnapshotFromBytes(data)
+	return result(Snapshot{handle: handle}, err)
+}
+
 func (s *Snapshot) h() *ffi.Handle {
 	if s == nil {
 		return nil
@@ -58,6 +64,12 @@ func (s *Snapshot) h() *ffi.Handle {
 
 // Save saves the snapshot, atomically.
 func (s *Snapshot) Save(path string) error { return wrap(ffi.SaveSnapshot(s.h(), path)) }
+
+// Bytes of the snapshot as they are saved, copied.
+func (s *Snapshot) Bytes() ([]byte, error) {
+	data, err := ffi.SnapshotBytes(s.h())
+	return data, wrap(err)
+}
 
 // Close frees the snapshot. Diffs made from it stay usable.
 func (s *Snapshot) Close() error { return wrap(s.h().Close()) }

@@ -56,8 +56,8 @@ func TestSoak(t *testing.T) {
 		_, missing := store.Image("none:1")
 		must[*CommitResult](t)(store.Commit(background, tree, "soak:now", &CommitOptions{Base: "scratch", Created: when}))
 		ctx, cancel := context.WithCancelCause(background)
-		_, cancelled := store.Load(ctx, endless{func() { cancel(why) }}, "")
-		_, broke := store.Load(background, broken{panics: i%2 == 0}, "")
+		_, cancelled := store.Load(ctx, endless{func() { cancel(why) }}, nil)
+		_, broke := store.Load(background, broken{panics: i%2 == 0}, nil)
 		diff := must[*Diff](t)(store.DiffTree(background, tree, "scratch", nil))
 		changes := 0
 		for range diff.Changes() {

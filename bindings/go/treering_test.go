@@ -126,6 +126,30 @@ func TestCommitUnpackDiff(t *testing.T) {
 	defer overlay.Close()
 }
 
+func TestAStoreKeepsWhatALayerBrings(t *testing.T) {
+	store, tree := setting(t)
+	must[*CommitResult](t)(store.Commit(background, tree, "app:v1", nil))
+	work := filepath.Join(t.TempDir(), "work")
+	must[*UnpackResult](t)(store.Unpack(background, "app:v1", work, nil))
+	write(t, filepath.Join(tree, "new"), "new")
+	made := must[*Diff](t)(DiffTrees(background, work, tree, &DiffOptions{Owner: "12:34"}))
+	defer made.Close()
+	var layer bytes.Buffer
+	must[*LayerResult](t)(WriteLayer(background, made, &layer, nil))
+	applied := must[*ApplyResult](t)(store.ApplyLayer(background, &layer, work, nil))
+	diff := must[*Diff](t)(store.DiffTree(background, work, "", nil))
+	defer diff.Close()
+	now := must[*Snapshot](t)(diff.New())
+	defer now.Close()
+	if entry, err := now.Lookup("new"); err != nil || entry.UID != 12 || entry.GID != 34 || applied.Unkept != 0 {
+		t.Fatal(entry, applied, err)
+	}
+	var none *Store
+	if _, err := none.ApplyLayer(background, &layer, work, nil); !errors.Is(err, ErrInvalidArgument) {
+		t.Fatal(err)
+	}
+}
+
 func bytesOf[T ~[]byte](data T, err error) ([]byte, error) { return data, err }
 
 func TestStore(t *testing.T) {
@@ -230,7 +254,7 @@ func TestArchives(t *testing.T) {
 		if err := store.Save(background, &archive, format, "a:1"); err != nil {
 			t.Fatal(err)
 		}
-		loaded := must[[]Loaded](t)(other.Load(background, &archive, MoveNames))
+		loaded := must[[]Loaded](t)(other.Load(background, &archive, &LoadOptions{Names: MoveNames}))
 		if len(loaded) != 1 || loaded[0].ImageID != made.ImageID {
 			t.Fatal(loaded)
 		}
@@ -264,7 +288,7 @@ func TestStreamsThatFail(t *testing.T) {
 		b := broken{panics}
 		_, apply := ApplyLayer(background, b, filepath.Join(t.TempDir(), "x"), nil)
 		_, layer := WriteLayer(background, diff, b, nil)
-		_, load := store.Load(background, b, "")
+		_, load := store.Load(background, b, nil)
 		_, imported := store.Import(background, b, "", nil)
 		for i, err := range []error{apply, layer, load, imported, store.Save(background, b, "", "a:1"), store.Export(background, "a:1", b, nil)} {
 			var panicked *PanicError
@@ -304,7 +328,7 @@ func TestTextMustBeUTF8(t *testing.T) {
 	_, changes := store.Commit(background, tree, "a:2", &CommitOptions{Changes: []string{"CMD caf\xe9"}})
 	_, image := store.Image("caf\xe9")
 	_, _, resolve := store.Resolve("caf\xe9")
-	_, load := store.Load(background, strings.NewReader(""), "caf\xe9")
+	_, load := store.Load(background, strings.NewReader(""), &LoadOptions{Names: "caf\xe9"})
 	for i, err := range []error{author, changes, image, resolve, load, store.Tag("a:1", "caf\xe9"), store.Untag("caf\xe9")} {
 		if !errors.Is(err, ErrInvalidArgument) {
 			t.Error(i, err)
@@ -356,6 +380,35 @@ func (e endless) Read(p []byte) (int, error) {
 	time.Sleep(time.Millisecond)
 	clear(p)
 	return len(p), nil
+}
+
+// dribble gives a few bytes at a time, and cancels.
+type dribble struct {
+	calls  int
+	cancel func()
+}
+
+func (d *dribble) Read(p []byte) (int, error) {
+	if d.calls++; d.calls == 10 {
+		d.cancel()
+	}
+	return copy(p, strings.Repeat("x", 100)), nil
+}
+
+func TestCancelledReadersAreLeftAlone(t *testing.T) {
+	store, _ := setting(t)
+	for name, read := range map[string]func(context.Context, io.Reader) error{
+		"import": func(ctx context.Context, r io.Reader) error { _, err := store.Import(ctx, r, "", nil); return err },
+		"load":   func(ctx context.Context, r io.Reader) error { _, err := store.Load(ctx, r, nil); return err },
+		"list":   func(ctx context.Context, r io.Reader) error { _, err := ListLayer(ctx, r); return err },
+	} {
+		why := errors.New("why")
+		ctx, cancel := context.WithCancelCause(background)
+		slow := &dribble{cancel: func() { cancel(why) }}
+		if err := read(ctx, slow); !errors.Is(err, ErrCancelled) || !errors.Is(err, why) || slow.calls != 10 {
+			t.Error(name, slow.calls, err)
+		}
+	}
 }
 
 func TestCancel(t *testing.T) {
@@ -413,5 +466,36 @@ func TestOwnersForAndFromOtherTools(t *testing.T) {
 	_, err := Scan(background, out, &ScanOptions{OwnerFrom: "nobody"})
 	if !errors.Is(err, ErrInvalidArgument) {
 		t.Fatal(err)
+	}
+}
+
+func TestContentsAndBytes(t *testing.T) {
+	store, tree := setting(t)
+	must[*CommitResult](t)(store.Commit(background, tree, "app:v1", nil))
+	image := must[*Image](t)(store.Image("app:v1"))
+	defer image.Close()
+	contents := must[*Snapshot](t)(image.Contents(background))
+	defer contents.Close()
+	data := must[[]byte](t)(contents.Bytes())
+	copied := must[*Snapshot](t)(SnapshotFromBytes(data))
+	defer copied.Close()
+	if copied.Len() != contents.Len() || copied.Len() < 3 || !bytes.Equal(must[[]byte](t)(copied.Bytes()), data) {
+		t.Fatal(copied.Len(), contents.Len())
+	}
+	if _, err := SnapshotFromBytes(data[:len(data)-1]); !errors.Is(err, ErrCorrupt) {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	if err := store.Save(background, &archive, "", "app:v1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []LoadOptions{{MaxBytes: 1000}, {MaxEntries: 1}} {
+		if _, err := store.Load(background, bytes.NewReader(archive.Bytes()), &o); !errors.Is(err, ErrLimit) {
+			t.Fatal(o, err)
+		}
+		if _, err := store.Import(background, bytes.NewReader(archive.Bytes()), "", &ImportOptions{MaxBytes: o.MaxBytes,
+			MaxEntries: o.MaxEntries}); !errors.Is(err, ErrLimit) {
+			t.Fatal(o, err)
+		}
 	}
 }

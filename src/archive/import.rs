@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::compress::{DecodeLimits, DecodeOptions, Decoder, Profile, Written, write};
 use crate::diff::Stat;
 use crate::error::{At, Error, Result};
+use crate::fs::staged::Staged;
 use crate::image::commit::{Recipe, publish_image, record_layer};
 use crate::image::contents::empty;
 use crate::image::{Committed, Platform};
@@ -136,7 +137,7 @@ fn recompress(
     control: &Control,
 ) -> Result<(Written, Descriptor, Stat)> {
     let tmp = store.dir().open_dir("tmp").at(IMPORT, "tmp")?;
-    let file = cap_tempfile::TempFile::new_anonymous(&tmp).at(IMPORT, "tmp")?.into_std();
+    let file = Staged::new(&tmp, &tmp, 0o600).and_then(Staged::into_unnamed).at(IMPORT, "tmp")?;
     let decoder = Decoder::new(input, decode_options(options, false), control.clone())?;
     let spool = Spool { decoder, file, len: 0 };
     let (spool, stat) = examine(spool, &options.limits, control)?;

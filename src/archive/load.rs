@@ -34,6 +34,20 @@ pub enum NamePolicy {
     Ignore,
 }
 
+impl std::str::FromStr for NamePolicy {
+    type Err = Error;
+
+    /// `keep`, `move` or `ignore`.
+    fn from_str(text: &str) -> Result<NamePolicy> {
+        Ok(match text {
+            "keep" => NamePolicy::Keep,
+            "move" => NamePolicy::Move,
+            "ignore" => NamePolicy::Ignore,
+            _ => return Err(Error::invalid("read names", "expected keep, move or ignore").with_path(text)),
+        })
+    }
+}
+
 /// How an archive is loaded.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {

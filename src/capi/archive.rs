@@ -5,18 +5,19 @@ use std::io::{Read, Write};
 
 use super::arguments::{Bytes, Items, Out, Plain, Record, Text, bad, chosen, give, guard, texts};
 use super::commit::treering_commit_result;
-use super::control::{controlled, treering_control};
+use super::control::{running, treering_control};
 use super::error::{c_string, treering_error};
 use super::export_options::treering_export_options;
 use super::handle::{self, noun};
 use super::import_options::treering_import_options;
 use super::layer::{treering_finalizer, treering_read_fn, treering_write_fn};
+use super::load_options::treering_load_options;
 use super::report::copy_list;
 use super::status::{treering_digest, treering_status};
 use super::store::treering_store;
 use super::stream::{CallbackReader, CallbackWriter, Userdata, file, input};
-use crate::archive::{self, ExportSource, LoadOptions, NamePolicy};
-use crate::error::{Error, Result};
+use crate::archive::{self, ExportSource};
+use crate::error::Result;
 use crate::store::Reference;
 
 /// The images that an archive held, once for each of their names. Owned by the caller, freed with treering_loaded_free().
@@ -108,31 +109,30 @@ fn save(
     out: &mut (dyn Write + Send),
 ) -> Result<()> {
     let format = format.optional("format")?.map(str::parse).transpose()?.unwrap_or_default();
-    archive::save(&*handle::get(store, "store")?, references, format, out, &controlled(control)?)
+    archive::save(&*handle::get(store, "store")?, references, format, out, &*running(control)?)
 }
 
 /// Loads every image of an archive: what `docker save`, podman, skopeo, buildx or treering_archive_save_fd() wrote, compressed
 /// or not. Everything is checked before the first name is given; nothing is visible in the store after an error.
 ///
 /// Errors: TREERING_CORRUPT for an archive that contradicts itself, TREERING_LIMIT over the caps, TREERING_ALREADY_EXISTS as
-/// `names` says.
+/// treering_load_options_set_names() says.
 ///
 /// @param fd where to read, from its present position to its end; stays open and yours.
-/// @param names `keep` (also for NULL): a name that stands for another image in the store is an error; `move`: it is moved, as
-/// `docker load` does; `ignore`: images get no names.
+/// @param options NULL for the defaults.
 /// @param control may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_archive_load_fd(
     store: *const treering_store,
     fd: i32,
-    names: *const c_char,
+    options: *const treering_load_options,
     control: *const treering_control,
     out: *mut *mut treering_loaded,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (names, out, err) = unsafe { (Text::new(names), Out::new(out), Out::new(err)) };
-    give(err, out, || load(store, input(fd, "fd", control)?, names, control))
+    let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
+    give(err, out, || load(store, input(fd, "fd", control)?, options, control))
 }
 
 /// treering_archive_load_fd() from a callback.
@@ -146,33 +146,24 @@ pub unsafe extern "C" fn treering_archive_load_callback(
     read: treering_read_fn,
     userdata: *mut c_void,
     finalizer: treering_finalizer,
-    names: *const c_char,
+    options: *const treering_load_options,
     control: *const treering_control,
     out: *mut *mut treering_loaded,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers and callbacks.
-    let (userdata, names, out, err) =
-        unsafe { (Userdata::new(userdata, finalizer), Text::new(names), Out::new(out), Out::new(err)) };
-    give(err, out, || load(store, Box::new(CallbackReader::new(read, userdata)?), names, control))
+    let (userdata, out, err) = unsafe { (Userdata::new(userdata, finalizer), Out::new(out), Out::new(err)) };
+    give(err, out, || load(store, Box::new(CallbackReader::new(read, userdata)?), options, control))
 }
 
 fn load(
     store: *const treering_store,
     input: Box<dyn Read + Send>,
-    names: Text<'_>,
+    options: *const treering_load_options,
     control: *const treering_control,
 ) -> Result<Vec<Row>> {
-    let names = match names.optional("names")? {
-        None | Some("keep") => NamePolicy::Keep,
-        Some("move") => NamePolicy::Move,
-        Some("ignore") => NamePolicy::Ignore,
-        Some(other) => {
-            return Err(Error::invalid("read names", "expected keep, move or ignore").with_path(other));
-        }
-    };
-    let options = LoadOptions { names, ..LoadOptions::default() };
-    let loaded = archive::load(&*handle::get(store, "store")?, input, &options, &controlled(control)?)?;
+    let loaded =
+        archive::load(&*handle::get(store, "store")?, input, &chosen(options)?, &*running(control)?)?;
     let row = |one: archive::Loaded| Row {
         name: one.name.map(|name| c_string(name.to_string())),
         manifest: (&one.manifest).into(),
@@ -288,7 +279,7 @@ fn import(
 ) -> Result<treering_commit_result> {
     let store = handle::get(store, "store")?;
     let name = reference.optional("reference")?.map(Reference::parse).transpose()?;
-    let made = archive::import(&store, input, name.as_ref(), &chosen(options)?, &controlled(control)?)?;
+    let made = archive::import(&store, input, name.as_ref(), &chosen(options)?, &*running(control)?)?;
     Ok((&made).into())
 }
 
@@ -358,5 +349,5 @@ fn export(
         (None, [_, ..]) => ExportSource::Tree(tree.path("tree")?),
         _ => return Err(bad("exactly one of reference and tree must be given")),
     };
-    archive::export(&store, source, &chosen(options)?, out, &controlled(control)?)
+    archive::export(&store, source, &chosen(options)?, out, &*running(control)?)
 }

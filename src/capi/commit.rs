@@ -4,7 +4,7 @@ use std::ffi::c_char;
 
 use super::arguments::{Bytes, Out, Plain, Record, Text, chosen, guard};
 use super::commit_options::treering_commit_options;
-use super::control::{controlled, treering_control};
+use super::control::{running, treering_control};
 use super::error::treering_error;
 use super::handle;
 use super::report::{Report, hand_over, treering_report};
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn treering_commit(
             tree.path("tree")?,
             reference,
             &chosen(options)?,
-            &controlled(control)?,
+            &*running(control)?,
         )?;
         out.write(&(&made).into());
         hand_over(report, Report::skipped(made.skipped));

@@ -1,13 +1,31 @@
 //! Progress and cancelling.
 
+use std::ffi::c_void;
+use std::ops::Deref;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use super::arguments::{Out, Plain, Record, give, guard};
+use super::arguments::{Out, Plain, Record, give, guard, lock};
 use super::error::treering_error;
 use super::handle::{self, noun};
+use super::layer::treering_finalizer;
 use super::status::treering_status;
-use crate::error::Result;
-use crate::progress::Control;
+use super::stream::Userdata;
+use crate::error::{At, Result};
+use crate::progress::{Cancel, Control};
+
+/// Hears how far an operation is. Returns 0 to go on; any other number cancels everything that has the control, as
+/// treering_control_cancel() does. `size` is how many bytes of `progress` there are: sizeof(treering_progress) as the library
+/// knows it.
+///
+/// Called from a thread of the library, never from two at once. Must not run an operation with the same control. For exceptions
+/// see treering_write_fn.
+pub type treering_progress_fn = Option<
+    unsafe extern "C" fn(userdata: *mut c_void, progress: *const treering_progress, size: usize) -> i32,
+>;
 
 /// Counters to poll and a way to cancel, for one or several operations. Every long operation takes one, or NULL. Any number
 /// of threads may use it at once, while operations run and after. It may be freed while an operation that was given it still
@@ -15,7 +33,86 @@ use crate::progress::Control;
 pub struct treering_control {
     _opaque: (),
 }
-noun!(treering_control, Control);
+noun!(treering_control, Shared);
+
+/// What a control stands for.
+#[derive(Default)]
+pub struct Shared {
+    control: Control,
+    /// Who hears of progress, and how often.
+    listener: Mutex<Option<(Arc<Mutex<Listener>>, Duration)>>,
+}
+
+/// A progress function. The lock around it keeps operations that share a control from calling at once.
+struct Listener {
+    function: unsafe extern "C" fn(*mut c_void, *const treering_progress, usize) -> i32,
+    userdata: Userdata,
+}
+
+impl Listener {
+    fn hear(&self, control: &Control) {
+        let progress = progress(control);
+        let size = size_of::<treering_progress>();
+        // SAFETY: the contract of `Userdata::new`; the structure is a local variable.
+        if unsafe { (self.function)(self.userdata.pointer(), &raw const progress, size) } != 0 {
+            control.cancel.cancel();
+        }
+    }
+}
+
+/// The control of an operation that runs, and who tells of it. The last word comes when the operation has ended.
+pub(super) struct Running {
+    control: Control,
+    teller: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Deref for Running {
+    type Target = Control;
+
+    fn deref(&self) -> &Control {
+        &self.control
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some((end, thread)) = self.teller.take() {
+            drop(end);
+            // Nothing in it panics.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What cancels the work of a handle; for NULL nothing does.
+pub(super) fn cancel_of(handle: *const treering_control) -> Result<Cancel> {
+    Ok(handle::maybe(handle, "control")?.map(|shared| shared.control.cancel.clone()).unwrap_or_default())
+}
+
+/// The control behind a handle, or a fresh one for NULL, for as long as an operation runs: its progress is told.
+pub(super) fn running(handle: *const treering_control) -> Result<Running> {
+    let Some(shared) = handle::maybe(handle, "control")? else {
+        return Ok(Running { control: Control::default(), teller: None });
+    };
+    let control = shared.control.clone();
+    let Some((listener, interval)) = lock(&shared.listener).clone() else {
+        return Ok(Running { control, teller: None });
+    };
+    let (end, ended) = channel::<()>();
+    let theirs = control.clone();
+    let tell = move || {
+        loop {
+            let wait = ended.recv_timeout(interval);
+            lock(&listener).hear(&theirs);
+            if wait == Err(RecvTimeoutError::Disconnected) {
+                return;
+            }
+        }
+    };
+    let thread =
+        std::thread::Builder::new().name("treering-tell".into()).spawn(tell).at("start thread", "")?;
+    Ok(Running { control, teller: Some((end, thread)) })
+}
 
 /// What an operation has done so far.
 #[derive(Clone, Copy)]
@@ -34,11 +131,6 @@ pub struct treering_progress {
 }
 impl Plain for treering_progress {}
 
-/// The control behind a handle, or a fresh one for NULL.
-pub(super) fn controlled(handle: *const treering_control) -> Result<Control> {
-    Ok(handle::maybe(handle, "control")?.map(|control| Control::clone(&control)).unwrap_or_default())
-}
-
 /// A new control: counters at 0, not cancelled.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_control_new(
@@ -47,7 +139,7 @@ pub unsafe extern "C" fn treering_control_new(
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
     let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
-    give(err, out, || Ok(Control::default()))
+    give(err, out, || Ok(Shared::default()))
 }
 
 /// Frees a control. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
@@ -66,7 +158,7 @@ pub unsafe extern "C" fn treering_control_cancel(
     // SAFETY: the header's contract for pointers.
     let err = unsafe { Out::new(err) };
     guard(err, || {
-        handle::get(control, "control")?.cancel.cancel();
+        handle::get(control, "control")?.control.cancel.cancel();
         Ok(())
     })
 }
@@ -84,15 +176,48 @@ pub unsafe extern "C" fn treering_control_progress(
     // SAFETY: the header's contract for pointers.
     let (out, err) = unsafe { (Record::new(out, out_size), Out::new(err)) };
     guard(err, || {
-        let control = handle::get(control, "control")?;
-        let counters = &control.counters;
-        out.required("out")?.write(&treering_progress {
-            entries: counters.entries.load(Ordering::Relaxed),
-            bytes_read: counters.bytes_read.load(Ordering::Relaxed),
-            bytes_written: counters.bytes_written.load(Ordering::Relaxed),
-            bytes_total: counters.bytes_total.load(Ordering::Relaxed),
-            cancelled: control.cancel.is_cancelled(),
-        });
+        out.required("out")?.write(&progress(&handle::get(control, "control")?.control));
+        Ok(())
+    })
+}
+
+fn progress(control: &Control) -> treering_progress {
+    let counters = &control.counters;
+    treering_progress {
+        entries: counters.entries.load(Ordering::Relaxed),
+        bytes_read: counters.bytes_read.load(Ordering::Relaxed),
+        bytes_written: counters.bytes_written.load(Ordering::Relaxed),
+        bytes_total: counters.bytes_total.load(Ordering::Relaxed),
+        cancelled: control.cancel.is_cancelled(),
+    }
+}
+
+/// Has a function called while an operation with this control runs, and once when it has ended, before it returns. Takes the
+/// place of one that was set before; operations that run already keep that.
+///
+/// @param progress see treering_progress_fn; NULL for none.
+/// @param userdata handed to the callback.
+/// @param finalizer called once with `userdata` when it will not be used any more: another function was set or the control
+/// freed, and the last operation has ended; at once when an argument was refused or `progress` is NULL. May be NULL.
+/// @param interval_ms milliseconds from one call to the next; 0 for 100.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_control_set_progress(
+    control: *const treering_control,
+    progress: treering_progress_fn,
+    userdata: *mut c_void,
+    finalizer: treering_finalizer,
+    interval_ms: u32,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers and callbacks.
+    let (userdata, err) = unsafe { (Userdata::new(userdata, finalizer), Out::new(err)) };
+    guard(err, || {
+        let shared = handle::get(control, "control")?;
+        let interval = Duration::from_millis(if interval_ms == 0 { 100 } else { interval_ms.into() });
+        let new = progress.map(|function| (Arc::new(Mutex::new(Listener { function, userdata })), interval));
+        // The old one's finalizer is called behind the lock: it may use the control.
+        let old = std::mem::replace(&mut *lock(&shared.listener), new);
+        drop(old);
         Ok(())
     })
 }

@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::sync::{Arc, Mutex};
 
 use super::arguments::{Bytes, Items, Out, Plain, Record, Text, chosen, give, guard, paths};
-use super::control::{controlled, treering_control};
+use super::control::{running, treering_control};
 use super::diff_options::treering_diff_options;
 use super::error::treering_error;
 use super::handle::{self, noun};
@@ -188,7 +188,7 @@ pub unsafe extern "C" fn treering_diff_tree(
     give(err, out, || {
         let store = handle::maybe(store, "store")?;
         let (tree, base) = (Root::open(tree.path("tree")?)?, self::base(wanted)?);
-        let diff = diff_root(store.as_deref(), &tree, &base, &chosen(options)?, &controlled(control)?)?;
+        let diff = diff_root(store.as_deref(), &tree, &base, &chosen(options)?, &*running(control)?)?;
         let (diff, skipped) = Diff::of_tree(diff, Some(tree));
         hand_over(report, Report::skipped(skipped));
         Ok(diff)
@@ -227,7 +227,7 @@ pub unsafe extern "C" fn treering_diff_trees(
     give(err, out, || {
         let store = handle::maybe(store, "store")?;
         let (old, new) = (Root::open(old.path("before")?)?, Root::open(new.path("after")?)?);
-        let diff = diff_roots(store.as_deref(), &old, &new, &chosen(options)?, &controlled(control)?)?;
+        let diff = diff_roots(store.as_deref(), &old, &new, &chosen(options)?, &*running(control)?)?;
         let (diff, skipped) = Diff::of_tree(diff, Some(new));
         hand_over(report, Report::skipped(skipped));
         Ok(diff)
@@ -290,7 +290,7 @@ pub unsafe extern "C" fn treering_diff_images(
     give(err, out, || {
         let store = handle::get(store, "store")?;
         let (old, new) = (old.optional("before")?, new.required("after")?);
-        let diff = diff_image(&store, old, new, &chosen(options)?, &controlled(control)?)?;
+        let diff = diff_image(&store, old, new, &chosen(options)?, &*running(control)?)?;
         Ok(Diff::of_tree(diff, None).0)
     })
 }
@@ -330,7 +330,7 @@ pub unsafe extern "C" fn treering_diff_overlay(
             ..OverlayOptions::default()
         };
         let upper = Root::open(upper.path("upper")?)?;
-        let found = overlay(&upper, &lowers, &overlay_options, &controlled(control)?)?;
+        let found = overlay(&upper, &lowers, &overlay_options, &*running(control)?)?;
         hand_over(report, Report::skipped(found.skipped));
         let files = Box::new(found.sources) as Box<dyn Content>;
         Ok(Diff::new(Some(Arc::new(found.lower)), Arc::new(found.upper), found.changes, Some(files)))

@@ -105,7 +105,7 @@ pub unsafe extern "C" fn treering_diff_options_set_compare(
 }
 
 /// Take times that agree in the second for different when one of them has no fraction. Off by default: layers usually
-/// carry whole seconds.
+/// carry whole seconds. treering_diff_trees() always does.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_diff_options_set_exact_times(
     options: *mut treering_diff_options,

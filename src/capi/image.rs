@@ -1,14 +1,18 @@
 //! Images: manifest, configuration, history, layers.
 
 use std::ffi::{CString, c_char};
+use std::sync::Arc;
 
 use super::arguments::{Items, Out, Plain, Text, give, guard};
 use super::bytes::{self, treering_bytes};
+use super::control::{running, treering_control};
 use super::error::{c_string, treering_error};
 use super::handle::{self, noun};
 use super::report::copy_list;
+use super::snapshot::treering_snapshot;
 use super::status::{treering_digest, treering_status};
 use super::store::treering_store;
+use crate::image::contents::contents;
 use crate::image::{Image, Platform};
 use crate::store::Store;
 
@@ -76,6 +80,27 @@ pub unsafe extern "C" fn treering_image_open(
         let layers = layers.collect();
         let platform = c_string(image.platform().to_string());
         Ok(Opened { store, image, layers, platform })
+    })
+}
+
+/// Everything in an image, its layers merged, as a snapshot with the digest of every file. Reading all layers takes a while
+/// the first time; the store keeps the list.
+///
+/// Errors: TREERING_CORRUPT and TREERING_LIMIT for what the layers are.
+///
+/// @param control may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_image_contents(
+    image: *const treering_image,
+    control: *const treering_control,
+    out: *mut *mut treering_snapshot,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
+    give(err, out, || {
+        let opened = handle::get(image, "image")?;
+        Ok(Arc::new(contents(&opened.store, &opened.image, &*running(control)?)?))
     })
 }
 

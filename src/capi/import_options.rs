@@ -149,3 +149,34 @@ pub unsafe extern "C" fn treering_import_options_set_threads(
         Ok(())
     })
 }
+
+/// How many bytes the tar may have uncompressed. By default that is 256 GiB, and 1 TiB for its files with their holes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_import_options_set_max_bytes(
+    options: *mut treering_import_options,
+    max_bytes: u64,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    set(err, options, |options| {
+        options.limits.max_bytes = max_bytes;
+        options.decode.max_output = max_bytes;
+        Ok(())
+    })
+}
+
+/// How many entries the tar may have. Ten million by default.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_import_options_set_max_entries(
+    options: *mut treering_import_options,
+    max_entries: u64,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    set(err, options, |options| {
+        options.limits.max_entries = max_entries;
+        Ok(())
+    })
+}

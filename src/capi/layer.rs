@@ -5,27 +5,26 @@ use std::io::{Read, Write};
 
 use super::apply_options::treering_apply_options;
 use super::arguments::{Bytes, Out, Plain, Record, chosen, guard};
-use super::control::{controlled, treering_control};
+use super::control::{running, treering_control};
 use super::diff::treering_diff;
 use super::error::treering_error;
 use super::handle;
 use super::layer_options::{Writing, treering_layer_options};
 use super::report::{Report, hand_over, treering_report};
 use super::status::{treering_digest, treering_status};
+use super::store::treering_store;
 use super::stream::{CallbackReader, CallbackWriter, Userdata, file, input};
-use crate::compress::{self, DecodeOptions, Decoder, Written};
-use crate::error::{Error, ErrorKind, Result};
-use crate::fs::Root;
-use crate::image::UnpackOptions;
-use crate::layer::{LayerPlan, LayerTar, Loss, Target};
-use crate::progress::{Control, Counters};
-use crate::tree::{Ledger, OwnerPolicy, ScanOptions, scan};
+use crate::compress::{DecodeOptions, Written};
+use crate::error::Result;
+use crate::image::{AppliedLayer, LayerApplyOptions, LayerSource, UnpackOptions, apply_layer, write_layer};
+use crate::layer::{Files, Loss};
 
 /// Takes bytes that the library writes. Returns 0 when all of them were taken; any other number fails the operation with
 /// TREERING_CALLBACK, and treering_error_callback_code() gives the number back.
 ///
 /// Called from threads of the library, never from two at once, always before the function that was given it returns. Must
-/// not let a C++ exception or a longjmp out: that is undefined behaviour. Catch it and return a number.
+/// not let a C++ exception or a longjmp out: that is undefined behaviour. Catch it and return a number, or have TREERING_CATCH()
+/// do so.
 pub type treering_write_fn =
     Option<unsafe extern "C" fn(userdata: *mut c_void, data: *const u8, len: usize) -> i32>;
 
@@ -36,7 +35,8 @@ pub type treering_read_fn = Option<
 >;
 
 /// Called exactly once with the `userdata` of a callback, when the library will not use it any more: before the function
-/// that was given it returns, whatever it returns, also when an argument was refused. NULL where nothing is to be done.
+/// that was given it returns, whatever it returns, also when an argument was refused (treering_control_set_progress() has its own
+/// rule). NULL where nothing is to be done.
 pub type treering_finalizer = Option<unsafe extern "C" fn(userdata: *mut c_void)>;
 
 /// A layer that was written.
@@ -70,8 +70,8 @@ pub struct treering_apply_result {
     pub size: u64,
     /// How many entries the tree has now, its root not counted.
     pub entries: u64,
-    /// For how many entries the disk did not take owner, permissions, device or attributes. treering_unpack() keeps these
-    /// in the store; applying a single layer does not.
+    /// For how many entries the disk did not take owner, permissions, device or attributes, and nothing keeps them: 0 when
+    /// the store does.
     pub unkept: u64,
     /// How many notes the report has.
     pub losses: u64,
@@ -143,17 +143,15 @@ fn write(
 ) -> Result<treering_layer_result> {
     let diff = handle::get(diff, "diff")?;
     let Writing { profile, layer, threads } = chosen(options)?;
-    let control = controlled(control)?;
-    let files = diff.files.as_deref().ok_or_else(|| {
-        Error::new(ErrorKind::Unsupported, "write layer", "the diff knows no directory to read files from")
-    })?;
-    let plan = LayerPlan::new(&diff.changes, diff.old.as_deref(), &diff.new, layer)?;
-    Counters::add(&control.counters.bytes_total, plan.content_len());
-    let entries = plan.entry_count() as u64;
-    let threads = if threads == 0 { crate::tree::scan::default_threads() } else { threads };
-    let tar = LayerTar::new(plan, files);
-    let Written { diff_id, diff_size, digest, size } =
-        compress::write(&tar, &profile, threads, out, &control)?;
+    let control = running(control)?;
+    let source = LayerSource {
+        changes: &diff.changes,
+        old: diff.old.as_deref(),
+        new: &diff.new,
+        files: diff.files.as_deref().map(|files| files as &dyn Files),
+    };
+    let (written, entries) = write_layer(source, layer, &profile, threads, out, &control)?;
+    let Written { diff_id, diff_size, digest, size } = written;
     Ok(treering_layer_result {
         diff_id: (&diff_id).into(),
         digest: (&digest).into(),
@@ -165,9 +163,13 @@ fn write(
 
 /// Applies a layer, compressed or not, to a directory, which is made when it is not there. Whiteouts remove what is there.
 ///
+/// What the disk does not take of owners, permissions, devices and attributes goes where treering_unpack() put it: into the
+/// store, when that knows the directory. Nothing keeps it otherwise, see treering_apply_result::unkept.
+///
 /// Errors: TREERING_CORRUPT, TREERING_LIMIT, TREERING_UNSUPPORTED for what the layer is; whatever writing can meet. After an
 /// error the directory is in no defined state.
 ///
+/// @param store what is known of the directory; NULL for none.
 /// @param fd where to read, from its present position to its end; stays open and yours.
 /// @param options NULL for the defaults.
 /// @param control may be NULL.
@@ -175,6 +177,7 @@ fn write(
 /// @param report receives what was lost; may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_layer_apply_fd(
+    store: *const treering_store,
     fd: i32,
     dir: *const u8,
     dir_len: usize,
@@ -190,7 +193,7 @@ pub unsafe extern "C" fn treering_layer_apply_fd(
         unsafe { (Bytes::new(dir, dir_len), Record::new(out, out_size), Out::new(report), Out::new(err)) };
     guard(err, || {
         let out = out.required("out")?;
-        let (result, losses) = apply(|| input(fd, "fd", control), dir, options, control)?;
+        let (result, losses) = apply(store, || input(fd, "fd", control), dir, options, control)?;
         hand_over(report, Report::losses(losses));
         out.write(&result);
         Ok(())
@@ -204,6 +207,7 @@ pub unsafe extern "C" fn treering_layer_apply_fd(
 /// @param finalizer see treering_finalizer; may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_layer_apply_callback(
+    store: *const treering_store,
     read: treering_read_fn,
     userdata: *mut c_void,
     finalizer: treering_finalizer,
@@ -229,7 +233,7 @@ pub unsafe extern "C" fn treering_layer_apply_callback(
     guard(err, || {
         let out = out.required("out")?;
         let reader = || Ok(Box::new(CallbackReader::new(read, userdata)?) as Box<dyn Read + Send>);
-        let (result, losses) = apply(reader, dir, options, control)?;
+        let (result, losses) = apply(store, reader, dir, options, control)?;
         hand_over(report, Report::losses(losses));
         out.write(&result);
         Ok(())
@@ -237,6 +241,7 @@ pub unsafe extern "C" fn treering_layer_apply_callback(
 }
 
 fn apply(
+    store: *const treering_store,
     input: impl FnOnce() -> Result<Box<dyn Read + Send>>,
     dir: Bytes<'_>,
     options: *const treering_apply_options,
@@ -244,29 +249,12 @@ fn apply(
 ) -> Result<(treering_apply_result, Vec<Loss>)> {
     let input = input()?;
     let dir = dir.path("dir")?;
-    let UnpackOptions { apply: options, decode, .. } = chosen(options)?;
-    let decode = DecodeOptions { limits: decode, ..DecodeOptions::with_threads(options.threads) };
-    let control: Control = controlled(control)?;
-    let root = match Root::open(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let shown = dir.as_os_str().as_encoded_bytes();
-            rustix::fs::mkdir(dir, rustix::fs::Mode::RWXU)
-                .map_err(|error| Error::io("create directory", shown, error))?;
-            Root::open(dir)?
-        }
-        opened => opened?,
-    };
-    let scan_options =
-        ScanOptions { owner: &OwnerPolicy::Keep, threads: options.threads, ..ScanOptions::default() };
-    let found =
-        scan(&root, &scan_options, &Control { cancel: control.cancel.clone(), ..Control::default() })?;
-    let mut target = match found.snapshot.len() {
-        1 if found.skipped.is_empty() => Target::empty(&root, options)?,
-        _ => Target::existing(&root, &found.snapshot, Ledger::default(), options),
-    };
-    let decoder = Decoder::new(input, decode, control.clone())?;
-    let decoded = target.apply(decoder, &control)?.finish()?;
-    let applied = target.finish()?;
+    let UnpackOptions { apply, decode, .. } = chosen(options)?;
+    let store = handle::maybe(store, "store")?;
+    let decode = DecodeOptions { limits: decode, ..DecodeOptions::with_threads(apply.threads) };
+    let options = LayerApplyOptions { apply, decode, ..LayerApplyOptions::default() };
+    let AppliedLayer { layer: decoded, applied, unkept } =
+        apply_layer(store.as_deref(), input, dir, &options, &*running(control)?)?;
     let digest = |digest: &Option<_>| digest.as_ref().map_or(treering_digest::NONE, treering_digest::from);
     let result = treering_apply_result {
         diff_id: digest(&decoded.diff_id),
@@ -274,7 +262,7 @@ fn apply(
         diff_size: decoded.diff_size,
         size: decoded.size,
         entries: applied.snapshot.len() as u64 - 1,
-        unkept: applied.ledger.len() as u64,
+        unkept,
         losses: applied.losses.len() as u64,
     };
     Ok((result, applied.losses))

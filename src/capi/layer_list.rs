@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::io::Read;
 
 use super::arguments::{Items, Out, Plain, bad, give, guard};
-use super::control::{controlled, treering_control};
+use super::control::{running, treering_control};
 use super::error::treering_error;
 use super::handle::{self, noun};
 use super::layer::{treering_finalizer, treering_read_fn};
@@ -98,7 +98,7 @@ pub unsafe extern "C" fn treering_layer_list_callback(
 }
 
 fn read(input: Box<dyn Read + Send>, control: *const treering_control) -> Result<Vec<TarEntry>> {
-    let control = controlled(control)?;
+    let control = running(control)?;
     list(Decoder::new(input, DecodeOptions::default(), control.clone())?, &control)
 }
 

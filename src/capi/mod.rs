@@ -30,6 +30,7 @@ pub mod import_options;
 pub mod layer;
 pub mod layer_list;
 pub mod layer_options;
+pub mod load_options;
 pub mod refs;
 pub mod report;
 pub mod scan_options;

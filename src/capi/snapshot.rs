@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::arguments::{Bytes, Items, Out, Plain, Record, bad, chosen, give, guard};
-use super::control::{controlled, treering_control};
+use super::control::{running, treering_control};
 use super::error::treering_error;
 use super::handle::{self, noun};
 use super::report::{Report, copy_list, hand_over, treering_report};
@@ -213,7 +213,7 @@ pub unsafe extern "C" fn treering_snapshot_scan(
             all_xattrs: options.all_xattrs,
             ..whose.scan_options_beside(options.store.as_ref())?
         };
-        let found = scan(&root, &scan_options, &controlled(control)?)?;
+        let found = scan(&root, &scan_options, &*running(control)?)?;
         hand_over(report, Report::skipped(found.skipped));
         Ok(Arc::new(found.snapshot))
     })
@@ -231,6 +231,20 @@ pub unsafe extern "C" fn treering_snapshot_load(
     // SAFETY: the header's contract for pointers.
     let (path, out, err) = unsafe { (Bytes::new(path, path_len), Out::new(out), Out::new(err)) };
     give(err, out, || Ok(Arc::new(Snapshot::load(path.path("path")?)?)))
+}
+
+/// A snapshot out of the bytes that treering_snapshot_bytes() gave of one. They are copied. TREERING_CORRUPT when they are
+/// none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_snapshot_from_bytes(
+    data: *const u8,
+    len: usize,
+    out: *mut *mut treering_snapshot,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (data, out, err) = unsafe { (Bytes::new(data, len), Out::new(out), Out::new(err)) };
+    give(err, out, || Ok(Arc::new(Snapshot::from_bytes(data.bytes("data")?.to_vec())?)))
 }
 
 /// Saves a snapshot, atomically: a crash leaves the old file or the new one.
@@ -279,7 +293,8 @@ pub unsafe extern "C" fn treering_snapshot_bytes(
 
 /// Finds the entry at a path, without following symbolic links. TREERING_NOT_FOUND when there is none.
 ///
-/// @param path below the root; empty (NULL, 0) for the root itself. treering_entry::path is this very pointer.
+/// @param path below the root, components joined by slashes; slashes at its ends and several in a row count for nothing. Empty
+/// (NULL, 0) for the root itself. treering_entry::path is this very pointer.
 /// @param out_size sizeof(treering_entry).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_snapshot_lookup(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::arguments::{Bytes, Out, Plain, Record, Text, chosen, give, guard, set};
 use super::bytes::{self, treering_bytes};
-use super::control::{controlled, treering_control};
+use super::control::{running, treering_control};
 use super::error::treering_error;
 use super::handle::{self, noun};
 use super::status::treering_status;
@@ -141,7 +141,7 @@ pub unsafe extern "C" fn treering_store_fsck(
                 return Err(Error::invalid("read level", message).with_path(other));
             }
         };
-        let report = handle::get(store, "store")?.fsck(level, &controlled(control)?)?;
+        let report = handle::get(store, "store")?.fsck(level, &*running(control)?)?;
         document(json, || bytes::json(&report))?;
         out.write(&treering_fsck_result {
             problems: report.problems.len() as u64,
@@ -297,7 +297,7 @@ pub unsafe extern "C" fn treering_store_prune(
     guard(err, || {
         let out = out.required("out")?;
         let store = handle::get(store, "store")?;
-        let report = tidy(&store, &chosen(options)?, &controlled(control)?)?;
+        let report = tidy(&store, &chosen(options)?, &*running(control)?)?;
         document(json, || bytes::json(&report))?;
         let pruned = &report.pruned;
         out.write(&treering_prune_result {
@@ -326,5 +326,5 @@ pub unsafe extern "C" fn treering_store_usage(
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
     let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
-    give(err, out, || bytes::json(&handle::get(store, "store")?.usage(&controlled(control)?)?))
+    give(err, out, || bytes::json(&handle::get(store, "store")?.usage(&*running(control)?)?))
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
 
 use super::arguments::bad;
-use super::control::{controlled, treering_control};
+use super::control::{cancel_of, treering_control};
 use super::error::CallbackFailed;
 use super::layer::{treering_finalizer, treering_read_fn, treering_write_fn};
 use crate::error::{Error, ErrorKind, Result};
@@ -32,7 +32,7 @@ pub(super) fn input(
     argument: &str,
     control: *const treering_control,
 ) -> Result<Box<dyn Read + Send>> {
-    Ok(Box::new(Input::new(file(fd, argument)?, controlled(control)?.cancel)))
+    Ok(Box::new(Input::new(file(fd, argument)?, cancel_of(control)?)))
 }
 
 /// What goes along with a callback. Made first of all in an entry point, so that the finalizer is called whatever comes.
@@ -49,6 +49,11 @@ impl Userdata {
     /// `finalizer` may be called with `pointer`, once, and callbacks with it before that, from any thread.
     pub unsafe fn new(pointer: *mut c_void, finalizer: treering_finalizer) -> Userdata {
         Userdata { pointer, finalizer }
+    }
+
+    /// What the callback is called with.
+    pub fn pointer(&self) -> *mut c_void {
+        self.pointer
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::c_char;
 
 use super::apply_options::treering_apply_options;
 use super::arguments::{Bytes, Out, Plain, Record, Text, chosen, guard};
-use super::control::{controlled, treering_control};
+use super::control::{running, treering_control};
 use super::error::treering_error;
 use super::handle;
 use super::report::{Report, hand_over, treering_report};
@@ -69,7 +69,7 @@ pub unsafe extern "C" fn treering_unpack(
             reference,
             dir.path("dir")?,
             &chosen(options)?,
-            &controlled(control)?,
+            &*running(control)?,
         )?;
         out.write(&treering_unpack_result {
             manifest: (&made.manifest).into(),

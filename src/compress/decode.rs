@@ -145,7 +145,7 @@ pub struct Decoder {
 impl Decoder {
     /// Starts to decode `input`, of which enough is read here to see how it is compressed.
     pub fn new(input: Box<dyn Read + Send>, options: DecodeOptions, control: Control) -> Result<Self> {
-        let mut splitter = Splitter::new(input)?;
+        let mut splitter = Splitter::new(input, control.clone())?;
         let compression = splitter.compression();
         // Uncompressed, both digests are the same, and only one is taken: that of the output, on another thread.
         let plain = compression == Compression::None;

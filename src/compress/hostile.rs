@@ -500,3 +500,31 @@ fn reading_and_taking_chunks_mix() {
     }
     assert!(out == data);
 }
+
+#[test]
+fn a_slow_reader_is_not_read_from_once_cancelled() {
+    /// Gives a few bytes at a time, and cancels.
+    struct Dribbles(usize, Vec<u8>, Control);
+    impl Read for Dribbles {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.0 += 1;
+            match self.0 {
+                10 => self.2.cancel.cancel(),
+                11.. => panic!("read from after it was cancelled"),
+                _ => {}
+            }
+            let len = buf.len().min(100).min(self.1.len());
+            buf[..len].copy_from_slice(&self.1.drain(..len).collect::<Vec<_>>());
+            Ok(len)
+        }
+    }
+    let content: Vec<u8> = (0..1 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    for input in [content.clone(), ours(Compression::Gzip, &content), ours(Compression::Zstd, &content)] {
+        for threads in [1, 2] {
+            let control = Control::default();
+            let input = Box::new(Dribbles(0, input.clone(), control.clone()));
+            let mut decoder = Decoder::new(input, options(threads), control).unwrap();
+            assert_eq!(decoder.next_chunk().unwrap_err().kind(), ErrorKind::Cancelled);
+        }
+    }
+}

@@ -11,6 +11,7 @@ use super::zstd::{self, Front};
 use super::{Compression, gzip};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::progress::Control;
 
 /// How much is read at once, and how much of a stream is handed to its decoder at once.
 const READ: usize = 256 << 10;
@@ -35,6 +36,7 @@ pub(super) enum Unit {
 /// The input, cut into pieces.
 pub(super) struct Splitter {
     reader: Box<dyn Read + Send>,
+    control: Control,
     hasher: Option<Sha256>,
     size: u64,
     compression: Compression,
@@ -69,9 +71,10 @@ enum Mode {
 
 impl Splitter {
     /// Reads enough of `reader` to see how it is compressed.
-    pub(super) fn new(reader: Box<dyn Read + Send>) -> Result<Self> {
+    pub(super) fn new(reader: Box<dyn Read + Send>, control: Control) -> Result<Self> {
         let mut splitter = Splitter {
             reader,
+            control,
             hasher: None,
             size: 0,
             compression: Compression::None,
@@ -270,6 +273,8 @@ impl Splitter {
     /// Reads once, as much as there is; nothing only at the end.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let count = loop {
+            // Each time: a slow reader takes minutes to fill a piece.
+            self.control.check("read layer")?;
             match self.reader.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => break other.map_err(|error| Error::io("read layer", "input", error))?,

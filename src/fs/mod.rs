@@ -10,6 +10,7 @@ pub(crate) mod clock;
 pub(crate) mod generation;
 pub(crate) mod map;
 pub(crate) mod probe;
+pub(crate) mod staged;
 pub(crate) mod stat;
 pub(crate) mod writeback;
 pub(crate) mod xattr;

@@ -1,43 +1,44 @@
 //! Writing a file so that a crash leaves the old one or the new one, never half.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use cap_tempfile::TempFile;
-use cap_tempfile::cap_std::ambient_authority;
-use cap_tempfile::cap_std::fs::{Dir, File};
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
 
+use super::staged::Staged;
 use crate::error::{At, Error, Result};
 
 /// A file that is written beside the one it will replace. Dropped, it leaves nothing behind; so does a killed process
 /// where the filesystem has unnamed files.
 pub struct Replacement<'d> {
     dir: &'d Dir,
-    temp: TempFile<'d>,
+    staged: Staged,
 }
 
 impl<'d> Replacement<'d> {
     /// Starts a file in `dir`.
     pub fn new(dir: &'d Dir) -> io::Result<Self> {
-        Ok(Replacement { dir, temp: TempFile::new(dir)? })
+        Ok(Replacement { dir, staged: Staged::new(dir, dir, 0o666)? })
     }
 
     /// The open file.
     pub fn file(&mut self) -> &mut File {
-        self.temp.as_file_mut()
+        self.staged.file()
     }
 
     /// Makes the content durable. What may fail for want of room has then succeeded.
-    pub fn sync(&self) -> io::Result<()> {
-        self.temp.as_file().sync_all()
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.staged.file().sync_all()
     }
 
     /// Gives the file its name, in place of what has it. Never half, but after a power loss the old file may be back:
     /// [`Replacement::publish`] is durable.
-    pub fn publish_cached(self, name: impl AsRef<Path>) -> io::Result<()> {
+    pub fn publish_cached(mut self, name: impl AsRef<Path>) -> io::Result<()> {
         self.sync()?;
-        self.temp.replace(name.as_ref())
+        self.staged.replace(self.dir, name)
     }
 
     /// Gives the file its name, in place of what has it. When this returns, it survives a power loss.

@@ -12,6 +12,7 @@ pub(crate) mod difference;
 mod history;
 mod index;
 mod inspect;
+mod layer;
 mod manifest;
 mod open;
 mod platform;
@@ -35,6 +36,7 @@ pub use difference::{
 pub use history::HistoryRow;
 pub use index::{new_index, select};
 pub use inspect::inspect;
+pub use layer::{AppliedLayer, LayerApplyOptions, LayerSource, apply_layer, write_layer};
 pub use manifest::{
     DOCKER_CONFIG, DOCKER_FOREIGN_LAYER, DOCKER_INDEX, DOCKER_LAYER, DOCKER_MANIFEST, EMPTY_CONFIG,
     ManifestOptions, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST,

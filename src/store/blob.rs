@@ -7,10 +7,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::layout::Store;
 use super::lease::Lease;
-use super::publish::{Staged, open_regular};
+use super::publish::{self, FILE_MODE, open_regular};
 use super::verify::VerifiedReader;
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::staged::Staged;
 use crate::fs::writeback;
 
 /// What names a blob: its digest and its size in bytes.
@@ -57,7 +58,7 @@ impl Store {
 
     fn start_blob(&self, hasher: Option<Sha256>) -> Result<BlobWriter> {
         let lease = self.lease()?;
-        let staged = Staged::new(&self.0.blobs, &self.0.tmp)?;
+        let staged = Staged::new(&self.0.blobs, &self.0.tmp, FILE_MODE).at("create temporary file", "tmp")?;
         Ok(BlobWriter { store: self.clone(), staged, hasher, size: 0, started: 0, _lease: lease })
     }
 
@@ -196,7 +197,7 @@ impl BlobWriter {
         let (name, shown) = (digest.hex(), digest.to_string());
         // What is there already gives way, so that writing a blob again also repairs it.
         let exists = self.store.0.blobs.symlink_metadata(&name).is_ok();
-        self.staged.publish(&self.store.0.blobs, &name, &shown, exists)?;
+        publish::publish(self.staged, &self.store.0.blobs, &name, &shown, exists)?;
         Ok(BlobInfo { digest, size: self.size })
     }
 }

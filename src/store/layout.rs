@@ -278,6 +278,10 @@ fn lock_file(dir: &Dir, name: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use cap_std::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -339,7 +343,7 @@ mod tests {
         for name in [".", "oci", "oci/blobs", "oci/blobs/sha256", "layers", "containers", "tmp", "cache"] {
             assert_eq!(mode(name), 0o700, "{name}");
         }
-        store.dir().set_permissions(".", Permissions::from_mode(0o777)).unwrap();
+        std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o777)).unwrap();
         Store::open(&root).unwrap();
         assert_eq!(mode("."), 0o700, "opening again makes it private again");
 

@@ -192,7 +192,8 @@ impl Snapshot {
         None
     }
 
-    /// The entry at `path` (components joined by `/`), without following symbolic links.
+    /// The entry at `path` (components joined by `/`), without following symbolic links. Slashes at its ends and several in
+    /// a row count for nothing; nothing stands for the root.
     pub fn lookup(&self, path: &[u8]) -> Option<u32> {
         path.split(|&c| c == b'/')
             .filter(|name| !name.is_empty())

@@ -160,10 +160,10 @@ static void callbacks(void) {
   FAILS(TREERING_INVALID_ARGUMENT,
         treering_layer_write_callback(diff, NULL, refuse, &finalized, finalizer, NULL, NULL, 0, &err));
   CHECK(finalized == 4);
-  FAILS(TREERING_CALLBACK, treering_layer_apply_callback(lie, &finalized, finalizer, TREERING_PATH(in_scratch("u")),
+  FAILS(TREERING_CALLBACK, treering_layer_apply_callback(NULL, lie, &finalized, finalizer, TREERING_PATH(in_scratch("u")),
                                                          NULL, NULL, &applied, sizeof applied, NULL, &err));
   CHECK(finalized == 5);
-  CHECK(treering_layer_apply_callback(give_up, &finalized, finalizer, TREERING_PATH(in_scratch("u")), NULL, NULL,
+  CHECK(treering_layer_apply_callback(NULL, give_up, &finalized, finalizer, TREERING_PATH(in_scratch("u")), NULL, NULL,
                                       &applied, sizeof applied, NULL, &err) == TREERING_CALLBACK);
   CHECK(treering_error_callback_code(err) == 7 && finalized == 6);
   treering_error_free(err);

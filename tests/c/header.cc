@@ -26,6 +26,16 @@ int32_t catches(void *userdata, const uint8_t *, size_t) noexcept {
   }
 }
 
+// Callbacks that do not.
+int32_t throws(void *userdata, const uint8_t *, size_t) {
+  *static_cast<bool *>(userdata) = true;
+  throw std::runtime_error("not through C");
+}
+
+int32_t throws_progress(void *, const treering_progress *, size_t) { throw 1; }
+
+void throws_at_the_end(void *) { throw 2; }
+
 }  // namespace
 
 int main() {
@@ -52,8 +62,23 @@ int main() {
   }
   const treering_status status = treering_layer_write_callback(diff, nullptr, catches, &caught, nullptr, control.get(),
                                                                &written, sizeof written, &err);
-  treering_diff_free(diff);
   if (status != TREERING_CALLBACK || !caught || treering_error_callback_code(err) != 5) return 4;
   treering_error_free(err);
+  err = nullptr;
+
+  caught = false;
+  const treering_status thrown =
+      treering_layer_write_callback(diff, nullptr, TREERING_CATCH(throws), &caught, TREERING_CATCH(throws_at_the_end),
+                                    control.get(), &written, sizeof written, &err);
+  if (thrown != TREERING_CALLBACK || !caught || treering_error_callback_code(err) != -1) return 6;
+  treering_error_free(err);
+  err = nullptr;
+  if (treering_control_set_progress(control.get(), TREERING_CATCH(throws_progress), nullptr, nullptr, 1, &err)) return 7;
+  // The last word at the latest cancels.
+  (void)treering_layer_write_callback(diff, nullptr, catches, &caught, nullptr, control.get(), &written, sizeof written,
+                                      nullptr);
+  treering_progress progress;
+  if (treering_control_progress(control.get(), &progress, sizeof progress, &err) || !progress.cancelled) return 8;
+  treering_diff_free(diff);
   return 0;
 }

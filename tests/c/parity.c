@@ -297,7 +297,11 @@ static treering_status archive(treering_store *store, const char *op) {
     treering_loaded *loaded = NULL;
     treering_loaded_image images[8];
     size_t n = 0;
-    status = treering_archive_load_fd(store, fd, text("names"), control, &loaded, &err);
+    treering_load_options *options = NULL;
+    OK(treering_load_options_new(&options, &err));
+    status = treering_load_options_set_names(options, text("names"), &err);
+    if (status == TREERING_OK) status = treering_archive_load_fd(store, fd, options, control, &loaded, &err);
+    treering_load_options_free(options);
     if (status == TREERING_OK) OK(treering_loaded_get(loaded, 0, images, sizeof images[0], 8, &n, &err));
     for (size_t i = 0; i < n; i++)
       say("loaded[]", "%s %s", images[i].name ? images[i].name : "-", images[i].image_id.text);

@@ -60,14 +60,14 @@ static void layers(void) {
   sh("test \"sha256:$(sha256sum <'%s' | cut -d' ' -f1)\" = %s", in_scratch("layer"), to_fd.digest.text);
 
   lseek(fd, 0, SEEK_SET);
-  OK(treering_layer_apply_fd(fd, TREERING_PATH(in_scratch("one")), NULL, NULL, &applied, sizeof applied, NULL, &err));
+  OK(treering_layer_apply_fd(NULL, fd, TREERING_PATH(in_scratch("one")), NULL, NULL, &applied, sizeof applied, NULL, &err));
   CHECK(strcmp(applied.digest.text, to_fd.digest.text) == 0 && strcmp(applied.diff_id.text, to_fd.diff_id.text) == 0);
   CHECK(applied.entries == 3 && applied.losses == 0 && applied.diff_size == to_fd.diff_size);
   CHECK(fcntl(fd, F_GETFD) >= 0); /* still open, still ours */
   close(fd);
   treering_report *report = NULL;
   sh("mkdir '%s' && echo old >'%s/x' && echo stays >'%s/y'", in_scratch("two"), in_scratch("two"), in_scratch("two"));
-  OK(treering_layer_apply_callback(take, &buffer, done, TREERING_PATH(in_scratch("two")), NULL, NULL, &applied,
+  OK(treering_layer_apply_callback(NULL, take, &buffer, done, TREERING_PATH(in_scratch("two")), NULL, NULL, &applied,
                                    sizeof applied, &report, &err));
   CHECK(buffer.finalized == 2 && applied.entries == 4 && treering_report_len(report) == 0);
   treering_report_free(report);
@@ -98,7 +98,7 @@ static void layers(void) {
   buffer.at = 0;
   buffer.len /= 2;
   FAILS(TREERING_CORRUPT,
-        treering_layer_apply_callback(take, &buffer, NULL, TREERING_PATH(in_scratch("three")), NULL, NULL, &applied,
+        treering_layer_apply_callback(NULL, take, &buffer, NULL, TREERING_PATH(in_scratch("three")), NULL, NULL, &applied,
                                       sizeof applied, NULL, &err));
   buffer.at = 0;
   FAILS(TREERING_CORRUPT, treering_layer_list_callback(take, &buffer, NULL, NULL, &list, &err));
@@ -111,6 +111,43 @@ static void layers(void) {
   treering_layer_options_free(options);
   treering_diff_free(diff);
   free(buffer.data);
+}
+
+/* What the disk does not take of a layer, the store keeps, when it knows the directory. */
+static void owners(void) {
+  const char *tree = in_scratch("owned"), *work = in_scratch("work");
+  treering_store *store = NULL;
+  treering_diff *diff = NULL;
+  treering_diff_options *options = NULL;
+  treering_snapshot *now = NULL;
+  treering_commit_result made;
+  treering_unpack_result unpacked;
+  treering_layer_result written;
+  treering_apply_result applied;
+  treering_entry entry;
+  sh("mkdir '%s' && echo x >'%s/x'", tree, tree);
+  OK(treering_store_open(TREERING_PATH(in_scratch("store")), &store, &err));
+  OK(treering_commit(store, TREERING_PATH(tree), "owned:1", NULL, NULL, &made, sizeof made, NULL, &err));
+  OK(treering_unpack(store, "owned:1", TREERING_PATH(work), NULL, NULL, &unpacked, sizeof unpacked, NULL, &err));
+  sh("echo y >'%s/y'", tree);
+  OK(treering_diff_options_new(&options, &err));
+  OK(treering_diff_options_set_owner(options, "12:34", &err));
+  OK(treering_diff_trees(NULL, TREERING_PATH(work), TREERING_PATH(tree), options, NULL, &diff, NULL, &err));
+  int fd = open(in_scratch("owned.tar"), O_RDWR | O_CREAT, 0600);
+  OK(treering_layer_write_fd(diff, NULL, fd, NULL, &written, sizeof written, &err));
+  treering_diff_free(diff);
+  treering_diff_options_free(options);
+  lseek(fd, 0, SEEK_SET);
+  OK(treering_layer_apply_fd(store, fd, TREERING_PATH(work), NULL, NULL, &applied, sizeof applied, NULL, &err));
+  CHECK(applied.unkept == 0);
+  close(fd);
+  OK(treering_diff_tree(store, TREERING_PATH(work), NULL, NULL, NULL, &diff, NULL, &err));
+  OK(treering_diff_new_snapshot(diff, &now, &err));
+  OK(treering_snapshot_lookup(now, TREERING_PATH("y"), &entry, sizeof entry, &err));
+  CHECK(entry.uid == 12 && entry.gid == 34);
+  treering_snapshot_free(now);
+  treering_diff_free(diff);
+  treering_store_free(store);
 }
 
 static void archives(void) {
@@ -137,11 +174,22 @@ static void archives(void) {
   int fd = open(in_scratch("app.tar"), O_RDWR | O_CREAT, 0600);
   OK(treering_archive_save_fd(store, names, 1, NULL, fd, NULL, &err));
   lseek(fd, 0, SEEK_SET);
-  OK(treering_archive_load_fd(other, fd, "ignore", NULL, &loaded, &err));
+  treering_load_options *load = NULL;
+  OK(treering_load_options_new(&load, &err));
+  OK(treering_load_options_set_names(load, "ignore", &err));
+  OK(treering_archive_load_fd(other, fd, load, NULL, &loaded, &err));
   OK(treering_loaded_get(loaded, 0, &image, sizeof image, 1, &n, &err));
   CHECK(n == 1 && image.name == NULL && strcmp(image.image_id.text, made.image_id.text) == 0);
   treering_loaded_free(loaded);
-  FAILS(TREERING_INVALID_ARGUMENT, treering_archive_load_fd(other, fd, "maybe", NULL, &loaded, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_load_options_set_names(load, "maybe", &err));
+  OK(treering_load_options_set_max_entries(load, 2, &err));
+  lseek(fd, 0, SEEK_SET);
+  FAILS(TREERING_LIMIT, treering_archive_load_fd(other, fd, load, NULL, &loaded, &err));
+  OK(treering_load_options_set_max_entries(load, 1000, &err));
+  OK(treering_load_options_set_max_bytes(load, 1000, &err));
+  lseek(fd, 0, SEEK_SET);
+  FAILS(TREERING_LIMIT, treering_archive_load_fd(other, fd, load, NULL, &loaded, &err));
+  treering_load_options_free(load);
   FAILS(TREERING_INVALID_ARGUMENT, treering_archive_save_fd(store, names, 0, NULL, fd, NULL, &err));
   FAILS(TREERING_INVALID_ARGUMENT, treering_archive_save_fd(store, names, 1, "zip", fd, NULL, &err));
   names[0] = "absent";
@@ -177,6 +225,13 @@ static void archives(void) {
   lseek(fd, 0, SEEK_SET);
   OK(treering_archive_import_fd(other, fd, "in:2", in, NULL, &from_fd, sizeof from_fd, &err));
   CHECK(strcmp(from_fd.image_id.text, from_callback.image_id.text) == 0);
+  OK(treering_import_options_set_max_bytes(in, 1000, &err));
+  lseek(fd, 0, SEEK_SET);
+  FAILS(TREERING_LIMIT, treering_archive_import_fd(other, fd, "in:3", in, NULL, &from_fd, sizeof from_fd, &err));
+  OK(treering_import_options_set_max_bytes(in, 1 << 30, &err));
+  OK(treering_import_options_set_max_entries(in, 1, &err));
+  lseek(fd, 0, SEEK_SET);
+  FAILS(TREERING_LIMIT, treering_archive_import_fd(other, fd, "in:3", in, NULL, &from_fd, sizeof from_fd, &err));
   OK(treering_archive_export_fd(store, NULL, TREERING_PATH(in_scratch("tree")), out, fd, NULL, &err));
   FAILS(TREERING_INVALID_ARGUMENT, treering_archive_export_fd(store, NULL, NULL, 0, out, fd, NULL, &err));
   FAILS(TREERING_INVALID_ARGUMENT,
@@ -192,6 +247,7 @@ static void archives(void) {
 int main(void) {
   scratch();
   layers();
+  owners();
   archives();
   CHECK(treering_test_live_handles() == 0);
   return 0;

@@ -54,6 +54,82 @@ static void cancelling(void) {
   sh("rm -r '%s'", tree);
 }
 
+/* Gives a little at a time, and cancels. */
+static int32_t dribbles(void *userdata, uint8_t *data, size_t capacity, size_t *len) {
+  int *calls = userdata;
+  if (++*calls == 10) treering_control_cancel(control, NULL);
+  *len = capacity < 100 ? capacity : 100;
+  memset(data, 'x', *len);
+  return *calls > 10;
+}
+
+static void not_read_from_once_cancelled(void) {
+  treering_error *err = NULL;
+  treering_commit_result made;
+  treering_loaded *loaded = NULL;
+  treering_layer_list *list = NULL;
+  int calls = 0;
+  OK(treering_control_new(&control, &err));
+  FAILS(TREERING_CANCELLED, treering_archive_import_callback(store, dribbles, &calls, NULL, NULL, NULL, control, &made,
+                                                             sizeof made, &err));
+  CHECK(calls == 10);
+  FAILS(TREERING_CANCELLED,
+        treering_archive_load_callback(store, dribbles, &calls, NULL, NULL, control, &loaded, &err));
+  FAILS(TREERING_CANCELLED, treering_layer_list_callback(dribbles, &calls, NULL, control, &list, &err));
+  CHECK(calls == 10);
+  treering_control_free(control);
+}
+
+struct heard {
+  int calls, at, finalized;
+  uint64_t written;
+};
+
+static int32_t hears(void *userdata, const treering_progress *progress, size_t size) {
+  struct heard *heard = userdata;
+  CHECK(size == sizeof *progress && progress->bytes_written >= heard->written && heard->finalized == 0);
+  heard->written = progress->bytes_written;
+  return ++heard->calls == heard->at ? 3 : 0;
+}
+
+static void heard_enough(void *userdata) { ((struct heard *)userdata)->finalized++; }
+
+static int32_t takes(void *userdata, const uint8_t *data, size_t len) {
+  (void)userdata;
+  (void)data;
+  (void)len;
+  return 0;
+}
+
+/* Progress is told while an operation runs and once at its end, and an answer cancels. */
+static void told(void) {
+  treering_error *err = NULL;
+  treering_diff *diff = NULL;
+  treering_layer_result written;
+  struct heard heard = {0}, stops = {.at = 2}, refused = {0};
+  const char *tree = in_scratch("told");
+  sh("mkdir '%s' && head -c 1000000 /dev/urandom >'%s/f'", tree, tree);
+  OK(treering_control_new(&control, &err));
+  OK(treering_diff_tree(NULL, TREERING_PATH(tree), "scratch", NULL, NULL, &diff, NULL, &err));
+  OK(treering_control_set_progress(control, hears, &heard, heard_enough, 60000, &err));
+  OK(treering_layer_write_callback(diff, NULL, takes, NULL, NULL, control, &written, sizeof written, &err));
+  CHECK(heard.calls == 1 && heard.written == written.size && heard.finalized == 0);
+  OK(treering_control_set_progress(control, hears, &stops, heard_enough, 1, &err));
+  CHECK(heard.finalized == 1);
+  stops.written = heard.written;
+  /* Goes on until it is cancelled. */
+  treering_status status;
+  do status = treering_layer_write_callback(diff, NULL, takes, NULL, NULL, control, &written, sizeof written, NULL);
+  while (status == TREERING_OK);
+  CHECK(status == TREERING_CANCELLED && stops.calls >= 2);
+  FAILS(TREERING_INVALID_ARGUMENT, treering_control_set_progress(NULL, hears, &refused, heard_enough, 1, &err));
+  CHECK(refused.finalized == 1);
+  OK(treering_control_set_progress(control, NULL, &refused, heard_enough, 1, &err));
+  CHECK(refused.finalized == 2 && stops.finalized == 1);
+  treering_control_free(control);
+  treering_diff_free(diff);
+}
+
 static void *iterates(void *argument) {
   treering_change changes[64];
   size_t n = 0;
@@ -140,6 +216,8 @@ int main(void) {
   OK(treering_store_open(TREERING_PATH(in_scratch("store")), &store, &err));
   eight_at_once();
   cancelling();
+  not_read_from_once_cancelled();
+  told();
   one_at_a_time();
   freed_while_in_use();
   treering_store_free(store);

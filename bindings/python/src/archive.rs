@@ -5,14 +5,15 @@ use std::io::{Read, Write};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use treering::Control;
-use treering::archive::{self, ExportOptions, ExportSource, Format, ImportOptions, LoadOptions, NamePolicy};
-use treering::error::Error;
+use treering::archive::{self, ExportOptions, ExportSource, Format, ImportOptions, LoadOptions};
+use treering::compress::DecodeLimits;
 use treering::fs::publish;
 use treering::image::{self, Committed};
+use treering::layer::read::ReadLimits;
 use treering::store::{Reference, Store};
 
 use crate::arguments::{ImageArg, PathArg};
-use crate::errors::{OrRaise, to_python};
+use crate::errors::OrRaise;
 use crate::file::{Place, Proxy};
 use crate::image::Image;
 use crate::layer::open;
@@ -71,24 +72,31 @@ pub fn save(
     })
 }
 
+/// Caps on an archive; `None` leaves one at its default.
+pub fn caps(
+    limits: &mut ReadLimits,
+    decode: &mut DecodeLimits,
+    max_bytes: Option<u64>,
+    max_entries: Option<u64>,
+) {
+    limits.max_entries = max_entries.unwrap_or(limits.max_entries);
+    if let Some(max_bytes) = max_bytes {
+        (limits.max_bytes, decode.max_output) = (max_bytes, max_bytes);
+    }
+}
+
 /// See `Store.load`.
 pub fn load<'py>(
     py: Python<'py>,
     store: &Store,
     file: &Bound<'py, PyAny>,
     names: &str,
+    max_bytes: Option<u64>,
+    max_entries: Option<u64>,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-    let names = match names {
-        "keep" => NamePolicy::Keep,
-        "move" => NamePolicy::Move,
-        "ignore" => NamePolicy::Ignore,
-        _ => {
-            let message = "names is keep, move or ignore";
-            return Err(to_python(py, &Error::invalid("load archive", message).with_path(names)));
-        }
-    };
-    let options = LoadOptions { names, ..LoadOptions::default() };
+    let mut options = LoadOptions { names: names.parse().or_raise(py)?, ..LoadOptions::default() };
+    caps(&mut options.limits, &mut options.decode, max_bytes, max_entries);
     let store = store.clone();
     let loaded = reading(py, "load archive", file, progress, move |input, control| {
         archive::load(&store, input, &options, control)

@@ -10,7 +10,7 @@ use pyo3::types::{PyBytes, PyString};
 use treering::diff::content::same_as_digest;
 use treering::diff::{ChangeKind, CompareOptions, compare as compare_snapshots, listed};
 use treering::diff::{OverlayOptions, Sources, overlay};
-use treering::error::{Error, ErrorKind, escape};
+use treering::error::escape;
 use treering::fs::Root;
 use treering::image::{self, DiffOptions, TreeDiff};
 use treering::layer::Files;
@@ -45,16 +45,11 @@ pub enum Content {
 
 impl Content {
     /// The files, where there are any.
-    pub fn files(&self) -> Result<&dyn Files, Error> {
+    pub fn files(&self) -> Option<&dyn Files> {
         match self {
-            Content::Tree(root) => Ok(root),
-            Content::Overlay(sources) => Ok(&**sources),
-            Content::Nowhere => Err(Error::new(
-                ErrorKind::InvalidArgument,
-                "write layer",
-                "the changes are between snapshots or images, so the content of the files is not at hand",
-            )
-            .with_hint("compare with a directory")),
+            Content::Tree(root) => Some(root),
+            Content::Overlay(sources) => Some(&**sources),
+            Content::Nowhere => None,
         }
     }
 }

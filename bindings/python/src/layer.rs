@@ -5,25 +5,26 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
-use treering::compress::{DecodeLimits, DecodeOptions, Decoded, Decoder, Written, write};
-use treering::error::{At, Error};
-use treering::fs::dirents::Names;
-use treering::fs::{Root, publish};
+use treering::compress::{DecodeOptions, Decoder, Written};
+use treering::error::Error;
+use treering::fs::publish;
+use treering::image::{AppliedLayer, LayerApplyOptions, LayerSource, apply_layer, write_layer};
 use treering::layer::EntryKind;
 use treering::layer::read::TarEntry;
-use treering::layer::{Applied, ApplyOptions, LayerPlan, LayerTar, Loss, Target};
-use treering::progress::Counters;
-use treering::tree::{Ledger, OwnerPolicy, ScanOptions, scan};
+use treering::layer::{ApplyOptions, Loss};
+use treering::tree::Ledger;
 
 use crate::arguments::{self, PathArg};
 use crate::diff::Diff;
+use crate::errors::{OrRaise, to_python};
 use crate::file::Place;
 use crate::output::{fs_text, make};
 use crate::run::Job;
 use crate::snapshot;
+use crate::store::Store;
 
 /// Both digests and sizes of a layer, as a dataclass.
-pub fn written<'py>(py: Python<'py>, layer: &Written, entries: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
+pub fn written<'py>(py: Python<'py>, layer: &Written, entries: Option<u64>) -> PyResult<Bound<'py, PyAny>> {
     let fields = (layer.digest.to_string(), layer.size, layer.diff_id.to_string(), layer.diff_size, entries);
     make(py, "WrittenLayer", fields)
 }
@@ -60,67 +61,42 @@ pub fn layer_create<'py>(
     let job = Job { operation: OPERATION, progress, file: place.object() };
     let data = diff.data.clone();
     let (made, entries) = job.run(py, move |control, mut proxy| {
-        let plan = LayerPlan::new(&data.changes, data.old.as_deref(), &data.new, options)?;
-        Counters::add(&control.counters.bytes_total, plan.content_len());
-        let entries = plan.entry_count();
-        let tar = LayerTar::new(plan, data.content.files()?);
-        let threads = if threads == 0 { treering::tree::scan::default_threads() } else { threads };
-        let made = match &path {
-            None => write(&tar, &profile, threads, &mut proxy, control)?,
+        let source = LayerSource {
+            changes: &data.changes,
+            old: data.old.as_deref(),
+            new: &data.new,
+            files: data.content.files(),
+        };
+        match &path {
+            None => write_layer(source, options, &profile, threads, &mut proxy, control),
             Some(path) => {
                 let mut made = None;
                 publish::replace_path(path, OPERATION, |out| {
-                    made = Some(write(&tar, &profile, threads, out, control)?);
+                    made = Some(write_layer(source, options, &profile, threads, out, control)?);
                     Ok(())
                 })?;
-                made.expect("set when nothing failed")
+                Ok(made.expect("set when nothing failed"))
             }
-        };
-        Ok((made, entries))
+        }
     })?;
     written(py, &made, Some(entries))
 }
 
-/// Applies a layer to a directory and says what it was.
-fn apply<R: Read + Send + 'static>(
-    input: R,
-    dir: &std::path::Path,
-    ledger: Option<&Ledger>,
-    options: ApplyOptions,
-    limits: DecodeLimits,
-    control: &treering::Control,
-) -> treering::Result<(Decoded, Applied)> {
-    let threads = options.threads;
-    let root = Root::open(dir)?;
-    let mut names = Names::default();
-    names.read(&root).at("apply layer", root.describe(b""))?;
-    let scanned;
-    let mut target = if names.is_empty() {
-        Target::empty(&root, options)?
-    } else {
-        let owner = OwnerPolicy::as_seen();
-        let scan_options =
-            ScanOptions { threads: options.threads, owner: &owner, ledger, ..ScanOptions::default() };
-        scanned = scan(&root, &scan_options, control)?.snapshot;
-        Target::existing(&root, &scanned, ledger.cloned().unwrap_or_default(), options)
-    };
-    let decode = DecodeOptions { limits, ..DecodeOptions::with_threads(threads) };
-    let decoder = Decoder::new(Box::new(input), decode, control.clone())?;
-    let decoded = target.apply(decoder, control)?.finish()?;
-    Ok((decoded, target.finish()?))
-}
-
-/// Apply a layer to a directory, which must exist: empty, or the tree the layer was made for.
+/// Apply a layer to a directory, which is made when it is not there: empty, or the tree the layer was made for.
 ///
 /// ``file`` is a path or an object with ``read``; gzip, zstd and plain tar are told apart by their bytes. After an error
-/// the directory is in no defined state. ``ledger`` is what an earlier call gave for the same directory.
+/// the directory is in no defined state. What the disk does not take of owners and the like goes into ``store``, when that
+/// knows the directory; without a store, ``ledger`` is what an earlier call gave for the same directory. ``owner_xattr``
+/// also writes owners into an attribute, as for ``Store.unpack``.
 #[pyfunction]
-#[pyo3(signature = (file, dir, *, ledger = None, deny_loss = false, lenient = false, max_bytes = None, max_entries = None, max_ratio = None, threads = 0, progress = None))]
+#[pyo3(signature = (file, dir, *, store = None, ledger = None, owner_xattr = None, deny_loss = false, lenient = false, max_bytes = None, max_entries = None, max_ratio = None, threads = 0, progress = None))]
 pub fn layer_apply<'py>(
     py: Python<'py>,
     file: &Bound<'py, PyAny>,
     dir: PathArg,
+    store: Option<&Store>,
     ledger: Option<&snapshot::Ledger>,
+    owner_xattr: Option<&str>,
     deny_loss: bool,
     lenient: bool,
     max_bytes: Option<u64>,
@@ -129,18 +105,33 @@ pub fn layer_apply<'py>(
     threads: usize,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    if store.is_some() && ledger.is_some() {
+        let message = "a store has the ledger of the tree: give one of the two";
+        return Err(to_python(py, &Error::invalid("apply layer", message)));
+    }
     let place = Place::of(file, "read")?;
     let path = place.path();
     let job = Job { operation: "apply layer", progress, file: place.object() };
-    let options = arguments::apply(threads, deny_loss, lenient, max_bytes, max_entries);
-    let limits = arguments::decode(max_bytes, max_ratio);
-    let ledger = ledger.map(|ledger| ledger.inner.clone());
-    let (decoded, applied) = job.run(py, move |control, proxy| {
-        let ledger = ledger.as_deref();
-        match &path {
-            None => apply(proxy, &dir.0, ledger, options, limits, control),
-            Some(path) => apply(open(path)?, &dir.0, ledger, options, limits, control),
-        }
+    let apply = ApplyOptions {
+        owner_xattr: owner_xattr.map(str::parse).transpose().or_raise(py)?,
+        ..arguments::apply(threads, deny_loss, lenient, max_bytes, max_entries)
+    };
+    let options = LayerApplyOptions {
+        apply,
+        decode: DecodeOptions {
+            limits: arguments::decode(max_bytes, max_ratio),
+            ..DecodeOptions::with_threads(threads)
+        },
+        ledger: ledger.map(|ledger| Ledger::clone(&ledger.inner)),
+        ..LayerApplyOptions::default()
+    };
+    let store = store.map(|store| store.open(py)).transpose()?;
+    let AppliedLayer { layer: decoded, applied, .. } = job.run(py, move |control, proxy| {
+        let input: Box<dyn Read + Send> = match &path {
+            None => Box::new(proxy),
+            Some(path) => Box::new(open(path)?),
+        };
+        apply_layer(store.as_ref(), input, &dir.0, &options, control)
     })?;
     let layer = Written {
         diff_id: decoded.diff_id.expect("asked for"),

@@ -194,6 +194,8 @@ impl Watch<'_, '_> {
         py: Python<'_>,
         use_it: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<T>,
     ) -> std::io::Result<T> {
+        // Before the work looks itself, a slow file would be asked many times more.
+        self.control.check(self.job.operation)?;
         let refuse = || Error::new(ErrorKind::Callback, self.job.operation, "the file object failed");
         let file = match self.job.file {
             Some(file) if self.stopped.is_none() => file,

@@ -370,23 +370,26 @@ impl Store {
 
     /// Load every image of an archive: a path, or an object with ``read``. All of it is checked before any image gets its
     /// name. ``names`` says what happens when the archive has a name that the store has for another image: ``"keep"`` is
-    /// an error, ``"move"`` takes the name as ``docker load`` does; ``"ignore"`` loads without names.
-    #[pyo3(signature = (file, *, names = "keep", progress = None))]
+    /// an error, ``"move"`` takes the name as ``docker load`` does; ``"ignore"`` loads without names. ``max_bytes`` caps
+    /// the archive and each layer in it, uncompressed.
+    #[pyo3(signature = (file, *, names = "keep", max_bytes = None, max_entries = None, progress = None))]
     fn load<'py>(
         &self,
         py: Python<'py>,
         file: &Bound<'py, PyAny>,
         names: &str,
+        max_bytes: Option<u64>,
+        max_entries: Option<u64>,
         progress: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        archive::load(py, &self.open(py)?, file, names, progress)
+        archive::load(py, &self.open(py)?, file, names, max_bytes, max_entries, progress)
     }
 
     /// Make an image of a tar of a filesystem: a path, or an object with ``read``; plain, gzip or zstd. Without
     /// ``compression`` the bytes become the layer as they come.
     #[pyo3(signature = (
         file, name = None, *, changes = Vec::new(), message = None, author = None, platform = None, created = None,
-        compression = None, level = None, threads = 0, progress = None
+        compression = None, level = None, max_bytes = None, max_entries = None, threads = 0, progress = None
     ))]
     fn import_(
         &self,
@@ -400,6 +403,8 @@ impl Store {
         created: Option<&Bound<'_, PyAny>>,
         compression: Option<&str>,
         level: Option<i32>,
+        max_bytes: Option<u64>,
+        max_entries: Option<u64>,
         threads: usize,
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Image> {
@@ -408,7 +413,7 @@ impl Store {
             let message = "a level needs a compression";
             return Err(to_python(py, &Error::invalid("import", message)));
         }
-        let options = ImportOptions {
+        let mut options = ImportOptions {
             changes,
             message,
             author,
@@ -418,6 +423,7 @@ impl Store {
             threads,
             ..ImportOptions::default()
         };
+        archive::caps(&mut options.limits, &mut options.decode, max_bytes, max_entries);
         let name = name.map(Reference::parse).transpose().or_raise(py)?;
         let (committed, made) = archive::import(py, &store, file, name, options, progress)?;
         self.made(py, store, &committed, made)

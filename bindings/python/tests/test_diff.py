@@ -154,7 +154,7 @@ def test_short_reads_and_writes(tree: pathlib.Path, tmp_path: pathlib.Path) -> N
 
 def test_a_diff_of_snapshots_has_no_content(tree: pathlib.Path) -> None:
     empty = treering.diff(treering.scan(tree), treering.scan(tree))
-    with pytest.raises(treering.InvalidArgumentError, match="content of the files is not at hand"):
+    with pytest.raises(treering.UnsupportedError, match="content of the files is not at hand"):
         treering.layer_create(empty, io.BytesIO())
 
 
@@ -170,6 +170,23 @@ def test_a_ledger_travels(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
     owner = "keep" if os.geteuid() == 0 else "root"
     entry = treering.scan(copy, owner=owner, ledger=ledger)["etc/motd"]
     assert (entry.uid, entry.gid) == (12, 34)
+
+
+def test_a_store_keeps_what_a_layer_brings(
+    store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    store.commit(tree, "app")
+    layer = tmp_path / "layer"
+    (tree / "new").touch()
+    treering.layer_create(treering.diff(tree, owner=(12, 34)), layer)
+    work = store.unpack("app", tmp_path / "work")
+    treering.layer_apply(layer, work, store=store)
+    owners = {change.path: (change.new.uid, change.new.gid) for change in work.diff() if change.new}
+    assert owners["new"] == (12, 34)
+    # Without a store the directory is made, and the caller keeps what the disk does not take.
+    ledger = treering.layer_apply(layer, tmp_path / "made").ledger
+    with pytest.raises(treering.InvalidArgumentError, match="one of the two"):
+        treering.layer_apply(layer, work, store=store, ledger=ledger)
 
 
 def test_owners_for_and_from_other_tools(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import multiprocessing
 import os
 import pathlib
 import signal
@@ -61,6 +63,48 @@ def test_a_true_answer_cancels(store: treering.Store, large: pathlib.Path) -> No
     assert store.images() == []
     with pytest.raises(treering.CancelledError):
         treering.scan(large, progress=lambda _: True)  # before it has begun
+
+
+def test_a_cancelled_file_is_not_read_from(store: treering.Store) -> None:
+    class Slow:
+        cancelled = False
+
+        def read(self, size: int) -> bytes:
+            assert not self.cancelled
+            return b"x" * 100
+
+    for read in (store.import_, store.load, treering.layer_list):
+        slow = Slow()
+        begun = False
+
+        def progress(_: treering.Progress) -> bool:
+            nonlocal begun
+            slow.cancelled, begun = begun, True  # the first report comes before anything is read
+            return slow.cancelled
+
+        with pytest.raises(treering.CancelledError):
+            read(slow, progress=progress)
+        assert slow.cancelled
+
+
+def commit_anew(root: str, tree: str, number: int) -> str:
+    return treering.Store(root).commit(tree, f"child:{number}", base="scratch", message=str(number)).id
+
+
+def test_forked_children_have_stores_of_their_own(
+    store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    store.commit(tree, "parent:1", base="scratch")
+    with contextlib.ExitStack() as files:
+        # What the children write must get none of these, whatever their numbers.
+        for number in range(60):
+            files.enter_context((tmp_path / f"open{number}").open("w"))
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            made = pool.starmap(commit_anew, [(str(tmp_path / "store"), str(tree), number) for number in range(4)])
+        assert len(set(made)) == 4
+        assert all((tmp_path / f"open{number}").stat().st_nlink == 1 for number in range(60))
+    assert len(store.images()) == 5
+    assert store.fsck().problems == []
 
 
 def test_what_a_callback_raises_is_the_cause(store: treering.Store, large: pathlib.Path) -> None:

@@ -200,6 +200,14 @@ def test_caps_of_unpacking(store: treering.Store, tree: pathlib.Path, tmp_path: 
         with pytest.raises(treering.LimitError):
             store.unpack("app", tmp_path / "work", **caps)  # type: ignore[arg-type]
     store.unpack("app", tmp_path / "work", max_bytes=1 << 20, max_entries=100, lenient=True)
+    store.save("app", tmp_path / "app.tar")
+    store.export("app", tmp_path / "plain.tar")
+    for caps in ({"max_bytes": 1000}, {"max_entries": 1}):
+        with pytest.raises(treering.LimitError):
+            store.load(tmp_path / "app.tar", **caps)  # type: ignore[arg-type]
+        with pytest.raises(treering.LimitError):
+            store.import_(tmp_path / "plain.tar", **caps)  # type: ignore[arg-type]
+    store.load(tmp_path / "app.tar", max_bytes=1 << 20, max_entries=100)
 
 
 def test_a_store_is_a_context_manager(tmp_path: pathlib.Path, tree: pathlib.Path) -> None:

@@ -7,8 +7,8 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use cap_tempfile::cap_std::ambient_authority;
-use cap_tempfile::cap_std::fs::Dir;
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
 use treering::error::{At, Error, Result};
 use treering::fs::publish::Replacement;
 

@@ -16,10 +16,10 @@ package ffi
 //     const treering_control *control, treering_layer_result *out, size_t size, treering_error **err) {
 //   return treering_layer_write_callback(diff, options, write_go, (void *)go, NULL, control, out, size, err);
 // }
-// static treering_status layer_apply(uintptr_t go, const uint8_t *dir, size_t n, const treering_apply_options *options,
-//     const treering_control *control, treering_apply_result *out, size_t size, treering_report **report,
-//     treering_error **err) {
-//   return treering_layer_apply_callback(read_go, (void *)go, NULL, dir, n, options, control, out, size, report, err);
+// static treering_status layer_apply(const treering_store *store, uintptr_t go, const uint8_t *dir, size_t n,
+//     const treering_apply_options *options, const treering_control *control, treering_apply_result *out, size_t size,
+//     treering_report **report, treering_error **err) {
+//   return treering_layer_apply_callback(store, read_go, (void *)go, NULL, dir, n, options, control, out, size, report, err);
 // }
 // static treering_status layer_list(uintptr_t go, const treering_control *control, treering_layer_list **out,
 //     treering_error **err) {
@@ -29,9 +29,9 @@ package ffi
 //     const treering_control *control, treering_error **err) {
 //   return treering_archive_save_callback(store, (const char *const *)refs, n, format, write_go, (void *)go, NULL, control, err);
 // }
-// static treering_status archive_load(const treering_store *store, uintptr_t go, const char *names,
+// static treering_status archive_load(const treering_store *store, uintptr_t go, const treering_load_options *options,
 //     const treering_control *control, treering_loaded **out, treering_error **err) {
-//   return treering_archive_load_callback(store, read_go, (void *)go, NULL, names, control, out, err);
+//   return treering_archive_load_callback(store, read_go, (void *)go, NULL, options, control, out, err);
 // }
 // static treering_status archive_import(const treering_store *store, uintptr_t go, const char *reference,
 //     const treering_import_options *options, const treering_control *control, treering_commit_result *out, size_t size,
@@ -107,16 +107,17 @@ type ApplyResult struct {
 }
 
 // ApplyLayer applies a layer to a directory.
-func ApplyLayer(ctx context.Context, r io.Reader, dir string, o ApplyOptions) (ApplyResult, error) {
+func ApplyLayer(ctx context.Context, store *Handle, r io.Reader, dir string, o ApplyOptions) (ApplyResult, error) {
 	var a arguments
 	defer a.free()
+	s := a.store(store)
 	path, n := a.bytes(dir)
 	p := a.apply(o)
 	var out C.treering_apply_result
 	var report *C.treering_report
 	if a.err == nil {
 		a.err = streaming(ctx, r, nil, func(h C.uintptr_t, c *C.treering_control, e **C.treering_error) C.treering_status {
-			return C.layer_apply(h, path, n, p, c, &out, C.size_t(unsafe.Sizeof(out)), &report, e)
+			return C.layer_apply(s, h, path, n, p, c, &out, C.size_t(unsafe.Sizeof(out)), &report, e)
 		})
 	}
 	return ApplyResult{digest(&out.diff_id), digest(&out.digest), uint64(out.diff_size), uint64(out.size),
@@ -205,17 +206,37 @@ func SaveArchive(ctx context.Context, store *Handle, w io.Writer, references []s
 // Loaded is one image that was loaded.
 type Loaded struct{ Name, Manifest, ImageID string }
 
+// LoadOptions as the public package has them.
+type LoadOptions struct {
+	Names                string
+	MaxBytes, MaxEntries uint64
+}
+
 // LoadArchive loads every image of an archive.
-func LoadArchive(ctx context.Context, store *Handle, r io.Reader, names string) ([]Loaded, error) {
+func LoadArchive(ctx context.Context, store *Handle, r io.Reader, o LoadOptions) ([]Loaded, error) {
 	var a arguments
 	defer a.free()
-	s, nm := (*C.treering_store)(a.use(store)), a.text(names)
+	s, names := (*C.treering_store)(a.use(store)), a.text(o.Names)
+	var p *C.treering_load_options
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_load_options_new(&p, e) })
+	defer func() { C.treering_load_options_free(p) }()
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_load_options_set_names(p, names, e) })
+	if o.MaxBytes != 0 {
+		a.set(func(e **C.treering_error) C.treering_status {
+			return C.treering_load_options_set_max_bytes(p, C.uint64_t(o.MaxBytes), e)
+		})
+	}
+	if o.MaxEntries != 0 {
+		a.set(func(e **C.treering_error) C.treering_status {
+			return C.treering_load_options_set_max_entries(p, C.uint64_t(o.MaxEntries), e)
+		})
+	}
 	if a.err != nil {
 		return nil, a.err
 	}
 	var list *C.treering_loaded
 	err := streaming(ctx, r, nil, func(h C.uintptr_t, c *C.treering_control, e **C.treering_error) C.treering_status {
-		return C.archive_load(s, h, nm, c, &list, e)
+		return C.archive_load(s, h, p, c, &list, e)
 	})
 	defer func() { C.treering_loaded_free(list) }()
 	if list == nil {
@@ -245,6 +266,7 @@ type ImportOptions struct {
 	Compression               string
 	Level                     int
 	Threads                   int
+	MaxBytes, MaxEntries      uint64
 }
 
 // Import makes an image of a tar of a filesystem.
@@ -275,6 +297,16 @@ func Import(ctx context.Context, store *Handle, r io.Reader, reference string, o
 	a.set(func(e **C.treering_error) C.treering_status {
 		return C.treering_import_options_set_threads(p, C.size_t(max(o.Threads, 0)), e)
 	})
+	if o.MaxBytes != 0 {
+		a.set(func(e **C.treering_error) C.treering_status {
+			return C.treering_import_options_set_max_bytes(p, C.uint64_t(o.MaxBytes), e)
+		})
+	}
+	if o.MaxEntries != 0 {
+		a.set(func(e **C.treering_error) C.treering_status {
+			return C.treering_import_options_set_max_entries(p, C.uint64_t(o.MaxEntries), e)
+		})
+	}
 	if !o.Created.IsZero() {
 		a.set(func(e **C.treering_error) C.treering_status {
 			return C.treering_import_options_set_created(p, C.int64_t(o.Created.Unix()), e)

@@ -82,6 +82,49 @@ func LoadSnapshot(path string) (*Handle, error) {
 	return snapshotHandle(out), nil
 }
 
+// SnapshotFromBytes makes a snapshot of its bytes.
+func SnapshotFromBytes(data []byte) (*Handle, error) {
+	var a arguments
+	defer a.free()
+	p, n := a.bytes(string(data))
+	var out *C.treering_snapshot
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_snapshot_from_bytes(p, n, &out, e) })
+	if a.err != nil {
+		return nil, a.err
+	}
+	return snapshotHandle(out), nil
+}
+
+// SnapshotBytes are the bytes as they are saved.
+func SnapshotBytes(h *Handle) ([]byte, error) {
+	var a arguments
+	defer a.free()
+	s := (*C.treering_snapshot)(a.use(h))
+	if a.err != nil {
+		return nil, a.err
+	}
+	var n C.size_t
+	data := C.treering_snapshot_bytes(s, &n)
+	return []byte(goString(data, n)), nil
+}
+
+// ImageContents lists everything in an image.
+func ImageContents(ctx context.Context, h *Handle) (*Handle, error) {
+	var a arguments
+	defer a.free()
+	image := (*C.treering_image)(a.use(h))
+	var out *C.treering_snapshot
+	if a.err == nil {
+		a.err = operate(ctx, func(c *C.treering_control, e **C.treering_error) C.treering_status {
+			return C.treering_image_contents(image, c, &out, e)
+		})
+	}
+	if out == nil {
+		return nil, a.err
+	}
+	return snapshotHandle(out), a.err
+}
+
 // SaveSnapshot saves a snapshot to a file.
 func SaveSnapshot(h *Handle, path string) error {
 	var a arguments

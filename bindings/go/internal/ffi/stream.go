@@ -34,6 +34,9 @@ func streaming(ctx context.Context, r io.Reader, w io.Writer,
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if failure, is := err.(*Error); is && s.err != nil && failure.Status == Callback {
+		if s.err == ctx.Err() {
+			return NewError(Cancelled, failure.Operation, "cancelled by the caller", context.Cause(ctx))
+		}
 		failure.Cause = s.err
 		failure.Message = s.err.Error()
 		failure.Text = failure.Operation + ": " + failure.Message
@@ -47,8 +50,8 @@ func treeringGoWrite(userdata C.uintptr_t, data *C.uint8_t, n C.size_t) C.int32_
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.err = guard(func() error {
-		if n == 0 {
-			return nil
+		if n == 0 || s.ctx.Err() != nil {
+			return s.ctx.Err()
 		}
 		buffer := unsafe.Slice((*byte)(unsafe.Pointer(data)), n)
 		written, err := s.writer.Write(buffer)
@@ -67,8 +70,8 @@ func treeringGoRead(userdata C.uintptr_t, data *C.uint8_t, capacity C.size_t, n 
 	defer s.mu.Unlock()
 	s.err = guard(func() error {
 		*n = 0
-		if capacity == 0 {
-			return nil
+		if capacity == 0 || s.ctx.Err() != nil {
+			return s.ctx.Err()
 		}
 		buffer := unsafe.Slice((*byte)(unsafe.Pointer(data)), capacity)
 		for range 100 {

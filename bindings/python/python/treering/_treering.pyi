@@ -143,6 +143,8 @@ class Store:
         file: Path | Readable,
         *,
         names: Literal["keep", "move", "ignore"] = "keep",
+        max_bytes: int | None = None,
+        max_entries: int | None = None,
         progress: ProgressFunction | None = None,
     ) -> list[Loaded]: ...
     def import_(
@@ -158,6 +160,8 @@ class Store:
         compression: Compression | None = None,
         level: int | None = None,
         threads: int = 0,
+        max_bytes: int | None = None,
+        max_entries: int | None = None,
         progress: ProgressFunction | None = None,
     ) -> Image: ...
     def export(
@@ -391,7 +395,9 @@ def layer_apply(
     file: Path | Readable,
     dir: Path,
     *,
+    store: Store | None = None,
     ledger: Ledger | None = None,
+    owner_xattr: str | None = None,
     deny_loss: bool = False,
     lenient: bool = False,
     max_bytes: int | None = None,

@@ -6,17 +6,16 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use treering::compress::{self, DecodeOptions, Decoder, Written};
+use treering::Control;
+use treering::compress::{DecodeOptions, Decoder, Written};
 use treering::diff::{CompareOptions, compare};
 use treering::fs::Root;
-use treering::image::Whose;
-use treering::image::all_added;
-use treering::image::binding::{self, BoundTree};
+use treering::image::{
+    AppliedLayer, LayerApplyOptions, LayerSource, Whose, all_added, apply_layer, write_layer,
+};
+use treering::layer::ApplyOptions;
 use treering::layer::read::{LayerReader, ReadLimits};
-use treering::layer::{ApplyOptions, LayerPlan, LayerTar, Target};
-use treering::store::BindingFile;
 use treering::tree::{OwnerPolicy, OwnerSource, ScanOptions, Snapshot, scan};
-use treering::{Control, Counters};
 
 use super::commit::layer_object;
 use super::snapshot::skipped;
@@ -106,16 +105,11 @@ impl Create {
             Some(old) => compare(old, &found.snapshot, &CompareOptions::default()).changes,
             None => all_added(&found.snapshot),
         };
-        let plan = LayerPlan::new(&changes, old.as_ref(), &found.snapshot, self.times.layer()?)?;
-        Counters::add(&control.counters.bytes_total, plan.content_len());
-        let profile = self.packing.profile()?;
-        let tar = LayerTar::new(plan, &root);
-        let threads = match context.threads {
-            0 => treering::tree::scan::default_threads(),
-            n => n,
-        };
+        let source =
+            LayerSource { changes: &changes, old: old.as_ref(), new: &found.snapshot, files: Some(&root) };
+        let (profile, times) = (self.packing.profile()?, self.times.layer()?);
         let written = output::stream(self.output.as_deref(), |out| {
-            Ok(compress::write(&tar, &profile, threads, out, &control)?)
+            Ok(write_layer(source, times, &profile, context.threads, out, &control)?.0)
         })?;
         drop(progress);
         skipped(context, &found.skipped);
@@ -174,56 +168,27 @@ impl Apply {
     fn apply(&self, context: &Context) -> anyhow::Result<ExitCode> {
         let control = Control::default();
         let input = input::open(Some(&self.file))?;
-        match std::fs::create_dir(&self.dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                let path = self.dir.as_os_str().as_encoded_bytes();
-                return Err(treering::Error::io("create directory", path, error).into());
-            }
-            _ => {}
-        }
-        let root = Root::open(&self.dir)?;
         let _progress = context.progress("applying", &control);
-        let store = context.store_if_any()?;
-        let bound = store.as_ref().map(|store| binding::find(store, &root)).transpose()?.flatten();
-        let is_bound = bound.is_some();
-        let unknown = || Whose { owner: OwnerPolicy::as_seen(), ..Whose::default() };
-        let whose = bound.map_or_else(unknown, BoundTree::into_whose);
-        let options = ApplyOptions {
-            threads: context.threads,
-            deny_loss: self.deny_loss,
-            strictness: self.leniency.strictness(),
-            owner_xattr: match whose.owner_from {
-                OwnerSource::Xattr(attribute) => Some(attribute),
-                OwnerSource::Nothing | OwnerSource::Fakeroot(_) => None,
+        let options = LayerApplyOptions {
+            apply: ApplyOptions {
+                threads: context.threads,
+                deny_loss: self.deny_loss,
+                strictness: self.leniency.strictness(),
+                ..ApplyOptions::default()
             },
-            ..ApplyOptions::default()
+            // There is no digest to compare with, so none is taken.
+            decode: DecodeOptions {
+                hash_input: false,
+                hash_output: false,
+                limits: decode_limits(self.max_ratio),
+                ..DecodeOptions::with_threads(context.threads)
+            },
+            ledger: None,
         };
-        let scan_options = ScanOptions { threads: context.threads, ..whose.scan_options() };
-        let found = scan(&root, &scan_options, &control)?;
-        let mut target = match found.snapshot.len() {
-            1 => Target::empty(&root, options)?,
-            _ => Target::existing(&root, &found.snapshot, whose.ledger.clone(), options),
-        };
-        // There is no digest to compare with, so none is taken.
-        let decode = DecodeOptions {
-            hash_input: false,
-            hash_output: false,
-            limits: decode_limits(self.max_ratio),
-            ..DecodeOptions::with_threads(context.threads)
-        };
-        let decoder = Decoder::new(input, decode, control.clone())?;
-        target.apply(decoder, &control)?.finish()?;
-        let applied = target.finish()?;
+        let store = context.store_if_any()?;
+        let AppliedLayer { applied, unkept, .. } =
+            apply_layer(store.as_ref(), input, &self.dir, &options, &control)?;
         losses(context, &applied.losses);
-        let unkept = match (&store, is_bound) {
-            // The store knows the directory and takes what the disk did not.
-            (Some(store), true) => {
-                let record = store.bind_tree(&binding::tree_key(&root)?)?;
-                record.replace(BindingFile::Ledger, &applied.ledger.to_bytes())?;
-                0
-            }
-            _ => applied.ledger.len() as u64,
-        };
         if unkept > 0 {
             let entries = text::plural(unkept, "entry", "entries");
             context.ui.warn(format!(

@@ -1,0 +1,134 @@
+//! One layer without an image around it: written from a comparison, applied to a directory.
+
+use std::io::{Read, Write};
+use std::path::Path;
+
+use super::binding::{self, BoundTree};
+use super::whose::Whose;
+use crate::compress::{self, DecodeOptions, Decoded, Decoder, Profile, Written};
+use crate::diff::Change;
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::Root;
+use crate::layer::{Applied, ApplyOptions, Files, LayerOptions, LayerPlan, LayerTar, Target};
+use crate::progress::{Control, Counters};
+use crate::store::{BindingFile, Store};
+use crate::tree::scan::{default_threads, scan};
+use crate::tree::{Ledger, OwnerPolicy, OwnerSource, ScanOptions, Snapshot};
+
+/// A comparison, and where the content is.
+#[derive(Clone, Copy)]
+pub struct LayerSource<'a> {
+    /// The changes.
+    pub changes: &'a [Change],
+    /// What they lead from; `None` for nothing.
+    pub old: Option<&'a Snapshot>,
+    /// What they lead to.
+    pub new: &'a Snapshot,
+    /// The files of that; `None` where nobody has them, as between images.
+    pub files: Option<&'a dyn Files>,
+}
+
+/// Writes the layer that makes the old side of a comparison into the new one. Gives its digests and sizes, and how many tar
+/// entries it has.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] when the content is not at hand, [`ErrorKind::Changed`] when a file is not as it was compared.
+/// What was written then is a useless prefix.
+pub fn write_layer(
+    source: LayerSource<'_>,
+    options: LayerOptions,
+    profile: &Profile,
+    threads: usize,
+    out: &mut (dyn Write + Send),
+    control: &Control,
+) -> Result<(Written, u64)> {
+    let files = source.files.ok_or_else(|| {
+        let message =
+            "the changes are between snapshots or images, so the content of the files is not at hand";
+        Error::new(ErrorKind::Unsupported, "write layer", message).with_hint("compare with a directory")
+    })?;
+    let plan = LayerPlan::new(source.changes, source.old, source.new, options)?;
+    Counters::add(&control.counters.bytes_total, plan.content_len());
+    let entries = plan.entry_count() as u64;
+    let threads = if threads == 0 { default_threads() } else { threads };
+    let written = compress::write(&LayerTar::new(plan, files), profile, threads, out, control)?;
+    Ok((written, entries))
+}
+
+/// How a single layer is applied.
+#[derive(Debug, Clone, Default)]
+pub struct LayerApplyOptions {
+    /// How its entries are put on the disk. Without an attribute for owners it is the one the directory was unpacked with.
+    pub apply: ApplyOptions,
+    /// How it is decoded.
+    pub decode: DecodeOptions,
+    /// What an earlier call gave for the same directory; `None` for what the store knows.
+    pub ledger: Option<Ledger>,
+}
+
+/// What applying a single layer gave.
+#[derive(Debug)]
+pub struct AppliedLayer {
+    /// What the layer was. Compare the digests with what you expect: the bytes were applied as they came.
+    pub layer: Decoded,
+    /// What the directory is now.
+    pub applied: Applied,
+    /// For how many entries nothing but [`Applied::ledger`] has what the disk did not take: 0 when the store keeps it.
+    pub unkept: u64,
+}
+
+/// Applies one layer to a directory, which is made when it is not there. Whiteouts remove what is there.
+///
+/// A directory that the store knows, because it was unpacked or committed, keeps its owners: those the disk does not take are
+/// in the store afterwards. For any other directory what is on disk counts as [`OwnerPolicy::as_seen`] says, and what the disk
+/// does not take is handed back. After an error the directory is in no defined state.
+pub fn apply_layer(
+    store: Option<&Store>,
+    input: Box<dyn Read + Send>,
+    dir: &Path,
+    options: &LayerApplyOptions,
+    control: &Control,
+) -> Result<AppliedLayer> {
+    let root = open_or_make(dir)?;
+    let bound = store.map(|store| binding::find(store, &root)).transpose()?.flatten();
+    let keeper = store.filter(|_| bound.is_some());
+    let _lease = keeper.map(Store::lease).transpose()?;
+    let unknown = || Whose { owner: OwnerPolicy::as_seen(), ..Whose::default() };
+    let mut whose = bound.map_or_else(unknown, BoundTree::into_whose);
+    if let Some(ledger) = &options.ledger {
+        whose.ledger = ledger.clone();
+    }
+    let mut apply = options.apply.clone();
+    if let (None, OwnerSource::Xattr(attribute)) = (apply.owner_xattr, &whose.owner_from) {
+        apply.owner_xattr = Some(*attribute);
+    }
+    let scan_options = ScanOptions { threads: apply.threads, ..whose.scan_options() };
+    // What is there already is not progress.
+    let quiet = Control { cancel: control.cancel.clone(), ..Control::default() };
+    let found = scan(&root, &scan_options, &quiet)?;
+    let mut target = match found.snapshot.len() {
+        1 if found.skipped.is_empty() && keeper.is_none() => Target::empty(&root, apply)?,
+        _ => Target::existing(&root, &found.snapshot, whose.ledger, apply),
+    };
+    let decoder = Decoder::new(input, options.decode.clone(), control.clone())?;
+    let layer = target.apply(decoder, control)?.finish()?;
+    let applied = target.finish()?;
+    let mut unkept = applied.ledger.len() as u64;
+    if let Some(store) = keeper {
+        let record = store.bind_tree(&binding::tree_key(&root)?)?;
+        record.replace(BindingFile::Ledger, &applied.ledger.to_bytes())?;
+        unkept = 0;
+    }
+    Ok(AppliedLayer { layer, applied, unkept })
+}
+
+fn open_or_make(dir: &Path) -> Result<Root> {
+    match Root::open(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let shown = dir.as_os_str().as_encoded_bytes();
+            rustix::fs::mkdir(dir, rustix::fs::Mode::from_raw_mode(0o777)).at("create directory", shown)?;
+            Root::open(dir)
+        }
+        opened => opened,
+    }
+}

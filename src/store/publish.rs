@@ -5,10 +5,9 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
-use cap_tempfile::TempFile;
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
 use rustix::fs::{AtFlags, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::{At, Error, ErrorKind, Result};
 
@@ -18,7 +17,8 @@ pub(super) const FILE_MODE: u32 = 0o644;
 /// Makes the names in a directory survive a power loss.
 pub(super) fn sync_dir(dir: &Dir, shown: &str) -> Result<()> {
     const OP: &str = "sync directory";
-    rustix::fs::fsync(real_dir(dir).at(OP, shown)?).at(OP, shown)
+    let dir = real_dir(dir).at(OP, shown)?;
+    retry_on_intr(|| rustix::fs::fsync(&dir)).at(OP, shown)
 }
 
 /// Gives a directory mode 0700 through its handle.
@@ -51,7 +51,7 @@ pub(super) fn make_dir(parent: &Dir, name: impl AsRef<Path>) -> std::io::Result<
 /// A handle for more than looking up names: those of cap-std are O_PATH.
 fn real_dir(dir: &Dir) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, ".", flags, Mode::empty())
+    retry_on_intr(|| rustix::fs::openat(dir, ".", flags, Mode::empty()))
 }
 
 /// Replaces a small file atomically and durably. On any error the old file stays as it was.
@@ -77,13 +77,11 @@ pub(super) fn replace_cached(
     shown: &str,
     fill: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<()> {
-    const OP: &str = "write file";
-    let mut temp = TempFile::new(dir).at(OP, shown)?;
-    fill(temp.as_file_mut())?;
-    let file = temp.as_file();
-    file.set_permissions(Permissions::from_mode(FILE_MODE)).at(OP, shown)?;
-    file.sync_all().at(OP, shown)?;
-    temp.replace(name).at(OP, shown)
+    // Not by cap-tempfile: what it finds /proc with panics where a sandbox refuses `renameat` in a way it does not expect
+    // (rustix-linux-procfs 0.1), and there is no way around it where /proc is missing.
+    let mut staged = Staged::new(dir, dir)?;
+    fill(staged.file())?;
+    staged.place(dir, name, shown, true)
 }
 
 /// Reads a whole file that must not be larger than `cap` bytes.
@@ -115,7 +113,7 @@ pub(super) fn open_regular(dir: &Dir, name: &str, shown: &str) -> Result<File> {
     Ok(file.into_std())
 }
 
-/// Whether a name looks like what [`TempFile`] leaves when its process dies between two steps: a random UUID.
+/// Whether a name looks like what a [`Staged`] file leaves when its process dies between two steps: a random UUID.
 pub(super) fn is_litter(name: &str) -> bool {
     name.len() == 36
         && name.bytes().enumerate().all(|(i, b)| match i {
@@ -139,7 +137,7 @@ impl Staged {
         const OP: &str = "create temporary file";
         let tmp = tmp.try_clone().at(OP, "tmp")?;
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        match rustix::fs::openat(target, ".", flags, Mode::from_raw_mode(FILE_MODE)) {
+        match retry_on_intr(|| rustix::fs::openat(target, ".", flags, Mode::from_raw_mode(FILE_MODE))) {
             Ok(fd) if can_link(&fd) => return Ok(Staged { file: File::from(fd), name: None, tmp }),
             Ok(_) | Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
             Err(error) => return Err(Error::io(OP, "tmp", error)),
@@ -163,10 +161,17 @@ impl Staged {
 
     /// Publishes the file as `name` in `target`, durably. With `overwrite`, what is there gives way; without, it wins
     /// and the staged file is dropped.
-    pub fn publish(mut self, target: &Dir, name: &str, shown: &str, overwrite: bool) -> Result<()> {
+    pub fn publish(self, target: &Dir, name: &str, shown: &str, overwrite: bool) -> Result<()> {
+        self.place(target, name, shown, overwrite)?;
+        // Also when the file was there already: its writer may not have come to this line yet.
+        sync_dir(target, shown)
+    }
+
+    /// [`Staged::publish`] without making the name durable.
+    fn place(mut self, target: &Dir, name: &str, shown: &str, overwrite: bool) -> Result<()> {
         const OP: &str = "publish file";
-        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(FILE_MODE)).at(OP, shown)?;
-        self.file.sync_all().at(OP, shown)?;
+        retry_on_intr(|| rustix::fs::fchmod(&self.file, Mode::from_raw_mode(FILE_MODE))).at(OP, shown)?;
+        retry_on_intr(|| rustix::fs::fsync(&self.file)).at(OP, shown)?;
         if overwrite {
             if self.name.is_none() {
                 let temp = random_name();
@@ -193,8 +198,7 @@ impl Staged {
                 Err(error) => return Err(Error::io(OP, shown, error)),
             }
         }
-        // Also when the file was there already: its writer may not have come to this line yet.
-        sync_dir(target, shown)
+        Ok(())
     }
 }
 
@@ -222,17 +226,25 @@ fn link_unnamed(file: &File, target: &Dir, name: &str) -> std::io::Result<()> {
     Ok(rustix::fs::linkat(rustix::fs::CWD, proc_path(file), target, name, AtFlags::SYMLINK_FOLLOW)?)
 }
 
-/// A name nobody else picks: the standard library's per-process random keys, stirred.
+/// A name nobody else picks, a random UUID: the standard library's per-process random keys, stirred.
 pub(super) fn random_name() -> String {
     use std::hash::{BuildHasher, RandomState};
     let (a, b) = (RandomState::new().hash_one(1u8), RandomState::new().hash_one(2u8));
-    format!("{a:016x}{b:016x}")
+    format!(
+        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+        a >> 32,
+        (a >> 16) & 0xffff,
+        a & 0xfff,
+        b >> 48,
+        b & 0xffff_ffff_ffff
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use cap_std::ambient_authority;
+    use cap_std::fs::PermissionsExt;
 
     #[test]
     fn named_and_unnamed_files_are_published_and_dropped_ones_leave_nothing() {
@@ -286,6 +298,7 @@ mod tests {
 
     #[test]
     fn litter_is_recognised() {
+        assert!(is_litter(&random_name()));
         assert!(is_litter("0f7e9c52-7a0d-4f0a-9f0a-0123456789ab"));
         assert!(!is_litter("index.json"));
         assert!(!is_litter(&"a".repeat(36)));

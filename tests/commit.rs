@@ -934,9 +934,7 @@ fn an_image_over_the_caps_is_not_made() {
 fn a_name_that_begins_like_a_compressed_stream() {
     use std::os::unix::ffi::OsStrExt;
     let scratch = Scratch::new();
-    for (number, name) in
-        [&b"\x1f\x8b\x08"[..], b"\x28\xb5\x2f\xfd", b"P*M\x18", b"BZh91AY&SY"].into_iter().enumerate()
-    {
+    for (number, name) in [&b"\x1f\x8b\x08"[..], b"P*M\x18", b"BZh91AY&SY"].into_iter().enumerate() {
         let store = Store::open(scratch.join(&format!("store{number}"))).unwrap();
         let tree = scratch.dir(&format!("tree{number}"));
         sh(&tree, "echo base >base; touch -d @1000000000 .");

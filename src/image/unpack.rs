@@ -80,13 +80,17 @@ pub fn unpack(
     let owner_from = options.apply.owner_xattr.map(OwnerSource::Xattr).unwrap_or_default();
     let whose = Whose { owner, owner_from, ledger };
     // Before the tree has its place: one that the store knows nothing of would have lost its owners.
-    let bound =
-        binding::bind(store, &place.root, manifest, Some(reference), &whose, Some(&snapshot), || Ok(()));
-    if let Err(error) = bound {
-        place.discard();
-        return Err(error);
-    }
-    let key = binding::tree_key(&place.root)?;
+    let bound = binding::tree_key(&place.root).and_then(|key| {
+        binding::bind(store, &place.root, manifest, Some(reference), &whose, Some(&snapshot), || Ok(()))?;
+        Ok(key)
+    });
+    let key = match bound {
+        Ok(key) => key,
+        Err(error) => {
+            place.discard();
+            return Err(error);
+        }
+    };
     let parent = place.publish(dir).inspect_err(|_| {
         // The tree is gone again; its record, if it stays, is one of those that prune forgets.
         let _ = store.unbind(&key);
@@ -212,6 +216,8 @@ impl Place {
         // The error that led here matters more than one in cleaning up after it.
         match &self.scratch {
             Some((parent, name)) => {
+                // Where descriptors are what is missing, removing it needs this one.
+                drop(self.root);
                 if let Ok(name) = c_name(name.as_bytes()) {
                     let _ = remove_all(parent, &name);
                 }

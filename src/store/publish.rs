@@ -63,7 +63,7 @@ pub(super) fn remove_dir(parent: &Dir, name: impl AsRef<OsStr>, shown: &str) -> 
 /// A handle for more than looking up names: those of cap-std are O_PATH.
 fn real_dir(dir: &Dir) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, ".", flags, Mode::empty())
+    retry_on_intr(|| rustix::fs::openat(dir, ".", flags, Mode::empty()))
 }
 
 /// Replaces a small file atomically and durably. On any error the old file stays as it was.
@@ -163,6 +163,7 @@ fn proc_path(fd: impl AsFd) -> String {
 mod tests {
     use super::*;
     use cap_std::ambient_authority;
+    use cap_std::fs::PermissionsExt;
 
     #[test]
     fn only_regular_files_are_read() {

@@ -60,6 +60,24 @@ func TestExamplesRun(t *testing.T) {
 		return string(out)
 	}
 	run("../../examples/go", "go", "build", "-o", bin+"/", "./...")
+	// The program in the README, too.
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, program, _ := strings.Cut(string(readme), "```go\n")
+	program, _, _ = strings.Cut(program, "```")
+	file := filepath.Join(dir, "readme.go")
+	if err := os.WriteFile(file, []byte(program), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run("../../examples/go", "go", "build", "-o", bin+"/readme", file)
+	if err := os.Mkdir(filepath.Join(dir, "rootfs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out := run(dir, bin+"/readme"); !strings.HasPrefix(out, "sha256:") {
+		t.Error(out)
+	}
 	if out := run(dir, bin+"/make_image"); !strings.HasPrefix(out, "sha256:") {
 		t.Error(out)
 	}

@@ -296,16 +296,11 @@ func (s *parityStep) runIn(t *testing.T, ctx context.Context, store *Store) (out
 			return nil, err
 		}
 		defer image.Close()
-		text, err := image.Inspect()
+		found, err := image.Inspect()
 		if err != nil {
 			return nil, err
 		}
-		var all, out = outcome{}, outcome{}
-		try(t, json.Unmarshal(text, &all))
-		for _, name := range []string{"Id", "Author", "Architecture", "Os"} {
-			out[name] = all[name]
-		}
-		return out, nil
+		return outcome{"Id": found.ID, "Author": found.Author, "Architecture": found.Architecture, "Os": found.OS}, nil
 	case "refs":
 		refs, err := store.Refs()
 		list := []string{}

@@ -33,7 +33,7 @@ func streaming(ctx context.Context, r io.Reader, w io.Writer,
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if failure, is := err.(*Error); is && s.err != nil && failure.Status == Callback {
+	if failure, is := err.(*Error); is && s.err != nil && failure.Status == Callback && failure.Cause == nil {
 		failure.Cause = s.err
 		failure.Message = s.err.Error()
 		failure.Text = failure.Operation + ": " + failure.Message

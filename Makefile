@@ -18,7 +18,10 @@ SONAME := libtreering.so.$(basename $(VERSION))
 # `make install` into a directory of our own: what C and Go are tested against is what a user gets.
 STAGE := $(TARGET)/stage
 STAGED := PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig LD_LIBRARY_PATH=$(STAGE)/lib
+# The same with libtreering.a alone, for what links statically.
+STATIC := $(TARGET)/static
 VENV := $(abspath target/venv)
+WHEELS := $(TARGET)/wheels
 TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr a-z- A-Z_)
 
 .PHONY: help
@@ -70,18 +73,29 @@ check-c: stage ## C tests: plain, under AddressSanitizer and under valgrind
 	$(STAGED) bash tests/c/run.sh $(TARGET)/c
 
 .PHONY: check-go
-check-go: stage ## Go module: vet, tests with the race detector, tests that force garbage collection
+check-go: stage stage-static ## Go module: vet, tests with the race detector, linked statically, and with forced garbage collection
 	cd bindings/go && $(STAGED) go vet ./...
 	cd examples/go && $(STAGED) go vet ./...
 	@# Go would answer from its cache: it does not see that the library or the parity table changed.
 	cd bindings/go && $(STAGED) go test -count=1 -race ./...
 	cd bindings/go && $(STAGED) go test -count=1 -run 'TestSoak' .
 	cd bindings/go && $(STAGED) go test -count=1 -short -tags treering_gc ./...
+	cd bindings/go && PKG_CONFIG_PATH=$(STATIC)/lib/pkgconfig go test -count=1 -short -tags treering_static -run 'TestParity|TestCommit' .
+	cd examples/go && PKG_CONFIG_PATH=$(STATIC)/lib/pkgconfig go build -tags treering_static -o $(STATIC)/make_image ./make_image
+	readelf -d $(STATIC)/make_image | { ! grep treering; }
 
 .PHONY: check-py
 check-py: ## Python package: build, lints, pytest, type stubs against the module, types of tests and examples
 	$(CARGO) clippy --locked --no-deps -p treering-python -- -D warnings
-	cd bindings/python && VIRTUAL_ENV=$(VENV) $(VENV)/bin/maturin develop --release --locked
+	@# The wheel that `pip install ./bindings/python` makes, installed where nothing else is, and where the tests are.
+	rm -rf $(WHEELS) $(TARGET)/venv-fresh
+	MATURIN_PEP517_ARGS=--locked PATH="$(VENV)/bin:$$PATH" $(VENV)/bin/pip wheel -q --no-deps --no-build-isolation -w $(WHEELS) ./bindings/python
+	python3 -m venv $(TARGET)/venv-fresh
+	$(TARGET)/venv-fresh/bin/pip install -q --no-index $(WHEELS)/*.whl
+	cd / && $(TARGET)/venv-fresh/bin/python -W error -m treering version
+	cd / && $(TARGET)/venv-fresh/bin/treering --help >$(TARGET)/help && grep -q commit $(TARGET)/help
+	bash tests/c/symbols.sh $(TARGET)/venv-fresh/lib/python3*/site-packages/treering/_treering.abi3.so python
+	$(VENV)/bin/pip install -q --no-deps --force-reinstall --no-index $(WHEELS)/*.whl
 	$(VENV)/bin/pytest bindings/python
 	$(VENV)/bin/python -m mypy.stubtest treering --allowlist bindings/python/stubtest-allowlist
 	cd bindings/python && $(VENV)/bin/mypy
@@ -121,6 +135,12 @@ install-lib:
 stage: lib
 	rm -rf $(STAGE)
 	$(MAKE) --no-print-directory install-lib PREFIX=$(STAGE) DESTDIR=
+
+.PHONY: stage-static
+stage-static: lib
+	rm -rf $(STATIC)
+	$(MAKE) --no-print-directory install-lib PREFIX=$(STATIC) DESTDIR=
+	rm $(STATIC)/lib/libtreering.so*
 
 ## Measuring
 

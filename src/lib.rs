@@ -61,3 +61,8 @@ pub mod tree;
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result};
 pub use progress::{Cancel, Control, Counters};
+
+/// The program in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

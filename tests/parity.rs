@@ -11,19 +11,20 @@ use std::path::{Path, PathBuf};
 use common::Scratch;
 use serde_json::{Map, Value, json};
 use treering::archive::{self, ExportOptions, ExportSource, ImportOptions, LoadOptions, NamePolicy};
-use treering::compress::{Compression, Profile, write};
+use treering::compress::{Compression, DecodeOptions, Decoder, Profile, write};
 use treering::diff::CompareMode;
 use treering::fs::Root;
 use treering::image::all_added;
 use treering::image::{
-    Base, CommitOptions, DiffOptions, Image, Platform, TreeDiff, UnpackOptions, commit, diff_image,
-    diff_tree, diff_trees, inspect, unpack,
+    Base, CommitOptions, DiffOptions, HistoryRow, Image, Platform, TidyOptions, TreeDiff, UnpackOptions,
+    commit, diff_image, diff_overlay, diff_snapshots, diff_tree, diff_trees, info, inspect, tidy, unpack,
 };
-use treering::layer::{LayerOptions, LayerPlan, LayerTar, MtimePrecision};
-use treering::store::{FsckLevel, Reference, Store, descriptor_digest};
-use treering::tree::OwnerSource;
-use treering::tree::{OwnerPolicy, Snapshot};
-use treering::{Control, Digest, Error, Result};
+use treering::layer::header::EntryKind;
+use treering::layer::read::TarEntry;
+use treering::layer::{ApplyOptions, LayerOptions, LayerPlan, LayerTar, MtimePrecision, Target};
+use treering::store::{FsckLevel, ImageUsage, PruneOptions, Reference, Store, descriptor_digest};
+use treering::tree::{OwnerPolicy, OwnerSource, ScanOptions, Snapshot, scan};
+use treering::{Control, Digest, Error, ErrorKind, Result};
 
 struct Case<'a> {
     scratch: &'a Path,
@@ -135,8 +136,19 @@ impl Case<'_> {
             annotations: annotations.into_iter().map(|(k, v)| (k, v.as_str().unwrap().into())).collect(),
             one_file_system: self.flag("one_file_system"),
             threads: self.number("threads").unwrap_or(0) as usize,
-            lowers: Vec::new(),
+            lowers: self.lowers(),
         })
+    }
+
+    fn lowers(&self) -> Vec<PathBuf> {
+        let names = self.step.get("lowers").map(list).unwrap_or_default();
+        names.iter().map(|name| self.scratch.join(name)).collect()
+    }
+
+    fn scan(&self, name: &str) -> Result<Snapshot> {
+        let owner_from = self.word("owner_from").map(OwnerSource::parse).transpose()?.unwrap_or_default();
+        let options = ScanOptions { owner_from: &owner_from, ..ScanOptions::default() };
+        Ok(scan(&Root::open(self.path(name))?, &options, &self.control)?.snapshot)
     }
 
     fn run(&self) -> Result<Value> {
@@ -236,6 +248,137 @@ impl Case<'_> {
                     "layer_digest": layer.digest,
                 }))
             }
+            _ => self.entries(),
+        }
+    }
+
+    /// Layers and snapshots by themselves.
+    fn entries(&self) -> Result<Value> {
+        let decoder = || Decoder::new(Box::new(self.file()), DecodeOptions::default(), self.control.clone());
+        match self.need("op") {
+            "apply_layer" => {
+                std::fs::create_dir(self.path("dir")).unwrap();
+                let root = Root::open(self.path("dir"))?;
+                let mut target = Target::empty(&root, ApplyOptions::default())?;
+                let decoded = target.apply(decoder()?, &self.control)?.finish()?;
+                Ok(json!({ "diff_id": decoded.diff_id, "losses": target.finish()?.losses.len() }))
+            }
+            "list_layer" => {
+                let line = |entry: &TarEntry| {
+                    let path = if entry.path.is_empty() { ".".into() } else { escape(&entry.path) };
+                    let (kind, xattrs) = (word(entry.kind), entry.xattrs.len());
+                    let owner = format!("{}:{}", entry.uid, entry.gid);
+                    let line = format!("{kind} {:04o} {owner} {} {xattrs} {path}", entry.mode, entry.size);
+                    line + &arrow(&entry.link)
+                };
+                let found = treering::layer::list(decoder()?, &self.control)?;
+                Ok(json!({ "entries": found.iter().map(line).collect::<Vec<_>>() }))
+            }
+            "save_snapshot" => {
+                self.scan("dir")?.save(self.path("file"))?;
+                Ok(json!({}))
+            }
+            "load_snapshot" => Ok(json!({ "entries": entries(&Snapshot::load(self.path("file"))?) })),
+            "lookup" => {
+                let snapshot = self.scan("dir")?;
+                let path = unescape(self.need("path"));
+                let index = snapshot
+                    .lookup(path.as_os_str().as_bytes())
+                    .ok_or_else(|| Error::new(ErrorKind::NotFound, "find entry", "no such entry"))?;
+                let xattr = |(name, value): (&[u8], &[u8])| format!("{} {}", escape(name), escape(value));
+                let meta = snapshot.meta(index);
+                Ok(json!({
+                    "entry": entry(&snapshot, index),
+                    "owner": format!("{}:{}", meta.uid, meta.gid),
+                    "xattrs": snapshot.xattrs(index).into_iter().map(xattr).collect::<Vec<_>>(),
+                }))
+            }
+            "diff_snapshots" => {
+                let new = self.scan("after")?;
+                Ok(changes(match self.text("before") {
+                    Some(_) => diff_snapshots(self.scan("before")?, new, &DiffOptions::default()),
+                    None => TreeDiff { old: None, changes: all_added(&new), new, skipped: Vec::new() },
+                }))
+            }
+            "diff_overlay" => {
+                diff_overlay(&self.path("dir"), &self.lowers(), &DiffOptions::default(), &self.control)
+                    .map(changes)
+            }
+            _ => self.facts(),
+        }
+    }
+
+    /// What a store and its images tell, and streams that fail.
+    fn facts(&self) -> Result<Value> {
+        let store = self.store()?;
+        let dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+        match self.need("op") {
+            "documents" => {
+                let platform = self.text("platform").map(str::parse::<Platform>).transpose()?;
+                let image = Image::open(&store, self.need("reference"), platform.as_ref())?;
+                Ok(json!({
+                    "id": image.id(),
+                    "digest": image.digest(),
+                    "platform": image.platform().to_string(),
+                    "size": image.size(),
+                    "manifest": Digest::of(image.manifest_bytes()).hex(),
+                    "config": Digest::of(image.config().bytes()).hex(),
+                }))
+            }
+            "history" => {
+                let line = |row: HistoryRow| {
+                    let (id, diff_id) =
+                        (dash(row.id.map(|id| id.to_string())), dash(row.diff_id.map(|id| id.to_string())));
+                    let (created, tar) = (dash(row.created), dash(row.diff_size.map(|n| n.to_string())));
+                    format!("{id} {created} {} {tar} {diff_id} {}|{}", row.size, row.created_by, row.comment)
+                };
+                let rows = Image::open(&store, self.need("reference"), None)?.history(&store)?;
+                Ok(json!({ "rows": rows.into_iter().map(line).collect::<Vec<_>>() }))
+            }
+            "prune" => {
+                let dry_run = self.flag("dry_run");
+                let prune = PruneOptions { dry_run, ..PruneOptions::default() };
+                let (unused_names, lost_trees) = (self.flag("unused_names"), self.flag("lost_trees"));
+                let done = tidy(&store, &TidyOptions { unused_names, lost_trees, prune }, &self.control)?;
+                Ok(json!({
+                    "nameless": done.pruned.nameless,
+                    "blobs": done.pruned.blobs,
+                    "layers": done.pruned.layers.len(),
+                    "untagged": done.untagged,
+                    "forgotten": done.forgotten.len(),
+                }))
+            }
+            "usage" => {
+                let used = store.usage(&self.control)?;
+                let line = |image: &ImageUsage| {
+                    let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
+                    let (names, digest) = (names.join(","), &image.digest);
+                    format!(
+                        "{names} {digest} {} {} {} {}",
+                        image.size, image.shared, image.unique, image.layers
+                    )
+                };
+                Ok(json!({
+                    "images": used.images.iter().map(line).collect::<Vec<_>>(),
+                    "blobs": used.blobs,
+                    "blob_bytes": used.blob_bytes,
+                    "reclaimable": used.reclaimable,
+                    "trees": used.trees,
+                }))
+            }
+            "info" => {
+                let facts = info(Some(&store))?["store"].clone();
+                Ok(json!({ "images": facts["images"], "trees": facts["trees"] }))
+            }
+            "failing_export" => {
+                let source = ExportSource::Image(self.need("reference"));
+                archive::export(&store, source, &ExportOptions::default(), &mut Failing, &self.control)?;
+                Ok(json!({}))
+            }
+            "failing_load" => {
+                archive::load(&store, Box::new(Failing), &LoadOptions::default(), &self.control)?;
+                Ok(json!({}))
+            }
             _ => self.names(),
         }
     }
@@ -306,11 +449,15 @@ impl Case<'_> {
 
     fn write_layer(&self) -> Result<Value> {
         let root = Root::open(self.path("dir"))?;
-        let new = common::scan_with(&self.path("dir"), &treering::tree::ScanOptions::default()).snapshot;
+        let new = self.scan("dir")?;
         let plan = LayerPlan::new(&all_added(&new), None, &new, self.layer())?;
         let entries = plan.entry_count();
         let profile = self.profile()?.unwrap_or_default();
-        let written = write(&LayerTar::new(plan, &root), &profile, 2, &mut Vec::new(), &self.control)?;
+        let mut out = Vec::new();
+        let written = write(&LayerTar::new(plan, &root), &profile, 2, &mut out, &self.control)?;
+        if self.text("file").is_some() {
+            std::fs::write(self.path("file"), out).unwrap();
+        }
         Ok(json!({
             "diff_id": written.diff_id,
             "digest": written.digest,
@@ -337,17 +484,54 @@ fn changes(diff: TreeDiff) -> Value {
     json!({ "changes": diff.listed().map(line).collect::<Vec<_>>() })
 }
 
+fn word(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::File => "file",
+        EntryKind::Directory => "directory",
+        EntryKind::Symlink => "symlink",
+        EntryKind::Hardlink => "hardlink",
+        _ => "other",
+    }
+}
+
+fn arrow(target: &[u8]) -> String {
+    if target.is_empty() { String::new() } else { format!(" -> {}", escape(target)) }
+}
+
+fn entry(snapshot: &Snapshot, index: u32) -> String {
+    let meta = snapshot.meta(index);
+    let path = if index == 0 { ".".into() } else { escape(&snapshot.path(index)) };
+    let arrow = arrow(snapshot.link_target(index));
+    format!("{} {:04o} {} {path}{arrow}", meta.kind.name(), meta.mode, meta.size)
+}
+
 fn entries(snapshot: &Snapshot) -> Vec<String> {
-    let line = |index| {
-        let meta = snapshot.meta(index);
-        let path = if index == 0 { ".".into() } else { escape(&snapshot.path(index)) };
-        let arrow = match snapshot.link_target(index) {
-            b"" => String::new(),
-            target => format!(" -> {}", escape(target)),
-        };
-        format!("{} {:04o} {} {path}{arrow}", meta.kind.name(), meta.mode, meta.size)
-    };
-    std::iter::once(0).chain(snapshot.walk()).map(line).collect()
+    std::iter::once(0).chain(snapshot.walk()).map(|index| entry(snapshot, index)).collect()
+}
+
+/// A caller's stream that does not work.
+struct Failing;
+
+impl Failing {
+    fn error<T>() -> std::io::Result<T> {
+        Err(Error::new(ErrorKind::Callback, "use stream", "it does not work").into())
+    }
+}
+
+impl std::io::Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Failing::error()
+    }
+}
+
+impl std::io::Write for Failing {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Failing::error()
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn make(dir: &Path, entries: &[Value]) {
@@ -362,7 +546,7 @@ fn make(dir: &Path, entries: &[Value]) {
         let text = |name: &str| entry[name].as_str().unwrap();
         let octal = || u32::from_str_radix(text("mode"), 8).unwrap();
         let path = dir.join(unescape(text("path")));
-        if text("type") != "directory" && path.symlink_metadata().is_ok() {
+        if !["directory", "xattr"].contains(&text("type")) && path.symlink_metadata().is_ok() {
             std::fs::remove_file(&path).unwrap();
         }
         match text("type") {
@@ -375,6 +559,11 @@ fn make(dir: &Path, entries: &[Value]) {
                 mode(&path, octal());
             }
             "symlink" => std::os::unix::fs::symlink(unescape(text("target")), &path).unwrap(),
+            "xattr" => {
+                let value = unescape(text("content"));
+                let value = value.as_os_str().as_bytes();
+                rustix::fs::setxattr(&path, text("name"), value, rustix::fs::XattrFlags::empty()).unwrap();
+            }
             "hardlink" => std::fs::hard_link(dir.join(unescape(text("target"))), &path).unwrap(),
             other => panic!("unknown type {other}"),
         }

@@ -95,6 +95,7 @@ fn table(page: &str, heading: &str) -> Vec<Vec<Vec<String>>> {
                 row[1..].iter().map(|cell| names(cell)).collect()
             })
             .collect(),
+        "Options" => rows.iter().map(|row| row.iter().map(|cell| names(cell)).collect()).collect(),
         _ => rows.iter().map(|row| vec![names(&row[0])]).collect(),
     }
 }
@@ -122,6 +123,44 @@ fn functions() -> Names {
     let all: Names = declared.filter_map(name).collect();
     assert!(all.len() > 150, "{all:?}");
     all
+}
+
+/// Whether a name is what a table has for it: itself, or something with a star in it.
+fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        Some((start, end)) => {
+            name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
+        }
+        None => name == pattern,
+    }
+}
+
+/// Every name is in the operations' column or in the table of what a surface has alone, and nothing there is for nothing.
+fn all_are_there(there: &Names, number: usize, heading: &str) {
+    let page = page();
+    let named = column(&table(&page, "Operations"), number);
+    let alone = column(&table(&page, heading), 0);
+    for pattern in &alone {
+        assert!(there.iter().any(|name| fits(pattern, name)), "nothing fits {pattern} of {heading}");
+    }
+    let missing: Vec<_> = there
+        .iter()
+        .filter(|name| !named.contains(*name) && !alone.iter().any(|pattern| fits(pattern, name)))
+        .collect();
+    assert!(missing.is_empty(), "not on the page: {missing:?}");
+}
+
+/// The options of C by the object they are set on. `add_change` sets `change`.
+fn options_of(group: &str) -> Names {
+    let of = |(name, option): (String, String)| name.starts_with(&format!("{group}_")).then_some(option);
+    let all: Names = setters().into_iter().filter_map(of).collect();
+    assert!(!all.is_empty(), "{group}");
+    all
+}
+
+/// Whether a list is what an option adds one of.
+fn same(option: &str, name: &str) -> bool {
+    option == name || name.strip_suffix('s') == Some(option)
 }
 
 fn setters() -> Vec<(String, String)> {
@@ -166,10 +205,6 @@ fn every_function_of_c_is_on_the_page() {
         assert!(functions.contains(name), "treering_{name} is not in the header");
     }
     let alone = column(&table(&page, "Functions of C alone"), 0);
-    let fits = |pattern: &str, name: &str| match pattern.strip_prefix('*') {
-        Some(end) => name.ends_with(end),
-        None => name == pattern,
-    };
     for pattern in &alone {
         assert!(functions.iter().any(|name| fits(pattern, name)), "nothing fits {pattern}");
     }
@@ -180,24 +215,88 @@ fn every_function_of_c_is_on_the_page() {
     }
 }
 
+/// What Go exports: `Type.Method`, and names of the package.
+fn go() -> Names {
+    let mut all = Names::new();
+    let exported = |name: &str| name.starts_with(char::is_uppercase);
+    let word = |text: &str| text.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_string();
+    for entry in root().join("bindings/go").read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if !name.ends_with(".go") || name.ends_with("_test.go") {
+            continue;
+        }
+        let mut list = false;
+        for line in read(path).lines() {
+            if let Some(rest) = line.strip_prefix("func (") {
+                let (receiver, rest) = rest.split_once(") ").unwrap();
+                let owner = receiver.rsplit([' ', '*']).next().unwrap();
+                if exported(owner) && exported(rest) {
+                    all.insert(format!("{owner}.{}", word(rest)));
+                }
+            } else if let Some(rest) =
+                ["func ", "type ", "var "].iter().find_map(|key| line.strip_prefix(key))
+            {
+                if exported(rest) {
+                    all.insert(word(rest));
+                }
+            } else if line == "const (" || line == ")" {
+                list = line == "const (";
+            } else if let Some(rest) = line.strip_prefix('\t').filter(|rest| list && exported(rest)) {
+                all.insert(word(rest));
+            }
+        }
+    }
+    assert!(all.len() > 100, "{all:?}");
+    all
+}
+
 #[test]
-fn go_has_what_the_page_says() {
-    let files = sources("bindings/go", ".go").join("\n");
+fn what_go_exports_is_on_the_page() {
+    let there = go();
     for name in column(&table(&page(), "Operations"), 2) {
-        let found = match name.split_once('.') {
-            Some((owner, method)) => files.lines().any(|line| {
-                let rest = line.strip_prefix("func (").and_then(|rest| rest.split_once(") "));
-                rest.is_some_and(|(receiver, rest)| {
-                    receiver.ends_with(&format!("*{owner}")) && rest.starts_with(&format!("{method}("))
-                })
-            }),
-            None => files.lines().any(|line| {
-                line.starts_with(&format!("func {name}("))
-                    || line.starts_with(&format!("type {name} "))
-                    || line.trim_start().starts_with(&format!("{name} Code = "))
-            }),
-        };
-        assert!(found, "{name}");
+        assert!(there.contains(&name), "{name}");
+    }
+    all_are_there(&there, 2, "Names of Go alone");
+}
+
+/// The fields of a structure of Go, as options are written elsewhere.
+fn go_fields(structure: &str) -> Names {
+    let files = sources("bindings/go", ".go").join("\n");
+    let (_, rest) = files.split_once(&format!("\ntype {structure} struct {{\n")).expect(structure);
+    let lines =
+        rest.split("\n}").next().unwrap().lines().map(str::trim).filter(|line| !line.starts_with("//"));
+    let snake = |name: &str| {
+        let mut out = String::new();
+        for letter in name.chars() {
+            if letter.is_uppercase() && !out.is_empty() {
+                out.push('_');
+            }
+            out.extend(letter.to_lowercase());
+        }
+        out
+    };
+    // Several names, and then their type.
+    let names = lines.flat_map(|line| {
+        let words: Vec<_> = line.split([',', ' ']).filter(|word| !word.is_empty()).collect();
+        words[..words.len().saturating_sub(1)].to_vec()
+    });
+    names.filter(|name| name.starts_with(char::is_uppercase)).map(snake).collect()
+}
+
+#[test]
+fn options_are_fields_in_go() {
+    for row in table(&page(), "Options") {
+        let (options, fields) = (options_of(&row[0][0]), go_fields(&row[1][0]));
+        // The zero value of a field is the default, and to prune nameless images is one.
+        let is = |option: &str, field: &str| same(option, field) || field == format!("keep_{option}");
+        for option in &options {
+            assert!(fields.iter().any(|field| is(option, field)), "{option} of {}", row[1][0]);
+        }
+        for field in fields {
+            let there = field == "level" || options.iter().any(|option| is(option, &field));
+            assert!(there, "{field} of {} is nothing in C", row[1][0]);
+        }
     }
 }
 
@@ -244,16 +343,108 @@ fn python_has_what_the_page_says() {
 }
 
 #[test]
-fn python_has_a_keyword_for_every_setter() {
+fn what_python_exports_is_on_the_page() {
+    let init = read("bindings/python/python/treering/__init__.py");
+    let (_, all) = init.split_once("__all__ = [").unwrap();
+    let all: Names = all.split('"').skip(1).step_by(2).map(String::from).collect();
+    let public = |name: &String| !name.contains(".__") && all.contains(name.split('.').next().unwrap());
+    let mut there: Names = python().into_iter().filter(public).collect();
+    there.extend(all.iter().cloned());
+    all_are_there(&there, 3, "Names of Python alone");
+}
+
+/// The parameters of a function in the stubs, `Class.method` or a name of the module.
+fn keywords(function: &str) -> Names {
     let stubs = read("bindings/python/python/treering/_treering.pyi");
-    let keywords: Names = stubs
-        .split([',', '(', '\n'])
-        .filter_map(|part| part.split_once(": ").map(|(name, _)| name.trim().to_string()))
-        .collect();
-    for (name, option) in setters() {
-        let there = keywords.contains(&option) || keywords.contains(&format!("{option}s"));
-        assert!(there, "{option} of treering_{name}");
+    let (scope, name) = match function.split_once('.') {
+        Some((class, name)) => {
+            (stubs.split_once(&format!("\nclass {class}:")).unwrap().1, format!("\n    def {name}("))
+        }
+        None => (stubs.as_str(), format!("\ndef {function}(")),
+    };
+    let (_, rest) = scope.split_once(&name).unwrap_or_else(|| panic!("{function}"));
+    let list = rest.split(") -> ").next().unwrap();
+    let parameters = list.lines().flat_map(|line| line.split(", "));
+    parameters.filter_map(|part| part.split_once(": ").map(|(name, _)| name.trim().to_string())).collect()
+}
+
+#[test]
+fn options_are_keywords_in_python() {
+    let page = page();
+    let alone = column(&table(&page, "Keywords of Python alone"), 0);
+    let mut used = Names::new();
+    for row in table(&page, "Options") {
+        let options = options_of(&row[0][0]);
+        let there: Names = row[2].iter().flat_map(|function| keywords(function)).collect();
+        for option in &options {
+            assert!(there.iter().any(|keyword| same(option, keyword)), "{option} of {:?}", row[2]);
+        }
+        for keyword in there {
+            if !options.iter().any(|option| same(option, &keyword)) {
+                assert!(alone.contains(&keyword), "{keyword} of {:?} is nothing in C", row[2]);
+                used.insert(keyword);
+            }
+        }
     }
+    assert_eq!(used, alone);
+}
+
+/// The long options in a help text.
+fn flags(verb: &[&str]) -> Names {
+    let help = Command::new(env!("CARGO_BIN_EXE_treering")).args(verb).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let flag = |line: &str| {
+        let line = line.trim_start();
+        let long = if line.starts_with("--") { line } else { line.strip_prefix('-')?.split_once(", ")?.1 };
+        let name = long.strip_prefix("--")?.split(|c: char| !c.is_alphanumeric() && c != '-').next()?;
+        Some(format!("--{name}"))
+    };
+    // Below the options there are examples.
+    let (_, options) = help.split_once("\nOptions:\n").expect(&help);
+    options.lines().take_while(|line| line.is_empty() || line.starts_with(' ')).filter_map(flag).collect()
+}
+
+#[test]
+fn options_are_flags_of_the_command() {
+    let page = page();
+    let everywhere = flags(&[]);
+    assert!(everywhere.contains("--root"));
+    let without_flag = column(&table(&page, "Setters without a flag"), 0);
+    let without_setter = column(&table(&page, "Flags without a setter"), 0);
+    let (mut unflagged, mut unset) = (Names::new(), Names::new());
+    let mut verbs = column(&table(&page, "Operations"), 4);
+    verbs.retain(|verb| !verb.starts_with("--"));
+    let mut of_options = Vec::new();
+    for row in table(&page, "Options") {
+        let options = options_of(&row[0][0]);
+        let of_verb = |verb: &String| {
+            let words: Vec<_> = verb.split(' ').collect();
+            flags(&words).difference(&everywhere).cloned().collect::<Vec<_>>()
+        };
+        let there: Names = row[3].iter().flat_map(of_verb).collect();
+        for option in &options {
+            if !there.contains(&format!("--{}", option.replace('_', "-"))) {
+                assert!(without_flag.contains(option), "{option} is no flag of {:?}", row[3]);
+                unflagged.insert(option.clone());
+            }
+        }
+        of_options.push((row[3].clone(), options));
+    }
+    for verb in verbs {
+        let words: Vec<_> = verb.split(' ').collect();
+        let options: Names = of_options
+            .iter()
+            .filter(|(verbs, _)| verbs.contains(&verb))
+            .flat_map(|(_, o)| o.clone())
+            .collect();
+        for flag in flags(&words).difference(&everywhere) {
+            if !options.contains(&flag[2..].replace('-', "_")) {
+                assert!(without_setter.contains(flag), "{flag} of {verb} is no setter");
+                unset.insert(flag.clone());
+            }
+        }
+    }
+    assert_eq!((unflagged, unset), (without_flag, without_setter));
 }
 
 #[test]
@@ -279,4 +470,32 @@ fn every_verb_is_on_the_page() {
     for option in options {
         assert!(help.contains(&option), "{option}");
     }
+}
+
+#[test]
+fn cargo_c_is_told_what_make_installs() {
+    let manifest = read("Cargo.toml");
+    let (_, capi) = manifest.split_once("[package.metadata.capi]\n").unwrap();
+    let capi = capi.split("\n[lib]").next().unwrap();
+    // cargo-c itself is too slow to build for every run of the tests; this is what would have to agree.
+    for line in [
+        "subdirectory = false",
+        "generation = false",
+        r#"asset = [{ from = "include/treering.h", to = "" }]"#,
+        "version_suffix_components = 2",
+    ] {
+        assert!(capi.contains(line), "{line}");
+    }
+    let makefile = read("Makefile");
+    for line in [
+        "SONAME := libtreering.so.$(basename $(VERSION))",
+        "$(DESTDIR)$(INCLUDEDIR)/treering.h",
+        "$(DESTDIR)$(LIBDIR)/libtreering.so.$(VERSION)",
+        "$(DESTDIR)$(LIBDIR)/libtreering.a",
+        "$(DESTDIR)$(LIBDIR)/pkgconfig/treering.pc",
+    ] {
+        assert!(makefile.contains(line), "{line}");
+    }
+    let version = env!("CARGO_PKG_VERSION").split('.').count();
+    assert_eq!(version, 3, "two components and one more: what `basename` cuts off");
 }

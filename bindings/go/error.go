@@ -92,7 +92,8 @@ func (e *Error) Is(target error) bool {
 	return target == error(e.Code)
 }
 
-// Unwrap is the error of Go's side behind it: what a reader or writer returned, the context's cause, or ErrClosed.
+// Unwrap is the error of Go's side behind it: what a reader, writer or progress function failed with,
+// the context's cause and its own error, or ErrClosed.
 func (e *Error) Unwrap() error { return e.cause }
 
 func wrap(err error) error {
@@ -100,8 +101,12 @@ func wrap(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
+	cause := e.Cause
+	if e.Behind != nil {
+		cause = errors.Join(cause, wrap(e.Behind))
+	}
 	return &Error{Code: Code(e.Status), Kind: e.Kind, Operation: e.Operation, Path: e.Path, Message: e.Message,
-		Hint: e.Hint, Causes: e.Causes, text: e.Text, cause: e.Cause}
+		Hint: e.Hint, Causes: e.Causes, text: e.Text, cause: cause}
 }
 
 // result is nil where there is an error.

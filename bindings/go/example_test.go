@@ -60,6 +60,29 @@ func TestExamplesRun(t *testing.T) {
 		return string(out)
 	}
 	run("../../examples/go", "go", "build", "-o", bin+"/", "./...")
+	// The program in the README, too, and the lines in that of the project.
+	if err := os.Mkdir(filepath.Join(dir, "rootfs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TREERING_ROOT", filepath.Join(dir, "readme-store"))
+	inside := "package main\nimport (\"context\"; \"fmt\"; \"github.com/treering/treering/bindings/go\")\n" +
+		"func main() {\nctx := context.Background()\n%s\nif err != nil { panic(err) }\nfmt.Println(made.ImageID)\n}\n"
+	for document, frame := range map[string]string{"README.md": "%s", "../../README.md": inside} {
+		readme, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, program, _ := strings.Cut(string(readme), "```go\n")
+		program, _, _ = strings.Cut(program, "```")
+		file := filepath.Join(dir, "readme.go")
+		if err := os.WriteFile(file, fmt.Appendf(nil, frame, program), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		run("../../examples/go", "go", "build", "-o", bin+"/readme", file)
+		if out := run(dir, bin+"/readme"); !strings.HasPrefix(out, "sha256:") {
+			t.Error(document, out)
+		}
+	}
 	if out := run(dir, bin+"/make_image"); !strings.HasPrefix(out, "sha256:") {
 		t.Error(out)
 	}

@@ -86,14 +86,56 @@ func (i *Image) Contents(ctx context.Context) (*Snapshot, error) {
 	return result(Snapshot{handle: handle}, err)
 }
 
-// History is a JSON list, newest row first, of objects with id, created, created_by, size, diff_size, diff_id, comment.
-func (i *Image) History() (json.RawMessage, error) {
-	data, err := ffi.ImageJSON(i.h(), true)
-	return data, wrap(err)
+// HistoryRow is one row of docker history.
+type HistoryRow struct {
+	// ID is the image id for the newest row; empty for the others.
+	ID string `json:"id"`
+	// Created is when, RFC 3339, as the image says; empty when it does not.
+	Created   string `json:"created"`
+	CreatedBy string `json:"created_by"`
+	// Size of the layer's blob in bytes; 0 for a row without a layer.
+	Size uint64 `json:"size"`
+	// DiffSize is the size of the layer's tar; nil when the store does not know it.
+	DiffSize *uint64 `json:"diff_size"`
+	// DiffID of the layer; empty for a row without one.
+	DiffID  string `json:"diff_id"`
+	Comment string `json:"comment"`
 }
 
-// Inspect is what docker inspect prints for an image: a JSON object.
-func (i *Image) Inspect() (json.RawMessage, error) {
-	data, err := ffi.ImageJSON(i.h(), false)
-	return data, wrap(err)
+// History of the image, newest row first.
+func (i *Image) History() ([]HistoryRow, error) {
+	rows, err := decode[[]HistoryRow](ffi.ImageJSON(i.h(), true))
+	if err != nil {
+		return nil, err
+	}
+	return *rows, nil
+}
+
+// Inspection is what docker inspect says about an image, with Docker's names.
+type Inspection struct {
+	ID           string `json:"Id"`
+	RepoTags     []string
+	RepoDigests  []string
+	Comment      string
+	Created      string
+	Author       string
+	Architecture string
+	Variant      string
+	OS           string `json:"Os"`
+	OSVersion    string `json:"OsVersion"`
+	Size         uint64
+	// Config is the image's own, with whatever members it has.
+	Config json.RawMessage
+	RootFS struct {
+		Type   string
+		Layers []string
+	}
+	// Descriptor of the manifest.
+	Descriptor  json.RawMessage
+	Annotations map[string]string
+}
+
+// Inspect is what docker inspect says about the image.
+func (i *Image) Inspect() (*Inspection, error) {
+	return decode[Inspection](ffi.ImageJSON(i.h(), false))
 }

@@ -9,12 +9,15 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -29,7 +32,7 @@ var when = time.Unix(1_700_000_000, 0)
 type outcome map[string]any
 
 // parityEntry is a file, directory or link that a step makes.
-type parityEntry struct{ Type, Path, Mode, Content, Target string }
+type parityEntry struct{ Type, Path, Mode, Content, Target, Name string }
 
 // parityOptions are the options of all operations together.
 type parityOptions struct {
@@ -45,6 +48,10 @@ type parityOptions struct {
 	Annotations                       map[string]string
 	OneFileSystem                     bool `json:"one_file_system"`
 	Threads                           int
+	OwnerFrom                         string `json:"owner_from"`
+	DryRun                            bool   `json:"dry_run"`
+	UnusedNames                       bool   `json:"unused_names"`
+	LostTrees                         bool   `json:"lost_trees"`
 }
 
 // parityStep is one line of the table. What the table has and this has not is an error, so that nothing goes untested.
@@ -52,6 +59,7 @@ type parityStep struct {
 	Op, Store, Dir, File, Reference, Platform, Base, Before, After, Path, Name, Format, Names string
 
 	References []string
+	Lowers     []string
 	Entries    []parityEntry
 	Options    parityOptions
 	Expect     outcome
@@ -99,7 +107,7 @@ func (s *parityStep) make(t *testing.T) {
 	}
 	for _, entry := range s.Entries {
 		path := filepath.Join(tree, unescapePath(t, entry.Path))
-		if _, err := os.Lstat(path); err == nil && entry.Type != "directory" {
+		if _, err := os.Lstat(path); err == nil && entry.Type != "directory" && entry.Type != "xattr" {
 			try(t, os.Remove(path))
 		}
 		target := unescapePath(t, entry.Target)
@@ -110,6 +118,8 @@ func (s *parityStep) make(t *testing.T) {
 			try(t, os.WriteFile(path, []byte(entry.Content), 0o644))
 		case "symlink":
 			try(t, os.Symlink(target, path))
+		case "xattr":
+			try(t, syscall.Setxattr(path, entry.Name, []byte(unescapePath(t, entry.Content)), 0))
 		case "hardlink":
 			try(t, os.Link(filepath.Join(tree, target), path))
 		default:
@@ -136,9 +146,17 @@ func date(t *testing.T, tree string) {
 	try(t, command.Run())
 }
 
+func (s *parityStep) lowers() []string {
+	var out []string
+	for _, name := range s.Lowers {
+		out = append(out, s.place(name))
+	}
+	return out
+}
+
 func (s *parityStep) commitOptions() *CommitOptions {
 	o := s.Options
-	return &CommitOptions{Base: o.Base, Compare: o.Compare, Owner: o.Owner, Compression: o.Compression, Level: o.Level,
+	return &CommitOptions{Base: o.Base, Compare: o.Compare, Owner: o.Owner, OwnerFrom: o.OwnerFrom, Lowers: s.lowers(), Compression: o.Compression, Level: o.Level,
 		Nanoseconds: o.Nanoseconds, ClampMtime: seconds(o.ClampMtime), Author: o.Author, Message: o.Message,
 		Changes: o.Changes, Created: seconds(o.Created), Squash: o.Squash, Platform: o.Platform,
 		Annotations: o.Annotations, OneFileSystem: o.OneFileSystem, Threads: o.Threads}
@@ -174,22 +192,30 @@ func parityEntries(snapshot *Snapshot, err error) (outcome, error) {
 	}
 	defer snapshot.Close()
 	list := []string{}
-	kinds := map[FileKind]string{File: "file", Directory: "directory", Symlink: "symlink"}
 	for e, err := range snapshot.Entries() {
 		if err != nil {
 			return nil, err
 		}
-		path := escapePath(e.Path)
-		if path == "" {
-			path = "."
-		}
-		line := fmt.Sprintf("%s %04o %d %s", kinds[e.Kind], e.Mode, e.Size, path)
-		if e.Target != "" {
-			line += " -> " + escapePath(e.Target)
-		}
-		list = append(list, line)
+		list = append(list, parityEntryLine(e))
 	}
 	return outcome{"entries": list}, nil
+}
+
+var parityKinds = map[FileKind]string{File: "file", Directory: "directory", Symlink: "symlink", Hardlink: "hardlink"}
+
+func parityEntryLine(e Entry) string {
+	return fmt.Sprintf("%s %04o %d %s", parityKinds[e.Kind], e.Mode, e.Size, parityPath(e.Path, e.Target))
+}
+
+func parityPath(path, target string) string {
+	out := escapePath(path)
+	if out == "" {
+		out = "."
+	}
+	if target != "" {
+		out += " -> " + escapePath(target)
+	}
+	return out
 }
 
 // to has an operation write the step's file, and gives its digest.
@@ -230,6 +256,36 @@ func (s *parityStep) run(t *testing.T) (outcome, error) {
 		return parityEntries(Scan(ctx, s.place(s.Dir), nil))
 	case "diff_trees":
 		return parityChanges(DiffTrees(ctx, s.place(s.Before), s.place(s.After), &DiffOptions{Compare: "content", Owner: "root"}))
+	case "save_snapshot":
+		snapshot, err := Scan(ctx, s.place(s.Dir), nil)
+		if err != nil {
+			return nil, err
+		}
+		defer snapshot.Close()
+		return outcome{}, snapshot.Save(s.place(s.File))
+	case "load_snapshot":
+		return parityEntries(LoadSnapshot(s.place(s.File)))
+	case "lookup":
+		return s.lookup(t)
+	case "diff_snapshots":
+		var before *Snapshot
+		var err error
+		if s.Before != "" {
+			if before, err = Scan(ctx, s.place(s.Before), nil); err != nil {
+				return nil, err
+			}
+			defer before.Close()
+		}
+		after, err := Scan(ctx, s.place(s.After), nil)
+		if err != nil {
+			return nil, err
+		}
+		defer after.Close()
+		return parityChanges(DiffSnapshots(before, after, "", nil))
+	case "diff_overlay":
+		return parityChanges(DiffOverlay(ctx, s.place(s.Dir), s.lowers(), nil))
+	case "apply_layer", "list_layer":
+		return s.layer(t)
 	case "write_layer":
 		snapshot, err := Scan(ctx, s.place(s.Dir), nil)
 		if err != nil {
@@ -241,8 +297,14 @@ func (s *parityStep) run(t *testing.T) (outcome, error) {
 			return nil, err
 		}
 		defer diff.Close()
+		out := io.Discard
+		if s.File != "" {
+			file := must[*os.File](t)(os.Create(s.place(s.File)))
+			defer file.Close()
+			out = file
+		}
 		o := s.Options
-		made, err := WriteLayer(ctx, diff, io.Discard, &LayerOptions{Compression: o.Compression, Level: o.Level,
+		made, err := WriteLayer(ctx, diff, out, &LayerOptions{Compression: o.Compression, Level: o.Level,
 			Nanoseconds: o.Nanoseconds, ClampMtime: seconds(o.ClampMtime), Threads: o.Threads})
 		if err != nil {
 			return nil, err
@@ -259,6 +321,104 @@ func (s *parityStep) run(t *testing.T) (outcome, error) {
 	}
 	defer store.Close()
 	return s.runIn(t, ctx, store)
+}
+
+func (s *parityStep) lookup(t *testing.T) (outcome, error) {
+	snapshot, err := Scan(background, s.place(s.Dir), &ScanOptions{OwnerFrom: s.Options.OwnerFrom})
+	if err != nil {
+		return nil, err
+	}
+	defer snapshot.Close()
+	entry, err := snapshot.Lookup(unescapePath(t, s.Path))
+	if err != nil {
+		return nil, err
+	}
+	xattrs, err := snapshot.Xattrs(entry)
+	list := []string{}
+	for _, name := range slices.Sorted(maps.Keys(xattrs)) {
+		list = append(list, escapePath(name)+" "+escapePath(xattrs[name]))
+	}
+	return outcome{"entry": parityEntryLine(entry), "owner": fmt.Sprintf("%d:%d", entry.UID, entry.GID), "xattrs": list}, err
+}
+
+func (s *parityStep) layer(t *testing.T) (outcome, error) {
+	file := must[*os.File](t)(os.Open(s.place(s.File)))
+	defer file.Close()
+	if s.Op == "apply_layer" {
+		try(t, os.Mkdir(s.place(s.Dir), 0o755))
+		made, err := ApplyLayer(background, file, s.place(s.Dir), nil)
+		if err != nil {
+			return nil, err
+		}
+		return outcome{"diff_id": made.DiffID, "losses": len(made.Notes)}, nil
+	}
+	entries, err := ListLayer(background, file)
+	list := []string{}
+	for _, e := range entries {
+		list = append(list, fmt.Sprintf("%s %04o %d:%d %d %d %s", parityKinds[e.Kind], e.Mode, e.UID, e.GID, e.Size,
+			len(e.Xattrs), parityPath(e.Path, e.Link)))
+	}
+	return outcome{"entries": list}, err
+}
+
+// facts are what a store and its images tell.
+func (s *parityStep) facts(t *testing.T, ctx context.Context, store *Store) (outcome, error) {
+	switch s.Op {
+	case "documents", "history":
+		image, err := store.ImageFor(s.Reference, s.Platform)
+		if err != nil {
+			return nil, err
+		}
+		defer image.Close()
+		if s.Op == "documents" {
+			manifest, config := sha256.Sum256(image.Manifest()), sha256.Sum256(image.Config())
+			return outcome{"id": image.ID(), "digest": image.Digest(), "platform": image.Platform(), "size": image.Size(),
+				"manifest": hex.EncodeToString(manifest[:]), "config": hex.EncodeToString(config[:])}, nil
+		}
+		rows, err := image.History()
+		list := []string{}
+		for _, row := range rows {
+			tar := "-"
+			if row.DiffSize != nil {
+				tar = fmt.Sprint(*row.DiffSize)
+			}
+			list = append(list, fmt.Sprintf("%s %s %d %s %s %s|%s", orDash(row.ID), orDash(row.Created), row.Size, tar,
+				orDash(row.DiffID), row.CreatedBy, row.Comment))
+		}
+		return outcome{"rows": list}, err
+	case "prune":
+		o := s.Options
+		done, err := store.Prune(ctx, &PruneOptions{DryRun: o.DryRun, UnusedNames: o.UnusedNames, LostTrees: o.LostTrees})
+		if err != nil {
+			return nil, err
+		}
+		return outcome{"nameless": done.Nameless, "blobs": done.Blobs, "layers": len(done.Layers), "untagged": done.Untagged,
+			"forgotten": len(done.Forgotten)}, nil
+	case "usage":
+		used, err := store.Usage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		list := []string{}
+		for _, i := range used.Images {
+			list = append(list, fmt.Sprintf("%s %s %d %d %d %d", strings.Join(i.Names, ","), i.Digest, i.Size, i.Shared, i.Unique, i.Layers))
+		}
+		return outcome{"images": list, "blobs": used.Blobs, "blob_bytes": used.BlobBytes, "reclaimable": used.Reclaimable,
+			"trees": used.Trees}, nil
+	case "info":
+		machine, err := store.Info()
+		if err != nil {
+			return nil, err
+		}
+		return outcome{"images": machine.Store.Images, "trees": machine.Store.Trees}, nil
+	case "failing_export":
+		return outcome{}, store.Export(ctx, s.Reference, broken{}, nil)
+	case "failing_load":
+		_, err := store.Load(ctx, broken{}, KeepNames)
+		return outcome{}, err
+	}
+	t.Fatalf("unknown op %q", s.Op)
+	return nil, nil
 }
 
 func (s *parityStep) runIn(t *testing.T, ctx context.Context, store *Store) (outcome, error) {
@@ -296,16 +456,11 @@ func (s *parityStep) runIn(t *testing.T, ctx context.Context, store *Store) (out
 			return nil, err
 		}
 		defer image.Close()
-		text, err := image.Inspect()
+		found, err := image.Inspect()
 		if err != nil {
 			return nil, err
 		}
-		var all, out = outcome{}, outcome{}
-		try(t, json.Unmarshal(text, &all))
-		for _, name := range []string{"Id", "Author", "Architecture", "Os"} {
-			out[name] = all[name]
-		}
-		return out, nil
+		return outcome{"Id": found.ID, "Author": found.Author, "Architecture": found.Architecture, "Os": found.OS}, nil
 	case "refs":
 		refs, err := store.Refs()
 		list := []string{}
@@ -360,8 +515,7 @@ func (s *parityStep) runIn(t *testing.T, ctx context.Context, store *Store) (out
 		return outcome{"manifest": made.Manifest, "image_id": made.ImageID, "layer_diff_id": made.LayerDiffID,
 			"layer_digest": made.LayerDigest}, nil
 	}
-	t.Fatalf("unknown op %q", s.Op)
-	return nil, nil
+	return s.facts(t, ctx, store)
 }
 
 func TestParity(t *testing.T) {

@@ -40,12 +40,12 @@ func (s *Store) Path() (string, error) {
 }
 
 // Info is [Info] with the store: what its filesystem can do, and what it holds.
-func (s *Store) Info() (json.RawMessage, error) {
+func (s *Store) Info() (*Machine, error) {
 	if s == nil {
+		// Not to be taken for a question without a store.
 		return nil, wrap(s.h().Close())
 	}
-	data, err := ffi.Info(s.handle)
-	return data, wrap(err)
+	return decode[Machine](ffi.Info(s.handle))
 }
 
 // FsckLevel is how thoroughly [Store.Fsck] looks.
@@ -98,11 +98,13 @@ type PruneOptions struct {
 
 // PruneResult is what a prune removed, or would remove.
 type PruneResult struct {
+	// Nameless are images without a name that went, Blobs the digests of files.
 	Nameless []string `json:"nameless"`
 	Blobs    []string `json:"blobs"`
-	Layers   []string `json:"layers"`
-	// Litter is what dead writers had left, as the library reports it.
-	Litter json.RawMessage `json:"litter"`
+	// Layers are the DiffIDs whose lists went.
+	Layers []string `json:"layers"`
+	// Litter is how many files dead writers had left.
+	Litter uint64 `json:"litter"`
 	// Bytes all of it took on disk.
 	Bytes uint64 `json:"bytes"`
 	// Untagged are the names that were taken away.
@@ -117,10 +119,38 @@ func (s *Store) Prune(ctx context.Context, options *PruneOptions) (*PruneResult,
 	return decode[PruneResult](data, err)
 }
 
-// Usage says what takes the space: a JSON object with images, blobs, blob_bytes, reclaimable, trees, layer_bytes, tmp_bytes.
-func (s *Store) Usage(ctx context.Context) (json.RawMessage, error) {
-	data, err := ffi.Usage(ctx, s.h())
-	return data, wrap(err)
+// Usage is what a store takes on disk, in bytes.
+type Usage struct {
+	Images []ImageUsage `json:"images"`
+	// Blobs is how many there are.
+	Blobs     uint64 `json:"blobs"`
+	BlobBytes uint64 `json:"blob_bytes"`
+	// Reclaimable is what a prune would free.
+	Reclaimable uint64 `json:"reclaimable"`
+	// Trees is how many are known.
+	Trees uint64 `json:"trees"`
+	// LayerBytes is the size of layer lists and relations.
+	LayerBytes uint64 `json:"layer_bytes"`
+	// TmpBytes is the size of files being written, or left by dead writers.
+	TmpBytes uint64 `json:"tmp_bytes"`
+}
+
+// ImageUsage is what one image takes on disk, all platforms together.
+type ImageUsage struct {
+	// Names it has; none for a nameless image.
+	Names []string `json:"names"`
+	// Digest of the manifest or index.
+	Digest string `json:"digest"`
+	Size   uint64 `json:"size"`
+	// Shared is how much of it other images need too, Unique what goes when only this image is removed.
+	Shared uint64 `json:"shared"`
+	Unique uint64 `json:"unique"`
+	Layers int    `json:"layers"`
+}
+
+// Usage says what takes the space.
+func (s *Store) Usage(ctx context.Context) (*Usage, error) {
+	return decode[Usage](ffi.Usage(ctx, s.h()))
 }
 
 func decode[T any](data []byte, err error) (*T, error) {

@@ -9,7 +9,6 @@ package treering
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/treering/treering/bindings/go/internal/ffi"
@@ -18,12 +17,42 @@ import (
 // Version is the version of the library that is loaded.
 func Version() string { return ffi.Version() }
 
-// Info finds out by trying what this machine can do: a JSON object with version, abi, platform, kernel, uid, processors and
-// abilities. See [Store.Info] for the filesystem a store is on.
-func Info() (json.RawMessage, error) {
-	data, err := ffi.Info(nil)
-	return data, wrap(err)
+// Machine is what this build is, what this machine can do, and what a store holds.
+type Machine struct {
+	// Version of the library and of its C interface.
+	Version string `json:"version"`
+	ABI     uint32 `json:"abi"`
+	// Platform of this machine, as in linux/amd64.
+	Platform string `json:"platform"`
+	// Kernel is its release.
+	Kernel string `json:"kernel"`
+	// UID the process runs as.
+	UID uint32 `json:"uid"`
+	// Processors the process may use.
+	Processors int `json:"processors"`
+	// Abilities by name, as in set_owners.
+	Abilities map[string]Ability `json:"abilities"`
+	// Store that was asked; nil when none was.
+	Store *StoreFacts `json:"store"`
 }
+
+// Ability is one thing that was tried.
+type Ability struct {
+	Works bool `json:"works"`
+	// Remark says what it is good for, or why it does not work.
+	Remark string `json:"remark"`
+}
+
+// StoreFacts is what [Store.Info] says about the store itself.
+type StoreFacts struct {
+	// Root is where it is; bytes that are not text are escaped.
+	Root   string `json:"root"`
+	Images int    `json:"images"`
+	Trees  int    `json:"trees"`
+}
+
+// Info finds out by trying what this machine can do. See [Store.Info] for the filesystem a store is on.
+func Info() (*Machine, error) { return decode[Machine](ffi.Info(nil)) }
 
 // Progress is what an operation has done so far.
 type Progress struct {
@@ -38,8 +67,9 @@ type Progress struct {
 }
 
 // WithProgress makes every operation that is given the context call f: ten times a second while it runs, and once when it
-// has ended. f is called by one goroutine per operation, and never after the operation has returned. A panic in it cancels
-// the operation and becomes its error.
+// has ended. f is called by one goroutine per operation, and never after the operation has returned. A panic in it, and
+// runtime.Goexit (which testing.T.FailNow calls), cancel the operation, whose error is then ErrCallback. When that happens
+// in the last call, what the operation made is there all the same.
 func WithProgress(ctx context.Context, f func(Progress)) context.Context {
 	return ffi.WithProgress(ctx, 100*time.Millisecond, func(p ffi.Progress) { f(Progress(p)) })
 }

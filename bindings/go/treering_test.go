@@ -9,6 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,10 +62,20 @@ func TestCommitUnpackDiff(t *testing.T) {
 	}
 	image := must[*Image](t)(store.Image("app:v1"))
 	defer image.Close()
-	history := must[[]byte](t)(bytesOf(image.History()))
-	inspect := must[[]byte](t)(bytesOf(image.Inspect()))
+	history := must[[]HistoryRow](t)(image.History())
+	inspect := must[*Inspection](t)(image.Inspect())
+	row := HistoryRow{ID: made.ImageID, Created: "1970-01-01T00:00:00Z", CreatedBy: history[0].CreatedBy,
+		Size: made.LayerSize, DiffSize: &made.LayerDiffSize, DiffID: made.LayerDiffID, Comment: "first"}
+	if len(history) != 1 || !reflect.DeepEqual(history[0], row) {
+		t.Errorf("%+v", history)
+	}
+	if inspect.ID != made.ImageID || inspect.OS != "linux" || inspect.Size != image.Size() || inspect.Comment != "first" ||
+		!slices.Equal(inspect.RepoTags, []string{"app:v1"}) || !slices.Equal(inspect.RootFS.Layers, []string{made.LayerDiffID}) ||
+		inspect.Annotations["k"] != "v" {
+		t.Errorf("%+v", inspect)
+	}
 	if image.ID() != made.ImageID || image.Digest() != made.Manifest || len(image.Layers()) != 1 ||
-		!bytes.Contains(history, []byte("first")) || !bytes.Contains(inspect, []byte("/bin/sh")) ||
+		!bytes.Contains(inspect.Config, []byte("/bin/sh")) ||
 		!bytes.Contains(image.Config(), []byte("/bin/sh")) || !bytes.Contains(image.Manifest(), []byte(`"k"`)) {
 		t.Fatal(image)
 	}
@@ -150,8 +163,6 @@ func TestAStoreKeepsWhatALayerBrings(t *testing.T) {
 	}
 }
 
-func bytesOf[T ~[]byte](data T, err error) ([]byte, error) { return data, err }
-
 func TestStore(t *testing.T) {
 	store, tree := setting(t)
 	made := must[*CommitResult](t)(store.Commit(background, tree, "a:1", nil))
@@ -168,9 +179,19 @@ func TestStore(t *testing.T) {
 	if r := must[*FsckResult](t)(store.Fsck(background, FsckBytes)); len(r.Problems) != 0 || r.Blobs == 0 {
 		t.Fatal(r)
 	}
-	must[[]byte](t)(bytesOf(store.Usage(background)))
-	must[[]byte](t)(bytesOf(store.Info()))
-	must[[]byte](t)(bytesOf(Info()))
+	used := must[*Usage](t)(store.Usage(background))
+	if used.Trees != 1 || used.Blobs != 3 || len(used.Images) != 1 || !slices.Equal(used.Images[0].Names, []string{"b:1"}) ||
+		used.Images[0].Size != used.BlobBytes || used.Images[0].Layers != 1 {
+		t.Errorf("%+v", used)
+	}
+	for _, machine := range []*Machine{must[*Machine](t)(store.Info()), must[*Machine](t)(Info())} {
+		if machine.Version != Version() || machine.ABI == 0 || machine.Processors == 0 || machine.Abilities["openat2"].Remark == "" {
+			t.Errorf("%+v", machine)
+		}
+		if machine.Store != nil && (machine.Store.Images != 1 || machine.Store.Trees != 1) {
+			t.Errorf("%+v", machine.Store)
+		}
+	}
 	work := filepath.Join(t.TempDir(), "work")
 	must[*UnpackResult](t)(store.Unpack(background, "b:1", work, nil))
 	tree = filepath.Join(t.TempDir(), "tree")
@@ -423,20 +444,70 @@ func TestCancel(t *testing.T) {
 	block := header + fmt.Sprintf("%06o\x00 0", sum)
 	block += strings.Repeat("\x00", 512-len(block))
 	_, err := ApplyLayer(ctx, io.MultiReader(strings.NewReader(block), endless{func() { cancel(why) }}), filepath.Join(t.TempDir(), "x"), nil)
-	if !errors.Is(err, ErrCancelled) || !errors.Is(err, why) {
-		t.Fatal(err)
-	}
-	if _, err := store.Commit(ctx, tree, "", nil); !errors.Is(err, ErrCancelled) {
-		t.Fatal(err)
+	_, before := store.Commit(ctx, tree, "", nil)
+	for _, err := range []error{err, before} {
+		if !errors.Is(err, ErrCancelled) || !errors.Is(err, why) || !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
 	}
 	var seen Progress
 	must[*CommitResult](t)(store.Commit(WithProgress(background, func(p Progress) { seen = p }), tree, "a:1", nil))
 	if seen.Entries == 0 {
 		t.Error(seen)
 	}
-	_, err = store.Commit(WithProgress(background, func(Progress) { panic(errBroken) }), tree, "a:2", nil)
-	if !errors.Is(err, errBroken) {
+}
+
+// A function that reports progress spoils what it reports on, however it ends and whatever the operation made of it.
+func TestProgressThatFails(t *testing.T) {
+	store, tree := setting(t)
+	must[*CommitResult](t)(store.Commit(background, tree, "a:1", nil))
+	var archive bytes.Buffer
+	if err := store.Save(background, &archive, "", "a:1"); err != nil {
+		t.Fatal(err)
+	}
+	panics := WithProgress(background, func(Progress) { panic(errBroken) })
+	exits := WithProgress(background, func(Progress) { runtime.Goexit() })
+	for name, ctx := range map[string]context.Context{"panic: broken": panics, "the progress function called runtime.Goexit": exits} {
+		// The end of a success, the end of a failure, and the middle: a reader that gives nothing until the context is done.
+		_, success := store.Commit(ctx, tree, "a:2", nil)
+		_, failure := store.Unpack(ctx, "none:1", filepath.Join(t.TempDir(), "x"), nil)
+		cancelled, cancel := context.WithCancel(ctx)
+		_, middle := store.Load(cancelled, endless{cancel}, KeepNames)
+		for when, err := range map[string]error{"success": success, "failure": failure, "middle": middle} {
+			var panicked *PanicError
+			if !errors.Is(err, ErrCallback) || !strings.Contains(err.Error(), name) || errors.As(err, &panicked) != (ctx == panics) {
+				t.Errorf("%s, %s: %v", name, when, err)
+			}
+			if (when == "failure") != errors.Is(err, ErrNotFound) {
+				t.Errorf("%s, %s: %v", name, when, err)
+			}
+		}
+	}
+	// A deadline holds although the goroutine that watched for it is gone.
+	ctx, cancel := context.WithCancelCause(exits)
+	_, err := store.Load(ctx, endless{func() { cancel(errBroken) }}, KeepNames)
+	if !errors.Is(err, ErrCallback) {
 		t.Error(err)
+	}
+}
+
+func TestNumbersThatDoNotFit(t *testing.T) {
+	store, tree := setting(t)
+	diff := must[*Diff](t)(store.DiffTree(background, tree, "scratch", nil))
+	defer diff.Close()
+	level, threads := 1<<40, -5
+	_, commitLevel := store.Commit(background, tree, "", &CommitOptions{Level: level})
+	_, commitThreads := store.Commit(background, tree, "", &CommitOptions{Threads: threads})
+	_, layerLevel := WriteLayer(background, diff, io.Discard, &LayerOptions{Level: level})
+	_, layerThreads := WriteLayer(background, diff, io.Discard, &LayerOptions{Threads: threads})
+	_, importLevel := store.Import(background, strings.NewReader(""), "", &ImportOptions{Compression: "gzip", Level: level})
+	_, apply := ApplyLayer(background, strings.NewReader(""), t.TempDir(), &ApplyOptions{Threads: threads})
+	_, diffThreads := store.DiffTree(background, tree, "", &DiffOptions{Threads: threads})
+	_, scan := Scan(background, tree, &ScanOptions{Threads: threads})
+	for i, err := range []error{commitLevel, commitThreads, layerLevel, layerThreads, importLevel, apply, diffThreads, scan} {
+		if !errors.Is(err, ErrInvalidArgument) || !strings.Contains(err.Error(), "is no ") {
+			t.Error(i, err)
+		}
 	}
 }
 

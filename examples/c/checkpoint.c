@@ -9,6 +9,7 @@
  *
  * A sandbox would start its commands isolated; here they run in a child of this process, as they are.
  */
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -47,6 +48,27 @@ static int run(const char *dir, const char *command) {
   return child > 0 && waitpid(child, &status, 0) == child && status == 0 ? 0 : -1;
 }
 
+static int remove_one(const char *path, const struct stat *about, int kind, struct FTW *where) {
+  (void)about, (void)kind, (void)where;
+  return remove(path);
+}
+
+/* Unpacks beside the directory and swaps the two, so that it is never half of one and half of the other. What was done
+ * since stays in the store. */
+static void back(const char *dir, const char *reference) {
+  treering_unpack_result made;
+  char new[4096], old[4096];
+  snprintf(new, sizeof new, "%s.new", dir);
+  snprintf(old, sizeof old, "%s.old", dir);
+  check(treering_unpack(store, reference, TREERING_PATH(new), NULL, NULL, &made, sizeof made, NULL, &err));
+  if (rename(dir, old) != 0 || rename(new, dir) != 0 || nftw(old, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0) {
+    perror(dir);
+    treering_store_free(store);
+    exit(1);
+  }
+  printf("%s is in %s: %llu entries\n", reference, dir, (unsigned long long)made.entries);
+}
+
 int main(int argc, char **argv) {
   if (argc < 4) {
     fprintf(stderr, "usage: checkpoint DIRECTORY NAME COMMAND... | checkpoint --back DIRECTORY NAME:STEP\n");
@@ -54,9 +76,7 @@ int main(int argc, char **argv) {
   }
   check(treering_store_open_default(&store, &err));
   if (strcmp(argv[1], "--back") == 0) {
-    treering_unpack_result made;
-    check(treering_unpack(store, argv[3], TREERING_PATH(argv[2]), NULL, NULL, &made, sizeof made, NULL, &err));
-    printf("%s is in %s: %llu entries\n", argv[3], argv[2], (unsigned long long)made.entries);
+    back(argv[2], argv[3]);
   } else {
     keep(argv[1], argv[2], 0);
     for (int step = 1; step <= argc - 3; step++) {

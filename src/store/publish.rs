@@ -9,7 +9,7 @@ use std::path::Path;
 
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::publish::Replacement;
@@ -163,7 +163,6 @@ fn proc_path(fd: impl AsFd) -> String {
 mod tests {
     use super::*;
     use cap_std::ambient_authority;
-    use cap_std::fs::PermissionsExt;
 
     #[test]
     fn only_regular_files_are_read() {

@@ -32,8 +32,9 @@ case $name in
     "$@" work steps 'echo 1 >a' 'echo 2 >b' 'rm a; echo 3 >>b' >got
     [ "$(grep -c '^steps:' got)" = 4 ]
     [ ! -e work/a ] && [ "$(cat work/b)" = $'2\n3' ]
-    "$@" --back work-2 steps:2 >/dev/null
-    [ "$(cat work-2/a)" = 1 ] && [ "$(cat work-2/b)" = 2 ]
+    "$@" --back work steps:2 >/dev/null
+    [ "$(cat work/a)" = 1 ] && [ "$(cat work/b)" = 2 ]
+    [ "$(echo *)" = 'got store work' ]
     ;;
   *)
     echo "no test for example $name" >&2

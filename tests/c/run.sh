@@ -86,6 +86,9 @@ for source in "$here"/*.c "$here"/*.cc "$top"/examples/c/*.c; do
   fi
   rm -rf "$scratch"
 done
+scratch=$(mktemp -d "$work/scratch-XXXXXX")
+run documents bash "$here/documents.sh" "$top" "$scratch"
+rm -rf "$scratch"
 bash "$here/symbols.sh" "$(pkg-config --variable=libdir treering)/libtreering.so" "$top/include/treering.h" || failed=$((failed + 1))
 
 # What a program that uses the library asks of the system: no call that changes the process, whatever the symbols say.

@@ -4,30 +4,32 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pyo3::exceptions::{PyIndexError, PyTypeError};
+use pyo3::exceptions::{PyIndexError, PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyList, PySlice, PyString};
 use treering::diff::content::same_as_digest;
 use treering::diff::{ChangeKind, CompareOptions, compare as compare_snapshots, listed};
 use treering::diff::{OverlayOptions, Sources, overlay};
 use treering::error::escape;
 use treering::fs::Root;
-use treering::image::{self, DiffOptions, TreeDiff};
+use treering::image::{self, Base, DiffOptions, TreeDiff, Whose};
 use treering::layer::Files;
+use treering::store;
 use treering::tree::{self, NONE, OwnerPolicy};
 
-use crate::arguments::{PathArg, diff_options};
+use crate::arguments::{self, PathArg, diff_options};
 use crate::image::Image;
 use crate::output::{fs_text, make};
 use crate::run::Job;
 use crate::snapshot::{Entry, Snapshot, skipped};
+use crate::store::Store;
 
 /// Both sides of a comparison and what is between them. Shared by everything made from it.
 pub struct Data {
     pub old: Option<Arc<tree::Snapshot>>,
     pub new: Arc<tree::Snapshot>,
     pub changes: Vec<treering::diff::Change>,
-    skipped: Vec<tree::Skipped>,
+    skipped: Arc<Vec<tree::Skipped>>,
     /// Which of the changes are listed.
     listed: Vec<u32>,
     pub content: Content,
@@ -59,6 +61,7 @@ impl Data {
     pub fn new(diff: TreeDiff, content: Content) -> Self {
         let listed = listed(&diff.changes, diff.old.as_ref(), &diff.new);
         let TreeDiff { old, new, changes, skipped } = diff;
+        let skipped = Arc::new(skipped);
         Data { old: old.map(Arc::new), new: Arc::new(new), changes, skipped, listed, content }
     }
 }
@@ -76,6 +79,10 @@ impl Diff {
     /// A comparison as Python has it.
     pub fn of(data: Data) -> Self {
         Diff { data: Arc::new(data) }
+    }
+
+    fn change(&self, at: usize) -> Change {
+        Change { data: self.data.clone(), at }
     }
 }
 
@@ -103,19 +110,30 @@ impl Diff {
     /// What is there now.
     #[getter(new)]
     fn after(&self) -> Snapshot {
-        Snapshot::new(self.data.new.clone())
+        Snapshot { inner: self.data.new.clone(), skipped: self.data.skipped.clone() }
     }
 
     fn __len__(&self) -> usize {
         self.data.listed.len()
     }
 
-    fn __getitem__(&self, index: isize) -> PyResult<Change> {
+    fn __getitem__<'py>(&self, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = index.py();
         let len = self.data.listed.len();
+        if let Ok(slice) = index.cast::<PySlice>() {
+            let slice = slice.indices(isize::try_from(len)?)?;
+            let at = |step: usize| slice.start + slice.step * step as isize;
+            let changes = (0..slice.slicelength).map(|step| self.change(at(step) as usize));
+            return Ok(PyList::new(py, changes.collect::<Vec<_>>())?.into_any());
+        }
+        let none = || PyIndexError::new_err("there are not so many changes");
+        let index: isize = index.extract().map_err(|error: PyErr| {
+            if error.is_instance_of::<PyOverflowError>(py) { none() } else { error }
+        })?;
         let at = if index < 0 { index.checked_add_unsigned(len) } else { Some(index) };
         match at.and_then(|at| usize::try_from(at).ok()).filter(|at| *at < len) {
-            Some(at) => Ok(Change { data: self.data.clone(), at }),
-            None => Err(PyIndexError::new_err("there are not so many changes")),
+            Some(at) => Ok(Bound::new(py, self.change(at))?.into_any()),
+            None => Err(none()),
         }
     }
 
@@ -240,10 +258,10 @@ impl Change {
 pub enum Side {
     /// A directory.
     Path(PathBuf),
-    /// A snapshot.
-    Snapshot(Arc<tree::Snapshot>),
+    /// A snapshot, with what is in its directory and cannot be in a layer.
+    Snapshot(Arc<tree::Snapshot>, Arc<Vec<tree::Skipped>>),
     /// An image, by its digest.
-    Image(treering::store::Store, String),
+    Image(store::Store, String),
 }
 
 impl<'py> FromPyObject<'_, 'py> for Side {
@@ -251,7 +269,8 @@ impl<'py> FromPyObject<'_, 'py> for Side {
 
     fn extract(argument: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         if let Ok(snapshot) = argument.cast::<Snapshot>() {
-            return Ok(Side::Snapshot(snapshot.get().inner.clone()));
+            let snapshot = snapshot.get();
+            return Ok(Side::Snapshot(snapshot.inner.clone(), snapshot.skipped.clone()));
         }
         if let Ok(image) = argument.cast::<Image>() {
             let image = image.get();
@@ -270,32 +289,35 @@ impl<'py> FromPyObject<'_, 'py> for Side {
 }
 
 impl Side {
-    /// Its list of entries; of a directory that is open already, of that.
+    /// Its list of entries, and what is there besides and cannot be in a layer. The store is what may know a directory; one
+    /// that is open already is taken as it is.
     fn snapshot(
         &self,
         root: Option<&Root>,
+        store: Option<&store::Store>,
         options: &DiffOptions,
         control: &treering::Control,
-    ) -> treering::Result<tree::Snapshot> {
+    ) -> treering::Result<(tree::Snapshot, Vec<tree::Skipped>)> {
         match self {
             // The library takes a comparison's sides over. Copying is cheap next to making them.
-            Side::Snapshot(snapshot) => tree::Snapshot::from_bytes(snapshot.as_bytes().to_vec()),
+            Side::Snapshot(snapshot, skipped) => {
+                Ok((tree::Snapshot::from_bytes(snapshot.as_bytes().to_vec())?, skipped.to_vec()))
+            }
             Side::Image(store, reference) => {
                 let image = image::Image::open(store, reference, None)?;
-                image::contents(store, &image, control)
+                Ok((image::contents(store, &image, control)?, Vec::new()))
             }
             Side::Path(path) => {
                 let opened = if root.is_none() { Some(Root::open(path)?) } else { None };
                 let root = root.or(opened.as_ref()).expect("one of them is there");
-                let policy = options.owner.clone().unwrap_or_default();
+                let whose = Whose::find(store, root, options.owner.clone(), options.owner_from.clone())?;
                 let scan_options = tree::ScanOptions {
                     threads: options.threads,
-                    owner: &policy,
-                    owner_from: &options.owner_from.clone().unwrap_or_default(),
                     one_file_system: options.one_file_system,
-                    ..tree::ScanOptions::default()
+                    ..whose.scan_options_beside(store)?
                 };
-                Ok(tree::scan(root, &scan_options, control)?.snapshot)
+                let scan = tree::scan(root, &scan_options, control)?;
+                Ok((scan.snapshot, scan.skipped))
             }
         }
     }
@@ -308,59 +330,76 @@ impl Side {
     }
 }
 
+/// Compares the sides, whatever they are.
+fn compare_sides(
+    old: Option<&Side>,
+    new: &Side,
+    content: &Content,
+    store: Option<&store::Store>,
+    options: &DiffOptions,
+    control: &treering::Control,
+) -> treering::Result<TreeDiff> {
+    // The tree that is listed is the one whose files are read later.
+    let root = if let Content::Tree(root) = content { Some(root) } else { None };
+    match (old, root) {
+        (None, Some(new)) => return image::diff_root(store, new, &Base::Scratch, options, control),
+        (Some(Side::Path(old)), Some(new)) => {
+            return image::diff_roots(store, &Root::open(old)?, new, options, control);
+        }
+        (Some(Side::Image(store, digest)), Some(new)) => {
+            return image::diff_root(Some(store), new, &Base::Image(digest.clone()), options, control);
+        }
+        _ => {}
+    }
+    let old = old.map(|old| old.snapshot(None, store, options, control)).transpose()?.map(|(old, _)| old);
+    let (new, skipped) = new.snapshot(root, store, options, control)?;
+    let Some(old) = old else {
+        return Ok(TreeDiff { old: None, changes: image::all_added(&new), new, skipped });
+    };
+    let mode = CompareOptions { mode: options.compare, exact_times: options.exact_times };
+    let mut comparison = compare_snapshots(&old, &new, &mode);
+    if let Some(root) = root {
+        // The list of an image has digests of its files.
+        comparison.settle(options.threads, |change| {
+            same_as_digest(change, old.digest(change.old), &new, root, control)
+        })?;
+    }
+    let changes = comparison.changes;
+    Ok(TreeDiff { old: Some(old), new, changes, skipped })
+}
+
 /// Compare two trees, each a directory, a ``Snapshot`` or an ``Image``.
 ///
 /// Where metadata agrees the content is compared: of two directories, of two images, and of an image and a directory after
 /// it. Where one side is a snapshot without content, what only content could tell counts as changed, with ``"suspect"``
 /// among the reasons. With one argument everything is added.
+///
+/// ``store`` is asked what the disk could not hold of a directory, owners without privileges among it. After an ``Image``
+/// a directory needs none: the image's own store is asked.
 #[pyfunction]
-#[pyo3(signature = (old, new = None, *, owner = None, owner_from = None, compare = "auto", exact_times = false, one_file_system = false, threads = 0, progress = None))]
+#[pyo3(signature = (old, new = None, *, store = None, owner = None, owner_from = None, compare = "auto", exact_times = false, one_file_system = false, threads = 0, progress = None))]
 pub fn diff(
     py: Python<'_>,
     old: Side,
     new: Option<Side>,
+    store: Option<&Store>,
     owner: Option<&Bound<'_, PyAny>>,
     owner_from: Option<PathArg>,
-    compare: &str,
+    #[pyo3(from_py_with = arguments::text)] compare: &str,
     exact_times: bool,
     one_file_system: bool,
-    threads: usize,
+    #[pyo3(from_py_with = arguments::number)] threads: usize,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Diff> {
     let options = diff_options(py, owner, owner_from, compare, exact_times, None, one_file_system, threads)?;
+    let store = store.map(|store| store.open(py)).transpose()?;
     let (old, new) = match new {
         Some(new) => (Some(old), new),
         None => (None, old),
     };
     let data = Job::new("compare trees", progress).run(py, move |control, _| {
         let content = new.content()?;
-        // The tree that is listed is the one whose files are read later.
-        let root = if let Content::Tree(root) = &content { Some(root) } else { None };
-        let diff = match (&old, root) {
-            (Some(Side::Path(old)), Some(root)) => {
-                image::diff_roots(None, &Root::open(old)?, root, &options, control)?
-            }
-            (Some(old), Some(root)) => {
-                let old = old.snapshot(None, &options, control)?;
-                let new = new.snapshot(Some(root), &options, control)?;
-                let compare_options = CompareOptions { mode: options.compare, exact_times };
-                let mut comparison = compare_snapshots(&old, &new, &compare_options);
-                // The list of an image has digests of its files.
-                comparison.settle(threads, |change| {
-                    same_as_digest(change, old.digest(change.old), &new, root, control)
-                })?;
-                let changes = comparison.changes;
-                TreeDiff { old: Some(old), new, changes, skipped: Vec::new() }
-            }
-            (Some(old), None) => {
-                let old = old.snapshot(None, &options, control)?;
-                image::diff_snapshots(old, new.snapshot(None, &options, control)?, &options)
-            }
-            (None, _) => {
-                let new = new.snapshot(root, &options, control)?;
-                TreeDiff { old: None, changes: image::all_added(&new), new, skipped: Vec::new() }
-            }
-        };
+        let diff = compare_sides(old.as_ref(), &new, &content, store.as_ref(), &options, control)?;
         Ok(Data::new(diff, content))
     })?;
     Ok(Diff::of(data))
@@ -369,22 +408,23 @@ pub fn diff(
 /// What the upper directory of an overlay changes over its lower ones, the topmost first, found without mounting it.
 /// By default the owners are those on disk for root, and 0:0 for anybody else.
 #[pyfunction]
-#[pyo3(signature = (upper, lowers = Vec::new(), *, owner = None, owner_from = None, compare = "auto", exact_times = false, threads = 0, progress = None))]
+#[pyo3(signature = (upper, lowers = None, *, owner = None, owner_from = None, compare = "auto", exact_times = false, threads = 0, progress = None))]
 pub fn diff_overlay(
     py: Python<'_>,
     upper: PathArg,
-    lowers: Vec<PathArg>,
+    lowers: Option<Vec<PathArg>>,
     owner: Option<&Bound<'_, PyAny>>,
     owner_from: Option<PathArg>,
-    compare: &str,
+    #[pyo3(from_py_with = arguments::text)] compare: &str,
     exact_times: bool,
-    threads: usize,
+    #[pyo3(from_py_with = arguments::number)] threads: usize,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Diff> {
     let options = diff_options(py, owner, owner_from, compare, exact_times, None, false, threads)?;
     let data = Job::new("decode overlay", progress).run(py, move |control, _| {
         let open = |path: &Path| Root::open(path);
-        let lowers: Vec<Root> = lowers.iter().map(|lower| open(&lower.0)).collect::<treering::Result<_>>()?;
+        let lowers: Vec<Root> =
+            lowers.iter().flatten().map(|lower| open(&lower.0)).collect::<treering::Result<_>>()?;
         let policy = options.owner.clone().unwrap_or_else(OwnerPolicy::as_seen);
         let overlay_options = OverlayOptions {
             threads,

@@ -46,11 +46,11 @@ pub fn layer_create<'py>(
     py: Python<'py>,
     diff: &Diff,
     file: &Bound<'py, PyAny>,
-    compression: &str,
-    level: Option<i32>,
+    #[pyo3(from_py_with = arguments::text)] compression: &str,
+    #[pyo3(from_py_with = arguments::maybe_number)] level: Option<i32>,
     clamp_mtime: Option<&Bound<'py, PyAny>>,
     nanoseconds: bool,
-    threads: usize,
+    #[pyo3(from_py_with = arguments::number)] threads: usize,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     const OPERATION: &str = "write layer";
@@ -99,10 +99,10 @@ pub fn layer_apply<'py>(
     owner_xattr: Option<&str>,
     deny_loss: bool,
     lenient: bool,
-    max_bytes: Option<u64>,
-    max_entries: Option<u64>,
-    max_ratio: Option<u64>,
-    threads: usize,
+    #[pyo3(from_py_with = arguments::maybe_number)] max_bytes: Option<u64>,
+    #[pyo3(from_py_with = arguments::maybe_number)] max_entries: Option<u64>,
+    #[pyo3(from_py_with = arguments::maybe_number)] max_ratio: Option<u64>,
+    #[pyo3(from_py_with = arguments::number)] threads: usize,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     if store.is_some() && ledger.is_some() {

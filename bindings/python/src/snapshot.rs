@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use pyo3::exceptions::{PyKeyError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
-use treering::error::Error;
+use treering::error::{Error, ErrorKind};
 use treering::fs::{Kind, Root};
 use treering::image::Whose;
 use treering::tree::{self, ScanOptions};
@@ -49,7 +49,9 @@ impl Snapshot {
 
 #[pymethods]
 impl Snapshot {
-    /// Open a snapshot that was saved.
+    /// Open a snapshot that was saved. The file is mapped, not read: while the snapshot lives it must not be written to or
+    /// cut short (which would kill the process), only removed or replaced, as ``save`` does. ``from_bytes`` of what a file
+    /// holds has no such strings attached.
     #[staticmethod]
     fn load(py: Python<'_>, path: PathArg) -> PyResult<Self> {
         let inner = Job::new("load snapshot", None).run(py, move |_, _| tree::Snapshot::load(&path.0))?;
@@ -91,7 +93,10 @@ impl Snapshot {
     fn __getitem__(&self, path: &Bound<'_, PyAny>) -> PyResult<Entry> {
         match self.find(path)? {
             Some(index) => Ok(self.entry(index)),
-            None => Err(PyKeyError::new_err(path.clone().unbind())),
+            None => {
+                let error = Error::new(ErrorKind::NotFound, "find entry", "there is no such entry");
+                Err(to_python(path.py(), &error.with_path(fs_bytes(path)?)))
+            }
         }
     }
 
@@ -322,7 +327,7 @@ pub fn scan(
     previous: Option<&Snapshot>,
     one_file_system: bool,
     all_xattrs: bool,
-    threads: usize,
+    #[pyo3(from_py_with = arguments::number)] threads: usize,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Snapshot> {
     if store.is_some() && ledger.is_some() {

@@ -143,35 +143,35 @@ impl Store {
     ///
     /// An error leaves the store as it was.
     #[pyo3(signature = (
-        tree, name = None, *, base = None, author = None, message = None, changes = Vec::new(), owner = None,
+        tree, name = None, *, base = None, author = None, message = None, changes = None, owner = None,
         owner_from = None, compression = "gzip", level = None, compare = "auto", squash = false, created = None, platform = None,
-        annotations = None, reproducible = false, clamp_mtime = None, nanoseconds = false, lowers = Vec::new(),
+        annotations = None, reproducible = false, clamp_mtime = None, nanoseconds = false, lowers = None,
         one_file_system = false, threads = 0, progress = None
     ))]
     fn commit(
         &self,
         py: Python<'_>,
         tree: PathArg,
-        name: Option<String>,
+        #[pyo3(from_py_with = arguments::maybe_text)] name: Option<&str>,
         base: Option<ImageArg>,
-        author: Option<String>,
-        message: Option<String>,
-        changes: Vec<String>,
+        #[pyo3(from_py_with = arguments::maybe_text)] author: Option<&str>,
+        #[pyo3(from_py_with = arguments::maybe_text)] message: Option<&str>,
+        #[pyo3(from_py_with = arguments::texts)] changes: Option<Vec<String>>,
         owner: Option<&Bound<'_, PyAny>>,
         owner_from: Option<PathArg>,
-        compression: &str,
-        level: Option<i32>,
-        compare: &str,
+        #[pyo3(from_py_with = arguments::text)] compression: &str,
+        #[pyo3(from_py_with = arguments::maybe_number)] level: Option<i32>,
+        #[pyo3(from_py_with = arguments::text)] compare: &str,
         squash: bool,
         created: Option<&Bound<'_, PyAny>>,
-        platform: Option<&str>,
+        #[pyo3(from_py_with = arguments::maybe_text)] platform: Option<&str>,
         annotations: Option<&Bound<'_, PyAny>>,
         reproducible: bool,
         clamp_mtime: Option<&Bound<'_, PyAny>>,
         nanoseconds: bool,
-        lowers: Vec<PathArg>,
+        lowers: Option<Vec<PathArg>>,
         one_file_system: bool,
-        threads: usize,
+        #[pyo3(from_py_with = arguments::number)] threads: usize,
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Image> {
         let store = self.open(py)?;
@@ -188,18 +188,18 @@ impl Store {
             owner_from: arguments::owner_from(py, owner_from)?,
             profile: arguments::profile(py, compression, level)?,
             layer,
-            author,
-            message,
-            changes,
+            author: author.map(String::from),
+            message: message.map(String::from),
+            changes: changes.unwrap_or_default(),
             created,
             squash,
             platform: arguments::platform(py, platform)?,
             annotations: arguments::pairs(annotations)?,
             one_file_system,
             threads,
-            lowers: lowers.into_iter().map(|path| path.0).collect(),
+            lowers: lowers.into_iter().flatten().map(|path| path.0).collect(),
         };
-        let theirs = store.clone();
+        let (theirs, name) = (store.clone(), name.map(String::from));
         let (committed, made) = Job::new("commit", progress).run(py, move |control, _| {
             let name = name.as_deref();
             let committed = image::commit(&theirs, &tree.0, name, &options, control)?;
@@ -224,16 +224,16 @@ impl Store {
         slf: &Bound<'py, Self>,
         image: ImageArg,
         dir: PathArg,
-        platform: Option<&str>,
-        owner_xattr: Option<&str>,
+        #[pyo3(from_py_with = arguments::maybe_text)] platform: Option<&str>,
+        #[pyo3(from_py_with = arguments::maybe_text)] owner_xattr: Option<&str>,
         deny_loss: bool,
         lenient: bool,
-        max_bytes: Option<u64>,
-        max_entries: Option<u64>,
-        max_ratio: Option<u64>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_bytes: Option<u64>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_entries: Option<u64>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_ratio: Option<u64>,
         sync: bool,
         temporary: bool,
-        threads: usize,
+        #[pyo3(from_py_with = arguments::number)] threads: usize,
         progress: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
@@ -269,11 +269,11 @@ impl Store {
         base: Option<ImageArg>,
         owner: Option<&Bound<'_, PyAny>>,
         owner_from: Option<PathArg>,
-        compare: &str,
+        #[pyo3(from_py_with = arguments::text)] compare: &str,
         exact_times: bool,
-        platform: Option<&str>,
+        #[pyo3(from_py_with = arguments::maybe_text)] platform: Option<&str>,
         one_file_system: bool,
-        threads: usize,
+        #[pyo3(from_py_with = arguments::number)] threads: usize,
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Diff> {
         let store = self.open(py)?;
@@ -292,7 +292,11 @@ impl Store {
     ///
     /// What is in the store for other platforms only, or is no image, is left out; ``usage`` lists everything.
     #[pyo3(signature = (*, platform = None))]
-    fn images(&self, py: Python<'_>, platform: Option<&str>) -> PyResult<Vec<Image>> {
+    fn images(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = arguments::maybe_text)] platform: Option<&str>,
+    ) -> PyResult<Vec<Image>> {
         let store = self.open(py)?;
         let platform = arguments::platform(py, platform)?;
         let list = py.detach(|| {
@@ -320,13 +324,18 @@ impl Store {
     /// One image, by name, digest, id or a prefix of the id. From a multi-platform image the one for ``platform`` is
     /// taken, by default this machine's.
     #[pyo3(signature = (reference, *, platform = None))]
-    fn image(&self, py: Python<'_>, reference: ImageArg, platform: Option<&str>) -> PyResult<Image> {
+    fn image(
+        &self,
+        py: Python<'_>,
+        reference: ImageArg,
+        #[pyo3(from_py_with = arguments::maybe_text)] platform: Option<&str>,
+    ) -> PyResult<Image> {
         self.find(py, &reference.0, platform)
     }
 
-    fn __contains__(&self, py: Python<'_>, reference: &str) -> PyResult<bool> {
+    fn __contains__(&self, py: Python<'_>, image: ImageArg) -> PyResult<bool> {
         let store = self.open(py)?;
-        match py.detach(|| store.resolve(reference)) {
+        match py.detach(|| store.resolve(&image.0)) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == treering::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(to_python(py, &error)),
@@ -346,7 +355,11 @@ impl Store {
     }
 
     /// The digest of the manifest or index that a name, digest, id or id prefix stands for.
-    fn resolve(&self, py: Python<'_>, reference: &str) -> PyResult<String> {
+    fn resolve(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = arguments::text)] reference: &str,
+    ) -> PyResult<String> {
         let store = self.open(py)?;
         let found = py.detach(|| store.resolve(reference)).or_raise(py)?;
         Ok(found.descriptor.digest().to_string())
@@ -362,7 +375,7 @@ impl Store {
         py: Python<'_>,
         images: Vec<ImageArg>,
         file: &Bound<'_, PyAny>,
-        format: &str,
+        #[pyo3(from_py_with = arguments::text)] format: &str,
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         archive::save(py, &self.open(py)?, images, file, format, progress)
@@ -377,9 +390,9 @@ impl Store {
         &self,
         py: Python<'py>,
         file: &Bound<'py, PyAny>,
-        names: &str,
-        max_bytes: Option<u64>,
-        max_entries: Option<u64>,
+        #[pyo3(from_py_with = arguments::text)] names: &str,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_bytes: Option<u64>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_entries: Option<u64>,
         progress: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
         archive::load(py, &self.open(py)?, file, names, max_bytes, max_entries, progress)
@@ -388,24 +401,24 @@ impl Store {
     /// Make an image of a tar of a filesystem: a path, or an object with ``read``; plain, gzip or zstd. Without
     /// ``compression`` the bytes become the layer as they come.
     #[pyo3(signature = (
-        file, name = None, *, changes = Vec::new(), message = None, author = None, platform = None, created = None,
+        file, name = None, *, changes = None, message = None, author = None, platform = None, created = None,
         compression = None, level = None, max_bytes = None, max_entries = None, threads = 0, progress = None
     ))]
     fn import_(
         &self,
         py: Python<'_>,
         file: &Bound<'_, PyAny>,
-        name: Option<&str>,
-        changes: Vec<String>,
-        message: Option<String>,
-        author: Option<String>,
-        platform: Option<&str>,
+        #[pyo3(from_py_with = arguments::maybe_text)] name: Option<&str>,
+        #[pyo3(from_py_with = arguments::texts)] changes: Option<Vec<String>>,
+        #[pyo3(from_py_with = arguments::maybe_text)] message: Option<&str>,
+        #[pyo3(from_py_with = arguments::maybe_text)] author: Option<&str>,
+        #[pyo3(from_py_with = arguments::maybe_text)] platform: Option<&str>,
         created: Option<&Bound<'_, PyAny>>,
-        compression: Option<&str>,
-        level: Option<i32>,
-        max_bytes: Option<u64>,
-        max_entries: Option<u64>,
-        threads: usize,
+        #[pyo3(from_py_with = arguments::maybe_text)] compression: Option<&str>,
+        #[pyo3(from_py_with = arguments::maybe_number)] level: Option<i32>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_bytes: Option<u64>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_entries: Option<u64>,
+        #[pyo3(from_py_with = arguments::number)] threads: usize,
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Image> {
         let store = self.open(py)?;
@@ -414,9 +427,9 @@ impl Store {
             return Err(to_python(py, &Error::invalid("import", message)));
         }
         let mut options = ImportOptions {
-            changes,
-            message,
-            author,
+            changes: changes.unwrap_or_default(),
+            message: message.map(String::from),
+            author: author.map(String::from),
             platform: arguments::platform(py, platform)?,
             created: arguments::seconds(created)?,
             profile: compression.map(|name| arguments::profile(py, name, level)).transpose()?,
@@ -437,7 +450,7 @@ impl Store {
         py: Python<'_>,
         source: &Bound<'_, PyAny>,
         file: &Bound<'_, PyAny>,
-        platform: Option<&str>,
+        #[pyo3(from_py_with = arguments::maybe_text)] platform: Option<&str>,
         owner: Option<&Bound<'_, PyAny>>,
         owner_from: Option<PathArg>,
         clamp_mtime: Option<&Bound<'_, PyAny>>,
@@ -456,7 +469,12 @@ impl Store {
     }
 
     /// Give an image another name, ``:latest`` when it has no tag. A name another image has moves.
-    fn tag(&self, py: Python<'_>, image: ImageArg, name: &str) -> PyResult<()> {
+    fn tag(
+        &self,
+        py: Python<'_>,
+        image: ImageArg,
+        #[pyo3(from_py_with = arguments::text)] name: &str,
+    ) -> PyResult<()> {
         let store = self.open(py)?;
         py.detach(|| {
             let name = Reference::parse(name)?;
@@ -467,7 +485,7 @@ impl Store {
     }
 
     /// Take a name away. The image stays until the next ``prune``.
-    fn untag(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+    fn untag(&self, py: Python<'_>, #[pyo3(from_py_with = arguments::text)] name: &str) -> PyResult<()> {
         let store = self.open(py)?;
         py.detach(|| store.untag(&Reference::parse(name)?).map(drop)).or_raise(py)
     }
@@ -489,7 +507,7 @@ impl Store {
     /// are not where they were, with the owners the disk could not hold. ``keep`` are digests that stay, and what they
     /// refer to.
     #[pyo3(signature = (
-        *, dry_run = false, nameless = true, unused_names = false, lost_trees = false, keep = Vec::new(), wait = 10.0,
+        *, dry_run = false, nameless = true, unused_names = false, lost_trees = false, keep = None, wait = 10.0,
         progress = None
     ))]
     fn prune<'py>(
@@ -499,14 +517,19 @@ impl Store {
         nameless: bool,
         unused_names: bool,
         lost_trees: bool,
-        keep: Vec<String>,
+        #[pyo3(from_py_with = arguments::texts)] keep: Option<Vec<String>>,
         wait: f64,
         progress: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let store = self.open(py)?;
         let wait = Duration::try_from_secs_f64(wait)
             .map_err(|_| to_python(py, &Error::invalid("prune", "wait is a number of seconds, 0 or more")))?;
-        let keep = keep.iter().map(|digest| digest.parse()).collect::<treering::Result<_>>().or_raise(py)?;
+        let keep = keep
+            .iter()
+            .flatten()
+            .map(|digest| digest.parse())
+            .collect::<treering::Result<_>>()
+            .or_raise(py)?;
         let prune = PruneOptions { dry_run, nameless, keep, wait };
         let options = TidyOptions { unused_names, lost_trees, prune };
         let report =
@@ -531,7 +554,7 @@ impl Store {
     fn fsck<'py>(
         &self,
         py: Python<'py>,
-        level: &str,
+        #[pyo3(from_py_with = arguments::text)] level: &str,
         progress: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let store = self.open(py)?;

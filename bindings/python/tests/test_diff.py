@@ -36,8 +36,9 @@ def test_a_snapshot_is_a_sorted_mapping(tree: pathlib.Path, tmp_path: pathlib.Pa
     assert os.path.exists(os.path.join(tree, entry))
     assert "etc/absent" not in snapshot and snapshot.get("etc/absent") is None
     assert 3 not in snapshot
-    with pytest.raises(KeyError, match="etc/absent"):
+    with pytest.raises(KeyError, match="etc/absent") as missing:
         snapshot["etc/absent"]
+    assert isinstance(missing.value, treering.NotFoundError) and missing.value.path == "etc/absent"
     with pytest.raises(TypeError):
         snapshot[3]  # type: ignore[index]
     snapshot.save(tmp_path / "saved")
@@ -58,13 +59,27 @@ def test_iterators_are_independent(tree: pathlib.Path) -> None:
     assert list(one) == []
 
 
-def test_sockets_are_told(tree: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sockets_are_told(
+    tree: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import socket
 
     monkeypatch.chdir(tree)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("s")
-        assert treering.scan(tree).skipped == [treering.Skipped("s", "socket")]
+        found = treering.scan(tree)
+        image = treering.Store(tmp_path / "store").commit(tree, base="scratch")
+        told = [treering.Skipped("s", "socket")]
+        assert found.skipped == told
+        for diff in (
+            treering.diff(tree),
+            treering.diff(tree, tree),
+            treering.diff(image, tree),
+            treering.diff(found, tree),
+            treering.diff(image, found),
+        ):
+            assert diff.skipped == told
+            assert diff.new.skipped == told
 
 
 def test_two_directories(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -82,8 +97,11 @@ def test_two_directories(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
     gone = diff[1]
     assert gone.new is None and gone.reasons == []
     assert diff.old is not None and "bin/bash" in diff.old and "bin/bash" not in diff.new
-    with pytest.raises(IndexError):
-        diff[4]
+    for part in (slice(0, 1), slice(1, None), slice(None, None, -2), slice(9, 12), slice(3, 0, -1)):
+        assert [str(change) for change in diff[part]] == [str(change) for change in diff][part]
+    for number in (4, 1 << 70):
+        with pytest.raises(IndexError):
+            diff[number]
     with pytest.raises(IndexError):
         diff[-5]
 
@@ -202,3 +220,21 @@ def test_owners_for_and_from_other_tools(
         treering.scan(work, owner_from="somebody")
     with pytest.raises(treering.NotFoundError):
         work.commit(owner_from=f"fakeroot:{tmp_path}/missing")
+
+
+def test_what_the_store_knows_of_a_directory_counts(
+    store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """Owners that the disk does not hold (or the default policy does not ask it for) are no change."""
+    image = store.commit(tree, "own", owner=(12, 34))
+    one, two = store.unpack(image, tmp_path / "one"), store.unpack(image, tmp_path / "two")
+    before = treering.scan(one, store=store)
+    assert list(store.diff(one, base=image)) == []
+    assert list(treering.diff(image, one)) == []
+    assert list(treering.diff(one, two, store=store)) == []
+    assert list(treering.diff(before, one, store=store)) == []
+    assert list(treering.diff(one, image, store=store, compare="metadata")) == []
+    everything = treering.diff(one, store=store)
+    assert {(change.new.uid, change.new.gid) for change in everything if change.new} == {(12, 34)}
+    # Without a store nobody knows.
+    assert {reason for change in treering.diff(one, image) for reason in change.reasons} >= {"owner"}

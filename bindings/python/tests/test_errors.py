@@ -16,10 +16,12 @@ def test_every_kind_has_a_class() -> None:
     from treering._errors import Error
 
     classes = set(Error._kinds.values())
-    assert len(classes) == 16
+    assert sorted(one.code for one in classes) == list(range(1, 17))
+    for kind, one in Error._kinds.items():
+        assert (one.kind, one("m").kind, one("m").code) == (kind, kind, one.code)
     assert all(issubclass(one, treering.Error) for one in classes)
     assert all(one.__name__ in treering.__all__ for one in classes)
-    assert issubclass(treering.NotFoundError, LookupError)
+    assert issubclass(treering.NotFoundError, KeyError)
     assert issubclass(treering.InvalidArgumentError, ValueError)
 
 
@@ -71,8 +73,23 @@ def test_bad_arguments(store: treering.Store, tree: pathlib.Path, tmp_path: path
         store.prune(wait=-1)
     with pytest.raises(bad):
         store.commit(tree, "app", platform="a/b/c/d")
-    with pytest.raises(ValueError, match="null byte"):
+    with pytest.raises(bad, match="null byte"):
         store.commit("a\0b")
+    with pytest.raises(bad, match="is empty"):
+        treering.Store("")
+    with pytest.raises(bad, match="stand for no bytes"):
+        treering.scan("\ud800")
+    for created in (1 << 70, 1e300, float("nan"), 10**400):
+        with pytest.raises(bad, match="too far away"):
+            store.commit(tree, "app", created=created)
+    with pytest.raises(bad, match="out of range"):
+        store.commit(tree, "app", owner=(1 << 40, 0))
+    with pytest.raises(bad, match="out of range"):
+        store.commit(tree, "app", level=1 << 40)
+    with pytest.raises(bad, match="out of range"):
+        store.unpack("app", tmp_path / "x", max_bytes=-1)
+    with pytest.raises(bad, match="out of range"):
+        treering.scan(tree, threads=1 << 70)
     with pytest.raises(TypeError):
         store.commit(3)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
@@ -87,7 +104,7 @@ def test_bad_arguments(store: treering.Store, tree: pathlib.Path, tmp_path: path
         store.commit(tree, "app", surprise=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"a path or an object with read\(\), not int"):
         treering.layer_apply(3, tmp_path)  # type: ignore[arg-type]
-    with pytest.raises(OverflowError):
+    with pytest.raises(bad, match="out of range"):
         store.commit(tree, "app", threads=-1)
     assert store.images() == []
 
@@ -172,9 +189,29 @@ def test_text_is_text(store: treering.Store, tree: pathlib.Path) -> None:
         lambda: store.commit(tree, "app", author="caf\udce9"),
         lambda: store.commit(tree, "app", changes=["CMD caf\udce9"]),
         lambda: store.commit(tree, "app", annotations={"caf\udce9": ""}),
+        lambda: store.commit(tree, "app", owner="caf\udce9"),
+        lambda: store.commit(tree, "app", compression="caf\udce9"),  # type: ignore[arg-type]
+        lambda: store.image("app", platform="caf\udce9"),
+        lambda: store.resolve("caf\udce9"),
+        lambda: store.untag("caf\udce9"),
+        lambda: store.fsck("caf\udce9"),  # type: ignore[arg-type]
+        lambda: store.prune(keep=["caf\udce9"]),
+        lambda: store.save(["app"], io.BytesIO(), format="caf\udce9"),  # type: ignore[arg-type]
+        lambda: store.load(io.BytesIO(), names="caf\udce9"),  # type: ignore[arg-type]
+        lambda: "caf\udce9" in store,
     ):
-        with pytest.raises(ValueError):
+        with pytest.raises(treering.InvalidArgumentError):
             call()
     with pytest.raises(treering.InvalidArgumentError):
         store.tag("app", "a\0b")
     assert len(store.images()) == 1
+
+
+def test_no_signature_hides_a_default() -> None:
+    import inspect
+
+    functions = [getattr(treering, name) for name in ("diff", "diff_overlay", "scan", "layer_create", "layer_apply", "layer_list")]
+    functions += [getattr(treering.Store, name) for name in dir(treering.Store) if not name.startswith("_")]
+    for function in filter(callable, functions):
+        for parameter in inspect.signature(function).parameters.values():
+            assert parameter.default is not Ellipsis, (function, parameter)

@@ -34,6 +34,18 @@ def test_the_readme_is_right(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyP
     assert result.attempted > 10 and result.failed == 0
 
 
+def test_the_program_in_the_readme_of_the_project_is_right(
+    tmp_path: pathlib.Path, tree: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tree.parent)
+    monkeypatch.setenv("TREERING_ROOT", str(tmp_path / "store"))
+    found = re.search(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    exec(found[1], {"treering": treering})
+    assert (tree.parent / "work/etc/motd").read_text() == "welcome\n"
+    assert capsys.readouterr().out == "\n"  # nothing has changed yet
+
+
 def test_everything_public_is_documented() -> None:
     for name in treering.__all__:
         thing = getattr(treering, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -35,6 +36,20 @@ def date(tree: bytes) -> None:
     os.utime(tree, (WHEN, WHEN))
 
 
+def shown(path: str, target: str | None) -> str:
+    return (escape(path) or ".") + (f" -> {escape(target)}" if target is not None else "")
+
+
+class Failing:
+    """A caller's stream that does not work."""
+
+    def read(self, size: int) -> bytes:
+        raise OSError("it does not work")
+
+    def write(self, data: bytes) -> int:
+        raise OSError("it does not work")
+
+
 class Runner:
     """One case, in a directory of its own."""
 
@@ -61,7 +76,7 @@ class Runner:
             os.chmod(tree, 0o755)
         for entry in step["entries"]:
             path = os.path.join(tree, unescape(entry["path"]))
-            if entry["type"] != "directory" and os.path.lexists(path):
+            if entry["type"] not in ("directory", "xattr") and os.path.lexists(path):
                 os.unlink(path)
             if entry["type"] == "directory":
                 os.makedirs(path, exist_ok=True)
@@ -70,6 +85,8 @@ class Runner:
                     file.write(entry["content"].encode())
             elif entry["type"] == "symlink":
                 os.symlink(unescape(entry["target"]), path)
+            elif entry["type"] == "xattr":
+                os.setxattr(path, entry["name"], unescape(entry["content"]))
             else:
                 os.link(os.path.join(tree, unescape(entry["target"])), path)
             if "mode" in entry:
@@ -87,16 +104,104 @@ class Runner:
         date(tree)
         return {}
 
+    @staticmethod
+    def entry(entry: treering.Entry) -> str:
+        return f"{entry.kind} {entry.mode:04o} {entry.size} {shown(entry.path, entry.link_target)}"
+
+    def entries(self, snapshot: treering.Snapshot) -> dict[str, Any]:
+        return {"entries": [self.entry(entry) for entry in snapshot]}
+
     def scan(self, step: Step) -> dict[str, Any]:
-        entries = []
-        for entry in treering.scan(self.place(step["dir"])):
-            arrow = f" -> {escape(entry.link_target)}" if entry.link_target is not None else ""
-            path = escape(entry.path) if entry.path else "."
-            entries.append(f"{entry.kind} {entry.mode:04o} {entry.size} {path}{arrow}")
-        return {"entries": entries}
+        return self.entries(treering.scan(self.place(step["dir"])))
+
+    def save_snapshot(self, step: Step) -> dict[str, Any]:
+        treering.scan(self.place(step["dir"])).save(self.place(step["file"]))
+        return {}
+
+    def load_snapshot(self, step: Step) -> dict[str, Any]:
+        return self.entries(treering.Snapshot.load(self.place(step["file"])))
+
+    def lookup(self, step: Step) -> dict[str, Any]:
+        entry = treering.scan(self.place(step["dir"]), **step.get("options", {}))[unescape(step["path"])]
+        xattrs = [f"{escape(name)} {escape(os.fsdecode(value))}" for name, value in entry.xattrs.items()]
+        return {"entry": self.entry(entry), "owner": f"{entry.uid}:{entry.gid}", "xattrs": xattrs}
+
+    def diff_snapshots(self, step: Step) -> dict[str, Any]:
+        after = treering.scan(self.place(step["after"]))
+        if "before" not in step:
+            return self.changes(treering.diff(after))
+        return self.changes(treering.diff(treering.scan(self.place(step["before"])), after))
+
+    def lowers(self, step: Step) -> list[bytes]:
+        return [self.place(name) for name in step.get("lowers", [])]
+
+    def diff_overlay(self, step: Step) -> dict[str, Any]:
+        return self.changes(treering.diff_overlay(self.place(step["dir"]), self.lowers(step)))
+
+    def apply_layer(self, step: Step) -> dict[str, Any]:
+        tree = self.place(step["dir"])
+        os.mkdir(tree)
+        made = treering.layer_apply(self.place(step["file"]), tree)
+        return {"diff_id": made.layer.diff_id, "losses": len(made.losses)}
+
+    def list_layer(self, step: Step) -> dict[str, Any]:
+        def line(one: treering.LayerEntry) -> str:
+            path = shown(one.path, one.link)
+            return f"{one.kind} {one.mode:04o} {one.uid}:{one.gid} {one.size} {len(one.xattrs)} {path}"
+
+        return {"entries": [line(one) for one in treering.layer_list(self.place(step["file"]))]}
+
+    def documents(self, step: Step) -> dict[str, Any]:
+        image = self.store(step).image(step["reference"], platform=step.get("platform"))
+        return {
+            "id": image.id,
+            "digest": image.digest,
+            "platform": image.platform,
+            "size": image.size,
+            "manifest": hashlib.sha256(image.manifest_bytes).hexdigest(),
+            "config": hashlib.sha256(image.config_bytes).hexdigest(),
+        }
+
+    def history(self, step: Step) -> dict[str, Any]:
+        def line(row: treering.HistoryRow) -> str:
+            facts = (row.id, row.created, row.size, row.diff_size, row.diff_id)
+            text = " ".join("-" if fact is None else str(fact) for fact in facts)
+            return f"{text} {row.created_by}|{row.comment}"
+
+        return {"rows": [line(row) for row in self.store(step).image(step["reference"]).history()]}
+
+    def prune(self, step: Step) -> dict[str, Any]:
+        done = self.store(step).prune(**step.get("options", {}))
+        return {
+            "nameless": done.nameless,
+            "blobs": done.blobs,
+            "layers": len(done.layers),
+            "untagged": done.untagged,
+            "forgotten": len(done.forgotten),
+        }
+
+    def usage(self, step: Step) -> dict[str, Any]:
+        def line(one: treering.ImageUsage) -> str:
+            return f"{','.join(one.names)} {one.digest} {one.size} {one.shared} {one.unique} {one.layers}"
+
+        used = self.store(step).usage()
+        numbers = {name: getattr(used, name) for name in ("blobs", "blob_bytes", "reclaimable", "trees")}
+        return {"images": [line(one) for one in used.images], **numbers}
+
+    def info(self, step: Step) -> dict[str, Any]:
+        facts = self.store(step).info()["store"]
+        return {"images": facts["images"], "trees": facts["trees"]}
+
+    def failing_export(self, step: Step) -> dict[str, Any]:
+        self.store(step).export(step["reference"], Failing())
+        return {}
+
+    def failing_load(self, step: Step) -> dict[str, Any]:
+        self.store(step).load(Failing())
+        return {}
 
     def commit(self, step: Step, **more: Any) -> dict[str, Any]:
-        options = dict(step.get("options", {}))
+        options = dict(step.get("options", {}), lowers=self.lowers(step))
         tree, name = self.place(step["dir"]), step.get("reference")
         image = self.store(step).commit(tree, name, **options, **more)
         made = image.committed
@@ -143,12 +248,9 @@ class Runner:
         return self.changes(treering.diff(after))
 
     def write_layer(self, step: Step) -> dict[str, Any]:
-        class Nowhere:
-            def write(self, data: bytes) -> None:
-                pass
-
         diff = treering.diff(self.place(step["dir"]), owner="root")
-        made = treering.layer_create(diff, Nowhere(), **step.get("options", {}))
+        file = self.place(step["file"]) if "file" in step else io.BytesIO()
+        made = treering.layer_create(diff, file, **step.get("options", {}))
         names = ("diff_id", "digest", "diff_size", "size", "entries")
         return {name: getattr(made, name) for name in names}
 

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pathlib
 import signal
+import statistics
 import subprocess
 import sys
 import textwrap
@@ -209,7 +210,7 @@ INTERRUPTED = """
 
 @pytest.mark.parametrize("operation", ["commit", "scan"])
 def test_ctrl_c(large: pathlib.Path, tmp_path: pathlib.Path, operation: str) -> None:
-    # What is measured is how long it takes, and another process may have the processor for a while.
+    # What is measured is how long it takes; another process may have the processor for a while, but not most of the time.
     latencies = []
     for attempt in range(5):
         script = textwrap.dedent(INTERRUPTED)
@@ -224,9 +225,19 @@ def test_ctrl_c(large: pathlib.Path, tmp_path: pathlib.Path, operation: str) -> 
             assert child.wait(20) == 0
         assert (word, images, threads) == ("interrupted", "0", "1")
         latencies.append(float(when) - sent)
-        if latencies[-1] < 0.1:
-            break
-    assert min(latencies) < 0.1, latencies
+    assert statistics.median(latencies) < 0.1, latencies
+
+
+def test_the_last_report_is_for_notice_only(store: treering.Store, tree: pathlib.Path) -> None:
+    def raises(progress: treering.Progress) -> None:
+        if progress.done:
+            raise RuntimeError("late")
+
+    # A true answer comes too late; an exception is told, and what was made is there.
+    store.commit(tree, "one", progress=lambda progress: progress.done)
+    with pytest.raises(treering.CallbackError, match="late"):
+        store.commit(tree, "two", base="scratch", progress=raises)
+    assert "one" in store and "two" in store
 
 
 def test_an_uncaught_ctrl_c_ends_the_process_as_python_does(large: pathlib.Path, tmp_path: pathlib.Path) -> None:

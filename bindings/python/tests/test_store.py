@@ -117,7 +117,7 @@ def test_names(store: treering.Store, tree: pathlib.Path) -> None:
     ]
     assert store.resolve("other") == image.digest
     assert set(image.tags) == {"app:v1", "other:latest"}
-    assert "other" in store and "absent" not in store
+    assert "other" in store and "absent" not in store and store.image("other") in store
     assert store.image(image.id[7:15]) == image
     assert [found.name for found in store.images()] == ["app:v1", "other:latest"]
     store.untag("other")

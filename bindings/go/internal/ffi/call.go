@@ -7,7 +7,9 @@ import "C"
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -26,6 +28,8 @@ type Error struct {
 	Causes    []string
 	// Cause is the Go error behind it: of a reader or writer, or of the context.
 	Cause error
+	// Behind it is what the library said, where a progress function failed as well.
+	Behind *Error
 }
 
 func (e *Error) Error() string { return e.Text }
@@ -133,9 +137,9 @@ func operate(ctx context.Context, f func(c *C.treering_control, e **C.treering_e
 		return abiError
 	}
 	if ctx.Err() != nil {
-		return NewError(Cancelled, "start", "the context is done", context.Cause(ctx))
+		return NewError(Cancelled, "start", "the context is done", why(ctx))
 	}
-	watch, watching := ctx.Value(progressKey{}).(watcher)
+	caller, watching := ctx.Value(progressKey{}).(watcher)
 	if ctx.Done() == nil && !watching {
 		return call(func(e **C.treering_error) C.treering_status { return f(nil, e) })
 	}
@@ -145,54 +149,101 @@ func operate(ctx context.Context, f func(c *C.treering_control, e **C.treering_e
 	}
 	defer C.treering_control_free(control)
 
-	// Sends what went wrong in the progress function once it has ended.
-	ended := make(chan error, 1)
-	stop := make(chan struct{})
-	go func() {
-		var failed error
-		report := func() {
-			if failed = guard(func() error { watch.call(progress(control)); return nil }); failed != nil {
-				C.treering_control_cancel(control, nil)
-			}
-		}
-		defer func() { ended <- failed }()
-		var tick <-chan time.Time
-		if watching {
-			ticker := time.NewTicker(watch.every)
-			defer ticker.Stop()
-			tick = ticker.C
-		}
-		done := ctx.Done()
-		for {
-			select {
-			case <-done:
-				C.treering_control_cancel(control, nil)
-				done = nil
-			case <-tick:
-				if report(); failed != nil {
-					tick = nil
-				}
-			case <-stop:
-				if watching && failed == nil {
-					report()
-				}
-				return
-			}
-		}
-	}()
+	w := &watch{watcher: caller, ctx: ctx, control: control, stop: make(chan struct{}), ended: make(chan struct{})}
+	go w.run()
 	err := call(func(e **C.treering_error) C.treering_status { return f(control, e) })
-	close(stop)
-	failed := <-ended
-	if failure, is := err.(*Error); is && failure.Status == Cancelled {
-		failure.Cause = context.Cause(ctx)
-		if failure.Cause == nil {
-			failure.Cause = failed
+	close(w.stop)
+	<-w.ended
+	return w.verdict(err)
+}
+
+// watch is what goes on beside an operation: the context cancels it, and the caller hears of progress.
+type watch struct {
+	watcher
+	ctx     context.Context
+	control *C.treering_control
+	stop    chan struct{}
+	ended   chan struct{}
+	// failed is what went wrong in the progress function, which is not called again then.
+	failed error
+}
+
+// errGoexit stands for a progress function that took its goroutine with it.
+var errGoexit = errors.New("the progress function called runtime.Goexit")
+
+func (w *watch) run() {
+	returns := false
+	defer func() {
+		if returns {
+			close(w.ended)
+			return
 		}
-	} else if err == nil && failed != nil {
-		// The work is done; a broken progress function does not undo it, and must not stay hidden either.
-		return NewError(Callback, "report progress", failed.Error(), failed)
+		// Only Goexit comes here. Somebody must watch on, or a deadline would not hold.
+		w.fail(errGoexit)
+		go w.run()
+	}()
+	var tick <-chan time.Time
+	if w.call != nil && w.failed == nil {
+		ticker := time.NewTicker(w.every)
+		defer ticker.Stop()
+		tick = ticker.C
+	}
+	done := w.ctx.Done()
+	for {
+		select {
+		case <-done:
+			C.treering_control_cancel(w.control, nil)
+			done = nil
+		case <-tick:
+			if w.report(); w.failed != nil {
+				tick = nil
+			}
+		case <-w.stop:
+			w.report()
+			returns = true
+			return
+		}
+	}
+}
+
+func (w *watch) fail(err error) {
+	w.failed = err
+	C.treering_control_cancel(w.control, nil)
+}
+
+func (w *watch) report() {
+	if w.call == nil || w.failed != nil {
+		return
+	}
+	if err := guard(func() error { w.call(progress(w.control)); return nil }); err != nil {
+		w.fail(err)
+	}
+}
+
+// verdict is the operation's error in the light of what happened beside it. A broken progress function must not stay hidden
+// behind the cancellation it caused, nor behind a success, which it does not undo.
+func (w *watch) verdict(err error) error {
+	failure, is := err.(*Error)
+	if w.failed != nil {
+		spoiled := NewError(Callback, "report progress", w.failed.Error(), w.failed)
+		if is && failure.Status != Cancelled {
+			spoiled.Behind = failure
+		}
+		return spoiled
+	}
+	if is && failure.Status == Cancelled {
+		failure.Cause = why(w.ctx)
 	}
 	return err
+}
+
+// why is the cause of a context that is done, in which the context's own error is found as well.
+func why(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, ctx.Err()) {
+		return cause
+	}
+	return errors.Join(cause, ctx.Err())
 }
 
 func progress(control *C.treering_control) (out Progress) {
@@ -290,6 +341,22 @@ func (a *arguments) texts(list []string) (**C.char, C.size_t) {
 		unsafe.Slice((**C.char)(p), len(list))[i] = a.always(s)
 	}
 	return (**C.char)(p), C.size_t(len(list))
+}
+
+// threads is how many to use; 0 is the library's choice.
+func (a *arguments) threads(n int) C.size_t {
+	if n < 0 && a.err == nil {
+		a.err = NewError(InvalidArgument, "read argument", fmt.Sprintf("%d is no number of threads", n), nil)
+	}
+	return C.size_t(n)
+}
+
+// level of a compression. Which ones there are is for the library to say; here it only has to fit.
+func (a *arguments) level(n int) C.int32_t {
+	if (n < math.MinInt32 || n > math.MaxInt32) && a.err == nil {
+		a.err = NewError(InvalidArgument, "read argument", fmt.Sprintf("%d is no level of a compression", n), nil)
+	}
+	return C.int32_t(n)
 }
 
 // use gives the pointer of a handle and keeps it from being freed until the call is over.

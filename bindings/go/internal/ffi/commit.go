@@ -86,6 +86,7 @@ func Commit(ctx context.Context, store *Handle, tree, reference string, o Commit
 	defer func() { C.treering_commit_options_free(p) }()
 	base, compare, owner, compression := a.text(o.Base), a.text(o.Compare), a.text(o.Owner), a.text(o.Compression)
 	from, size := a.bytes(o.OwnerFrom)
+	level, threads := a.level(o.Level), a.threads(o.Threads)
 	author, message, platform := a.text(o.Author), a.text(o.Message), a.text(o.Platform)
 	for _, set := range []func(e **C.treering_error) C.treering_status{
 		func(e **C.treering_error) C.treering_status { return C.treering_commit_options_set_base(p, base, e) },
@@ -97,7 +98,7 @@ func Commit(ctx context.Context, store *Handle, tree, reference string, o Commit
 			return C.treering_commit_options_set_owner_from(p, from, size, e)
 		},
 		func(e **C.treering_error) C.treering_status {
-			return C.treering_commit_options_set_compression(p, compression, C.int32_t(o.Level), e)
+			return C.treering_commit_options_set_compression(p, compression, level, e)
 		},
 		func(e **C.treering_error) C.treering_status {
 			return C.treering_commit_options_set_nanoseconds(p, C.bool(o.Nanoseconds), e)
@@ -118,7 +119,7 @@ func Commit(ctx context.Context, store *Handle, tree, reference string, o Commit
 			return C.treering_commit_options_set_one_file_system(p, C.bool(o.OneFileSystem), e)
 		},
 		func(e **C.treering_error) C.treering_status {
-			return C.treering_commit_options_set_threads(p, C.size_t(max(o.Threads, 0)), e)
+			return C.treering_commit_options_set_threads(p, threads, e)
 		},
 	} {
 		a.set(set)
@@ -175,10 +176,10 @@ func (a *arguments) apply(o ApplyOptions) *C.treering_apply_options {
 	var p *C.treering_apply_options
 	a.set(func(e **C.treering_error) C.treering_status { return C.treering_apply_options_new(&p, e) })
 	a.undo = append(a.undo, func() { C.treering_apply_options_free(p) })
-	platform, attribute := a.text(o.Platform), a.text(o.OwnerXattr)
+	platform, attribute, threads := a.text(o.Platform), a.text(o.OwnerXattr), a.threads(o.Threads)
 	for _, set := range []func(e **C.treering_error) C.treering_status{
 		func(e **C.treering_error) C.treering_status {
-			return C.treering_apply_options_set_threads(p, C.size_t(max(o.Threads, 0)), e)
+			return C.treering_apply_options_set_threads(p, threads, e)
 		},
 		func(e **C.treering_error) C.treering_status {
 			return C.treering_apply_options_set_deny_loss(p, C.bool(o.DenyLoss), e)

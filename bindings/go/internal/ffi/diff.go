@@ -22,6 +22,7 @@ func (a *arguments) diff(o DiffOptions) *C.treering_diff_options {
 	a.undo = append(a.undo, func() { C.treering_diff_options_free(p) })
 	owner, compare, platform := a.text(o.Owner), a.text(o.Compare), a.text(o.Platform)
 	from, size := a.bytes(o.OwnerFrom)
+	threads := a.threads(o.Threads)
 	for _, set := range []func(e **C.treering_error) C.treering_status{
 		func(e **C.treering_error) C.treering_status { return C.treering_diff_options_set_owner(p, owner, e) },
 		func(e **C.treering_error) C.treering_status {
@@ -40,7 +41,7 @@ func (a *arguments) diff(o DiffOptions) *C.treering_diff_options {
 			return C.treering_diff_options_set_one_file_system(p, C.bool(o.OneFileSystem), e)
 		},
 		func(e **C.treering_error) C.treering_status {
-			return C.treering_diff_options_set_threads(p, C.size_t(max(o.Threads, 0)), e)
+			return C.treering_diff_options_set_threads(p, threads, e)
 		},
 	} {
 		a.set(set)

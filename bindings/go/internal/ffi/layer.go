@@ -74,15 +74,15 @@ func WriteLayer(ctx context.Context, diff *Handle, w io.Writer, o LayerOptions) 
 	var p *C.treering_layer_options
 	a.set(func(e **C.treering_error) C.treering_status { return C.treering_layer_options_new(&p, e) })
 	defer func() { C.treering_layer_options_free(p) }()
-	compression := a.text(o.Compression)
+	compression, level, threads := a.text(o.Compression), a.level(o.Level), a.threads(o.Threads)
 	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_layer_options_set_compression(p, compression, C.int32_t(o.Level), e)
+		return C.treering_layer_options_set_compression(p, compression, level, e)
 	})
 	a.set(func(e **C.treering_error) C.treering_status {
 		return C.treering_layer_options_set_nanoseconds(p, C.bool(o.Nanoseconds), e)
 	})
 	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_layer_options_set_threads(p, C.size_t(max(o.Threads, 0)), e)
+		return C.treering_layer_options_set_threads(p, threads, e)
 	})
 	if !o.ClampMtime.IsZero() {
 		a.set(func(e **C.treering_error) C.treering_status {
@@ -282,6 +282,7 @@ func Import(ctx context.Context, store *Handle, r io.Reader, reference string, o
 		a.set(func(e **C.treering_error) C.treering_status { return C.treering_import_options_add_change(p, c, e) })
 	}
 	message, author, platform, compression := a.text(o.Message), a.text(o.Author), a.text(o.Platform), a.text(o.Compression)
+	level := a.level(o.Level)
 	a.set(func(e **C.treering_error) C.treering_status {
 		return C.treering_import_options_set_message(p, message, e)
 	})
@@ -292,7 +293,7 @@ func Import(ctx context.Context, store *Handle, r io.Reader, reference string, o
 		return C.treering_import_options_set_platform(p, platform, e)
 	})
 	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_import_options_set_compression(p, compression, C.int32_t(o.Level), e)
+		return C.treering_import_options_set_compression(p, compression, level, e)
 	})
 	a.set(func(e **C.treering_error) C.treering_status {
 		return C.treering_import_options_set_threads(p, C.size_t(max(o.Threads, 0)), e)

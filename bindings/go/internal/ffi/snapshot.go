@@ -34,9 +34,10 @@ func Scan(ctx context.Context, tree string, o ScanOptions) (*Handle, []Note, err
 	defer func() { C.treering_scan_options_free(p) }()
 	owner, store, previous := a.text(o.Owner), a.store(o.Store), (*C.treering_snapshot)(a.optional(o.Previous))
 	from, size := a.bytes(o.OwnerFrom)
+	threads := a.threads(o.Threads)
 	for _, set := range []func(e **C.treering_error) C.treering_status{
 		func(e **C.treering_error) C.treering_status {
-			return C.treering_scan_options_set_threads(p, C.size_t(max(o.Threads, 0)), e)
+			return C.treering_scan_options_set_threads(p, threads, e)
 		},
 		func(e **C.treering_error) C.treering_status { return C.treering_scan_options_set_owner(p, owner, e) },
 		func(e **C.treering_error) C.treering_status {

@@ -33,7 +33,7 @@ func streaming(ctx context.Context, r io.Reader, w io.Writer,
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if failure, is := err.(*Error); is && s.err != nil && failure.Status == Callback {
+	if failure, is := err.(*Error); is && s.err != nil && failure.Status == Callback && failure.Cause == nil {
 		if s.err == ctx.Err() {
 			return NewError(Cancelled, failure.Operation, "cancelled by the caller", context.Cause(ctx))
 		}

@@ -19,7 +19,7 @@ since as a layer; ``Store.unpack`` is the way back; ``Store.diff`` and ``diff`` 
     >>> scratch.cleanup()
 
 Every operation lets the interpreter go while it works, can be interrupted with Ctrl-C, and may be called from any number
-of threads at once. Every exception is an ``Error``.
+of threads at once. Every exception is an ``Error``, but for the ``TypeError`` and ``IndexError`` of a mistake in the program.
 """
 
 from . import progress

@@ -13,9 +13,9 @@ class Error(Exception):
     """
 
     #: The number of this kind of error, the same in C, Go and Rust, never reused.
-    code: int
+    code: int = 15
     #: The name of this kind, such as ``"not-found"``.
-    kind: str
+    kind: str = "internal"
     #: What was being done, a short verb phrase.
     operation: str
     #: Where: a path (undecodable bytes as ``os.fsdecode`` has them), or the name of an image.
@@ -31,16 +31,19 @@ class Error(Exception):
         self,
         message: str,
         *,
-        code: int = 15,
-        kind: str = "internal",
+        code: int | None = None,
+        kind: str | None = None,
         operation: str = "",
         path: str | None = None,
         hint: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.code = code
-        self.kind = kind
+        # The class has them; only the base class stands for kinds that are newer than this file.
+        if code is not None:
+            self.code = code
+        if kind is not None:
+            self.kind = kind
         self.operation = operation
         self.path = path
         self.hint = hint
@@ -65,85 +68,116 @@ class Error(Exception):
 class InvalidArgumentError(Error, ValueError):
     """An argument, option, name or reference is not usable as given."""
 
+    code = 1
+    kind = "invalid-argument"
 
-class NotFoundError(Error, LookupError):
+
+class NotFoundError(Error, KeyError):
     """The named file, image, reference or blob does not exist."""
+
+    code = 2
+    kind = "not-found"
 
 
 class AlreadyExistsError(Error):
     """Something by that name is already there."""
 
+    code = 3
+    kind = "already-exists"
+
 
 class PermissionDeniedError(Error):
     """The system refused: permissions, ownership, or a security policy."""
+
+    code = 4
+    kind = "permission-denied"
 
 
 class InputOutputError(Error):
     """An input or output operation failed for another reason."""
 
+    code = 5
+    kind = "io"
+
 
 class NoSpaceError(Error):
     """No space or quota is left."""
+
+    code = 6
+    kind = "no-space"
 
 
 class ChangedError(Error):
     """A file changed, grew, shrank or vanished while it was being read."""
 
+    code = 7
+    kind = "changed"
+
 
 class CorruptError(Error):
     """Data does not match its digest, its size, or its format."""
+
+    code = 8
+    kind = "corrupt"
 
 
 class LimitError(Error):
     """An input asked for more than a cap allows."""
 
+    code = 9
+    kind = "limit"
+
 
 class UnsupportedError(Error):
     """This machine, filesystem or format cannot do what was asked."""
+
+    code = 10
+    kind = "unsupported"
 
 
 class BusyError(Error):
     """Another process holds the lock."""
 
+    code = 11
+    kind = "busy"
+
 
 class InUseError(Error):
     """The object is still needed by another one."""
+
+    code = 12
+    kind = "in-use"
 
 
 class CancelledError(Error):
     """The progress function asked to stop."""
 
+    code = 13
+    kind = "cancelled"
+
 
 class CallbackError(Error):
     """The caller's own function or file object raised; ``__cause__`` is what it raised."""
+
+    code = 14
+    kind = "callback"
 
 
 class InternalError(Error):
     """A defect in treering itself."""
 
+    code = 15
+    kind = "internal"
+
 
 class LossError(Error):
     """An attribute cannot be kept, and the caller asked that nothing be lost."""
 
+    code = 16
+    kind = "loss"
 
-Error._kinds = {
-    "invalid-argument": InvalidArgumentError,
-    "not-found": NotFoundError,
-    "already-exists": AlreadyExistsError,
-    "permission-denied": PermissionDeniedError,
-    "io": InputOutputError,
-    "no-space": NoSpaceError,
-    "changed": ChangedError,
-    "corrupt": CorruptError,
-    "limit": LimitError,
-    "unsupported": UnsupportedError,
-    "busy": BusyError,
-    "in-use": InUseError,
-    "cancelled": CancelledError,
-    "callback": CallbackError,
-    "internal": InternalError,
-    "loss": LossError,
-}
+
+Error._kinds = {made.kind: made for made in Error.__subclasses__()}
 
 
 def _make(message: str, *, code: int, kind: str, operation: str, path: str | None, hint: str | None) -> Error:

@@ -1,7 +1,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, final
+from typing import Any, Literal, final, overload
 
 from typing_extensions import Self
 
@@ -68,7 +68,7 @@ class Store:
     def __exit__(
         self, *_error: type[BaseException] | BaseException | TracebackType | None
     ) -> None: ...
-    def __contains__(self, key: str, /) -> bool: ...
+    def __contains__(self, key: ImageLike, /) -> bool: ...
     def commit(
         self,
         tree: Path,
@@ -77,7 +77,7 @@ class Store:
         base: ImageLike | None = None,
         author: str | None = None,
         message: str | None = None,
-        changes: Sequence[str] = ...,
+        changes: Sequence[str] | None = None,
         owner: Owner | None = None,
         owner_from: OwnerFrom | None = None,
         compression: Compression = "gzip",
@@ -90,7 +90,7 @@ class Store:
         reproducible: bool = False,
         clamp_mtime: Time | None = None,
         nanoseconds: bool = False,
-        lowers: Sequence[Path] = ...,
+        lowers: Sequence[Path] | None = None,
         one_file_system: bool = False,
         threads: int = 0,
         progress: ProgressFunction | None = None,
@@ -152,7 +152,7 @@ class Store:
         file: Path | Readable,
         name: str | None = None,
         *,
-        changes: Sequence[str] = ...,
+        changes: Sequence[str] | None = None,
         message: str | None = None,
         author: str | None = None,
         platform: str | None = None,
@@ -187,7 +187,7 @@ class Store:
         nameless: bool = True,
         unused_names: bool = False,
         lost_trees: bool = False,
-        keep: Sequence[str] = ...,
+        keep: Sequence[str] | None = None,
         wait: float = 10.0,
         progress: ProgressFunction | None = None,
     ) -> PruneReport: ...
@@ -318,7 +318,10 @@ class Diff:
     @property
     def new(self) -> Snapshot: ...
     def __len__(self) -> int: ...
+    @overload
     def __getitem__(self, key: int, /) -> Change: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> list[Change]: ...
     def __iter__(self) -> Iterator[Change]: ...
 
 @final
@@ -361,6 +364,7 @@ def diff(
     old: Path | Snapshot | Image,
     new: Path | Snapshot | Image | None = None,
     *,
+    store: Store | None = None,
     owner: Owner | None = None,
     owner_from: OwnerFrom | None = None,
     compare: Compare = "auto",
@@ -371,7 +375,7 @@ def diff(
 ) -> Diff: ...
 def diff_overlay(
     upper: Path,
-    lowers: Sequence[Path] = ...,
+    lowers: Sequence[Path] | None = None,
     *,
     owner: Owner | None = None,
     owner_from: OwnerFrom | None = None,

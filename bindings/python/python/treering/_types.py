@@ -58,6 +58,8 @@ class Progress:
 
 
 #: Called at the start, a few times a second, and at the end, on the thread that called the operation. A true answer cancels it.
+#: The last call (``done``) is for notice only: its answer is not looked at. What it raises comes as a ``CallbackError`` from the
+#: operation, but what the operation made is there.
 ProgressFunction = Callable[[Progress], object]
 
 
@@ -313,7 +315,7 @@ class CommitOptions(TypedDict, total=False):
 
     author: str | None
     message: str | None
-    changes: Sequence[str]
+    changes: Sequence[str] | None
     owner: Owner | None
     owner_from: OwnerFrom | None
     compression: Compression

@@ -117,6 +117,16 @@ pub(super) struct Examined {
     pub owners_replaced: u64,
 }
 
+/// The image a tree is bound to: its blobs stay as long as the tree's record, whether a name leads to them or not.
+fn open_bound(store: Option<&Store>, bound: &BoundTree, options: &DiffOptions) -> Result<Image> {
+    let store = store.expect("a tree is bound in a store");
+    let manifest = store.describe_manifest(&bound.manifest).map_err(|error| {
+        error
+            .with_hint("the tree's base is gone from the store: name one with --base IMAGE or --base scratch")
+    })?;
+    Image::from_descriptor(store, &manifest, options.platform.as_ref())
+}
+
 /// Scans a directory and compares it with its base.
 pub(super) fn examine(
     store: Option<&Store>,
@@ -137,11 +147,7 @@ pub(super) fn examine(
         Base::Scratch => None,
         Base::Image(reference) => Some(open(reference)?),
         Base::Auto => match &bound {
-            Some(bound) => Some(open(&bound.manifest.to_string()).map_err(|error| {
-                error.with_hint(
-                    "the tree's base is gone from the store: name one with --base IMAGE or --base scratch",
-                )
-            })?),
+            Some(bound) => Some(open_bound(store, bound, options)?),
             None => None,
         },
     };

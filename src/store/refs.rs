@@ -13,6 +13,11 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The annotation that holds an image's name (annotations.md).
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation of an image that lost its last name to another one: that name.
+const LOST_NAME: &str = "io.github.treering.lost-name";
+/// How many images without a name stay listed because theirs moved on. Docker lists all of them until a prune; but a
+/// program that commits after every step would make `index.json`, which each commit reads and writes, grow without end.
+const LOST_NAMES: usize = 100;
 const INDEX: &str = "oci/index.json";
 
 /// One entry of `index.json`, named or not.
@@ -52,6 +57,31 @@ impl IndexFile {
         self.changed |= self.list.len() != before;
     }
 
+    /// The entry of a name: as it stands there, and what it points to.
+    fn named(&self, name: &Reference) -> Option<(Value, Descriptor)> {
+        let (value, entry) = self.list.iter().find(|(_, entry)| entry.name.as_ref() == Some(name))?;
+        Some((value.clone(), entry.descriptor.clone()))
+    }
+
+    /// Keeps an image that lost `name` as a nameless one, unless something leads to it all the same. The oldest of too
+    /// many such entries goes: as of any image that nothing leads to, its blobs stay until the next prune.
+    fn displace(&mut self, mut value: Value, name: &Reference) -> Result<()> {
+        let digest = value.get("digest").cloned();
+        if self.list.iter().any(|(other, _)| other.get("digest") == digest.as_ref()) {
+            return Ok(());
+        }
+        if let Some(annotations) = value.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove(REF_NAME);
+            annotations.insert(LOST_NAME.into(), Value::String(name.to_string()));
+        }
+        let displaced = |(value, _): &(Value, Entry)| lost_name(value);
+        if self.list.iter().filter(|entry| displaced(entry)).count() >= LOST_NAMES {
+            let oldest = self.list.iter().position(displaced).expect("there are some");
+            self.list.remove(oldest);
+        }
+        self.push(value)
+    }
+
     /// Adds an entry at the end.
     fn push(&mut self, value: Value) -> Result<()> {
         let entry = read_entry(read_descriptor(&value, INDEX)?);
@@ -65,6 +95,10 @@ impl IndexFile {
         self.object.insert("manifests".into(), Value::Array(list));
         json::to_bytes(&self.object)
     }
+}
+
+fn lost_name(entry: &Value) -> bool {
+    entry.get("annotations").is_some_and(|annotations| annotations.get(LOST_NAME).is_some())
 }
 
 fn read_entry(descriptor: Descriptor) -> Entry {
@@ -89,8 +123,8 @@ impl Store {
     ///
     /// `name` gets the tag `latest` when it has none; a name with a digest is refused. `descriptor` must point to a
     /// manifest or an index that the store holds. When this returns, the name survives a power loss; any number of
-    /// processes may tag at once and none loses a name. An image whose last name moves away stays until the next
-    /// prune, but only its digest in other documents leads to it.
+    /// processes may tag at once and none loses a name. An image whose last name moves away stays listed without a name
+    /// until the next prune, as with Docker, but only the last hundred of them.
     pub fn tag(&self, name: &Reference, descriptor: &Descriptor) -> Result<Option<Descriptor>> {
         self.put_name(name, descriptor, true)
     }
@@ -121,15 +155,13 @@ impl Store {
             .or_insert_with(|| Value::Object(Map::new()));
         annotations[REF_NAME] = Value::String(shown.clone());
         self.change_index(|index| {
-            let mut before = None;
+            let before = index.named(&name);
             index.retain(|entry| {
-                if entry.name.as_ref() == Some(&name) {
-                    before = Some(entry.descriptor.clone());
-                    return false;
-                }
                 // A nameless entry for the same image has done its work.
-                entry.text.is_some() || descriptor_digest(&entry.descriptor).ok() != Some(digest)
+                entry.name.as_ref() != Some(&name)
+                    && (entry.text.is_some() || descriptor_digest(&entry.descriptor).ok() != Some(digest))
             });
+            let (raw, before) = before.unzip();
             let moves = before.as_ref().is_some_and(|before| descriptor_digest(before).ok() != Some(digest));
             if moves && !move_it {
                 let message = "the name already stands for another image";
@@ -138,6 +170,9 @@ impl Store {
                     .with_hint("choose another name, or remove this one first"));
             }
             index.push(value)?;
+            if let Some(raw) = raw.filter(|_| moves) {
+                index.displace(raw, &name)?;
+            }
             Ok(before)
         })
     }
@@ -154,6 +189,10 @@ impl Store {
         }
         self.change_index(|index| {
             let same = |entry: &Entry| descriptor_digest(&entry.descriptor).ok() == Some(digest);
+            // One that is listed because its name moved on would go when there are too many.
+            let before = index.list.len();
+            index.list.retain(|(value, entry)| !(same(entry) && lost_name(value)));
+            index.changed |= index.list.len() != before;
             match index.list.iter().any(|(_, entry)| same(entry)) {
                 true => Ok(()),
                 false => index.push(value),
@@ -162,25 +201,19 @@ impl Store {
     }
 
     /// Takes a name away; returns what it stood for. [`ErrorKind::NotFound`] when nothing has it. The blobs stay until
-    /// the next prune.
+    /// the next prune, but only digests in other documents lead to them when that was the last name.
     pub fn untag(&self, name: &Reference) -> Result<Descriptor> {
         const OP: &str = "untag image";
         let name = taggable(OP, name)?;
         let _lease = self.lease()?;
         self.change_index(|index| {
-            let mut before = None;
-            index.retain(|entry| {
-                let same = entry.name.as_ref() == Some(&name);
-                if same {
-                    before = Some(entry.descriptor.clone());
-                }
-                !same
-            });
-            before.ok_or_else(|| {
-                Error::not_found(OP, "no image has this name")
+            let Some((_, before)) = index.named(&name) else {
+                return Err(Error::not_found(OP, "no image has this name")
                     .with_path(name.to_string())
-                    .with_hint("treering images lists what is in the store")
-            })
+                    .with_hint("treering images lists what is in the store"));
+            };
+            index.retain(|entry| entry.name.as_ref() != Some(&name));
+            Ok(before)
         })
     }
 
@@ -207,7 +240,16 @@ impl Store {
 
     /// Reads `index.json`. It is replaced in one step, so no lock is needed to read it.
     pub(super) fn read_index(&self) -> Result<IndexFile> {
-        let bytes = publish::read_capped(&self.0.oci, "index.json", INDEX, self.0.limits.json_bytes)?;
+        let bytes = publish::read_capped(&self.0.oci, "index.json", INDEX, self.0.limits.json_bytes);
+        let bytes = bytes.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                Error::corrupt("read index", "the list of images is missing").with_path(INDEX).with_hint(
+                    "put a copy of it back; to do without the names in it, write \
+                     {\"schemaVersion\":2,\"manifests\":[]} there: prune then removes all that no tree needs",
+                )
+            }
+            _ => error,
+        })?;
         let value = json::parse(&bytes, INDEX, &self.0.limits)?;
         // Checks the shape and every descriptor, so that nothing is rewritten that we do not understand.
         let document = Document::from_value(value, Some(super::document::OCI_INDEX), INDEX, &self.0.limits)?;

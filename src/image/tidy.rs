@@ -1,11 +1,12 @@
 //! Letting go of more than [`Store::prune`] does by itself: names no tree was made from, and records of trees that are gone.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::binding::tree_key;
+use super::binding::{key_parts, tree_key};
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::fs::Root;
@@ -53,6 +54,8 @@ pub struct LostTree {
 pub fn tidy(store: &Store, options: &TidyOptions, control: &Control) -> Result<TidyReport> {
     let mut report = TidyReport::default();
     let real = !options.prune.dry_run;
+    // Where the list of images cannot be read, nothing goes at all.
+    store.entries()?;
     if options.lost_trees {
         for tree in lost_trees(store)? {
             control.check("prune")?;
@@ -73,6 +76,12 @@ pub fn tidy(store: &Store, options: &TidyOptions, control: &Control) -> Result<T
     }
     report.pruned = store.prune(&options.prune, control)?;
     Ok(report)
+}
+
+/// How many trees are not where they were last, and the bytes that nothing else keeps from being pruned.
+pub fn held_by_lost_trees(store: &Store, control: &Control) -> Result<(u64, u64)> {
+    let lost: Vec<String> = lost_trees(store)?.into_iter().map(|tree| tree.key).collect();
+    Ok((lost.len() as u64, store.held_by(&lost, control)?))
 }
 
 /// The names of images that no tree was made from, or last committed as.
@@ -98,16 +107,29 @@ pub fn lost_trees(store: &Store) -> Result<Vec<LostTree>> {
     for key in store.trees()? {
         let Some(record) = record(store, &key)? else { continue };
         let Some(path) = record.get("path").and_then(Value::as_str) else { continue };
-        let there = match Root::open(path) {
-            Ok(root) => tree_key(&root)? == key,
-            // One that cannot be looked at may be there.
-            Err(error) => error.kind() != ErrorKind::NotFound || path.contains('\\'),
-        };
-        if !there {
+        // A path with a backslash is escaped, perhaps: such a tree may be there.
+        if !path.contains('\\') && is_gone(&key, path)? {
             lost.push(LostTree { path: path.into(), key });
         }
     }
     Ok(lost)
+}
+
+/// Whether a tree is gone for good. One that cannot be looked at may be there; and so may one whose filesystem is not
+/// mounted: then what is at its path, or is the nearest directory above, lies on another device than the tree did.
+fn is_gone(key: &str, path: &str) -> Result<bool> {
+    let Some((device, same)) = key_parts(key) else { return Ok(false) };
+    for (above, dir) in Path::new(path).ancestors().enumerate() {
+        let root = match Root::open(dir) {
+            Ok(root) => root,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(_) => return Ok(false),
+        };
+        let now = tree_key(&root)?;
+        let (now, rest) = key_parts(&now).expect("made of these parts");
+        return Ok(now == device && !(above == 0 && rest == same));
+    }
+    Ok(false)
 }
 
 /// What the store knows of a tree.

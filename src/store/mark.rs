@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::document::{Document, DocumentKind, descriptor_digest};
 use super::layout::Store;
 use super::refs::Entry;
-use super::trees::BindingFile;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Control;
@@ -140,12 +139,16 @@ impl Store {
 
     /// Every digest named in the `config.json` of a tree's record.
     pub(crate) fn digests_of_trees(&self) -> Result<Vec<Digest>> {
+        self.digests_of(&self.trees()?)
+    }
+
+    /// Every digest named in the `config.json` of these trees' records.
+    pub(super) fn digests_of(&self, trees: &[String]) -> Result<Vec<Digest>> {
         let mut out = Vec::new();
-        for key in self.trees()? {
-            let Some(binding) = self.find_tree(&key)? else { continue };
-            let Some(bytes) = binding.read(BindingFile::Config, self.limits().json_bytes)? else { continue };
-            let shown = format!("containers/{key}/config.json");
-            collect(&super::json::parse(&bytes, &shown, self.limits())?, &mut out);
+        for key in trees {
+            let Some(binding) = self.find_tree(key)? else { continue };
+            let Some(config) = binding.config()? else { continue };
+            collect(&config, &mut out);
         }
         Ok(out)
     }

@@ -14,6 +14,7 @@ mod entry;
 mod filter;
 mod grow;
 mod input;
+mod interrupt;
 mod json;
 mod listing;
 mod operand;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 
 /// The command, with the arguments of this process.
 pub fn main() -> ExitCode {
+    interrupt::allow();
     run(std::env::args_os())
 }
 
@@ -45,6 +47,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             context.ui.error(&error);
+            if let Some(code) = interrupt::exit_code() {
+                return code;
+            }
             if error.is::<ui::Usage>() { ExitCode::from(2) } else { ExitCode::from(trouble) }
         }
     }

@@ -15,7 +15,7 @@ use crate::fs::remove::remove_all;
 use crate::fs::root::c_name;
 use crate::layer::apply::{Applied, ApplyOptions, Loss, Target};
 use crate::progress::Control;
-use crate::store::Store;
+use crate::store::{SCRATCH_MARK, Scratch, Store};
 use crate::tree::OwnerSource;
 
 const UNPACK: &str = "unpack image";
@@ -48,7 +48,8 @@ pub struct Unpacked {
 /// the store, bound to the directory, so that [`commit`](super::commit::commit) and the comparisons find them.
 ///
 /// Everything is made beside `dir`, each layer's digest and DiffID checked, and then renamed into place: after an error or
-/// a crash there is no half-unpacked tree. Where that is not possible (a mount point, or no right to write beside it) the
+/// a crash there is no half-unpacked tree. What a killed process leaves beside `dir` goes with the next prune, or the next
+/// unpack to the same place. Where that is not possible (a mount point, or no right to write beside it) the
 /// empty directory is filled directly, and emptied again on an error.
 pub fn unpack(
     store: &Store,
@@ -59,7 +60,7 @@ pub fn unpack(
 ) -> Result<Unpacked> {
     let _lease = store.lease_for(control)?;
     let image = Image::open(store, reference, options.platform.as_ref())?;
-    let place = Place::prepare(dir)?;
+    let place = Place::prepare(store, dir)?;
     let applied = match apply(store, &image, &place.root, options, control) {
         Ok(applied) => applied,
         Err(error) => {
@@ -120,12 +121,12 @@ fn apply(
 /// Where the tree grows until it is published.
 struct Place {
     root: Root,
-    /// The scratch directory's parent and name, when there is one.
-    scratch: Option<(Root, String)>,
+    /// The scratch directory's parent and name, when there is one, and the claim that it is ours.
+    scratch: Option<(Root, String, Scratch)>,
 }
 
 impl Place {
-    fn prepare(dir: &Path) -> Result<Place> {
+    fn prepare(store: &Store, dir: &Path) -> Result<Place> {
         use std::os::unix::ffi::OsStrExt;
         let shown = dir.as_os_str().as_bytes();
         let exists = match Root::open(dir) {
@@ -142,7 +143,7 @@ impl Place {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        match Self::beside(dir) {
+        match Self::beside(store, dir) {
             Ok(place) => Ok(place),
             Err(error) => match exists {
                 Some(root) => Ok(Place { root, scratch: None }),
@@ -151,7 +152,7 @@ impl Place {
         }
     }
 
-    fn beside(dir: &Path) -> Result<Place> {
+    fn beside(store: &Store, dir: &Path) -> Result<Place> {
         use std::os::unix::ffi::OsStrExt;
         let shown = dir.as_os_str().as_bytes();
         let name = dir
@@ -161,7 +162,10 @@ impl Place {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
+        let above = std::path::absolute(parent).at(UNPACK, shown)?;
         let parent = Root::open(parent)?;
+        // What an unpack left that was killed here before; that it cannot be removed is no reason not to go on.
+        let _ = store.clear_scratch(Some(&above));
         // The process id and a counter: unique among everything alive, and what a crash leaves is easy to recognise.
         static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let mut tail = name.as_bytes().to_vec();
@@ -169,10 +173,11 @@ impl Place {
         for _ in 0..1000 {
             let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let scratch = format!(
-                ".{}.unpacking-{}-{number}",
+                ".{}{SCRATCH_MARK}{}-{number}",
                 crate::error::escape(&tail).replace('\\', "_"),
                 rustix::process::getpid().as_raw_nonzero()
             );
+            let claim = store.claim_scratch(&above.join(&scratch))?;
             match rustix::fs::mkdirat(&parent, scratch.as_str(), rustix::fs::Mode::RWXU) {
                 Ok(()) => {
                     let opened = parent.open_dir(scratch.as_bytes()).at(UNPACK, shown);
@@ -181,7 +186,10 @@ impl Place {
                         let _ =
                             rustix::fs::unlinkat(&parent, scratch.as_str(), rustix::fs::AtFlags::REMOVEDIR);
                     })?;
-                    return Ok(Place { root: Root::from_fd(fd, dir), scratch: Some((parent, scratch)) });
+                    return Ok(Place {
+                        root: Root::from_fd(fd, dir),
+                        scratch: Some((parent, scratch, claim)),
+                    });
                 }
                 Err(rustix::io::Errno::EXIST) => continue,
                 Err(error) => return Err(Error::io(UNPACK, shown, error)),
@@ -195,7 +203,7 @@ impl Place {
     fn discard(self) {
         // The error that led here matters more than one in cleaning up after it.
         match &self.scratch {
-            Some((parent, name)) => {
+            Some((parent, name, _)) => {
                 if let Ok(name) = c_name(name.as_bytes()) {
                     let _ = remove_all(parent, &name);
                 }
@@ -214,7 +222,7 @@ impl Place {
     /// Gives the tree its place.
     fn publish(self, dir: &Path) -> Result<()> {
         use std::os::unix::ffi::OsStrExt;
-        let Some((parent, scratch)) = &self.scratch else { return Ok(()) };
+        let Some((parent, scratch, _)) = &self.scratch else { return Ok(()) };
         let shown = dir.as_os_str().as_bytes();
         let name = dir.file_name().expect("checked when the scratch directory was made");
         match rustix::fs::renameat(parent, scratch.as_str(), parent, name) {

@@ -14,7 +14,6 @@ use treering::image::all_added;
 use treering::image::binding::{self, BoundTree};
 use treering::layer::read::{LayerReader, ReadLimits};
 use treering::layer::{ApplyOptions, LayerPlan, LayerTar, Target};
-use treering::store::BindingFile;
 use treering::tree::{OwnerPolicy, OwnerSource, ScanOptions, Snapshot, scan};
 use treering::{Control, Counters};
 
@@ -207,8 +206,7 @@ impl Apply {
         let unkept = match (&store, is_bound) {
             // The store knows the directory and takes what the disk did not.
             (Some(store), true) => {
-                let record = store.bind_tree(&binding::tree_key(&root)?)?;
-                record.replace(BindingFile::Ledger, &applied.ledger.to_bytes())?;
+                binding::replace_ledger(store, &root, &applied.ledger)?;
                 0
             }
             _ => applied.ledger.len() as u64,

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use treering::Control;
 use treering::error::escape;
 use treering::image::{Platform, UnpackOptions, unpack};
 use treering::layer::{ApplyOptions, Loss};
@@ -14,7 +13,7 @@ use treering::tree::OwnerXattr;
 
 use super::snapshot::absolute;
 use crate::context::Context;
-use crate::{json, output, text};
+use crate::{interrupt, json, output, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,7 +61,7 @@ impl Unpack {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let began = Instant::now();
         let store = context.store()?;
-        let control = Control::default();
+        let control = interrupt::control();
         let options = UnpackOptions {
             apply: ApplyOptions {
                 threads: context.threads,

@@ -473,7 +473,7 @@ mod tests {
         assert!(find(&store, &Root::open(temp.path().join("copy")).unwrap()).unwrap().is_none());
         // A filesystem that is not mounted: nothing lies at the path, and what lies above is on another device.
         assert!(lost_trees(&store).unwrap().is_empty());
-        std::fs::rename(containers.join(&other), containers.join(&tree_key(&root).unwrap())).unwrap();
+        std::fs::rename(containers.join(&other), containers.join(tree_key(&root).unwrap())).unwrap();
         assert_eq!(lost_trees(&store).unwrap().len(), 1);
     }
 }

@@ -155,7 +155,7 @@ impl Store {
                 let meta = entry.metadata().at(OP, "tmp")?;
                 report.litter += 1;
                 if meta.is_dir() {
-                    remove_dir(&rooms.tmp, &entry.file_name(), "tmp")?;
+                    remove_dir(&rooms.tmp, entry.file_name(), "tmp")?;
                 } else {
                     report.bytes += meta.len();
                     rooms.tmp.remove_file(entry.file_name()).at(OP, "tmp")?;

@@ -1,12 +1,14 @@
 //! What ties a directory to the image it was made from or committed to.
 //!
 //! A tree is known by device, inode and birth of its root directory, so it may be renamed but not confused with another.
+//! Filesystems get another device number when they are mounted again; a tree is then known by the rest and its path.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::whose::Whose;
 use crate::digest::Digest;
@@ -15,11 +17,8 @@ use crate::fs::Root;
 use crate::fs::generation::{generation, same_life};
 use crate::fs::root::split;
 use crate::fs::stat::stat_fd;
-use crate::store::{BindingFile, Store};
+use crate::store::{Binding, BindingFile, Store};
 use crate::tree::{Ledger, OwnerPolicy, OwnerSource, Snapshot};
-
-/// The largest ledger or record of a tree that is read: a million entries fit.
-const CAP: u64 = 1 << 30;
 
 /// The record of one tree, as `config.json` beside its index and ledger holds it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,6 +36,9 @@ struct Record {
     owner_xattr: Option<String>,
     /// The checksum of the index this record goes with; another index is of another moment and is not used.
     index: u32,
+    /// How many files the ledger knows.
+    #[serde(default)]
+    ledger: usize,
 }
 
 /// A tree's image, index and ledger.
@@ -63,62 +65,111 @@ impl BoundTree {
     }
 }
 
+/// What tells trees apart, and makes the names of their records in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TreeId {
+    /// The device of its root.
+    pub device: u64,
+    inode: u64,
+    /// The generation of that inode, 0 where the filesystem tells nothing of its lives.
+    life: u64,
+}
+
+impl TreeId {
+    /// Of the directory that is open.
+    pub fn of(root: &Root) -> Result<TreeId> {
+        let stat = stat_fd(root).at("identify tree", root.describe(b""))?;
+        let life = generation(root, c".", &stat).at("identify tree", root.describe(b""))?;
+        Ok(TreeId { device: stat.dev, inode: stat.ino, life })
+    }
+
+    /// Of a record, unless somebody else gave it its name.
+    pub fn parse(key: &str) -> Option<TreeId> {
+        let mut parts = key.split('-').map(|part| u64::from_str_radix(part, 16).ok());
+        let id = TreeId { device: parts.next()??, inode: parts.next()??, life: parts.next()?? };
+        parts.next().is_none().then_some(id)
+    }
+
+    fn key(self) -> String {
+        format!("{:x}-{:x}-{:x}", self.device, self.inode, self.life)
+    }
+
+    /// Whether another directory cannot come to have the same.
+    fn is_certain(self) -> bool {
+        self.life != 0
+    }
+
+    /// Whether both are the same inode in the same life, each as far as its writer could tell, whatever number the device
+    /// has.
+    pub fn same_inode(self, other: TreeId) -> bool {
+        self.inode == other.inode && same_life(self.life, other.life)
+    }
+
+    fn same(self, other: TreeId) -> bool {
+        self.device == other.device && self.same_inode(other)
+    }
+}
+
 /// The name of a tree in the store: device, inode and generation of its root.
 pub fn tree_key(root: &Root) -> Result<String> {
-    Ok(identify(root)?.0)
+    Ok(TreeId::of(root)?.key())
 }
 
-/// The name of a tree, and whether another directory cannot come to have it: not so where the filesystem tells nothing of
-/// the lives of an inode number.
-fn identify(root: &Root) -> Result<(String, bool)> {
-    let stat = stat_fd(root).at("identify tree", root.describe(b""))?;
-    let generation = generation(root, c".", &stat).at("identify tree", root.describe(b""))?;
-    Ok((format!("{:x}-{:x}-{generation:x}", stat.dev, stat.ino), generation != 0))
+/// What the `config.json` of a record says, with the record; `None` when there is none, or no whole one.
+pub(super) fn record(store: &Store, key: &str) -> Result<Option<(Binding, Value)>> {
+    let Some(binding) = store.find_tree(key)? else { return Ok(None) };
+    Ok(binding.config()?.map(|config| (binding, config)))
 }
 
-/// Whether the tree with this key is at the path of its record. One that cannot be looked at may be there.
-pub(super) fn is_at(path: &str, key: &str) -> Result<bool> {
-    match Root::open(path) {
-        Ok(root) => Ok(same_tree(&tree_key(&root)?, key)),
-        Err(error) => Ok(error.kind() != ErrorKind::NotFound || path.contains('\\')),
+/// The record of a tree, with what its `config.json` says and the device it was on then.
+struct Found {
+    binding: Binding,
+    config: Value,
+    device: u64,
+}
+
+/// The record of a tree. It may have been written where less could be told about the root, or before the filesystem got
+/// another device number: then it is that of the same inode in the same life, at the same path. The path keeps apart
+/// copies of one filesystem.
+fn known(store: &Store, root: &Root, id: TreeId) -> Result<Option<Found>> {
+    if let Some((binding, config)) = record(store, &id.key())? {
+        return Ok(Some(Found { binding, config, device: id.device }));
     }
-}
-
-/// Whether two keys are of one tree: the same inode in the same life, each as far as its writer could tell.
-fn same_tree(a: &str, b: &str) -> bool {
-    let split = |key: &str| {
-        let (inode, generation) = key.rsplit_once('-')?;
-        Some((inode.to_string(), u64::from_str_radix(generation, 16).ok()?))
-    };
-    match (split(a), split(b)) {
-        (Some((a, life)), Some((b, other))) => a == b && same_life(life, other),
-        _ => false,
+    let others = store.trees()?.into_iter().filter_map(|key| Some((TreeId::parse(&key)?, key)));
+    let (here, elsewhere): (Vec<_>, Vec<_>) =
+        others.filter(|(other, _)| id.same_inode(*other)).partition(|(other, _)| id.same(*other));
+    for (_, key) in here {
+        if let Some((binding, config)) = record(store, &key)? {
+            return Ok(Some(Found { binding, config, device: id.device }));
+        }
     }
-}
-
-/// The key of a tree's record, if the store has one: written perhaps where less could be told about the root.
-fn known_key(store: &Store, key: &str) -> Result<Option<String>> {
-    if store.find_tree(key)?.is_some() {
-        return Ok(Some(key.into()));
+    // Where nothing tells the lives of an inode number apart, only the device number is left to go by.
+    if !id.is_certain() {
+        return Ok(None);
     }
-    Ok(store.trees()?.into_iter().find(|other| same_tree(key, other)))
+    let path = json!(absolute(root.path()));
+    for (other, key) in elsewhere {
+        if let Some((binding, config)) = record(store, &key)?.filter(|(_, it)| it.get("path") == Some(&path))
+        {
+            return Ok(Some(Found { binding, config, device: other.device }));
+        }
+    }
+    Ok(None)
 }
 
 /// What the store knows of a tree, if anything.
 pub fn find(store: &Store, root: &Root) -> Result<Option<BoundTree>> {
-    let (key, certain) = identify(root)?;
-    match known_key(store, &key)? {
-        Some(key) => find_as(store, root, &key, certain),
-        None => Ok(None),
-    }
+    let id = TreeId::of(root)?;
+    let found = known(store, root, id)?;
+    found.map(|found| read(root, found, id.device, id.is_certain())).transpose()
 }
 
-fn find_as(store: &Store, root: &Root, key: &str, certain: bool) -> Result<Option<BoundTree>> {
-    let Some(binding) = store.find_tree(key)? else { return Ok(None) };
-    let Some(config) = binding.read(BindingFile::Config, 1 << 20)? else { return Ok(None) };
-    let record: Record = serde_json::from_slice(&config)
-        .map_err(|error| damaged(root, "its record does not parse").with_source(error))?;
-    if !certain && record.path != absolute(root.path()) && !is_at(&record.path, key)? {
+fn read(root: &Root, found: Found, device: u64, certain: bool) -> Result<BoundTree> {
+    let Found { binding, config, device: then } = found;
+    let mut ledger = binding.ledger(&config)?;
+    let record: Record = serde_json::from_value(config)
+        .map_err(|error| binding.damaged(BindingFile::Config, &error.to_string()))?;
+    if !certain && record.path != absolute(root.path()) && !is_same_directory(root, &record.path)? {
         // Either guess would give files the wrong owners without a word.
         let message =
             "this filesystem does not tell whether it is the tree that the store knows, or another one";
@@ -128,12 +179,12 @@ fn find_as(store: &Store, root: &Root, key: &str, certain: bool) -> Result<Optio
     }
     // The index only saves time. What cannot be used is done without.
     let index = binding.open(BindingFile::Index)?.and_then(|file| Snapshot::map(file).ok());
-    let index = index.filter(|index| index.checksum() == record.index);
-    let ledger = match binding.read(BindingFile::Ledger, CAP)? {
-        Some(bytes) => Ledger::from_bytes(&bytes)?,
-        None => Ledger::default(),
-    };
-    Ok(Some(BoundTree {
+    let mut index = index.filter(|index| index.checksum() == record.index);
+    if then != device {
+        ledger = ledger_on(&ledger, then, device);
+        index = index.map(|index| index.renumbered(then, device));
+    }
+    Ok(BoundTree {
         manifest: record.manifest,
         reference: record.reference,
         owner: record.owner.parse()?,
@@ -142,13 +193,54 @@ fn find_as(store: &Store, root: &Root, key: &str, certain: bool) -> Result<Optio
             .map_or(Ok(OwnerSource::Nothing), |x| x.parse().map(OwnerSource::Xattr))?,
         index,
         ledger,
-    }))
+    })
 }
 
-fn damaged(root: &Root, what: &str) -> Error {
-    Error::corrupt("read tree record", format!("what the store keeps about this tree is not usable: {what}"))
-        .with_path(root.describe(b""))
-        .with_hint("name the base yourself with --base IMAGE or --base scratch")
+/// Whether a path leads to the directory that is open.
+fn is_same_directory(root: &Root, path: &str) -> Result<bool> {
+    match Root::open(path) {
+        Ok(other) => Ok(TreeId::of(&other)? == TreeId::of(root)?),
+        Err(_) => Ok(false),
+    }
+}
+
+/// A ledger whose device has another number now.
+fn ledger_on(ledger: &Ledger, then: u64, now: u64) -> Ledger {
+    let mut out = Ledger::default();
+    for record in ledger.records() {
+        let dev = if record.dev == then { now } else { record.dev };
+        out.insert(crate::tree::ledger::Record { dev, ..record.clone() });
+    }
+    out
+}
+
+/// When the store does not know `tree`, but another directory that was at its path: the image that one was bound to. A
+/// directory that was removed and made anew, or copied back, is another one.
+pub fn known_before(store: &Store, tree: &Path) -> Result<Option<String>> {
+    let root = Root::open(tree)?;
+    if known(store, &root, TreeId::of(&root)?)?.is_some() {
+        return Ok(None);
+    }
+    let path = json!(absolute(root.path()));
+    for other in store.trees()? {
+        let Some((_, config)) = record(store, &other)? else { continue };
+        if config.get("path") == Some(&path) {
+            let text = |name: &str| config.get(name).and_then(Value::as_str).map(String::from);
+            return Ok(text("reference").or_else(|| text("manifest")));
+        }
+    }
+    Ok(None)
+}
+
+/// Writes down what the disk does not hold of a tree that the store knows; the rest of its record stays.
+pub fn replace_ledger(store: &Store, root: &Root, ledger: &Ledger) -> Result<()> {
+    match known(store, root, TreeId::of(root)?)? {
+        Some(found) => found.binding.replace(BindingFile::Ledger, &ledger.to_bytes()),
+        None => {
+            let error = Error::not_found("write tree record", "the store does not know this tree");
+            Err(error.with_path(root.describe(b"")))
+        }
+    }
 }
 
 /// Writes down what a tree is now, and does `meanwhile` what else has to happen: a commit gives the image its name.
@@ -171,6 +263,10 @@ pub fn bind(
     index: Option<&Snapshot>,
     meanwhile: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
+    let ledger = match index {
+        Some(index) => without_dead(&whose.ledger, index),
+        None => Cow::Borrowed(&whose.ledger),
+    };
     let record = Record {
         path: absolute(root.path()),
         manifest,
@@ -182,31 +278,36 @@ pub fn bind(
         },
         // Where there is none, one from before is not used, as after a crash.
         index: index.map_or(0, Snapshot::checksum),
+        ledger: ledger.len(),
     };
     let record = serde_json::to_vec(&record)
         .map_err(|error| Error::new(ErrorKind::Internal, "write tree record", error.to_string()))?;
-    let key = tree_key(root)?;
-    let binding = store.bind_tree(&known_key(store, &key)?.unwrap_or(key))?;
-    let ledger = match index {
-        Some(index) => without_dead(&whose.ledger, index),
-        None => Cow::Borrowed(&whose.ledger),
+    let id = TreeId::of(root)?;
+    // One whose device had another number is made anew: its files are of that number.
+    let (same, old) = match known(store, root, id)? {
+        Some(found) if found.device == id.device => (Some(found.binding), None),
+        found => (None, found),
     };
-    let ledger = match ledger.is_empty() {
+    let binding = match same {
+        Some(binding) => binding,
+        None => store.bind_tree(&id.key())?,
+    };
+    // An empty one only where another one would count as this tree's.
+    let ledger = match ledger.is_empty() && binding.open(BindingFile::Ledger)?.is_none() {
         true => None,
         false => Some(binding.stage(BindingFile::Ledger, &ledger.to_bytes())?),
     };
     let index = index.map(|index| binding.stage(BindingFile::Index, index.as_bytes())).transpose()?;
     let record = binding.stage(BindingFile::Config, &record)?;
     meanwhile()?;
-    match ledger {
-        Some(ledger) => ledger.publish()?,
-        // One that was left by a tree with the same key would count as this one's.
-        None => binding.remove(BindingFile::Ledger)?,
+    if let Some(ledger) = ledger {
+        ledger.publish()?;
     }
     if let Some(index) = index {
         index.publish()?;
     }
-    record.publish()
+    record.publish()?;
+    old.map_or(Ok(()), |old| store.unbind(old.binding.key()))
 }
 
 /// The ledger without files that are gone: their inode numbers are for others to use. What lies on another device, or may
@@ -244,6 +345,7 @@ fn absolute(path: &Path) -> String {
 mod tests {
     use super::*;
     use crate::fs::Kind;
+    use crate::image::{Base, CommitOptions, DiffOptions, commit, diff_tree, lost_trees};
     use crate::progress::Control;
     use crate::tree::ledger;
     use crate::tree::scan::scan;
@@ -258,7 +360,7 @@ mod tests {
             generation: generation(root, &name, &stat).unwrap(),
             disk_mode: stat.mode,
             kind: Kind::File,
-            mode: 0o644,
+            mode: 0o4755,
             uid: 7,
             gid: 8,
             rdev: (0, 0),
@@ -291,6 +393,8 @@ mod tests {
         assert_eq!(known(), Some(1));
         bind(&Whose::default(), &|| Ok(())).unwrap();
         assert_eq!(known(), Some(0), "what was known of another life is no longer there");
+        replace_ledger(&store, &root, &whose.ledger).unwrap();
+        assert_eq!(known(), Some(2));
     }
 
     #[test]
@@ -300,20 +404,76 @@ mod tests {
         let (path, moved) = (temp.path().join("tree"), temp.path().join("moved"));
         std::fs::create_dir(&path).unwrap();
         let root = Root::open(&path).unwrap();
-        let key = tree_key(&root).unwrap();
+        let id = TreeId::of(&root).unwrap();
+        assert_eq!(TreeId::parse(&id.key()), Some(id));
         let whose = Whose::default();
         let snapshot = scan(&root, &whose.scan_options(), &Control::default()).unwrap().snapshot;
         bind(&store, &root, Digest::of(b"manifest"), None, &whose, Some(&snapshot), || Ok(())).unwrap();
+        let read = |root: &Root, certain: bool| {
+            super::read(root, known(&store, root, id).unwrap().unwrap(), id.device, certain)
+        };
         // By another way to the same directory.
         std::os::unix::fs::symlink("tree", temp.path().join("link")).unwrap();
         for way in ["tree", "link", "tree/."] {
             let root = Root::open(temp.path().join(way)).unwrap();
-            assert!(find_as(&store, &root, &key, false).unwrap().is_some(), "{way}");
+            assert!(read(&root, false).is_ok(), "{way}");
         }
         std::fs::rename(&path, &moved).unwrap();
         let root = Root::open(&moved).unwrap();
-        assert!(find_as(&store, &root, &key, true).unwrap().is_some(), "a tree may be renamed");
-        let error = find_as(&store, &root, &key, false).unwrap_err();
+        assert!(read(&root, true).is_ok(), "a tree may be renamed");
+        let error = read(&root, false).unwrap_err();
         assert!(error.hint().unwrap().contains("prune --trees"), "{error}");
+    }
+
+    /// The filesystem of a tree is mounted again and has another device number: here the record says so, since only root
+    /// can mount. Whose a file is comes from the ledger alone, and the scan reads no file again.
+    #[test]
+    fn a_tree_is_known_when_its_device_has_another_number() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path().join("store")).unwrap();
+        let tree = temp.path().join("tree");
+        std::fs::create_dir(&tree).unwrap();
+        std::fs::write(tree.join("f"), "content").unwrap();
+        let (control, options) = (Control::default(), CommitOptions::default());
+        commit(&store, &tree, Some("app:v1"), &options, &control).unwrap();
+        let root = Root::open(&tree).unwrap();
+        let bound = find(&store, &root).unwrap().unwrap();
+        let mut whose = Whose { owner: bound.owner, owner_from: bound.owner_from, ledger: bound.ledger };
+        whose.ledger.insert(record_of(&root, b"f", 0));
+        bind(&store, &root, bound.manifest, Some("app:v1"), &whose, bound.index.as_ref(), || Ok(())).unwrap();
+        commit(&store, &tree, Some("app:v2"), &options, &control).unwrap();
+
+        // The record as another device number would have made it.
+        let id = TreeId::of(&root).unwrap();
+        let (dev, key) = (id.device, id.key());
+        let other = TreeId { device: dev + 1, ..id }.key();
+        let bound = find(&store, &root).unwrap().unwrap();
+        let index = bound.index.unwrap().renumbered(dev, dev + 1);
+        let containers = temp.path().join("store/containers");
+        let config = containers.join(&key).join("config.json");
+        let mut record: Record = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+        record.index = index.checksum();
+        std::fs::write(&config, serde_json::to_vec(&record).unwrap()).unwrap();
+        std::fs::write(containers.join(&key).join("index"), index.as_bytes()).unwrap();
+        let ledger = ledger_on(&bound.ledger, dev, dev + 1);
+        std::fs::write(containers.join(&key).join("ledger"), ledger.to_bytes()).unwrap();
+        std::fs::rename(containers.join(&key), containers.join(&other)).unwrap();
+
+        let diff = diff_tree(Some(&store), &tree, &Base::Auto, &DiffOptions::default(), &control).unwrap();
+        assert!(diff.changes.is_empty());
+        let file = diff.new.meta(diff.new.lookup(b"f").unwrap());
+        assert_eq!((file.mode, file.uid, file.gid), (0o4755, 7, 8));
+        assert_eq!(known_before(&store, &tree).unwrap(), None);
+        assert!(lost_trees(&store).unwrap().is_empty());
+        assert!(commit(&store, &tree, Some("app:v3"), &options, &control).unwrap().layer.is_none());
+        assert_eq!(store.trees().unwrap(), [key]);
+        // At another path it would be a copy.
+        std::fs::rename(containers.join(&store.trees().unwrap()[0]), containers.join(&other)).unwrap();
+        std::fs::rename(&tree, temp.path().join("copy")).unwrap();
+        assert!(find(&store, &Root::open(temp.path().join("copy")).unwrap()).unwrap().is_none());
+        // A filesystem that is not mounted: nothing lies at the path, and what lies above is on another device.
+        assert!(lost_trees(&store).unwrap().is_empty());
+        std::fs::rename(containers.join(&other), containers.join(tree_key(&root).unwrap())).unwrap();
+        assert_eq!(lost_trees(&store).unwrap().len(), 1);
     }
 }

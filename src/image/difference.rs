@@ -12,9 +12,8 @@ use crate::diff::{Change, ChangeKind, CompareMode, CompareOptions, Reasons, Stat
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fs::Root;
-use crate::media_type::OCI_MANIFEST;
 use crate::progress::Control;
-use crate::store::{BlobInfo, Lease, Store, descriptor};
+use crate::store::{Lease, Store};
 use crate::tree::scan::{MOUNT_POINT, Skipped, scan};
 use crate::tree::{NONE, OwnerPolicy, OwnerSource, Scan, ScanOptions, Snapshot};
 
@@ -127,11 +126,8 @@ fn lease(store: Option<&Store>, control: &Control) -> Result<Option<Lease>> {
 
 /// The image a tree is bound to. It need not be in the index: its name may have moved on, and the record keeps it.
 fn open_bound(store: &Store, manifest: &Digest, platform: Option<&Platform>) -> Result<Image> {
-    let open = || {
-        let info = BlobInfo { digest: *manifest, size: store.blob_size(manifest)? };
-        Image::from_descriptor(store, &descriptor(OCI_MANIFEST, &info), platform)
-    };
-    open().map_err(|error| {
+    let image = store.describe_manifest(manifest).and_then(|it| Image::from_descriptor(store, &it, platform));
+    image.map_err(|error| {
         error.with_hint("the tree's base is not usable: name one with --base IMAGE or --base scratch")
     })
 }

@@ -11,7 +11,7 @@ use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::Root;
 use crate::layer::{Applied, ApplyOptions, Files, LayerOptions, LayerPlan, LayerTar, Target};
 use crate::progress::{Control, Counters};
-use crate::store::{BindingFile, Store};
+use crate::store::Store;
 use crate::tree::scan::{default_threads, scan};
 use crate::tree::{Ledger, OwnerPolicy, OwnerSource, ScanOptions, Snapshot};
 
@@ -115,8 +115,7 @@ pub fn apply_layer(
     let applied = target.finish()?;
     let mut unkept = applied.ledger.len() as u64;
     if let Some(store) = keeper {
-        let record = store.bind_tree(&binding::tree_key(&root)?)?;
-        record.replace(BindingFile::Ledger, &applied.ledger.to_bytes())?;
+        binding::replace_ledger(store, &root, &applied.ledger)?;
         unkept = 0;
     }
     Ok(AppliedLayer { layer, applied, unkept })

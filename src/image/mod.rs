@@ -44,6 +44,6 @@ pub use manifest::{
 };
 pub use open::{Image, Layer};
 pub use platform::Platform;
-pub use tidy::{LostTree, TidyOptions, TidyReport, lost_trees, tidy, unused_names};
+pub use tidy::{LostTree, TidyOptions, TidyReport, held_by_lost_trees, lost_trees, tidy, unused_names};
 pub use unpack::{UnpackOptions, Unpacked, unpack};
 pub use whose::Whose;

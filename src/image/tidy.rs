@@ -1,18 +1,17 @@
 //! Letting go of more than [`Store::prune`] does by itself: names no tree was made from, and records of trees that are gone.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::binding::is_at;
+use super::binding::{TreeId, record};
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
+use crate::fs::Root;
 use crate::progress::Control;
-use crate::store::{BindingFile, PruneOptions, PruneReport, Reference, Store, Unneeded, descriptor_digest};
-
-/// The largest record of a tree that is read.
-const CAP: u64 = 1 << 20;
+use crate::store::{PruneOptions, PruneReport, Reference, Store, Unneeded, descriptor_digest};
 
 /// What [`tidy`] shall do.
 #[derive(Debug, Clone, Default)]
@@ -71,6 +70,12 @@ pub fn tidy(store: &Store, options: &TidyOptions, control: &Control) -> Result<T
     Ok(TidyReport { pruned, untagged, forgotten })
 }
 
+/// How many trees are not where they were last, and the bytes that nothing else keeps from being pruned.
+pub fn held_by_lost_trees(store: &Store, control: &Control) -> Result<(u64, u64)> {
+    let lost: Vec<String> = lost_trees(store)?.into_iter().map(|tree| tree.key).collect();
+    Ok((lost.len() as u64, store.held_by(&lost, control)?))
+}
+
 /// The names of images that no tree was made from, or last committed as.
 pub fn unused_names(store: &Store) -> Result<Vec<Reference>> {
     names_but_of(store, |_| true)
@@ -97,18 +102,28 @@ fn names_but_of(store: &Store, trees: impl Fn(&str) -> bool) -> Result<Vec<Refer
 pub fn lost_trees(store: &Store) -> Result<Vec<LostTree>> {
     let mut lost = Vec::new();
     for key in store.trees()? {
-        let Some(record) = record(store, &key)? else { continue };
-        let Some(path) = record.get("path").and_then(Value::as_str) else { continue };
-        if !is_at(path, &key)? {
+        let Some((_, config)) = record(store, &key)? else { continue };
+        let Some(path) = config.get("path").and_then(Value::as_str) else { continue };
+        // A path with a backslash is escaped, perhaps: such a tree may be there.
+        if !path.contains('\\') && is_gone(&key, path)? {
             lost.push(LostTree { path: path.into(), key });
         }
     }
     Ok(lost)
 }
 
-/// What the store knows of a tree.
-fn record(store: &Store, key: &str) -> Result<Option<Map<String, Value>>> {
-    let Some(binding) = store.find_tree(key)? else { return Ok(None) };
-    let Some(config) = binding.read(BindingFile::Config, CAP)? else { return Ok(None) };
-    Ok(serde_json::from_slice(&config).ok())
+/// Whether a tree is gone for good. One that cannot be looked at may be there; and so may one whose filesystem is not
+/// mounted: then what is at its path, or is the nearest directory above, lies on another device than the tree did.
+fn is_gone(key: &str, path: &str) -> Result<bool> {
+    let Some(then) = TreeId::parse(key) else { return Ok(false) };
+    for (above, dir) in Path::new(path).ancestors().enumerate() {
+        let root = match Root::open(dir) {
+            Ok(root) => root,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(_) => return Ok(false),
+        };
+        let now = TreeId::of(&root)?;
+        return Ok(now.device == then.device && !(above == 0 && now.same_inode(then)));
+    }
+    Ok(false)
 }

@@ -17,7 +17,7 @@ use crate::fs::stat::{is_mount_point, stat_at, stat_fd};
 use crate::fs::{Kind, Root};
 use crate::layer::apply::{Applied, ApplyOptions, Loss, Target};
 use crate::progress::Control;
-use crate::store::Store;
+use crate::store::{SCRATCH_MARK, Scratch, Store};
 use crate::tree::OwnerSource;
 
 const UNPACK: &str = "unpack image";
@@ -53,8 +53,9 @@ pub struct Unpacked {
 /// the store, bound to the directory, so that [`commit`](super::commit::commit) and the comparisons find them.
 ///
 /// Everything is made beside `dir`, each layer's digest and DiffID checked, and then renamed into place: after an error or
-/// a crash there is no half-unpacked tree. Where that is not possible (a mount point, a symbolic link to a directory, or no
-/// right to write beside it) the empty directory is filled directly, and emptied again on an error.
+/// a crash there is no half-unpacked tree. What a killed process leaves beside `dir` goes with the next prune, or the next
+/// unpack to the same place. Where that is not possible (a mount point, a symbolic link to a directory, or no right to write
+/// beside it) the empty directory is filled directly, and emptied again on an error.
 pub fn unpack(
     store: &Store,
     reference: &str,
@@ -64,7 +65,7 @@ pub fn unpack(
 ) -> Result<Unpacked> {
     let _lease = store.lease_for(control)?;
     let image = Image::open(store, reference, options.platform.as_ref())?;
-    let place = Place::prepare(dir)?;
+    let place = Place::prepare(store, dir)?;
     let applied = match apply(store, &image, &place.root, options, control) {
         Ok(applied) => applied,
         Err(error) => {
@@ -135,12 +136,12 @@ fn apply(
 /// Where the tree grows until it is published.
 struct Place {
     root: Root,
-    /// The scratch directory's parent and name, when there is one.
-    scratch: Option<(Root, String)>,
+    /// The scratch directory's parent and name, when there is one, and the claim that it is ours.
+    scratch: Option<(Root, String, Scratch)>,
 }
 
 impl Place {
-    fn prepare(dir: &Path) -> Result<Place> {
+    fn prepare(store: &Store, dir: &Path) -> Result<Place> {
         let shown = dir.as_os_str().as_bytes();
         let exists = match Root::open(dir) {
             Ok(root) => {
@@ -157,16 +158,16 @@ impl Place {
             Err(error) => return Err(error),
         };
         match exists {
-            Some(root) => match Self::beside(dir, Some(&root)) {
+            Some(root) => match Self::beside(store, dir, Some(&root)) {
                 Ok(Some(place)) => Ok(place),
                 Ok(None) | Err(_) => Ok(Place { root, scratch: None }),
             },
-            None => Ok(Self::beside(dir, None)?.expect("nothing is there to be kept")),
+            None => Ok(Self::beside(store, dir, None)?.expect("nothing is there to be kept")),
         }
     }
 
     /// A scratch directory beside the target; none where it could not take the place of what is there.
-    fn beside(dir: &Path, exists: Option<&Root>) -> Result<Option<Place>> {
+    fn beside(store: &Store, dir: &Path, exists: Option<&Root>) -> Result<Option<Place>> {
         let shown = dir.as_os_str().as_bytes();
         let name = dir
             .file_name()
@@ -175,12 +176,15 @@ impl Place {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
+        let above = std::path::absolute(parent).at(UNPACK, shown)?;
         let parent = Root::open(parent)?;
         if let Some(root) = exists
             && !replaceable(&parent, name, root).at(UNPACK, shown)?
         {
             return Ok(None);
         }
+        // What an unpack left that was killed here before; that it cannot be removed is no reason not to go on.
+        let _ = store.clear_scratch(Some(&above));
         // The process id and a counter: unique among everything alive, and what a crash leaves is easy to recognise.
         static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let mut tail = name.as_bytes().to_vec();
@@ -188,10 +192,11 @@ impl Place {
         for _ in 0..1000 {
             let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let scratch = format!(
-                ".{}.unpacking-{}-{number}",
+                ".{}{SCRATCH_MARK}{}-{number}",
                 crate::error::escape(&tail).replace('\\', "_"),
                 rustix::process::getpid().as_raw_nonzero()
             );
+            let claim = store.claim_scratch(&above.join(&scratch))?;
             match rustix::fs::mkdirat(&parent, scratch.as_str(), rustix::fs::Mode::RWXU) {
                 Ok(()) => {
                     let opened = parent.open_dir(scratch.as_bytes()).at(UNPACK, shown);
@@ -201,7 +206,7 @@ impl Place {
                             rustix::fs::unlinkat(&parent, scratch.as_str(), rustix::fs::AtFlags::REMOVEDIR);
                     })?;
                     let root = Root::from_fd(fd, dir);
-                    return Ok(Some(Place { root, scratch: Some((parent, scratch)) }));
+                    return Ok(Some(Place { root, scratch: Some((parent, scratch, claim)) }));
                 }
                 Err(rustix::io::Errno::EXIST) => continue,
                 Err(error) => return Err(Error::io(UNPACK, shown, error)),
@@ -215,7 +220,7 @@ impl Place {
     fn discard(self) {
         // The error that led here matters more than one in cleaning up after it.
         match &self.scratch {
-            Some((parent, name)) => {
+            Some((parent, name, _)) => {
                 // Where descriptors are what is missing, removing it needs this one.
                 drop(self.root);
                 if let Ok(name) = c_name(name.as_bytes()) {
@@ -235,11 +240,11 @@ impl Place {
 
     /// Gives the tree its place, and the directory that has a new name in it.
     fn publish(mut self, dir: &Path) -> Result<Option<Root>> {
-        let Some((parent, scratch)) = &self.scratch else { return Ok(None) };
+        let Some((parent, scratch, _)) = &self.scratch else { return Ok(None) };
         let shown = dir.as_os_str().as_bytes();
         let name = dir.file_name().expect("checked when the scratch directory was made");
         match rustix::fs::renameat(parent, scratch.as_str(), parent, name) {
-            Ok(()) => Ok(self.scratch.take().map(|(parent, _)| parent)),
+            Ok(()) => Ok(self.scratch.take().map(|(parent, ..)| parent)),
             Err(error) => {
                 let error = Error::io(UNPACK, shown, error);
                 self.discard();

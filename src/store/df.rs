@@ -99,6 +99,20 @@ impl Store {
         Ok(usage)
     }
 
+    /// The bytes of blobs that only the records of these trees keep from being pruned.
+    pub(crate) fn held_by(&self, trees: &[String], control: &Control) -> Result<u64> {
+        if trees.is_empty() {
+            return Ok(0);
+        }
+        let _lease = self.lease_for(control)?;
+        let named: Vec<_> = self.entries()?.into_iter().filter(|entry| entry.text.is_some()).collect();
+        let among = |key: &str| trees.iter().any(|tree| tree == key);
+        let needed = self.mark(&named, &self.digests_of_trees(|key| !among(key))?, control)?.live;
+        let held = self.mark(&[], &self.digests_of_trees(among)?, control)?.live;
+        let held = held.keys().filter(|blob| !needed.contains_key(blob));
+        Ok(held.filter_map(|blob| self.blob_size(blob).ok()).sum())
+    }
+
     fn layer_room(&self) -> Result<u64> {
         let mut total: u64 = files(&self.0.layers, "layers")?.iter().map(|(_, size)| size).sum();
         for entry in

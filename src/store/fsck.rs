@@ -1,5 +1,7 @@
 //! Checking a store: its structure, then what is reachable, then every byte.
 
+use std::time::Duration;
+
 use cap_std::fs::{MetadataExt, PermissionsExt};
 use oci_spec::image::Descriptor;
 
@@ -45,6 +47,8 @@ pub enum ProblemKind {
     WrongDigest,
     /// A manifest or index cannot be used.
     BadDocument,
+    /// What is known of a tree cannot be used.
+    BadTree,
 }
 
 /// One thing that is wrong.
@@ -79,9 +83,12 @@ impl Store {
     /// Checks the store without changing it. An `Err` means the check itself could not be done; what is wrong with the
     /// store is in the report. Takes a [`super::Lease`], so that prune does not remove what is being looked at.
     pub fn fsck(&self, level: FsckLevel, control: &Control) -> Result<FsckReport> {
-        let _lease = self.lease_for(control)?;
         let mut report = FsckReport::default();
-        self.check_structure(&mut report)?;
+        // While somebody writes, a temporary file may be theirs: only in an idle store it is a dead writer's.
+        let idle = self.lock_all(Duration::ZERO, control).ok();
+        self.check_structure(idle.is_some(), &mut report)?;
+        drop(idle);
+        let _lease = self.lease_for(control)?;
         let entries = match self.entries() {
             Ok(entries) => entries,
             Err(error) if is_finding(&error) => {
@@ -92,12 +99,13 @@ impl Store {
         };
         if level >= FsckLevel::Reachability {
             self.check_reachable(&entries, &mut report, control)?;
+            self.check_trees(&mut report)?;
         }
         self.check_blobs(level >= FsckLevel::Bytes, &mut report, control)?;
         Ok(report)
     }
 
-    fn check_structure(&self, report: &mut FsckReport) -> Result<()> {
+    fn check_structure(&self, idle: bool, report: &mut FsckReport) -> Result<()> {
         const OP: &str = "check store";
         if let Err(error) = self.check_layout() {
             if !is_finding(&error) && error.kind() != ErrorKind::Unsupported {
@@ -115,7 +123,8 @@ impl Store {
         }
         for entry in self.0.oci.entries().at(OP, "oci")? {
             let name = entry.at(OP, "oci")?.file_name().to_string_lossy().into_owned();
-            if !["oci-layout", "index.json", "blobs"].contains(&name.as_str()) {
+            let of_a_writer = is_litter(&name) && !idle;
+            if !["oci-layout", "index.json", "blobs"].contains(&name.as_str()) && !of_a_writer {
                 let message =
                     if is_litter(&name) { "left by a dead writer" } else { "not part of an image layout" };
                 report.add(ProblemKind::Stray, format!("oci/{name}"), message);
@@ -161,6 +170,14 @@ impl Store {
                 report.add(ProblemKind::Missing, digest.to_string(), format!("needed by {name}"));
                 return Ok(());
             }
+            Err(error) if is_finding(&error) => {
+                report.add(
+                    ProblemKind::Missing,
+                    digest.to_string(),
+                    format!("needed by {name}, but {}", error.message()),
+                );
+                return Ok(());
+            }
             Err(error) => return Err(error),
         }
         let Some(kind) = DocumentKind::of_media_type(descriptor.media_type().as_ref()) else { return Ok(()) };
@@ -202,7 +219,32 @@ impl Store {
         manifests.iter().filter(move |child| !some || is_there(child))
     }
 
+    /// The records of trees: what they were made from keeps blobs from prune, and the ledger holds what exists nowhere
+    /// else. An index only saves time: one that cannot be used is done without.
+    fn check_trees(&self, report: &mut FsckReport) -> Result<()> {
+        for key in self.trees()? {
+            let subject = format!("containers/{key}");
+            match self.find_tree(&key).and_then(|tree| tree.map_or(Ok(()), |tree| tree.check())) {
+                Ok(()) => {}
+                Err(error) if is_finding(&error) || error.kind() == ErrorKind::Io => {
+                    report.add(ProblemKind::BadTree, subject, error.message());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     fn check_blobs(&self, hash: bool, report: &mut FsckReport, control: &Control) -> Result<()> {
+        const OP: &str = "check store";
+        for entry in self.0.blobs.entries().at(OP, "oci/blobs/sha256")? {
+            let entry = entry.at(OP, "oci/blobs/sha256")?;
+            if !entry.file_type().at(OP, "oci/blobs/sha256")?.is_file() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let subject = format!("oci/blobs/sha256/{name}");
+                report.add(ProblemKind::Stray, subject, "not a regular file");
+            }
+        }
         for (name, size) in files(&self.0.blobs, "oci/blobs/sha256")? {
             control.check("check store")?;
             Counters::add(&control.counters.entries, 1);

@@ -60,7 +60,8 @@ pub(crate) struct Unneeded {
 
 impl Store {
     /// Removes what nothing needs: blobs not reachable from `index.json` (through nested indexes, `subject`, manifests)
-    /// nor from the record of a tree, layer lists nobody can use any more, and temporary files of dead writers.
+    /// nor from the record of a tree, layer lists nobody can use any more, temporary files of dead writers, and the
+    /// hidden directories that an interrupted unpack left beside its target.
     ///
     /// Holds the store exclusively, so nothing a live writer needs can go: it waits for every [`super::Lease`] to end,
     /// [`PruneOptions::wait`] at most. A dry run needs no such wait. When a manifest cannot be read, what it needs is
@@ -148,6 +149,7 @@ impl Store {
         }
         // Writers hold a lease while they have a file here, so in the exclusive case all of it is litter.
         if !options.dry_run {
+            report.litter += self.clear_scratch(None)?;
             for entry in rooms.tmp.entries().at(OP, "tmp")? {
                 let entry = entry.at(OP, "tmp")?;
                 let meta = entry.metadata().at(OP, "tmp")?;

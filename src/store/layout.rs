@@ -131,28 +131,35 @@ impl Store {
         &self.0.limits
     }
 
-    /// `oci-layout` and `index.json` (image-spec, image-layout.md), when they are missing.
+    /// `oci-layout` and `index.json` (image-spec, image-layout.md) in a fresh store. One that holds anything and has lost
+    /// its index opens all the same, so that fsck can tell; an empty index in its place would let prune take everything.
     fn start_layout(&self) -> Result<()> {
-        let rooms = &*self.0;
-        if rooms.oci.try_exists("oci-layout").at(OP, "oci/oci-layout")?
-            && rooms.oci.try_exists("index.json").at(OP, "oci/index.json")?
-        {
+        let oci = &self.0.oci;
+        let there = || -> Result<(bool, bool)> {
+            let index = oci.try_exists("index.json").at(OP, "oci/index.json")?;
+            Ok((index, oci.try_exists("oci-layout").at(OP, "oci/oci-layout")?))
+        };
+        if there()? == (true, true) {
             return self.check_layout();
         }
         // Under the lock, so that nobody's first tag is replaced by our empty index.
         let _lease = self.lease()?;
         let _lock = self.lock_index()?;
-        if !rooms.oci.try_exists("index.json").at(OP, "oci/index.json")? {
-            let index = json!({
+        let (index, layout) = there()?;
+        if !index {
+            if layout || self.0.blobs.entries().at(OP, "oci/blobs/sha256")?.next().is_some() {
+                return if layout { self.check_layout() } else { Ok(()) };
+            }
+            let empty = json!({
                 "schemaVersion": 2,
                 "mediaType": crate::media_type::OCI_INDEX,
                 "manifests": [],
             });
-            publish::replace(&rooms.oci, "index.json", "oci/index.json", index.to_string().as_bytes())?;
+            publish::replace(oci, "index.json", "oci/index.json", empty.to_string().as_bytes())?;
         }
-        if !rooms.oci.try_exists("oci-layout").at(OP, "oci/oci-layout")? {
+        if !layout {
             let layout = json!({ "imageLayoutVersion": LAYOUT_VERSION });
-            publish::replace(&rooms.oci, "oci-layout", "oci/oci-layout", layout.to_string().as_bytes())?;
+            publish::replace(oci, "oci-layout", "oci/oci-layout", layout.to_string().as_bytes())?;
         }
         self.check_layout()
     }

@@ -9,7 +9,6 @@ use serde_json::Value;
 use super::document::{Document, DocumentKind, descriptor_digest};
 use super::layout::Store;
 use super::refs::Entry;
-use super::trees::BindingFile;
 use crate::digest::{Digest, chain_ids};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::progress::Control;
@@ -200,9 +199,8 @@ impl Store {
         let mut out = Vec::new();
         for key in self.trees()?.into_iter().filter(|key| which(key)) {
             let Some(binding) = self.find_tree(&key)? else { continue };
-            let Some(bytes) = binding.read(BindingFile::Config, self.limits().json_bytes)? else { continue };
-            let shown = format!("containers/{key}/config.json");
-            collect(&super::json::parse(&bytes, &shown, self.limits())?, &mut out);
+            let Some(config) = binding.config()? else { continue };
+            collect(&config, &mut out);
         }
         Ok(out)
     }

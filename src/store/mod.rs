@@ -5,7 +5,7 @@
 //! layers/      entry lists by ChainID, and which blob holds which DiffID
 //! containers/  KEY/{config.json, index, ledger}: what is known about trees made from images
 //! cache/       room for build caches
-//! tmp/         blobs being written where the filesystem has no unnamed files
+//! tmp/         blobs being written where the filesystem has no unnamed files, and claims of scratch directories
 //! lock         held shared by writers (leases), exclusively by prune
 //! index.lock   held exclusively while `oci/index.json` is replaced
 //! ```
@@ -29,6 +29,7 @@ mod publish;
 mod reference;
 mod refs;
 mod resolve;
+mod scratch;
 mod trees;
 mod verify;
 
@@ -48,6 +49,7 @@ pub use reference::Reference;
 pub(crate) use refs::check_new_name;
 pub use refs::{Entry, REF_NAME, Ref};
 pub use resolve::Resolved;
+pub(crate) use scratch::{MARK as SCRATCH_MARK, Scratch};
 pub use trees::{Binding, BindingFile};
 pub use verify::VerifiedReader;
 

@@ -127,7 +127,12 @@ pub(super) fn read_capped(dir: &Dir, name: &str, shown: &str, cap: u64) -> Resul
 pub(super) fn open_regular(dir: &Dir, name: &str, shown: &str) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
-    let file = dir.open_with(name, &options).at("open file", shown)?;
+    let file = match dir.open_with(name, &options) {
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            return Err(Error::corrupt("open file", "a symbolic link, not a regular file").with_path(shown));
+        }
+        opened => opened.at("open file", shown)?,
+    };
     if !file.metadata().at("open file", shown)?.is_file() {
         return Err(Error::corrupt("open file", "not a regular file").with_path(shown));
     }

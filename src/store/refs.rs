@@ -13,6 +13,11 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The annotation that holds an image's name (annotations.md).
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation of an image that lost its last name to another one: that name.
+const LOST_NAME: &str = "io.github.treering.lost-name";
+/// How many images without a name stay listed because theirs moved on. Docker lists all of them until a prune; but a
+/// program that commits after every step would make `index.json`, which each commit reads and writes, grow without end.
+const LOST_NAMES: usize = 100;
 const INDEX: &str = "oci/index.json";
 const TAG: &str = "tag image";
 
@@ -53,6 +58,31 @@ impl IndexFile {
         self.changed |= self.list.len() != before;
     }
 
+    /// The entry of a name: as it stands there, and what it points to.
+    fn named(&self, name: &Reference) -> Option<(Value, Descriptor)> {
+        let (value, entry) = self.list.iter().find(|(_, entry)| entry.name.as_ref() == Some(name))?;
+        Some((value.clone(), entry.descriptor.clone()))
+    }
+
+    /// Keeps an image that lost `name` as a nameless one, unless something leads to it all the same. The oldest of too
+    /// many such entries goes: as of any image that nothing leads to, its blobs stay until the next prune.
+    fn displace(&mut self, mut value: Value, name: &Reference) -> Result<()> {
+        let digest = value.get("digest").cloned();
+        if self.list.iter().any(|(other, _)| other.get("digest") == digest.as_ref()) {
+            return Ok(());
+        }
+        if let Some(annotations) = value.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove(REF_NAME);
+            annotations.insert(LOST_NAME.into(), Value::String(name.to_string()));
+        }
+        let displaced = |(value, _): &(Value, Entry)| lost_name(value);
+        if self.list.iter().filter(|entry| displaced(entry)).count() >= LOST_NAMES {
+            let oldest = self.list.iter().position(displaced).expect("there are some");
+            self.list.remove(oldest);
+        }
+        self.push(value)
+    }
+
     /// Adds an entry at the end.
     fn push(&mut self, value: Value) -> Result<()> {
         let entry = read_entry(read_descriptor(&value, INDEX)?);
@@ -66,19 +96,19 @@ impl IndexFile {
     fn give(&mut self, new: NewEntry, move_it: bool) -> Result<Option<Descriptor>> {
         let same = |entry: &Entry| descriptor_digest(&entry.descriptor).ok() == Some(new.digest);
         let Some(name) = &new.name else {
+            // One that is listed because its name moved on would go when there are too many.
+            let before = self.list.len();
+            self.list.retain(|(value, entry)| !(same(entry) && lost_name(value)));
+            self.changed |= self.list.len() != before;
             return match self.list.iter().any(|(_, entry)| same(entry)) {
                 true => Ok(None),
                 false => self.push(new.value).map(|()| None),
             };
         };
-        let mut before = None;
+        let (raw, before) = self.named(name).unzip();
         self.retain(|entry| {
-            if entry.name.as_ref() == Some(name) {
-                before = Some(entry.descriptor.clone());
-                return false;
-            }
             // A nameless entry for the same image has done its work.
-            entry.text.is_some() || !same(entry)
+            entry.name.as_ref() != Some(name) && (entry.text.is_some() || !same(entry))
         });
         let moves = before.as_ref().is_some_and(|before| descriptor_digest(before).ok() != Some(new.digest));
         if moves && !move_it {
@@ -87,7 +117,11 @@ impl IndexFile {
                 .with_path(name.to_string())
                 .with_hint("choose another name, or remove this one first"));
         }
+        let displaced = raw.filter(|_| moves).map(|raw| (raw, name.clone()));
         self.push(new.value)?;
+        if let Some((raw, name)) = displaced {
+            self.displace(raw, &name)?;
+        }
         Ok(before)
     }
 
@@ -96,6 +130,10 @@ impl IndexFile {
         self.object.insert("manifests".into(), Value::Array(list));
         json::to_bytes(&self.object)
     }
+}
+
+fn lost_name(entry: &Value) -> bool {
+    entry.get("annotations").is_some_and(|annotations| annotations.get(LOST_NAME).is_some())
 }
 
 /// An entry that is about to be added.
@@ -127,8 +165,8 @@ impl Store {
     ///
     /// `name` gets the tag `latest` when it has none; a name with a digest is refused. `descriptor` must point to a
     /// manifest or an index that the store holds. When this returns, the name survives a power loss; any number of
-    /// processes may tag at once and none loses a name. An image whose last name moves away stays until the next
-    /// prune, but only its digest in other documents leads to it.
+    /// processes may tag at once and none loses a name. An image whose last name moves away stays listed without a name
+    /// until the next prune, as with Docker, but only the last hundred of them.
     pub fn tag(&self, name: &Reference, descriptor: &Descriptor) -> Result<Option<Descriptor>> {
         self.put_name(name, descriptor, true)
     }
@@ -167,16 +205,15 @@ impl Store {
         self.check_target(TAG, descriptor, &shown)?;
         let mut value = descriptor_value(descriptor)?;
         let object = value.as_object_mut().expect("a descriptor is an object");
+        let annotations = object.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
+        let annotations = annotations.as_object_mut().expect("they were read from a descriptor");
+        annotations.remove(LOST_NAME);
         match &name {
-            Some(_) => {
-                let annotations = object.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
-                annotations[REF_NAME] = Value::String(shown);
-            }
-            None => {
-                if let Some(annotations) = object.get_mut("annotations").and_then(Value::as_object_mut) {
-                    annotations.remove(REF_NAME);
-                }
-            }
+            Some(_) => annotations.insert(REF_NAME.into(), Value::String(shown)),
+            None => annotations.remove(REF_NAME),
+        };
+        if annotations.is_empty() {
+            object.remove("annotations");
         }
         Ok(NewEntry { name, digest, value })
     }
@@ -190,25 +227,19 @@ impl Store {
     }
 
     /// Takes a name away; returns what it stood for. [`ErrorKind::NotFound`] when nothing has it. The blobs stay until
-    /// the next prune.
+    /// the next prune, but only digests in other documents lead to them when that was the last name.
     pub fn untag(&self, name: &Reference) -> Result<Descriptor> {
         const OP: &str = "untag image";
         let name = taggable(OP, name)?;
         let _lease = self.lease()?;
         self.change_index(|index| {
-            let mut before = None;
-            index.retain(|entry| {
-                let same = entry.name.as_ref() == Some(&name);
-                if same {
-                    before = Some(entry.descriptor.clone());
-                }
-                !same
-            });
-            before.ok_or_else(|| {
-                Error::not_found(OP, "no image has this name")
+            let Some((_, before)) = index.named(&name) else {
+                return Err(Error::not_found(OP, "no image has this name")
                     .with_path(name.to_string())
-                    .with_hint("treering images lists what is in the store")
-            })
+                    .with_hint("treering images lists what is in the store"));
+            };
+            index.retain(|entry| entry.name.as_ref() != Some(&name));
+            Ok(before)
         })
     }
 
@@ -235,7 +266,16 @@ impl Store {
 
     /// Reads `index.json`. It is replaced in one step, so no lock is needed to read it.
     pub(super) fn read_index(&self) -> Result<IndexFile> {
-        let bytes = publish::read_capped(&self.0.oci, "index.json", INDEX, self.0.limits.json_bytes)?;
+        let bytes = publish::read_capped(&self.0.oci, "index.json", INDEX, self.0.limits.json_bytes);
+        let bytes = bytes.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                Error::corrupt("read index", "the list of images is missing").with_path(INDEX).with_hint(
+                    "put a copy of it back; to do without the names in it, write \
+                     {\"schemaVersion\":2,\"manifests\":[]} there: prune then removes all that no tree needs",
+                )
+            }
+            _ => error,
+        })?;
         let value = json::parse(&bytes, INDEX, &self.0.limits)?;
         // Checks the shape and every descriptor, so that nothing is rewritten that we do not understand.
         let document =

@@ -2,12 +2,14 @@
 
 use oci_spec::image::Descriptor;
 
-use super::document::{DocumentKind, descriptor_digest};
+use super::blob::BlobInfo;
+use super::document::{Document, DocumentKind, descriptor, descriptor_digest};
 use super::layout::Store;
 use super::reference::Reference;
 use super::refs::Entry;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::media_type::{OCI_INDEX, OCI_MANIFEST};
 
 /// The shortest prefix of an id that is looked up.
 const MIN_PREFIX: usize = 4;
@@ -25,7 +27,7 @@ impl Store {
     /// Finds an image by what a user types, in this order:
     ///
     /// 1. `sha256:` and 64 hex digits, or 64 hex digits: a manifest digest or an image id (the digest of its
-    ///    configuration);
+    ///    configuration); also the manifest a tree was made from, when no name leads to it any more;
     /// 2. a name, with `:latest` when it has no tag: `app`, `app:v1`, `docker.io/library/app:v1`;
     /// 3. `NAME@DIGEST`: the image with that manifest digest (or image id) among those named `NAME`;
     /// 4. a prefix of at least 4 hex digits of an image id or manifest digest, when only one image has it.
@@ -44,7 +46,10 @@ impl Store {
         let entries = self.entries()?;
         if digits && hex.len() == 64 {
             let digest: Digest = format!("sha256:{hex}").parse()?;
-            return self.by_digest(&entries, &digest)?.ok_or_else(nothing);
+            return match self.by_digest(&entries, &digest)? {
+                Some(found) => Ok(found),
+                None => self.of_a_tree(&digest)?.ok_or_else(nothing),
+            };
         }
         let parsed = Reference::parse(text);
         if let Ok(name) = &parsed {
@@ -80,6 +85,30 @@ impl Store {
         let all = self.identities(entries)?;
         let found = all.into_iter().find(|one| one.manifest == *digest || one.config == Some(*digest));
         Ok(found.map(|one| Resolved { descriptor: one.descriptor, name: None }))
+    }
+
+    /// The manifest of a tree's record: it and its blobs stay while the record does, with a name or without.
+    fn of_a_tree(&self, digest: &Digest) -> Result<Option<Resolved>> {
+        if !self.digests_of_trees(|_| true)?.contains(digest) {
+            return Ok(None);
+        }
+        match self.describe_manifest(digest) {
+            Ok(descriptor) => Ok(Some(Resolved { descriptor, name: None })),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The descriptor of a manifest or index that the store holds, read from the blob itself.
+    pub(crate) fn describe_manifest(&self, digest: &Digest) -> Result<Descriptor> {
+        let bytes = self.read_blob(digest, None, self.limits().json_bytes)?;
+        let document = Document::parse(&bytes, None, &digest.to_string(), self.limits())?;
+        let usual = match document.kind() {
+            DocumentKind::Manifest => OCI_MANIFEST,
+            DocumentKind::Index => OCI_INDEX,
+        };
+        let media_type = document.value().get("mediaType").and_then(|text| text.as_str()).unwrap_or(usual);
+        Ok(descriptor(media_type, &BlobInfo { digest: *digest, size: bytes.len() as u64 }))
     }
 
     fn by_prefix(&self, entries: &[Entry], prefix: &str, text: &str) -> Result<Option<Resolved>> {

@@ -4,11 +4,16 @@ use std::fs::File;
 use std::io::Write;
 
 use cap_std::fs::Dir;
+use serde_json::Value;
 
 use super::layout::Store;
 use super::publish;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::publish::Replacement;
+use crate::tree::Ledger;
+
+/// The largest ledger that is read: a million entries fit.
+const LEDGER_CAP: u64 = 1 << 30;
 
 /// The files of a [`Binding`], all opaque to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +23,8 @@ pub enum BindingFile {
     Config,
     /// `index`: the snapshot.
     Index,
-    /// `ledger`: ownership that is not on disk.
+    /// `ledger`: ownership that is not on disk, a [`Ledger`]. A number called `ledger` in `config.json` says how many files
+    /// it knew when that was written: when it is not 0, there must be one.
     Ledger,
 }
 
@@ -162,6 +168,50 @@ impl Binding {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(Error::io("remove file", self.shown(file), error)),
         }
+    }
+
+    /// What `config.json` holds; `None` when it was not written yet.
+    pub(crate) fn config(&self) -> Result<Option<Value>> {
+        let limits = self.store.limits();
+        let Some(bytes) = self.read(BindingFile::Config, limits.json_bytes)? else { return Ok(None) };
+        let value = super::json::parse(&bytes, &self.shown(BindingFile::Config), limits);
+        value.map(Some).map_err(|error| self.damaged(BindingFile::Config, error.message()))
+    }
+
+    /// The ledger that goes with a configuration.
+    pub(crate) fn ledger(&self, config: &Value) -> Result<Ledger> {
+        let expected = config.get("ledger").and_then(Value::as_u64).unwrap_or(0);
+        match self.read(BindingFile::Ledger, LEDGER_CAP)? {
+            // One that is newer than the configuration is of a commit that was cut short, and as good.
+            Some(bytes) => {
+                Ledger::from_bytes(&bytes).map_err(|error| self.damaged(BindingFile::Ledger, error.message()))
+            }
+            None if expected == 0 => Ok(Ledger::default()),
+            None => {
+                let what =
+                    format!("it is missing, and with it what {expected} files are that the disk cannot hold");
+                Err(self.damaged(BindingFile::Ledger, &what))
+            }
+        }
+    }
+
+    /// That the record can be used.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.config()? {
+            Some(config) => self.ledger(&config).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// A record that cannot be used.
+    pub(crate) fn damaged(&self, file: BindingFile, what: &str) -> Error {
+        let dir = self.store.root_path().join("containers").join(&self.key);
+        Error::corrupt("read tree record", format!("what the store knows of a tree is damaged: {what}"))
+            .with_path(self.shown(file))
+            .with_hint(format!(
+                "bring a copy back, or remove {}: the store then does not know the tree, nor owners that are on no disk",
+                dir.display()
+            ))
     }
 
     fn shown(&self, file: BindingFile) -> String {

@@ -215,6 +215,21 @@ impl Snapshot {
         self.shape.arena_len
     }
 
+    /// The same entries where the device with the number `then` has the number `now`.
+    pub(crate) fn renumbered(&self, then: u64, now: u64) -> Snapshot {
+        const DEV: std::ops::Range<usize> = 56..64;
+        let mut bytes = self.as_bytes().to_vec();
+        for record in bytes[HEADER..self.shape.digests].chunks_exact_mut(RECORD) {
+            if record[DEV] == then.to_le_bytes() {
+                record[DEV].copy_from_slice(&now.to_le_bytes());
+            }
+        }
+        let body = bytes.len() - 4;
+        let crc = libdeflater::crc32(&bytes[..body]);
+        bytes[body..].copy_from_slice(&crc.to_le_bytes());
+        Snapshot { data: Data::Owned(bytes), shape: self.shape }
+    }
+
     /// Whether an entry number stands for an entry.
     pub fn contains(&self, index: u32) -> bool {
         index != NONE && index < self.len()

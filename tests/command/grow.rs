@@ -16,7 +16,7 @@ fn commit_prints_the_image_id_and_nothing_else() {
     let quiet = world.run(&["commit", "-q", "tree", "app:v1"]).ok();
     assert_eq!(quiet.stderr, "");
     let id = quiet.text().trim().to_string();
-    assert_eq!(world.run(&["images", "-q", "--no-trunc"]).ok().text().trim(), id);
+    assert_eq!(world.run(&["images", "-q", "--no-trunc", "app"]).ok().text().trim(), id);
 }
 
 #[test]

@@ -130,3 +130,23 @@ fn names_behind_nested_indexes_are_in_use() {
     assert_eq!(report["untagged"], json!([]));
     world.run(&["inspect", "nested:v1"]).ok();
 }
+
+#[test]
+fn a_lost_index_is_damage_and_nothing_is_pruned() {
+    for lost in ["index.json", "index.json oci-layout"] {
+        let world = World::unpacked();
+        world.sh(&format!("cp store/oci/index.json copy; cd store/oci; rm {lost}"));
+        let blobs = || world.sh("ls store/oci/blobs/sha256");
+        let before = blobs();
+        let run = world.run(&["fsck"]).code(1);
+        assert!(run.text().contains("bad-index: oci/index.json: the list of images is missing\n"), "{run:?}");
+        let run = world.run(&["prune", "-a", "--trees", "-f"]).fails(1, "the list of images is missing");
+        assert!(run.stderr.contains("\nhint: put a copy of it back"), "{}", run.stderr);
+        world.run(&["commit", "tree", "app:v2"]).fails(1, "the list of images is missing");
+        assert_eq!(world.run(&["images"]).code(1).text(), "", "{lost}");
+        assert!(before.lines().all(|blob| blobs().contains(blob)));
+        world.sh("cp copy store/oci/index.json");
+        world.run(&["fsck"]).ok();
+        world.run(&["commit", "tree", "app:v2"]).ok();
+    }
+}

@@ -142,7 +142,7 @@ fn df_tells_shared_from_unique() {
         str![[r#"
 TYPE | TOTAL | NAMED | SIZE | RECLAIMABLE
 Images | 2 | 2 | SIZE | SIZE (0%)
-Trees | 1 | - | - | -
+Trees | 1 | - | - | SIZE
 Layer lists | - | - | SIZE | -
 Temporary | - | - | SIZE | SIZE
 

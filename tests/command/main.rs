@@ -19,4 +19,5 @@ mod layer;
 mod look;
 mod moving;
 mod talk;
+mod trees;
 mod world;

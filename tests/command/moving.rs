@@ -69,6 +69,33 @@ fn rmi_by_id_refuses_what_others_stand_on() {
 }
 
 #[test]
+fn an_image_that_loses_its_name_is_listed_until_prune() {
+    let world = World::unpacked();
+    let id = |name: &str| world.run(&["inspect", name]).ok().json()[0]["Id"].as_str().unwrap().to_string();
+    let nameless = || world.run(&["images", "-a", "--no-trunc", "-q", "-f", "dangling=true"]).ok().lines();
+    let first = id("app:v1");
+    world.sh("echo x >work/x");
+    world.run(&["commit", "work", "app:v1"]).ok();
+    assert_eq!(nameless(), [first.clone()]);
+    world.run(&["history", &first]).ok();
+    // It has another name: nothing is added to the list.
+    world.run(&["tag", &first, "app:first"]).ok();
+    assert_eq!(nameless(), [""; 0]);
+    world.run(&["tag", "app:v1", "app:second"]).ok();
+    world.run(&["tag", &first, "app:v1"]).ok();
+    assert_eq!(nameless(), [""; 0]);
+    world.run(&["rmi", "app:first"]).ok();
+    // An image on top keeps its parent in the list, by name as by id.
+    assert_eq!(world.run(&["rmi", "app:v1"]).ok().text(), "Untagged: app:v1\n");
+    assert_eq!(nameless(), [first.clone()]);
+    assert!(world.run(&["df"]).ok().text().contains("Images"));
+    let report = world.run(&["prune", "-f", "--json"]).ok().json();
+    assert_eq!(report["nameless"].as_array().unwrap().len(), 1);
+    assert_eq!(nameless(), [""; 0]);
+    world.run(&["fsck"]).ok();
+}
+
+#[test]
 fn an_archive_goes_out_and_in_again() {
     let world = World::unpacked();
     world.sh("echo x >work/x");

@@ -5,12 +5,12 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use treering::store::{PruneOptions, Store};
+use treering::store::{FsckLevel, PruneOptions, Store};
 use treering::{Control, ErrorKind};
 
 use crate::common::{child, digest, name, problems, tag_image};
 
-/// 16 processes give 100 names each, while another prunes and another reads: none is lost.
+/// 16 processes give 100 names each, while others prune, read and check: none is lost, and nothing looks damaged.
 #[test]
 fn no_name_is_lost() {
     let temp = tempfile::tempdir().unwrap();
@@ -53,6 +53,12 @@ fn no_name_is_lost() {
                 std::thread::sleep(Duration::from_millis(10));
             }
         });
+        let checker = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let found = store.fsck(FsckLevel::Structure, &Control::default()).unwrap().problems;
+                assert!(found.is_empty(), "{found:?}");
+            }
+        });
         for mut child in children.drain(..) {
             let status = child.wait().unwrap();
             if !status.success() {
@@ -64,6 +70,7 @@ fn no_name_is_lost() {
         done.store(true, Ordering::Relaxed);
         println!("{} more prunes in between", pruner.join().unwrap());
         reader.join().unwrap();
+        checker.join().unwrap();
     });
     assert_eq!(store.refs().unwrap().len(), 1600);
     for process in 0..16 {
@@ -101,7 +108,7 @@ fn a_lease_holds_prune_off_across_processes() {
     tag_image(&store, "kept", "kept").unwrap();
     let mut writer = child("hold-lease", temp.path(), "").spawn().unwrap();
     // Its unnamed image is there once it has its lease.
-    while store.fsck(treering::store::FsckLevel::Structure, &Control::default()).unwrap().blobs < 6 {
+    while store.fsck(FsckLevel::Structure, &Control::default()).unwrap().blobs < 6 {
         assert!(writer.try_wait().unwrap().is_none(), "the writer ended early");
         std::thread::sleep(Duration::from_millis(5));
     }

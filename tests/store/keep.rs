@@ -193,6 +193,30 @@ fn nameless_images_stay_until_they_are_pruned() {
     assert!(store.entries().unwrap().is_empty());
 }
 
+/// One commit per step to one name: the index stays small, and what was added without a name stays in it.
+#[test]
+fn the_list_of_images_that_lost_their_name_has_an_end() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = Store::open(temp.path()).unwrap();
+    let asked_for = put_image(&store, "asked for", "linux/amd64").unwrap();
+    store.add_nameless(&asked_for).unwrap();
+    let images: Vec<Descriptor> =
+        (0..120).map(|step| tag_image(&store, "app", &format!("step {step}")).unwrap()).collect();
+    let entries = store.entries().unwrap();
+    assert_eq!((entries.len(), store.refs().unwrap().len()), (1 + 100 + 1, 1));
+    assert_eq!(digest(&entries[0].descriptor), digest(&asked_for));
+    assert_eq!(digest(&entries[1].descriptor), digest(&images[19]), "the oldest went");
+    // One that is asked for then stays too.
+    store.add_nameless(&images[19]).unwrap();
+    let found = |image: &Descriptor| store.resolve(&digest(image).to_string()).is_ok();
+    tag_image(&store, "app", "step 120").unwrap();
+    assert_eq!([19, 20, 21].map(|step| found(&images[step])), [true, true, true]);
+    tag_image(&store, "app", "step 121").unwrap();
+    assert_eq!([19, 20, 21].map(|step| found(&images[step])), [true, false, true]);
+    assert_eq!(prune(&store).len(), 122 * 3);
+    assert_eq!(store.entries().unwrap().len(), 1);
+}
+
 #[test]
 fn prune_stops_where_it_cannot_know() {
     let temp = tempfile::tempdir().unwrap();
@@ -269,6 +293,19 @@ fn fsck_finds_each_fault_at_its_level() {
     control.cancel.cancel();
     assert_eq!(store.fsck(FsckLevel::Bytes, &control).unwrap_err().kind(), ErrorKind::Cancelled);
     assert_eq!(store.prune(&PruneOptions::default(), &control).unwrap_err().kind(), ErrorKind::Cancelled);
+}
+
+/// A temporary file is a dead writer's only while nobody writes.
+#[test]
+fn fsck_does_not_take_a_writer_for_dead() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = Store::open(temp.path()).unwrap();
+    store.dir().write("oci/0f7e9c52-7a0d-4f0a-9f0a-0123456789ab", "").unwrap();
+    let found = || store.fsck(FsckLevel::Structure, &Control::default()).unwrap().problems.len();
+    let lease = store.lease().unwrap();
+    assert_eq!(found(), 0);
+    drop(lease);
+    assert_eq!(found(), 1);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod entry;
 mod filter;
 mod grow;
 mod input;
+mod interrupt;
 mod json;
 mod listing;
 mod operand;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 pub fn main() -> ExitCode {
     // Python's build of the command comes in by `run`, and Python sees to signals itself.
     treering::fs::signals::ignore_file_size_signal();
+    interrupt::allow();
     run(std::env::args_os())
 }
 
@@ -47,6 +49,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             context.ui.error(&error);
+            if let Some(code) = interrupt::exit_code() {
+                return code;
+            }
             if error.is::<ui::Usage>() { ExitCode::from(2) } else { ExitCode::from(trouble) }
         }
     }

@@ -1,6 +1,7 @@
 //! `treering commit`: a directory, or an overlay's upper directory, becomes an image.
 
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -8,8 +9,10 @@ use clap::Args;
 use serde_json::{Value, json};
 use treering::compress::Written;
 use treering::diff::{CompareMode, Stat};
-use treering::error::At;
+use treering::error::{At, escape};
+use treering::image::binding::known_before;
 use treering::image::{Base, CommitOptions, Committed, commit};
+use treering::store::Store;
 use treering::{Control, ErrorKind};
 
 use super::snapshot::{skipped, skipped_object};
@@ -118,6 +121,9 @@ impl Commit {
             threads: context.threads,
             lowers: self.lower.clone(),
         };
+        if options.base == Base::Auto && options.lowers.is_empty() {
+            not_the_same(context, &store, &tree);
+        }
         let make = || -> treering::Result<Committed> {
             let _progress = context.progress("committing", &control);
             commit(&store, &tree, self.reference.as_deref(), &options, &control).map_err(|error| {
@@ -181,6 +187,18 @@ impl Commit {
                 .with_hint("treering commit TREE [REPOSITORY[:TAG]], or --upper DIR --lower DIR")
                 .into()),
         }
+    }
+}
+
+/// Says when a directory is compared with nothing although one of its path has an image.
+pub fn not_the_same(context: &Context, store: &Store, tree: &Path) {
+    // Whatever is wrong with the tree or its record is an error of the command itself.
+    if let Ok(Some(image)) = known_before(store, tree) {
+        let tree = escape(tree.as_os_str().as_bytes());
+        context.ui.warn(format!(
+            "{tree} is another directory than the one here before, of {image}: all in it counts as new; \
+             --base {image} compares with that image"
+        ));
     }
 }
 

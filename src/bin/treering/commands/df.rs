@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use treering::Control;
+use treering::image::held_by_lost_trees;
 use treering::store::Usage;
 
 use crate::context::Context;
@@ -61,14 +62,16 @@ impl Df {
             }
             output::data(|out| table.write(out).map_err(|error| output::stdout_error(error).into()))?;
         } else {
-            let table = summary(&usage);
+            let (_, held) = held_by_lost_trees(&store, &Control::default())?;
+            let table = summary(&usage, held);
             output::data(|out| table.write(out).map_err(|error| output::stdout_error(error).into()))?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn summary(usage: &Usage) -> Table {
+/// `held` is what only trees keep that are not where they were.
+fn summary(usage: &Usage, held: u64) -> Table {
     let named = usage.images.iter().filter(|image| !image.names.is_empty()).count();
     let percent = match usage.blob_bytes {
         0 => String::new(),
@@ -83,7 +86,7 @@ fn summary(usage: &Usage) -> Table {
         text::size(usage.reclaimable) + &percent,
     ]);
     let dash = || "-".to_string();
-    table.row(["Trees".into(), usage.trees.to_string(), dash(), dash(), dash()]);
+    table.row(["Trees".into(), usage.trees.to_string(), dash(), dash(), text::size(held)]);
     table.row(["Layer lists".into(), dash(), dash(), text::size(usage.layer_bytes), dash()]);
     table.row(["Temporary".into(), dash(), dash(), text::size(usage.tmp_bytes), text::size(usage.tmp_bytes)]);
     table

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 use treering::Control;
-use treering::image::{TidyOptions, tidy};
+use treering::image::{TidyOptions, held_by_lost_trees, tidy};
 use treering::store::PruneOptions;
 
 use crate::context::Context;
@@ -56,8 +56,11 @@ impl Prune {
             let options = TidyOptions { unused_names: self.all, lost_trees: self.trees, prune };
             tidy(&store, &options, &control)?
         };
+        let (lost_trees, lost_bytes) = held_by_lost_trees(&store, &control)?;
         if context.json {
             let mut object = serde_json::to_value(&report)?;
+            object["lost_trees"] = json!(lost_trees);
+            object["lost_bytes"] = json!(lost_bytes);
             object["dry_run"] = json!(self.dry_run);
             output::data(|out| json::document(out, &object))?;
             return Ok(ExitCode::SUCCESS);
@@ -68,6 +71,17 @@ impl Prune {
         output::lines(forgotten.chain(untagged).chain(deleted))?;
         let verb = if self.dry_run { "Reclaimable space" } else { "Total reclaimed space" };
         output::lines([format!("{verb}: {}", text::size(report.pruned.bytes))])?;
+        if lost_trees > 0 && !self.trees {
+            let (gone, them) = match lost_trees {
+                1 => ("is not where it was", "it"),
+                _ => ("are not where they were", "them"),
+            };
+            context.ui.note(format!(
+                "{} {gone}; with --trees prune forgets {them} and frees {}",
+                text::plural(lost_trees, "tree", "trees"),
+                text::size(lost_bytes)
+            ));
+        }
         Ok(ExitCode::SUCCESS)
     }
 

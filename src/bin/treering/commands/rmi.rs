@@ -95,9 +95,11 @@ impl Rmi {
             row.digest == digest || row.image.as_ref().is_some_and(inside)
         };
         let Some(row) = rows.iter().find(leads_here) else {
-            return Err(Error::new(ErrorKind::InUse, "remove image", "it is part of a multi-platform image")
+            let message =
+                "it is in no list: a multi-platform image has it inside, or a tree was made from it";
+            return Err(Error::new(ErrorKind::InUse, "remove image", message)
                 .with_path(text)
-                .with_hint("remove that image by its name"));
+                .with_hint("remove that image by its name; with a tree it goes by treering prune --trees"));
         };
         let names: Vec<&Reference> = rows
             .iter()
@@ -107,12 +109,15 @@ impl Rmi {
         let child = rows.iter().find(|other| derives(other, row));
         let mut gone = Vec::new();
         if let Some(name) = resolved.name.as_ref().filter(|name| name.digest().is_none()) {
+            let lease = store.lease()?;
             store.untag(name)?;
             gone.push(Gone::Name(name.to_string()));
-            // With names left, or an image on top, that was all, as docker has it.
+            // With names left, or an image on top, that was all, as docker has it: the image stays in the list.
             if names.len() > 1 || child.is_some() {
+                store.add_nameless(&row.descriptor)?;
                 return Ok(gone);
             }
+            drop(lease);
         } else {
             self.may_go(text, row, &names, child)?;
             store.remove(&row.digest)?;

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use treering::Control;
 use treering::compress::DecodeLimits;
 use treering::error::escape;
 use treering::image::{Platform, UnpackOptions, unpack};
@@ -16,7 +15,7 @@ use treering::tree::OwnerXattr;
 use super::snapshot::absolute;
 use crate::context::Context;
 use crate::grow::Leniency;
-use crate::{json, output, text};
+use crate::{interrupt, json, output, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,7 +70,7 @@ impl Unpack {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let began = Instant::now();
         let store = context.store()?;
-        let control = Control::default();
+        let control = interrupt::control();
         let options = UnpackOptions {
             apply: ApplyOptions {
                 threads: context.threads,

@@ -1,0 +1,46 @@
+//! SIGINT and SIGTERM, where ending at once would leave something lying about.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use treering::Control;
+
+/// Whether the process is ours, and its signals with it: not in somebody else's Python program.
+static OURS: AtomicBool = AtomicBool::new(false);
+/// The signal that came first.
+static GOT: AtomicI32 = AtomicI32::new(0);
+
+/// Says that this process is the command and nothing else.
+pub fn allow() {
+    OURS.store(true, Ordering::Relaxed);
+}
+
+/// A control that the first signal cancels; the second one ends the process at once.
+pub fn control() -> Control {
+    let control = Control::default();
+    if !OURS.load(Ordering::Relaxed) {
+        return control;
+    }
+    // Without a handler a signal ends the process as ever, and prune has something to remove.
+    if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) {
+        let cancel = control.cancel.clone();
+        let watch = move || {
+            for signal in signals.forever() {
+                if GOT.swap(signal, Ordering::Relaxed) != 0 {
+                    std::process::exit(128 + signal);
+                }
+                cancel.cancel();
+            }
+        };
+        let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);
+    }
+    control
+}
+
+/// What to exit with after a signal: what a shell makes of a death by it.
+pub fn exit_code() -> Option<ExitCode> {
+    let signal = u8::try_from(GOT.load(Ordering::Relaxed)).ok().filter(|&signal| signal > 0)?;
+    Some(ExitCode::from(128 + signal))
+}

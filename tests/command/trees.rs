@@ -1,0 +1,251 @@
+//! What the store knows of directories that were made from images: it stays usable whatever happens to names.
+
+use std::process::Stdio;
+
+use serde_json::json;
+
+use crate::common::is_root;
+use crate::tools::missing;
+use crate::world::World;
+
+/// A tree goes on from its image, whatever became of the name, before and after a prune.
+#[test]
+fn a_tree_outlives_the_name_of_its_image() {
+    type Loss = fn(&World);
+    let cases: [(&str, Loss); 4] = [
+        ("rmi", |world| {
+            world.run(&["rmi", "app:v1"]).ok();
+        }),
+        ("commit of another tree", |world| {
+            world.sh("mkdir other; echo other >other/file");
+            world.run(&["commit", "other", "app:v1"]).ok();
+        }),
+        ("tag", |world| {
+            world.sh("mkdir other; echo other >other/file");
+            world.run(&["commit", "other", "other:v1"]).ok();
+            world.run(&["tag", "other:v1", "app:v1"]).ok();
+        }),
+        ("load", |world| {
+            world.sh("mkdir other; echo other >other/file");
+            world.run(&["--root=elsewhere", "commit", "other", "app:v1"]).ok();
+            world.run(&["--root=elsewhere", "save", "-o", "other.tar", "app:v1"]).ok();
+            world.run(&["load", "--names", "move", "-i", "other.tar"]).ok();
+        }),
+    ];
+    for (what, lose) in cases {
+        for prune in [false, true] {
+            let world = World::unpacked();
+            world.run(&["unpack", "app:v1", "third"]).ok();
+            let manifest = world.run(&["inspect", "app:v1"]).ok().json()[0]["Descriptor"]["digest"].clone();
+            let manifest = manifest.as_str().unwrap();
+            lose(&world);
+            if prune {
+                world.run(&["prune", "-f"]).ok();
+            }
+            world.sh("echo x >work/x; echo y >tree/y");
+            assert_eq!(world.run(&["diff", "work"]).ok().text(), "A /x\n", "{what}");
+            let layers = |name: &str| {
+                let shown = world.run(&["inspect", name]).ok().json();
+                shown[0]["RootFS"]["Layers"].as_array().unwrap().len()
+            };
+            world.run(&["commit", "work", "app:v2"]).ok();
+            world.run(&["commit", "tree", "app:v3"]).ok();
+            // The manifest that a record holds can be named, and given a name again.
+            world.run(&["commit", "--base", manifest, "work", "app:v4"]).ok();
+            world.run(&["tag", manifest, "app:saved"]).ok();
+            assert_eq!((layers("app:v2"), layers("app:v3")), (2, 2), "{what}");
+            world.run(&["fsck"]).ok();
+        }
+    }
+}
+
+/// The tree `tree` committed as `app:v1`, with a ledger: the owner of `bin/hello` is on no disk.
+fn with_ledger() -> World {
+    let world = World::with_tree();
+    world.sh("printf 'dev=%s,ino=%s,mode=104755,uid=7,gid=8,nlink=1,rdev=0\\n' $(stat -c '%D %i' tree/bin/hello) >save");
+    world.run(&["commit", "tree", "app:v1", "--owner-from", "fakeroot:save"]).ok();
+    world
+}
+
+#[test]
+fn a_damaged_record_is_found_and_said() {
+    let cases = [
+        ("echo junk >config.json", "config.json: what the store knows of a tree is damaged: not valid JSON"),
+        (
+            "rm ledger",
+            "ledger: what the store knows of a tree is damaged: it is missing, and with it what 1 files",
+        ),
+        ("printf X | dd of=ledger bs=1 seek=40 conv=notrunc status=none", "the checksum does not match"),
+        (": >ledger", "too short"),
+    ];
+    for (damage, message) in cases {
+        let world = with_ledger();
+        world.run(&["fsck"]).ok();
+        world.sh(&format!("cd store/containers/*; {damage}"));
+        let run = world.run(&["fsck"]).code(1);
+        assert!(run.text().starts_with("bad-tree: containers/"), "{damage}: {}", run.text());
+        assert_eq!(run.lines().len(), 1, "{damage}: {}", run.text());
+        let run = world.run(&["diff", "tree"]).fails(1, message);
+        assert!(run.stderr.contains("\nhint: bring a copy back, or remove /"), "{}", run.stderr);
+        world.run(&["commit", "tree", "app:v2"]).fails(1, message);
+        if damage.ends_with("config.json") {
+            let run = world.run(&["prune", "-f"]).fails(1, message);
+            assert!(run.stderr.contains("\nhint: bring a copy back, or remove /"), "{}", run.stderr);
+        }
+        // The hint works.
+        world.sh("rm -r store/containers/*");
+        world.run(&["fsck"]).ok();
+        world.run(&["prune", "-f"]).ok();
+    }
+    // A record of an older version, which says nothing of the ledger, is read as before.
+    let world = with_ledger();
+    world.sh("sed -i 's/,\"ledger\":1//' store/containers/*/config.json; ! grep ledger store/containers/*/config.json");
+    world.run(&["fsck"]).ok();
+    assert_eq!(world.run(&["diff", "tree"]).ok().text(), "");
+}
+
+#[test]
+fn a_blob_that_is_no_file_is_a_finding() {
+    for make in ["mkdir", "mkfifo", "ln -s /dev/zero"] {
+        let world = World::unpacked();
+        let shown = world.run(&["inspect", "app:v1"]).ok().json();
+        let manifest = shown[0]["Descriptor"]["digest"].as_str().unwrap()[7..].to_string();
+        world.sh(&format!(
+            "rm -f store/oci/blobs/sha256/{manifest}; {make} store/oci/blobs/sha256/{manifest}"
+        ));
+        let text = world.run(&["fsck"]).code(1).text();
+        let needed = format!("missing: sha256:{manifest}: needed by app:v1, but not a regular file\n");
+        let stray = format!("stray: oci/blobs/sha256/{manifest}: not a regular file\n");
+        assert!(text.contains(&needed) && text.contains(&stray), "{make}: {text}");
+    }
+}
+
+/// A filesystem that is mounted again has another device number; here really so, which takes root.
+#[test]
+fn a_tree_is_known_on_a_filesystem_that_was_mounted_again() {
+    let world = World::with_tree();
+    let mount = "truncate -s 16M disk; mkfs.ext4 -q disk && mkdir mnt && mount -o loop disk mnt";
+    if !is_root()
+        || !std::process::Command::new("sh")
+            .args(["-c", mount])
+            .current_dir(world.path())
+            .status()
+            .unwrap()
+            .success()
+    {
+        return missing("MACHINE", "loop mounts", "only root can mount, and not everywhere");
+    }
+    world.run(&["commit", "tree", "app:v1"]).ok();
+    world.run(&["unpack", "app:v1", "mnt/work"]).ok();
+    world.sh("echo x >mnt/work/x");
+    let device = || world.sh("stat -c %d mnt");
+    let before = device();
+    // Not mounted: the tree is not where it was, and not forgotten.
+    world.sh("umount mnt; rm -r tree");
+    let gone = json!([world.join("tree").display().to_string()]);
+    assert_eq!(world.run(&["prune", "--trees", "-f", "--json"]).ok().json()["forgotten"], gone);
+    // Whatever loop device it had is somebody else's now.
+    let other = world.sh("truncate -s 16M other; losetup -f --show other");
+    world.sh("mount -o loop disk mnt");
+    let again = device();
+    let diff = world.run(&["diff", "mnt/work"]);
+    let made = world.run(&["commit", "mnt/work", "app:v2", "--json"]);
+    let forgotten = world.run(&["prune", "--trees", "-f", "--json"]);
+    let trees = world.sh("ls store/containers | wc -l");
+    world.sh(&format!("umount mnt; losetup -d {other}"));
+    assert_ne!(before, again);
+    assert_eq!(diff.ok().text(), "A /x\n");
+    assert_eq!(made.ok().json()["changes"]["added"], 1);
+    assert_eq!(forgotten.ok().json()["forgotten"], json!([]));
+    assert_eq!(trees.trim(), "1");
+}
+
+#[test]
+fn a_directory_made_anew_is_no_tree_the_store_knows() {
+    let world = World::with_tree();
+    let first = world.run(&["commit", "tree", "app:v1"]).ok();
+    assert!(!first.stderr.contains("warning"), "{}", first.stderr);
+    world.sh("cp -a tree copy; mv tree old; mv copy tree");
+    let run = world.run(&["commit", "tree", "app:v2"]).ok();
+    let warning =
+        "warning: tree is another directory than the one here before, of app:v1: all in it counts as new";
+    assert!(run.stderr.contains(warning), "{}", run.stderr);
+    let again = world.run(&["commit", "tree", "app:v3"]).ok();
+    assert!(!again.stderr.contains("warning"), "{}", again.stderr);
+}
+
+/// What a killed unpack leaves beside its target goes with the next prune or the next unpack to that place; one that is
+/// told to end by a signal leaves nothing.
+#[test]
+fn an_interrupted_unpack_leaves_nothing_for_good() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let world = World::new();
+    world.sh("mkdir tree; head -c 64M /dev/zero >tree/large");
+    world.run(&["commit", "--compression", "none", "tree", "app:v1"]).ok();
+    let scratch = || {
+        let names = std::fs::read_dir(world.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with(".work.unpacking-")).count()
+    };
+    let interrupt = |signal: Signal| {
+        let before = scratch();
+        for _ in 0..20 {
+            let mut child =
+                world.command(&["unpack", "app:v1", "work"]).stderr(Stdio::null()).spawn().unwrap();
+            let pid = Pid::from_child(&child);
+            while child.try_wait().unwrap().is_none() {
+                if scratch() > before {
+                    let _ = kill_process(pid, signal);
+                    break;
+                }
+            }
+            let status = child.wait().unwrap();
+            if !status.success() {
+                return status.code();
+            }
+            // It was faster.
+            world.sh("rm -r work");
+        }
+        panic!("every unpack was done before it could be interrupted");
+    };
+    assert_eq!(interrupt(Signal::INT), Some(130));
+    assert_eq!(scratch(), 0);
+    assert_eq!(interrupt(Signal::TERM), Some(143));
+    assert_eq!(scratch(), 0);
+    assert_eq!(interrupt(Signal::KILL), None);
+    assert_eq!(scratch(), 1);
+    // Not one that looks like it but is nobody's.
+    world.sh("mkdir .work.unpacking-1-0");
+    world.run(&["prune", "-f"]).ok();
+    assert!(scratch() == 1 && world.join(".work.unpacking-1-0").exists());
+    interrupt(Signal::KILL);
+    assert_eq!(scratch(), 2);
+    world.run(&["unpack", "app:v1", "work"]).ok();
+    assert_eq!(scratch(), 1);
+    assert_eq!(world.sh("ls store/tmp"), "");
+}
+
+#[test]
+fn prune_says_what_trees_that_are_gone_hold() {
+    let world = World::with_tree();
+    world.run(&["commit", "tree", "app:v1"]).ok();
+    let quiet = world.run(&["prune", "-f"]).ok();
+    assert!(!quiet.stderr.contains("--trees"), "{}", quiet.stderr);
+    world.sh("rm -r tree");
+    world.run(&["rmi", "app:v1"]).ok();
+    let run = world.run(&["prune", "-f"]).ok();
+    assert_eq!(run.text(), "Total reclaimed space: 0B\n");
+    assert!(
+        run.talk().contains("1 tree is not where it was; with --trees prune forgets it and frees "),
+        "{}",
+        run.stderr
+    );
+    assert!(!run.stderr.contains("frees 0B"), "{}", run.stderr);
+    let table = world.run(&["df"]).ok().text();
+    let row = table.lines().find(|line| line.starts_with("Trees")).unwrap();
+    assert!(!row.ends_with('-') && !row.ends_with(" 0B"), "{table}");
+    let held = world.run(&["prune", "-f", "--json"]).ok().json()["lost_bytes"].clone();
+    let run = world.run(&["prune", "--trees", "-f", "--json"]).ok();
+    assert!(run.json()["bytes"].as_u64() >= held.as_u64() && held.as_u64() > Some(0), "{}", run.text());
+    assert_eq!(run.json()["lost_trees"], 0);
+    assert_eq!(world.run(&["df", "--json"]).ok().json()["blobs"], 0);
+}

@@ -14,12 +14,13 @@ use treering::archive::{self, ExportOptions, ExportSource, ImportOptions, LoadOp
 use treering::compress::{Compression, DecodeOptions, Decoder, Profile, write};
 use treering::diff::CompareMode;
 use treering::fs::Root;
-use treering::image::all_added;
 use treering::image::{
     Base, CommitOptions, DiffOptions, HistoryRow, Image, Platform, TidyOptions, TreeDiff, UnpackOptions,
-    commit, diff_image, diff_overlay, diff_snapshots, diff_tree, diff_trees, info, inspect, tidy, unpack,
+    all_added, commit, diff_image, diff_overlay, diff_snapshots, diff_tree, diff_trees, inspect, tidy,
+    unpack,
 };
-use treering::layer::header::EntryKind;
+use treering::info::info;
+use treering::layer::EntryKind;
 use treering::layer::read::TarEntry;
 use treering::layer::{ApplyOptions, LayerOptions, LayerPlan, LayerTar, MtimePrecision, Target};
 use treering::store::{FsckLevel, ImageUsage, PruneOptions, Reference, Store, descriptor_digest};
@@ -301,7 +302,7 @@ impl Case<'_> {
                 }))
             }
             "diff_overlay" => {
-                diff_overlay(&self.path("dir"), &self.lowers(), &DiffOptions::default(), &self.control)
+                diff_overlay(None, &self.path("dir"), &self.lowers(), &DiffOptions::default(), &self.control)
                     .map(changes)
             }
             _ => self.facts(),

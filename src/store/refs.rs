@@ -154,6 +154,10 @@ impl Store {
             .entry("annotations")
             .or_insert_with(|| Value::Object(Map::new()));
         annotations[REF_NAME] = Value::String(shown.clone());
+        // It has a name again.
+        if let Some(annotations) = annotations.as_object_mut() {
+            annotations.remove(LOST_NAME);
+        }
         self.change_index(|index| {
             let before = index.named(&name);
             index.retain(|entry| {
@@ -186,6 +190,7 @@ impl Store {
         let mut value = descriptor_value(descriptor)?;
         if let Some(annotations) = value.get_mut("annotations").and_then(Value::as_object_mut) {
             annotations.remove(REF_NAME);
+            annotations.remove(LOST_NAME);
         }
         self.change_index(|index| {
             let same = |entry: &Entry| descriptor_digest(&entry.descriptor).ok() == Some(digest);

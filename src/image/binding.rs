@@ -115,11 +115,11 @@ pub fn find(store: &Store, root: &Root) -> Result<Option<BoundTree>> {
     // The index only saves time. What cannot be used is done without.
     let index = binding.open(BindingFile::Index)?.and_then(|file| Snapshot::map(file).ok());
     let mut index = index.filter(|index| index.checksum() == record.index);
-    if let (Some((then, _)), Some((now, _))) = (key_parts(binding.key()), key_parts(&key)) {
-        if then != now {
-            ledger = ledger_on(&ledger, then, now);
-            index = index.map(|index| index.renumbered(then, now));
-        }
+    if let (Some((then, _)), Some((now, _))) = (key_parts(binding.key()), key_parts(&key))
+        && then != now
+    {
+        ledger = ledger_on(&ledger, then, now);
+        index = index.map(|index| index.renumbered(then, now));
     }
     Ok(Some(BoundTree {
         manifest: record.manifest,

@@ -441,6 +441,7 @@ mod tests {
         let mut whose = Whose { owner: bound.owner, owner_from: bound.owner_from, ledger: bound.ledger };
         whose.ledger.insert(record_of(&root, b"f", 0));
         bind(&store, &root, bound.manifest, Some("app:v1"), &whose, bound.index.as_ref(), || Ok(())).unwrap();
+        std::fs::write(tree.join("f"), "changed").unwrap();
         commit(&store, &tree, Some("app:v2"), &options, &control).unwrap();
 
         // The record as another device number would have made it.
@@ -459,13 +460,18 @@ mod tests {
         std::fs::write(containers.join(&key).join("ledger"), ledger.to_bytes()).unwrap();
         std::fs::rename(containers.join(&key), containers.join(&other)).unwrap();
 
-        let diff = diff_tree(Some(&store), &tree, &Base::Auto, &DiffOptions::default(), &control).unwrap();
-        assert!(diff.changes.is_empty());
-        let file = diff.new.meta(diff.new.lookup(b"f").unwrap());
-        assert_eq!((file.mode, file.uid, file.gid), (0o4755, 7, 8));
+        let diff = || diff_tree(Some(&store), &tree, &Base::Auto, &DiffOptions::default(), &control).unwrap();
+        let owner = |diff: &crate::image::TreeDiff| {
+            let file = diff.new.meta(diff.new.lookup(b"f").unwrap());
+            (file.mode, file.uid, file.gid)
+        };
+        assert!(diff().changes.is_empty());
+        assert_eq!(owner(&diff()), (0o4755, 7, 8), "by the index");
+        std::fs::write(tree.join("f"), "once more").unwrap();
+        assert_eq!((diff().changes.len(), owner(&diff())), (1, (0o4755, 7, 8)), "by the ledger");
         assert_eq!(known_before(&store, &tree).unwrap(), None);
         assert!(lost_trees(&store).unwrap().is_empty());
-        assert!(commit(&store, &tree, Some("app:v3"), &options, &control).unwrap().layer.is_none());
+        assert!(commit(&store, &tree, Some("app:v3"), &options, &control).is_ok());
         assert_eq!(store.trees().unwrap(), [key]);
         // At another path it would be a copy.
         std::fs::rename(containers.join(&store.trees().unwrap()[0]), containers.join(&other)).unwrap();

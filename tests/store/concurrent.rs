@@ -57,6 +57,7 @@ fn no_name_is_lost() {
             while !done.load(Ordering::Relaxed) {
                 let found = store.fsck(FsckLevel::Structure, &Control::default()).unwrap().problems;
                 assert!(found.is_empty(), "{found:?}");
+                std::thread::sleep(Duration::from_millis(50));
             }
         });
         for mut child in children.drain(..) {

@@ -217,7 +217,7 @@ fn names_are_only_given_to_images_that_are_there() {
     let small = Limits::default();
     let small = Store::open_with(store.root_path(), {
         let mut l = small;
-        l.json_bytes = 700;
+        l.json_bytes = 800;
         l
     })
     .unwrap();

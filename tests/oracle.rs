@@ -289,7 +289,7 @@ fn digests_are_the_same_as_root_and_without_privileges() {
                 scratch.path().display()
             );
             let mut command = Command::new(runner.first().unwrap_or(&"sh"));
-            let rest = if runner.is_empty() { &[][..] } else { &["sh"] };
+            let rest = if runner.is_empty() { &[][..] } else { &["/bin/sh"] };
             command.args(rest).args(["-euc", &script]).current_dir(scratch.path());
             let said: serde_json::Value = serde_json::from_str(&run(&mut command)).unwrap();
             (said["layer"]["diff_id"].clone(), said["layer"]["digest"].clone())

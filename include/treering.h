@@ -1532,7 +1532,7 @@ treering_status treering_commit_options_set_compare(treering_commit_options *opt
  * Whose the files are.
  *
  * @param owner `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`; NULL, the default, for what the tree is known
- * with in the store, else `root`.
+ * with in the store, else `root`; with lower directories, for those on disk when root commits.
  */
 treering_status treering_commit_options_set_owner(treering_commit_options *options,
                                                   const char *owner,
@@ -1578,7 +1578,7 @@ treering_status treering_commit_options_set_clamp_mtime(treering_commit_options 
                                                         treering_error **err);
 
 /**
- * Who made the image; NULL, the default, for the base's author.
+ * Who made the image; NULL, the default, for nobody: the author of the base is that of the base.
  */
 treering_status treering_commit_options_set_author(treering_commit_options *options,
                                                    const char *author,
@@ -1985,7 +1985,7 @@ treering_status treering_diff_options_set_threads(treering_diff_options *options
  * Whose the files are.
  *
  * @param owner `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`; NULL, the default, for what the tree is known
- * with in the store, else `root`.
+ * with in the store, else `root`; for treering_diff_overlay(), for those on disk when root compares.
  */
 treering_status treering_diff_options_set_owner(treering_diff_options *options,
                                                 const char *owner,
@@ -2111,7 +2111,8 @@ treering_status treering_diff_images(const treering_store *store,
  * What an overlay's upper directory changes over its lower directories, found without mounting it.
  *
  * @param lowers the lower directories, topmost first; with none, everything in the upper one counts as added.
- * @param options NULL for the defaults; the base's platform and the like do not matter here.
+ * @param options NULL for the defaults; the base's platform and the like do not matter here. Owners are by default those
+ * on disk for root, and `root` for anybody else.
  * @param control may be NULL.
  * @param report receives what cannot be in a layer; may be NULL.
  */
@@ -2136,7 +2137,8 @@ treering_status treering_diff_free(treering_diff *diff);
 size_t treering_diff_len(const treering_diff *diff);
 
 /**
- * The next changes, in byte order of their paths. The root itself is never among them, as `docker diff` has it.
+ * The next changes, in byte order of their paths. Neither the root itself is among them, nor the old
+ * names of a file that only gained one, as `docker diff` has it; a layer holds them.
  *
  * @param out room for `max` changes; their paths live until the next call of this function with this diff.
  * @param change_size sizeof(treering_change).

@@ -144,4 +144,15 @@ mod tests {
             assert!(text.parse::<Digest>().is_err(), "{text:?} parsed");
         }
     }
+
+    #[test]
+    fn chain_ids_follow_the_formula() {
+        let layers = [Digest::of(b"a"), Digest::of(b"b"), Digest::of(b"c")];
+        assert_eq!(chain_id(&[]), None);
+        assert_eq!(chain_id(&layers[..1]), Some(layers[0]));
+        let two = Digest::of(format!("{} {}", layers[0], layers[1]).as_bytes());
+        assert_eq!(chain_id(&layers[..2]), Some(two));
+        let three = Digest::of(format!("{two} {}", layers[2]).as_bytes());
+        assert_eq!(chain_ids(&layers), [layers[0], two, three]);
+    }
 }

@@ -34,12 +34,35 @@
  * what both know and zeroes the rest. Sizes are in bytes, times in seconds since 1970.
  *
  * Options are handles with setters; NULL stands for the defaults. The object may be used for any number of calls, and
- * changed between them.
+ * changed between them. A setter called again replaces what it set, and NULL is the default where a text is; what an `_add_`
+ * function added, and a number whose default is not one (a time), stay: make new options to be without.
+ *
+ * Parameters are these, and have a `@param` only where there is more to say:
+ *   - the object a function is about (`store`, `image`, `diff`, `snapshot`, `options` of a setter, and so on): a handle of that
+ *     type; NULL is refused like any other pointer that is no handle, except by `_free`;
+ *   - `options` of an operation, `control`: such a handle, or NULL for the defaults and for none;
+ *   - `out`: receives the result. NULL is refused. With it `out_size` (or `entry_size` and so on): sizeof the structure;
+ *   - `out` with `max`: an array with room for `max` elements; `n` receives how many were written, and NULL is refused;
+ *     `first` is the number of the first one wanted, from 0, and behind the last there are none, which is no error;
+ *   - `report`, `json`: receive an object that is yours; NULL when it is not wanted;
+ *   - `err`: receives the error; NULL when it is not wanted;
+ *   - a path and its `_len`: NULL or a length of 0 is refused, a NUL byte too;
+ *   - a text: NULL is refused; a number, a bool: any;
+ *   - `fd`: a descriptor that is open for what is done, and blocking.
+ * A function that gives its value back instead of a status gives 0, NULL or an empty digest for a handle that is none.
+ *
+ * Errors that any function can give, whatever else it lists: TREERING_INVALID_ARGUMENT for what is refused above;
+ * TREERING_NOT_FOUND, TREERING_PERMISSION_DENIED, TREERING_ALREADY_EXISTS, TREERING_LIMIT, TREERING_UNSUPPORTED and TREERING_IO for
+ * what the system says where it touches files; TREERING_CORRUPT and TREERING_BUSY where it uses a store; TREERING_CANCELLED where it
+ * takes a control; TREERING_CALLBACK where it takes a callback; TREERING_INTERNAL.
  *
  * A defect is TREERING_INTERNAL, and a line on stderr. The library never calls abort() on purpose, installs no signal
  * handlers, and does not change the process: no umask, no working directory, no environment, no child processes. It starts
  * threads, and all have ended when a call returns. Running out of memory aborts. Pointers must be NULL or point to what is
- * said: nobody can check that. Do not use handles in a child after fork() without exec.
+ * said: nobody can check that.
+ *
+ * A child after fork() without exec leaves the handles of its parent alone, freeing them included, and makes its own. That works
+ * where no other thread of the parent was in a call when it forked.
  *
  * The smallest program:
  *
@@ -68,6 +91,37 @@
 
 /** A C string as the two arguments of a path: a pointer and a length. Evaluates its argument twice. */
 #define TREERING_PATH(string) ((const uint8_t *)(string)), strlen(string)
+
+#if defined(__cplusplus) && (defined(__cpp_exceptions) || defined(__EXCEPTIONS))
+/** What TREERING_CATCH() is made of. */
+namespace treering {
+template <typename Function, Function function> struct Catch;
+template <typename... Arguments, int32_t (*function)(Arguments...)> struct Catch<int32_t (*)(Arguments...), function> {
+  static int32_t call(Arguments... arguments) noexcept {
+    try {
+      return function(arguments...);
+    } catch (...) {
+      return -1;
+    }
+  }
+};
+template <typename... Arguments, void (*function)(Arguments...)> struct Catch<void (*)(Arguments...), function> {
+  static void call(Arguments... arguments) noexcept {
+    try {
+      function(arguments...);
+    } catch (...) {
+    }
+  }
+};
+} // namespace treering
+
+/**
+ * In C++, a callback out of a function that may throw: an exception that leaves it is caught and lost, and stands for -1, so
+ * that the operation fails with TREERING_CALLBACK (or is cancelled, where the function hears of progress). The function has a
+ * name, and the type of the callback. Without this an exception that leaves a callback ends the process.
+ */
+#define TREERING_CATCH(function) (&treering::Catch<decltype(&function), &function>::call)
+#endif
 
 
 /**
@@ -395,6 +449,11 @@ typedef struct treering_layer_list treering_layer_list;
 typedef struct treering_layer_options treering_layer_options;
 
 /**
+ * How an archive is loaded. Setters and use are safe from any thread.
+ */
+typedef struct treering_load_options treering_load_options;
+
+/**
  * The images that an archive held, once for each of their names. Owned by the caller, freed with treering_loaded_free().
  * Never changes, so any number of threads may read it at once.
  */
@@ -467,6 +526,23 @@ typedef struct {
    */
   bool cancelled;
 } treering_progress;
+
+/**
+ * Hears how far an operation is. Returns 0 to go on; any other number cancels everything that has the control, as
+ * treering_control_cancel() does. `size` is how many bytes of `progress` there are: sizeof(treering_progress) as the library
+ * knows it.
+ *
+ * Called from a thread of the library, never from two at once. Must not run an operation with the same control. For exceptions
+ * see treering_write_fn.
+ */
+typedef int32_t (*treering_progress_fn)(void *userdata, const treering_progress *progress, size_t size);
+
+/**
+ * Called exactly once with the `userdata` of a callback, when the library will not use it any more: before the function
+ * that was given it returns, whatever it returns, also when an argument was refused (treering_control_set_progress() has its own
+ * rule). NULL where nothing is to be done.
+ */
+typedef void (*treering_finalizer)(void *userdata);
 
 /**
  * One note of a report. The pointers live as long as the report.
@@ -908,15 +984,10 @@ typedef struct {
  * TREERING_CALLBACK, and treering_error_callback_code() gives the number back.
  *
  * Called from threads of the library, never from two at once, always before the function that was given it returns. Must
- * not let a C++ exception or a longjmp out: that is undefined behaviour. Catch it and return a number.
+ * not let a C++ exception or a longjmp out: that is undefined behaviour. Catch it and return a number, or have TREERING_CATCH()
+ * do so.
  */
 typedef int32_t (*treering_write_fn)(void *userdata, const uint8_t *data, size_t len);
-
-/**
- * Called exactly once with the `userdata` of a callback, when the library will not use it any more: before the function
- * that was given it returns, whatever it returns, also when an argument was refused. NULL where nothing is to be done.
- */
-typedef void (*treering_finalizer)(void *userdata);
 
 /**
  * A layer that was applied.
@@ -943,8 +1014,8 @@ typedef struct {
    */
   uint64_t entries;
   /**
-   * For how many entries the disk did not take owner, permissions, device or attributes. treering_unpack() keeps these
-   * in the store; applying a single layer does not.
+   * For how many entries the disk did not take owner, permissions, device or attributes, and nothing keeps them: 0 when
+   * the store does.
    */
   uint64_t unkept;
   /**
@@ -1178,6 +1249,23 @@ treering_status treering_control_progress(const treering_control *control,
                                           treering_progress *out,
                                           size_t out_size,
                                           treering_error **err);
+
+/**
+ * Has a function called while an operation with this control runs, and once when it has ended, before it returns. Takes the
+ * place of one that was set before; operations that run already keep that.
+ *
+ * @param progress see treering_progress_fn; NULL for none.
+ * @param userdata handed to the callback.
+ * @param finalizer called once with `userdata` when it will not be used any more: another function was set or the control
+ * freed, and the last operation has ended; at once when an argument was refused or `progress` is NULL. May be NULL.
+ * @param interval_ms milliseconds from one call to the next; 0 for 100.
+ */
+treering_status treering_control_set_progress(const treering_control *control,
+                                              treering_progress_fn progress,
+                                              void *userdata,
+                                              treering_finalizer finalizer,
+                                              uint32_t interval_ms,
+                                              treering_error **err);
 
 /**
  * Frees a report. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
@@ -1421,6 +1509,19 @@ treering_status treering_image_open(const treering_store *store,
                                     const char *platform,
                                     treering_image **out,
                                     treering_error **err);
+
+/**
+ * Everything in an image, its layers merged, as a snapshot with the digest of every file. Reading all layers takes a while
+ * the first time; the store keeps the list.
+ *
+ * Errors: TREERING_CORRUPT and TREERING_LIMIT for what the layers are.
+ *
+ * @param control may be NULL.
+ */
+treering_status treering_image_contents(const treering_image *image,
+                                        const treering_control *control,
+                                        treering_snapshot **out,
+                                        treering_error **err);
 
 /**
  * Frees an image. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
@@ -1882,6 +1983,15 @@ treering_status treering_snapshot_load(const uint8_t *path,
                                        treering_error **err);
 
 /**
+ * A snapshot out of the bytes that treering_snapshot_bytes() gave of one. They are copied. TREERING_CORRUPT when they are
+ * none.
+ */
+treering_status treering_snapshot_from_bytes(const uint8_t *data,
+                                             size_t len,
+                                             treering_snapshot **out,
+                                             treering_error **err);
+
+/**
  * Saves a snapshot, atomically: a crash leaves the old file or the new one.
  */
 treering_status treering_snapshot_save(const treering_snapshot *snapshot,
@@ -1910,7 +2020,8 @@ const uint8_t *treering_snapshot_bytes(const treering_snapshot *snapshot, size_t
 /**
  * Finds the entry at a path, without following symbolic links. TREERING_NOT_FOUND when there is none.
  *
- * @param path below the root; empty (NULL, 0) for the root itself. treering_entry::path is this very pointer.
+ * @param path below the root, components joined by slashes; slashes at its ends and several in a row count for nothing. Empty
+ * (NULL, 0) for the root itself. treering_entry::path is this very pointer.
  * @param out_size sizeof(treering_entry).
  */
 treering_status treering_snapshot_lookup(const treering_snapshot *snapshot,
@@ -2015,7 +2126,7 @@ treering_status treering_diff_options_set_compare(treering_diff_options *options
 
 /**
  * Take times that agree in the second for different when one of them has no fraction. Off by default: layers usually
- * carry whole seconds.
+ * carry whole seconds. treering_diff_trees() always does.
  */
 treering_status treering_diff_options_set_exact_times(treering_diff_options *options,
                                                       bool exact_times,
@@ -2264,16 +2375,21 @@ treering_status treering_layer_write_callback(const treering_diff *diff,
 /**
  * Applies a layer, compressed or not, to a directory, which is made when it is not there. Whiteouts remove what is there.
  *
+ * What the disk does not take of owners, permissions, devices and attributes goes where treering_unpack() put it: into the
+ * store, when that knows the directory. Nothing keeps it otherwise, see treering_apply_result::unkept.
+ *
  * Errors: TREERING_CORRUPT, TREERING_LIMIT, TREERING_UNSUPPORTED for what the layer is; whatever writing can meet. After an
  * error the directory is in no defined state.
  *
+ * @param store what is known of the directory; NULL for none.
  * @param fd where to read, from its present position to its end; stays open and yours.
  * @param options NULL for the defaults.
  * @param control may be NULL.
  * @param out_size sizeof(treering_apply_result).
  * @param report receives what was lost; may be NULL.
  */
-treering_status treering_layer_apply_fd(int32_t fd,
+treering_status treering_layer_apply_fd(const treering_store *store,
+                                        int32_t fd,
                                         const uint8_t *dir,
                                         size_t dir_len,
                                         const treering_apply_options *options,
@@ -2290,7 +2406,8 @@ treering_status treering_layer_apply_fd(int32_t fd,
  * @param userdata handed to the callback.
  * @param finalizer see treering_finalizer; may be NULL.
  */
-treering_status treering_layer_apply_callback(treering_read_fn read,
+treering_status treering_layer_apply_callback(const treering_store *store,
+                                              treering_read_fn read,
                                               void *userdata,
                                               treering_finalizer finalizer,
                                               const uint8_t *dir,
@@ -2377,6 +2494,40 @@ treering_status treering_layer_list_xattrs(const treering_layer_list *list,
 /**
  * Options with their defaults.
  */
+treering_status treering_load_options_new(treering_load_options **out, treering_error **err);
+
+/**
+ * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+ */
+treering_status treering_load_options_free(treering_load_options *options);
+
+/**
+ * What happens to the names in the archive.
+ *
+ * @param names `keep` (also for NULL), the default: a name that stands for another image in the store is an error; `move`: it
+ * is moved, as `docker load` does; `ignore`: images get no names.
+ */
+treering_status treering_load_options_set_names(treering_load_options *options,
+                                                const char *names,
+                                                treering_error **err);
+
+/**
+ * How many bytes the archive, and each layer in it, may have uncompressed. 1 TiB by default.
+ */
+treering_status treering_load_options_set_max_bytes(treering_load_options *options,
+                                                    uint64_t max_bytes,
+                                                    treering_error **err);
+
+/**
+ * How many entries the archive may have. 100,000 by default.
+ */
+treering_status treering_load_options_set_max_entries(treering_load_options *options,
+                                                      uint64_t max_entries,
+                                                      treering_error **err);
+
+/**
+ * Options with their defaults.
+ */
 treering_status treering_import_options_new(treering_import_options **out, treering_error **err);
 
 /**
@@ -2441,6 +2592,20 @@ treering_status treering_import_options_set_compression(treering_import_options 
 treering_status treering_import_options_set_threads(treering_import_options *options,
                                                     size_t threads,
                                                     treering_error **err);
+
+/**
+ * How many bytes the tar may have uncompressed. By default that is 256 GiB, and 1 TiB for its files with their holes.
+ */
+treering_status treering_import_options_set_max_bytes(treering_import_options *options,
+                                                      uint64_t max_bytes,
+                                                      treering_error **err);
+
+/**
+ * How many entries the tar may have. Ten million by default.
+ */
+treering_status treering_import_options_set_max_entries(treering_import_options *options,
+                                                        uint64_t max_entries,
+                                                        treering_error **err);
 
 /**
  * Options with their defaults.
@@ -2545,16 +2710,15 @@ treering_status treering_archive_save_callback(const treering_store *store,
  * or not. Everything is checked before the first name is given; nothing is visible in the store after an error.
  *
  * Errors: TREERING_CORRUPT for an archive that contradicts itself, TREERING_LIMIT over the caps, TREERING_ALREADY_EXISTS as
- * `names` says.
+ * treering_load_options_set_names() says.
  *
  * @param fd where to read, from its present position to its end; stays open and yours.
- * @param names `keep` (also for NULL): a name that stands for another image in the store is an error; `move`: it is moved, as
- * `docker load` does; `ignore`: images get no names.
+ * @param options NULL for the defaults.
  * @param control may be NULL.
  */
 treering_status treering_archive_load_fd(const treering_store *store,
                                          int32_t fd,
-                                         const char *names,
+                                         const treering_load_options *options,
                                          const treering_control *control,
                                          treering_loaded **out,
                                          treering_error **err);
@@ -2570,7 +2734,7 @@ treering_status treering_archive_load_callback(const treering_store *store,
                                                treering_read_fn read,
                                                void *userdata,
                                                treering_finalizer finalizer,
-                                               const char *names,
+                                               const treering_load_options *options,
                                                const treering_control *control,
                                                treering_loaded **out,
                                                treering_error **err);

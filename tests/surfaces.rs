@@ -29,7 +29,7 @@ fn rust() -> Names {
         treering::image::TreeDiff,
         treering::image::apply_layer,
         treering::image::commit,
-        treering::image::contents::contents,
+        treering::image::contents,
         treering::image::diff_image,
         treering::image::diff_overlay,
         treering::image::diff_snapshots,

@@ -210,7 +210,6 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<
 mod tests {
     use super::*;
     use crate::ErrorKind;
-    use crate::digest::{chain_id, chain_ids};
 
     fn parse(text: &str) -> Result<ImageConfig> {
         ImageConfig::parse(text.as_bytes().to_vec(), "config", &Limits::default())

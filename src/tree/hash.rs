@@ -39,3 +39,25 @@ pub fn hash_file_at(
     }
     Ok((hasher.finalize().into(), stat_fd(&fd)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::error::{Error, ErrorKind};
+
+    #[test]
+    fn reading_is_counted_and_can_be_cancelled() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("a"), vec![0; 1_000_000]).unwrap();
+        let dir = std::fs::File::open(temp.path()).unwrap();
+        let control = Control::default();
+        let (digest, stat) = hash_file_at(&dir, c"a", &mut Vec::new(), &control).unwrap();
+        assert_eq!(digest, *crate::Digest::of(&vec![0; 1_000_000]).bytes());
+        assert_eq!((stat.size, control.counters.bytes_read.load(Ordering::Relaxed)), (1_000_000, 1_000_000));
+        control.cancel.cancel();
+        let error = hash_file_at(&dir, c"a", &mut Vec::new(), &control).unwrap_err();
+        assert_eq!(Error::io("hash", "a", error).kind(), ErrorKind::Cancelled);
+    }
+}

@@ -220,6 +220,10 @@ fn bytes_are_synced_before_names_and_names_before_success() {
         if names {
             // The last directory in the call is where the name went.
             let dir = line.rsplit_once('<').unwrap().1.split('>').next().unwrap();
+            // A name that is given for the time being, to take another one in the next step.
+            if dir.ends_with("/store/tmp") {
+                continue;
+            }
             let synced = format!("<{dir}>)");
             let after = ours[i + 1..].iter().any(|line| line.contains(" fsync(") && line.contains(&synced));
             assert!(after, "no sync of {dir} after: {line}");

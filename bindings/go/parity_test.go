@@ -414,7 +414,7 @@ func (s *parityStep) facts(t *testing.T, ctx context.Context, store *Store) (out
 	case "failing_export":
 		return outcome{}, store.Export(ctx, s.Reference, broken{}, nil)
 	case "failing_load":
-		_, err := store.Load(ctx, broken{}, KeepNames)
+		_, err := store.Load(ctx, broken{}, nil)
 		return outcome{}, err
 	}
 	t.Fatalf("unknown op %q", s.Op)

@@ -472,7 +472,7 @@ func TestProgressThatFails(t *testing.T) {
 		_, success := store.Commit(ctx, tree, "a:2", nil)
 		_, failure := store.Unpack(ctx, "none:1", filepath.Join(t.TempDir(), "x"), nil)
 		cancelled, cancel := context.WithCancel(ctx)
-		_, middle := store.Load(cancelled, endless{cancel}, KeepNames)
+		_, middle := store.Load(cancelled, endless{cancel}, nil)
 		for when, err := range map[string]error{"success": success, "failure": failure, "middle": middle} {
 			var panicked *PanicError
 			if !errors.Is(err, ErrCallback) || !strings.Contains(err.Error(), name) || errors.As(err, &panicked) != (ctx == panics) {
@@ -485,7 +485,7 @@ func TestProgressThatFails(t *testing.T) {
 	}
 	// A deadline holds although the goroutine that watched for it is gone.
 	ctx, cancel := context.WithCancelCause(exits)
-	_, err := store.Load(ctx, endless{func() { cancel(errBroken) }}, KeepNames)
+	_, err := store.Load(ctx, endless{func() { cancel(errBroken) }}, nil)
 	if !errors.Is(err, ErrCallback) {
 		t.Error(err)
 	}

@@ -317,7 +317,7 @@ static treering_status layer(const char *op) {
   if (strcmp(op, "apply_layer") == 0) {
     treering_apply_result made;
     CHECK(mkdir(path("dir"), 0755) == 0);
-    status = treering_layer_apply_fd(fd, TREERING_PATH(path("dir")), NULL, control, &made, sizeof made, NULL, &err);
+    status = treering_layer_apply_fd(NULL, fd, TREERING_PATH(path("dir")), NULL, control, &made, sizeof made, NULL, &err);
     if (status == TREERING_OK) {
       say("diff_id", "%s", made.diff_id.text);
       say_number("losses", made.losses);

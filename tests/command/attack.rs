@@ -369,7 +369,7 @@ fn one_thing_named_again_and_again() {
     };
     // Three indexes, each with the one below it 2,000 times.
     world.run(&["save", "--format", "oci-archive", "-o", "good.tar", "app:v1"]).ok();
-    world.sh("mkdir oci; tar -C oci -xf good.tar");
+    world.sh("mkdir oci; tar -C oci -xf good.tar; chmod -R u+w oci");
     let index: serde_json::Value =
         serde_json::from_slice(&std::fs::read(world.join("oci/index.json")).unwrap()).unwrap();
     let mut child = index["manifests"][0].clone();

@@ -76,7 +76,7 @@ fn an_image_that_loses_its_name_is_listed_until_prune() {
     let first = id("app:v1");
     world.sh("echo x >work/x");
     world.run(&["commit", "work", "app:v1"]).ok();
-    assert_eq!(nameless(), [first.clone()]);
+    assert_eq!(nameless(), std::slice::from_ref(&first));
     world.run(&["history", &first]).ok();
     // It has another name: nothing is added to the list.
     world.run(&["tag", &first, "app:first"]).ok();
@@ -87,7 +87,7 @@ fn an_image_that_loses_its_name_is_listed_until_prune() {
     world.run(&["rmi", "app:first"]).ok();
     // An image on top keeps its parent in the list, by name as by id.
     assert_eq!(world.run(&["rmi", "app:v1"]).ok().text(), "Untagged: app:v1\n");
-    assert_eq!(nameless(), [first.clone()]);
+    assert_eq!(nameless(), std::slice::from_ref(&first));
     assert!(world.run(&["df"]).ok().text().contains("Images"));
     let report = world.run(&["prune", "-f", "--json"]).ok().json();
     assert_eq!(report["nameless"].as_array().unwrap().len(), 1);

@@ -123,17 +123,15 @@ fn a_blob_that_is_no_file_is_a_finding() {
 /// A filesystem that is mounted again has another device number; here really so, which takes root.
 #[test]
 fn a_tree_is_known_on_a_filesystem_that_was_mounted_again() {
+    // Mounting is for root; without it, the unit test of the binding has the other half.
+    if !is_root() {
+        return;
+    }
     let world = World::with_tree();
     let mount = "truncate -s 16M disk; mkfs.ext4 -q disk && mkdir mnt && mount -o loop disk mnt";
-    if !is_root()
-        || !std::process::Command::new("sh")
-            .args(["-c", mount])
-            .current_dir(world.path())
-            .status()
-            .unwrap()
-            .success()
-    {
-        return missing("MACHINE", "loop mounts", "only root can mount, and not everywhere");
+    let mounted = std::process::Command::new("sh").args(["-c", mount]).current_dir(world.path()).status();
+    if !mounted.unwrap().success() {
+        return missing("MACHINE", "loop mounts", "not everywhere can root mount");
     }
     world.run(&["commit", "tree", "app:v1"]).ok();
     world.run(&["unpack", "app:v1", "mnt/work"]).ok();

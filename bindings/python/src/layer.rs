@@ -123,7 +123,6 @@ pub fn layer_apply<'py>(
             ..DecodeOptions::with_threads(threads)
         },
         ledger: ledger.map(|ledger| Ledger::clone(&ledger.inner)),
-        ..LayerApplyOptions::default()
     };
     let store = store.map(|store| store.open(py)).transpose()?;
     let AppliedLayer { layer: decoded, applied, .. } = job.run(py, move |control, proxy| {

@@ -200,7 +200,7 @@ def test_caps_of_unpacking(store: treering.Store, tree: pathlib.Path, tmp_path: 
         with pytest.raises(treering.LimitError):
             store.unpack("app", tmp_path / "work", **caps)  # type: ignore[arg-type]
     store.unpack("app", tmp_path / "work", max_bytes=1 << 20, max_entries=100, lenient=True)
-    store.save("app", tmp_path / "app.tar")
+    store.save(["app"], tmp_path / "app.tar")
     store.export("app", tmp_path / "plain.tar")
     for caps in ({"max_bytes": 1000}, {"max_entries": 1}):
         with pytest.raises(treering.LimitError):

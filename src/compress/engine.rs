@@ -99,6 +99,15 @@ impl Streaming {
     }
 }
 
+/// A part of the stream that the streaming decoder takes.
+struct Part {
+    bytes: Vec<u8>,
+    /// How much of it is taken.
+    at: usize,
+    /// The stream must be at an end behind it.
+    last: bool,
+}
+
 /// A piece in flight.
 enum Slot {
     /// To be decoded by any thread: the bytes, and the length of the content.
@@ -107,10 +116,8 @@ enum Slot {
     Busy,
     /// Decoded, from so many bytes.
     Done(Vec<u8>, u64),
-    /// To be decoded by the streaming decoder, from this offset, once it is the first one.
-    Part(Vec<u8>, usize),
-    /// The stream must be at an end here.
-    End,
+    /// To be decoded by the streaming decoder once it is the first one.
+    Part(Part),
     /// What takes the place of everything from here on.
     Failed(Error),
 }
@@ -118,7 +125,7 @@ enum Slot {
 /// Something to do, with what it needs taken out of the state.
 enum Task {
     Hash(Sha256, Chunk),
-    Stream(Box<Streaming>, Vec<u8>, usize),
+    Stream(Box<Streaming>, Part),
     Whole(u64, Vec<u8>, usize, Vec<u8>),
     Read(Box<Splitter>, Vec<u8>),
 }
@@ -126,8 +133,8 @@ enum Task {
 /// What came of it.
 enum Outcome {
     Hashed(Sha256),
-    /// With the part, how much of it is taken now, how much was taken this time, and whether it is used up.
-    Streamed(Box<Streaming>, Vec<u8>, usize, u64, bool),
+    /// With the part, how much of it was taken this time, and whether all that is in it came out.
+    Streamed(Box<Streaming>, Part, u64, bool),
     /// With the piece, and its content.
     Decoded(u64, Vec<u8>, Vec<u8>),
     Read(Box<Splitter>, Option<Unit>),
@@ -341,12 +348,17 @@ impl Engine {
                 hasher.update(&chunk[..]);
                 Ok(Outcome::Hashed(hasher))
             }
-            Task::Stream(mut streaming, part, at) => {
+            Task::Stream(mut streaming, mut part) => {
                 let Streaming { decoder, partial, filled } = &mut *streaming;
-                let (taken, given) = decoder.feed(&part[at..], &mut partial[*filled..])?;
+                let (taken, given) =
+                    decoder.feed(&part.bytes[part.at..], part.last, &mut partial[*filled..])?;
                 *filled += given;
-                let used_up = at + taken == part.len() && !streaming.is_full();
-                Ok(Outcome::Streamed(streaming, part, at + taken, taken as u64, used_up))
+                part.at += taken;
+                let used_up = part.at == part.bytes.len() && !streaming.is_full();
+                if used_up && part.last {
+                    streaming.decoder.finish()?;
+                }
+                Ok(Outcome::Streamed(streaming, part, taken as u64, used_up))
             }
             Task::Whole(index, piece, size, mut out) => {
                 if self.compression == Compression::Gzip {
@@ -399,16 +411,15 @@ impl State {
             return Some(Task::Hash(hasher, chunk));
         }
         if self.has_room()
-            && let Some(Slot::Part(part, at)) = self.slots.front_mut()
+            && matches!(self.slots.front(), Some(Slot::Part(_)))
             && let Some(mut streaming) = self.stream.take()
+            && let Slot::Part(part) = std::mem::replace(&mut self.slots[0], Slot::Busy)
         {
-            let (part, at) = (std::mem::take(part), *at);
-            self.slots[0] = Slot::Busy;
             if streaming.partial.is_empty() {
                 streaming.partial = self.buffer(CHUNK);
                 streaming.partial.resize(CHUNK, 0);
             }
-            return Some(Task::Stream(streaming, part, at));
+            return Some(Task::Stream(streaming, part));
         }
         let whole = self.slots.iter().position(|slot| matches!(slot, Slot::Whole(..)));
         if let Some(i) = whole
@@ -435,16 +446,17 @@ impl State {
     fn put_back(&mut self, engine: &Engine, outcome: Outcome) -> Result<()> {
         match outcome {
             Outcome::Hashed(hasher) => self.hasher = Some(hasher),
-            Outcome::Streamed(mut streaming, part, at, taken, used_up) => {
+            Outcome::Streamed(mut streaming, part, taken, used_up) => {
                 self.consumed += taken;
-                let chunk = if streaming.is_full() { streaming.take() } else { Vec::new() };
-                self.stream = Some(streaming);
+                let ended = used_up && part.last;
+                let chunk = if streaming.is_full() || ended { streaming.take() } else { Vec::new() };
+                self.stream = Some(streaming).filter(|_| !ended);
                 if used_up {
                     self.slots.pop_front();
                     self.base += 1;
-                    self.spare.push(part);
+                    self.spare.push(part.bytes);
                 } else {
-                    self.slots[0] = Slot::Part(part, at);
+                    self.slots[0] = Slot::Part(part);
                 }
                 self.emit(engine, chunk)?;
             }
@@ -466,8 +478,8 @@ impl State {
                         Slot::Done(bytes, length)
                     }
                     Unit::Whole(bytes, size) => Slot::Whole(bytes, size),
-                    Unit::Part(bytes) => Slot::Part(bytes, 0),
-                    Unit::End => Slot::End,
+                    Unit::Part(bytes) => Slot::Part(Part { bytes, at: 0, last: false }),
+                    Unit::End => Slot::Part(Part { bytes: Vec::new(), at: 0, last: true }),
                 });
                 self.splitter = Some(splitter);
             }
@@ -480,7 +492,6 @@ impl State {
         while self.failure.is_none() && self.has_room() {
             match self.slots.front() {
                 Some(Slot::Done(..) | Slot::Failed(_)) => {}
-                Some(Slot::End) if self.stream.is_some() => {}
                 _ => return,
             }
             self.base += 1;
@@ -490,12 +501,7 @@ impl State {
                     self.emit(engine, content)
                 }
                 Some(Slot::Failed(error)) => Err(error),
-                _ => match self.stream.take() {
-                    Some(mut streaming) => {
-                        streaming.decoder.finish().and_then(|()| self.emit(engine, streaming.take()))
-                    }
-                    None => Ok(()),
-                },
+                _ => Ok(()),
             };
             if let Err(error) = settled {
                 self.fail(error);

@@ -30,6 +30,16 @@ fn foreign_gzip(data: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// One gzip member that is flushed after every so many bytes, as who compresses on several threads does.
+fn flushed_gzip(data: &[u8], every: usize) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    for piece in data.chunks(every) {
+        encoder.write_all(piece).unwrap();
+        encoder.flush().unwrap();
+    }
+    encoder.finish().unwrap()
+}
+
 /// One zstd frame of unknown content size, as a streaming encoder makes it.
 fn foreign_zstd(data: &[u8]) -> Vec<u8> {
     let mut context = zstd_safe::CCtx::create();
@@ -95,6 +105,42 @@ fn what_others_write_we_read() {
         let data = testing::mixture(length);
         expect(&foreign_gzip(&data), Compression::Gzip, &data);
         expect(&foreign_zstd(&data), Compression::Zstd, &data);
+        for every in [1 << 20, 50_000, length / 2 + 1] {
+            expect(&flushed_gzip(&data, every), Compression::Gzip, &data);
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    /// Pieces of every kind and length, each flushed or not, at any level: also stored, with what looks like flushes in it.
+    #[test]
+    fn flushed_anywhere_it_is_the_same(
+        level in 0..=9_u32,
+        pieces in proptest::collection::vec((0..5_u8, 0..200_000_usize, proptest::bool::ANY), 0..12),
+    ) {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(level));
+        let mut data = Vec::new();
+        for (kind, length, flush) in pieces {
+            let piece = match kind {
+                0 => testing::text(length),
+                1 => testing::binary(length),
+                2 => testing::noise(length),
+                3 => vec![0; 20 * length],
+                _ => b"\x01\x10\0\xef\xff\0\0\xff\xff\0\0\0\xff\xff".repeat(length / 20),
+            };
+            encoder.write_all(&piece).unwrap();
+            if flush {
+                encoder.flush().unwrap();
+            }
+            data.extend_from_slice(&piece);
+        }
+        let blob = encoder.finish().unwrap();
+        for threads in [1, 2] {
+            let (out, decoded) = decode_with(&blob, options(threads)).unwrap();
+            proptest::prop_assert!(out == data);
+            proptest::prop_assert_eq!(decoded.diff_id, Some(Digest::of(&data)));
+        }
     }
 }
 
@@ -106,6 +152,8 @@ fn members_and_frames_of_all_makes_mix() {
     let (a, b) = (ours(Compression::Gzip, &data), foreign_gzip(&data));
     expect(&[&a[..], &b].concat(), Compression::Gzip, &twice);
     expect(&[&b[..], &a, &b, &a].concat(), Compression::Gzip, &four);
+    let c = flushed_gzip(&data, 100_000);
+    expect(&[&c[..], &c, &a, &b].concat(), Compression::Gzip, &four);
     let (a, b) = (ours(Compression::Zstd, &data), foreign_zstd(&data));
     let skip = b"\x5e\x2a\x4d\x18\x03\0\0\0abc";
     expect(&[&a[..], skip, &b].concat(), Compression::Zstd, &twice);
@@ -133,6 +181,7 @@ fn input_in_drops_is_the_same_input() {
         ours(Compression::Gzip, &data),
         [skip, ours(Compression::Zstd, &data)].concat(),
         foreign_gzip(&data),
+        flushed_gzip(&data, 5000),
         foreign_zstd(&data),
     ] {
         for threads in [1, 2] {
@@ -149,7 +198,7 @@ fn input_in_drops_is_the_same_input() {
 #[test]
 fn zeros_may_follow_gzip_and_nothing_else_may() {
     let data = testing::text(200_000);
-    for blob in [ours(Compression::Gzip, &data), foreign_gzip(&data)] {
+    for blob in [ours(Compression::Gzip, &data), foreign_gzip(&data), flushed_gzip(&data, 5000)] {
         for zeros in [1, 511, 700_000] {
             let padded = [&blob[..], &vec![0; zeros]].concat();
             expect(&padded, Compression::Gzip, &data);
@@ -178,6 +227,7 @@ fn truncation_is_found_at_every_offset() {
         ours(Compression::Gzip, &data),
         ours(Compression::Zstd, &data),
         foreign_gzip(&data),
+        flushed_gzip(&data, 1000),
         foreign_zstd(&data),
         [ours(Compression::Zstd, &data), b"\x5e\x2a\x4d\x18\x03\0\0\0abc".to_vec()].concat(),
     ] {
@@ -213,7 +263,8 @@ fn truncation_is_found_at_every_offset() {
 #[test]
 fn flipped_bits_are_found_or_do_not_matter() {
     let data = testing::text(30_000);
-    for blob in [ours(Compression::Gzip, &data), foreign_gzip(&data), foreign_zstd(&data)] {
+    let flushed = flushed_gzip(&data, 9000);
+    for blob in [ours(Compression::Gzip, &data), foreign_gzip(&data), flushed, foreign_zstd(&data)] {
         for at in (0..blob.len()).step_by(7) {
             let mut bad = blob.clone();
             bad[at] ^= 0x10;
@@ -298,6 +349,7 @@ fn bombs_stop_at_the_limits() {
         ours(Compression::Gzip, &bomb),
         ours(Compression::Zstd, &bomb),
         foreign_gzip(&bomb),
+        flushed_gzip(&bomb, 1 << 20),
         foreign_zstd(&bomb),
     ] {
         for threads in [1, 2] {
@@ -351,6 +403,7 @@ fn dropping_early_stops_the_threads() {
         ours(Compression::Gzip, &data),
         ours(Compression::Zstd, &data),
         foreign_gzip(&data),
+        flushed_gzip(&data, 1 << 20),
         foreign_zstd(&data),
     ] {
         for threads in [1, 2, 8] {
@@ -386,6 +439,7 @@ fn errors_and_panics_of_the_reader_come_back_behind_what_was_read() {
         ours(Compression::Gzip, &data),
         ours(Compression::Zstd, &data),
         foreign_gzip(&data),
+        flushed_gzip(&data, 1 << 20),
         foreign_zstd(&data),
     ] {
         for threads in [1, 2] {

@@ -9,6 +9,7 @@
 
 mod decode;
 mod engine;
+mod flushed;
 mod gzip;
 #[cfg(test)]
 mod hostile;

@@ -4,6 +4,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::Crc;
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
+use super::flushed::{Flushed, Next, STORED, WINDOW};
 use super::zstd::decode_error;
 use super::{Compression, DecodeLimits};
 use crate::error::{Error, ErrorKind, Result};
@@ -24,10 +25,10 @@ impl Stream {
     }
 
     /// Decodes from `input` into `out` until one of them is used up, and says how much of each. When `out` is full
-    /// there may be more to come even from an empty input.
-    pub(super) fn feed(&mut self, input: &[u8], out: &mut [u8]) -> Result<(usize, usize)> {
+    /// there may be more to come even from an empty input. Everything has come once it was `last` and `out` is not full.
+    pub(super) fn feed(&mut self, input: &[u8], last: bool, out: &mut [u8]) -> Result<(usize, usize)> {
         match self {
-            Stream::Gzip(stream) => stream.feed(input, out),
+            Stream::Gzip(stream) => stream.feed(input, last, out),
             Stream::Zstd(stream) => stream.feed(input, out),
         }
     }
@@ -50,12 +51,33 @@ fn corrupt(message: &str) -> Error {
 /// never recurses and keeps nothing of a header, so neither a million members nor an endless name cost memory.
 pub(super) struct Gunzip {
     inflate: Decompress,
+    /// What inflates instead as long as it can.
+    flushed: Option<Box<Flushed>>,
+    /// Input that came before the next, and how much of it is taken.
+    backlog: (Vec<u8>, usize),
     place: Place,
     /// The fixed part of a header, or a trailer, as far as it has come.
     fixed: [u8; 10],
-    crc: Crc,
-    length: u32,
+    sum: Sum,
     begun: bool,
+}
+
+/// What the trailer of a member says of its content.
+struct Sum {
+    crc: Crc,
+    /// Modulo 2^32.
+    length: u32,
+}
+
+impl Sum {
+    fn new() -> Self {
+        Sum { crc: Crc::new(), length: 0 }
+    }
+
+    fn add(&mut self, content: &[u8]) {
+        self.crc.update(content);
+        self.length = self.length.wrapping_add(content.len() as u32);
+    }
 }
 
 /// Where in the file the next byte is.
@@ -88,10 +110,12 @@ impl Gunzip {
     fn new(begun: bool) -> Self {
         Gunzip {
             inflate: Decompress::new(false),
+            // Of the first member only: files of many are cut too small for it to pay.
+            flushed: (!begun).then(|| Box::new(Flushed::new())),
+            backlog: (Vec::new(), 0),
             place: Place::Header(0),
             fixed: [0; 10],
-            crc: Crc::new(),
-            length: 0,
+            sum: Sum::new(),
             begun,
         }
     }
@@ -100,11 +124,69 @@ impl Gunzip {
         self.begun && matches!(self.place, Place::Header(0) | Place::Padding)
     }
 
-    fn feed(&mut self, input: &[u8], out: &mut [u8]) -> Result<(usize, usize)> {
+    fn feed(&mut self, input: &[u8], last: bool, out: &mut [u8]) -> Result<(usize, usize)> {
+        let (mut at, mut filled) = (0, 0);
+        while filled < out.len() {
+            if self.place == Place::Body
+                && let Some(flushed) = &mut self.flushed
+            {
+                let given = flushed.take(&mut out[filled..]);
+                self.sum.add(&out[filled..filled + given]);
+                filled += given;
+                if given > 0 {
+                    continue;
+                }
+                let (taken, next) = flushed.add(&input[at..]);
+                at += taken;
+                if next == Next::Leave || last && at == input.len() {
+                    self.leave_flushed()?;
+                } else if taken == 0 {
+                    break;
+                }
+            } else if self.backlog.1 < self.backlog.0.len() {
+                let (bytes, begin) = std::mem::take(&mut self.backlog);
+                let (taken, given) = self.stream(&bytes[begin..], &mut out[filled..])?;
+                filled += given;
+                self.backlog = (bytes, begin + taken);
+                if (taken, given) == (0, 0) {
+                    break;
+                }
+            } else {
+                self.backlog = (Vec::new(), 0);
+                let (taken, given) = self.stream(&input[at..], &mut out[filled..])?;
+                at += taken;
+                filled += given;
+                if (taken, given) == (0, 0) || at == input.len() && self.flushed.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok((at, filled))
+    }
+
+    /// Goes on with the streaming decoder, which has to be told the window first.
+    fn leave_flushed(&mut self) -> Result<()> {
+        let Some(flushed) = self.flushed.take() else { return Ok(()) };
+        let (window, rest) = flushed.leave();
+        let mut known = vec![0; WINDOW + 1];
+        let status = self.inflate.decompress(&window, &mut known, FlushDecompress::None);
+        if status.is_err() || self.inflate.total_out() as usize + STORED != window.len() {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "decompress layer",
+                "gzip: the window was not taken",
+            ));
+        }
+        self.backlog = (rest, 0);
+        Ok(())
+    }
+
+    /// Goes through the file by streaming, up to the next data that [`Flushed`] is for.
+    fn stream(&mut self, input: &[u8], out: &mut [u8]) -> Result<(usize, usize)> {
         let (mut at, mut filled) = (0, 0);
         loop {
             if self.place == Place::Body {
-                if filled == out.len() {
+                if filled == out.len() || self.flushed.is_some() {
                     return Ok((at, filled));
                 }
                 let (taken, given) = self.inflate_into(&input[at..], &mut out[filled..])?;
@@ -137,8 +219,7 @@ impl Gunzip {
             .map_err(|_| corrupt("invalid compressed data"))?;
         let taken = (self.inflate.total_in() - in_before) as usize;
         let given = (self.inflate.total_out() - out_before) as usize;
-        self.crc.update(&out[..given]);
-        self.length = self.length.wrapping_add(given as u32);
+        self.sum.add(&out[..given]);
         if status == Status::StreamEnd {
             self.place = Place::Trailer(0);
         }
@@ -176,8 +257,7 @@ impl Gunzip {
                 match n {
                     9 => {
                         self.inflate.reset(false);
-                        self.crc = Crc::new();
-                        self.length = 0;
+                        self.sum = Sum::new();
                         Place::Fields(self.fixed[3])
                     }
                     _ => Place::Header(n + 1),
@@ -195,10 +275,10 @@ impl Gunzip {
             Place::Trailer(n) => {
                 self.fixed[n] = byte;
                 if n == 7 {
-                    if self.fixed[..4] != self.crc.sum().to_le_bytes() {
+                    if self.fixed[..4] != self.sum.crc.sum().to_le_bytes() {
                         return Err(corrupt("wrong checksum"));
                     }
-                    if self.fixed[4..8] != self.length.to_le_bytes() {
+                    if self.fixed[4..8] != self.sum.length.to_le_bytes() {
                         return Err(corrupt("wrong length"));
                     }
                     self.begun = true;

@@ -16,22 +16,29 @@ use crate::error::{At, Error, Result};
 pub struct Replacement<'d> {
     dir: &'d Dir,
     staged: Staged,
+    /// Nothing was written since it was synced.
+    synced: bool,
 }
 
 impl<'d> Replacement<'d> {
     /// Starts a file in `dir`.
     pub fn new(dir: &'d Dir) -> io::Result<Self> {
-        Ok(Replacement { dir, staged: Staged::new(dir, dir, 0o666)? })
+        Ok(Replacement { dir, staged: Staged::new(dir, dir, 0o666)?, synced: false })
     }
 
     /// The open file.
     pub fn file(&mut self) -> &mut File {
+        self.synced = false;
         self.staged.file()
     }
 
     /// Makes the content durable. What may fail for want of room has then succeeded.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.staged.file().sync_all()
+        if !self.synced {
+            self.staged.file().sync_all()?;
+            self.synced = true;
+        }
+        Ok(())
     }
 
     /// Gives the file its name, in place of what has it. Never half, but after a power loss the old file may be back:

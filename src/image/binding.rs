@@ -17,7 +17,7 @@ use crate::fs::Root;
 use crate::fs::generation::{generation, same_life};
 use crate::fs::root::split;
 use crate::fs::stat::stat_fd;
-use crate::store::{Binding, BindingFile, Store};
+use crate::store::{Binding, BindingFile, StagedFile, Store};
 use crate::tree::{Ledger, OwnerPolicy, OwnerSource, Snapshot};
 
 /// The record of one tree, as `config.json` beside its index and ledger holds it.
@@ -263,25 +263,6 @@ pub fn bind(
     index: Option<&Snapshot>,
     meanwhile: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
-    let ledger = match index {
-        Some(index) => without_dead(&whose.ledger, index),
-        None => Cow::Borrowed(&whose.ledger),
-    };
-    let record = Record {
-        path: absolute(root.path()),
-        manifest,
-        reference: reference.map(String::from),
-        owner: whose.owner.to_string(),
-        owner_xattr: match whose.owner_from {
-            OwnerSource::Xattr(attribute) => Some(attribute.to_string()),
-            OwnerSource::Nothing | OwnerSource::Fakeroot(_) => None,
-        },
-        // Where there is none, one from before is not used, as after a crash.
-        index: index.map_or(0, Snapshot::checksum),
-        ledger: ledger.len(),
-    };
-    let record = serde_json::to_vec(&record)
-        .map_err(|error| Error::new(ErrorKind::Internal, "write tree record", error.to_string()))?;
     let id = TreeId::of(root)?;
     // One whose device had another number is made anew: its files are of that number.
     let (same, old) = match known(store, root, id)? {
@@ -292,22 +273,79 @@ pub fn bind(
         Some(binding) => binding,
         None => store.bind_tree(&id.key())?,
     };
+    stage(&binding, whose, index)?.bind(root, manifest, reference, whose, meanwhile)?;
+    old.map_or(Ok(()), |old| store.unbind(old.binding.key()))
+}
+
+/// The record of a tree that has one which [`bind`] would go on with.
+pub fn existing(store: &Store, root: &Root) -> Result<Option<Binding>> {
+    let id = TreeId::of(root)?;
+    let found = known(store, root, id)?.filter(|found| found.device == id.device);
+    Ok(found.map(|found| found.binding))
+}
+
+/// The large files of a record, on the disk and not yet in their places.
+pub struct StagedRecord<'a> {
+    binding: &'a Binding,
+    ledger: Option<StagedFile<'a>>,
+    index: Option<StagedFile<'a>>,
+    /// What the record says of them.
+    index_checksum: u32,
+    ledger_len: usize,
+}
+
+/// Writes what a tree is now, and what the disk does not hold of it, beside what the record has.
+pub fn stage<'a>(binding: &'a Binding, whose: &Whose, index: Option<&Snapshot>) -> Result<StagedRecord<'a>> {
+    let ledger = match index {
+        Some(index) => without_dead(&whose.ledger, index),
+        None => Cow::Borrowed(&whose.ledger),
+    };
+    let ledger_len = ledger.len();
     // An empty one only where another one would count as this tree's.
     let ledger = match ledger.is_empty() && binding.open(BindingFile::Ledger)?.is_none() {
         true => None,
         false => Some(binding.stage(BindingFile::Ledger, &ledger.to_bytes())?),
     };
+    // Where there is none, one from before is not used, as after a crash.
+    let index_checksum = index.map_or(0, Snapshot::checksum);
     let index = index.map(|index| binding.stage(BindingFile::Index, index.as_bytes())).transpose()?;
-    let record = binding.stage(BindingFile::Config, &record)?;
-    meanwhile()?;
-    if let Some(ledger) = ledger {
-        ledger.publish()?;
+    Ok(StagedRecord { binding, ledger, index, index_checksum, ledger_len })
+}
+
+impl StagedRecord<'_> {
+    /// What [`bind`] does, with this.
+    pub fn bind(
+        self,
+        root: &Root,
+        manifest: Digest,
+        reference: Option<&str>,
+        whose: &Whose,
+        meanwhile: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let record = Record {
+            path: absolute(root.path()),
+            manifest,
+            reference: reference.map(String::from),
+            owner: whose.owner.to_string(),
+            owner_xattr: match whose.owner_from {
+                OwnerSource::Xattr(attribute) => Some(attribute.to_string()),
+                OwnerSource::Nothing | OwnerSource::Fakeroot(_) => None,
+            },
+            index: self.index_checksum,
+            ledger: self.ledger_len,
+        };
+        let record = serde_json::to_vec(&record)
+            .map_err(|error| Error::new(ErrorKind::Internal, "write tree record", error.to_string()))?;
+        let record = self.binding.stage(BindingFile::Config, &record)?;
+        meanwhile()?;
+        if let Some(ledger) = self.ledger {
+            ledger.publish()?;
+        }
+        if let Some(index) = self.index {
+            index.publish()?;
+        }
+        record.publish()
     }
-    if let Some(index) = index {
-        index.publish()?;
-    }
-    record.publish()?;
-    old.map_or(Ok(()), |old| store.unbind(old.binding.key()))
 }
 
 /// The ledger without files that are gone: their inode numbers are for others to use. What lies on another device, or may

@@ -116,11 +116,27 @@ pub fn commit(
         diff.changes = all_added(&diff.new);
         diff.old = None;
     }
-    let (made, entry) = write_image(store, base.as_ref(), &diff, &root, options, control)?;
-    let give = || give_name(store, name.as_ref(), &entry);
     // What lies below a mount point is in the image all the same, so the scan is no index of it.
     let index = mount_points(&diff.skipped).is_empty().then_some(&diff.new);
-    binding::bind(store, &root, made.manifest, reference, &whose, index, give)?;
+    let known = if options.threads == 1 { None } else { binding::existing(store, &root)? };
+    let (made, staged) = std::thread::scope(|scope| {
+        // The index is as large as the tree, whatever changed: it goes to the disk beside the layer.
+        let whose = &whose;
+        let staged = known.as_ref().and_then(|binding| {
+            let stage = move || binding::stage(binding, whose, index);
+            std::thread::Builder::new().spawn_scoped(scope, stage).ok()
+        });
+        let made = write_image(store, base.as_ref(), &diff, &root, options, control);
+        let staged =
+            staged.map(|staged| staged.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        made.and_then(|made| Ok((made, staged.transpose()?)))
+    })?;
+    let (made, entry) = made;
+    let give = || give_name(store, name.as_ref(), &entry);
+    match staged {
+        Some(staged) => staged.bind(&root, made.manifest, reference, &whose, give)?,
+        None => binding::bind(store, &root, made.manifest, reference, &whose, index, give)?,
+    }
     Ok(Committed { stat, skipped: diff.skipped, owners_replaced, ..made })
 }
 

@@ -21,6 +21,14 @@ pub(super) const HEADER: usize = 128;
 pub(super) const RECORD: usize = 128;
 const READ: &str = "read snapshot";
 
+/// Where in a record numbers stand that are read alone: decoding all of it for one costs more than a comparison does.
+pub(super) const PARENT: usize = 8;
+pub(super) const LEADER: usize = 76;
+pub(super) const TARGET: usize = 88;
+pub(super) const CHILDREN: usize = 96;
+pub(super) const XATTRS: usize = 104;
+pub(super) const DIGEST: usize = 112;
+
 /// Everything a record holds, decoded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Record {
@@ -49,7 +57,7 @@ impl Record {
         put(&mut out, 4, &self.name.1.to_le_bytes());
         out[6] = m.kind as u8;
         out[7] = m.flags.bits();
-        put(&mut out, 8, &self.parent.to_le_bytes());
+        put(&mut out, PARENT, &self.parent.to_le_bytes());
         put(&mut out, 12, &m.mode.to_le_bytes());
         put(&mut out, 16, &m.uid.to_le_bytes());
         put(&mut out, 20, &m.gid.to_le_bytes());
@@ -61,16 +69,16 @@ impl Record {
         put(&mut out, 56, &m.dev.to_le_bytes());
         put(&mut out, 64, &m.ino.to_le_bytes());
         put(&mut out, 72, &m.nlink.to_le_bytes());
-        put(&mut out, 76, &self.leader.to_le_bytes());
+        put(&mut out, LEADER, &self.leader.to_le_bytes());
         put(&mut out, 80, &m.rdev.0.to_le_bytes());
         put(&mut out, 84, &m.rdev.1.to_le_bytes());
-        put(&mut out, 88, &self.target.0.to_le_bytes());
-        put(&mut out, 92, &self.target.1.to_le_bytes());
-        put(&mut out, 96, &self.children.0.to_le_bytes());
-        put(&mut out, 100, &self.children.1.to_le_bytes());
-        put(&mut out, 104, &self.xattrs.0.to_le_bytes());
-        put(&mut out, 108, &self.xattrs.1.to_le_bytes());
-        put(&mut out, 112, &self.digest.to_le_bytes());
+        put(&mut out, TARGET, &self.target.0.to_le_bytes());
+        put(&mut out, TARGET + 4, &self.target.1.to_le_bytes());
+        put(&mut out, CHILDREN, &self.children.0.to_le_bytes());
+        put(&mut out, CHILDREN + 4, &self.children.1.to_le_bytes());
+        put(&mut out, XATTRS, &self.xattrs.0.to_le_bytes());
+        put(&mut out, XATTRS + 4, &self.xattrs.1.to_le_bytes());
+        put(&mut out, DIGEST, &self.digest.to_le_bytes());
         out
     }
 
@@ -80,7 +88,7 @@ impl Record {
         let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
         Some(Record {
             name: (u32_at(0), u16_at(4)),
-            parent: u32_at(8),
+            parent: u32_at(PARENT),
             meta: Meta {
                 kind: Kind::from_u8(bytes[6])?,
                 flags: Flags::from_bits_truncate(bytes[7]),
@@ -95,11 +103,11 @@ impl Record {
                 nlink: u32_at(72),
                 rdev: (u32_at(80), u32_at(84)),
             },
-            leader: u32_at(76),
-            target: (u32_at(88), u32_at(92)),
-            children: (u32_at(96), u32_at(100)),
-            xattrs: (u32_at(104), u32_at(108)),
-            digest: u32_at(112),
+            leader: u32_at(LEADER),
+            target: (u32_at(TARGET), u32_at(TARGET + 4)),
+            children: (u32_at(CHILDREN), u32_at(CHILDREN + 4)),
+            xattrs: (u32_at(XATTRS), u32_at(XATTRS + 4)),
+            digest: u32_at(DIGEST),
         })
     }
 }
@@ -217,12 +225,12 @@ impl Writer {
     }
 
     pub fn set_children(&mut self, index: u32, start: u32, count: u32) {
-        self.patch(index, 96, &start.to_le_bytes());
-        self.patch(index, 100, &count.to_le_bytes());
+        self.patch(index, CHILDREN, &start.to_le_bytes());
+        self.patch(index, CHILDREN + 4, &count.to_le_bytes());
     }
 
     pub fn set_leader(&mut self, index: u32, leader: u32) {
-        self.patch(index, 76, &leader.to_le_bytes());
+        self.patch(index, LEADER, &leader.to_le_bytes());
     }
 
     pub fn set_flags(&mut self, index: u32, flags: Flags) {
@@ -231,7 +239,7 @@ impl Writer {
 
     pub fn set_digest(&mut self, index: u32, digest: [u8; 32]) {
         let number = self.store_digest(Some(digest));
-        self.patch(index, 112, &number.to_le_bytes());
+        self.patch(index, DIGEST, &number.to_le_bytes());
     }
 
     /// Puts the parts together.

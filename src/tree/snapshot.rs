@@ -108,6 +108,13 @@ impl Snapshot {
         Record::decode(bytes).expect("checked when the snapshot was taken in")
     }
 
+    /// Two numbers of a record.
+    fn pair(&self, index: u32, at: usize) -> (u32, u32) {
+        let at = HEADER + index as usize * RECORD + at;
+        let [a, b, c, d, e, f, g, h] = *self.as_bytes()[at..].first_chunk().expect("inside of a record");
+        (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
+    }
+
     /// The metadata of an entry. Like every accessor: panics when `index` is not below [`len`](Self::len).
     pub fn meta(&self, index: u32) -> Meta {
         self.record(index).meta
@@ -123,35 +130,35 @@ impl Snapshot {
 
     /// The directory an entry is in; the root is in itself.
     pub fn parent(&self, index: u32) -> u32 {
-        self.record(index).parent
+        self.pair(index, codec::PARENT).0
     }
 
     /// The entries in a directory; empty for everything else.
     pub fn children(&self, index: u32) -> Range<u32> {
-        let (start, count) = self.record(index).children;
+        let (start, count) = self.pair(index, codec::CHILDREN);
         start..start + count
     }
 
     /// The target of a symbolic link; empty for everything else.
     pub fn link_target(&self, index: u32) -> &[u8] {
-        self.arena(self.record(index).target)
+        self.arena(self.pair(index, codec::TARGET))
     }
 
     /// The extended attributes of an entry, sorted by name.
     pub fn xattrs(&self, index: u32) -> Xattrs<'_> {
-        Xattrs(self.arena(self.record(index).xattrs))
+        Xattrs(self.arena(self.pair(index, codec::XATTRS)))
     }
 
     /// The sha256 of a file's content, where it was taken.
     pub fn digest(&self, index: u32) -> Option<[u8; 32]> {
-        let number = self.record(index).digest;
+        let number = self.pair(index, codec::DIGEST).0;
         let at = self.shape.digests + (number as usize).checked_sub(1)? * 32;
         Some(self.as_bytes()[at..at + 32].try_into().expect("32 bytes"))
     }
 
     /// The first entry, in path order, of those that are the same file; the entry itself when it is alone.
     pub fn leader(&self, index: u32) -> u32 {
-        self.record(index).leader
+        self.pair(index, codec::LEADER).0
     }
 
     /// Appends the path of an entry to `out`: components joined by `/`, nothing for the root.

@@ -270,6 +270,9 @@ impl<'a> Target<'a> {
     /// replaced since it was written down.
     fn tidy_ledger(&mut self, directories: &[u32]) -> Ledger {
         let mut old = std::mem::take(&mut self.disk.ledger);
+        if old.is_empty() {
+            return old;
+        }
         let tree = &self.model.tree;
         let mut tidy = Ledger::default();
         let in_directory = |&directory: &u32| tree.children(directory).map(|(_, node)| node);
@@ -283,10 +286,56 @@ impl<'a> Target<'a> {
         tidy
     }
 
+    /// Gives the directories their metadata, deepest first: through one that is finished there may be no way any more. This
+    /// thread opens them, and another one does the rest.
+    fn finish_directories(&mut self, order: &[u32]) -> Result<()> {
+        type Ready = (u32, Arc<OwnedFd>, Wanted);
+        let (tree, disk) = (&self.model.tree, &mut self.disk);
+        let (root, who) = (disk.root, disk.who);
+        let finish = |(node, fd, wanted): Ready| {
+            // By its own descriptor: the name in the parent is not needed again.
+            let made = finish_directory(fd.as_fd(), c".", &fd, &wanted, who)
+                .at_path("finish directory", || root.describe(&tree.path(node)))?;
+            Ok(Done { node, made, linked: false })
+        };
+        let done = std::thread::scope(|scope| {
+            let (give, take) = std::sync::mpsc::sync_channel::<Ready>(OPEN_DIRECTORIES);
+            let work = move || take.into_iter().map(finish).collect::<Result<Vec<Done>>>();
+            let other = match crate::tree::scan::thread_count(self.options.threads) {
+                1 => None,
+                _ => std::thread::Builder::new().spawn_scoped(scope, work).ok(),
+            };
+            let mut done = Vec::new();
+            for &node in order.iter().rev() {
+                if !disk.dirty.contains(&node) {
+                    continue;
+                }
+                self.control.check(APPLY)?;
+                let fd = disk.directory(tree, node)?;
+                disk.open.remove(&node);
+                let inode = tree.inode(node);
+                let wanted = Wanted { meta: inode.meta, target: Vec::new(), xattrs: inode.xattrs.clone() };
+                let ready = (node, fd, wanted);
+                if other.is_none() {
+                    done.push(finish(ready)?);
+                } else if give.send(ready).is_err() {
+                    // It ended with an error, which it tells.
+                    break;
+                }
+            }
+            drop(give);
+            match other.map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))) {
+                Some(done) => done,
+                None => Ok(done),
+            }
+        })?;
+        self.disk.done.extend(done);
+        Ok(())
+    }
+
     /// Gives the directories their metadata and closes the list. The token that could cancel the last layer cancels this,
     /// too.
     pub fn finish(mut self) -> Result<Applied> {
-        let control = self.control.clone();
         let mut order = vec![ROOT];
         let mut i = 0;
         while i < order.len() {
@@ -297,21 +346,7 @@ impl<'a> Target<'a> {
         }
         // First, because it opens directories, and that may undo what follows.
         self.restat_links(&order)?;
-        for &node in order.iter().rev() {
-            if !self.disk.dirty.contains(&node) {
-                continue;
-            }
-            control.check(APPLY)?;
-            let tree = &self.model.tree;
-            let fd = self.disk.directory(tree, node)?;
-            let inode = tree.inode(node);
-            let wanted = Wanted { meta: inode.meta, target: Vec::new(), xattrs: inode.xattrs.clone() };
-            // By its own descriptor: the name in the parent is not needed again.
-            let made = finish_directory(fd.as_fd(), c".", &fd, &wanted, self.disk.who)
-                .at_path("finish directory", || self.disk.shown(tree, node))?;
-            self.disk.done.push(Done { node, made, linked: false });
-            self.disk.open.remove(&node);
-        }
+        self.finish_directories(&order)?;
         self.merge()?;
         self.disk.ledger = self.tidy_ledger(&order);
         let root = self.disk.root;

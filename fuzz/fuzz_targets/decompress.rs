@@ -1,9 +1,12 @@
 //! Any bytes as a compressed layer. One thread and several give the same bytes, digests and verdict; the output
-//! never passes its limit; both digests are those of all input and all output.
+//! never passes its limit; both digests are those of all input and all output. What is read as gzip is what a streaming
+//! decoder reads.
 #![no_main]
 
+use std::io::Read;
+
 use libfuzzer_sys::fuzz_target;
-use treering::compress::{DecodeLimits, DecodeOptions, Decoded, Decoder};
+use treering::compress::{Compression, DecodeLimits, DecodeOptions, Decoded, Decoder};
 use treering::{Digest, Result};
 
 const MOST: u64 = 4 << 20;
@@ -29,6 +32,12 @@ fuzz_target!(|input: &[u8]| {
             assert_eq!((&bytes, &decoded), (&other.0, &other.1));
             assert_eq!((decoded.size, decoded.digest), (input.len() as u64, Some(Digest::of(input))));
             assert_eq!((decoded.diff_size, decoded.diff_id), (bytes.len() as u64, Some(Digest::of(&bytes))));
+            if decoded.compression == Compression::Gzip {
+                let mut streamed = Vec::new();
+                // Zeros behind the last member are an error to it, after everything came out.
+                let _ = flate2::read::MultiGzDecoder::new(input).take(MOST).read_to_end(&mut streamed);
+                assert!(streamed == bytes);
+            }
         }
         (Err(one), Err(two)) => assert_eq!(one.kind(), two.kind()),
         (one, two) => panic!("one thread says {one:?}, three say {two:?}"),

@@ -252,6 +252,54 @@ mod tests {
         }
     }
 
+    /// What a streaming decoder makes of a stream, up to where it ends or is wrong, and whether it is.
+    fn streamed(stream: &[u8]) -> (Vec<u8>, bool) {
+        let mut inflate = flate2::Decompress::new(false);
+        let mut out = Vec::new();
+        loop {
+            out.reserve(1 << 20);
+            let before = (inflate.total_in(), inflate.total_out());
+            let rest = &stream[inflate.total_in() as usize..];
+            match inflate.decompress_vec(rest, &mut out, flate2::FlushDecompress::None) {
+                Err(_) => return (out, true),
+                Ok(flate2::Status::StreamEnd) => return (out, false),
+                Ok(_) if before == (inflate.total_in(), inflate.total_out()) => return (out, false),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+        /// No sum is checked here, so this is what a stream could be made to do that has the right one.
+        #[test]
+        fn however_a_stream_is_damaged_it_gives_what_streaming_gives(
+            (level, kind) in (0..=9_u32, 0..4_u8),
+            every in 1000..40_000_usize,
+            flips in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), 0..8_u8), 0..4),
+            put in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), 0..3_usize), 0..4),
+        ) {
+            let data = match kind {
+                0 => testing::text(120_000),
+                1 => testing::binary(120_000),
+                2 => testing::noise(120_000),
+                _ => testing::mixture(120_000),
+            };
+            let mut stream = deflate(&data, every, level);
+            for (at, bit) in flips {
+                *at.get_mut(&mut stream) ^= 1 << bit;
+            }
+            for (at, what) in put {
+                let what = [FLUSH.to_vec(), stored(false, 0).to_vec(), stored(true, 21).to_vec()][what].clone();
+                let at = at.index(stream.len() - 10);
+                stream[at..at + what.len()].copy_from_slice(&what);
+            }
+            let (out, _) = decode(&stream, 1 << 18);
+            let (all, wrong) = streamed(&stream);
+            proptest::prop_assert!(all.starts_with(&out) || wrong && out.starts_with(&all));
+        }
+    }
+
     #[test]
     fn what_is_too_long_is_left_to_others() {
         let data = testing::noise(PIECE_MAX + 100_000);

@@ -11,7 +11,6 @@ use super::{MOUNT_POINT, OPEN_DIRECTORIES, SCAN, ScanOptions, Skipped, replaced,
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::dirents::Names;
 use crate::fs::generation::generation;
-use crate::fs::root::c_name;
 use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root, Stat, xattr};
 use crate::progress::{Control, Counters};
@@ -99,6 +98,8 @@ pub(super) struct Worker<'s, 'a> {
     pub shared: &'s Shared<'a>,
     pub found: Found,
     names: Names,
+    /// A name out of the previous snapshot, as the kernel takes it.
+    name: Vec<u8>,
     list: Vec<u8>,
     packed: Vec<u8>,
     no_xattrs_on: Option<u64>,
@@ -110,6 +111,7 @@ impl<'s, 'a> Worker<'s, 'a> {
             shared,
             found: Found::default(),
             names: Names::default(),
+            name: Vec::new(),
             list: Vec::new(),
             packed: Vec::new(),
             no_xattrs_on: None,
@@ -253,10 +255,16 @@ impl<'s, 'a> Worker<'s, 'a> {
         let mut tasks = Vec::new();
         let mut left_out = false;
         if let (true, Some(snapshot)) = (task.names_hold, previous) {
+            let mut name = std::mem::take(&mut self.name);
             for index in snapshot.children(task.previous) {
-                let name = c_name(snapshot.name(index)).at_path(SCAN, || describe(snapshot.name(index)))?;
-                left_out |= !self.entry(&fd, &name, Some((snapshot, index)), &mut tasks, &describe)?;
+                name.clear();
+                name.extend_from_slice(snapshot.name(index));
+                name.push(0);
+                let name = CStr::from_bytes_with_nul(&name)
+                    .map_err(|_| Error::corrupt(SCAN, "a name in the snapshot has a zero in it"))?;
+                left_out |= !self.entry(&fd, name, Some((snapshot, index)), &mut tasks, &describe)?;
             }
+            self.name = name;
         } else {
             let mut names = std::mem::take(&mut self.names);
             names.read(&fd).at_path("read directory", || describe(b""))?;

@@ -444,6 +444,11 @@ typedef struct treering_import_options treering_import_options;
 typedef struct treering_layer_list treering_layer_list;
 
 /**
+ * How much a layer that is listed may ask for. Setters and use are safe from any thread.
+ */
+typedef struct treering_layer_list_options treering_layer_list_options;
+
+/**
  * How a layer is written. Setters and use are safe from any thread.
  */
 typedef struct treering_layer_options treering_layer_options;
@@ -494,6 +499,11 @@ typedef struct treering_snapshot treering_snapshot;
  * number of processes may have the same store open. Images, snapshots and diffs made from it do not need it to stay open.
  */
 typedef struct treering_store treering_store;
+
+/**
+ * How much what is in a store may ask for: TREERING_LIMIT where it asks for more. Setters and use are safe from any thread.
+ */
+typedef struct treering_store_options treering_store_options;
 
 /**
  * Iterates over the entries of a snapshot in byte order of their paths, the root first. One thread at a time: a call while
@@ -1302,6 +1312,51 @@ treering_status treering_report_get(const treering_report *report,
 treering_status treering_store_open(const uint8_t *path,
                                     size_t path_len,
                                     treering_store **out,
+/**
+ * Options with their defaults.
+ */
+treering_status treering_store_options_new(treering_store_options **out, treering_error **err);
+
+/**
+ * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+ */
+treering_status treering_store_options_free(treering_store_options *options);
+
+/**
+ * How many bytes an index, manifest or configuration may have. 4 MiB by default.
+ */
+treering_status treering_store_options_set_max_document_bytes(treering_store_options *options,
+                                                              uint64_t max_document_bytes,
+                                                              treering_error **err);
+
+/**
+ * How deep arrays and objects may be nested in one of those. 64 by default, 127 at most.
+ */
+treering_status treering_store_options_set_max_document_depth(treering_store_options *options,
+                                                              size_t max_document_depth,
+                                                              treering_error **err);
+
+/**
+ * How many indexes may lie inside one another, `index.json` counted. 4 by default.
+ */
+treering_status treering_store_options_set_max_index_depth(treering_store_options *options,
+                                                           size_t max_index_depth,
+                                                           treering_error **err);
+
+/**
+ * How many layers an image may have. 512 by default.
+ */
+treering_status treering_store_options_set_max_layers(treering_store_options *options,
+                                                      size_t max_layers,
+                                                      treering_error **err);
+
+/**
+ * How many bytes a blob that is written may have. There is no cap by default.
+ */
+treering_status treering_store_options_set_max_blob_bytes(treering_store_options *options,
+                                                          uint64_t max_blob_bytes,
+                                                          treering_error **err);
+
                                     treering_error **err);
 
 /**
@@ -1313,6 +1368,15 @@ treering_status treering_store_open_default(treering_store **out,
 
 /**
  * Closes a store. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already. A call that is using it on
+/**
+ * treering_store_open() with options.
+ */
+treering_status treering_store_open_with(const uint8_t *path,
+                                         size_t path_len,
+                                         const treering_store_options *options,
+                                         treering_store **out,
+                                         treering_error **err);
+
  * another thread goes on undisturbed.
  */
 treering_status treering_store_free(treering_store *store);
@@ -2422,12 +2486,51 @@ treering_status treering_layer_apply_callback(const treering_store *store,
 /**
  * Lists what is in a layer, compressed or not, without putting it anywhere.
  *
- * Errors: TREERING_CORRUPT, TREERING_LIMIT (also for a list that takes more than 1 GiB), TREERING_UNSUPPORTED for what the
- * layer is.
+ * Errors: TREERING_CORRUPT, TREERING_LIMIT (also for a list that takes more memory than it may), TREERING_UNSUPPORTED for what
+ * the layer is.
  *
  * @param fd where to read, from its present position to its end; stays open and yours.
  * @param control may be NULL.
  */
+/**
+ * Options with their defaults.
+ */
+treering_status treering_layer_list_options_new(treering_layer_list_options **out, treering_error **err);
+
+/**
+ * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+ */
+treering_status treering_layer_list_options_free(treering_layer_list_options *options);
+
+/**
+ * How many bytes all files of the layer may have when written out, holes included. 1 TiB by default; beyond 256 GiB of the
+ * layer itself only where this says so.
+ */
+treering_status treering_layer_list_options_set_max_bytes(treering_layer_list_options *options,
+                                                          uint64_t max_bytes,
+                                                          treering_error **err);
+
+/**
+ * How many entries the layer may have. Ten million by default.
+ */
+treering_status treering_layer_list_options_set_max_entries(treering_layer_list_options *options,
+                                                            uint64_t max_entries,
+                                                            treering_error **err);
+
+/**
+ * How many times larger than its blob the layer may get, beyond 64 MiB and zeros not counted. 1000 by default.
+ */
+treering_status treering_layer_list_options_set_max_ratio(treering_layer_list_options *options,
+                                                          uint64_t max_ratio,
+                                                          treering_error **err);
+
+/**
+ * How many bytes of memory the list may take: a small layer can hold names and attributes for far more. 1 GiB by default.
+ */
+treering_status treering_layer_list_options_set_max_memory(treering_layer_list_options *options,
+                                                           uint64_t max_memory,
+                                                           treering_error **err);
+
 treering_status treering_layer_list_fd(int32_t fd,
                                        const treering_control *control,
                                        treering_layer_list **out,
@@ -2438,6 +2541,7 @@ treering_status treering_layer_list_fd(int32_t fd,
  *
  * @param read see treering_read_fn.
  * @param userdata handed to the callback.
+                                       const treering_layer_list_options *options,
  * @param finalizer see treering_finalizer; may be NULL.
  */
 treering_status treering_layer_list_callback(treering_read_fn read,
@@ -2452,6 +2556,7 @@ treering_status treering_layer_list_callback(treering_read_fn read,
  */
 treering_status treering_layer_list_free(treering_layer_list *list);
 
+                                             const treering_layer_list_options *options,
 /**
  * How many entries a list has; 0 when `list` is no list.
  */

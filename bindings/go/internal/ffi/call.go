@@ -398,4 +398,11 @@ func takeBytes(b *C.treering_bytes) []byte {
 	}
 	defer C.treering_bytes_free(b)
 	return []byte(goString(C.treering_bytes_data(b), C.treering_bytes_len(b)))
+// cap sets one unless it is 0, which leaves the default.
+func (a *arguments) cap(n uint64, f func(n C.uint64_t, e **C.treering_error) C.treering_status) {
+	if n != 0 {
+		a.set(func(e **C.treering_error) C.treering_status { return f(C.uint64_t(n), e) })
+	}
+}
+
 }

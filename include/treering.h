@@ -1278,6 +1278,15 @@ treering_status treering_control_set_progress(const treering_control *control,
                                               treering_error **err);
 
 /**
+ * A hook for tests: has an operation with this control panic inside, on whatever thread of the library it happens, the
+ * `look`-th time that one of them looks whether it was cancelled, counted from 1. Once; 0 for never. What becomes of it is
+ * TREERING_INTERNAL, as of every defect.
+ */
+treering_status treering_test_panic_at(const treering_control *control,
+                                       uint64_t look,
+                                       treering_error **err);
+
+/**
  * Frees a report. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
  */
 treering_status treering_report_free(treering_report *report);
@@ -1303,15 +1312,6 @@ treering_status treering_report_get(const treering_report *report,
                                     size_t *n,
                                     treering_error **err);
 
-/**
- * Opens the store at a path, creating whatever is missing; the directory gets mode 0700.
- *
- * Errors: TREERING_INVALID_ARGUMENT when the directory holds something else, TREERING_PERMISSION_DENIED when it is readable
- * by others and belongs to somebody else.
- */
-treering_status treering_store_open(const uint8_t *path,
-                                    size_t path_len,
-                                    treering_store **out,
 /**
  * Options with their defaults.
  */
@@ -1357,7 +1357,25 @@ treering_status treering_store_options_set_max_blob_bytes(treering_store_options
                                                           uint64_t max_blob_bytes,
                                                           treering_error **err);
 
+/**
+ * Opens the store at a path, creating whatever is missing; the directory gets mode 0700.
+ *
+ * Errors: TREERING_INVALID_ARGUMENT when the directory holds something else, TREERING_PERMISSION_DENIED when it is readable
+ * by others and belongs to somebody else.
+ */
+treering_status treering_store_open(const uint8_t *path,
+                                    size_t path_len,
+                                    treering_store **out,
                                     treering_error **err);
+
+/**
+ * treering_store_open() with options.
+ */
+treering_status treering_store_open_with(const uint8_t *path,
+                                         size_t path_len,
+                                         const treering_store_options *options,
+                                         treering_store **out,
+                                         treering_error **err);
 
 /**
  * Opens the user's store: `$TREERING_ROOT`, else `$XDG_DATA_HOME/treering`, else `$HOME/.local/share/treering`. Reads the
@@ -1368,15 +1386,6 @@ treering_status treering_store_open_default(treering_store **out,
 
 /**
  * Closes a store. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already. A call that is using it on
-/**
- * treering_store_open() with options.
- */
-treering_status treering_store_open_with(const uint8_t *path,
-                                         size_t path_len,
-                                         const treering_store_options *options,
-                                         treering_store **out,
-                                         treering_error **err);
-
  * another thread goes on undisturbed.
  */
 treering_status treering_store_free(treering_store *store);
@@ -2484,15 +2493,6 @@ treering_status treering_layer_apply_callback(const treering_store *store,
                                               treering_error **err);
 
 /**
- * Lists what is in a layer, compressed or not, without putting it anywhere.
- *
- * Errors: TREERING_CORRUPT, TREERING_LIMIT (also for a list that takes more memory than it may), TREERING_UNSUPPORTED for what
- * the layer is.
- *
- * @param fd where to read, from its present position to its end; stays open and yours.
- * @param control may be NULL.
- */
-/**
  * Options with their defaults.
  */
 treering_status treering_layer_list_options_new(treering_layer_list_options **out, treering_error **err);
@@ -2531,7 +2531,17 @@ treering_status treering_layer_list_options_set_max_memory(treering_layer_list_o
                                                            uint64_t max_memory,
                                                            treering_error **err);
 
+/**
+ * Lists what is in a layer, compressed or not, without putting it anywhere.
+ *
+ * Errors: TREERING_CORRUPT, TREERING_LIMIT (also for a list that takes more memory than it may), TREERING_UNSUPPORTED for what
+ * the layer is.
+ *
+ * @param fd where to read, from its present position to its end; stays open and yours.
+ * @param control may be NULL.
+ */
 treering_status treering_layer_list_fd(int32_t fd,
+                                       const treering_layer_list_options *options,
                                        const treering_control *control,
                                        treering_layer_list **out,
                                        treering_error **err);
@@ -2541,12 +2551,12 @@ treering_status treering_layer_list_fd(int32_t fd,
  *
  * @param read see treering_read_fn.
  * @param userdata handed to the callback.
-                                       const treering_layer_list_options *options,
  * @param finalizer see treering_finalizer; may be NULL.
  */
 treering_status treering_layer_list_callback(treering_read_fn read,
                                              void *userdata,
                                              treering_finalizer finalizer,
+                                             const treering_layer_list_options *options,
                                              const treering_control *control,
                                              treering_layer_list **out,
                                              treering_error **err);
@@ -2556,7 +2566,6 @@ treering_status treering_layer_list_callback(treering_read_fn read,
  */
 treering_status treering_layer_list_free(treering_layer_list *list);
 
-                                             const treering_layer_list_options *options,
 /**
  * How many entries a list has; 0 when `list` is no list.
  */

@@ -602,3 +602,39 @@ func TestCapsOfListsAndStores(t *testing.T) {
 	defer capped.Close()
 	must[*CommitResult](t)(capped.Commit(background, tree, "app:1", nil))
 }
+
+// TestDefectsOnAnyThread has operations panic, at every look at their context in turn, until they get through.
+func TestDefectsOnAnyThread(t *testing.T) {
+	store, tree := setting(t)
+	must[*CommitResult](t)(store.Commit(background, tree, "app:1", nil))
+	for name, run := range map[string]func(context.Context) error{
+		"scan":   func(ctx context.Context) error { s, err := Scan(ctx, tree, nil); _ = s.Close(); return err },
+		"commit": func(ctx context.Context) error { _, err := store.Commit(ctx, tree, "app:2", nil); return err },
+		"unpack": func(ctx context.Context) error {
+			_, err := store.Unpack(ctx, "app:1", filepath.Join(t.TempDir(), "out"), nil)
+			return err
+		},
+		"export": func(ctx context.Context) error { return store.Export(ctx, "app:1", io.Discard, nil) },
+	} {
+		panics := 0
+		for look := uint64(1); ; look++ {
+			before := ffi.LiveHandles()
+			err := run(ffi.TestPanicAt(background, look))
+			if after := ffi.LiveHandles(); after != before {
+				t.Fatal(name, before, after)
+			}
+			if err == nil {
+				break
+			}
+			if panics++; !errors.Is(err, ErrInternal) || panics > 1000 {
+				t.Fatal(name, look, err)
+			}
+		}
+		if panics == 0 {
+			t.Error(name)
+		}
+	}
+	if report := must[*FsckResult](t)(store.Fsck(background, FsckBytes)); len(report.Problems) != 0 {
+		t.Error(report)
+	}
+}

@@ -285,6 +285,19 @@ def test_progress_bars(store: treering.Store, large: pathlib.Path, capsys: pytes
         assert bars.tasks[0].completed >= 48 << 20
 
 
+def test_a_change_costs_little(tmp_path: pathlib.Path) -> None:
+    """In the best of many rounds, which a busy machine cannot spoil."""
+    for number in range(2000):
+        (tmp_path / str(number)).touch()
+    diff = treering.diff(tmp_path)
+    best = float("inf")
+    for _ in range(50):
+        start = time.perf_counter()
+        paths = [change.path for change in diff]
+        best = min(best, (time.perf_counter() - start) / len(paths))
+    assert len(paths) == 2000 and best < 3e-6, best
+
+
 def test_import_brings_no_bars() -> None:
     script = "import sys, treering; sys.exit(any(name in sys.modules for name in ('tqdm', 'rich')))"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0

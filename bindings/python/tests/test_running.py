@@ -242,7 +242,9 @@ def test_the_last_report_is_for_notice_only(store: treering.Store, tree: pathlib
 
 
 def test_an_uncaught_ctrl_c_ends_the_process_as_python_does(large: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    script = "import sys, treering; print(flush=True)\nwhile True: treering.scan(sys.argv[1])"
+    # What runs in the background of a shell is told to ignore it.
+    script = "import signal, sys, treering\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    script += "print(flush=True)\nwhile True: treering.scan(sys.argv[1])"
     with subprocess.Popen(
         [sys.executable, "-c", script, str(large)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:

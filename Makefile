@@ -13,6 +13,7 @@ INCLUDEDIR ?= $(PREFIX)/include
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+DESCRIPTION := $(shell sed -n 's/^description = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 # Before 1.0 every minor version may break the ABI, so the minor is part of the name the loader asks for.
 SONAME := libtreering.so.$(basename $(VERSION))
 # `make install` into a directory of our own: what C and Go are tested against is what a user gets.
@@ -72,6 +73,10 @@ check-fuzz: ## that the fuzz targets compile; running them is fuzz/README.md's
 check-c: stage ## C tests: plain, under AddressSanitizer and under valgrind
 	$(STAGED) bash tests/c/run.sh $(TARGET)/c
 
+.PHONY: check-cargo-c
+check-cargo-c: ## that `cargo cinstall` installs what `make install` does, and that it works (needs cargo-c)
+	CARGO=$(CARGO) bash tests/c/cargo-c.sh $(TARGET)/cargo-c
+
 .PHONY: check-go
 check-go: stage stage-static ## Go module: vet, tests with the race detector, linked statically, and with forced garbage collection
 	cd bindings/go && $(STAGED) go vet ./...
@@ -124,12 +129,14 @@ install: lib ## command, libraries, header and treering.pc into $(DESTDIR)$(PREF
 install-lib:
 	install -D -m 755 $(TARGET)/release/libtreering.so $(DESTDIR)$(LIBDIR)/libtreering.so.$(VERSION)
 	ln -sf libtreering.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
-	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libtreering.so
+	ln -sf libtreering.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libtreering.so
 	install -D -m 644 $(TARGET)/release/libtreering.a $(DESTDIR)$(LIBDIR)/libtreering.a
 	install -D -m 644 include/treering.h $(DESTDIR)$(INCLUDEDIR)/treering.h
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
-	  -e 's|@VERSION@|$(VERSION)|' include/treering.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/treering.pc
+	@# Relative to the prefix where it can be, so that `pkg-config --define-variable=prefix=…` finds what was moved.
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|' \
+	  -e 's|@INCLUDEDIR@|$(INCLUDEDIR:$(PREFIX)/%=$${prefix}/%)|' -e 's|@VERSION@|$(VERSION)|' \
+	  -e 's|@DESCRIPTION@|$(DESCRIPTION)|' include/treering.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/treering.pc
 
 .PHONY: stage
 stage: lib

@@ -444,6 +444,11 @@ typedef struct treering_import_options treering_import_options;
 typedef struct treering_layer_list treering_layer_list;
 
 /**
+ * How much a layer that is listed may ask for. Setters and use are safe from any thread.
+ */
+typedef struct treering_layer_list_options treering_layer_list_options;
+
+/**
  * How a layer is written. Setters and use are safe from any thread.
  */
 typedef struct treering_layer_options treering_layer_options;
@@ -494,6 +499,11 @@ typedef struct treering_snapshot treering_snapshot;
  * number of processes may have the same store open. Images, snapshots and diffs made from it do not need it to stay open.
  */
 typedef struct treering_store treering_store;
+
+/**
+ * How much what is in a store may ask for: TREERING_LIMIT where it asks for more. Setters and use are safe from any thread.
+ */
+typedef struct treering_store_options treering_store_options;
 
 /**
  * Iterates over the entries of a snapshot in byte order of their paths, the root first. One thread at a time: a call while
@@ -1268,6 +1278,15 @@ treering_status treering_control_set_progress(const treering_control *control,
                                               treering_error **err);
 
 /**
+ * A hook for tests: has an operation with this control panic inside, on whatever thread of the library it happens, the
+ * `look`-th time that one of them looks whether it was cancelled, counted from 1. Once; 0 for never. What becomes of it is
+ * TREERING_INTERNAL, as of every defect.
+ */
+treering_status treering_test_panic_at(const treering_control *control,
+                                       uint64_t look,
+                                       treering_error **err);
+
+/**
  * Frees a report. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
  */
 treering_status treering_report_free(treering_report *report);
@@ -1294,6 +1313,51 @@ treering_status treering_report_get(const treering_report *report,
                                     treering_error **err);
 
 /**
+ * Options with their defaults.
+ */
+treering_status treering_store_options_new(treering_store_options **out, treering_error **err);
+
+/**
+ * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+ */
+treering_status treering_store_options_free(treering_store_options *options);
+
+/**
+ * How many bytes an index, manifest or configuration may have. 4 MiB by default.
+ */
+treering_status treering_store_options_set_max_document_bytes(treering_store_options *options,
+                                                              uint64_t max_document_bytes,
+                                                              treering_error **err);
+
+/**
+ * How deep arrays and objects may be nested in one of those. 64 by default, 127 at most.
+ */
+treering_status treering_store_options_set_max_document_depth(treering_store_options *options,
+                                                              size_t max_document_depth,
+                                                              treering_error **err);
+
+/**
+ * How many indexes may lie inside one another, `index.json` counted. 4 by default.
+ */
+treering_status treering_store_options_set_max_index_depth(treering_store_options *options,
+                                                           size_t max_index_depth,
+                                                           treering_error **err);
+
+/**
+ * How many layers an image may have. 512 by default.
+ */
+treering_status treering_store_options_set_max_layers(treering_store_options *options,
+                                                      size_t max_layers,
+                                                      treering_error **err);
+
+/**
+ * How many bytes a blob that is written may have. There is no cap by default.
+ */
+treering_status treering_store_options_set_max_blob_bytes(treering_store_options *options,
+                                                          uint64_t max_blob_bytes,
+                                                          treering_error **err);
+
+/**
  * Opens the store at a path, creating whatever is missing; the directory gets mode 0700.
  *
  * Errors: TREERING_INVALID_ARGUMENT when the directory holds something else, TREERING_PERMISSION_DENIED when it is readable
@@ -1303,6 +1367,15 @@ treering_status treering_store_open(const uint8_t *path,
                                     size_t path_len,
                                     treering_store **out,
                                     treering_error **err);
+
+/**
+ * treering_store_open() with options.
+ */
+treering_status treering_store_open_with(const uint8_t *path,
+                                         size_t path_len,
+                                         const treering_store_options *options,
+                                         treering_store **out,
+                                         treering_error **err);
 
 /**
  * Opens the user's store: `$TREERING_ROOT`, else `$XDG_DATA_HOME/treering`, else `$HOME/.local/share/treering`. Reads the
@@ -2420,15 +2493,55 @@ treering_status treering_layer_apply_callback(const treering_store *store,
                                               treering_error **err);
 
 /**
+ * Options with their defaults.
+ */
+treering_status treering_layer_list_options_new(treering_layer_list_options **out, treering_error **err);
+
+/**
+ * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+ */
+treering_status treering_layer_list_options_free(treering_layer_list_options *options);
+
+/**
+ * How many bytes all files of the layer may have when written out, holes included. 1 TiB by default; beyond 256 GiB of the
+ * layer itself only where this says so.
+ */
+treering_status treering_layer_list_options_set_max_bytes(treering_layer_list_options *options,
+                                                          uint64_t max_bytes,
+                                                          treering_error **err);
+
+/**
+ * How many entries the layer may have. Ten million by default.
+ */
+treering_status treering_layer_list_options_set_max_entries(treering_layer_list_options *options,
+                                                            uint64_t max_entries,
+                                                            treering_error **err);
+
+/**
+ * How many times larger than its blob the layer may get, beyond 64 MiB and zeros not counted. 1000 by default.
+ */
+treering_status treering_layer_list_options_set_max_ratio(treering_layer_list_options *options,
+                                                          uint64_t max_ratio,
+                                                          treering_error **err);
+
+/**
+ * How many bytes of memory the list may take: a small layer can hold names and attributes for far more. 1 GiB by default.
+ */
+treering_status treering_layer_list_options_set_max_memory(treering_layer_list_options *options,
+                                                           uint64_t max_memory,
+                                                           treering_error **err);
+
+/**
  * Lists what is in a layer, compressed or not, without putting it anywhere.
  *
- * Errors: TREERING_CORRUPT, TREERING_LIMIT (also for a list that takes more than 1 GiB), TREERING_UNSUPPORTED for what the
- * layer is.
+ * Errors: TREERING_CORRUPT, TREERING_LIMIT (also for a list that takes more memory than it may), TREERING_UNSUPPORTED for what
+ * the layer is.
  *
  * @param fd where to read, from its present position to its end; stays open and yours.
  * @param control may be NULL.
  */
 treering_status treering_layer_list_fd(int32_t fd,
+                                       const treering_layer_list_options *options,
                                        const treering_control *control,
                                        treering_layer_list **out,
                                        treering_error **err);
@@ -2443,6 +2556,7 @@ treering_status treering_layer_list_fd(int32_t fd,
 treering_status treering_layer_list_callback(treering_read_fn read,
                                              void *userdata,
                                              treering_finalizer finalizer,
+                                             const treering_layer_list_options *options,
                                              const treering_control *control,
                                              treering_layer_list **out,
                                              treering_error **err);

@@ -1,7 +1,7 @@
 //! Progress as plain counters that anyone may poll, and a cancel token that works from any thread.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -27,25 +27,55 @@ impl Counters {
 
 /// A token that cancels an operation from any thread. Clones share the same state.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(
+    // 0 to go on, `CANCELLED`, or after how many looks a test wants a panic.
+    Arc<AtomicU64>,
+);
+
+const CANCELLED: u64 = u64::MAX;
 
 impl Cancel {
     /// Asks every operation that holds this token to stop with [`ErrorKind::Cancelled`].
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.store(CANCELLED, Ordering::Relaxed);
     }
 
     /// An error of kind [`ErrorKind::Cancelled`] once [`Cancel::cancel`] was called.
     pub fn check(&self, operation: &'static str) -> Result<()> {
-        match self.is_cancelled() {
-            true => Err(Error::new(ErrorKind::Cancelled, operation, "cancelled by the caller")),
-            false => Ok(()),
+        match self.0.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            CANCELLED => Err(Error::new(ErrorKind::Cancelled, operation, "cancelled by the caller")),
+            _ => self.count_down(operation),
         }
     }
 
     /// Whether [`Cancel::cancel`] was called.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) == CANCELLED
+    }
+
+    /// A hook for tests: the `look`-th [`Cancel::check`] from now on, counted from 1 and on whatever thread, panics as a defect
+    /// would. Not part of the stable interface.
+    #[doc(hidden)]
+    pub fn panic_at(&self, look: u64) {
+        self.0.store(look.min(CANCELLED - 1), Ordering::Relaxed);
+    }
+
+    #[cold]
+    fn count_down(&self, operation: &'static str) -> Result<()> {
+        let less = |left| (left != 0 && left != CANCELLED).then(|| left - 1);
+        match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+            Ok(1) => {
+                let thread = std::thread::current();
+                panic!(
+                    "a test wanted a panic: {operation}, thread {}",
+                    thread.name().unwrap_or("without a name")
+                )
+            }
+            Ok(_) => Ok(()),
+            // Another thread was faster.
+            Err(_) => self.check(operation),
+        }
     }
 }
 

@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The sections in the order a reader needs them.
-const SECTIONS: [&str; 26] = [
+const SECTIONS: [&str; 28] = [
     "status",
     "error",
     "version",
     "bytes",
     "control",
     "report",
+    "store_options",
     "store",
     "refs",
     "image",
@@ -27,6 +28,7 @@ const SECTIONS: [&str; 26] = [
     "diff",
     "layer_options",
     "layer",
+    "layer_list_options",
     "layer_list",
     "load_options",
     "import_options",

@@ -22,7 +22,7 @@ use treering::image::{
 use treering::info::info;
 use treering::layer::EntryKind;
 use treering::layer::read::TarEntry;
-use treering::layer::{ApplyOptions, LayerOptions, LayerPlan, LayerTar, MtimePrecision, Target};
+use treering::layer::{ApplyOptions, LayerOptions, LayerPlan, LayerTar, ListOptions, MtimePrecision, Target};
 use treering::store::{FsckLevel, ImageUsage, PruneOptions, Reference, Store, descriptor_digest};
 use treering::tree::{OwnerPolicy, OwnerSource, ScanOptions, Snapshot, scan};
 use treering::{Control, Digest, Error, ErrorKind, Result};
@@ -272,7 +272,7 @@ impl Case<'_> {
                     let line = format!("{kind} {:04o} {owner} {} {xattrs} {path}", entry.mode, entry.size);
                     line + &arrow(&entry.link)
                 };
-                let found = treering::layer::list(decoder()?, &self.control)?;
+                let found = treering::layer::list(decoder()?, &ListOptions::default(), &self.control)?;
                 Ok(json!({ "entries": found.iter().map(line).collect::<Vec<_>>() }))
             }
             "save_snapshot" => {

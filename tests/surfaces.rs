@@ -477,7 +477,7 @@ fn cargo_c_is_told_what_make_installs() {
     let manifest = read("Cargo.toml");
     let (_, capi) = manifest.split_once("[package.metadata.capi]\n").unwrap();
     let capi = capi.split("\n[lib]").next().unwrap();
-    // cargo-c itself is too slow to build for every run of the tests; this is what would have to agree.
+    // cargo-c itself is too slow to build for every run of the tests: `make check-cargo-c` is the whole comparison.
     for line in [
         "subdirectory = false",
         "generation = false",

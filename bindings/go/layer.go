@@ -62,10 +62,22 @@ type LayerEntry struct {
 	Xattrs map[string]string
 }
 
-// ListLayer lists what is in a layer, compressed or not, in its order, without putting it anywhere. ErrLimit when the list
-// would take more than 1 GiB. The reader is called as that of [ApplyLayer].
-func ListLayer(ctx context.Context, r io.Reader) ([]LayerEntry, error) {
-	list, err := ffi.ListLayer(ctx, r)
+// ListOptions says how much a layer that is listed may ask for; beyond it is ErrLimit.
+type ListOptions struct {
+	// MaxBytes is how many bytes all files of the layer may have when written out; 0 for 1 TiB.
+	MaxBytes uint64
+	// MaxEntries is how many entries the layer may have; 0 for ten million.
+	MaxEntries uint64
+	// MaxRatio is how many times larger than its blob the layer may get, beyond 64 MiB; 0 for 1000.
+	MaxRatio uint64
+	// MaxMemory is how many bytes of memory the list may take inside the library; 0 for 1 GiB.
+	MaxMemory uint64
+}
+
+// ListLayer lists what is in a layer, compressed or not, in its order, without putting it anywhere. The reader is called as
+// that of [ApplyLayer]. Options may be nil.
+func ListLayer(ctx context.Context, r io.Reader, options *ListOptions) ([]LayerEntry, error) {
+	list, err := ffi.ListLayer(ctx, r, ffi.ListOptions(or(options)))
 	var out []LayerEntry
 	for _, e := range list {
 		out = append(out, LayerEntry{e.Path, e.Link, e.Size, e.ModTime, FileKind(e.Kind), e.Mode, e.UID, e.GID, e.Major,

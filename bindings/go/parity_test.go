@@ -352,7 +352,7 @@ func (s *parityStep) layer(t *testing.T) (outcome, error) {
 		}
 		return outcome{"diff_id": made.DiffID, "losses": len(made.Notes)}, nil
 	}
-	entries, err := ListLayer(background, file)
+	entries, err := ListLayer(background, file, nil)
 	list := []string{}
 	for _, e := range entries {
 		list = append(list, fmt.Sprintf("%s %04o %d:%d %d %d %s", parityKinds[e.Kind], e.Mode, e.UID, e.GID, e.Size,

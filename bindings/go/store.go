@@ -12,14 +12,32 @@ import (
 // once. Images, snapshots and diffs made from it do not need it to stay open.
 type Store struct{ handle *ffi.Handle }
 
+// StoreOptions says how much what is in a store may ask for; beyond it is ErrLimit. 0 stands for the default.
+type StoreOptions struct {
+	// MaxDocumentBytes is how many bytes an index, manifest or configuration may have; 4 MiB by default.
+	MaxDocumentBytes uint64
+	// MaxDocumentDepth is how deep arrays and objects may be nested in one of those; 64 by default, 127 at most.
+	MaxDocumentDepth uint
+	// MaxIndexDepth is how many indexes may lie inside one another, index.json counted; 4 by default.
+	MaxIndexDepth uint
+	// MaxLayers is how many layers an image may have; 512 by default.
+	MaxLayers uint
+	// MaxBlobBytes is how many bytes a blob that is written may have; there is no cap by default.
+	MaxBlobBytes uint64
+}
+
 // Open opens the store at a path, creating whatever is missing.
-func Open(path string) (*Store, error) { return openStore(path, false) }
+func Open(path string) (*Store, error) { return OpenWith(path, nil) }
+
+// OpenWith is [Open] with options, which may be nil.
+func OpenWith(path string, options *StoreOptions) (*Store, error) {
+	handle, err := ffi.OpenStore(path, ffi.StoreOptions(or(options)))
+	return result(Store{handle}, err)
+}
 
 // OpenDefault opens the user's store: $TREERING_ROOT, else $XDG_DATA_HOME/treering, else $HOME/.local/share/treering.
-func OpenDefault() (*Store, error) { return openStore("", true) }
-
-func openStore(path string, own bool) (*Store, error) {
-	handle, err := ffi.OpenStore(path, own)
+func OpenDefault() (*Store, error) {
+	handle, err := ffi.OpenDefault()
 	return result(Store{handle}, err)
 }
 

@@ -119,7 +119,7 @@ func TestCommitUnpackDiff(t *testing.T) {
 	if wrote.Size != uint64(layer.Len()) {
 		t.Fatal(wrote)
 	}
-	listed := must[[]LayerEntry](t)(ListLayer(background, bytes.NewReader(layer.Bytes())))
+	listed := must[[]LayerEntry](t)(ListLayer(background, bytes.NewReader(layer.Bytes()), nil))
 	var names []string
 	for _, e := range listed {
 		names = append(names, e.Path)
@@ -421,7 +421,7 @@ func TestCancelledReadersAreLeftAlone(t *testing.T) {
 	for name, read := range map[string]func(context.Context, io.Reader) error{
 		"import": func(ctx context.Context, r io.Reader) error { _, err := store.Import(ctx, r, "", nil); return err },
 		"load":   func(ctx context.Context, r io.Reader) error { _, err := store.Load(ctx, r, nil); return err },
-		"list":   func(ctx context.Context, r io.Reader) error { _, err := ListLayer(ctx, r); return err },
+		"list":   func(ctx context.Context, r io.Reader) error { _, err := ListLayer(ctx, r, nil); return err },
 	} {
 		why := errors.New("why")
 		ctx, cancel := context.WithCancelCause(background)
@@ -568,5 +568,73 @@ func TestContentsAndBytes(t *testing.T) {
 			MaxEntries: o.MaxEntries}); !errors.Is(err, ErrLimit) {
 			t.Fatal(o, err)
 		}
+	}
+}
+
+func TestCapsOfListsAndStores(t *testing.T) {
+	store, tree := setting(t)
+	must[*CommitResult](t)(store.Commit(background, tree, "app:1", nil))
+	diff := must[*Diff](t)(store.DiffTree(background, tree, "scratch", nil))
+	defer diff.Close()
+	var layer bytes.Buffer
+	must[*LayerResult](t)(WriteLayer(background, diff, &layer, nil))
+	for _, o := range []ListOptions{{MaxBytes: 1}, {MaxEntries: 1}, {MaxMemory: 1}} {
+		if _, err := ListLayer(background, bytes.NewReader(layer.Bytes()), &o); !errors.Is(err, ErrLimit) {
+			t.Error(o, err)
+		}
+	}
+	enough := ListOptions{1 << 20, 10, 2, 1 << 20}
+	if list, err := ListLayer(background, bytes.NewReader(layer.Bytes()), &enough); err != nil || len(list) != 4 {
+		t.Error(list, err)
+	}
+	path := must[string](t)(store.Path())
+	write(t, filepath.Join(tree, "more"), "more")
+	for _, o := range []StoreOptions{{MaxDocumentBytes: 100}, {MaxDocumentDepth: 2}, {MaxLayers: 1}, {MaxBlobBytes: 50}} {
+		capped := must[*Store](t)(OpenWith(path, &o))
+		if _, err := capped.Commit(background, tree, "app:1", nil); !errors.Is(err, ErrLimit) {
+			t.Error(o, err)
+		}
+		if err := capped.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	capped := must[*Store](t)(OpenWith(path, &StoreOptions{1 << 20, 64, 2, 2, 1 << 20}))
+	defer capped.Close()
+	must[*CommitResult](t)(capped.Commit(background, tree, "app:1", nil))
+}
+
+// TestDefectsOnAnyThread has operations panic, at every look at their context in turn, until they get through.
+func TestDefectsOnAnyThread(t *testing.T) {
+	store, tree := setting(t)
+	must[*CommitResult](t)(store.Commit(background, tree, "app:1", nil))
+	for name, run := range map[string]func(context.Context) error{
+		"scan":   func(ctx context.Context) error { s, err := Scan(ctx, tree, nil); _ = s.Close(); return err },
+		"commit": func(ctx context.Context) error { _, err := store.Commit(ctx, tree, "app:2", nil); return err },
+		"unpack": func(ctx context.Context) error {
+			_, err := store.Unpack(ctx, "app:1", filepath.Join(t.TempDir(), "out"), nil)
+			return err
+		},
+		"export": func(ctx context.Context) error { return store.Export(ctx, "app:1", io.Discard, nil) },
+	} {
+		panics := 0
+		for look := uint64(1); ; look++ {
+			before := ffi.LiveHandles()
+			err := run(ffi.TestPanicAt(background, look))
+			if after := ffi.LiveHandles(); after != before {
+				t.Fatal(name, before, after)
+			}
+			if err == nil {
+				break
+			}
+			if panics++; !errors.Is(err, ErrInternal) || panics > 1000 {
+				t.Fatal(name, look, err)
+			}
+		}
+		if panics == 0 {
+			t.Error(name)
+		}
+	}
+	if report := must[*FsckResult](t)(store.Fsck(background, FsckBytes)); len(report.Problems) != 0 {
+		t.Error(report)
 	}
 }

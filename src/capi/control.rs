@@ -221,3 +221,20 @@ pub unsafe extern "C" fn treering_control_set_progress(
         Ok(())
     })
 }
+
+/// A hook for tests: has an operation with this control panic inside, on whatever thread of the library it happens, the
+/// `look`-th time that one of them looks whether it was cancelled, counted from 1. Once; 0 for never. What becomes of it is
+/// TREERING_INTERNAL, as of every defect.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_test_panic_at(
+    control: *const treering_control,
+    look: u64,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    guard(err, || {
+        handle::get(control, "control")?.control.cancel.panic_at(look);
+        Ok(())
+    })
+}

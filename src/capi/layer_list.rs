@@ -3,11 +3,12 @@
 use std::ffi::c_void;
 use std::io::Read;
 
-use super::arguments::{Items, Out, Plain, bad, give, guard};
+use super::arguments::{Items, Out, Plain, bad, chosen, give, guard};
 use super::control::{running, treering_control};
 use super::error::treering_error;
 use super::handle::{self, noun};
 use super::layer::{treering_finalizer, treering_read_fn};
+use super::layer_list_options::treering_layer_list_options;
 use super::report::copy_list;
 use super::snapshot::{treering_file_kind, treering_xattr, xattr};
 use super::status::treering_status;
@@ -61,21 +62,22 @@ impl Plain for treering_layer_entry {}
 
 /// Lists what is in a layer, compressed or not, without putting it anywhere.
 ///
-/// Errors: TREERING_CORRUPT, TREERING_LIMIT (also for a list that takes more than 1 GiB), TREERING_UNSUPPORTED for what the
-/// layer is.
+/// Errors: TREERING_CORRUPT, TREERING_LIMIT (also for a list that takes more memory than it may), TREERING_UNSUPPORTED for what
+/// the layer is.
 ///
 /// @param fd where to read, from its present position to its end; stays open and yours.
 /// @param control may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_layer_list_fd(
     fd: i32,
+    options: *const treering_layer_list_options,
     control: *const treering_control,
     out: *mut *mut treering_layer_list,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
     let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
-    give(err, out, || read(input(fd, "fd", control)?, control))
+    give(err, out, || read(input(fd, "fd", control)?, options, control))
 }
 
 /// treering_layer_list_fd() from a callback.
@@ -88,18 +90,24 @@ pub unsafe extern "C" fn treering_layer_list_callback(
     read: treering_read_fn,
     userdata: *mut c_void,
     finalizer: treering_finalizer,
+    options: *const treering_layer_list_options,
     control: *const treering_control,
     out: *mut *mut treering_layer_list,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers and callbacks.
     let (userdata, out, err) = unsafe { (Userdata::new(userdata, finalizer), Out::new(out), Out::new(err)) };
-    give(err, out, || self::read(Box::new(CallbackReader::new(read, userdata)?), control))
+    give(err, out, || self::read(Box::new(CallbackReader::new(read, userdata)?), options, control))
 }
 
-fn read(input: Box<dyn Read + Send>, control: *const treering_control) -> Result<Vec<TarEntry>> {
-    let control = running(control)?;
-    list(Decoder::new(input, DecodeOptions::default(), control.clone())?, &control)
+fn read(
+    input: Box<dyn Read + Send>,
+    options: *const treering_layer_list_options,
+    control: *const treering_control,
+) -> Result<Vec<TarEntry>> {
+    let (options, control) = (chosen(options)?, running(control)?);
+    let decode = DecodeOptions { limits: options.decode, ..DecodeOptions::default() };
+    list(Decoder::new(input, decode, control.clone())?, &options.list, &control)
 }
 
 /// Frees a list. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.

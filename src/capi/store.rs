@@ -9,6 +9,7 @@ use super::control::{running, treering_control};
 use super::error::treering_error;
 use super::handle::{self, noun};
 use super::status::treering_status;
+use super::store_options::treering_store_options;
 use crate::error::{Error, Result};
 use crate::image::{TidyOptions, tidy};
 use crate::store::{FsckLevel, Store};
@@ -74,6 +75,20 @@ pub unsafe extern "C" fn treering_store_open(
     // SAFETY: the header's contract for pointers.
     let (path, out, err) = unsafe { (Bytes::new(path, path_len), Out::new(out), Out::new(err)) };
     give(err, out, || Store::open(path.path("path")?))
+}
+
+/// treering_store_open() with options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_store_open_with(
+    path: *const u8,
+    path_len: usize,
+    options: *const treering_store_options,
+    out: *mut *mut treering_store,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (path, out, err) = unsafe { (Bytes::new(path, path_len), Out::new(out), Out::new(err)) };
+    give(err, out, || Store::open_with(path.path("path")?, chosen(options)?))
 }
 
 /// Opens the user's store: `$TREERING_ROOT`, else `$XDG_DATA_HOME/treering`, else `$HOME/.local/share/treering`. Reads the

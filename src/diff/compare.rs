@@ -156,7 +156,8 @@ impl Comparison<'_> {
         let threads = crate::tree::scan::thread_count(threads);
         let answers: Vec<Result<Vec<(usize, Option<bool>)>>> = std::thread::scope(|scope| {
             // Where no more threads are to be had, those that are do the work.
-            let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+            let named = || std::thread::Builder::new().name("treering-diff".into());
+            let spawn = |_| named().spawn_scoped(scope, work).ok();
             let handles: Vec<_> = (1..threads.min(suspects.len())).map_while(spawn).collect();
             let mut all = vec![work()];
             for handle in handles {

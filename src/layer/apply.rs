@@ -147,7 +147,8 @@ impl<'a> Target<'a> {
                         writers.work(number);
                     }
                 };
-                match std::thread::Builder::new().spawn_scoped(scope, work) {
+                let builder = std::thread::Builder::new().name("treering-apply".into());
+                match builder.spawn_scoped(scope, work) {
                     Ok(_) => started.push(give),
                     // Those we have do the work.
                     Err(_) if number > 0 => break,

@@ -4,26 +4,40 @@ use super::read::{ChunkStream, LayerReader, ReadLimits, TarEntry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Control, Counters};
 
-/// The memory a list may take. A layer of a few megabytes can hold names and attributes for far more.
-const CAP: usize = 1 << 30;
-
-/// Every entry of a layer, in its order, whiteouts as they stand there. [`ErrorKind::Limit`] when the list would take more
-/// than 1 GiB; [`LayerReader`] reads a layer of any length.
-pub fn list(layer: impl ChunkStream, control: &Control) -> Result<Vec<TarEntry>> {
-    up_to(CAP, layer, control)
+/// What a list may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListOptions {
+    /// What the layer may ask for.
+    pub limits: ReadLimits,
+    /// Bytes of memory the list may take: a layer of a few megabytes can hold names and attributes for far more. Default
+    /// 1 GiB.
+    pub max_memory: u64,
 }
 
-fn up_to(cap: usize, layer: impl ChunkStream, control: &Control) -> Result<Vec<TarEntry>> {
+impl Default for ListOptions {
+    fn default() -> Self {
+        ListOptions { limits: ReadLimits::default(), max_memory: 1 << 30 }
+    }
+}
+
+/// Every entry of a layer, in its order, whiteouts as they stand there. [`ErrorKind::Limit`] when the list would take more
+/// than it may; [`LayerReader`] reads a layer of any length.
+pub fn list(layer: impl ChunkStream, options: &ListOptions, control: &Control) -> Result<Vec<TarEntry>> {
     const OP: &str = "list layer";
-    let mut reader = LayerReader::new(layer, ReadLimits::default());
-    let (mut entries, mut bytes) = (Vec::new(), 0usize);
+    let cap = options.max_memory;
+    let mut reader = LayerReader::new(layer, options.limits.clone());
+    let (mut entries, mut bytes) = (Vec::new(), 0u64);
     while let Some(entry) = reader.next_entry()? {
         control.check(OP)?;
         let xattrs =
             entry.xattrs.iter().map(|(name, value)| size_of_val(&(name, value)) + name.len() + value.len());
-        bytes += size_of::<TarEntry>() + entry.path.len() + entry.link.len() + xattrs.sum::<usize>();
+        let held = size_of::<TarEntry>() + entry.path.len() + entry.link.len() + xattrs.sum::<usize>();
+        bytes += held as u64;
         if bytes > cap {
-            return Err(Error::new(ErrorKind::Limit, OP, format!("the list takes more than {cap} bytes")));
+            let message = format!("the list takes more than {cap} bytes");
+            return Err(Error::new(ErrorKind::Limit, OP, message).with_hint(
+                "raise the limit on its memory (max_memory in the libraries) if you trust this layer",
+            ));
         }
         Counters::add(&control.counters.entries, 1);
         entries.push(entry);
@@ -51,12 +65,20 @@ mod tests {
             tar.append_data(&mut header, name, std::io::empty()).unwrap();
         }
         let tar = tar.into_inner().unwrap();
-        let read = |cap| up_to(cap, ReadChunks::new(&tar[..]), &Control::default());
-        let paths: Vec<_> = read(CAP).unwrap().into_iter().map(|entry| entry.path).collect();
+        let read = |options| list(ReadChunks::new(&tar[..]), &options, &Control::default());
+        let all = read(ListOptions::default()).unwrap();
+        let paths: Vec<_> = all.into_iter().map(|entry| entry.path).collect();
         assert_eq!(paths, [&b"d"[..], b"d/.wh.gone", b"d/file"]);
-        assert_eq!(read(2 * size_of::<TarEntry>()).unwrap_err().kind(), ErrorKind::Limit);
+        let little = ListOptions { max_memory: 2 * size_of::<TarEntry>() as u64, ..ListOptions::default() };
+        assert_eq!(read(little).unwrap_err().kind(), ErrorKind::Limit);
+        let few = ReadLimits { max_entries: 2, ..ReadLimits::default() };
+        let few = ListOptions { limits: few, ..ListOptions::default() };
+        assert_eq!(read(few).unwrap_err().kind(), ErrorKind::Limit);
         let control = Control::default();
         control.cancel.cancel();
-        assert_eq!(list(ReadChunks::new(&tar[..]), &control).unwrap_err().kind(), ErrorKind::Cancelled);
+        assert_eq!(
+            list(ReadChunks::new(&tar[..]), &ListOptions::default(), &control).unwrap_err().kind(),
+            ErrorKind::Cancelled
+        );
     }
 }

@@ -22,7 +22,7 @@ pub mod header;
 
 pub use apply::{Applied, ApplyOptions, Loss, Target};
 pub use header::{EntryKind, MtimePrecision};
-pub use list::list;
+pub use list::{ListOptions, list};
 pub use plan::{LayerOptions, LayerPlan};
 pub use source::{Filled, TarSource};
 pub use whiteout::Strictness;

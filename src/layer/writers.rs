@@ -238,8 +238,9 @@ impl Writers {
                     Ok(Ok(Some(finished))) => done.push(finished),
                     Ok(Ok(None)) => {}
                     Ok(Err(error)) => return self.fail(error),
-                    Err(_) => {
-                        let message = "a writer thread panicked; please report this";
+                    Err(panic) => {
+                        let text = crate::error::panic_text(&*panic);
+                        let message = format!("a writer thread panicked; please report this: {text}");
                         return self.fail(Error::new(crate::ErrorKind::Internal, "apply layer", message));
                     }
                 }

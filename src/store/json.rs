@@ -9,6 +9,9 @@ use serde_json::{Map, Number, Value};
 use super::limits::Limits;
 use crate::error::{Error, Result};
 
+/// How deep the parser itself goes.
+const PARSER_DEPTH: usize = 127;
+
 /// Parses a whole document. `name` is what an error calls it (a digest or a file name).
 ///
 /// Object members keep their order. Fails with [`crate::ErrorKind::Limit`] over the size or depth cap of `limits`, with
@@ -16,8 +19,9 @@ use crate::error::{Error, Result};
 /// appears twice in one object: readers disagree about which of the two counts.
 pub fn parse(bytes: &[u8], name: &str, limits: &Limits) -> Result<Value> {
     limits.check_json("read JSON", name, bytes.len() as u64)?;
-    if too_deep(bytes, limits.json_depth) {
-        let message = format!("nested more than {} levels deep", limits.json_depth);
+    let cap = limits.json_depth.min(PARSER_DEPTH);
+    if too_deep(bytes, cap) {
+        let message = format!("nested more than {cap} levels deep");
         return Err(Error::limit("read JSON", message).with_path(name));
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
@@ -152,6 +156,9 @@ mod tests {
         let nested = |n: usize| "[".repeat(n) + &"]".repeat(n);
         assert!(parse(nested(64).as_bytes(), "x", &Limits::default()).is_ok());
         assert_eq!(kind(&nested(65)), ErrorKind::Limit);
+        let deep = Limits { json_depth: usize::MAX, ..Limits::default() };
+        assert!(parse(nested(127).as_bytes(), "x", &deep).is_ok());
+        assert_eq!(parse(nested(128).as_bytes(), "x", &deep).unwrap_err().kind(), ErrorKind::Limit);
         let tiny = Limits { json_bytes: 1, ..Limits::default() };
         assert_eq!(parse(b"[]", "x", &tiny).unwrap_err().kind(), ErrorKind::Limit);
     }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 pub struct Limits {
     /// The largest JSON document (index, manifest, configuration), in bytes. Default 4 MiB.
     pub json_bytes: u64,
-    /// The deepest nesting of arrays and objects in a JSON document. Default 64.
+    /// The deepest nesting of arrays and objects in a JSON document. Default 64, at most 127.
     pub json_depth: usize,
     /// How many indexes may lie inside one another, counting `index.json` as the first. Default 4.
     pub index_depth: usize,

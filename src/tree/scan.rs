@@ -151,7 +151,8 @@ pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result
             worker.found
         };
         // Where no more threads are to be had, those that are do the work.
-        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let named = || std::thread::Builder::new().name("treering-scan".into());
+        let spawn = |_| named().spawn_scoped(scope, work).ok();
         let handles: Vec<_> = (1..threads).map_while(spawn).collect();
         first.run();
         let mut found = vec![first.found];

@@ -206,6 +206,48 @@ static void keeps(void) {
   CHECK(fsck.problems == 0);
 }
 
+/* Each cap of a store: what is there asks for more, and is refused where it is looked at. */
+static void caps(void) {
+  const char *path = in_scratch("capped"), *tree = in_scratch("tree");
+  treering_store *opened = NULL;
+  treering_store_options *options = NULL;
+  treering_image *image = NULL;
+  treering_commit_result made;
+  OK(treering_store_open_with(TREERING_PATH(path), NULL, &opened, &err));
+  OK(treering_commit(opened, TREERING_PATH(tree), "capped", NULL, NULL, &made, sizeof made, NULL, &err));
+  sh("echo more >'%s/more'", tree);
+  treering_store_free(opened);
+  OK(treering_store_options_new(&options, &err));
+  OK(treering_store_options_set_max_document_bytes(options, 100, &err));
+  OK(treering_store_options_set_max_index_depth(options, 1, &err));
+  OK(treering_store_open_with(TREERING_PATH(path), options, &opened, &err));
+  FAILS(TREERING_LIMIT, treering_image_open(opened, "capped", NULL, &image, &err));
+  treering_store_free(opened);
+  OK(treering_store_options_set_max_document_bytes(options, 1 << 20, &err));
+  OK(treering_store_options_set_max_document_depth(options, 2, &err));
+  OK(treering_store_open_with(TREERING_PATH(path), options, &opened, &err));
+  FAILS(TREERING_LIMIT, treering_image_open(opened, "capped", NULL, &image, &err));
+  treering_store_free(opened);
+  OK(treering_store_options_set_max_document_depth(options, 64, &err));
+  OK(treering_store_options_set_max_layers(options, 1, &err));
+  OK(treering_store_open_with(TREERING_PATH(path), options, &opened, &err));
+  FAILS(TREERING_LIMIT,
+        treering_commit(opened, TREERING_PATH(tree), "capped", NULL, NULL, &made, sizeof made, NULL, &err));
+  treering_store_free(opened);
+  OK(treering_store_options_set_max_layers(options, 2, &err));
+  OK(treering_store_options_set_max_blob_bytes(options, 50, &err));
+  OK(treering_store_open_with(TREERING_PATH(path), options, &opened, &err));
+  FAILS(TREERING_LIMIT,
+        treering_commit(opened, TREERING_PATH(tree), "capped", NULL, NULL, &made, sizeof made, NULL, &err));
+  treering_store_free(opened);
+  OK(treering_store_options_set_max_blob_bytes(options, 1 << 20, &err));
+  OK(treering_store_open_with(TREERING_PATH(path), options, &opened, &err));
+  OK(treering_commit(opened, TREERING_PATH(tree), "capped", NULL, NULL, &made, sizeof made, NULL, &err));
+  treering_store_free(opened);
+  CHECK(treering_store_options_free(options) == TREERING_OK);
+  FAILS(TREERING_INVALID_ARGUMENT, treering_store_open_with(TREERING_PATH(path), options, &opened, &err));
+}
+
 int main(void) {
   scratch();
   size_t len = 0;
@@ -219,6 +261,7 @@ int main(void) {
   goes_and_comes_back();
   leaves_out_sockets();
   keeps();
+  caps();
   treering_store_free(store);
   CHECK(treering_test_live_handles() == 0);
   return 0;

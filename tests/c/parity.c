@@ -327,7 +327,7 @@ static treering_status layer(const char *op) {
     treering_layer_entry entries[32];
     const char *kinds[] = {"", "file", "directory", "symlink", "", "", "", "", "hardlink"};
     size_t n = 0;
-    status = treering_layer_list_fd(fd, control, &list, &err);
+    status = treering_layer_list_fd(fd, NULL, control, &list, &err);
     if (status == TREERING_OK) OK(treering_layer_list_get(list, 0, entries, sizeof entries[0], 32, &n, &err));
     for (size_t i = 0; i < n; i++) {
       treering_layer_entry *e = &entries[i];

@@ -89,7 +89,7 @@ static void one_round(int number) {
   source.control = control;
   source.at = 0, source.reads = 0;
   if (number % 2 == 0)
-    FAILS(TREERING_CANCELLED, treering_layer_list_callback(read_and_cancel, &source, NULL, control, &list, &err));
+    FAILS(TREERING_CANCELLED, treering_layer_list_callback(read_and_cancel, &source, NULL, NULL, control, &list, &err));
   else
     FAILS(TREERING_CANCELLED, treering_archive_import_callback(store, read_and_cancel, &source, NULL, "soak:in", NULL,
                                                                control, &made, sizeof made, &err));

@@ -35,6 +35,44 @@ static int32_t take(void *userdata, uint8_t *data, size_t capacity, size_t *len)
 
 static void done(void *userdata) { ((struct buffer *)userdata)->finalized++; }
 
+/* Each cap of a list, a little below what the layer asks for and then enough. */
+static void list_caps(void) {
+  treering_status (*set[])(treering_layer_list_options *, uint64_t, treering_error **) = {
+      treering_layer_list_options_set_max_bytes, treering_layer_list_options_set_max_entries,
+      treering_layer_list_options_set_max_memory};
+  uint64_t little[] = {1000, 2, 100}, enough[] = {1 << 30, 100, 1 << 20};
+  treering_layer_list_options *options = NULL;
+  treering_layer_list *list = NULL;
+  OK(treering_layer_list_options_new(&options, &err));
+  OK(treering_layer_list_options_set_max_ratio(options, 1000, &err));
+  int fd = open(in_scratch("layer"), O_RDONLY);
+  for (int i = 0; i < 3; i++) {
+    lseek(fd, 0, SEEK_SET);
+    OK(set[i](options, little[i], &err));
+    FAILS(TREERING_LIMIT, treering_layer_list_fd(fd, options, NULL, &list, &err));
+    lseek(fd, 0, SEEK_SET);
+    OK(set[i](options, enough[i], &err));
+    OK(treering_layer_list_fd(fd, options, NULL, &list, &err));
+    treering_layer_list_free(list);
+    list = NULL;
+  }
+  close(fd);
+  treering_layer_list_options_free(options);
+  /* Small, and 70 MB of something that is not zeros. */
+  sh("mkdir '%s' && yes | head -c 70000000 >'%s/f' && tar -C '%s' -czf '%s' . && rm -r '%s'",
+     in_scratch("xs"), in_scratch("xs"), in_scratch("xs"), in_scratch("xs.tar.gz"), in_scratch("xs"));
+  OK(treering_layer_list_options_new(&options, &err));
+  OK(treering_layer_list_options_set_max_ratio(options, 10, &err));
+  fd = open(in_scratch("xs.tar.gz"), O_RDONLY);
+  FAILS(TREERING_LIMIT, treering_layer_list_fd(fd, options, NULL, &list, &err));
+  lseek(fd, 0, SEEK_SET);
+  OK(treering_layer_list_options_set_max_ratio(options, 100000, &err));
+  OK(treering_layer_list_fd(fd, options, NULL, &list, &err));
+  close(fd);
+  treering_layer_list_free(list);
+  treering_layer_list_options_free(options);
+}
+
 static void layers(void) {
   const char *tree = in_scratch("tree");
   treering_diff *diff = NULL;
@@ -79,10 +117,10 @@ static void layers(void) {
   treering_xattr xattr;
   size_t n = 0;
   buffer.at = 0;
-  OK(treering_layer_list_callback(take, &buffer, done, NULL, &list, &err));
+  OK(treering_layer_list_callback(take, &buffer, done, NULL, NULL, &list, &err));
   CHECK(buffer.finalized == 3 && treering_layer_list_len(list) == 4);
   fd = open(in_scratch("layer"), O_RDONLY);
-  OK(treering_layer_list_fd(fd, NULL, &again, &err));
+  OK(treering_layer_list_fd(fd, NULL, NULL, &again, &err));
   close(fd);
   OK(treering_layer_list_get(list, 1, entry, sizeof entry[0], 4, &n, &err));
   CHECK(n == 3 && entry[1].path_len == 5 && memcmp(entry[1].path, "d/big", 5) == 0);
@@ -93,6 +131,7 @@ static void layers(void) {
   FAILS(TREERING_INVALID_ARGUMENT, treering_layer_list_xattrs(list, 4, 0, &xattr, sizeof xattr, 1, &n, &err));
   CHECK(treering_layer_list_free(list) == TREERING_OK && treering_layer_list_free(again) == TREERING_OK);
   CHECK(treering_layer_list_free(list) == TREERING_INVALID_ARGUMENT);
+  list_caps();
 
   /* Half a layer is an error. */
   buffer.at = 0;
@@ -101,7 +140,7 @@ static void layers(void) {
         treering_layer_apply_callback(NULL, take, &buffer, NULL, TREERING_PATH(in_scratch("three")), NULL, NULL, &applied,
                                       sizeof applied, NULL, &err));
   buffer.at = 0;
-  FAILS(TREERING_CORRUPT, treering_layer_list_callback(take, &buffer, NULL, NULL, &list, &err));
+  FAILS(TREERING_CORRUPT, treering_layer_list_callback(take, &buffer, NULL, NULL, NULL, &list, &err));
 
   /* A file that changes after it was compared is one too. */
   sh("echo more >>'%s/x'", tree);

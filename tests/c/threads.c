@@ -75,7 +75,7 @@ static void not_read_from_once_cancelled(void) {
   CHECK(calls == 10);
   FAILS(TREERING_CANCELLED,
         treering_archive_load_callback(store, dribbles, &calls, NULL, NULL, control, &loaded, &err));
-  FAILS(TREERING_CANCELLED, treering_layer_list_callback(dribbles, &calls, NULL, control, &list, &err));
+  FAILS(TREERING_CANCELLED, treering_layer_list_callback(dribbles, &calls, NULL, NULL, control, &list, &err));
   CHECK(calls == 10);
   treering_control_free(control);
 }

@@ -11,7 +11,7 @@ use treering::fs::publish;
 use treering::image::{AppliedLayer, LayerApplyOptions, LayerSource, apply_layer, write_layer};
 use treering::layer::EntryKind;
 use treering::layer::read::TarEntry;
-use treering::layer::{ApplyOptions, Loss};
+use treering::layer::{ApplyOptions, ListOptions, Loss};
 use treering::tree::Ledger;
 
 use crate::arguments::{self, PathArg};
@@ -146,23 +146,34 @@ pub fn layer_apply<'py>(
 
 /// List what is in a layer, without putting it anywhere: a path, or an object with ``read``; plain, gzip or zstd.
 ///
-/// The entries are in the order of the layer, whiteouts as they stand there.
+/// The entries are in the order of the layer, whiteouts as they stand there. The caps are what the layer may ask for, and
+/// ``max_memory`` what the list may take; beyond them is a ``LimitError``.
 #[pyfunction]
-#[pyo3(signature = (file, *, progress = None))]
+#[pyo3(signature = (file, *, max_bytes = None, max_entries = None, max_ratio = None, max_memory = None, progress = None))]
 pub fn layer_list<'py>(
     py: Python<'py>,
     file: &Bound<'py, PyAny>,
+    #[pyo3(from_py_with = arguments::maybe_number)] max_bytes: Option<u64>,
+    #[pyo3(from_py_with = arguments::maybe_number)] max_entries: Option<u64>,
+    #[pyo3(from_py_with = arguments::maybe_number)] max_ratio: Option<u64>,
+    #[pyo3(from_py_with = arguments::maybe_number)] max_memory: Option<u64>,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let place = Place::of(file, "read")?;
     let path = place.path();
     let job = Job { operation: "list layer", progress, file: place.object() };
+    let mut options = ListOptions::default();
+    options.limits.max_bytes = max_bytes.unwrap_or(options.limits.max_bytes);
+    options.limits.max_entries = max_entries.unwrap_or(options.limits.max_entries);
+    options.max_memory = max_memory.unwrap_or(options.max_memory);
+    let decode =
+        DecodeOptions { limits: arguments::decode(max_bytes, max_ratio), ..DecodeOptions::default() };
     let entries = job.run(py, move |control, proxy| {
         let input: Box<dyn Read + Send> = match &path {
             None => Box::new(proxy),
             Some(path) => Box::new(open(path)?),
         };
-        treering::layer::list(Decoder::new(input, DecodeOptions::default(), control.clone())?, control)
+        treering::layer::list(Decoder::new(input, decode, control.clone())?, &options, control)
     })?;
     entries.iter().map(|entry| layer_entry(py, entry)).collect()
 }

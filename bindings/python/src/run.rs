@@ -5,6 +5,7 @@
 //! asks to read from or write to the caller's file object. All Python code therefore runs on the thread that called.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -58,6 +59,7 @@ impl<'a, 'py> Job<'a, 'py> {
         work: impl FnOnce(&Control, Proxy) -> treering::Result<T> + Send + 'static,
     ) -> PyResult<T> {
         let control = Control::default();
+        control.cancel.panic_at(PANIC_AT.take());
         let (sender, receiver) = channel();
         let mut watch = Watch { job: &self, control: &control, stopped: None, give_up: None };
         // The first report comes before anything is done, so that a caller can also cancel at once.
@@ -209,8 +211,19 @@ impl Watch<'_, '_> {
     }
 }
 
-/// A hook for tests: panics in the middle of an operation, as a defect would.
+thread_local! {
+    /// What [`_panic`] asked of this thread's next operation.
+    static PANIC_AT: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A hook for tests: panics in the middle of an operation, as a defect would. With a number it is the next operation of this
+/// thread that panics, the number-th time one of its threads looks whether it was cancelled.
 #[pyfunction]
-pub fn _panic(py: Python<'_>) -> PyResult<()> {
-    Job::new("panic", None).run(py, |_, _| panic!("_panic was called"))
+#[pyo3(signature = (look = 0))]
+pub fn _panic(py: Python<'_>, look: u64) -> PyResult<()> {
+    if look == 0 {
+        return Job::new("panic", None).run(py, |_, _| panic!("_panic was called"));
+    }
+    PANIC_AT.set(look);
+    Ok(())
 }

@@ -26,7 +26,8 @@ use crate::snapshot::skipped;
 ///
 /// Without a path it is the user's: ``$TREERING_ROOT``, else ``$XDG_DATA_HOME/treering``, else
 /// ``~/.local/share/treering``. What is missing is created. Any number of threads and processes may use one store at
-/// once. In a ``with`` statement the store is closed at the end.
+/// once. In a ``with`` statement the store is closed at the end. The caps are for what an image in it may ask for: documents
+/// (indexes, manifests, configurations), layers, and blobs that are written; beyond them is a ``LimitError``.
 #[pyclass(module = "treering", frozen)]
 pub struct Store {
     /// Nothing once it is closed. The lock is held for the time it takes to clone.
@@ -89,11 +90,25 @@ fn shown<'py>(py: Python<'py>, path: &std::path::Path) -> PyResult<Bound<'py, Py
 #[pymethods]
 impl Store {
     #[new]
-    #[pyo3(signature = (path = None))]
-    fn new(py: Python<'_>, path: Option<PathArg>) -> PyResult<Self> {
-        let inner = Job::new("open store", None).run(py, move |_, _| match &path {
-            Some(path) => store::Store::open(&path.0),
-            None => store::Store::open_default(),
+    #[pyo3(signature = (path = None, *, max_document_bytes = None, max_document_depth = None, max_index_depth = None, max_layers = None, max_blob_bytes = None))]
+    fn new(
+        py: Python<'_>,
+        path: Option<PathArg>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_document_bytes: Option<u64>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_document_depth: Option<usize>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_index_depth: Option<usize>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_layers: Option<usize>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_blob_bytes: Option<u64>,
+    ) -> PyResult<Self> {
+        let mut limits = store::Limits::default();
+        limits.json_bytes = max_document_bytes.unwrap_or(limits.json_bytes);
+        limits.json_depth = max_document_depth.unwrap_or(limits.json_depth);
+        limits.index_depth = max_index_depth.unwrap_or(limits.index_depth);
+        limits.layers = max_layers.unwrap_or(limits.layers);
+        limits.blob_bytes = max_blob_bytes.unwrap_or(limits.blob_bytes);
+        let inner = Job::new("open store", None).run(py, move |_, _| match path {
+            Some(path) => store::Store::open_with(path.0, limits),
+            None => store::Store::open_with(store::default_root()?, limits),
         })?;
         let path = inner.root_path().to_path_buf();
         Ok(Store { inner: RwLock::new(Some(inner)), path })

@@ -71,6 +71,13 @@ def test_what_is_in_a_layer(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
         treering.layer_list(io.BytesIO(file.read_bytes()[:-9]))
     with pytest.raises(treering.CancelledError):
         treering.layer_list(file, progress=lambda _: True)
+    with pytest.raises(treering.LimitError):
+        treering.layer_list(file, max_bytes=1)
+    with pytest.raises(treering.LimitError):
+        treering.layer_list(file, max_entries=1)
+    with pytest.raises(treering.LimitError):
+        treering.layer_list(file, max_memory=1)
+    assert treering.layer_list(file, max_bytes=1 << 20, max_entries=100, max_ratio=9, max_memory=1 << 20) == listed
 
 
 def test_export_and_import(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import pathlib
 import pickle
+import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -178,6 +181,37 @@ def test_a_defect_is_an_exception() -> None:
         with pytest.raises(treering.InternalError, match="_panic was called") as caught:
             _panic()
     assert (caught.value.code, caught.value.operation) == (15, "panic")
+
+
+def test_a_defect_on_any_thread_is_an_exception(
+    store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """Each operation panics at every look whether it was cancelled in turn, until it gets through."""
+    from treering._treering import _panic
+
+    store.commit(tree, "app")
+    layer = tmp_path / "layer.tar.gz"
+    treering.layer_create(treering.diff(tree), layer)
+    new = (tmp_path / f"new{number}" for number in itertools.count())
+    operations: list[Callable[[], object]] = [
+        lambda: treering.scan(tree),
+        lambda: store.commit(tree, "again", base="scratch"),
+        lambda: store.unpack("app", next(new)),
+        lambda: treering.layer_apply(layer, next(new)),
+        lambda: treering.layer_list(layer),
+        lambda: store.fsck(),
+    ]
+    for operation in operations:
+        for look in range(1, 1000):
+            _panic(look)
+            try:
+                operation()
+                break
+            except treering.InternalError as error:
+                assert error.code == 15 and error.operation
+        assert 1 < look < 999
+        assert threading.active_count() == 1
+    assert store.fsck().problems == []
 
 
 def test_text_is_text(store: treering.Store, tree: pathlib.Path) -> None:

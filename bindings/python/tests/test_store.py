@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import os
 import pathlib
@@ -267,3 +268,29 @@ def test_reprs_help(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib
     assert repr(diff[1]) == "<treering.Change changed /etc/motd (mode)>"
     assert repr(diff.new["etc/motd"]).startswith("<treering.Entry file /etc/motd 0600")
     assert repr(diff.new) == "<treering.Snapshot of 7 entries>"
+
+
+def test_caps(tmp_path: pathlib.Path, tree: pathlib.Path) -> None:
+    path = tmp_path / "store"
+    image = treering.Store(path).commit(tree, "app")
+    (tree / "more").write_text("more")
+    for cap, number in {"document_bytes": 100, "document_depth": 2, "layers": 1, "blob_bytes": 50}.items():
+        with pytest.raises(treering.LimitError):
+            treering.Store(path, **{f"max_{cap}": number}).commit(tree, "app")
+    with pytest.raises(treering.InvalidArgumentError):
+        treering.Store(path, max_layers=-1)
+    # An index in an index.
+    index = json.loads((path / "oci/index.json").read_text())
+    inner = json.dumps({"schemaVersion": 2, "manifests": [
+        {**index["manifests"][0], "annotations": {}, "platform": {"os": "linux", "architecture": "amd64"}}
+    ]}).encode()
+    digest = hashlib.sha256(inner).hexdigest()
+    (path / "oci/blobs/sha256" / digest).write_bytes(inner)
+    index["manifests"].append({
+        "mediaType": "application/vnd.oci.image.index.v1+json", "digest": f"sha256:{digest}", "size": len(inner),
+        "annotations": {"org.opencontainers.image.ref.name": "multi"},
+    })
+    (path / "oci/index.json").write_text(json.dumps(index))
+    assert treering.Store(path).image("multi", platform="linux/amd64").id == image.id
+    with pytest.raises(treering.LimitError, match="nested more than 1 deep"):
+        treering.Store(path, max_index_depth=1).image("multi", platform="linux/amd64")

@@ -74,6 +74,12 @@ func TestPanic() error {
 	return call(func(e **C.treering_error) C.treering_status { return C.treering_test_panic(e) })
 }
 
+// TestPanicAt makes operations with the context panic inside the library, for tests: at the look-th time that one of its
+// threads looks whether it was cancelled.
+func TestPanicAt(ctx context.Context, look uint64) context.Context {
+	return context.WithValue(ctx, panicKey{}, look)
+}
+
 func call(f func(e **C.treering_error) C.treering_status) error {
 	if abiError != nil {
 		return abiError
@@ -121,6 +127,8 @@ type Progress struct {
 
 type progressKey struct{}
 
+type panicKey struct{}
+
 type watcher struct {
 	every time.Duration
 	call  func(Progress)
@@ -140,7 +148,8 @@ func operate(ctx context.Context, f func(c *C.treering_control, e **C.treering_e
 		return NewError(Cancelled, "start", "the context is done", why(ctx))
 	}
 	caller, watching := ctx.Value(progressKey{}).(watcher)
-	if ctx.Done() == nil && !watching {
+	look, panics := ctx.Value(panicKey{}).(uint64)
+	if ctx.Done() == nil && !watching && !panics {
 		return call(func(e **C.treering_error) C.treering_status { return f(nil, e) })
 	}
 	var control *C.treering_control
@@ -148,6 +157,9 @@ func operate(ctx context.Context, f func(c *C.treering_control, e **C.treering_e
 		return err
 	}
 	defer C.treering_control_free(control)
+	if panics {
+		C.treering_test_panic_at(control, C.uint64_t(look), nil)
+	}
 
 	w := &watch{watcher: caller, ctx: ctx, control: control, stop: make(chan struct{}), ended: make(chan struct{})}
 	go w.run()
@@ -383,6 +395,13 @@ func (a *arguments) optional(h *Handle) unsafe.Pointer {
 func (a *arguments) set(f func(e **C.treering_error) C.treering_status) {
 	if a.err == nil {
 		a.err = call(f)
+	}
+}
+
+// cap sets one unless it is 0, which leaves the default.
+func (a *arguments) cap(n uint64, f func(n C.uint64_t, e **C.treering_error) C.treering_status) {
+	if n != 0 {
+		a.set(func(e **C.treering_error) C.treering_status { return f(C.uint64_t(n), e) })
 	}
 }
 

@@ -21,9 +21,9 @@ package ffi
 //     treering_report **report, treering_error **err) {
 //   return treering_layer_apply_callback(store, read_go, (void *)go, NULL, dir, n, options, control, out, size, report, err);
 // }
-// static treering_status layer_list(uintptr_t go, const treering_control *control, treering_layer_list **out,
-//     treering_error **err) {
-//   return treering_layer_list_callback(read_go, (void *)go, NULL, control, out, err);
+// static treering_status layer_list(uintptr_t go, const treering_layer_list_options *options, const treering_control *control,
+//     treering_layer_list **out, treering_error **err) {
+//   return treering_layer_list_callback(read_go, (void *)go, NULL, options, control, out, err);
 // }
 // static treering_status archive_save(const treering_store *store, char **refs, size_t n, const char *format, uintptr_t go,
 //     const treering_control *control, treering_error **err) {
@@ -136,17 +136,39 @@ type LayerEntry struct {
 	Xattrs       map[string]string
 }
 
+// ListOptions as the public package has them.
+type ListOptions struct{ MaxBytes, MaxEntries, MaxRatio, MaxMemory uint64 }
+
 // ListLayer lists what is in a layer.
-func ListLayer(ctx context.Context, r io.Reader) ([]LayerEntry, error) {
+func ListLayer(ctx context.Context, r io.Reader, o ListOptions) ([]LayerEntry, error) {
+	var a arguments
+	defer a.free()
+	var p *C.treering_layer_list_options
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_layer_list_options_new(&p, e) })
+	defer func() { C.treering_layer_list_options_free(p) }()
+	a.cap(o.MaxBytes, func(n C.uint64_t, e **C.treering_error) C.treering_status {
+		return C.treering_layer_list_options_set_max_bytes(p, n, e)
+	})
+	a.cap(o.MaxEntries, func(n C.uint64_t, e **C.treering_error) C.treering_status {
+		return C.treering_layer_list_options_set_max_entries(p, n, e)
+	})
+	a.cap(o.MaxRatio, func(n C.uint64_t, e **C.treering_error) C.treering_status {
+		return C.treering_layer_list_options_set_max_ratio(p, n, e)
+	})
+	a.cap(o.MaxMemory, func(n C.uint64_t, e **C.treering_error) C.treering_status {
+		return C.treering_layer_list_options_set_max_memory(p, n, e)
+	})
+	if a.err != nil {
+		return nil, a.err
+	}
 	var list *C.treering_layer_list
 	err := streaming(ctx, r, nil, func(h C.uintptr_t, c *C.treering_control, e **C.treering_error) C.treering_status {
-		return C.layer_list(h, c, &list, e)
+		return C.layer_list(h, p, c, &list, e)
 	})
 	defer func() { C.treering_layer_list_free(list) }()
 	if list == nil {
 		return nil, err
 	}
-	var a arguments
 	out := make([]LayerEntry, 0, C.treering_layer_list_len(list))
 	buffer := make([]C.treering_layer_entry, batch)
 	for {

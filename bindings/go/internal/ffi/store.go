@@ -15,18 +15,50 @@ func storeHandle(p *C.treering_store) *Handle {
 
 func (a *arguments) store(h *Handle) *C.treering_store { return (*C.treering_store)(a.optional(h)) }
 
-// OpenStore opens the store at a path, or the user's own when it is empty.
-func OpenStore(path string, own bool) (*Handle, error) {
+// StoreOptions as the public package has them.
+type StoreOptions struct {
+	MaxDocumentBytes                           uint64
+	MaxDocumentDepth, MaxIndexDepth, MaxLayers uint
+	MaxBlobBytes                               uint64
+}
+
+// OpenStore opens the store at a path.
+func OpenStore(path string, o StoreOptions) (*Handle, error) {
 	var a arguments
 	defer a.free()
 	p, n := a.bytes(path)
-	var out *C.treering_store
-	err := call(func(e **C.treering_error) C.treering_status {
-		if own {
-			return C.treering_store_open_default(&out, e)
-		}
-		return C.treering_store_open(p, n, &out, e)
+	var options *C.treering_store_options
+	a.set(func(e **C.treering_error) C.treering_status { return C.treering_store_options_new(&options, e) })
+	defer func() { C.treering_store_options_free(options) }()
+	a.cap(o.MaxDocumentBytes, func(n C.uint64_t, e **C.treering_error) C.treering_status {
+		return C.treering_store_options_set_max_document_bytes(options, n, e)
 	})
+	a.cap(uint64(o.MaxDocumentDepth), func(n C.uint64_t, e **C.treering_error) C.treering_status {
+		return C.treering_store_options_set_max_document_depth(options, C.size_t(n), e)
+	})
+	a.cap(uint64(o.MaxIndexDepth), func(n C.uint64_t, e **C.treering_error) C.treering_status {
+		return C.treering_store_options_set_max_index_depth(options, C.size_t(n), e)
+	})
+	a.cap(uint64(o.MaxLayers), func(n C.uint64_t, e **C.treering_error) C.treering_status {
+		return C.treering_store_options_set_max_layers(options, C.size_t(n), e)
+	})
+	a.cap(o.MaxBlobBytes, func(n C.uint64_t, e **C.treering_error) C.treering_status {
+		return C.treering_store_options_set_max_blob_bytes(options, n, e)
+	})
+	var out *C.treering_store
+	a.set(func(e **C.treering_error) C.treering_status {
+		return C.treering_store_open_with(p, n, options, &out, e)
+	})
+	if a.err != nil {
+		return nil, a.err
+	}
+	return storeHandle(out), nil
+}
+
+// OpenDefault opens the user's own store.
+func OpenDefault() (*Handle, error) {
+	var out *C.treering_store
+	err := call(func(e **C.treering_error) C.treering_status { return C.treering_store_open_default(&out, e) })
 	if err != nil {
 		return nil, err
 	}

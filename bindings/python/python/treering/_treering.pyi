@@ -58,7 +58,16 @@ version: str
 
 @final
 class Store:
-    def __new__(cls, path: Path | None = None) -> Self: ...
+    def __new__(
+        cls,
+        path: Path | None = None,
+        *,
+        max_document_bytes: int | None = None,
+        max_document_depth: int | None = None,
+        max_index_depth: int | None = None,
+        max_layers: int | None = None,
+        max_blob_bytes: int | None = None,
+    ) -> Self: ...
     @property
     def path(self) -> str: ...
     @property
@@ -411,8 +420,14 @@ def layer_apply(
     progress: ProgressFunction | None = None,
 ) -> Applied: ...
 def layer_list(
-    file: Path | Readable, *, progress: ProgressFunction | None = None
+    file: Path | Readable,
+    *,
+    max_bytes: int | None = None,
+    max_entries: int | None = None,
+    max_ratio: int | None = None,
+    max_memory: int | None = None,
+    progress: ProgressFunction | None = None,
 ) -> list[LayerEntry]: ...
 def info() -> dict[str, Any]: ...
-def _panic() -> None: ...
+def _panic(look: int = 0) -> None: ...
 def _main(arguments: Sequence[Path]) -> int: ...

@@ -226,6 +226,10 @@ pub struct Ls {
     /// End lines with NUL instead of newline
     #[arg(short = 'z', long)]
     null: bool,
+
+    /// How many times larger than its blob the layer may get, beyond 64 MiB and zeros not counted [default: 1000]
+    #[arg(long, value_name = "N")]
+    max_ratio: Option<u64>,
 }
 
 impl Ls {
@@ -236,7 +240,8 @@ impl Ls {
     fn list(&self, context: &Context) -> anyhow::Result<ExitCode> {
         let control = Control::default();
         let input = input::open(Some(&self.file))?;
-        let decode = DecodeOptions::with_threads(context.threads);
+        let limits = decode_limits(self.max_ratio);
+        let decode = DecodeOptions { limits, ..DecodeOptions::with_threads(context.threads) };
         let decoder = Decoder::new(input, decode, control.clone())?;
         let mut reader = LayerReader::new(decoder, ReadLimits::default());
         output::data(|out| {

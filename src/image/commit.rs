@@ -124,7 +124,7 @@ pub fn commit(
         let whose = &whose;
         let staged = known.as_ref().and_then(|binding| {
             let stage = move || binding::stage(binding, whose, index);
-            std::thread::Builder::new().spawn_scoped(scope, stage).ok()
+            std::thread::Builder::new().name("treering-write".into()).spawn_scoped(scope, stage).ok()
         });
         let made = write_image(store, base.as_ref(), &diff, &root, options, control);
         let staged =

@@ -304,7 +304,7 @@ impl<'a> Target<'a> {
             let work = move || take.into_iter().map(finish).collect::<Result<Vec<Done>>>();
             let other = match crate::tree::scan::thread_count(self.options.threads) {
                 1 => None,
-                _ => std::thread::Builder::new().spawn_scoped(scope, work).ok(),
+                _ => std::thread::Builder::new().name("treering-apply".into()).spawn_scoped(scope, work).ok(),
             };
             let mut done = Vec::new();
             for &node in order.iter().rev() {

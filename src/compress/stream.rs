@@ -138,7 +138,7 @@ impl Gunzip {
                 }
                 let (taken, next) = flushed.add(&input[at..]);
                 at += taken;
-                if next == Next::Leave || last && at == input.len() {
+                if next == Next::Leave || last && taken == 0 {
                     self.leave_flushed()?;
                 } else if taken == 0 {
                     break;

@@ -3,8 +3,6 @@
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use treering::Control;
 
 /// Whether the process is ours, and its signals with it: not in somebody else's Python program.
@@ -20,11 +18,17 @@ pub fn allow() {
 /// A control that the first signal cancels; the second one ends the process at once.
 pub fn control() -> Control {
     let control = Control::default();
-    if !OURS.load(Ordering::Relaxed) {
-        return control;
+    if OURS.load(Ordering::Relaxed) {
+        watch(&control);
     }
+    control
+}
+
+#[cfg(feature = "cli")]
+fn watch(control: &Control) {
+    use signal_hook::consts::{SIGINT, SIGTERM};
     // Without a handler a signal ends the process as ever, and prune has something to remove.
-    if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) {
+    if let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) {
         let cancel = control.cancel.clone();
         let watch = move || {
             for signal in signals.forever() {
@@ -36,8 +40,11 @@ pub fn control() -> Control {
         };
         let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);
     }
-    control
 }
+
+/// In the command as a library no process is ours, and nothing that could handle a signal is even linked.
+#[cfg(not(feature = "cli"))]
+fn watch(_: &Control) {}
 
 /// What to exit with after a signal: what a shell makes of a death by it.
 pub fn exit_code() -> Option<ExitCode> {

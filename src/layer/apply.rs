@@ -30,6 +30,8 @@ const APPLY: &str = "apply layer";
 const WHOLE: u64 = 256 * 1024;
 /// How many directories the reading thread keeps open.
 const OPEN_DIRECTORIES: usize = 64;
+/// How many more wait, open, for the thread that gives them their metadata.
+const READY_DIRECTORIES: usize = 16;
 /// More threads than this only wait for each other in the filesystem.
 const MOST_WRITERS: usize = 4;
 
@@ -300,7 +302,7 @@ impl<'a> Target<'a> {
             Ok(Done { node, made, linked: false })
         };
         let done = std::thread::scope(|scope| {
-            let (give, take) = std::sync::mpsc::sync_channel::<Ready>(OPEN_DIRECTORIES);
+            let (give, take) = std::sync::mpsc::sync_channel::<Ready>(READY_DIRECTORIES);
             let work = move || take.into_iter().map(finish).collect::<Result<Vec<Done>>>();
             let other = match crate::tree::scan::thread_count(self.options.threads) {
                 1 => None,

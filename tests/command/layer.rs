@@ -103,6 +103,21 @@ fn damaged_layers_are_errors() {
     world.run(&["layer", "ls", "tree"]).fails(1, "is a directory");
 }
 
+#[test]
+fn a_layer_that_grows_beyond_the_ratio_is_read_where_that_is_raised() {
+    let world = World::new();
+    // Past 64 MiB, and no zeros.
+    world.sh("mkdir big && head -c 70000000 /dev/zero | tr '\\0' a >big/a");
+    world.run(&["layer", "create", "big", "--compression", "zstd", "-o", "layer"]).ok();
+    // What was read before is listed by then.
+    let listed = world.run(&["layer", "ls", "layer"]).code(1);
+    assert!(listed.stderr.contains("more than 1000 times"), "{}", listed.stderr);
+    world.run(&["layer", "ls", "--max-ratio", "1000000", "layer"]).ok();
+    world.run(&["layer", "apply", "layer", "out"]).fails(1, "more than 1000 times");
+    world.run(&["layer", "apply", "--max-ratio", "1000000", "layer", "again"]).ok();
+    assert_eq!(std::fs::metadata(world.join("again/a")).unwrap().len(), 70_000_000);
+}
+
 /// GNU tar writes the users and groups of ACLs by name, even with --numeric-owner.
 #[test]
 fn what_an_archive_does_not_tell_is_reported_as_lost() {

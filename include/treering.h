@@ -267,6 +267,22 @@ enum treering_status
    * An attribute cannot be kept and the caller demanded that nothing be lost.
    */
   TREERING_LOSS = 16,
+  /**
+   * A command that was run failed.
+   */
+  TREERING_COMMAND_FAILED = 17,
+  /**
+   * A server could not be reached, or the connection to it broke.
+   */
+  TREERING_NETWORK = 18,
+  /**
+   * A registry refused the credentials, or wants some.
+   */
+  TREERING_UNAUTHORIZED = 19,
+  /**
+   * A Dockerfile or another text is not well formed.
+   */
+  TREERING_SYNTAX = 20,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

@@ -43,6 +43,14 @@ pub enum ErrorKind {
     Internal = 15,
     /// An attribute cannot be kept and the caller demanded that nothing be lost.
     Loss = 16,
+    /// A command that was run failed; [`Error::exit_code`] says how.
+    CommandFailed = 17,
+    /// A server could not be reached, or the connection to it broke.
+    Network = 18,
+    /// A registry refused the credentials, or wants some.
+    Unauthorized = 19,
+    /// A Dockerfile or another text is not well formed; [`Error::location`] says where.
+    Syntax = 20,
 }
 
 impl ErrorKind {
@@ -70,6 +78,10 @@ impl ErrorKind {
             ErrorKind::Callback => "callback",
             ErrorKind::Internal => "internal",
             ErrorKind::Loss => "loss",
+            ErrorKind::CommandFailed => "command-failed",
+            ErrorKind::Network => "network",
+            ErrorKind::Unauthorized => "unauthorized",
+            ErrorKind::Syntax => "syntax",
         }
     }
 }
@@ -92,7 +104,22 @@ struct Inner {
     path: Option<Vec<u8>>,
     message: String,
     hint: Option<String>,
+    location: Option<Location>,
+    exit_code: Option<i32>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// A place in a text: a Dockerfile's line, say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Location {
+    /// The file's name as it was given, as bytes.
+    pub file: Vec<u8>,
+    /// The line, counted from 1.
+    pub line: u32,
+    /// The column, counted from 1 in bytes; 0 for the whole line.
+    pub column: u32,
+    /// The line's text, without its end.
+    pub text: String,
 }
 
 impl Error {
@@ -104,6 +131,8 @@ impl Error {
             path: None,
             message: message.into(),
             hint: None,
+            location: None,
+            exit_code: None,
             source: None,
         }))
     }
@@ -126,6 +155,14 @@ impl Error {
                 (ErrorKind::Limit, Some("raise the open file limit (ulimit -n)"))
             }
             Some(libc::EOPNOTSUPP | libc::ENOSYS) => (ErrorKind::Unsupported, None),
+            Some(
+                libc::ECONNREFUSED
+                | libc::ECONNRESET
+                | libc::ECONNABORTED
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+                | libc::ETIMEDOUT,
+            ) => (ErrorKind::Network, None),
             _ => match error.kind() {
                 io::ErrorKind::NotFound => (ErrorKind::NotFound, None),
                 io::ErrorKind::PermissionDenied => (ErrorKind::PermissionDenied, None),
@@ -176,6 +213,18 @@ impl Error {
         self
     }
 
+    /// The same error, at a place in a text.
+    pub fn with_location(mut self, location: Location) -> Self {
+        self.0.location = Some(location);
+        self
+    }
+
+    /// The same error, with the exit code of the command that failed: 128 and the signal's number for one that a signal ended.
+    pub fn with_exit_code(mut self, code: i32) -> Self {
+        self.0.exit_code = Some(code);
+        self
+    }
+
     /// The same error, with its cause.
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
@@ -205,6 +254,16 @@ impl Error {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
+    }
+
+    /// The place in a text that is at fault.
+    pub fn location(&self) -> Option<&Location> {
+        self.0.location.as_ref()
+    }
+
+    /// The exit code of the command that failed.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.0.exit_code
     }
 }
 
@@ -239,6 +298,8 @@ impl fmt::Debug for Error {
             .field("path", &self.0.path.as_deref().map(escape))
             .field("message", &self.0.message)
             .field("hint", &self.0.hint)
+            .field("location", &self.0.location)
+            .field("exit_code", &self.0.exit_code)
             .field("source", &self.0.source)
             .finish()
     }

@@ -38,6 +38,7 @@
 
 pub mod digest;
 pub mod error;
+pub mod event;
 mod media_type;
 pub mod progress;
 
@@ -59,7 +60,8 @@ pub mod store;
 pub mod tree;
 
 pub use digest::Digest;
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Location, Result};
+pub use event::{Event, Events};
 pub use progress::{Cancel, Control, Counters};
 
 /// The program in the README compiles.

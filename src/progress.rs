@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Events;
 
 /// What an operation has done so far. Read them from any thread, as often as you like.
 #[derive(Debug, Default)]
@@ -79,13 +80,15 @@ impl Cancel {
     }
 }
 
-/// The two together, as every long operation takes them. Cloning shares both.
+/// What every long operation takes: counters, events and a token to cancel with. Cloning shares them.
 #[derive(Debug, Clone, Default)]
 pub struct Control {
     /// What has been done so far.
     pub counters: Arc<Counters>,
     /// Stops the operation.
     pub cancel: Cancel,
+    /// Receives what happens; by default nothing does.
+    pub events: Events,
 }
 
 impl Control {

@@ -44,6 +44,14 @@ pub enum treering_status {
     TREERING_INTERNAL = 15,
     /// An attribute cannot be kept and the caller demanded that nothing be lost.
     TREERING_LOSS = 16,
+    /// A command that was run failed.
+    TREERING_COMMAND_FAILED = 17,
+    /// A server could not be reached, or the connection to it broke.
+    TREERING_NETWORK = 18,
+    /// A registry refused the credentials, or wants some.
+    TREERING_UNAUTHORIZED = 19,
+    /// A Dockerfile or another text is not well formed.
+    TREERING_SYNTAX = 20,
 }
 
 impl From<ErrorKind> for treering_status {
@@ -65,6 +73,10 @@ impl From<ErrorKind> for treering_status {
             ErrorKind::Callback => Self::TREERING_CALLBACK,
             ErrorKind::Internal => Self::TREERING_INTERNAL,
             ErrorKind::Loss => Self::TREERING_LOSS,
+            ErrorKind::CommandFailed => Self::TREERING_COMMAND_FAILED,
+            ErrorKind::Network => Self::TREERING_NETWORK,
+            ErrorKind::Unauthorized => Self::TREERING_UNAUTHORIZED,
+            ErrorKind::Syntax => Self::TREERING_SYNTAX,
         }
     }
 }
@@ -90,6 +102,10 @@ pub extern "C" fn treering_status_name(status: i32) -> *const c_char {
         13 => c"cancelled",
         14 => c"callback",
         16 => c"loss",
+        17 => c"command-failed",
+        18 => c"network",
+        19 => c"unauthorized",
+        20 => c"syntax",
         _ => c"internal",
     };
     name.as_ptr()
@@ -153,6 +169,10 @@ mod tests {
             Callback,
             Internal,
             Loss,
+            CommandFailed,
+            Network,
+            Unauthorized,
+            Syntax,
         ];
         let name = |status| {
             // SAFETY: the names are static C strings.

@@ -1,0 +1,316 @@
+//! Events of a long operation: steps, output, transfers, warnings. One stream, many readers: a terminal, `--json`, C, Go, Python.
+//!
+//! Counters ([`crate::Counters`]) say how much was done; events say what. Nobody has to read them: a queue that is full drops
+//! output first and counts what it dropped, and never holds an operation up.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::Location;
+
+/// A step's number within its operation, unique and never reused there.
+pub type StepId = u32;
+
+/// The stream of a command that output came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OutputStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Something that happened during an operation.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A step began.
+    Started {
+        /// The step.
+        step: StepId,
+        /// The stage it belongs to: a build stage's name or number. Empty where there is none.
+        stage: String,
+        /// The step's place in its stage, counted from 1, and how many steps the stage has. Zeros where nothing counts them.
+        place: (u32, u32),
+        /// The step in one line: `RUN make`, `pull docker.io/library/debian:12`.
+        text: String,
+        /// Where its instruction stands.
+        location: Option<Location>,
+    },
+    /// A step's result came out of the cache. Its [`Event::Finished`] follows.
+    Cached {
+        /// The step.
+        step: StepId,
+    },
+    /// A step's command wrote something.
+    Output {
+        /// The step.
+        step: StepId,
+        /// Where to.
+        stream: OutputStream,
+        /// The bytes as they came, not cut at lines.
+        bytes: Vec<u8>,
+    },
+    /// Output was dropped: nobody read it in time, or it passed the log's limit.
+    OutputDropped {
+        /// The step.
+        step: StepId,
+        /// How many bytes.
+        bytes: u64,
+    },
+    /// A step ended well.
+    Finished {
+        /// The step.
+        step: StepId,
+        /// How long it took.
+        took: Duration,
+        /// The size of the layer it made, in bytes; 0 for none.
+        size: u64,
+    },
+    /// A blob is on its way from or to a registry.
+    Transfer {
+        /// The step.
+        step: StepId,
+        /// The blob, as `sha256:HEX`.
+        digest: String,
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all; 0 while unknown.
+        total: u64,
+    },
+    /// Something is worth a look, and nothing failed.
+    Warning {
+        /// The name of the check that found it (`StageNameCasing`); empty where none has a name.
+        rule: String,
+        /// What is wrong.
+        message: String,
+        /// Where.
+        location: Option<Location>,
+    },
+    /// A step failed. The operation's own result is an error too.
+    Failed {
+        /// The step.
+        step: StepId,
+        /// What went wrong, in one line.
+        message: String,
+    },
+}
+
+impl Event {
+    fn is_output(&self) -> bool {
+        matches!(self, Event::Output { .. })
+    }
+
+    /// What the event holds in memory, roughly: what the queue's limit counts.
+    fn weight(&self) -> usize {
+        64 + match self {
+            Event::Output { bytes, .. } => bytes.len(),
+            Event::Started { stage, text, .. } => stage.len() + text.len(),
+            Event::Warning { rule, message, .. } => rule.len() + message.len(),
+            Event::Failed { message, .. } => message.len(),
+            Event::Transfer { digest, .. } => digest.len(),
+            _ => 0,
+        }
+    }
+}
+
+/// Receives every event on the thread it happens on. Must return soon, and must not call back into the operation.
+pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// Where an operation puts its events. The default drops them at no cost. Clones share one queue.
+#[derive(Clone, Default)]
+pub struct Events(Option<Arc<Shared>>);
+
+struct Shared {
+    observer: Option<Observer>,
+    queue: Mutex<Queue>,
+    came: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    events: VecDeque<Event>,
+    weight: usize,
+    limit: usize,
+    dropped: Vec<(StepId, u64)>,
+    closed: bool,
+}
+
+impl Events {
+    /// A queue to poll, of at most about `limit` bytes.
+    pub fn queue(limit: usize) -> Events {
+        Events(Some(Arc::new(Shared {
+            observer: None,
+            queue: Mutex::new(Queue { limit, ..Queue::default() }),
+            came: Condvar::new(),
+        })))
+    }
+
+    /// Events go to a function, and are not queued.
+    pub fn observed(observer: Observer) -> Events {
+        Events(Some(Arc::new(Shared {
+            observer: Some(observer),
+            queue: Mutex::default(),
+            came: Condvar::new(),
+        })))
+    }
+
+    /// Whether anything receives events. An event that costs something to make need not be made otherwise.
+    pub fn wanted(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Sends an event. Never blocks on a reader.
+    pub fn send(&self, event: Event) {
+        let Some(shared) = &self.0 else { return };
+        if let Some(observer) = &shared.observer {
+            return observer(&event);
+        }
+        let mut queue = shared.lock();
+        let weight = event.weight();
+        if event.is_output() && queue.weight + weight > queue.limit {
+            if let Event::Output { step, bytes, .. } = event {
+                queue.drop_output(step, bytes.len() as u64);
+            }
+        } else {
+            // Room for what is no output comes from output, the oldest first; the rest is few and small.
+            while queue.weight + weight > queue.limit && queue.drop_oldest_output() {}
+            queue.weight += weight;
+            queue.events.push_back(event);
+        }
+        drop(queue);
+        shared.came.notify_one();
+    }
+
+    /// The next event; `None` when there is none now.
+    pub fn poll(&self) -> Option<Event> {
+        self.0.as_ref()?.lock().next()
+    }
+
+    /// The next event, waiting for one at most `wait`. `None` when the time is over, or the queue was closed and is empty.
+    pub fn wait(&self, wait: Duration) -> Option<Event> {
+        let shared = self.0.as_ref()?;
+        let end = Instant::now().checked_add(wait);
+        let mut queue = shared.lock();
+        loop {
+            if let Some(event) = queue.next() {
+                return Some(event);
+            }
+            let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+            if queue.closed || left.is_zero() {
+                return None;
+            }
+            // A day at a time: the system's clocks do not reach further everywhere.
+            let left = left.min(Duration::from_secs(86_400));
+            queue = shared.came.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Says that no event will follow, so that a reader that waits returns.
+    pub fn close(&self) {
+        if let Some(shared) = &self.0 {
+            shared.lock().closed = true;
+            shared.came.notify_all();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn next(&mut self) -> Option<Event> {
+        if let Some(event) = self.events.pop_front() {
+            self.weight -= event.weight();
+            return Some(event);
+        }
+        // Said once the reader is level again, in one number for each step.
+        let (step, bytes) = self.dropped.pop()?;
+        Some(Event::OutputDropped { step, bytes })
+    }
+
+    fn drop_output(&mut self, step: StepId, bytes: u64) {
+        match self.dropped.iter_mut().find(|(known, _)| *known == step) {
+            Some((_, sum)) => *sum += bytes,
+            None => self.dropped.push((step, bytes)),
+        }
+    }
+
+    fn drop_oldest_output(&mut self) -> bool {
+        let Some(at) = self.events.iter().position(Event::is_output) else { return false };
+        if let Some(event) = self.events.remove(at) {
+            self.weight -= event.weight();
+            if let Event::Output { step, bytes, .. } = event {
+                self.drop_output(step, bytes.len() as u64);
+            }
+        }
+        true
+    }
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match &self.0 {
+            None => "Events(off)",
+            Some(shared) if shared.observer.is_some() => "Events(observed)",
+            Some(_) => "Events(queued)",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(step: StepId, len: usize) -> Event {
+        Event::Output { step, stream: OutputStream::Stdout, bytes: vec![b'x'; len] }
+    }
+
+    #[test]
+    fn a_queue_nobody_reads_drops_output_and_counts_it() {
+        let events = Events::queue(1000);
+        for _ in 0..100 {
+            events.send(output(7, 100));
+        }
+        for step in 0..50 {
+            events.send(Event::Cached { step });
+        }
+        let mut kept = 0;
+        let (mut cached, mut dropped) = (0, 0);
+        while let Some(event) = events.poll() {
+            match event {
+                Event::Output { bytes, .. } => kept += bytes.len() as u64,
+                Event::Cached { .. } => cached += 1,
+                Event::OutputDropped { step: 7, bytes } => dropped += bytes,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((kept + dropped, cached), (10_000, 50));
+        assert!(dropped > 0);
+    }
+
+    #[test]
+    fn a_reader_that_waits_gets_what_comes_and_ends_when_it_is_closed() {
+        let events = Events::queue(1000);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut seen = 0;
+                while events.wait(Duration::MAX).is_some() {
+                    seen += 1;
+                }
+                seen
+            });
+            for step in 0..3 {
+                events.send(Event::Cached { step });
+            }
+            events.close();
+            assert_eq!(reader.join().unwrap(), 3);
+        });
+        assert!(Events::default().wait(Duration::MAX).is_none() && !Events::default().wanted());
+    }
+}

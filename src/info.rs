@@ -19,7 +19,7 @@ pub fn info(store: Option<&Store>) -> Result<Map<String, Value>> {
     object.insert("platform".into(), json!(Platform::host().to_string()));
     object.insert("kernel".into(), json!(rustix::system::uname().release().to_string_lossy()));
     object.insert("uid".into(), json!(rustix::process::geteuid().as_raw()));
-    object.insert("processors".into(), json!(crate::tree::scan::default_threads()));
+    object.insert("processors".into(), json!(crate::threads::processors()));
     if let Some(store) = store {
         let root = escape(store.root_path().as_os_str().as_encoded_bytes());
         let (images, trees) = (store.entries()?.len(), store.trees()?.len());

@@ -41,6 +41,9 @@ pub mod error;
 pub mod event;
 mod media_type;
 pub mod progress;
+// Not part of the stable interface: for the command and the Python package.
+#[doc(hidden)]
+pub mod threads;
 
 pub mod archive;
 // What of it is stable is the header. Rust sees it for the benches alone.

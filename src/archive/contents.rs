@@ -14,6 +14,7 @@ use crate::image::Layer;
 use crate::layer::header::{EntryKind, MtimePrecision};
 use crate::progress::{Control, Counters};
 use crate::store::{BlobInfo, Store};
+use crate::threads;
 
 /// How much is read, hashed and handed on at once.
 const CHUNK: usize = 1 << 20;
@@ -74,9 +75,8 @@ impl Contents {
                     let _ = send.send(Err(error));
                 }
             };
-            let thread = std::thread::Builder::new().name("treering-read".into());
             // Where no thread is to be had, this one does both.
-            let alone = thread.spawn_scoped(scope, run).is_err();
+            let alone = threads::spawn(scope, "treering-read", run).is_err();
             let (_, unused) = sync_channel(1);
             for (path, content) in &self.0 {
                 let mut left = size(content);

@@ -91,7 +91,7 @@ fn export_tree(
     let changes = all_added(&diff.new);
     let plan = LayerPlan::new(&changes, None, &diff.new, options.layer)?;
     Counters::add(&control.counters.bytes_total, plan.content_len());
-    let threads = crate::tree::scan::thread_count(options.threads);
+    let threads = crate::threads::count(options.threads);
     let profile = Profile::new(Compression::None, None)?;
     write(&LayerTar::new(plan, &root), &profile, threads, out, control)?;
     Ok(())

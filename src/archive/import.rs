@@ -144,7 +144,7 @@ fn recompress(
     let Spool { decoder, file, len } = spool;
     decoder.finish()?;
     let mut blob = store.unhashed_blob_writer()?;
-    let threads = crate::tree::scan::thread_count(options.threads);
+    let threads = crate::threads::count(options.threads);
     let written = write(&TarFile { file, len }, profile, threads, &mut blob, control)?;
     let info = blob.finish_with(written.digest, written.size)?;
     let layer = record_layer(store, &written, profile.media_type(), &info)?;

@@ -17,6 +17,7 @@ use crate::layer::header::EntryKind;
 use crate::layer::read::{Data, LayerReader, Slice, TarEntry};
 use crate::progress::{Control, Counters};
 use crate::store::{BlobInfo, Store};
+use crate::threads;
 
 use super::{BLOBS, INDEX_FILE, LAYOUT_FILE, LoadOptions, MANIFEST_FILE, REPOSITORIES_FILE};
 
@@ -209,7 +210,7 @@ impl Intake {
                 hasher
             };
             // Where no thread is to be had, this one takes the digest, too.
-            let thread = std::thread::Builder::new().name("treering-hash".into()).spawn_scoped(scope, hash);
+            let thread = threads::spawn(scope, "treering-hash", hash);
             let mut hasher = Sha256::new();
             let mut slice = first;
             while let Some(bytes) = slice {

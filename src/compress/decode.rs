@@ -11,7 +11,7 @@ use super::split::Splitter;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::progress::Control;
-use crate::tree::scan::{default_threads, thread_count};
+use crate::threads;
 
 /// A piece of the tar stream: at most 8 MiB (a zstd frame of ours), usually 1 MiB. Cheap to clone, so several threads
 /// can write from it.
@@ -75,7 +75,7 @@ impl Default for DecodeOptions {
     /// One thread for each core (at most 16), default limits, both digests.
     fn default() -> Self {
         DecodeOptions {
-            threads: default_threads().min(16),
+            threads: threads::processors().min(16),
             limits: DecodeLimits::default(),
             hash_input: true,
             hash_output: true,
@@ -89,7 +89,7 @@ impl DecodeOptions {
         let default = Self::default();
         match threads {
             0 => default,
-            _ => DecodeOptions { threads: thread_count(threads), ..default },
+            _ => DecodeOptions { threads: threads::count(threads), ..default },
         }
     }
 }
@@ -153,20 +153,19 @@ impl Decoder {
             splitter.hash();
         }
         let hashing = options.hash_output || plain && options.hash_input;
-        let count = if options.threads > 1 { thread_count(options.threads) } else { 0 };
+        let count = if options.threads > 1 { threads::count(options.threads) } else { 0 };
         let engine = Arc::new(Engine::new(splitter, hashing, options.limits.clone(), count, control));
-        let mut threads = Vec::new();
+        let mut started = Vec::new();
         for _ in 0..count {
             let engine = Arc::clone(&engine);
-            let builder = std::thread::Builder::new().name("treering-read".into());
-            // Where the system refuses another thread, those we have do the work, or else the caller.
-            match builder.spawn(move || engine.work()) {
-                Ok(thread) => threads.push(thread),
+            // Where the system refuses another thread, those that run do the work, or else the caller.
+            match threads::start("treering-read", move || engine.work()) {
+                Ok(thread) => started.push(thread),
                 Err(_) => break,
             }
         }
-        let tools = threads.is_empty().then(Tools::default);
-        Ok(Decoder { engine, threads, tools, compression, options, current: None })
+        let tools = started.is_empty().then(Tools::default);
+        Ok(Decoder { engine, threads: started, tools, compression, options, current: None })
     }
 
     /// How the input is compressed.

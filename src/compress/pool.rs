@@ -78,9 +78,8 @@ pub fn write<S: TarSource>(
     };
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            let builder = std::thread::Builder::new().name("treering-write".into());
-            // Where the system refuses another thread, those we have do the work.
-            if builder.spawn_scoped(scope, || pool.work()).is_err() {
+            // Where the system refuses another thread, those that run do the work.
+            if crate::threads::spawn(scope, "treering-write", || pool.work()).is_err() {
                 break;
             }
         }

@@ -8,6 +8,7 @@ use super::change::{Change, ChangeKind, Reasons};
 use super::{links, parents};
 use crate::error::Result;
 use crate::fs::{Kind, Timestamp};
+use crate::threads;
 use crate::tree::walk::{Descend, Pair, Walk2};
 use crate::tree::{Flags, NONE, Snapshot};
 
@@ -153,16 +154,13 @@ impl Comparison<'_> {
                 }
             }
         };
-        let threads = crate::tree::scan::thread_count(threads);
+        let count = threads::count(threads);
         let answers: Vec<Result<Vec<(usize, Option<bool>)>>> = std::thread::scope(|scope| {
             // Where no more threads are to be had, those that are do the work.
-            let named = || std::thread::Builder::new().name("treering-diff".into());
-            let spawn = |_| named().spawn_scoped(scope, work).ok();
-            let handles: Vec<_> = (1..threads.min(suspects.len())).map_while(spawn).collect();
+            let spawn = |_| threads::spawn(scope, "treering-diff", work).ok();
+            let handles: Vec<_> = (1..count.min(suspects.len())).map_while(spawn).collect();
             let mut all = vec![work()];
-            for handle in handles {
-                all.push(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            }
+            all.extend(handles.into_iter().map(threads::join));
             all
         });
         let mut gone = vec![false; self.changes.len()];

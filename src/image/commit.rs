@@ -17,6 +17,7 @@ use crate::fs::Root;
 use crate::layer::{Files, LayerOptions, LayerPlan, LayerTar};
 use crate::progress::{Control, Counters};
 use crate::store::{BlobInfo, Descriptor, Document, LayerInfo, Reference, Store, check_new_name, descriptor};
+use crate::threads;
 use crate::tree::scan::Skipped;
 use crate::tree::{OwnerPolicy, OwnerSource};
 
@@ -124,11 +125,10 @@ pub fn commit(
         let whose = &whose;
         let staged = known.as_ref().and_then(|binding| {
             let stage = move || binding::stage(binding, whose, index);
-            std::thread::Builder::new().name("treering-write".into()).spawn_scoped(scope, stage).ok()
+            threads::spawn(scope, "treering-write", stage).ok()
         });
         let made = write_image(store, base.as_ref(), &diff, &root, options, control);
-        let staged =
-            staged.map(|staged| staged.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let staged = staged.map(threads::join);
         made.and_then(|made| Ok((made, staged.transpose()?)))
     })?;
     let (made, entry) = made;
@@ -233,7 +233,7 @@ fn write_layer(
 ) -> Result<(Written, Descriptor)> {
     Counters::add(&control.counters.bytes_total, plan.content_len());
     let tar = LayerTar::new(plan, files);
-    let threads = if options.threads == 0 { crate::tree::scan::default_threads() } else { options.threads };
+    let threads = threads::count(options.threads);
     let mut blob = store.unhashed_blob_writer()?;
     let written = write(&tar, &options.profile, threads, &mut blob, control)?;
     let info = blob.finish_with(written.digest, written.size)?;

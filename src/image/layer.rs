@@ -12,7 +12,8 @@ use crate::fs::Root;
 use crate::layer::{Applied, ApplyOptions, Files, LayerOptions, LayerPlan, LayerTar, Target};
 use crate::progress::{Control, Counters};
 use crate::store::Store;
-use crate::tree::scan::{default_threads, scan};
+use crate::threads;
+use crate::tree::scan::scan;
 use crate::tree::{Ledger, OwnerPolicy, OwnerSource, ScanOptions, Snapshot};
 
 /// A comparison, and where the content is.
@@ -50,8 +51,8 @@ pub fn write_layer(
     let plan = LayerPlan::new(source.changes, source.old, source.new, options)?;
     Counters::add(&control.counters.bytes_total, plan.content_len());
     let entries = plan.entry_count() as u64;
-    let threads = if threads == 0 { default_threads() } else { threads };
-    let written = compress::write(&LayerTar::new(plan, files), profile, threads, out, control)?;
+    let written =
+        compress::write(&LayerTar::new(plan, files), profile, threads::count(threads), out, control)?;
     Ok((written, entries))
 }
 

@@ -22,6 +22,7 @@ use crate::fs::root::{c_name, open_dir_at};
 use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root, Stat, clock};
 use crate::progress::{Control, Counters};
+use crate::threads;
 use crate::tree::builder::{Builder, Inode, ROOT};
 use crate::tree::{Ledger, Meta, OwnerPolicy, OwnerXattr, Snapshot};
 
@@ -136,21 +137,20 @@ impl<'a> Target<'a> {
     /// After an error the directory is in no defined state; the caller applies to a scratch directory and publishes it
     /// by rename, or tells its own caller that the tree is damaged.
     pub fn apply<S: ChunkStream>(&mut self, stream: S, control: &Control) -> Result<S> {
-        let threads = crate::tree::scan::thread_count(self.options.threads).min(MOST_WRITERS);
+        let count = threads::count(self.options.threads).min(MOST_WRITERS);
         self.control = control.clone();
         self.model.next_layer();
         std::thread::scope(|scope| {
             // There are as many queues as threads, and how many those are is only known when they have started.
             let mut started = Vec::new();
-            for number in 0..threads {
+            for number in 0..count {
                 let (give, take) = std::sync::mpsc::channel::<Arc<Writers>>();
                 let work = move || {
                     if let Ok(writers) = take.recv() {
                         writers.work(number);
                     }
                 };
-                let builder = std::thread::Builder::new().name("treering-apply".into());
-                match builder.spawn_scoped(scope, work) {
+                match threads::spawn(scope, "treering-apply", work) {
                     Ok(_) => started.push(give),
                     // Those we have do the work.
                     Err(_) if number > 0 => break,
@@ -304,9 +304,9 @@ impl<'a> Target<'a> {
         let done = std::thread::scope(|scope| {
             let (give, take) = std::sync::mpsc::sync_channel::<Ready>(READY_DIRECTORIES);
             let work = move || take.into_iter().map(finish).collect::<Result<Vec<Done>>>();
-            let other = match crate::tree::scan::thread_count(self.options.threads) {
+            let other = match threads::count(self.options.threads) {
                 1 => None,
-                _ => std::thread::Builder::new().name("treering-apply".into()).spawn_scoped(scope, work).ok(),
+                _ => threads::spawn(scope, "treering-apply", work).ok(),
             };
             let mut done = Vec::new();
             for &node in order.iter().rev() {
@@ -327,7 +327,7 @@ impl<'a> Target<'a> {
                 }
             }
             drop(give);
-            match other.map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))) {
+            match other.map(threads::join) {
                 Some(done) => done,
                 None => Ok(done),
             }

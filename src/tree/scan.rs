@@ -22,6 +22,7 @@ use crate::fs::root::was_replaced;
 use crate::fs::stat::stat_fd;
 use crate::fs::{Root, clock};
 use crate::progress::Control;
+use crate::threads;
 use assemble::{Clock, assemble};
 use worker::{Found, Queue, Shared, Worker};
 
@@ -108,17 +109,6 @@ pub fn kept_xattr(name: &[u8]) -> bool {
         && !name.starts_with(b"user.overlay.")
 }
 
-/// The number of threads that `0` stands for.
-pub fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get())
-}
-
-/// The number of threads to start where `wanted` are asked for: 0 is one per processor, and it never is more than 64.
-pub fn thread_count(wanted: usize) -> usize {
-    const MOST: usize = 64;
-    if wanted == 0 { default_threads().min(MOST) } else { wanted.min(MOST) }
-}
-
 /// Walks the tree below `root`.
 ///
 /// # Errors
@@ -127,7 +117,7 @@ pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result
     let began = clock::now(root).at(SCAN, root.describe(b""))?;
     let root_stat = stat_fd(root).at(SCAN, root.describe(b""))?;
     let options = ScanOptions {
-        threads: thread_count(options.threads),
+        threads: threads::count(options.threads),
         previous: options.previous.filter(|_| !options.owner_from.moves_unseen()),
         ..*options
     };
@@ -143,7 +133,7 @@ pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result
     };
     let mut first = Worker::new(&shared);
     let root_raw = first.root_entry(&root_stat)?;
-    let threads = options.threads;
+    let count = options.threads;
     let mut found: Vec<Found> = std::thread::scope(|scope| {
         let work = || {
             let mut worker = Worker::new(&shared);
@@ -151,17 +141,11 @@ pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result
             worker.found
         };
         // Where no more threads are to be had, those that are do the work.
-        let named = || std::thread::Builder::new().name("treering-scan".into());
-        let spawn = |_| named().spawn_scoped(scope, work).ok();
-        let handles: Vec<_> = (1..threads).map_while(spawn).collect();
+        let spawn = |_| threads::spawn(scope, "treering-scan", work).ok();
+        let handles: Vec<_> = (1..count).map_while(spawn).collect();
         first.run();
         let mut found = vec![first.found];
-        for handle in handles {
-            match handle.join() {
-                Ok(part) => found.push(part),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
+        found.extend(handles.into_iter().map(threads::join));
         found
     });
     if let Some(error) = shared.queue.lock().expect("no thread is left").failed.take() {

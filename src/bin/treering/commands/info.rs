@@ -28,7 +28,7 @@ impl Info {
         let uname = rustix::system::uname();
         let kernel = uname.release().to_string_lossy().into_owned();
         let uid = rustix::process::geteuid().as_raw();
-        let threads = treering::tree::scan::default_threads();
+        let threads = treering::threads::processors();
         let abilities = abilities(Some(&root));
         if context.json {
             let object = json!({

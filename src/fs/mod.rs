@@ -17,6 +17,8 @@ pub(crate) mod xattr;
 
 // Not part of the stable interface: for the command, the Python package, the benches and the tests of this repository.
 #[doc(hidden)]
+pub mod descriptors;
+#[doc(hidden)]
 pub mod dirents;
 #[doc(hidden)]
 pub mod input;

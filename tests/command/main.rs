@@ -18,6 +18,7 @@ mod keep;
 mod layer;
 mod look;
 mod moving;
+mod output;
 mod talk;
 mod trees;
 mod world;

@@ -150,12 +150,31 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Cli, ExitCode> {
         }
         return Err(ExitCode::from(2));
     }
+    // The parser stops at what it does not take, so it cannot be asked whether --json stands behind that.
+    let json = arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json");
     let matches = command().try_get_matches_from(arguments);
     matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
-        // Nobody is left to tell when the terminal is gone.
-        let _ = error.print();
+        if json && error.use_stderr() {
+            ui::Ui::new(false, true).error(&usage(&error).into());
+        } else {
+            // A terminal that is gone is no reason to fail otherwise.
+            let _ = error.print();
+        }
         ExitCode::from(error.exit_code() as u8)
     })
+}
+
+/// An error of the parser as one of ours: its first paragraph, and the rest as the hint.
+fn usage(error: &clap::Error) -> ui::Usage {
+    let text = error.to_string();
+    let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let message = message.trim().strip_prefix("error: ").unwrap_or(message.trim());
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let rest = words(rest);
+    match rest.is_empty() {
+        true => ui::Usage::new(words(message)),
+        false => ui::Usage::new(words(message)).with_hint(rest),
+    }
 }
 
 /// The verbs under their headings.

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use treering::error::{At, Error, Result};
+use treering::fs::descriptors::closed_at_start;
 use treering::fs::input::Input;
 use treering::progress::Cancel;
 
@@ -49,5 +50,8 @@ pub fn named<T>(file: Option<&Path>, result: anyhow::Result<T>) -> anyhow::Resul
 }
 
 fn stdin() -> Result<OwnedFd> {
+    if closed_at_start(0) {
+        return Err(std::io::Error::from_raw_os_error(libc::EBADF)).at("open", "standard input");
+    }
     std::io::stdin().as_fd().try_clone_to_owned().at("open", "standard input")
 }

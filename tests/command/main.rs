@@ -13,6 +13,7 @@ mod tools;
 
 mod attack;
 mod diff;
+mod examples;
 mod grow;
 mod keep;
 mod layer;

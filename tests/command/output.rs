@@ -91,7 +91,9 @@ fn closed_descriptors_are_an_error() {
         command.args(["-c", &format!("exec \"$0\" {line}"), env!("CARGO_BIN_EXE_treering")]);
         run(&mut command)
     };
-    for line in ["save app:v1", "images", "inspect app:v1", "layer create tree", "diff app:v1 tree", "version"] {
+    for line in
+        ["save app:v1", "images", "inspect app:v1", "layer create tree", "diff app:v1 tree", "version"]
+    {
         sh(&format!("{line} >&-")).fails(1, "standard output: bad file descriptor");
         // The null device is a place to write to, whichever way it was opened.
         sh(&format!("{line} >/dev/null")).ok();

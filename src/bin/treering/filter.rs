@@ -11,7 +11,7 @@ use crate::listing::Row;
 pub enum Filter {
     /// Names that match a pattern.
     Reference(String),
-    /// Images without a name, or only those with one.
+    /// Images without a name that nothing is built on, or all others.
     Dangling(bool),
     /// Images with a label, perhaps with a value.
     Label(String, Option<String>),

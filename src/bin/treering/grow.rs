@@ -1,6 +1,7 @@
 //! Options that the commands which make images share: compression, time stamps, changes of the configuration.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -14,9 +15,9 @@ use treering::{Error, Result};
 /// `--compression` and `--level`.
 #[derive(Debug, Args)]
 pub struct Packing {
-    /// How the layer is compressed
-    #[arg(long, value_enum, default_value_t = Format::Gzip)]
-    compression: Format,
+    /// How the layer is compressed [default: gzip; with -o FILE as its name ends: .zst, .tar]
+    #[arg(long, value_enum)]
+    compression: Option<Format>,
 
     /// How hard to compress: gzip 1 to 12 (default 5), zstd 1 to 19 (default 3)
     #[arg(long, value_name = "N")]
@@ -37,7 +38,17 @@ enum Format {
 impl Packing {
     /// The profile they stand for.
     pub fn profile(&self) -> Result<Profile> {
-        Profile::new(self.compression.into(), self.level)
+        Profile::new(self.compression.unwrap_or(Format::Gzip).into(), self.level)
+    }
+
+    /// The same for a file whose name may say it.
+    pub fn profile_for(&self, file: Option<&Path>) -> Result<Profile> {
+        let by_name = match file.and_then(Path::extension).and_then(OsStr::to_str) {
+            Some("zst" | "zstd") => Format::Zstd,
+            Some("tar") => Format::None,
+            _ => Format::Gzip,
+        };
+        Profile::new(self.compression.unwrap_or(by_name).into(), self.level)
     }
 }
 
@@ -210,8 +221,9 @@ mod tests {
 
     #[test]
     fn the_default_is_the_librarys() {
-        let packing = Packing { compression: Format::Gzip, level: None };
+        let packing = Packing { compression: None, level: None };
         assert_eq!(packing.profile().unwrap().id(), Profile::default().id());
+        assert_eq!(packing.profile_for(None).unwrap().id(), Profile::default().id());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The images of a store as lists show them: one row per name.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use treering::image::Image;
 use treering::store::{Descriptor, DocumentKind, Entry, Reference, Store, descriptor_digest};
@@ -89,4 +91,17 @@ pub fn rows(store: &Store, ui: &Ui) -> Result<Vec<Row>> {
     }
     rows.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.text.cmp(&b.text)));
     Ok(rows)
+}
+
+/// Whether an image has all layers of another one and more on top.
+pub fn derives(child: &Row, parent: &Row) -> bool {
+    let (Some(child), Some(parent)) = (&child.image, &parent.image) else { return false };
+    let (above, below) = (child.config().diff_ids(), parent.config().diff_ids());
+    above.len() > below.len() && !below.is_empty() && above.starts_with(below)
+}
+
+/// The digests of the untagged images that others are built on: Docker calls them intermediate, and lists them with `-a` only.
+pub fn intermediate(rows: &[Row]) -> HashSet<Digest> {
+    let below = |row: &&Row| row.is_nameless() && rows.iter().any(|other| derives(other, row));
+    rows.iter().filter(below).map(|row| row.digest).collect()
 }

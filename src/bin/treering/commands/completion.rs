@@ -10,7 +10,8 @@ use crate::output;
 
 const EXAMPLES: &str = "\
 Examples:
-  treering completion bash > ~/.local/share/bash-completion/completions/treering
+  treering completion bash > ~/.treering.bash     to source in ~/.bashrc
+  mkdir -p ~/.zfunc ~/.config/fish/completions
   treering completion zsh > ~/.zfunc/_treering
   treering completion fish > ~/.config/fish/completions/treering.fish";
 

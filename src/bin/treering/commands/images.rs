@@ -30,7 +30,7 @@ pub struct Images {
     #[arg(value_name = "REPOSITORY[:TAG]")]
     pattern: Option<String>,
 
-    /// Show all; there are no hidden images here, so this changes nothing
+    /// Show all: also untagged images that others are built on
     #[arg(short, long)]
     all: bool,
 
@@ -61,6 +61,11 @@ impl Images {
         let mut rows = listing::rows(&store, &context.ui)?;
         if let Some(pattern) = &self.pattern {
             rows.retain(|row| row.name.as_ref().is_some_and(|name| filter::name_matches(pattern, name)));
+        }
+        let intermediate = listing::intermediate(&rows);
+        let dangling = self.filter.iter().any(|filter| matches!(filter, Filter::Dangling(true)));
+        if !self.all || dangling {
+            rows.retain(|row| !(row.is_nameless() && intermediate.contains(&row.digest)));
         }
         filter::apply(&store, &self.filter, &mut rows)?;
         if context.json {

@@ -107,7 +107,7 @@ impl Create {
         };
         let source =
             LayerSource { changes: &changes, old: old.as_ref(), new: &found.snapshot, files: Some(&root) };
-        let (profile, times) = (self.packing.profile()?, self.times.layer()?);
+        let (profile, times) = (self.packing.profile_for(self.output.as_deref())?, self.times.layer()?);
         let written = output::stream(self.output.as_deref(), |out| {
             Ok(write_layer(source, times, &profile, context.threads, out, &control)?.0)
         })?;

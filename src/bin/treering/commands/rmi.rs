@@ -10,7 +10,7 @@ use treering::store::{PruneOptions, Reference, Store};
 use treering::{Control, Digest, Error, ErrorKind, Result};
 
 use crate::context::Context;
-use crate::listing::{self, Row};
+use crate::listing::{self, Row, derives};
 use crate::{json, output};
 
 const EXAMPLES: &str = "\
@@ -125,7 +125,27 @@ impl Rmi {
         }
         gone.push(Gone::Blob(*row.id()));
         if !self.no_prune {
+            gone.extend(self.parents(store, &rows, row)?);
             gone.extend(self.sweep(context, store, row));
+        }
+        Ok(gone)
+    }
+
+    /// Removes the untagged images that only the removed one was built on, the nearest first, as Docker does.
+    fn parents(&self, store: &Store, rows: &[Row], removed: &Row) -> Result<Vec<Gone>> {
+        let mut below: Vec<&Row> =
+            rows.iter().filter(|row| row.is_nameless() && derives(removed, row)).collect();
+        below
+            .sort_by_key(|row| std::cmp::Reverse(row.image.as_ref().map_or(0, |image| image.layers().len())));
+        let mut left: Vec<&Row> = rows.iter().filter(|row| row.digest != removed.digest).collect();
+        let mut gone = Vec::new();
+        for parent in below {
+            if left.iter().any(|other| derives(other, parent)) {
+                break;
+            }
+            store.remove(&parent.digest)?;
+            left.retain(|row| row.digest != parent.digest);
+            gone.push(Gone::Blob(*parent.id()));
         }
         Ok(gone)
     }
@@ -167,11 +187,4 @@ impl Rmi {
             }
         }
     }
-}
-
-/// Whether an image has all layers of another one and more on top.
-fn derives(child: &Row, parent: &Row) -> bool {
-    let (Some(child), Some(parent)) = (&child.image, &parent.image) else { return false };
-    let (above, below) = (child.config().diff_ids(), parent.config().diff_ids());
-    above.len() > below.len() && !below.is_empty() && above.starts_with(below)
 }

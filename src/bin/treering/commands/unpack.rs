@@ -20,7 +20,7 @@ use crate::{interrupt, json, output, text};
 const EXAMPLES: &str = "\
 Examples:
   treering unpack app:v1 work
-  treering unpack --platform linux/arm64 app:v1 work-arm64
+  treering unpack --platform linux/arm64 multi:v1 work-arm64
   treering unpack --owner-xattr rootlesscontainers app:v1 work   for PRoot
 
 Without root, owners, devices and attributes that the disk does not take are written down in the store, and every

@@ -28,6 +28,7 @@ fn rust() -> Names {
         treering::archive::save,
         treering::image::TreeDiff,
         treering::image::apply_layer,
+        treering::image::clone,
         treering::image::commit,
         treering::image::contents,
         treering::image::diff_image,

@@ -7,6 +7,7 @@
 
 pub(crate) mod chmod;
 pub(crate) mod clock;
+pub(crate) mod copy;
 pub(crate) mod generation;
 pub(crate) mod map;
 pub(crate) mod probe;

@@ -65,6 +65,12 @@ impl Root {
         Ok(Root { fd, path: self.path.clone() })
     }
 
+    /// Opens the directory above the root; above the topmost one, that one.
+    pub(crate) fn open_parent(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(retry_on_intr(|| rustix::fs::openat(&self.fd, c"..", flags, Mode::empty()))?)
+    }
+
     /// Opens the directory `below` (components joined by `/`, empty for the root itself). No component may be a
     /// symbolic link.
     pub fn open_dir(&self, below: &[u8]) -> io::Result<OwnedFd> {

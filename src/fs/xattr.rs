@@ -244,6 +244,23 @@ pub fn remove_at(dir: impl AsFd, name: &CStr, attribute: &CStr) -> io::Result<()
     }
 }
 
+/// Whether a filesystem says with this error that it does not keep an attribute: not permitted, not supported, a name or value
+/// it does not take, or no room for it in the inode. Anything else is a failure.
+pub fn is_refusal(error: &io::Error) -> bool {
+    const ERRNOS: [i32; 9] = [
+        libc::EPERM,
+        libc::EACCES,
+        libc::EOPNOTSUPP,
+        libc::ENOSYS,
+        libc::EINVAL,
+        libc::ENOSPC,
+        libc::E2BIG,
+        libc::ERANGE,
+        libc::EDQUOT,
+    ];
+    error.raw_os_error().is_some_and(|errno| ERRNOS.contains(&errno))
+}
+
 /// Without /proc only files, directories and pipes can be asked; links and devices say why they cannot.
 fn open_any(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<std::os::fd::OwnedFd> {
     match stat_at(dir, name)?.kind {

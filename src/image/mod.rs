@@ -4,6 +4,7 @@
 //! its layers. Documents are kept as they were read, unknown members included; what is made new is deterministic.
 
 mod changes;
+mod clone;
 pub(crate) mod commit;
 mod config;
 pub(crate) mod contents;
@@ -25,6 +26,7 @@ mod whose;
 pub mod binding;
 
 pub use crate::digest::{chain_id, chain_ids};
+pub use clone::{CloneOptions, Cloned, clone};
 pub use commit::{CommitOptions, Committed, commit};
 pub use config::{History, ImageConfig, RunConfig, image_id};
 pub use contents::contents;

@@ -134,14 +134,15 @@ fn apply(
 }
 
 /// Where the tree grows until it is published.
-struct Place {
-    root: Root,
+pub(super) struct Place {
+    /// The directory to fill.
+    pub root: Root,
     /// The scratch directory's parent and name, when there is one, and the claim that it is ours.
     scratch: Option<(Root, String, Scratch)>,
 }
 
 impl Place {
-    fn prepare(store: &Store, dir: &Path) -> Result<Place> {
+    pub fn prepare(store: &Store, dir: &Path) -> Result<Place> {
         let shown = dir.as_os_str().as_bytes();
         let exists = match Root::open(dir) {
             Ok(root) => {
@@ -217,7 +218,7 @@ impl Place {
     }
 
     /// Removes what was made.
-    fn discard(self) {
+    pub fn discard(self) {
         // The error that led here matters more than one in cleaning up after it.
         match &self.scratch {
             Some((parent, name, _)) => {
@@ -239,7 +240,7 @@ impl Place {
     }
 
     /// Gives the tree its place, and the directory that has a new name in it.
-    fn publish(mut self, dir: &Path) -> Result<Option<Root>> {
+    pub fn publish(mut self, dir: &Path) -> Result<Option<Root>> {
         let Some((parent, scratch, _)) = &self.scratch else { return Ok(None) };
         let shown = dir.as_os_str().as_bytes();
         let name = dir.file_name().expect("checked when the scratch directory was made");

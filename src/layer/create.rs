@@ -310,7 +310,7 @@ impl<'a> Work<'a> {
             match self.set_xattr(name, value) {
                 Ok(()) => {}
                 // The ledger holds it.
-                Err(error) if not_kept_here(&error) => refused.push((name, value)),
+                Err(error) if xattr::is_refusal(&error) => refused.push((name, value)),
                 Err(error) => return Err(error),
             }
         }
@@ -337,7 +337,7 @@ impl<'a> Work<'a> {
         let Some(attribute) = self.who.owner_xattr else { return Ok(()) };
         let Some(value) = attribute.value(&self.wanted.meta) else { return Ok(()) };
         match self.set_xattr(attribute.name(), &value) {
-            Err(error) if !not_kept_here(&error) => Err(error),
+            Err(error) if !xattr::is_refusal(&error) => Err(error),
             Err(_) if !owner_on_disk || matches!(self.place, Place::Open(_)) => {
                 self.lost.push((attribute.name().to_vec(), "the disk takes no such attribute here"));
                 Ok(())
@@ -358,21 +358,4 @@ impl<'a> Work<'a> {
             }
         }
     }
-}
-
-/// Whether a filesystem says with this that it does not keep an attribute: not permitted, not supported, a name or value it
-/// does not take, or no room for it in the inode. Anything else is a failure, of which the ledger must not be the answer.
-fn not_kept_here(error: &io::Error) -> bool {
-    const ERRNOS: [i32; 9] = [
-        libc::EPERM,
-        libc::EACCES,
-        libc::EOPNOTSUPP,
-        libc::ENOSYS,
-        libc::EINVAL,
-        libc::ENOSPC,
-        libc::E2BIG,
-        libc::ERANGE,
-        libc::EDQUOT,
-    ];
-    error.raw_os_error().is_some_and(|errno| ERRNOS.contains(&errno))
 }

@@ -29,6 +29,12 @@ pub(super) const CHILDREN: usize = 96;
 pub(super) const XATTRS: usize = 104;
 pub(super) const DIGEST: usize = 112;
 
+/// Writes the time up to which stat identities can be trusted into a header.
+pub(super) fn set_clock(header: &mut [u8], clock: Timestamp) {
+    put(header, 32, &clock.secs.to_le_bytes());
+    put(header, 40, &clock.nanos.to_le_bytes());
+}
+
 /// Everything a record holds, decoded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Record {
@@ -254,8 +260,7 @@ impl Writer {
         put(&mut out, 12, &count.to_le_bytes());
         put(&mut out, 16, &(self.digests.len() as u32).to_le_bytes());
         put(&mut out, 24, &(self.arena.len() as u64).to_le_bytes());
-        put(&mut out, 32, &clock.secs.to_le_bytes());
-        put(&mut out, 40, &clock.nanos.to_le_bytes());
+        set_clock(&mut out, clock);
         for digest in &self.digests {
             out.extend_from_slice(digest);
         }

@@ -4,6 +4,7 @@
 //! [`Builder`] grows the same kind of list from a layer's entries. A [`Ledger`] holds what an unprivileged process could
 //! not put on disk, and is merged into every scan.
 
+pub(crate) mod clone;
 mod codec;
 pub(crate) mod entry;
 pub(crate) mod hash;
@@ -14,6 +15,7 @@ pub(crate) mod ownership;
 pub mod scan;
 pub(crate) mod snapshot;
 pub(crate) mod walk;
+pub(crate) mod way;
 
 // Not part of the stable interface: for the tests of this repository.
 #[doc(hidden)]

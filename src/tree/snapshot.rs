@@ -5,12 +5,12 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::codec::{self, HEADER, RECORD, Record, Shape, Writer};
-use super::entry::{Meta, NONE, Xattrs};
+use super::entry::{Flags, Meta, NONE, Xattrs};
 use super::walk::Walk;
 use crate::error::{At, Result};
 use crate::fs::map::Map;
 use crate::fs::root::read_file;
-use crate::fs::{Timestamp, publish};
+use crate::fs::{Stat, Timestamp, publish};
 
 /// A snapshot of a tree, or the entry list of a layer. Entries are numbered; number 0 is the root directory, and the
 /// children of a directory are numbered one after the other, sorted by the bytes of their names.
@@ -235,6 +235,31 @@ impl Snapshot {
         let crc = libdeflater::crc32(&bytes[..body]);
         bytes[body..].copy_from_slice(&crc.to_le_bytes());
         Snapshot { data: Data::Owned(bytes), shape: self.shape }
+    }
+
+    /// Makes the same list for a copy of the tree: each entry gets the stat identity that `stat` gives, or none, so that it is
+    /// compared by all that is known of it. No stat was stamped within a tick of `clock`.
+    pub(crate) fn identified(&self, clock: Timestamp, stat: impl Fn(u32) -> Option<Stat>) -> Snapshot {
+        let mut bytes = self.as_bytes().to_vec();
+        codec::set_clock(&mut bytes, clock);
+        for index in 0..self.len() {
+            let mut record = self.record(index);
+            let meta = &mut record.meta;
+            match stat(index) {
+                Some(stat) => {
+                    (meta.dev, meta.ino, meta.ctime, meta.nlink) =
+                        (stat.dev, stat.ino, stat.ctime, stat.nlink);
+                    meta.mtime = stat.mtime;
+                    meta.flags.remove(Flags::RACY | Flags::LEFT_OUT);
+                }
+                None => (meta.dev, meta.ino, meta.ctime) = (0, 0, Timestamp::default()),
+            }
+            bytes[HEADER + index as usize * RECORD..][..RECORD].copy_from_slice(&record.encode());
+        }
+        let body = bytes.len() - 4;
+        let crc = libdeflater::crc32(&bytes[..body]);
+        bytes[body..].copy_from_slice(&crc.to_le_bytes());
+        Snapshot { data: Data::Owned(bytes), shape: Shape { clock, ..self.shape } }
     }
 
     /// Whether an entry number stands for an entry.

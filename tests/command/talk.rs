@@ -22,6 +22,7 @@ const VERBS: [&str; 21] = [
     "tag",
     "rmi",
     "unpack",
+    "clone",
     "prune",
     "fsck",
     "version",

@@ -17,7 +17,7 @@ const VERBS: &[(&str, &[&str])] = &[
     ("Grow", &["commit", "diff", "snapshot", "layer"]),
     ("Look", &["images", "inspect", "history", "df", "info"]),
     ("Move", &["save", "load", "import", "export", "tag", "rmi"]),
-    ("Work", &["unpack"]),
+    ("Work", &["unpack", "clone"]),
     ("Keep", &["prune", "fsck"]),
     ("More", &["version", "completion", "man", "image", "system", "help"]),
 ];
@@ -94,6 +94,7 @@ pub enum Command {
     Rmi(verb::rmi::Rmi),
     // Work
     Unpack(verb::unpack::Unpack),
+    Clone(verb::clone::Clone),
     // Keep
     Prune(verb::prune::Prune),
     Fsck(verb::fsck::Fsck),
@@ -215,6 +216,7 @@ impl Command {
             Command::Tag(args) | Command::Image(ImageGroup::Tag(args)) => args.run(context),
             Command::Rmi(args) | Command::Image(ImageGroup::Rm(args)) => args.run(context),
             Command::Unpack(args) => args.run(context),
+            Command::Clone(args) => args.run(context),
             Command::Prune(args)
             | Command::Image(ImageGroup::Prune(args))
             | Command::System(SystemGroup::Prune(args)) => args.run(context),

@@ -1,0 +1,185 @@
+//! Copying a tree together with all that the store knows of it.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::binding;
+use super::unpack::Place;
+use super::whose::Whose;
+use crate::Digest;
+use crate::error::{At, Error, Result};
+use crate::fs::Root;
+use crate::fs::stat::stat_fd;
+use crate::layer::Loss;
+use crate::progress::Control;
+use crate::store::Store;
+use crate::tree::clone::{Copy, clone_tree};
+use crate::tree::ownership::Ownership;
+use crate::tree::scan::{Scan, Skipped, scan};
+use crate::tree::walk::{Descend, Walk2};
+use crate::tree::{NONE, ScanOptions, Snapshot};
+
+const CLONE: &str = "clone tree";
+
+/// How a tree is cloned.
+#[derive(Debug, Clone, Default)]
+pub struct CloneOptions {
+    /// Threads; 0 for one per processor.
+    pub threads: usize,
+    /// Make everything durable before returning: the files before the clone gets its place (syncfs(2)), and then its name
+    /// there.
+    pub sync: bool,
+}
+
+/// A tree that was cloned.
+#[derive(Debug)]
+pub struct Cloned {
+    /// The digest of the manifest of the image that both trees are bound to.
+    pub manifest: Digest,
+    /// How many entries the clone has, its root not counted.
+    pub entries: u64,
+    /// How many of them are in the ledger.
+    pub in_ledger: u64,
+    /// What is in the tree and not in the clone: sockets, and the store if it is in the tree.
+    pub skipped: Vec<Skipped>,
+    /// What could not be kept.
+    pub losses: Vec<Loss>,
+}
+
+/// Copies a tree that was unpacked or committed to `new`, which must not exist or be an empty directory: files, links,
+/// permissions, owners, attributes and times; blocks are shared where the filesystem can. What changed in the tree since it
+/// was unpacked or committed is changed in the clone as well, and the next commit or comparison of the clone finds just that
+/// without reading the rest. Owners and attributes that the disk cannot hold are in the store for both.
+///
+/// The clone is made beside `new` and renamed into place: after an error or a crash there is no half of one.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] when the store does not know the tree, [`ErrorKind::Changed`] when something changes in it
+/// meanwhile, [`ErrorKind::InvalidArgument`] when `new` lies in the tree.
+pub fn clone(
+    store: &Store,
+    tree: &Path,
+    new: &Path,
+    options: &CloneOptions,
+    control: &Control,
+) -> Result<Cloned> {
+    let _lease = store.lease_for(control)?;
+    let from = Root::open(tree)?;
+    let Some(mut bound) = binding::find(store, &from)? else {
+        let message = "the store does not know this tree";
+        return Err(Error::not_found(CLONE, message)
+            .with_path(from.describe(b""))
+            .with_hint("no image was unpacked to it or committed from it: cp -a copies all there is of it"));
+    };
+    refuse_inside(&from, new)?;
+    let (manifest, reference, index) = (bound.manifest, bound.reference.take(), bound.index.take());
+    let whose = bound.into_whose();
+    let scan_options = ScanOptions {
+        threads: options.threads,
+        previous: index.as_ref(),
+        ..whose.scan_options_beside(Some(store))?
+    };
+    let Scan { snapshot, skipped, .. } = scan(&from, &scan_options, control)?;
+    let place = Place::prepare(store, new)?;
+    let ownership = Ownership { policy: &whose.owner, ledger: None, source: &whose.owner_from };
+    let made =
+        clone_tree(&snapshot, &from, &place.root, &ownership, options.threads, control).and_then(|copy| {
+            if options.sync {
+                rustix::fs::syncfs(&place.root).at(CLONE, place.root.describe(b""))?;
+            }
+            let Copy { stats, ledger, lost, clock } = copy;
+            let index = index.map(|index| {
+                let same = unchanged(&index, &snapshot);
+                index.identified(clock, |at| stats.get(same[at as usize] as usize).copied())
+            });
+            let whose = Whose { owner: whose.owner.clone(), owner_from: whose.owner_from.clone(), ledger };
+            // Before the clone has its place: one that the store knows nothing of would have lost its owners.
+            let key = binding::tree_key(&place.root)?;
+            let (root, reference) = (&place.root, reference.as_deref());
+            binding::bind(store, root, manifest, reference, &whose, index.as_ref(), || Ok(()))?;
+            Ok((key, whose.ledger.len() as u64, lost))
+        });
+    let (key, in_ledger, lost) = match made {
+        Ok(made) => made,
+        Err(error) => {
+            place.discard();
+            return Err(error);
+        }
+    };
+    let parent = place.publish(new).inspect_err(|_| {
+        // The clone is gone again; its record, if it stays, is one of those that prune forgets.
+        let _ = store.unbind(&key);
+    })?;
+    if let Some(parent) = parent.filter(|_| options.sync) {
+        rustix::fs::fsync(&parent).at(CLONE, parent.describe(b""))?;
+    }
+    let loss = |(at, attribute, reason)| Loss { path: snapshot.path(at).into(), attribute, reason };
+    Ok(Cloned {
+        manifest,
+        entries: snapshot.len() as u64 - 1,
+        in_ledger,
+        skipped,
+        losses: lost.into_iter().map(loss).collect(),
+    })
+}
+
+/// For each entry of the index of a tree: its number in a scan of the tree if it is untouched since, else [`NONE`].
+fn unchanged(index: &Snapshot, scan: &Snapshot) -> Vec<u32> {
+    let mut same = vec![NONE; index.len() as usize];
+    let root = std::iter::once((0, 0));
+    let pairs = Walk2::new(Some(index), Some(scan), Descend::New).map(|pair| (pair.old, pair.new));
+    for (old, new) in root.chain(pairs) {
+        if old != NONE && new != NONE && index.meta(old).same_identity(&scan.meta(new)) {
+            same[old as usize] = new;
+        }
+    }
+    same
+}
+
+/// Refuses a place inside of the tree: a clone that is part of what it was cloned from would be part of the next commit.
+fn refuse_inside(tree: &Root, new: &Path) -> Result<()> {
+    let shown = new.as_os_str().as_bytes();
+    let stat = stat_fd(tree).at(CLONE, tree.describe(b""))?;
+    let parent = match new.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // By what is there, not by the words of the path: links lead anywhere.
+    let mut at = Root::open(parent)?;
+    loop {
+        let here = stat_fd(&at).at(CLONE, shown)?;
+        if (here.dev, here.ino) == (stat.dev, stat.ino) {
+            return Err(Error::invalid(CLONE, "the clone would be inside of the tree")
+                .with_path(shown)
+                .with_hint("name a directory outside of it"));
+        }
+        let above = at.open_parent().at(CLONE, shown)?;
+        let there = stat_fd(&above).at(CLONE, shown)?;
+        if (there.dev, there.ino) == (here.dev, here.ino) {
+            return Ok(());
+        }
+        at = Root::from_fd(above, parent);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    #[test]
+    fn a_place_inside_of_the_tree_is_seen_by_whatever_path() {
+        let temp = tempfile::tempdir().unwrap();
+        let inside = temp.path().join("tree/a/b");
+        std::fs::create_dir_all(&inside).unwrap();
+        std::os::unix::fs::symlink("tree/a", temp.path().join("link")).unwrap();
+        let tree = Root::open(temp.path().join("tree")).unwrap();
+        for (new, refused) in
+            [("tree/new", true), ("tree/a/b/new", true), ("link/new", true), ("new", false), ("link", false)]
+        {
+            let result = refuse_inside(&tree, &temp.path().join(new));
+            assert_eq!(result.is_err(), refused, "{new}");
+            assert!(result.err().is_none_or(|error| error.kind() == ErrorKind::InvalidArgument));
+        }
+    }
+}

@@ -263,6 +263,32 @@ pub fn bind(
     index: Option<&Snapshot>,
     meanwhile: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
+    let ledger = index.map_or(Cow::Borrowed(&whose.ledger), |index| without_dead(&whose.ledger, index));
+    bind_with(store, root, manifest, reference, whose, (&ledger, index), meanwhile)
+}
+
+/// Does what [`bind`] does for a copy of a tree: all of its ledger is of files that are there, also of those that the index,
+/// which is of the moment when the original was bound, does not have.
+pub(super) fn bind_copy(
+    store: &Store,
+    root: &Root,
+    manifest: Digest,
+    reference: Option<&str>,
+    whose: &Whose,
+    index: Option<&Snapshot>,
+) -> Result<()> {
+    bind_with(store, root, manifest, reference, whose, (&whose.ledger, index), || Ok(()))
+}
+
+fn bind_with(
+    store: &Store,
+    root: &Root,
+    manifest: Digest,
+    reference: Option<&str>,
+    whose: &Whose,
+    (ledger, index): (&Ledger, Option<&Snapshot>),
+    meanwhile: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let id = TreeId::of(root)?;
     // One whose device had another number is made anew: its files are of that number.
     let (same, old) = match known(store, root, id)? {
@@ -273,7 +299,7 @@ pub fn bind(
         Some(binding) => binding,
         None => store.bind_tree(&id.key())?,
     };
-    stage(&binding, whose, index)?.bind(root, manifest, reference, whose, meanwhile)?;
+    stage_files(&binding, ledger, index)?.bind(root, manifest, reference, whose, meanwhile)?;
     old.map_or(Ok(()), |old| store.unbind(old.binding.key()))
 }
 
@@ -300,6 +326,14 @@ pub fn stage<'a>(binding: &'a Binding, whose: &Whose, index: Option<&Snapshot>) 
         Some(index) => without_dead(&whose.ledger, index),
         None => Cow::Borrowed(&whose.ledger),
     };
+    stage_files(binding, &ledger, index)
+}
+
+fn stage_files<'a>(
+    binding: &'a Binding,
+    ledger: &Ledger,
+    index: Option<&Snapshot>,
+) -> Result<StagedRecord<'a>> {
     let ledger_len = ledger.len();
     // An empty one only where another one would count as this tree's.
     let ledger = match ledger.is_empty() && binding.open(BindingFile::Ledger)?.is_none() {

@@ -96,7 +96,7 @@ pub fn clone(
             // Before the clone has its place: one that the store knows nothing of would have lost its owners.
             let key = binding::tree_key(&place.root)?;
             let (root, reference) = (&place.root, reference.as_deref());
-            binding::bind(store, root, manifest, reference, &whose, index.as_ref(), || Ok(()))?;
+            binding::bind_copy(store, root, manifest, reference, &whose, index.as_ref())?;
             Ok((key, whose.ledger.len() as u64, lost))
         });
     let (key, in_ledger, lost) = match made {

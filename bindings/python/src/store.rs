@@ -8,7 +8,9 @@ use pyo3::types::PyString;
 use treering::archive::{ExportOptions, ImportOptions};
 use treering::error::Error;
 use treering::fs::Root;
-use treering::image::{self, CommitOptions, Committed, TidyOptions, TidyReport, UnpackOptions, tidy};
+use treering::image::{
+    self, CloneOptions, CommitOptions, Committed, TidyOptions, TidyReport, UnpackOptions, tidy,
+};
 use treering::layer::ApplyOptions;
 use treering::store::{self, FsckLevel, PruneOptions, Reference};
 
@@ -271,6 +273,38 @@ impl Store {
         let image = Image::new(store, found);
         let report =
             make(py, "Unpacked", (unpacked.entries, unpacked.in_ledger, losses(py, &unpacked.losses)?))?;
+        let class = py.import("treering._tree")?.getattr("Tree")?;
+        class.call1((slf, shown(py, &dir.0)?, image, report, temporary))
+    }
+
+    /// Copy a tree that was unpacked or committed, with all that the store knows of it, to a directory that does not exist or
+    /// is empty.
+    ///
+    /// The copy has the same owners, the same image and the same changes, and its next comparison or commit reads only what
+    /// changes. Blocks are shared where the filesystem can. It is made beside the directory and renamed into place. With
+    /// ``temporary`` the directory is removed at the end of a ``with`` statement.
+    #[pyo3(signature = (tree, dir, *, sync = false, temporary = false, threads = 0, progress = None))]
+    #[allow(clippy::too_many_arguments)] // They are keywords.
+    fn clone<'py>(
+        slf: &Bound<'py, Self>,
+        tree: PathArg,
+        dir: PathArg,
+        sync: bool,
+        temporary: bool,
+        #[pyo3(from_py_with = arguments::number)] threads: usize,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let store = slf.get().open(py)?;
+        let options = CloneOptions { threads, sync };
+        let (theirs, place) = (store.clone(), dir.0.clone());
+        let (cloned, found) = Job::new("clone tree", progress).run(py, move |control, _| {
+            let cloned = image::clone(&theirs, &tree.0, &place, &options, control)?;
+            let found = image::Image::open(&theirs, &cloned.manifest.to_string(), None)?;
+            Ok((cloned, found))
+        })?;
+        let image = Image::new(store, found);
+        let report = make(py, "Unpacked", (cloned.entries, cloned.in_ledger, losses(py, &cloned.losses)?))?;
         let class = py.import("treering._tree")?.getattr("Tree")?;
         class.call1((slf, shown(py, &dir.0)?, image, report, temporary))
     }

@@ -195,6 +195,21 @@ def test_what_the_store_knows_of_a_tree(
     assert set(treering.info()["abilities"]) <= set(info["abilities"])
 
 
+def test_a_tree_is_cloned(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    store.commit(tree, "app:v1")
+    work = store.unpack("app:v1", tmp_path / "work")
+    (work.path / "new").write_text("new")
+    copy = work.clone(tmp_path / "copy")
+    assert (copy.image.id, copy.unpacked.losses) == (work.image.id, [])
+    assert [str(change) for change in copy.diff()] == [str(change) for change in work.diff()] != []
+    assert copy.commit("app:v2").layers[-1].diff_id == work.commit("app:v3").layers[-1].diff_id
+    with store.clone(copy, tmp_path / "other", temporary=True, sync=True, threads=1) as other:
+        assert (other.path / "new").read_text() == "new"
+    assert not other.path.exists()
+    with pytest.raises(treering.NotFoundError):
+        store.clone(tmp_path, tmp_path / "none")
+
+
 def test_caps_of_unpacking(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
     store.commit(tree, "app")
     for caps in ({"max_bytes": 10}, {"max_entries": 2}):

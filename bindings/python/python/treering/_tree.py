@@ -8,7 +8,7 @@ import shutil
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ._types import CommitOptions, DiffOptions, ImageLike, Unpacked
+from ._types import CommitOptions, DiffOptions, ImageLike, Path, Unpacked
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Tree:
-    """A directory that was unpacked from an image. ``Store.unpack`` makes one.
+    """A directory that was unpacked from an image. ``Store.unpack`` and ``Store.clone`` make one.
 
     ``os.fspath(tree)`` is its path, so it can be given wherever a path can. In a ``with`` statement a temporary tree is
     removed at the end; any other one stays.
@@ -30,7 +30,7 @@ class Tree:
         self.path = pathlib.Path(path)
         #: The image it was unpacked from or last committed to.
         self.image = image
-        #: What unpacking has to tell.
+        #: The report of the unpacking or cloning that made it.
         self.unpacked = report
         self._temporary = temporary
 
@@ -50,6 +50,10 @@ class Tree:
         """Add what changed as a layer; see ``Store.commit``."""
         self.image = self.store.commit(self.path, name, base=base, **options)
         return self.image
+
+    def clone(self, dir: Path, *, temporary: bool = False) -> Tree:
+        """Copy the tree to a new directory, with all that the store knows of it; see ``Store.clone``."""
+        return self.store.clone(self.path, dir, temporary=temporary)
 
     def remove(self) -> None:
         """Remove the directory and all in it. It is fine when it is gone already."""

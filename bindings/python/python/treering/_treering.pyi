@@ -121,6 +121,16 @@ class Store:
         threads: int = 0,
         progress: ProgressFunction | None = None,
     ) -> Tree: ...
+    def clone(
+        self,
+        tree: Path,
+        dir: Path,
+        *,
+        sync: bool = False,
+        temporary: bool = False,
+        threads: int = 0,
+        progress: ProgressFunction | None = None,
+    ) -> Tree: ...
     def diff(
         self,
         tree: Path,

@@ -15,7 +15,7 @@ use rustix::process::{Gid, Uid};
 use super::entry::{Meta, Xattrs};
 use super::ledger::{Ledger, Record};
 use super::ownership::Ownership;
-use super::scan::{kept_xattr, read_xattrs, thread_count};
+use super::scan::{kept_xattr, read_xattrs};
 use super::snapshot::Snapshot;
 use super::way::Ways;
 use crate::error::{At, Error, ErrorKind, Result};
@@ -25,6 +25,7 @@ use crate::fs::root::{c_name, open_file_at, was_replaced};
 use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root, Stat, Timestamp, chmod, clock, xattr};
 use crate::progress::{Control, Counters};
+use crate::threads;
 
 const CLONE: &str = "clone tree";
 /// More threads than this only wait for each other in the filesystem.
@@ -61,7 +62,7 @@ pub(crate) fn clone_tree(
     let work = Cloning { scan, from, to, ownership, copier: Copier::default(), control };
     let directories: Vec<u32> = (0..scan.len()).filter(|&at| scan.meta(at).kind == Kind::Directory).collect();
     work.make_directories(&directories)?;
-    let mut done = work.fill(&directories, thread_count(threads).min(MOST_THREADS))?;
+    let mut done = work.fill(&directories, threads::count(threads).min(MOST_THREADS))?;
     work.link(&mut done)?;
     work.finish_directories(&directories, &mut done)?;
     done.sort_unstable_by_key(|entry| entry.index);
@@ -163,12 +164,11 @@ impl<'a> Cloning<'a> {
         };
         let parts: Vec<Result<Vec<Done>>> = std::thread::scope(|scope| {
             // Where no more threads are to be had, those that are do the work.
-            let named = || std::thread::Builder::new().name("treering-clone".into());
-            let spawn = |_| named().spawn_scoped(scope, work).ok();
+            let spawn = |_| threads::spawn(scope, "treering-clone", work).ok();
             let handles: Vec<_> = (1..threads.min(directories.len())).map_while(spawn).collect();
             let mut parts = vec![work()];
             for handle in handles {
-                parts.push(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+                parts.push(threads::join(handle));
             }
             parts
         });
@@ -449,7 +449,8 @@ impl<'a> Cloning<'a> {
             let parent = self.scan.parent(index);
             let (above, above_copy) = (sources.open(parent)?, targets.open(parent)?);
             if index != 0 {
-                (sources.close(index), targets.close(index));
+                sources.close(index);
+                targets.close(index);
             }
             let name = match self.scan.name(index) {
                 b"" => c".".to_owned(),

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::world::{World, run};
 
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 22] = [
     "commit",
     "diff",
     "snapshot",

@@ -15,7 +15,6 @@ use crate::{interrupt, json, output, text};
 
 const EXAMPLES: &str = "\
 Examples:
-  treering unpack app:v1 work
   treering clone work try          a second tree, blocks shared where the filesystem can
   treering diff try                the same changes as in work
   treering commit try app:try";

@@ -53,7 +53,8 @@ pub mod archive;
 pub mod capi;
 pub mod compress;
 pub mod diff;
-mod dockerfile;
+#[doc(hidden)]
+pub mod dockerfile;
 #[allow(unsafe_code, clippy::disallowed_methods)] // What these keep out of all other modules is at home here.
 pub mod fs;
 pub mod image;

@@ -14,7 +14,8 @@ const MOST: u64 = 4 << 20;
 fn decode(input: &[u8], threads: usize) -> Result<(Vec<u8>, Decoded)> {
     let limits = DecodeLimits { max_output: MOST, zstd_window: 1 << 20, ..DecodeLimits::default() };
     let options = DecodeOptions { threads, limits, ..DecodeOptions::default() };
-    let mut decoder = Decoder::new(Box::new(std::io::Cursor::new(input.to_vec())), options, Default::default())?;
+    let mut decoder =
+        Decoder::new(Box::new(std::io::Cursor::new(input.to_vec())), options, Default::default())?;
     let mut out = Vec::new();
     while let Some(chunk) = decoder.next_chunk()? {
         assert!(!chunk.is_empty());

@@ -12,7 +12,8 @@ use treering::layer::read::{Data, LayerReader, ReadChunks, ReadLimits, TarEntry}
 const MOST: u64 = 1 << 16;
 
 fn read(bytes: &[u8], chunk: usize) -> Result<Vec<(TarEntry, Vec<u8>)>> {
-    let limits = ReadLimits { max_entries: 1000, max_bytes: MOST, max_sparse_regions: 1000, ..ReadLimits::default() };
+    let limits =
+        ReadLimits { max_entries: 1000, max_bytes: MOST, max_sparse_regions: 1000, ..ReadLimits::default() };
     let mut reader = LayerReader::new(ReadChunks::with_size(bytes, chunk), limits);
     let mut out = Vec::new();
     let mut total = 0;

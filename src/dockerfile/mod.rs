@@ -1,6 +1,41 @@
-//! Dockerfiles: so far the instructions that `commit --change` knows, and their words. Building from one is to come here.
+//! Dockerfiles as text: from bytes to instructions, stages and words, and what is to be said against them.
+//!
+//! Knows neither stores nor images. The language is BuildKit's (frontend 1.26); places in it are in the Dockerfile reference.
 
+// Not all of it has a user yet: building is to come.
+#![allow(dead_code, unused_imports)]
+
+mod check;
+mod duration;
+mod flags;
+mod glob;
+mod ignore;
 mod instruction;
+mod lines;
+mod mount;
+mod scope;
+mod source;
+mod stages;
+#[cfg(test)]
+mod tests;
 pub(crate) mod words;
 
-pub(crate) use instruction::{CommandLine, HealthTest, Instruction, parse_lines, refuse};
+pub use check::{Checks, Facts, Warning};
+pub use ignore::Ignore;
+pub use lines::{Directives, Heredoc};
+pub use stages::{Dockerfile, Stage};
+
+pub(crate) use ignore::{SourcePattern, clean};
+pub(crate) use instruction::{
+    Change, CommandLine, Copy, CopySource, HealthTest, Instruction, Run, parse_changes,
+};
+pub(crate) use mount::{CacheSharing, Mount, MountKind};
+pub(crate) use scope::{BUILD_ARGS, DEFAULT_PATH, PLATFORM_ARGS, PROXY_ARGS, Scope};
+pub(crate) use source::{Fault, nearest};
+pub(crate) use stages::Statement;
+
+/// Replaces the variables of one word, as instructions do. Not part of the stable interface: for the fuzz targets.
+#[doc(hidden)]
+pub fn expand(text: &str, get: &dyn Fn(&str) -> Option<String>) -> crate::Result<String> {
+    words::expand(text, '\\', get).map_err(|fault| fault.argument("replace variables"))
+}

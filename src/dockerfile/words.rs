@@ -1,74 +1,138 @@
 //! Words as Dockerfiles have them: quoting, escapes and variables.
+//!
+//! The rules are those of the Dockerfile reference ("Environment replacement") and BuildKit's `frontend/dockerfile/shell`.
 
-use crate::error::{Error, Result};
+use super::glob::{Glob, Side};
+use super::source::Fault;
 
-/// Splits on white space outside quotes; quotes and backslashes stay in the words for [`expand`] to take away.
-pub(crate) fn split(text: &str) -> Result<Vec<String>> {
+/// How deep `${a:-${b:-…}}` may be nested.
+const MAX_DEPTH: usize = 16;
+/// Longest result of an expansion, in bytes.
+const MAX_RESULT: usize = 16 << 20;
+
+/// Splits on white space outside quotes; quotes and escapes stay in the words for [`expand`] to take away.
+pub(crate) fn split(text: &str, escape: char) -> Result<Vec<&str>, Fault> {
     let mut out = Vec::new();
-    let mut word = String::new();
-    let mut quote = None;
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
+    let (mut start, mut quote) = (None, None);
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
         match (c, quote) {
             (c, None) if c.is_whitespace() => {
-                if !word.is_empty() {
-                    out.push(std::mem::take(&mut word));
-                }
+                out.extend(start.take().map(|start| &text[start..at]));
                 continue;
             }
-            // Nothing is special between single quotes, the backslash neither.
-            ('\\', None | Some('"')) => {
-                word.push('\\');
-                word.extend(chars.next());
-                continue;
-            }
+            // Nothing is special between single quotes, the escape character neither.
+            (c, None | Some('"')) if c == escape => drop(chars.next()),
             ('"' | '\'', None) => quote = Some(c),
             (c, Some(open)) if c == open => quote = None,
             _ => {}
         }
-        word.push(c);
+        start.get_or_insert(at);
     }
     if quote.is_some() {
-        return Err(refuse("a quote is not closed"));
+        return Err(Fault::new("a quote is not closed").at(start.unwrap_or(0)));
     }
-    if !word.is_empty() {
-        out.push(word);
+    out.extend(start.map(|start| &text[start..]));
+    Ok(out)
+}
+
+/// Where a word that [`split`] gave, or another part of a text, starts in it.
+pub(crate) fn offset(text: &str, part: &str) -> usize {
+    (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize).filter(|at| *at <= text.len()).unwrap_or(0)
+}
+
+/// Takes quotes and escapes away, and leaves variables as they stand.
+pub(crate) fn unquote(text: &str, escape: char) -> Result<String, Fault> {
+    let mut lexer = Lexer::new(text, escape, &|_| None);
+    lexer.keep_variables = true;
+    lexer.run(None, false)
+}
+
+/// Takes quotes and escapes away and puts the values of variables in, as Docker does: `$name`, `${name}`,
+/// `${name:-word}`, `${name-word}`, `${name:+word}`, `${name+word}`, `${name:?word}`, `${name?word}`,
+/// `${name#pattern}`, `${name##pattern}`, `${name%pattern}`, `${name%%pattern}`, `${name/pattern/text}` and
+/// `${name//pattern/text}`. A variable that is not set is empty. Nothing is expanded between single quotes.
+pub(crate) fn expand(
+    text: &str,
+    escape: char,
+    get: &dyn Fn(&str) -> Option<String>,
+) -> Result<String, Fault> {
+    Lexer::new(text, escape, get).run(None, false)
+}
+
+/// Expands as [`expand`] does, and gives the names that were used without being set and without a default.
+pub(crate) fn expand_and_list(
+    text: &str,
+    escape: char,
+    get: &dyn Fn(&str) -> Option<String>,
+) -> Result<(String, Vec<String>), Fault> {
+    let mut lexer = Lexer::new(text, escape, get);
+    Ok((lexer.run(None, false)?, lexer.unset))
+}
+
+/// Expands and then splits on white space that was not quoted, as EXPOSE does: a variable may hold several words.
+pub(crate) fn expand_words(
+    text: &str,
+    escape: char,
+    get: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<String>, Fault> {
+    Ok(expand(text, escape, get)?.split_whitespace().map(String::from).collect())
+}
+
+/// Replaces variables in the body of a here-document: quotes stay as they are.
+pub(crate) fn expand_body(
+    text: &str,
+    escape: char,
+    get: &dyn Fn(&str) -> Option<String>,
+) -> Result<String, Fault> {
+    let mut lexer = Lexer::new(text, escape, get);
+    let mut out = String::new();
+    while let Some(c) = lexer.next() {
+        match c {
+            '$' => lexer.variable(&mut out)?,
+            c if c == escape => match lexer.peek() {
+                Some(next) if next == '$' || next == escape => out.extend(lexer.next()),
+                _ => out.push(c),
+            },
+            c => out.push(c),
+        }
     }
     Ok(out)
 }
 
-/// Takes quotes and escapes away and puts the values of variables in, as Docker does: `$name`, `${name}`,
-/// `${name:-word}`, `${name-word}`, `${name:+word}`, `${name+word}`, `${name:?word}`, `${name?word}`. A variable that
-/// is not set is empty. Nothing is expanded between single quotes.
-pub(crate) fn expand(text: &str, get: &dyn Fn(&str) -> Option<String>) -> Result<String> {
-    let mut lexer = Lexer { chars: text.chars().collect(), at: 0, get, depth: 0 };
-    lexer.run(None)
-}
-
-fn refuse(message: impl Into<String>) -> Error {
-    Error::invalid("apply change", message)
-}
-
 struct Lexer<'a> {
-    chars: Vec<char>,
+    chars: Vec<(usize, char)>,
     at: usize,
+    escape: char,
     get: &'a dyn Fn(&str) -> Option<String>,
+    unset: Vec<String>,
     depth: usize,
+    keep_variables: bool,
 }
 
-impl Lexer<'_> {
+impl<'a> Lexer<'a> {
+    fn new(text: &str, escape: char, get: &'a dyn Fn(&str) -> Option<String>) -> Lexer<'a> {
+        let chars = text.char_indices().collect();
+        Lexer { chars, at: 0, escape, get, unset: Vec::new(), depth: 0, keep_variables: false }
+    }
+
     fn next(&mut self) -> Option<char> {
-        let c = self.chars.get(self.at).copied();
+        let c = self.peek();
         self.at += c.is_some() as usize;
         c
     }
 
     fn peek(&self) -> Option<char> {
-        self.chars.get(self.at).copied()
+        self.chars.get(self.at).map(|(_, c)| *c)
     }
 
-    /// Up to the end, or up to and without `stop`.
-    fn run(&mut self, stop: Option<char>) -> Result<String> {
+    fn refuse(&self, message: impl Into<String>) -> Fault {
+        let at = self.at.saturating_sub(1).min(self.chars.len().saturating_sub(1));
+        Fault::new(message).at(self.chars.get(at).map_or(0, |(offset, _)| *offset))
+    }
+
+    /// Reads up to the end, or up to and without `stop`. In a pattern escapes stay, for the pattern to read.
+    fn run(&mut self, stop: Option<char>, pattern: bool) -> Result<String, Fault> {
         let mut out = String::new();
         while let Some(c) = self.next() {
             match c {
@@ -77,38 +141,46 @@ impl Lexer<'_> {
                     match self.next() {
                         Some('\'') => break,
                         Some(c) => out.push(c),
-                        None => return Err(refuse("a quote is not closed")),
+                        None => return Err(self.refuse("a quote is not closed")),
                     }
                 },
                 '"' => self.double_quoted(&mut out)?,
-                '\\' => out.push(self.next().unwrap_or('\\')),
-                '$' => self.variable(&mut out)?,
+                c if c == self.escape => {
+                    if pattern {
+                        out.push('\\');
+                    }
+                    out.push(self.next().unwrap_or(c));
+                }
+                '$' if !self.keep_variables => self.variable(&mut out)?,
                 c => out.push(c),
+            }
+            if out.len() > MAX_RESULT {
+                return Err(Fault::limit(format!("a text longer than {} MiB", MAX_RESULT >> 20)));
             }
         }
         match stop {
             None => Ok(out),
-            Some(_) => Err(refuse("a ${…} is not closed")),
+            Some(_) => Err(self.refuse("a ${…} is not closed")),
         }
     }
 
-    fn double_quoted(&mut self, out: &mut String) -> Result<()> {
+    fn double_quoted(&mut self, out: &mut String) -> Result<(), Fault> {
         loop {
             match self.next() {
                 Some('"') => return Ok(()),
-                Some('\\') => match self.next() {
-                    Some(c @ ('"' | '$' | '\\')) => out.push(c),
-                    Some(c) => out.extend(['\\', c]),
-                    None => return Err(refuse("a quote is not closed")),
+                Some(c) if c == self.escape => match self.next() {
+                    Some(c) if c == '"' || c == '$' || c == self.escape => out.push(c),
+                    Some(next) => out.extend([c, next]),
+                    None => return Err(self.refuse("a quote is not closed")),
                 },
-                Some('$') => self.variable(out)?,
+                Some('$') if !self.keep_variables => self.variable(out)?,
                 Some(c) => out.push(c),
-                None => return Err(refuse("a quote is not closed")),
+                None => return Err(self.refuse("a quote is not closed")),
             }
         }
     }
 
-    fn variable(&mut self, out: &mut String) -> Result<()> {
+    fn variable(&mut self, out: &mut String) -> Result<(), Fault> {
         let braced = self.peek() == Some('{');
         self.at += braced as usize;
         let name = self.name();
@@ -117,64 +189,116 @@ impl Lexer<'_> {
                 // Nothing that names a variable follows.
                 out.push('$');
             } else {
-                out.push_str(&(self.get)(&name).unwrap_or_default());
+                let value = self.value(&name);
+                out.push_str(&value);
             }
             return Ok(());
         }
         if name.is_empty() {
-            return Err(refuse("${…} without the name of a variable"));
+            return Err(self.refuse("${…} without the name of a variable"));
         }
-        let value = (self.get)(&name);
         match self.next() {
-            Some('}') => out.push_str(&value.unwrap_or_default()),
+            Some('}') => {
+                let value = self.value(&name);
+                out.push_str(&value);
+            }
             Some(':') => {
                 let operator = self.next();
-                self.modified(&name, operator, value.filter(|value| !value.is_empty()), out)?;
+                let value = (self.get)(&name).filter(|value| !value.is_empty());
+                self.chosen(&name, operator, value, out)?;
             }
-            operator => self.modified(&name, operator, value, out)?,
+            Some('#') => self.trimmed(&name, '#', Side::Start, out)?,
+            Some('%') => self.trimmed(&name, '%', Side::End, out)?,
+            Some('/') => self.replaced(&name, out)?,
+            operator => {
+                let value = (self.get)(&name);
+                self.chosen(&name, operator, value, out)?;
+            }
         }
         Ok(())
     }
 
-    /// `value` is `None` when the operator's word counts.
-    fn modified(
+    /// The value of a variable, empty when it is not set, which is noted.
+    fn value(&mut self, name: &str) -> String {
+        (self.get)(name).unwrap_or_else(|| {
+            self.unset.push(name.to_string());
+            String::new()
+        })
+    }
+
+    /// A word of `${…}`, up to and without `stop`.
+    fn word(&mut self, stop: char, pattern: bool) -> Result<String, Fault> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(Fault::limit(format!("variables nested more than {MAX_DEPTH} deep")));
+        }
+        let word = self.run(Some(stop), pattern);
+        self.depth -= 1;
+        word
+    }
+
+    /// `${name-word}`, `${name+word}`, `${name?word}`; `value` is `None` when the operator's word counts.
+    fn chosen(
         &mut self,
         name: &str,
         operator: Option<char>,
         value: Option<String>,
         out: &mut String,
-    ) -> Result<()> {
-        self.depth += 1;
-        if self.depth > 16 {
-            return Err(Error::limit("apply change", "variables nested more than 16 deep"));
-        }
+    ) -> Result<(), Fault> {
         let word = match operator {
-            Some('-' | '+' | '?') => self.run(Some('}'))?,
-            _ => return Err(refuse(format!("${{{name}…}} with an operator other than - + ?"))),
+            Some('-' | '+' | '?') => self.word('}', false)?,
+            None => return Err(self.refuse("a ${…} is not closed")),
+            Some(_) => {
+                let known = "one of - + ? :- :+ :? # ## % %% / //";
+                return Err(self.refuse(format!("${{{name}…}} with an unknown operator")).with_hint(known));
+            }
         };
-        self.depth -= 1;
         match (operator, value) {
             (Some('-'), Some(value)) => out.push_str(&value),
             (Some('-'), None) => out.push_str(&word),
             (Some('+'), Some(_)) => out.push_str(&word),
             (Some('+'), None) => {}
             (_, Some(value)) => out.push_str(&value),
-            (_, None) if word.is_empty() => return Err(refuse(format!("{name} is not set"))),
-            (_, None) => return Err(refuse(format!("{name}: {word}"))),
+            (_, None) if word.is_empty() => return Err(self.refuse(format!("{name} is not set"))),
+            (_, None) => return Err(self.refuse(format!("{name}: {word}"))),
         }
+        Ok(())
+    }
+
+    /// `${name#pattern}` and `${name%pattern}`; the sign twice for the longest match.
+    fn trimmed(&mut self, name: &str, sign: char, side: Side, out: &mut String) -> Result<(), Fault> {
+        let longest = self.peek() == Some(sign);
+        self.at += longest as usize;
+        let pattern = self.word('}', true)?;
+        let glob = Glob::new(&pattern).map_err(|message| self.refuse(message))?;
+        let value = self.value(name);
+        out.push_str(glob.trim(&value, side, longest));
+        Ok(())
+    }
+
+    /// `${name/pattern/text}`: the first match, or with `//` every one.
+    fn replaced(&mut self, name: &str, out: &mut String) -> Result<(), Fault> {
+        let every = self.peek() == Some('/');
+        self.at += every as usize;
+        let pattern = self.word('/', true)?;
+        let text = self.word('}', false)?;
+        let glob = Glob::new(&pattern).map_err(|message| self.refuse(message))?;
+        let value = self.value(name);
+        let replaced = glob.replace(&value, &text, every, MAX_RESULT);
+        out.push_str(&replaced.ok_or_else(|| Fault::limit("a replaced text is too long"))?);
         Ok(())
     }
 
     /// The name of a variable; or that of a shell's own parameter, a number or one sign, which no image sets.
     fn name(&mut self) -> String {
         let rest = &self.chars[self.at..];
-        let length = |fits: fn(char) -> bool| rest.iter().take_while(|c| fits(**c)).count();
-        let length = match rest.first() {
+        let length = |fits: fn(char) -> bool| rest.iter().take_while(|(_, c)| fits(*c)).count();
+        let length = match rest.first().map(|(_, c)| *c) {
             Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => 1,
             Some('0'..='9') => length(|c| c.is_ascii_digit()),
             _ => length(|c| c == '_' || c.is_alphanumeric()),
         };
-        let name = rest[..length].iter().collect();
+        let name = rest[..length].iter().map(|(_, c)| c).collect();
         self.at += length;
         name
     }
@@ -228,7 +352,7 @@ mod tests {
             ("a\\", "a\\"),
         ];
         for (text, expected) in table {
-            assert_eq!(expand(text, &get).unwrap(), expected, "{text}");
+            assert_eq!(expand(text, '\\', &get).unwrap(), expected, "{text}");
         }
         let deep = "${u:-".repeat(20) + &"}".repeat(20);
         for text in [
@@ -244,15 +368,18 @@ mod tests {
             "${u:-x",
             deep.as_str(),
         ] {
-            assert!(expand(text, &get).is_err(), "{text}");
+            assert!(expand(text, '\\', &get).is_err(), "{text}");
         }
     }
 
     #[test]
     fn words_split_outside_quotes() {
-        assert_eq!(split(r#"a=b  c="d e" f='g h' i\ j"#).unwrap(), ["a=b", r#"c="d e""#, "f='g h'", r"i\ j"]);
-        assert_eq!(split(r"x='\' y").unwrap(), [r"x='\'", "y"]);
-        assert!(split("  ").unwrap().is_empty());
-        assert!(split("a=\"b").is_err());
+        assert_eq!(
+            split(r#"a=b  c="d e" f='g h' i\ j"#, '\\').unwrap(),
+            ["a=b", r#"c="d e""#, "f='g h'", r"i\ j"]
+        );
+        assert_eq!(split(r"x='\' y", '\\').unwrap(), [r"x='\'", "y"]);
+        assert!(split("  ", '\\').unwrap().is_empty());
+        assert!(split("a=\"b", '\\').is_err());
     }
 }

@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::dockerfile::{CommandLine, HealthTest, Instruction, parse_lines, refuse, words};
-use crate::error::Result;
+use crate::dockerfile::{Change, CommandLine, HealthTest, parse_changes, words};
+use crate::error::{Error, Result};
+
+const OP: &str = "apply change";
 
 /// Applies instructions to a `config` object, in order, as `docker commit --change` does.
 ///
@@ -12,7 +14,7 @@ use crate::error::Result;
 /// `$variables` come from the environment of the image as it is before the instruction. Nothing is changed when an
 /// instruction fails.
 pub(super) fn apply_changes(config: &mut Map<String, Value>, texts: &[impl AsRef<str>]) -> Result<()> {
-    let lines = parse_lines(texts)?;
+    let lines = parse_changes(texts, OP)?;
     let mut next = config.clone();
     let mut cmd_set = false;
     for (line, change) in lines {
@@ -22,7 +24,7 @@ pub(super) fn apply_changes(config: &mut Map<String, Value>, texts: &[impl AsRef
     Ok(())
 }
 
-fn apply_one(config: &mut Map<String, Value>, change: &Instruction, cmd_set: &mut bool) -> Result<()> {
+fn apply_one(config: &mut Map<String, Value>, change: &Change, cmd_set: &mut bool) -> Result<()> {
     let env: Vec<String> = strings(config, "Env");
     let get = |name: &str| {
         // The last one counts when a name is there twice.
@@ -30,14 +32,14 @@ fn apply_one(config: &mut Map<String, Value>, change: &Instruction, cmd_set: &mu
             .rev()
             .find_map(|item| item.split_once('=').filter(|(n, _)| *n == name).map(|(_, v)| v.into()))
     };
-    let expand = |text: &str| words::expand(text, &get);
+    let expand = |text: &str| words::expand(text, '\\', &get).map_err(|fault| fault.argument(OP));
     match change {
-        Instruction::Cmd(line) => {
+        Change::Cmd(line) => {
             let command = command_of(config, line);
             put_list(config, "Cmd", command);
             *cmd_set = true;
         }
-        Instruction::Entrypoint(line) => {
+        Change::Entrypoint(line) => {
             let command = command_of(config, line);
             let clears = command.is_empty();
             put_list(config, "Entrypoint", command);
@@ -45,7 +47,7 @@ fn apply_one(config: &mut Map<String, Value>, change: &Instruction, cmd_set: &mu
                 config.shift_remove("Cmd");
             }
         }
-        Instruction::Env(pairs) => {
+        Change::Env(pairs) => {
             let mut env = env.clone();
             for (name, value) in pairs {
                 let (name, value) = (expand(name)?, expand(value)?);
@@ -60,7 +62,7 @@ fn apply_one(config: &mut Map<String, Value>, change: &Instruction, cmd_set: &mu
             }
             config.insert("Env".into(), json!(env));
         }
-        Instruction::Label(pairs) => {
+        Change::Label(pairs) => {
             for (name, value) in pairs {
                 let (name, value) = (expand(name)?, expand(value)?);
                 if name.is_empty() {
@@ -69,7 +71,7 @@ fn apply_one(config: &mut Map<String, Value>, change: &Instruction, cmd_set: &mu
                 object(config, "Labels").insert(name, value.into());
             }
         }
-        Instruction::Expose(ports) => {
+        Change::Expose(ports) => {
             for text in ports {
                 // A variable may hold several.
                 for port in expand(text)?.split_whitespace() {
@@ -79,7 +81,7 @@ fn apply_one(config: &mut Map<String, Value>, change: &Instruction, cmd_set: &mu
                 }
             }
         }
-        Instruction::Volume(paths) => {
+        Change::Volume(paths) => {
             for path in paths {
                 let path = expand(path)?;
                 if path.trim().is_empty() {
@@ -88,19 +90,19 @@ fn apply_one(config: &mut Map<String, Value>, change: &Instruction, cmd_set: &mu
                 object(config, "Volumes").insert(path, json!({}));
             }
         }
-        Instruction::Onbuild(instruction) => {
+        Change::Onbuild(instruction) => {
             let mut list = strings(config, "OnBuild");
             list.push(instruction.clone());
             config.insert("OnBuild".into(), json!(list));
         }
-        Instruction::User(user) => {
+        Change::User(user) => {
             let user = expand(user)?;
             if user.is_empty() {
                 return Err(refuse("USER with an empty name"));
             }
             config.insert("User".into(), user.into());
         }
-        Instruction::Stopsignal(signal) => {
+        Change::Stopsignal(signal) => {
             let signal = expand(signal)?;
             let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-');
             if signal.is_empty() || !signal.chars().all(named) {
@@ -108,7 +110,7 @@ fn apply_one(config: &mut Map<String, Value>, change: &Instruction, cmd_set: &mu
             }
             config.insert("StopSignal".into(), signal.into());
         }
-        Instruction::Workdir(path) => {
+        Change::Workdir(path) => {
             let path = expand(path)?;
             if path.is_empty() {
                 return Err(refuse("WORKDIR with an empty path"));
@@ -118,7 +120,7 @@ fn apply_one(config: &mut Map<String, Value>, change: &Instruction, cmd_set: &mu
             let cleaned = clean(&joined);
             config.insert("WorkingDir".into(), cleaned.into());
         }
-        Instruction::Healthcheck(test, settings) => {
+        Change::Healthcheck(test, settings) => {
             let test = match test {
                 HealthTest::None => json!(["NONE"]),
                 HealthTest::Command(CommandLine::Shell(text)) => json!(["CMD-SHELL", text]),
@@ -132,6 +134,10 @@ fn apply_one(config: &mut Map<String, Value>, change: &Instruction, cmd_set: &mu
         }
     }
     Ok(())
+}
+
+fn refuse(message: impl Into<String>) -> Error {
+    Error::invalid(OP, message)
 }
 
 fn command_of(config: &Map<String, Value>, line: &CommandLine) -> Vec<String> {

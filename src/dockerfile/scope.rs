@@ -1,0 +1,85 @@
+//! Variables: which names are predefined, and which are in force at an instruction.
+
+use super::source::Fault;
+use super::words;
+
+/// Arguments that may be given without ARG, in both spellings. They are left out of history and cache keys.
+pub(crate) const PROXY_ARGS: [&str; 10] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
+/// Arguments that describe platforms: global, and in a stage once ARG declares them.
+pub(crate) const PLATFORM_ARGS: [&str; 8] = [
+    "TARGETPLATFORM",
+    "TARGETOS",
+    "TARGETARCH",
+    "TARGETVARIANT",
+    "BUILDPLATFORM",
+    "BUILDOS",
+    "BUILDARCH",
+    "BUILDVARIANT",
+];
+
+/// Arguments that change the build itself, and SOURCE_DATE_EPOCH.
+pub(crate) const BUILD_ARGS: [&str; 8] = [
+    "BUILDKIT_BUILD_NAME",
+    "BUILDKIT_CACHE_MOUNT_NS",
+    "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
+    "BUILDKIT_INLINE_CACHE",
+    "BUILDKIT_MULTI_PLATFORM",
+    "BUILDKIT_SANDBOX_HOSTNAME",
+    "BUILDKIT_SYNTAX",
+    "SOURCE_DATE_EPOCH",
+];
+
+/// The PATH of an image that starts from nothing, as BuildKit sets it.
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The variables in force at an instruction. ENV stands before ARG of the same name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Scope {
+    pub(crate) escape: char,
+    /// The environment of the image, in order.
+    pub(crate) env: Vec<(String, String)>,
+    /// Declared arguments that have a value, in order.
+    pub(crate) args: Vec<(String, String)>,
+}
+
+impl Scope {
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        let find = |list: &[(String, String)]| {
+            list.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+        };
+        find(&self.env).or_else(|| find(&self.args))
+    }
+
+    /// Sets a variable of the environment, in place when it is there already.
+    pub(crate) fn set_env(&mut self, name: &str, value: &str) {
+        set(&mut self.env, name, value);
+    }
+
+    /// Sets an argument, in place when it is there already.
+    pub(crate) fn set_arg(&mut self, name: &str, value: &str) {
+        set(&mut self.args, name, value);
+    }
+
+    pub(crate) fn expand(&self, text: &str) -> Result<String, Fault> {
+        words::expand(text, self.escape, &|name| self.get(name))
+    }
+}
+
+fn set(list: &mut Vec<(String, String)>, name: &str, value: &str) {
+    match list.iter_mut().find(|(known, _)| known == name) {
+        Some((_, old)) => *old = value.into(),
+        None => list.push((name.into(), value.into())),
+    }
+}

@@ -22,6 +22,10 @@ STAGED := PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig LD_LIBRARY_PATH=$(STAGE)/lib
 # The same with libtreering.a alone, for what links statically.
 STATIC := $(TARGET)/static
 VENV := $(abspath target/venv)
+# The tools that build for other machines.
+VENV_RELEASE := $(abspath target/venv-release)
+MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1.0/p' Cargo.toml)
+ARCHES ?= x86_64 aarch64
 WHEELS := $(TARGET)/wheels
 TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr a-z- A-Z_)
 
@@ -149,6 +153,43 @@ stage-static: lib
 	$(MAKE) --no-print-directory install-lib PREFIX=$(STATIC) DESTDIR=
 	rm $(STATIC)/lib/libtreering.so*
 
+## Releasing
+
+$(VENV_RELEASE)/.stamp: tests/requirements-release.txt
+	python3 -m venv $(VENV_RELEASE)
+	$(VENV_RELEASE)/bin/pip install -q --disable-pip-version-check -r $<
+	touch $@
+
+.PHONY: static
+static: $(VENV_RELEASE)/.stamp ## the command as one static file, musl: target/static-bin/treering-ARCH (ARCHES="x86_64 aarch64")
+	mkdir -p $(TARGET)/static-bin
+	for arch in $(ARCHES); do \
+	  rustup target add $$arch-unknown-linux-musl >/dev/null 2>&1 || rustup target list --installed | grep -q "$$arch-unknown-linux-musl"; \
+	  PATH="$(VENV_RELEASE)/bin:$$PATH" $(CARGO) zigbuild --locked --release --target $$arch-unknown-linux-musl --bin treering; \
+	  install -m 755 $(TARGET)/$$arch-unknown-linux-musl/release/treering $(TARGET)/static-bin/treering-$$arch; \
+	done
+
+.PHONY: check-static
+check-static: static ## that the static command works where nothing else is, and aarch64 under emulation (needs qemu-user-static)
+	bash tests/static.sh $(TARGET)/static-bin $(ARCHES)
+
+# What a wheel may need: glibc 2.17, or musl 1.2.
+.PHONY: wheels
+wheels: $(VENV_RELEASE)/.stamp ## wheels for glibc and musl on each of $(ARCHES), and a source distribution: target/dist/
+	mkdir -p $(TARGET)/dist
+	for arch in $(ARCHES); do for libc in gnu:manylinux2014 musl:musllinux_1_2; do \
+	  target=$$arch-unknown-linux-$${libc%%:*}; \
+	  rustup target add $$target >/dev/null 2>&1 || rustup target list --installed | grep -q $$target; \
+	  (cd bindings/python && PATH="$(VENV_RELEASE)/bin:$$PATH" maturin build --release --locked --zig --target $$target \
+	    --compatibility $${libc##*:} --out $(TARGET)/dist); \
+	done; done
+	cd bindings/python && $(VENV_RELEASE)/bin/maturin sdist --out $(TARGET)/dist
+	for wheel in $(TARGET)/dist/*.whl; do $(VENV_RELEASE)/bin/auditwheel show $$wheel; done
+
+.PHONY: release
+release: ## everything a release consists of, in target/dist, without publishing it; DRY=1 leaves out what only a release needs
+	bash .ci/release $(if $(DRY),--dry-run)
+
 ## Measuring
 
 .PHONY: bench
@@ -180,7 +221,7 @@ fmt: ## format the Rust sources
 	$(CARGO) fmt --all
 
 .PHONY: lint
-lint: ## format check, clippy, each feature by itself, documentation warnings
+lint: ## format check, clippy, each feature by itself, documentation warnings; shell, Python, Go, C, spelling
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --lib --bins --all-features -- -D warnings
 	# Tests and benches set their stages with std::fs; the ban is on the library.
@@ -190,6 +231,12 @@ lint: ## format check, clippy, each feature by itself, documentation warnings
 	$(CARGO) clippy --locked --lib --no-default-features --features capi -- -D warnings
 	$(CARGO) clippy --locked --lib --bins --no-default-features --features cli -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --all-features --lib
+	bash tests/lint.sh
+
+.PHONY: msrv
+msrv: ## that the oldest compiler that is promised builds the library and the command (needs rustup)
+	rustup toolchain install $(MSRV) --profile minimal >/dev/null 2>&1 || rustup toolchain list | grep -q '^$(MSRV)'
+	CARGO_TARGET_DIR=$(TARGET)/msrv rustup run $(MSRV) cargo check --locked --all-features --lib --bins
 
 .PHONY: deny
 deny: ## licences, sources, bans and known holes of what we depend on (cargo-deny)

@@ -47,7 +47,7 @@ def arguments() -> argparse.Namespace:
 
 def alone(kinds: list[str]) -> None:
     """Starts this program again in a mount namespace of its own, so that no mount outlives it, however it ends."""
-    if "directory" != kinds[0] and PRIVATE not in os.environ:
+    if kinds[0] != "directory" and PRIVATE not in os.environ:
         os.environ[PRIVATE] = "1"
         os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv])
 

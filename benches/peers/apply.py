@@ -1,7 +1,16 @@
 """Rows about taking layers apart, and about moving images in and out."""
 
 from operations import (
-    BASE, Context, Row, Side, complete, file_size, foreign_image, foreign_layout, own_image, umoci,
+    BASE,
+    Context,
+    Row,
+    Side,
+    complete,
+    file_size,
+    foreign_image,
+    foreign_layout,
+    own_image,
+    umoci,
 )
 
 SKOPEO = "exec skopeo --insecure-policy copy -q"

@@ -4,7 +4,17 @@ from collections.abc import Callable
 
 from measure import Command
 from operations import (
-    BASE, KEEP, Context, Row, Side, bundle, file_size, foreign_layout, largest_blob, own_image, umoci,
+    BASE,
+    KEEP,
+    Context,
+    Row,
+    Side,
+    bundle,
+    file_size,
+    foreign_layout,
+    largest_blob,
+    own_image,
+    umoci,
 )
 
 STORE = "store/oci"

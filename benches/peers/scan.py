@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from measure import Command
-from operations import Context, Row, Side, bundle, extracted, umoci
+from operations import Context, Row, Side, bundle, extracted
 
 # Every field of a snapshot entry that find can print; the extended attributes it cannot.
 FIELDS = "%y %m %U %G %s %T@ %C@ %D %i %n %l %p\\0"

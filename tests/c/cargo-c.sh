@@ -48,4 +48,4 @@ for one in make cinstall; do
     bash "$here/examples.sh" "$name" "$work" "$work/$name-$one-static"
   done
 done
-echo "cargo-c: installs what make does, and $(ls examples/c/*.c | wc -l) examples work with each, dynamic and static"
+echo "cargo-c: installs what make does, and $(find examples/c -name '*.c' | wc -l) examples work with each, dynamic and static"

@@ -21,7 +21,7 @@ read -ra shared < <(pkg-config --libs treering)
 # Both libraries stand in one directory and the linker prefers the shared one, so the archive is named by its file.
 read -ra private < <(pkg-config --static --libs-only-l treering | sed 's/-ltreering//')
 archive=$(pkg-config --variable=libdir treering)/libtreering.a
-sanitize=(-fsanitize=address,undefined -fno-sanitize-recover=all)
+sanitize=("-fsanitize=address,undefined" -fno-sanitize-recover=all)
 export TREERING_PARITY=$top/tests/data/parity.json
 
 passed=0 failed=0

@@ -129,8 +129,8 @@ def test_layers_through_file_objects(tree: pathlib.Path, tmp_path: pathlib.Path,
     assert treering.layer_create(treering.diff(tree), file, compression=compression) == made  # type: ignore[arg-type]
     assert file.read_bytes() == out.getvalue()
     if compression == "none":
-        names = tarfile.open(fileobj=io.BytesIO(out.getvalue())).getnames()
-        assert "etc/motd" in names
+        with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as archive:
+            assert "etc/motd" in archive.getnames()
 
     copy = tmp_path / "copy"
     copy.mkdir()

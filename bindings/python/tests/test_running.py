@@ -79,7 +79,7 @@ def test_a_cancelled_file_is_not_read_from(store: treering.Store) -> None:
         slow = Slow()
         begun = False
 
-        def progress(_: treering.Progress) -> bool:
+        def progress(_: treering.Progress, slow: Slow = slow) -> bool:
             nonlocal begun
             slow.cancelled, begun = begun, True  # the first report comes before anything is read
             return slow.cancelled

@@ -27,6 +27,11 @@ mod ui;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+/// musl's own allocator takes one lock for all threads.
+#[cfg(all(target_env = "musl", feature = "cli"))]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The command, with the arguments of this process.
 pub fn main() -> ExitCode {
     // Python's build of the command comes in by `run`, and Python sees to signals itself.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -57,10 +58,8 @@ class Tree:
 
     def remove(self) -> None:
         """Remove the directory and all in it. It is fine when it is gone already."""
-        try:
+        with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.path)
-        except FileNotFoundError:
-            pass
 
     def __enter__(self) -> Self:
         return self

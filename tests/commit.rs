@@ -11,11 +11,11 @@ use std::time::Duration;
 use common::{Scratch, describe, is_root, sh};
 use treering::archive::{self, Format, LoadOptions};
 use treering::compress::{Compression, Profile};
-use treering::diff::ChangeKind;
+use treering::diff::{ChangeKind, all_added};
 use treering::fs::{Kind, Root, Timestamp};
 use treering::image::{
-    Base, CommitOptions, Committed, DiffOptions, Image, LayerApplyOptions, LayerSource, ManifestOptions,
-    NewConfig, OCI_CONFIG, OCI_MANIFEST, TidyOptions, UnpackOptions, all_added, apply_layer, chain_ids,
+    Base, CommitOptions, Committed, DiffOptions, History, Image, LayerApplyOptions, LayerSource,
+    ManifestOptions, NewConfig, OCI_CONFIG, OCI_MANIFEST, TidyOptions, UnpackOptions, apply_layer, chain_ids,
     commit, contents, diff_image, diff_tree, diff_trees, new_config, new_manifest, tidy, unpack, write_layer,
 };
 use treering::layer::{LayerOptions, LayerPlan, LayerTar};
@@ -253,14 +253,16 @@ fn hard_image(store: &Store, name: &str) -> Digest {
     put(t, var, "trusted", meta(Kind::File, 0o644, 0, 0), &[("trusted.x", b"y")], "");
     let snapshot = tree.finish(None).unwrap();
     let here = Root::open("/").unwrap();
-    let added = treering::image::all_added(&snapshot);
+    let added = treering::diff::all_added(&snapshot);
     let plan = LayerPlan::new(&added, None, &snapshot, LayerOptions::default()).unwrap();
     let profile = Profile::new(Compression::None, None).unwrap();
     let mut blob = store.blob_writer().unwrap();
     let written =
         treering::compress::write(&LayerTar::new(plan, &here), &profile, 2, &mut blob, &control()).unwrap();
     let layer = blob.finish(None).unwrap();
-    let config = new_config(&NewConfig { layer: Some(written.diff_id), ..NewConfig::default() }).unwrap();
+    let (layers, history) = ([written.diff_id], [History::default()]);
+    let config =
+        new_config(&NewConfig { layers: &layers, history: &history, ..NewConfig::default() }).unwrap();
     let config = store.put_blob(&config).unwrap();
     let layer = descriptor(profile.compression().media_type(), &layer);
     let manifest =

@@ -12,12 +12,11 @@ use common::Scratch;
 use serde_json::{Map, Value, json};
 use treering::archive::{self, ExportOptions, ExportSource, ImportOptions, LoadOptions, NamePolicy};
 use treering::compress::{Compression, DecodeOptions, Decoder, Profile, write};
-use treering::diff::CompareMode;
+use treering::diff::{CompareMode, all_added};
 use treering::fs::Root;
 use treering::image::{
     Base, CommitOptions, DiffOptions, HistoryRow, Image, Platform, TidyOptions, TreeDiff, UnpackOptions,
-    all_added, commit, diff_image, diff_overlay, diff_snapshots, diff_tree, diff_trees, inspect, tidy,
-    unpack,
+    commit, diff_image, diff_overlay, diff_snapshots, diff_tree, diff_trees, inspect, tidy, unpack,
 };
 use treering::info::info;
 use treering::layer::EntryKind;

@@ -6,10 +6,9 @@ use std::path::Path;
 
 use super::tarout::TarOut;
 use crate::compress::{Compression, DecodeOptions, Decoder, Profile, write};
+use crate::diff::all_added;
 use crate::error::{Error, Result};
 use crate::fs::{Kind, Root};
-use crate::image::contents::empty;
-use crate::image::difference::all_added;
 use crate::image::{Base, DiffOptions, Image, Layer, Platform, diff_root};
 use crate::layer::header::{EntryKind, HeaderEntry};
 use crate::layer::model::{Model, NoDisk};
@@ -156,7 +155,7 @@ fn export_image(
 /// Applies all layers in memory.
 fn merge(store: &Store, image: &Image, threads: usize, control: &Control) -> Result<Merged> {
     let limits = ReadLimits::default();
-    let mut model = Model::new(empty(), Strictness::Lenient, &limits);
+    let mut model = Model::new(Builder::empty(), Strictness::Lenient, &limits);
     let mut files = Vec::new();
     for layer in image.layers() {
         model.next_layer();

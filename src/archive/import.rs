@@ -9,16 +9,17 @@ use crate::compress::{DecodeLimits, DecodeOptions, Decoder, Profile, Written, wr
 use crate::diff::Stat;
 use crate::error::{At, Error, Result};
 use crate::fs::staged::Staged;
-use crate::image::commit::{Recipe, publish_image, record_layer};
-use crate::image::contents::empty;
-use crate::image::{Committed, Platform};
+use crate::image::{
+    Committed, Platform, Recipe, Step, StepLayer, compose, creation_time, enter, record_layer,
+};
 use crate::layer::header::EntryKind;
 use crate::layer::model::{Model, NoDisk};
 use crate::layer::read::{ChunkStream, LayerReader, ReadLimits};
 use crate::layer::source::{Filled, TarSource};
 use crate::layer::whiteout::{self, Strictness, Whiteout};
 use crate::progress::Control;
-use crate::store::{BlobWriter, Descriptor, Reference, Store, check_new_name};
+use crate::store::{BlobWriter, Reference, Store, check_new_name};
+use crate::tree::builder::Builder;
 
 const IMPORT: &str = "import";
 /// The longest target of a symbolic link that Linux stores: PATH_MAX without its NUL.
@@ -86,21 +87,35 @@ pub fn import(
         None => keep(store, input, options, control)?,
         Some(profile) => recompress(store, input, profile, options, control)?,
     };
-    let recipe = Recipe {
-        base: None,
-        platform: options.platform.clone(),
-        changes: &options.changes,
+    let created = creation_time(options.created, IMPORT)?;
+    let step = Step {
+        created: Some(created),
+        created_by: Some(format!("treering import {}", written.diff_id.short())),
         author: options.author.clone(),
-        created: options.created,
-        created_by: format!("treering import {}", written.diff_id.short()),
         // Docker's words for a tar that comes without an address.
         comment: options.message.clone().or_else(|| Some("Imported from -".into())),
-        squash: false,
-        annotations: &[],
+        layer: Some(layer),
     };
-    let (manifest, image_id) = publish_image(store, &recipe, Some((written.diff_id, layer)), name)?;
-    let (skipped, owners_replaced) = (Vec::new(), 0);
-    Ok(Committed { manifest, image_id, layer: Some(written), stat, skipped, owners_replaced })
+    let made = compose(
+        store,
+        &Recipe {
+            platform: options.platform.clone(),
+            steps: &[step],
+            changes: &options.changes,
+            author: options.author.clone(),
+            created: Some(created),
+            ..Recipe::default()
+        },
+    )?;
+    enter(store, name, &made.entry)?;
+    Ok(Committed {
+        manifest: made.manifest.digest,
+        image_id: made.image_id,
+        layer: Some(written),
+        stat,
+        skipped: Vec::new(),
+        owners_replaced: 0,
+    })
 }
 
 /// The input becomes the layer's blob, byte for byte.
@@ -109,7 +124,7 @@ fn keep(
     input: Box<dyn Read + Send>,
     options: &ImportOptions,
     control: &Control,
-) -> Result<(Written, Descriptor, Stat)> {
+) -> Result<(Written, StepLayer, Stat)> {
     let blob = Arc::new(Mutex::new(Some(store.unhashed_blob_writer()?)));
     let tee = Tee { input, blob: Arc::clone(&blob) };
     let decoder = Decoder::new(Box::new(tee), decode_options(options, true), control.clone())?;
@@ -117,14 +132,14 @@ fn keep(
     let decoded = decoder.finish()?;
     let blob = blob.lock().unwrap_or_else(PoisonError::into_inner).take().expect("nobody else takes it");
     let digest = decoded.digest.expect("asked for");
-    let info = blob.finish_with(digest, decoded.size)?;
+    blob.finish_with(digest, decoded.size)?;
     let written = Written {
         diff_id: decoded.diff_id.expect("asked for"),
         diff_size: decoded.diff_size,
         digest,
         size: decoded.size,
     };
-    let layer = record_layer(store, &written, decoded.compression.media_type(), &info)?;
+    let layer = record_layer(store, &written, decoded.compression.media_type())?;
     Ok((written, layer, stat))
 }
 
@@ -135,7 +150,7 @@ fn recompress(
     profile: &Profile,
     options: &ImportOptions,
     control: &Control,
-) -> Result<(Written, Descriptor, Stat)> {
+) -> Result<(Written, StepLayer, Stat)> {
     let tmp = store.dir().open_dir("tmp").at(IMPORT, "tmp")?;
     let file = Staged::new(&tmp, &tmp, 0o600).and_then(Staged::into_unnamed).at(IMPORT, "tmp")?;
     let decoder = Decoder::new(input, decode_options(options, false), control.clone())?;
@@ -146,8 +161,8 @@ fn recompress(
     let mut blob = store.unhashed_blob_writer()?;
     let threads = crate::threads::count(options.threads);
     let written = write(&TarFile { file, len }, profile, threads, &mut blob, control)?;
-    let info = blob.finish_with(written.digest, written.size)?;
-    let layer = record_layer(store, &written, profile.media_type(), &info)?;
+    blob.finish_with(written.digest, written.size)?;
+    let layer = record_layer(store, &written, profile.media_type())?;
     Ok((written, layer, stat))
 }
 
@@ -163,7 +178,7 @@ fn decode_options(options: &ImportOptions, hash: bool) -> DecodeOptions {
 /// Reads a whole archive and makes sure that it unpacks to a filesystem.
 fn examine<S: ChunkStream>(stream: S, limits: &ReadLimits, control: &Control) -> Result<(S, Stat)> {
     let mut reader = LayerReader::new(stream, limits.clone());
-    let mut model = Model::new(empty(), Strictness::Strict, limits);
+    let mut model = Model::new(Builder::empty(), Strictness::Strict, limits);
     model.next_layer();
     let mut stat = Stat::default();
     while let Some(entry) = reader.next_entry()? {

@@ -259,7 +259,7 @@ pub unsafe extern "C" fn treering_diff_snapshots(
         let compare_options = CompareOptions { mode: options.compare, exact_times: options.exact_times };
         let changes = match &old {
             Some(old) => compare(old, &new, &compare_options).changes,
-            None => crate::image::difference::all_added(&new),
+            None => crate::diff::all_added(&new),
         };
         let files = match tree.bytes("tree")? {
             [] => None,

@@ -12,7 +12,7 @@ use super::report::copy_list;
 use super::snapshot::treering_snapshot;
 use super::status::{treering_digest, treering_status};
 use super::store::treering_store;
-use crate::image::contents::contents;
+use crate::image::contents;
 use crate::image::{Image, Platform};
 use crate::store::Store;
 

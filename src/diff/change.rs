@@ -112,6 +112,18 @@ impl Change {
     }
 }
 
+/// Returns everything in a snapshot as additions, the root first: the changes from nothing.
+pub fn all_added(new: &Snapshot) -> Vec<Change> {
+    let added = |index| Change {
+        kind: ChangeKind::Added,
+        reasons: Reasons::empty(),
+        old: NONE,
+        new: index,
+        opaque: false,
+    };
+    std::iter::once(0).chain(new.walk()).map(added).collect()
+}
+
 /// The numbers of those changes that `docker diff` would list: all but the root's own, and but those of a file that only
 /// gained another name. A layer holds all names of such a file; the new one alone is a change.
 pub fn listed(changes: &[Change], old: Option<&Snapshot>, new: &Snapshot) -> Vec<u32> {

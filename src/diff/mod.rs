@@ -10,6 +10,6 @@ mod parents;
 #[doc(hidden)]
 pub mod content;
 
-pub use change::{Change, ChangeKind, Reasons, Stat, listed};
+pub use change::{Change, ChangeKind, Reasons, Stat, all_added, listed};
 pub use compare::{CompareMode, CompareOptions, Comparison, compare};
 pub use overlay::{OverlayDiff, OverlayOptions, Sources, overlay};

@@ -1,164 +1,238 @@
-//! `docker commit --change`: Dockerfile instructions applied to the execution parameters of an image.
+//! Dockerfile instructions applied to the execution parameters of an image: `commit --change`, and the steps of a build.
 
 use serde_json::{Map, Value, json};
 
-use crate::dockerfile::{Change, CommandLine, HealthTest, parse_changes, words};
-use crate::error::{Error, Result};
+use crate::dockerfile::{Change, CommandLine, Fault, HealthTest, parse_changes, words};
+use crate::error::Result;
 
 const OP: &str = "apply change";
 
 /// Applies instructions to a `config` object, in order, as `docker commit --change` does.
 ///
-/// `ENTRYPOINT` also drops the inherited `Cmd`, unless a `CMD` came before it in the same list. `CMD []` and
-/// `ENTRYPOINT []` clear what is inherited (`docker commit` puts it back; the list says what the user wants).
-/// `$variables` come from the environment of the image as it is before the instruction. Nothing is changed when an
-/// instruction fails.
+/// `CMD []` and `ENTRYPOINT []` clear what is inherited (`docker commit` puts it back; the list says what the user wants).
+/// Nothing is changed when an instruction fails.
 pub(super) fn apply_changes(config: &mut Map<String, Value>, texts: &[impl AsRef<str>]) -> Result<()> {
     let lines = parse_changes(texts, OP)?;
-    let mut next = config.clone();
-    let mut cmd_set = false;
+    let mut next = Parameters::new(config.clone());
     for (line, change) in lines {
-        apply_one(&mut next, &change, &mut cmd_set).map_err(|error| error.with_path(&line))?;
+        let env = next.env();
+        let get = |name: &str| env.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone());
+        let applied = next.apply(&change, |text| words::expand(text, '\\', &get));
+        applied.map_err(|fault| fault.argument(OP).with_path(&line))?;
     }
-    *config = next;
+    *config = next.into_config();
     Ok(())
 }
 
-fn apply_one(config: &mut Map<String, Value>, change: &Change, cmd_set: &mut bool) -> Result<()> {
-    let env: Vec<String> = strings(config, "Env");
-    let get = |name: &str| {
-        // The last one counts when a name is there twice.
-        env.iter()
-            .rev()
-            .find_map(|item| item.split_once('=').filter(|(n, _)| *n == name).map(|(_, v)| v.into()))
-    };
-    let expand = |text: &str| words::expand(text, '\\', &get).map_err(|fault| fault.argument(OP));
-    match change {
-        Change::Cmd(line) => {
-            let command = command_of(config, line);
-            put_list(config, "Cmd", command);
-            *cmd_set = true;
+/// The `config` object of an image while instructions are applied to it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Parameters {
+    config: Map<String, Value>,
+    /// A `CMD` was applied, so that a later `ENTRYPOINT` keeps it.
+    cmd_set: bool,
+}
+
+impl Parameters {
+    /// Starts from what is inherited: unknown members are kept as they are.
+    pub fn new(config: Map<String, Value>) -> Self {
+        Parameters { config, cmd_set: false }
+    }
+
+    /// Returns the object as it is now.
+    pub fn into_config(self) -> Map<String, Value> {
+        self.config
+    }
+
+    /// Returns the variables of the environment: names and values, the last of several with one name first.
+    pub fn env(&self) -> Vec<(String, String)> {
+        let items = strings(&self.config, "Env");
+        let pair = |item: String| item.split_once('=').map(|(name, value)| (name.into(), value.into()));
+        items.into_iter().rev().filter_map(pair).collect()
+    }
+
+    /// Applies one instruction. `expand` replaces the variables of a word by what they are before the instruction.
+    ///
+    /// `ENTRYPOINT` also drops the inherited `Cmd`, unless a `CMD` was applied before. After an error the object may hold a
+    /// part of the instruction.
+    pub fn apply(
+        &mut self,
+        change: &Change,
+        expand: impl Fn(&str) -> Result<String, Fault>,
+    ) -> Result<(), Fault> {
+        match change {
+            Change::Cmd(line) => self.cmd(line),
+            Change::Entrypoint(line) => self.entrypoint(line),
+            Change::Env(pairs) => self.set_env(pairs, expand)?,
+            Change::Label(pairs) => self.label(pairs, expand)?,
+            Change::Expose(ports) => self.expose(ports, expand)?,
+            Change::Volume(paths) => self.volume(paths, expand)?,
+            Change::Onbuild(instruction) => self.onbuild(instruction),
+            Change::User(user) => self.user(expand(user)?)?,
+            Change::Stopsignal(signal) => self.stopsignal(expand(signal)?)?,
+            Change::Workdir(path) => self.workdir(expand(path)?)?,
+            Change::Healthcheck(test, settings) => self.healthcheck(test, settings),
         }
-        Change::Entrypoint(line) => {
-            let command = command_of(config, line);
-            let clears = command.is_empty();
-            put_list(config, "Entrypoint", command);
-            if !*cmd_set && !clears {
-                config.shift_remove("Cmd");
+        Ok(())
+    }
+
+    fn cmd(&mut self, line: &CommandLine) {
+        let command = self.command_of(line);
+        self.put_list("Cmd", command);
+        self.cmd_set = true;
+    }
+
+    fn entrypoint(&mut self, line: &CommandLine) {
+        let command = self.command_of(line);
+        let clears = command.is_empty();
+        self.put_list("Entrypoint", command);
+        if !self.cmd_set && !clears {
+            self.config.shift_remove("Cmd");
+        }
+    }
+
+    fn set_env(
+        &mut self,
+        pairs: &[(String, String)],
+        expand: impl Fn(&str) -> Result<String, Fault>,
+    ) -> Result<(), Fault> {
+        let mut env = strings(&self.config, "Env");
+        for (name, value) in pairs {
+            let (name, value) = (expand(name)?, expand(value)?);
+            if name.is_empty() {
+                return Err(Fault::new("ENV with an empty name"));
+            }
+            let item = format!("{name}={value}");
+            match env.iter_mut().find(|old| old.split('=').next() == Some(&name)) {
+                Some(old) => *old = item,
+                None => env.push(item),
             }
         }
-        Change::Env(pairs) => {
-            let mut env = env.clone();
-            for (name, value) in pairs {
-                let (name, value) = (expand(name)?, expand(value)?);
-                if name.is_empty() {
-                    return Err(refuse("ENV with an empty name"));
+        self.config.insert("Env".into(), json!(env));
+        Ok(())
+    }
+
+    fn label(
+        &mut self,
+        pairs: &[(String, String)],
+        expand: impl Fn(&str) -> Result<String, Fault>,
+    ) -> Result<(), Fault> {
+        for (name, value) in pairs {
+            let (name, value) = (expand(name)?, expand(value)?);
+            if name.is_empty() {
+                return Err(Fault::new("LABEL with an empty name"));
+            }
+            self.object("Labels").insert(name, value.into());
+        }
+        Ok(())
+    }
+
+    fn expose(
+        &mut self,
+        ports: &[String],
+        expand: impl Fn(&str) -> Result<String, Fault>,
+    ) -> Result<(), Fault> {
+        for text in ports {
+            // A variable may hold several.
+            for port in expand(text)?.split_whitespace() {
+                for name in exposed(port)? {
+                    self.object("ExposedPorts").insert(name, json!({}));
                 }
-                let item = format!("{name}={value}");
-                match env.iter_mut().find(|old| old.split('=').next() == Some(&name)) {
-                    Some(old) => *old = item,
-                    None => env.push(item),
-                }
-            }
-            config.insert("Env".into(), json!(env));
-        }
-        Change::Label(pairs) => {
-            for (name, value) in pairs {
-                let (name, value) = (expand(name)?, expand(value)?);
-                if name.is_empty() {
-                    return Err(refuse("LABEL with an empty name"));
-                }
-                object(config, "Labels").insert(name, value.into());
             }
         }
-        Change::Expose(ports) => {
-            for text in ports {
-                // A variable may hold several.
-                for port in expand(text)?.split_whitespace() {
-                    for name in expose(port)? {
-                        object(config, "ExposedPorts").insert(name, json!({}));
-                    }
-                }
-            }
-        }
-        Change::Volume(paths) => {
-            for path in paths {
-                let path = expand(path)?;
-                if path.trim().is_empty() {
-                    return Err(refuse("VOLUME with an empty path"));
-                }
-                object(config, "Volumes").insert(path, json!({}));
-            }
-        }
-        Change::Onbuild(instruction) => {
-            let mut list = strings(config, "OnBuild");
-            list.push(instruction.clone());
-            config.insert("OnBuild".into(), json!(list));
-        }
-        Change::User(user) => {
-            let user = expand(user)?;
-            if user.is_empty() {
-                return Err(refuse("USER with an empty name"));
-            }
-            config.insert("User".into(), user.into());
-        }
-        Change::Stopsignal(signal) => {
-            let signal = expand(signal)?;
-            let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-');
-            if signal.is_empty() || !signal.chars().all(named) {
-                return Err(refuse(format!("{signal:?} is not a signal such as SIGTERM or 15")));
-            }
-            config.insert("StopSignal".into(), signal.into());
-        }
-        Change::Workdir(path) => {
+        Ok(())
+    }
+
+    fn volume(
+        &mut self,
+        paths: &[String],
+        expand: impl Fn(&str) -> Result<String, Fault>,
+    ) -> Result<(), Fault> {
+        for path in paths {
             let path = expand(path)?;
-            if path.is_empty() {
-                return Err(refuse("WORKDIR with an empty path"));
+            if path.trim().is_empty() {
+                return Err(Fault::new("VOLUME with an empty path"));
             }
-            let before = config.get("WorkingDir").and_then(Value::as_str).unwrap_or("/");
-            let joined = if path.starts_with('/') { path } else { format!("{before}/{path}") };
-            let cleaned = clean(&joined);
-            config.insert("WorkingDir".into(), cleaned.into());
+            self.object("Volumes").insert(path, json!({}));
         }
-        Change::Healthcheck(test, settings) => {
-            let test = match test {
-                HealthTest::None => json!(["NONE"]),
-                HealthTest::Command(CommandLine::Shell(text)) => json!(["CMD-SHELL", text]),
-                HealthTest::Command(CommandLine::Exec(list)) => {
-                    json!(std::iter::once("CMD").chain(list.iter().map(String::as_str)).collect::<Vec<_>>())
+        Ok(())
+    }
+
+    fn onbuild(&mut self, instruction: &str) {
+        let mut list = strings(&self.config, "OnBuild");
+        list.push(instruction.to_string());
+        self.config.insert("OnBuild".into(), json!(list));
+    }
+
+    fn user(&mut self, user: String) -> Result<(), Fault> {
+        if user.is_empty() {
+            return Err(Fault::new("USER with an empty name"));
+        }
+        self.config.insert("User".into(), user.into());
+        Ok(())
+    }
+
+    fn stopsignal(&mut self, signal: String) -> Result<(), Fault> {
+        let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-');
+        if signal.is_empty() || !signal.chars().all(named) {
+            return Err(Fault::new(format!("{signal:?} is not a signal such as SIGTERM or 15")));
+        }
+        self.config.insert("StopSignal".into(), signal.into());
+        Ok(())
+    }
+
+    fn workdir(&mut self, path: String) -> Result<(), Fault> {
+        if path.is_empty() {
+            return Err(Fault::new("WORKDIR with an empty path"));
+        }
+        let before = self.config.get("WorkingDir").and_then(Value::as_str).unwrap_or("/");
+        let joined = if path.starts_with('/') { path } else { format!("{before}/{path}") };
+        self.config.insert("WorkingDir".into(), clean(&joined).into());
+        Ok(())
+    }
+
+    fn healthcheck(&mut self, test: &HealthTest, settings: &Map<String, Value>) {
+        let test = match test {
+            HealthTest::None => json!(["NONE"]),
+            HealthTest::Command(CommandLine::Shell(text)) => json!(["CMD-SHELL", text]),
+            HealthTest::Command(CommandLine::Exec(list)) => {
+                json!(std::iter::once("CMD").chain(list.iter().map(String::as_str)).collect::<Vec<_>>())
+            }
+        };
+        let mut check = Map::from_iter([("Test".to_string(), test)]);
+        check.extend(settings.clone());
+        self.config.insert("Healthcheck".into(), check.into());
+    }
+
+    fn command_of(&self, line: &CommandLine) -> Vec<String> {
+        match line {
+            CommandLine::Exec(list) => list.clone(),
+            CommandLine::Shell(text) => {
+                let mut shell = strings(&self.config, "Shell");
+                if shell.is_empty() {
+                    shell = vec!["/bin/sh".into(), "-c".into()];
                 }
-            };
-            let mut check = Map::from_iter([("Test".to_string(), test)]);
-            check.extend(settings.clone());
-            config.insert("Healthcheck".into(), check.into());
-        }
-    }
-    Ok(())
-}
-
-fn refuse(message: impl Into<String>) -> Error {
-    Error::invalid(OP, message)
-}
-
-fn command_of(config: &Map<String, Value>, line: &CommandLine) -> Vec<String> {
-    match line {
-        CommandLine::Exec(list) => list.clone(),
-        CommandLine::Shell(text) => {
-            let mut shell = strings(config, "Shell");
-            if shell.is_empty() {
-                shell = vec!["/bin/sh".into(), "-c".into()];
+                shell.push(text.clone());
+                shell
             }
-            shell.push(text.clone());
-            shell
         }
     }
-}
 
-fn put_list(config: &mut Map<String, Value>, key: &str, list: Vec<String>) {
-    if list.is_empty() {
-        config.shift_remove(key);
-    } else {
-        config.insert(key.into(), json!(list));
+    /// Sets a list; an empty one removes the member.
+    fn put_list(&mut self, key: &str, list: Vec<String>) {
+        if list.is_empty() {
+            self.config.shift_remove(key);
+        } else {
+            self.config.insert(key.into(), json!(list));
+        }
+    }
+
+    /// The object under a key, made when it is missing or null.
+    fn object(&mut self, key: &str) -> &mut Map<String, Value> {
+        let entry = self.config.entry(key).or_insert(Value::Null);
+        if !entry.is_object() {
+            *entry = Value::Object(Map::new());
+        }
+        entry.as_object_mut().expect("made one above")
     }
 }
 
@@ -167,23 +241,14 @@ fn strings(config: &Map<String, Value>, key: &str) -> Vec<String> {
     list.into_iter().flatten().filter_map(|item| item.as_str().map(String::from)).collect()
 }
 
-/// The object under a key, made when it is missing or null.
-fn object<'a>(config: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
-    let entry = config.entry(key).or_insert(Value::Null);
-    if !entry.is_object() {
-        *entry = Value::Object(Map::new());
-    }
-    entry.as_object_mut().expect("made one above")
-}
-
 /// `PORT[-END][/PROTOCOL]`, after an optional address and host port that do not matter for an image.
-fn expose(text: &str) -> Result<Vec<String>> {
-    let bad = || refuse(format!("{text:?} is not a port such as 80, 80/udp or 8000-8010/tcp"));
+fn exposed(text: &str) -> Result<Vec<String>, Fault> {
+    let bad = || Fault::new(format!("{text:?} is not a port such as 80, 80/udp or 8000-8010/tcp"));
     let mut parts = text.split('/');
     let ports = parts.next().unwrap_or(text);
     let protocol = parts.next().filter(|protocol| !protocol.is_empty()).unwrap_or("tcp").to_ascii_lowercase();
     if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
-        return Err(refuse(format!("{protocol:?} is not one of the protocols tcp, udp, sctp")));
+        return Err(Fault::new(format!("{protocol:?} is not one of the protocols tcp, udp, sctp")));
     }
     let ports = ports.rsplit(':').next().unwrap_or(ports);
     let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
@@ -193,7 +258,7 @@ fn expose(text: &str) -> Result<Vec<String>> {
     };
     let (first, last) = (number(first)?, number(last)?);
     if first > last {
-        return Err(refuse(format!("the port range {text:?} ends before it starts")));
+        return Err(Fault::new(format!("the port range {text:?} ends before it starts")));
     }
     Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
 }

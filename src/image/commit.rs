@@ -3,20 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use super::binding;
-use super::config::ImageConfig;
-use super::derive::{NewConfig, new_config};
-use super::difference::{Base, DiffOptions, Examined, TreeDiff, all_added, examine, mount_points};
-use super::manifest::{ManifestOptions, OCI_CONFIG, OCI_MANIFEST, new_manifest};
+use super::compose::{Made, Recipe, Step, StepLayer, compose, creation_time, enter, record_layer, too_large};
+use super::difference::{Base, DiffOptions, Examined, TreeDiff, examine, mount_points};
 use super::open::Image;
 use super::platform::Platform;
 use crate::compress::{Profile, Written, write};
-use crate::diff::{CompareMode, Stat};
+use crate::diff::{CompareMode, Stat, all_added};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::fs::Root;
 use crate::layer::{Files, LayerOptions, LayerPlan, LayerTar};
 use crate::progress::{Control, Counters};
-use crate::store::{BlobInfo, Descriptor, Document, LayerInfo, Reference, Store, check_new_name, descriptor};
+use crate::store::{Reference, Store, check_new_name};
 use crate::threads;
 use crate::tree::scan::Skipped;
 use crate::tree::{OwnerPolicy, OwnerSource};
@@ -131,13 +129,14 @@ pub fn commit(
         let staged = staged.map(threads::join);
         made.and_then(|made| Ok((made, staged.transpose()?)))
     })?;
-    let (made, entry) = made;
-    let give = || give_name(store, name.as_ref(), &entry);
+    let (made, layer) = made;
+    let (manifest, image_id) = (made.manifest.digest, made.image_id);
+    let give = || enter(store, name.as_ref(), &made.entry);
     match staged {
-        Some(staged) => staged.bind(&root, made.manifest, reference, &whose, give)?,
-        None => binding::bind(store, &root, made.manifest, reference, &whose, index, give)?,
+        Some(staged) => staged.bind(&root, manifest, reference, &whose, give)?,
+        None => binding::bind(store, &root, manifest, reference, &whose, index, give)?,
     }
-    Ok(Committed { stat, skipped: diff.skipped, owners_replaced, ..made })
+    Ok(Committed { manifest, image_id, layer, stat, skipped: diff.skipped, owners_replaced })
 }
 
 fn commit_overlay(
@@ -162,13 +161,19 @@ fn commit_overlay(
         }
     };
     let overlay = super::difference::overlay(Some(store), upper, &options.lowers, diff_options, control)?;
-    let (made, entry) = write_image(store, base.as_ref(), &overlay.diff, &overlay.sources, options, control)?;
-    give_name(store, name, &entry)?;
-    let stat = overlay.diff.stat();
-    Ok(Committed { stat, skipped: overlay.diff.skipped, owners_replaced: overlay.owners_replaced, ..made })
+    let (made, layer) = write_image(store, base.as_ref(), &overlay.diff, &overlay.sources, options, control)?;
+    enter(store, name, &made.entry)?;
+    Ok(Committed {
+        manifest: made.manifest.digest,
+        image_id: made.image_id,
+        layer,
+        stat: overlay.diff.stat(),
+        skipped: overlay.diff.skipped,
+        owners_replaced: overlay.owners_replaced,
+    })
 }
 
-/// Writes layer, configuration and manifest. Gives what was made and its entry for the index.
+/// Writes layer, configuration and manifest.
 fn write_image(
     store: &Store,
     base: Option<&Image>,
@@ -176,18 +181,14 @@ fn write_image(
     files: &dyn Files,
     options: &CommitOptions,
     control: &Control,
-) -> Result<(Committed, Descriptor)> {
+) -> Result<(Made, Option<Written>)> {
     if let Some(base) = base.filter(|_| !options.squash) {
         // Before a layer is written that no manifest could hold.
         let layers = base.layers().len() + usize::from(!diff.changes.is_empty());
-        if layers > store.limits().layers {
-            return Err(too_large(Error::limit(
-                COMMIT,
-                format!(
-                    "the image would have {layers} layers, more than the cap of {}",
-                    store.limits().layers
-                ),
-            )));
+        let cap = store.limits().layers;
+        if layers > cap {
+            let message = format!("the image would have {layers} layers, more than the cap of {cap}");
+            return Err(too_large(Error::limit(COMMIT, message)));
         }
     }
     let plan = LayerPlan::new(&diff.changes, diff.old.as_ref(), &diff.new, options.layer)?;
@@ -196,32 +197,28 @@ fn write_image(
         0 if base.is_some() => None,
         _ => Some(write_layer(store, plan, files, options, control)?),
     };
-    let comment = options.message.clone();
+    let short = layer.as_ref().map_or("(no change)".to_string(), |(written, _)| written.diff_id.short());
+    let (written, layer) = layer.unzip();
+    let created = creation_time(options.created, COMMIT)?;
+    let step = Step {
+        created: Some(created),
+        created_by: Some(format!("treering commit {short}")),
+        author: options.author.clone(),
+        comment: options.message.clone(),
+        layer,
+    };
     let recipe = Recipe {
         base,
         platform: options.platform.clone(),
+        steps: &[step],
+        config: None,
         changes: &options.changes,
         author: options.author.clone(),
-        created: options.created,
-        created_by: format!(
-            "treering commit {}",
-            layer.as_ref().map_or("(no change)".into(), |l| l.0.diff_id.short())
-        ),
-        comment,
+        created: Some(created),
         squash: options.squash,
         annotations: &options.annotations,
     };
-    let described = layer.as_ref().map(|(written, d)| (written.diff_id, d.clone()));
-    let (manifest, image_id) = put_documents(store, &recipe, described)?;
-    let made = Committed {
-        manifest: manifest.digest,
-        image_id,
-        layer: layer.map(|(written, _)| written),
-        stat: Stat::default(),
-        skipped: Vec::new(),
-        owners_replaced: 0,
-    };
-    Ok((made, descriptor(OCI_MANIFEST, &manifest)))
+    Ok((compose(store, &recipe)?, written))
 }
 
 fn write_layer(
@@ -230,116 +227,12 @@ fn write_layer(
     files: &dyn Files,
     options: &CommitOptions,
     control: &Control,
-) -> Result<(Written, Descriptor)> {
+) -> Result<(Written, StepLayer)> {
     Counters::add(&control.counters.bytes_total, plan.content_len());
     let tar = LayerTar::new(plan, files);
-    let threads = threads::count(options.threads);
     let mut blob = store.unhashed_blob_writer()?;
-    let written = write(&tar, &options.profile, threads, &mut blob, control)?;
-    let info = blob.finish_with(written.digest, written.size)?;
-    let media_type = options.profile.compression().media_type();
-    let layer = record_layer(store, &written, media_type, &info)?;
+    let written = write(&tar, &options.profile, threads::count(options.threads), &mut blob, control)?;
+    blob.finish_with(written.digest, written.size)?;
+    let layer = record_layer(store, &written, options.profile.media_type())?;
     Ok((written, layer))
-}
-
-/// Tells the store what is inside a layer's blob.
-pub(crate) fn record_layer(
-    store: &Store,
-    written: &Written,
-    media_type: &str,
-    info: &BlobInfo,
-) -> Result<Descriptor> {
-    store.put_layer_info(&LayerInfo {
-        diff_id: written.diff_id,
-        digest: written.digest,
-        size: written.size,
-        media_type: media_type.to_string(),
-        diff_size: Some(written.diff_size),
-    })?;
-    Ok(descriptor(media_type, info))
-}
-
-/// What an image is made of besides its new layer.
-pub(crate) struct Recipe<'a> {
-    pub base: Option<&'a Image>,
-    pub platform: Option<Platform>,
-    pub changes: &'a [String],
-    pub author: Option<String>,
-    pub created: Option<i64>,
-    pub created_by: String,
-    pub comment: Option<String>,
-    pub squash: bool,
-    pub annotations: &'a [(String, String)],
-}
-
-/// What helps where an image would be over the caps on what is read.
-fn too_large(error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::Limit => error.with_hint("--squash drops the layers and the history of the base"),
-        _ => error,
-    }
-}
-
-/// Puts configuration and manifest into the store and the image into its index. Gives manifest digest and image id.
-pub(crate) fn publish_image(
-    store: &Store,
-    recipe: &Recipe<'_>,
-    layer: Option<(Digest, Descriptor)>,
-    name: Option<&Reference>,
-) -> Result<(Digest, Digest)> {
-    let (manifest, image_id) = put_documents(store, recipe, layer)?;
-    give_name(store, name, &descriptor(OCI_MANIFEST, &manifest))?;
-    Ok((manifest.digest, image_id))
-}
-
-/// Puts an image into the index.
-fn give_name(store: &Store, name: Option<&Reference>, entry: &Descriptor) -> Result<()> {
-    match name {
-        Some(name) => store.tag(name, entry).map(drop),
-        None => store.add_nameless(entry),
-    }
-}
-
-/// Puts configuration and manifest into the store. Gives the manifest and the image id.
-fn put_documents(
-    store: &Store,
-    recipe: &Recipe<'_>,
-    layer: Option<(Digest, Descriptor)>,
-) -> Result<(BlobInfo, Digest)> {
-    let created = match recipe.created {
-        Some(seconds) => jiff::Timestamp::from_second(seconds).map_err(|error| {
-            Error::invalid(COMMIT, format!("{seconds} is no usable time of creation")).with_source(error)
-        })?,
-        // Whole seconds: what other tools write and compare.
-        None => {
-            jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).expect("now is a usable time")
-        }
-    };
-    let config = new_config(&NewConfig {
-        base: recipe.base.map(Image::config),
-        platform: recipe.platform.clone(),
-        run: None,
-        changes: recipe.changes,
-        author: recipe.author.clone(),
-        created: Some(created),
-        created_by: Some(recipe.created_by.clone()),
-        comment: recipe.comment.clone(),
-        layer: layer.as_ref().map(|(diff_id, _)| *diff_id),
-        squash: recipe.squash,
-    })?;
-    let below = recipe.base.filter(|_| !recipe.squash).map(Image::layers).unwrap_or_default();
-    let layers: Vec<Descriptor> =
-        below.iter().map(|layer| layer.descriptor.clone()).chain(layer.map(|(_, d)| d)).collect();
-    // What we could not read again must not be published: whatever meets the image would fail.
-    ImageConfig::parse(config.clone(), "the new configuration", store.limits()).map_err(too_large)?;
-    let config_info = BlobInfo::of(&config);
-    let manifest_options = ManifestOptions {
-        annotations: recipe.annotations.iter().cloned().collect(),
-        ..ManifestOptions::default()
-    };
-    let manifest = new_manifest(&descriptor(OCI_CONFIG, &config_info), &layers, &manifest_options)?;
-    Document::parse(&manifest, Some(OCI_MANIFEST), "the new manifest", store.limits()).map_err(too_large)?;
-    let config = store.put_blob(&config)?;
-    let manifest = store.put_blob(&manifest)?;
-    Ok((manifest, config.digest))
 }

@@ -15,8 +15,8 @@ use crate::layer::read::{ChunkStream, Data, LayerReader, ReadLimits};
 use crate::layer::whiteout::Strictness;
 use crate::progress::Control;
 use crate::store::Store;
-use crate::tree::builder::{Builder, Inode};
-use crate::tree::{Flags, Meta, Snapshot};
+use crate::tree::Snapshot;
+use crate::tree::builder::Builder;
 
 const READ: &str = "read image contents";
 
@@ -37,7 +37,7 @@ pub fn contents(store: &Store, image: &Image, control: &Control) -> Result<Snaps
     let tree = match base {
         Some(list) if start == chains.len() => return Ok(list),
         Some(list) => Builder::from_snapshot(&list),
-        None => empty(),
+        None => Builder::empty(),
     };
     let limits = ReadLimits::default();
     let mut model = Model::new(tree, Strictness::Lenient, &limits);
@@ -54,13 +54,6 @@ pub fn contents(store: &Store, image: &Image, control: &Control) -> Result<Snaps
         let _ = store.put_chain_list(chain, list.as_bytes());
     }
     Ok(list)
-}
-
-/// A tree with nothing in it but a root nobody described.
-pub(crate) fn empty() -> Builder {
-    let mut meta = Meta::directory();
-    meta.flags = Flags::IMPLICIT;
-    Builder::new(Inode::new(meta))
 }
 
 fn read_layer(

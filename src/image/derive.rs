@@ -10,6 +10,8 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::store::json_to_bytes;
 
+const WRITE: &str = "write image configuration";
+
 /// Members of a base configuration that describe how the base itself was made, not the image: they do not go over.
 const OF_THE_BASE: [&str; 8] =
     ["id", "parent", "author", "container", "container_config", "docker_version", "comment", "Size"];
@@ -31,23 +33,29 @@ pub struct NewConfig<'a> {
     pub author: Option<String>,
     /// When. The caller decides about clocks and `SOURCE_DATE_EPOCH`; without it, no time is written.
     pub created: Option<Timestamp>,
-    /// By which command, for the history.
-    pub created_by: Option<String>,
-    /// A message, for the history.
-    pub comment: Option<String>,
-    /// The DiffID of the layer on top of the base; `None` for a step that changes only the configuration.
-    pub layer: Option<Digest>,
-    /// Drop the layers and the history of the base: `layer` holds everything.
+    /// The rows to append to the history. As many of them have a layer as there are [`NewConfig::layers`].
+    pub history: &'a [History],
+    /// The DiffIDs of the layers on top of the base, lowest first.
+    pub layers: &'a [Digest],
+    /// Drop the layers and the history of the base: [`NewConfig::layers`] hold everything.
     pub squash: bool,
 }
 
 /// The bytes of a new configuration: deterministic, the same arguments always give the same bytes.
 ///
 /// Starts from the base, unknown members included (those that describe the making of the base itself are left out),
-/// appends the layer and one history row, and applies the changes. Where the base has fewer history rows with a layer
+/// appends the layers and their history rows, and applies the changes. Where the base has fewer history rows with a layer
 /// than layers, empty rows are put in first, so that the new image has as many of each (config.md, "history").
+///
+/// # Errors
+/// [`crate::ErrorKind::InvalidArgument`] for an instruction that cannot be applied, or when the rows do not match the layers.
 pub fn new_config(new: &NewConfig<'_>) -> Result<Vec<u8>> {
     let base = new.base;
+    let with_layer = new.history.iter().filter(|row| !row.empty_layer).count();
+    if with_layer != new.layers.len() {
+        let message = format!("{} layers have {with_layer} rows of history", new.layers.len());
+        return Err(Error::invalid(WRITE, message));
+    }
     let platform = match (&new.platform, base) {
         (Some(platform), _) => platform.clone(),
         (None, Some(base)) => base.platform(),
@@ -55,7 +63,6 @@ pub fn new_config(new: &NewConfig<'_>) -> Result<Vec<u8>> {
     };
     // Where the platform stays, its spelling stays too.
     let kept = base.filter(|base| base.platform() == platform);
-    let created = new.created.map(|time| time.to_string());
 
     let mut out = Map::new();
     let mut put = |key: &str, value: Option<Value>| {
@@ -64,7 +71,7 @@ pub fn new_config(new: &NewConfig<'_>) -> Result<Vec<u8>> {
         }
     };
     let from_kept = |key: &str| kept.and_then(|base| base.value().get(key)).filter(|v| !v.is_null()).cloned();
-    put("created", created.clone().map(Value::String));
+    put("created", new.created.map(|time| time.to_string().into()));
     put("author", new.author.clone().map(Value::String));
     put("architecture", from_kept("architecture").or_else(|| Some(json!(platform.architecture))));
     put("variant", if kept.is_some() { from_kept("variant") } else { platform.variant.map(Value::String) });
@@ -73,7 +80,7 @@ pub fn new_config(new: &NewConfig<'_>) -> Result<Vec<u8>> {
     put("os.features", from_kept("os.features"));
     put("config", Some(Value::Object(run_config(new)?)));
     put("rootfs", Some(rootfs(new)));
-    put("history", Some(history(new, created)?));
+    put("history", Some(history(new)?));
     if let Some(base) = base {
         for (key, value) in base.value() {
             let own = OF_THE_BASE.contains(&key.as_str()) || key.starts_with(OF_BUILDKIT);
@@ -109,11 +116,11 @@ fn run_config(new: &NewConfig<'_>) -> Result<Map<String, Value>> {
 
 fn rootfs(new: &NewConfig<'_>) -> Value {
     let below = new.base.filter(|_| !new.squash).map(|base| base.diff_ids()).unwrap_or_default();
-    let diff_ids: Vec<Digest> = below.iter().copied().chain(new.layer).collect();
+    let diff_ids: Vec<Digest> = below.iter().chain(new.layers).copied().collect();
     json!({ "type": "layers", "diff_ids": diff_ids })
 }
 
-fn history(new: &NewConfig<'_>, created: Option<String>) -> Result<Value> {
+fn history(new: &NewConfig<'_>) -> Result<Value> {
     let mut rows: Vec<Value> = Vec::new();
     if let Some(base) = new.base.filter(|_| !new.squash) {
         let with_layer = base.history().iter().filter(|row| !row.empty_layer).count();
@@ -123,16 +130,13 @@ fn history(new: &NewConfig<'_>, created: Option<String>) -> Result<Value> {
             rows.extend(old.iter().cloned());
         }
     }
-    let row = History {
-        created,
-        created_by: new.created_by.clone(),
-        author: new.author.clone(),
-        comment: new.comment.clone(),
-        empty_layer: new.layer.is_none(),
-    };
-    rows.push(serde_json::to_value(row).map_err(|error| {
-        Error::corrupt("write image configuration", "a history row cannot be written").with_source(error)
-    })?);
+    for row in new.history {
+        rows.push(
+            serde_json::to_value(row).map_err(|error| {
+                Error::corrupt(WRITE, "a history row cannot be written").with_source(error)
+            })?,
+        );
+    }
     Ok(Value::Array(rows))
 }
 
@@ -153,8 +157,13 @@ mod tests {
             changes: &changes,
             author: Some("me".into()),
             created: Some(Timestamp::UNIX_EPOCH),
-            created_by: Some("commit".into()),
-            layer: Some(Digest::of(b"one")),
+            history: &[History {
+                created: Some(Timestamp::UNIX_EPOCH.to_string()),
+                created_by: Some("commit".into()),
+                author: Some("me".into()),
+                ..History::default()
+            }],
+            layers: &[Digest::of(b"one")],
             ..NewConfig::default()
         })
         .unwrap();
@@ -169,13 +178,17 @@ mod tests {
         );
         assert_eq!(String::from_utf8(first.clone()).unwrap(), expected);
         let base = parse(first);
-        let next = NewConfig { base: Some(&base), comment: Some("hi".into()), ..NewConfig::default() };
+        let hi = [History { comment: Some("hi".into()), empty_layer: true, ..History::default() }];
+        let next = NewConfig { base: Some(&base), history: &hi, ..NewConfig::default() };
         let top = parse(new_config(&next).unwrap());
         assert_eq!(top.diff_ids(), base.diff_ids());
         assert_eq!((top.author(), top.created()), (None, None), "each image has its own author");
         assert_eq!(top.history().len(), 2);
         assert!(top.history()[1].empty_layer);
-        let flat = NewConfig { base: Some(&base), layer: Some(Digest::of(b"all")), squash: true, ..next };
+        let all = [Digest::of(b"all")];
+        assert!(new_config(&NewConfig { layers: &all, ..next.clone() }).is_err(), "a layer without a row");
+        let hi = [History { empty_layer: false, ..hi[0].clone() }];
+        let flat = NewConfig { base: Some(&base), history: &hi, layers: &all, squash: true, ..next };
         let flat = parse(new_config(&flat).unwrap());
         assert_eq!((flat.diff_ids(), flat.history().len()), (&[Digest::of(b"all")][..], 1));
         assert_eq!(flat.run().cmd.as_deref(), Some(&["/app".to_string()][..]));
@@ -191,7 +204,8 @@ mod tests {
             Digest::of(b"")
         );
         let base = parse(text.into_bytes());
-        let new = NewConfig { base: Some(&base), layer: Some(Digest::of(b"top")), ..NewConfig::default() };
+        let (rows, top) = ([History::default()], [Digest::of(b"top")]);
+        let new = NewConfig { base: Some(&base), history: &rows, layers: &top, ..NewConfig::default() };
         let bytes = new_config(&new).unwrap();
         assert_eq!(bytes, new_config(&new).unwrap());
         let made = parse(bytes);

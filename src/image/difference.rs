@@ -8,14 +8,14 @@ use super::open::Image;
 use super::platform::Platform;
 use super::whose::Whose;
 use crate::diff::overlay::OverlayOptions;
-use crate::diff::{Change, ChangeKind, CompareMode, CompareOptions, Reasons, Stat, compare, content};
+use crate::diff::{Change, CompareMode, CompareOptions, Reasons, Stat, all_added, compare, content};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fs::Root;
 use crate::progress::Control;
 use crate::store::{Lease, Store};
 use crate::tree::scan::{MOUNT_POINT, Skipped, scan};
-use crate::tree::{NONE, OwnerPolicy, OwnerSource, Scan, ScanOptions, Snapshot};
+use crate::tree::{OwnerPolicy, OwnerSource, Scan, ScanOptions, Snapshot};
 
 /// What a tree is compared with, and a commit built on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -98,18 +98,6 @@ impl TreeDiff {
     pub fn stat(&self) -> Stat {
         Stat::of(&self.changes, self.old.as_ref(), &self.new)
     }
-}
-
-/// Everything in a snapshot as additions, the root first: the changes from nothing.
-pub fn all_added(new: &Snapshot) -> Vec<Change> {
-    let added = |index| Change {
-        kind: ChangeKind::Added,
-        reasons: Reasons::empty(),
-        old: NONE,
-        new: index,
-        opaque: false,
-    };
-    std::iter::once(0).chain(new.walk()).map(added).collect()
 }
 
 /// A directory compared with its base, and what a commit needs besides.

@@ -5,11 +5,12 @@
 
 mod changes;
 mod clone;
-pub(crate) mod commit;
+mod commit;
+mod compose;
 mod config;
-pub(crate) mod contents;
+mod contents;
 mod derive;
-pub(crate) mod difference;
+mod difference;
 mod history;
 mod index;
 mod inspect;
@@ -18,7 +19,7 @@ mod manifest;
 mod open;
 mod platform;
 mod tidy;
-pub(crate) mod unpack;
+mod unpack;
 mod whose;
 
 // Not part of the stable interface: for the command of this repository.
@@ -26,14 +27,17 @@ mod whose;
 pub mod binding;
 
 pub use crate::digest::{chain_id, chain_ids};
+#[expect(unused_imports)] // For builds.
+pub(crate) use changes::Parameters;
 pub use clone::{CloneOptions, Cloned, clone};
 pub use commit::{CommitOptions, Committed, commit};
+pub(crate) use compose::{Recipe, Step, StepLayer, compose, creation_time, enter, record_layer};
 pub use config::{History, ImageConfig, RunConfig, image_id};
 pub use contents::contents;
 pub use derive::{NewConfig, new_config};
 pub use difference::{
-    Base, DiffOptions, TreeDiff, all_added, diff_image, diff_overlay, diff_root, diff_roots, diff_snapshots,
-    diff_tree, diff_trees,
+    Base, DiffOptions, TreeDiff, diff_image, diff_overlay, diff_root, diff_roots, diff_snapshots, diff_tree,
+    diff_trees,
 };
 pub use history::HistoryRow;
 pub use index::{new_index, select};

@@ -66,6 +66,13 @@ impl Builder {
         Builder { nodes: vec![node], inodes: vec![Slot { inode: root, names: 1 }] }
     }
 
+    /// A tree with nothing in it but a root that nothing has described yet.
+    pub fn empty() -> Builder {
+        let mut meta = Meta::directory();
+        meta.flags = Flags::IMPLICIT;
+        Builder::new(Inode::new(meta))
+    }
+
     /// The same tree as a snapshot.
     pub fn from_snapshot(snapshot: &Snapshot) -> Builder {
         let inode_of = |index: u32| Inode {

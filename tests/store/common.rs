@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use treering::image::{
-    ManifestOptions, NewConfig, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, new_config, new_manifest,
+    History, ManifestOptions, NewConfig, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, new_config, new_manifest,
 };
 use treering::store::{Descriptor, FsckLevel, ProblemKind, Reference, Store, descriptor};
 use treering::{Control, Digest};
@@ -21,8 +21,8 @@ pub fn put_image(store: &Store, text: &str, platform: &str) -> treering::Result<
     let layer = store.put_blob(text.as_bytes())?;
     let config = new_config(&NewConfig {
         platform: Some(platform.parse()?),
-        layer: Some(layer.digest),
-        created_by: Some("test".into()),
+        layers: &[layer.digest],
+        history: &[History { created_by: Some("test".into()), ..History::default() }],
         ..NewConfig::default()
     })?;
     let config = descriptor(OCI_CONFIG, &store.put_blob(&config)?);

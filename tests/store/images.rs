@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use treering::image::{
-    DOCKER_CONFIG, DOCKER_INDEX, DOCKER_LAYER, DOCKER_MANIFEST, Image, ManifestOptions, NewConfig,
+    DOCKER_CONFIG, DOCKER_INDEX, DOCKER_LAYER, DOCKER_MANIFEST, History, Image, ManifestOptions, NewConfig,
     OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, Platform, inspect, new_config, new_index,
     new_manifest,
 };
@@ -174,9 +174,13 @@ fn docker_images_open_and_become_oci_when_built_upon() {
         base: Some(base.config()),
         changes: &changes,
         created: Some("2025-01-01T00:00:00Z".parse().unwrap()),
-        created_by: Some("treering commit".into()),
-        comment: Some("Second".into()),
-        layer: Some(top.digest),
+        history: &[History {
+            created: Some("2025-01-01T00:00:00Z".into()),
+            created_by: Some("treering commit".into()),
+            comment: Some("Second".into()),
+            ..History::default()
+        }],
+        layers: &[top.digest],
         ..NewConfig::default()
     })
     .unwrap();

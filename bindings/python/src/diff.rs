@@ -354,7 +354,7 @@ fn compare_sides(
     let old = old.map(|old| old.snapshot(None, store, options, control)).transpose()?.map(|(old, _)| old);
     let (new, skipped) = new.snapshot(root, store, options, control)?;
     let Some(old) = old else {
-        return Ok(TreeDiff { old: None, changes: image::all_added(&new), new, skipped });
+        return Ok(TreeDiff { old: None, changes: treering::diff::all_added(&new), new, skipped });
     };
     let mode = CompareOptions { mode: options.compare, exact_times: options.exact_times };
     let mut comparison = compare_snapshots(&old, &new, &mode);

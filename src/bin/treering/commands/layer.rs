@@ -8,11 +8,9 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use treering::Control;
 use treering::compress::{DecodeOptions, Decoder, Written};
-use treering::diff::{CompareOptions, compare};
+use treering::diff::{CompareOptions, all_added, compare};
 use treering::fs::Root;
-use treering::image::{
-    AppliedLayer, LayerApplyOptions, LayerSource, Whose, all_added, apply_layer, write_layer,
-};
+use treering::image::{AppliedLayer, LayerApplyOptions, LayerSource, Whose, apply_layer, write_layer};
 use treering::layer::ApplyOptions;
 use treering::layer::read::{LayerReader, ReadLimits};
 use treering::tree::{OwnerPolicy, OwnerSource, ScanOptions, Snapshot, scan};

@@ -9,9 +9,7 @@ use std::ptr::{null, null_mut};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use treering::Control;
 use treering::capi::commit::{treering_commit, treering_commit_result};
-use treering::capi::commit_options::{
-    treering_commit_options_new, treering_commit_options_set_base, treering_commit_options_set_compression,
-};
+use treering::capi::commit_options::treering_commit_options;
 use treering::capi::diff::{
     treering_change, treering_diff_free, treering_diff_next, treering_diff_rewind, treering_diff_tree,
 };
@@ -36,14 +34,15 @@ fn benches(c: &mut Criterion) {
         b.iter(|| commit(&store, &tree, Some("a:b"), &options, &Control::default()).expect("a commit"))
     });
     let name = at.as_os_str().as_encoded_bytes();
-    let (mut handle, mut options, mut made) =
-        (null_mut(), null_mut(), std::mem::MaybeUninit::<treering_commit_result>::uninit());
+    let (mut handle, mut made) = (null_mut(), std::mem::MaybeUninit::<treering_commit_result>::uninit());
+    // SAFETY: zeros are the defaults, as the header has it.
+    let defaults: treering_commit_options = unsafe { std::mem::zeroed() };
+    let options =
+        treering_commit_options { base: c"scratch".as_ptr(), compression: c"zstd".as_ptr(), ..defaults };
     // SAFETY: all pointers are to local variables, slices and C strings that outlive the calls.
     unsafe {
-        assert_eq!(treering_store_open(name.as_ptr(), name.len(), &mut handle, null_mut()), TREERING_OK);
-        assert_eq!(treering_commit_options_new(&mut options, null_mut()), TREERING_OK);
-        treering_commit_options_set_base(options, c"scratch".as_ptr(), null_mut());
-        treering_commit_options_set_compression(options, c"zstd".as_ptr(), 0, null_mut());
+        let status = treering_store_open(name.as_ptr(), name.len(), null(), 0, &mut handle, null_mut());
+        assert_eq!(status, TREERING_OK);
         group.bench_function("commit/c", |b| {
             b.iter(|| {
                 let status = treering_commit(
@@ -51,7 +50,8 @@ fn benches(c: &mut Criterion) {
                     path.as_ptr(),
                     path.len(),
                     c"a:b".as_ptr(),
-                    options,
+                    &options,
+                    size_of::<treering_commit_options>(),
                     null(),
                     made.as_mut_ptr(),
                     size_of::<treering_commit_result>(),
@@ -78,6 +78,7 @@ fn benches(c: &mut Criterion) {
             path.len(),
             c"scratch".as_ptr(),
             null(),
+            0,
             null(),
             &mut handle_of_diff,
             null_mut(),

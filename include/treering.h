@@ -33,14 +33,17 @@
  * Structures travel with their size: pass sizeof, and a library with a longer or shorter structure of the same name fills
  * what both know and zeroes the rest. Sizes are in bytes, times in seconds since 1970.
  *
- * Options are handles with setters; NULL stands for the defaults. The object may be used for any number of calls, and
- * changed between them. A setter called again replaces what it set, and NULL is the default where a text is; what an `_add_`
- * function added, and a number whose default is not one (a time), stay: make new options to be without.
+ * Options are structures as well, and zero is the default of every member: `treering_commit_options options = {0};`, then set
+ * what is wanted, and pass a pointer to it and sizeof. NULL stands for the defaults. A library with a longer structure takes
+ * the rest for zero; one with a shorter structure refuses a member it does not have with TREERING_UNSUPPORTED, unless it is
+ * zero. What the members point to is yours and has to live for the call only. A number for which 0 means something (a time) is a
+ * pointer. Never leave a structure of options uninitialised.
  *
  * Parameters are these, and have a `@param` only where there is more to say:
- *   - the object a function is about (`store`, `image`, `diff`, `snapshot`, `options` of a setter, and so on): a handle of that
+ *   - the object a function is about (`store`, `image`, `diff`, `snapshot` and so on): a handle of that
  *     type; NULL is refused like any other pointer that is no handle, except by `_free`;
- *   - `options` of an operation, `control`: such a handle, or NULL for the defaults and for none;
+ *   - `options`: a structure, or NULL for the defaults; with it `options_size`: sizeof the structure, of no matter with NULL;
+ *   - `control`: such a handle, or NULL for none;
  *   - `out`: receives the result. NULL is refused. With it `out_size` (or `entry_size` and so on): sizeof the structure;
  *   - `out` with `max`: an array with room for `max` elements; `n` receives how many were written, and NULL is refused;
  *     `first` is the number of the first one wanted, from 0, and behind the last there are none, which is no error;
@@ -70,7 +73,7 @@
  *     treering_error *err = NULL;
  *     treering_commit_result made;
  *     if (treering_store_open_default(&store, &err) != TREERING_OK
- *         || treering_commit(store, TREERING_PATH("rootfs"), "app:v1", NULL, NULL, &made, sizeof made, NULL, &err)) {
+ *         || treering_commit(store, TREERING_PATH("rootfs"), "app:v1", NULL, 0, NULL, &made, sizeof made, NULL, &err)) {
  *       fprintf(stderr, "%s\n", treering_error_text(err));
  *       return 1;
  *     }
@@ -128,7 +131,7 @@ template <typename... Arguments, void (*function)(Arguments...)> struct Catch<vo
  * The number of the binary interface this header describes. It grows with every change that breaks programs compiled
  * before; before 1.0 that may happen with every minor version of the library.
  */
-#define TREERING_ABI_VERSION 1
+#define TREERING_ABI_VERSION 2
 
 /**
  * It is another kind of file.
@@ -377,15 +380,15 @@ enum treering_change_kind
   /**
    * The path is new: `A`.
    */
-  TREERING_ADDED = 1,
+  TREERING_CHANGE_ADDED = 1,
   /**
    * Something about the path is different: `C`.
    */
-  TREERING_MODIFIED = 2,
+  TREERING_CHANGE_CHANGED = 2,
   /**
    * The path is gone, with all below it: `D`.
    */
-  TREERING_DELETED = 3,
+  TREERING_CHANGE_DELETED = 3,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -396,21 +399,10 @@ typedef int32_t treering_change_kind;
 #endif // __cplusplus
 
 /**
- * How layers are put into a directory, by treering_unpack() and treering_layer_apply_fd(). Setters and use are safe from
- * any thread.
- */
-typedef struct treering_apply_options treering_apply_options;
-
-/**
  * Bytes made by the library, such as a JSON document; a NUL stands behind them. Owned by the caller, freed with
  * treering_bytes_free(). Never changes, so any number of threads may read it at once.
  */
 typedef struct treering_bytes treering_bytes;
-
-/**
- * How a directory becomes an image. Setters and use are safe from any thread.
- */
-typedef struct treering_commit_options treering_commit_options;
 
 /**
  * Counters to poll and a way to cancel, for one or several operations. Every long operation takes one, or NULL. Any number
@@ -427,20 +419,10 @@ typedef struct treering_control treering_control;
 typedef struct treering_diff treering_diff;
 
 /**
- * How trees are compared. Setters and use are safe from any thread.
- */
-typedef struct treering_diff_options treering_diff_options;
-
-/**
  * Why a call failed. Made by the call that failed, owned by the caller, freed with treering_error_free(). Never changes, so
  * any number of threads may read it at once. What the accessors return lives as long as the error.
  */
 typedef struct treering_error treering_error;
-
-/**
- * How an image or a directory becomes one tar. Setters and use are safe from any thread.
- */
-typedef struct treering_export_options treering_export_options;
 
 /**
  * An image for one platform: manifest and configuration read and checked, layers named. Owned by the caller, freed with
@@ -449,41 +431,16 @@ typedef struct treering_export_options treering_export_options;
 typedef struct treering_image treering_image;
 
 /**
- * How a tar becomes an image. Setters and use are safe from any thread.
- */
-typedef struct treering_import_options treering_import_options;
-
-/**
  * The entries of a layer, in its order. Owned by the caller, freed with treering_layer_list_free(). Never changes, so any
  * number of threads may read it at once.
  */
 typedef struct treering_layer_list treering_layer_list;
 
 /**
- * How much a layer that is listed may ask for. Setters and use are safe from any thread.
- */
-typedef struct treering_layer_list_options treering_layer_list_options;
-
-/**
- * How a layer is written. Setters and use are safe from any thread.
- */
-typedef struct treering_layer_options treering_layer_options;
-
-/**
- * How an archive is loaded. Setters and use are safe from any thread.
- */
-typedef struct treering_load_options treering_load_options;
-
-/**
  * The images that an archive held, once for each of their names. Owned by the caller, freed with treering_loaded_free().
  * Never changes, so any number of threads may read it at once.
  */
 typedef struct treering_loaded treering_loaded;
-
-/**
- * What treering_store_prune() shall do. Setters and use are safe from any thread.
- */
-typedef struct treering_prune_options treering_prune_options;
 
 /**
  * The images of a store at one moment, in the order of its index, those without a name included. Owned by the caller, freed
@@ -498,11 +455,6 @@ typedef struct treering_refs treering_refs;
 typedef struct treering_report treering_report;
 
 /**
- * How treering_snapshot_scan() works. Setters and use are safe from any thread.
- */
-typedef struct treering_scan_options treering_scan_options;
-
-/**
  * The sorted list of everything in a tree at one moment. Owned by the caller, freed with treering_snapshot_free(). Never
  * changes, so any number of threads may use it at once.
  *
@@ -515,11 +467,6 @@ typedef struct treering_snapshot treering_snapshot;
  * number of processes may have the same store open. Images, snapshots and diffs made from it do not need it to stay open.
  */
 typedef struct treering_store treering_store;
-
-/**
- * How much what is in a store may ask for: TREERING_LIMIT where it asks for more. Setters and use are safe from any thread.
- */
-typedef struct treering_store_options treering_store_options;
 
 /**
  * Iterates over the entries of a snapshot in byte order of their paths, the root first. One thread at a time: a call while
@@ -601,6 +548,32 @@ typedef struct {
 } treering_note;
 
 /**
+ * How much what is in a store may ask for: TREERING_LIMIT where it asks for more.
+ */
+typedef struct {
+  /**
+   * Most bytes that an index, manifest or configuration may have. 0 for 4 MiB.
+   */
+  uint64_t max_document_bytes;
+  /**
+   * How deep arrays and objects may be nested in one of those: 127 at most. 0 for 64.
+   */
+  size_t max_document_depth;
+  /**
+   * How many indexes may lie inside one another, `index.json` counted. 0 for 4.
+   */
+  size_t max_index_depth;
+  /**
+   * Most layers that an image may have. 0 for 512.
+   */
+  size_t max_layers;
+  /**
+   * Most bytes that a blob that is written may have. 0 for no cap.
+   */
+  uint64_t max_blob_bytes;
+} treering_store_options;
+
+/**
  * What a check of a store found.
  */
 typedef struct {
@@ -617,6 +590,42 @@ typedef struct {
    */
   uint64_t bytes;
 } treering_fsck_result;
+
+/**
+ * What treering_store_prune() removes.
+ */
+typedef struct {
+  /**
+   * Only report what would go.
+   */
+  bool dry_run;
+  /**
+   * Keep images that have no name.
+   */
+  bool keep_untagged;
+  /**
+   * First take away the names of images that no tree was made from, so that these images go as well.
+   */
+  bool unused_names;
+  /**
+   * Forget trees that are not where they were unpacked or last committed, with the owners and devices that the disk could
+   * not hold.
+   */
+  bool lost_trees;
+  /**
+   * Digests (`sha256:` and 64 hex digits) of blobs to keep with what they refer to, besides everything that is named or
+   * that a tree was made from.
+   */
+  const char *const *keep;
+  /**
+   * Number of digests in `keep`.
+   */
+  size_t keep_len;
+  /**
+   * Milliseconds to wait for writers to finish before giving up with TREERING_BUSY. NULL for 10 seconds.
+   */
+  const uint64_t *wait;
+} treering_prune_options;
 
 /**
  * What a prune removed, or would remove.
@@ -721,6 +730,133 @@ typedef struct {
 } treering_layer;
 
 /**
+ * Bytes that belong to the caller, such as a path; all zero for none. `{TREERING_PATH(string)}` makes one of a C string.
+ */
+typedef struct {
+  /**
+   * The first byte.
+   */
+  const uint8_t *data;
+  /**
+   * How many.
+   */
+  size_t len;
+} treering_slice;
+
+/**
+ * A key and its value: an annotation. Both belong to the caller.
+ */
+typedef struct {
+  /**
+   * The key.
+   */
+  const char *key;
+  /**
+   * The value.
+   */
+  const char *value;
+} treering_pair;
+
+/**
+ * How a directory becomes an image.
+ */
+typedef struct {
+  /**
+   * What the image is built on: `auto` (also NULL) for the image the directory was unpacked from or last committed to, if
+   * any; `scratch` for nothing; else the reference of an image.
+   */
+  const char *base;
+  /**
+   * How far metadata is trusted: `auto` (also NULL) trusts device, inode, ctime and the like, and compares the content of
+   * everything else whose metadata agrees; `metadata` trusts size and times alone; `content` trusts nothing.
+   */
+  const char *compare;
+  /**
+   * Owner of the files: `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`. NULL for what the store has for the
+   * tree, else `root`; with lower directories, for the owners on disk when root commits.
+   */
+  const char *owner;
+  /**
+   * Record of owners to go by, which counts for more than `owner` and what the store has: `none`; `rootlesscontainers` or
+   * `override-stat` for the extended attribute `user.rootlesscontainers` or `user.containers.override_stat`, which then is
+   * no attribute of the file; `fakeroot:FILE` for what `fakeroot -s FILE` saved. Empty for what the store has for the tree,
+   * else `none`.
+   */
+  treering_slice owner_from;
+  /**
+   * Compression of the layer: `none`, `gzip` (also NULL) or `zstd`.
+   */
+  const char *compression;
+  /**
+   * Level of the compression: 1 to 12 for gzip, 1 to 19 for zstd; 0 for the default one.
+   */
+  int32_t level;
+  /**
+   * Write time stamps with nanoseconds, instead of whole seconds as most tools write.
+   */
+  bool nanoseconds;
+  /**
+   * Put everything into one layer and drop the base's layers and history; its configuration stays.
+   */
+  bool squash;
+  /**
+   * Do not look below mount points: a mount point counts as an empty directory.
+   */
+  bool one_file_system;
+  /**
+   * Latest time stamp in the layer, as SOURCE_DATE_EPOCH gives it: seconds since 1970. NULL for no limit.
+   */
+  const int64_t *clamp_mtime;
+  /**
+   * Time the image is dated: seconds since 1970. NULL for now. Set it (and nothing else that varies) for an image whose
+   * digest depends on its content alone.
+   */
+  const int64_t *created;
+  /**
+   * Author of the image. NULL for the author of the base, if any.
+   */
+  const char *author;
+  /**
+   * Message for the history. NULL for none.
+   */
+  const char *message;
+  /**
+   * Changes of the configuration, applied in order: Dockerfile instructions as `docker commit --change` takes them (`CMD`,
+   * `ENTRYPOINT`, `ENV`, `EXPOSE`, `HEALTHCHECK`, `LABEL`, `ONBUILD`, `STOPSIGNAL`, `USER`, `VOLUME`, `WORKDIR`).
+   */
+  const char *const *changes;
+  /**
+   * Number of `changes`.
+   */
+  size_t changes_len;
+  /**
+   * Annotations of the manifest.
+   */
+  const treering_pair *annotations;
+  /**
+   * Number of `annotations`.
+   */
+  size_t annotations_len;
+  /**
+   * Lower directories, topmost first: the tree is then the upper directory of an overlay over these. Such a commit needs
+   * its base named.
+   */
+  const treering_slice *lowers;
+  /**
+   * Number of `lowers`.
+   */
+  size_t lowers_len;
+  /**
+   * Platform of the new image, and of a multi-platform base: `os/arch[/variant]`. NULL for the base's, else this machine's.
+   */
+  const char *platform;
+  /**
+   * Number of threads; 0 for one per processor. The result does not depend on it.
+   */
+  size_t threads;
+} treering_commit_options;
+
+/**
  * What a commit or an import made.
  */
 typedef struct {
@@ -777,6 +913,51 @@ typedef struct {
    */
   uint64_t owners_replaced;
 } treering_commit_result;
+
+/**
+ * How layers are put into a directory, by treering_unpack() and treering_layer_apply_fd().
+ */
+typedef struct {
+  /**
+   * Number of threads that create files; 0 for one per processor; at most four either way.
+   */
+  size_t threads;
+  /**
+   * Make it an error, TREERING_LOSS, when an attribute can be kept neither on disk nor in the ledger.
+   */
+  bool deny_loss;
+  /**
+   * Take whiteouts as containerd does, which the specification forbids and old tools wrote.
+   */
+  bool lenient;
+  /**
+   * Make everything durable before treering_unpack() returns: the files (syncfs(2)), and then the name of the directory.
+   */
+  bool sync;
+  /**
+   * Extended attribute to write owners into as well, for other tools: `rootlesscontainers` for `user.rootlesscontainers`
+   * (PRoot, umoci) or `override-stat` for `user.containers.override_stat` (fuse-overlayfs, containers/storage). NULL for
+   * none.
+   */
+  const char *owner_xattr;
+  /**
+   * Most bytes that all files of one layer may have when written out, holes included. 0 for 1 TiB; more than 256 GiB of the
+   * layer itself only where this allows it.
+   */
+  uint64_t max_bytes;
+  /**
+   * Most entries that one layer may have. 0 for ten million.
+   */
+  uint64_t max_entries;
+  /**
+   * How many times larger than its blob a layer may get, beyond 64 MiB and zeros not counted. 0 for 1000.
+   */
+  uint64_t max_ratio;
+  /**
+   * Platform that treering_unpack() takes of a multi-platform image: `os/arch[/variant]`. NULL for this machine's.
+   */
+  const char *platform;
+} treering_apply_options;
 
 /**
  * What was unpacked.
@@ -910,18 +1091,76 @@ typedef struct {
 } treering_xattr;
 
 /**
- * Bytes that belong to the caller: a path in a list of paths.
+ * How treering_snapshot_scan() works.
  */
 typedef struct {
   /**
-   * The first byte.
+   * Owner of the files: `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`. NULL for what the store has for the
+   * tree, else `root`.
    */
-  const uint8_t *data;
+  const char *owner;
   /**
-   * How many.
+   * Record of owners to go by, as in treering_commit_options.
    */
-  size_t len;
-} treering_slice;
+  treering_slice owner_from;
+  /**
+   * Store that may have what the disk could not hold of this tree (owners, devices, attributes). NULL for none.
+   */
+  const treering_store *store;
+  /**
+   * Snapshot of the same tree from before, taken with the same owner, source and store: what has not changed since is taken
+   * from it, unread. NULL for none.
+   */
+  const treering_snapshot *previous;
+  /**
+   * Leave out what is mounted below the root: a mount point stays, as an empty directory.
+   */
+  bool one_file_system;
+  /**
+   * Keep extended attributes that no layer carries (SELinux labels, IMA and EVM signatures, overlayfs marks).
+   */
+  bool all_xattrs;
+  /**
+   * Number of threads; 0 for one per processor.
+   */
+  size_t threads;
+} treering_scan_options;
+
+/**
+ * How trees are compared.
+ */
+typedef struct {
+  /**
+   * Owner of the files: `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`. NULL for what the store has for the
+   * tree, else `root`; for treering_diff_overlay(), for the owners on disk when root compares.
+   */
+  const char *owner;
+  /**
+   * Record of owners to go by, as in treering_commit_options.
+   */
+  treering_slice owner_from;
+  /**
+   * How far metadata is trusted: `auto` (also NULL), `metadata` or `content`, as in treering_commit_options.
+   */
+  const char *compare;
+  /**
+   * Platform of a multi-platform base: `os/arch[/variant]`. NULL for this machine's.
+   */
+  const char *platform;
+  /**
+   * Take times that agree in the second for different when one of them has no fraction. Layers usually carry whole seconds,
+   * so this is off. treering_diff_trees() always does.
+   */
+  bool exact_times;
+  /**
+   * Do not look below mount points: a mount point counts as an empty directory.
+   */
+  bool one_file_system;
+  /**
+   * Number of threads; 0 for one per processor. The result does not depend on it.
+   */
+  size_t threads;
+} treering_diff_options;
 
 /**
  * One changed path.
@@ -977,7 +1216,33 @@ typedef struct {
    * Bytes in the added and changed regular files.
    */
   uint64_t bytes;
-} treering_diff_numbers;
+} treering_diff_stat_result;
+
+/**
+ * How a layer is written.
+ */
+typedef struct {
+  /**
+   * Compression of the layer: `none`, `gzip` (also NULL) or `zstd`.
+   */
+  const char *compression;
+  /**
+   * Level of the compression: 1 to 12 for gzip, 1 to 19 for zstd; 0 for the default one.
+   */
+  int32_t level;
+  /**
+   * Write time stamps with nanoseconds, instead of whole seconds as most tools write.
+   */
+  bool nanoseconds;
+  /**
+   * Latest time stamp in the layer, as SOURCE_DATE_EPOCH gives it: seconds since 1970. NULL for no limit.
+   */
+  const int64_t *clamp_mtime;
+  /**
+   * Number of threads; 0 for one per processor. The result does not depend on it.
+   */
+  size_t threads;
+} treering_layer_options;
 
 /**
  * A layer that was written.
@@ -1057,6 +1322,29 @@ typedef struct {
 typedef int32_t (*treering_read_fn)(void *userdata, uint8_t *buffer, size_t capacity, size_t *len);
 
 /**
+ * How much a layer that is listed may ask for.
+ */
+typedef struct {
+  /**
+   * Most bytes that all files of the layer may have when written out, holes included. 0 for 1 TiB; more than 256 GiB of the
+   * layer itself only where this allows it.
+   */
+  uint64_t max_bytes;
+  /**
+   * Most entries that the layer may have. 0 for ten million.
+   */
+  uint64_t max_entries;
+  /**
+   * How many times larger than its blob the layer may get, beyond 64 MiB and zeros not counted. 0 for 1000.
+   */
+  uint64_t max_ratio;
+  /**
+   * Most bytes of memory that the list may take: a small layer can hold names and attributes for far more. 0 for 1 GiB.
+   */
+  uint64_t max_memory;
+} treering_layer_list_options;
+
+/**
  * One entry of a layer. The pointers live as long as the list.
  */
 typedef struct {
@@ -1119,6 +1407,25 @@ typedef struct {
 } treering_layer_entry;
 
 /**
+ * How an archive is loaded.
+ */
+typedef struct {
+  /**
+   * What happens to the names in the archive: `keep` (also NULL), a name that stands for another image in the store is an
+   * error, TREERING_ALREADY_EXISTS; `move`, it is moved, as `docker load` does; `ignore`, images get no names.
+   */
+  const char *names;
+  /**
+   * Most bytes that the archive, and each layer in it, may have uncompressed. 0 for 1 TiB.
+   */
+  uint64_t max_bytes;
+  /**
+   * Most entries that the archive may have. 0 for 100,000.
+   */
+  uint64_t max_entries;
+} treering_load_options;
+
+/**
  * One image that was loaded. The pointer lives as long as the list.
  */
 typedef struct {
@@ -1135,6 +1442,87 @@ typedef struct {
    */
   treering_digest image_id;
 } treering_loaded_image;
+
+/**
+ * How a tar becomes an image.
+ */
+typedef struct {
+  /**
+   * The configuration, as Dockerfile instructions: what treering_commit_options takes for changes.
+   */
+  const char *const *changes;
+  /**
+   * Number of `changes`.
+   */
+  size_t changes_len;
+  /**
+   * Message for the history. NULL for none.
+   */
+  const char *message;
+  /**
+   * Author of the image. NULL for none.
+   */
+  const char *author;
+  /**
+   * Platform of the image: `os/arch[/variant]`. NULL for this machine's.
+   */
+  const char *platform;
+  /**
+   * Time the image is dated: seconds since 1970. NULL for now.
+   */
+  const int64_t *created;
+  /**
+   * Compression to write the layer anew with: `none`, `gzip` or `zstd`. NULL keeps its bytes as they come.
+   */
+  const char *compression;
+  /**
+   * Level of that compression: 1 to 12 for gzip, 1 to 19 for zstd; 0 for the default one.
+   */
+  int32_t level;
+  /**
+   * Number of threads; 0 for one per processor. The result does not depend on it.
+   */
+  size_t threads;
+  /**
+   * Most bytes that the tar may have uncompressed. 0 for 256 GiB, and 1 TiB for its files with their holes.
+   */
+  uint64_t max_bytes;
+  /**
+   * Most entries that the tar may have. 0 for ten million.
+   */
+  uint64_t max_entries;
+} treering_import_options;
+
+/**
+ * How an image or a directory becomes one tar.
+ */
+typedef struct {
+  /**
+   * Platform of a multi-platform image: `os/arch[/variant]`. NULL for this machine's.
+   */
+  const char *platform;
+  /**
+   * Owner of the files: `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`. NULL for what the store has for the
+   * tree, else `root`.
+   */
+  const char *owner;
+  /**
+   * Record of owners to go by, as in treering_commit_options.
+   */
+  treering_slice owner_from;
+  /**
+   * Write time stamps with nanoseconds, instead of whole seconds as most tools write.
+   */
+  bool nanoseconds;
+  /**
+   * Latest time stamp in the tar, as SOURCE_DATE_EPOCH gives it: seconds since 1970. NULL for no limit.
+   */
+  const int64_t *clamp_mtime;
+  /**
+   * Number of threads; 0 for one per processor. The result does not depend on it.
+   */
+  size_t threads;
+} treering_export_options;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1224,17 +1612,6 @@ treering_status treering_info(const treering_store *store,
                               treering_error **err);
 
 /**
- * A hook for tests: panics inside, as a defect would, and returns what every call then returns: TREERING_INTERNAL and an
- * error. It changes nothing.
- */
-treering_status treering_test_panic(treering_error **err);
-
-/**
- * A hook for tests: how many handles of all types are live in this process. Any thread.
- */
-size_t treering_test_live_handles(void);
-
-/**
  * Frees bytes. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
  */
 treering_status treering_bytes_free(treering_bytes *bytes);
@@ -1294,15 +1671,6 @@ treering_status treering_control_set_progress(const treering_control *control,
                                               treering_error **err);
 
 /**
- * A hook for tests: has an operation with this control panic inside, on whatever thread of the library it happens, the
- * `look`-th time that one of them looks whether it was cancelled, counted from 1. Once; 0 for never. What becomes of it is
- * TREERING_INTERNAL, as of every defect.
- */
-treering_status treering_test_panic_at(const treering_control *control,
-                                       uint64_t look,
-                                       treering_error **err);
-
-/**
  * Frees a report. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
  */
 treering_status treering_report_free(treering_report *report);
@@ -1329,69 +1697,19 @@ treering_status treering_report_get(const treering_report *report,
                                     treering_error **err);
 
 /**
- * Options with their defaults.
- */
-treering_status treering_store_options_new(treering_store_options **out, treering_error **err);
-
-/**
- * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
- */
-treering_status treering_store_options_free(treering_store_options *options);
-
-/**
- * How many bytes an index, manifest or configuration may have. 4 MiB by default.
- */
-treering_status treering_store_options_set_max_document_bytes(treering_store_options *options,
-                                                              uint64_t max_document_bytes,
-                                                              treering_error **err);
-
-/**
- * How deep arrays and objects may be nested in one of those. 64 by default, 127 at most.
- */
-treering_status treering_store_options_set_max_document_depth(treering_store_options *options,
-                                                              size_t max_document_depth,
-                                                              treering_error **err);
-
-/**
- * How many indexes may lie inside one another, `index.json` counted. 4 by default.
- */
-treering_status treering_store_options_set_max_index_depth(treering_store_options *options,
-                                                           size_t max_index_depth,
-                                                           treering_error **err);
-
-/**
- * How many layers an image may have. 512 by default.
- */
-treering_status treering_store_options_set_max_layers(treering_store_options *options,
-                                                      size_t max_layers,
-                                                      treering_error **err);
-
-/**
- * How many bytes a blob that is written may have. There is no cap by default.
- */
-treering_status treering_store_options_set_max_blob_bytes(treering_store_options *options,
-                                                          uint64_t max_blob_bytes,
-                                                          treering_error **err);
-
-/**
  * Opens the store at a path, creating whatever is missing; the directory gets mode 0700.
  *
  * Errors: TREERING_INVALID_ARGUMENT when the directory holds something else, TREERING_PERMISSION_DENIED when it is readable
- * by others and belongs to somebody else.
+ * by others and belongs to another user.
+ *
+ * @param options NULL for the defaults.
  */
 treering_status treering_store_open(const uint8_t *path,
                                     size_t path_len,
+                                    const treering_store_options *options,
+                                    size_t options_size,
                                     treering_store **out,
                                     treering_error **err);
-
-/**
- * treering_store_open() with options.
- */
-treering_status treering_store_open_with(const uint8_t *path,
-                                         size_t path_len,
-                                         const treering_store_options *options,
-                                         treering_store **out,
-                                         treering_error **err);
 
 /**
  * Opens the user's store: `$TREERING_ROOT`, else `$XDG_DATA_HOME/treering`, else `$HOME/.local/share/treering`. Reads the
@@ -1432,62 +1750,6 @@ treering_status treering_store_fsck(const treering_store *store,
                                     treering_error **err);
 
 /**
- * Options with their defaults: not a dry run, nameless images go, 10 seconds of patience.
- */
-treering_status treering_prune_options_new(treering_prune_options **out, treering_error **err);
-
-/**
- * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
- */
-treering_status treering_prune_options_free(treering_prune_options *options);
-
-/**
- * Only report what would go.
- */
-treering_status treering_prune_options_set_dry_run(treering_prune_options *options,
-                                                   bool dry_run,
-                                                   treering_error **err);
-
-/**
- * Whether images without a name go too. On by default.
- */
-treering_status treering_prune_options_set_nameless(treering_prune_options *options,
-                                                    bool nameless,
-                                                    treering_error **err);
-
-/**
- * Whether the names of images that no tree was made from go first, and with them these images. Off by default.
- */
-treering_status treering_prune_options_set_unused_names(treering_prune_options *options,
-                                                        bool unused_names,
-                                                        treering_error **err);
-
-/**
- * Whether trees are forgotten that are not where they were unpacked or last committed, with the owners and devices that
- * the disk could not hold. Off by default.
- */
-treering_status treering_prune_options_set_lost_trees(treering_prune_options *options,
-                                                      bool lost_trees,
-                                                      treering_error **err);
-
-/**
- * Keeps a blob and what it refers to, besides everything that is named or that a tree was made from. May be called again
- * for more.
- *
- * @param digest `sha256:` and 64 hex digits.
- */
-treering_status treering_prune_options_add_keep(treering_prune_options *options,
-                                                const char *digest,
-                                                treering_error **err);
-
-/**
- * How long to wait for writers to finish before giving up with TREERING_BUSY, in milliseconds.
- */
-treering_status treering_prune_options_set_wait(treering_prune_options *options,
-                                                uint64_t milliseconds,
-                                                treering_error **err);
-
-/**
  * Removes what nothing needs: blobs no image and no tree refers to, and temporary files of dead writers. Nothing a live
  * writer needs can go.
  *
@@ -1499,6 +1761,7 @@ treering_status treering_prune_options_set_wait(treering_prune_options *options,
  */
 treering_status treering_store_prune(const treering_store *store,
                                      const treering_prune_options *options,
+                                     size_t options_size,
                                      const treering_control *control,
                                      treering_prune_result *out,
                                      size_t out_size,
@@ -1689,165 +1952,6 @@ treering_status treering_image_layers(const treering_image *image,
                                       treering_error **err);
 
 /**
- * Options with their defaults.
- */
-treering_status treering_commit_options_new(treering_commit_options **out, treering_error **err);
-
-/**
- * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
- */
-treering_status treering_commit_options_free(treering_commit_options *options);
-
-/**
- * What the image is built on.
- *
- * @param base `auto` (the default, also for NULL) for the image the directory was unpacked from or last committed to, if
- * any; `scratch` for nothing; else the reference of an image.
- */
-treering_status treering_commit_options_set_base(treering_commit_options *options,
-                                                 const char *base,
-                                                 treering_error **err);
-
-/**
- * How far metadata is trusted.
- *
- * @param compare `auto` (the default, also for NULL) trusts device, inode, ctime and the like, and compares the content
- * of everything else whose metadata agrees; `metadata` trusts size and times alone; `content` trusts nothing.
- */
-treering_status treering_commit_options_set_compare(treering_commit_options *options,
-                                                    const char *compare,
-                                                    treering_error **err);
-
-/**
- * Whose the files are.
- *
- * @param owner `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`; NULL, the default, for what the tree is known
- * with in the store, else `root`; with lower directories, for those on disk when root commits.
- */
-treering_status treering_commit_options_set_owner(treering_commit_options *options,
-                                                  const char *owner,
-                                                  treering_error **err);
-
-/**
- * Whose record of owners to go by. What it says counts for more than the owner set and what the store knows.
- *
- * @param source `none`; `rootlesscontainers` or `override-stat` for the extended attribute `user.rootlesscontainers` or
- * `user.containers.override_stat`, which then is no attribute of the file; `fakeroot:FILE` for what `fakeroot -s FILE`
- * saved, which is read at once. NULL, the default, for what the tree is known with in the store, else `none`.
- */
-treering_status treering_commit_options_set_owner_from(treering_commit_options *options,
-                                                       const uint8_t *source,
-                                                       size_t source_len,
-                                                       treering_error **err);
-
-/**
- * How the layer is compressed.
- *
- * @param compression `none`, `gzip` or `zstd`; NULL for `gzip`, the default.
- * @param level 1 to 12 for gzip, 1 to 19 for zstd; 0 for the default one.
- */
-treering_status treering_commit_options_set_compression(treering_commit_options *options,
-                                                        const char *compression,
-                                                        int32_t level,
-                                                        treering_error **err);
-
-/**
- * Write time stamps with nanoseconds. Off by default: whole seconds, as most tools write.
- */
-treering_status treering_commit_options_set_nanoseconds(treering_commit_options *options,
-                                                        bool nanoseconds,
-                                                        treering_error **err);
-
-/**
- * No time stamp in the layer is later than this, as SOURCE_DATE_EPOCH gives it. No limit by default.
- *
- * @param seconds since 1970.
- */
-treering_status treering_commit_options_set_clamp_mtime(treering_commit_options *options,
-                                                        int64_t seconds,
-                                                        treering_error **err);
-
-/**
- * Who made the image; NULL, the default, for nobody: the author of the base is that of the base.
- */
-treering_status treering_commit_options_set_author(treering_commit_options *options,
-                                                   const char *author,
-                                                   treering_error **err);
-
-/**
- * A message for the history; NULL, the default, for none.
- */
-treering_status treering_commit_options_set_message(treering_commit_options *options,
-                                                    const char *message,
-                                                    treering_error **err);
-
-/**
- * Changes the configuration with a Dockerfile instruction, as `docker commit --change` takes it: `CMD`, `ENTRYPOINT`,
- * `ENV`, `EXPOSE`, `HEALTHCHECK`, `LABEL`, `ONBUILD`, `STOPSIGNAL`, `USER`, `VOLUME`, `WORKDIR`. May be called again;
- * they are applied in order, and read when the commit runs.
- */
-treering_status treering_commit_options_add_change(treering_commit_options *options,
-                                                   const char *change,
-                                                   treering_error **err);
-
-/**
- * When the image was made. Now by default; set it (and nothing else that varies) for an image whose digest depends on
- * its content alone.
- *
- * @param seconds since 1970.
- */
-treering_status treering_commit_options_set_created(treering_commit_options *options,
-                                                    int64_t seconds,
-                                                    treering_error **err);
-
-/**
- * Put everything into one layer and drop the base's layers and history; its configuration stays. Off by default.
- */
-treering_status treering_commit_options_set_squash(treering_commit_options *options,
-                                                   bool squash,
-                                                   treering_error **err);
-
-/**
- * The platform of the new image, and of a multi-platform base. The base's by default, else this machine's.
- *
- * @param platform `os/arch[/variant]`; NULL for the default.
- */
-treering_status treering_commit_options_set_platform(treering_commit_options *options,
-                                                     const char *platform,
-                                                     treering_error **err);
-
-/**
- * Adds an annotation to the manifest. May be called again.
- */
-treering_status treering_commit_options_add_annotation(treering_commit_options *options,
-                                                       const char *key,
-                                                       const char *value,
-                                                       treering_error **err);
-
-/**
- * Do not look below mount points: a mount point counts as an empty directory. Off by default.
- */
-treering_status treering_commit_options_set_one_file_system(treering_commit_options *options,
-                                                            bool one_file_system,
-                                                            treering_error **err);
-
-/**
- * How many threads to use; 0, the default, for one per processor. The result does not depend on it.
- */
-treering_status treering_commit_options_set_threads(treering_commit_options *options,
-                                                    size_t threads,
-                                                    treering_error **err);
-
-/**
- * Adds a lower directory: the tree is then the upper directory of an overlay over these, of which the topmost is added
- * first. Such a commit needs its base named.
- */
-treering_status treering_commit_options_add_lower(treering_commit_options *options,
-                                                  const uint8_t *path,
-                                                  size_t path_len,
-                                                  treering_error **err);
-
-/**
  * Commits a directory: compares it with its base, writes what changed as a layer, and a configuration and manifest for base
  * and layer together. The directory is then bound to the new image, so that the next commit or comparison reads only what
  * changed since. Nothing is visible in the store before everything is there; an error leaves it as it was.
@@ -1865,91 +1969,12 @@ treering_status treering_commit(const treering_store *store,
                                 size_t tree_len,
                                 const char *reference,
                                 const treering_commit_options *options,
+                                size_t options_size,
                                 const treering_control *control,
                                 treering_commit_result *out,
                                 size_t out_size,
                                 treering_report **report,
                                 treering_error **err);
-
-/**
- * Options with their defaults.
- */
-treering_status treering_apply_options_new(treering_apply_options **out, treering_error **err);
-
-/**
- * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
- */
-treering_status treering_apply_options_free(treering_apply_options *options);
-
-/**
- * How many threads create files; 0, the default, for one per processor; at most four either way.
- */
-treering_status treering_apply_options_set_threads(treering_apply_options *options,
-                                                   size_t threads,
-                                                   treering_error **err);
-
-/**
- * Make it an error, TREERING_LOSS, when an attribute can be kept neither on disk nor in the ledger. Off by default.
- */
-treering_status treering_apply_options_set_deny_loss(treering_apply_options *options,
-                                                     bool deny_loss,
-                                                     treering_error **err);
-
-/**
- * Also write owners into an extended attribute that other tools read.
- *
- * @param attribute `rootlesscontainers` for `user.rootlesscontainers` (PRoot, umoci) or `override-stat` for
- * `user.containers.override_stat` (fuse-overlayfs, containers/storage); NULL, the default, for none.
- */
-treering_status treering_apply_options_set_owner_xattr(treering_apply_options *options,
-                                                       const char *attribute,
-                                                       treering_error **err);
-
-/**
- * Take whiteouts as containerd does, which the specification forbids and old tools wrote. Off by default.
- */
-treering_status treering_apply_options_set_lenient(treering_apply_options *options,
-                                                   bool lenient,
-                                                   treering_error **err);
-
-/**
- * How many bytes all files of one layer may have when written out, holes included. 1 TiB by default; beyond 256 GiB of a
- * layer itself only where this says so.
- */
-treering_status treering_apply_options_set_max_bytes(treering_apply_options *options,
-                                                     uint64_t max_bytes,
-                                                     treering_error **err);
-
-/**
- * How many times larger than its blob a layer may get, beyond 64 MiB and zeros not counted. 1000 by default.
- */
-treering_status treering_apply_options_set_max_ratio(treering_apply_options *options,
-                                                     uint64_t max_ratio,
-                                                     treering_error **err);
-
-/**
- * How many entries one layer may have. Ten million by default.
- */
-treering_status treering_apply_options_set_max_entries(treering_apply_options *options,
-                                                       uint64_t max_entries,
-                                                       treering_error **err);
-
-/**
- * Make everything durable before treering_unpack() returns: the files (syncfs(2)), and then the name of the directory. Off
- * by default.
- */
-treering_status treering_apply_options_set_sync(treering_apply_options *options,
-                                                bool sync,
-                                                treering_error **err);
-
-/**
- * Which platform of a multi-platform image treering_unpack() takes. This machine's by default.
- *
- * @param platform `os/arch[/variant]`; NULL for the default.
- */
-treering_status treering_apply_options_set_platform(treering_apply_options *options,
-                                                    const char *platform,
-                                                    treering_error **err);
 
 /**
  * Unpacks an image: its tree becomes a directory, which must not exist or be empty. The directory is bound to the image in
@@ -1969,6 +1994,7 @@ treering_status treering_unpack(const treering_store *store,
                                 const uint8_t *dir,
                                 size_t dir_len,
                                 const treering_apply_options *options,
+                                size_t options_size,
                                 const treering_control *control,
                                 treering_unpack_result *out,
                                 size_t out_size,
@@ -1976,95 +2002,7 @@ treering_status treering_unpack(const treering_store *store,
                                 treering_error **err);
 
 /**
- * Options with their defaults.
- */
-treering_status treering_scan_options_new(treering_scan_options **out, treering_error **err);
-
-/**
- * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
- */
-treering_status treering_scan_options_free(treering_scan_options *options);
-
-/**
- * How many threads to use; 0, the default, for one per processor.
- */
-treering_status treering_scan_options_set_threads(treering_scan_options *options,
-                                                  size_t threads,
-                                                  treering_error **err);
-
-/**
- * Whose the files are.
- *
- * @param owner `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`; NULL, the default, for what the tree is known
- * with in the store, else `root`.
- */
-treering_status treering_scan_options_set_owner(treering_scan_options *options,
-                                                const char *owner,
-                                                treering_error **err);
-
-/**
- * Whose record of owners to go by. What it says counts for more than the owner set and what the store knows.
- *
- * @param source `none`; `rootlesscontainers` or `override-stat` for the extended attribute `user.rootlesscontainers` or
- * `user.containers.override_stat`, which then is no attribute of the file; `fakeroot:FILE` for what `fakeroot -s FILE`
- * saved, which is read at once. NULL, the default, for what the tree is known with in the store, else `none`.
- */
-treering_status treering_scan_options_set_owner_from(treering_scan_options *options,
-                                                     const uint8_t *source,
-                                                     size_t source_len,
-                                                     treering_error **err);
-
-/**
- * The store that may know what the disk could not hold of this tree (owners, devices, attributes); NULL, the default, for
- * none.
- */
-treering_status treering_scan_options_set_store(treering_scan_options *options,
-                                                const treering_store *store,
-                                                treering_error **err);
-
-/**
- * A snapshot of the same tree from before, taken with the same owner, source and store: what has not changed since is taken from
- * it, unread. NULL, the default, for none.
- */
-treering_status treering_scan_options_set_previous(treering_scan_options *options,
-                                                   const treering_snapshot *previous,
-                                                   treering_error **err);
-
-/**
- * Leave out what is mounted below the root: a mount point stays, as an empty directory. Off by default.
- */
-treering_status treering_scan_options_set_one_file_system(treering_scan_options *options,
-                                                          bool one_file_system,
-                                                          treering_error **err);
-
-/**
- * Keep extended attributes that no layer carries (SELinux labels, IMA and EVM signatures, overlayfs marks). Off by default.
- */
-treering_status treering_scan_options_set_all_xattrs(treering_scan_options *options,
-                                                     bool all_xattrs,
-                                                     treering_error **err);
-
-/**
- * Lists everything in a tree.
- *
- * Errors: TREERING_CHANGED when something vanishes meanwhile, and whatever reading a directory can meet; nothing is left out
- * silently.
- *
- * @param options NULL for the defaults.
- * @param control may be NULL.
- * @param report receives what was left out (sockets; mount points where asked); may be NULL.
- */
-treering_status treering_snapshot_scan(const uint8_t *tree,
-                                       size_t tree_len,
-                                       const treering_scan_options *options,
-                                       const treering_control *control,
-                                       treering_snapshot **out,
-                                       treering_report **report,
-                                       treering_error **err);
-
-/**
- * Loads a snapshot that was saved. TREERING_CORRUPT when the file is none. The file is mapped: it must not be written to
- * while the snapshot lives (treering_snapshot_save() replaces files, it never writes into one).
+ * Loads a snapshot that was saved: the file is read whole. TREERING_CORRUPT when it is none.
  */
 treering_status treering_snapshot_load(const uint8_t *path,
                                        size_t path_len,
@@ -2139,6 +2077,25 @@ treering_status treering_snapshot_xattrs(const treering_snapshot *snapshot,
                                          treering_error **err);
 
 /**
+ * Lists everything in a tree.
+ *
+ * Errors: TREERING_CHANGED when something vanishes meanwhile, and whatever reading a directory can meet; nothing is left out
+ * silently.
+ *
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ * @param report receives what was left out (sockets; mount points where asked); may be NULL.
+ */
+treering_status treering_snapshot_scan(const uint8_t *tree,
+                                       size_t tree_len,
+                                       const treering_scan_options *options,
+                                       size_t options_size,
+                                       const treering_control *control,
+                                       treering_snapshot **out,
+                                       treering_report **report,
+                                       treering_error **err);
+
+/**
  * Starts a walk over a snapshot.
  */
 treering_status treering_snapshot_walk(const treering_snapshot *snapshot,
@@ -2165,83 +2122,10 @@ treering_status treering_walk_next(treering_walk *walk,
 treering_status treering_walk_free(treering_walk *walk);
 
 /**
- * Options with their defaults.
- */
-treering_status treering_diff_options_new(treering_diff_options **out, treering_error **err);
-
-/**
- * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
- */
-treering_status treering_diff_options_free(treering_diff_options *options);
-
-/**
- * How many threads to use; 0, the default, for one per processor. The result does not depend on it.
- */
-treering_status treering_diff_options_set_threads(treering_diff_options *options,
-                                                  size_t threads,
-                                                  treering_error **err);
-
-/**
- * Whose the files are.
- *
- * @param owner `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`; NULL, the default, for what the tree is known
- * with in the store, else `root`; for treering_diff_overlay(), for those on disk when root compares.
- */
-treering_status treering_diff_options_set_owner(treering_diff_options *options,
-                                                const char *owner,
-                                                treering_error **err);
-
-/**
- * Whose record of owners to go by. What it says counts for more than the owner set and what the store knows.
- *
- * @param source `none`; `rootlesscontainers` or `override-stat` for the extended attribute `user.rootlesscontainers` or
- * `user.containers.override_stat`, which then is no attribute of the file; `fakeroot:FILE` for what `fakeroot -s FILE`
- * saved, which is read at once. NULL, the default, for what the tree is known with in the store, else `none`.
- */
-treering_status treering_diff_options_set_owner_from(treering_diff_options *options,
-                                                     const uint8_t *source,
-                                                     size_t source_len,
-                                                     treering_error **err);
-
-/**
- * How far metadata is trusted.
- *
- * @param compare `auto` (the default, also for NULL) trusts device, inode, ctime and the like, and compares the content
- * of everything else whose metadata agrees; `metadata` trusts size and times alone; `content` trusts nothing.
- */
-treering_status treering_diff_options_set_compare(treering_diff_options *options,
-                                                  const char *compare,
-                                                  treering_error **err);
-
-/**
- * Take times that agree in the second for different when one of them has no fraction. Off by default: layers usually
- * carry whole seconds. treering_diff_trees() always does.
- */
-treering_status treering_diff_options_set_exact_times(treering_diff_options *options,
-                                                      bool exact_times,
-                                                      treering_error **err);
-
-/**
- * Which platform of a multi-platform base. This machine's by default.
- *
- * @param platform `os/arch[/variant]`; NULL for the default.
- */
-treering_status treering_diff_options_set_platform(treering_diff_options *options,
-                                                   const char *platform,
-                                                   treering_error **err);
-
-/**
- * Do not look below mount points: a mount point counts as an empty directory. Off by default.
- */
-treering_status treering_diff_options_set_one_file_system(treering_diff_options *options,
-                                                          bool one_file_system,
-                                                          treering_error **err);
-
-/**
  * Compares a directory with its base: what `docker diff` shows of a container.
  *
  * @param store where the base is and what is known of the tree; NULL for none, everything is new then.
- * @param base `auto` (also for NULL), `scratch` or a reference, as treering_commit_options_set_base() takes it.
+ * @param base `auto` (also for NULL), `scratch` or a reference, as treering_commit_options has it.
  * @param options NULL for the defaults.
  * @param control may be NULL.
  * @param report receives what cannot be in a layer; may be NULL.
@@ -2251,6 +2135,7 @@ treering_status treering_diff_tree(const treering_store *store,
                                    size_t tree_len,
                                    const char *base,
                                    const treering_diff_options *options,
+                                   size_t options_size,
                                    const treering_control *control,
                                    treering_diff **out,
                                    treering_report **report,
@@ -2270,6 +2155,7 @@ treering_status treering_diff_trees(const treering_store *store,
                                     const uint8_t *after,
                                     size_t after_len,
                                     const treering_diff_options *options,
+                                    size_t options_size,
                                     const treering_control *control,
                                     treering_diff **out,
                                     treering_report **report,
@@ -2288,6 +2174,7 @@ treering_status treering_diff_snapshots(const treering_snapshot *before,
                                         const uint8_t *tree,
                                         size_t tree_len,
                                         const treering_diff_options *options,
+                                        size_t options_size,
                                         treering_diff **out,
                                         treering_error **err);
 
@@ -2303,6 +2190,7 @@ treering_status treering_diff_images(const treering_store *store,
                                      const char *before,
                                      const char *after,
                                      const treering_diff_options *options,
+                                     size_t options_size,
                                      const treering_control *control,
                                      treering_diff **out,
                                      treering_error **err);
@@ -2310,17 +2198,20 @@ treering_status treering_diff_images(const treering_store *store,
 /**
  * What an overlay's upper directory changes over its lower directories, found without mounting it.
  *
+ * @param store what is known of the owners in the lower directories; may be NULL.
  * @param lowers the lower directories, topmost first; with none, everything in the upper one counts as added.
  * @param options NULL for the defaults; the base's platform and the like do not matter here. Owners are by default those
  * on disk for root, and `root` for anybody else.
  * @param control may be NULL.
  * @param report receives what cannot be in a layer; may be NULL.
  */
-treering_status treering_diff_overlay(const uint8_t *upper,
+treering_status treering_diff_overlay(const treering_store *store,
+                                      const uint8_t *upper,
                                       size_t upper_len,
                                       const treering_slice *lowers,
                                       size_t lowers_len,
                                       const treering_diff_options *options,
+                                      size_t options_size,
                                       const treering_control *control,
                                       treering_diff **out,
                                       treering_report **report,
@@ -2359,10 +2250,10 @@ treering_status treering_diff_rewind(treering_diff *diff, treering_error **err);
 /**
  * The changes in numbers.
  *
- * @param out_size sizeof(treering_diff_numbers).
+ * @param out_size sizeof(treering_diff_stat_result).
  */
 treering_status treering_diff_stat(const treering_diff *diff,
-                                   treering_diff_numbers *out,
+                                   treering_diff_stat_result *out,
                                    size_t out_size,
                                    treering_error **err);
 
@@ -2381,50 +2272,6 @@ treering_status treering_diff_new_snapshot(const treering_diff *diff,
                                            treering_error **err);
 
 /**
- * Options with their defaults.
- */
-treering_status treering_layer_options_new(treering_layer_options **out, treering_error **err);
-
-/**
- * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
- */
-treering_status treering_layer_options_free(treering_layer_options *options);
-
-/**
- * How the layer is compressed.
- *
- * @param compression `none`, `gzip` or `zstd`; NULL for `gzip`, the default.
- * @param level 1 to 12 for gzip, 1 to 19 for zstd; 0 for the default one.
- */
-treering_status treering_layer_options_set_compression(treering_layer_options *options,
-                                                       const char *compression,
-                                                       int32_t level,
-                                                       treering_error **err);
-
-/**
- * Write time stamps with nanoseconds. Off by default: whole seconds, as most tools write.
- */
-treering_status treering_layer_options_set_nanoseconds(treering_layer_options *options,
-                                                       bool nanoseconds,
-                                                       treering_error **err);
-
-/**
- * No time stamp in the layer is later than this, as SOURCE_DATE_EPOCH gives it. No limit by default.
- *
- * @param seconds since 1970.
- */
-treering_status treering_layer_options_set_clamp_mtime(treering_layer_options *options,
-                                                       int64_t seconds,
-                                                       treering_error **err);
-
-/**
- * How many threads to use; 0, the default, for one per processor. The result does not depend on it.
- */
-treering_status treering_layer_options_set_threads(treering_layer_options *options,
-                                                   size_t threads,
-                                                   treering_error **err);
-
-/**
  * Writes the layer that makes the old tree of a diff into the new one, from the files of the new tree.
  *
  * Errors: TREERING_CHANGED when a file is not as it was compared; TREERING_UNSUPPORTED when the diff knows no directory (of
@@ -2438,6 +2285,7 @@ treering_status treering_layer_options_set_threads(treering_layer_options *optio
  */
 treering_status treering_layer_write_fd(const treering_diff *diff,
                                         const treering_layer_options *options,
+                                        size_t options_size,
                                         int32_t fd,
                                         const treering_control *control,
                                         treering_layer_result *out,
@@ -2453,6 +2301,7 @@ treering_status treering_layer_write_fd(const treering_diff *diff,
  */
 treering_status treering_layer_write_callback(const treering_diff *diff,
                                               const treering_layer_options *options,
+                                              size_t options_size,
                                               treering_write_fn write,
                                               void *userdata,
                                               treering_finalizer finalizer,
@@ -2482,6 +2331,7 @@ treering_status treering_layer_apply_fd(const treering_store *store,
                                         const uint8_t *dir,
                                         size_t dir_len,
                                         const treering_apply_options *options,
+                                        size_t options_size,
                                         const treering_control *control,
                                         treering_apply_result *out,
                                         size_t out_size,
@@ -2502,50 +2352,12 @@ treering_status treering_layer_apply_callback(const treering_store *store,
                                               const uint8_t *dir,
                                               size_t dir_len,
                                               const treering_apply_options *options,
+                                              size_t options_size,
                                               const treering_control *control,
                                               treering_apply_result *out,
                                               size_t out_size,
                                               treering_report **report,
                                               treering_error **err);
-
-/**
- * Options with their defaults.
- */
-treering_status treering_layer_list_options_new(treering_layer_list_options **out, treering_error **err);
-
-/**
- * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
- */
-treering_status treering_layer_list_options_free(treering_layer_list_options *options);
-
-/**
- * How many bytes all files of the layer may have when written out, holes included. 1 TiB by default; beyond 256 GiB of the
- * layer itself only where this says so.
- */
-treering_status treering_layer_list_options_set_max_bytes(treering_layer_list_options *options,
-                                                          uint64_t max_bytes,
-                                                          treering_error **err);
-
-/**
- * How many entries the layer may have. Ten million by default.
- */
-treering_status treering_layer_list_options_set_max_entries(treering_layer_list_options *options,
-                                                            uint64_t max_entries,
-                                                            treering_error **err);
-
-/**
- * How many times larger than its blob the layer may get, beyond 64 MiB and zeros not counted. 1000 by default.
- */
-treering_status treering_layer_list_options_set_max_ratio(treering_layer_list_options *options,
-                                                          uint64_t max_ratio,
-                                                          treering_error **err);
-
-/**
- * How many bytes of memory the list may take: a small layer can hold names and attributes for far more. 1 GiB by default.
- */
-treering_status treering_layer_list_options_set_max_memory(treering_layer_list_options *options,
-                                                           uint64_t max_memory,
-                                                           treering_error **err);
 
 /**
  * Lists what is in a layer, compressed or not, without putting it anywhere.
@@ -2558,6 +2370,7 @@ treering_status treering_layer_list_options_set_max_memory(treering_layer_list_o
  */
 treering_status treering_layer_list_fd(int32_t fd,
                                        const treering_layer_list_options *options,
+                                       size_t options_size,
                                        const treering_control *control,
                                        treering_layer_list **out,
                                        treering_error **err);
@@ -2573,6 +2386,7 @@ treering_status treering_layer_list_callback(treering_read_fn read,
                                              void *userdata,
                                              treering_finalizer finalizer,
                                              const treering_layer_list_options *options,
+                                             size_t options_size,
                                              const treering_control *control,
                                              treering_layer_list **out,
                                              treering_error **err);
@@ -2622,186 +2436,6 @@ treering_status treering_layer_list_xattrs(const treering_layer_list *list,
                                            treering_error **err);
 
 /**
- * Options with their defaults.
- */
-treering_status treering_load_options_new(treering_load_options **out, treering_error **err);
-
-/**
- * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
- */
-treering_status treering_load_options_free(treering_load_options *options);
-
-/**
- * What happens to the names in the archive.
- *
- * @param names `keep` (also for NULL), the default: a name that stands for another image in the store is an error; `move`: it
- * is moved, as `docker load` does; `ignore`: images get no names.
- */
-treering_status treering_load_options_set_names(treering_load_options *options,
-                                                const char *names,
-                                                treering_error **err);
-
-/**
- * How many bytes the archive, and each layer in it, may have uncompressed. 1 TiB by default.
- */
-treering_status treering_load_options_set_max_bytes(treering_load_options *options,
-                                                    uint64_t max_bytes,
-                                                    treering_error **err);
-
-/**
- * How many entries the archive may have. 100,000 by default.
- */
-treering_status treering_load_options_set_max_entries(treering_load_options *options,
-                                                      uint64_t max_entries,
-                                                      treering_error **err);
-
-/**
- * Options with their defaults.
- */
-treering_status treering_import_options_new(treering_import_options **out, treering_error **err);
-
-/**
- * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
- */
-treering_status treering_import_options_free(treering_import_options *options);
-
-/**
- * Makes the configuration with a Dockerfile instruction, as treering_commit_options_add_change() takes it. May be called
- * again.
- */
-treering_status treering_import_options_add_change(treering_import_options *options,
-                                                   const char *change,
-                                                   treering_error **err);
-
-/**
- * A message for the history; NULL, the default, for none.
- */
-treering_status treering_import_options_set_message(treering_import_options *options,
-                                                    const char *message,
-                                                    treering_error **err);
-
-/**
- * Who made the image; NULL, the default, for nobody.
- */
-treering_status treering_import_options_set_author(treering_import_options *options,
-                                                   const char *author,
-                                                   treering_error **err);
-
-/**
- * The platform of the image. This machine's by default.
- *
- * @param platform `os/arch[/variant]`; NULL for the default.
- */
-treering_status treering_import_options_set_platform(treering_import_options *options,
-                                                     const char *platform,
-                                                     treering_error **err);
-
-/**
- * When the image was made. Now by default.
- *
- * @param seconds since 1970.
- */
-treering_status treering_import_options_set_created(treering_import_options *options,
-                                                    int64_t seconds,
-                                                    treering_error **err);
-
-/**
- * Compress the layer anew. By default its bytes stay as they come.
- *
- * @param compression `none`, `gzip` or `zstd`; NULL for the default.
- * @param level 1 to 12 for gzip, 1 to 19 for zstd; 0 for the default one.
- */
-treering_status treering_import_options_set_compression(treering_import_options *options,
-                                                        const char *compression,
-                                                        int32_t level,
-                                                        treering_error **err);
-
-/**
- * How many threads to use; 0, the default, for one per processor. The result does not depend on it.
- */
-treering_status treering_import_options_set_threads(treering_import_options *options,
-                                                    size_t threads,
-                                                    treering_error **err);
-
-/**
- * How many bytes the tar may have uncompressed. By default that is 256 GiB, and 1 TiB for its files with their holes.
- */
-treering_status treering_import_options_set_max_bytes(treering_import_options *options,
-                                                      uint64_t max_bytes,
-                                                      treering_error **err);
-
-/**
- * How many entries the tar may have. Ten million by default.
- */
-treering_status treering_import_options_set_max_entries(treering_import_options *options,
-                                                        uint64_t max_entries,
-                                                        treering_error **err);
-
-/**
- * Options with their defaults.
- */
-treering_status treering_export_options_new(treering_export_options **out, treering_error **err);
-
-/**
- * Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
- */
-treering_status treering_export_options_free(treering_export_options *options);
-
-/**
- * Which platform of a multi-platform image. This machine's by default.
- *
- * @param platform `os/arch[/variant]`; NULL for the default.
- */
-treering_status treering_export_options_set_platform(treering_export_options *options,
-                                                     const char *platform,
-                                                     treering_error **err);
-
-/**
- * Whose the files are.
- *
- * @param owner `root`, `keep`, `UID:GID` or `map:IMAGE:DISK:COUNT[,...]`; NULL, the default, for what the tree is known
- * with in the store, else `root`.
- */
-treering_status treering_export_options_set_owner(treering_export_options *options,
-                                                  const char *owner,
-                                                  treering_error **err);
-
-/**
- * Whose record of owners to go by. What it says counts for more than the owner set and what the store knows.
- *
- * @param source `none`; `rootlesscontainers` or `override-stat` for the extended attribute `user.rootlesscontainers` or
- * `user.containers.override_stat`, which then is no attribute of the file; `fakeroot:FILE` for what `fakeroot -s FILE`
- * saved, which is read at once. NULL, the default, for what the tree is known with in the store, else `none`.
- */
-treering_status treering_export_options_set_owner_from(treering_export_options *options,
-                                                       const uint8_t *source,
-                                                       size_t source_len,
-                                                       treering_error **err);
-
-/**
- * Write time stamps with nanoseconds. Off by default: whole seconds, as most tools write.
- */
-treering_status treering_export_options_set_nanoseconds(treering_export_options *options,
-                                                        bool nanoseconds,
-                                                        treering_error **err);
-
-/**
- * No time stamp in the tar is later than this, as SOURCE_DATE_EPOCH gives it. No limit by default.
- *
- * @param seconds since 1970.
- */
-treering_status treering_export_options_set_clamp_mtime(treering_export_options *options,
-                                                        int64_t seconds,
-                                                        treering_error **err);
-
-/**
- * How many threads to use; 0, the default, for one per processor. The result does not depend on it.
- */
-treering_status treering_export_options_set_threads(treering_export_options *options,
-                                                    size_t threads,
-                                                    treering_error **err);
-
-/**
  * Writes images as one archive, which `docker load`, podman and skopeo read. The same images make the same bytes.
  *
  * @param references the images, as treering_refs_resolve() finds them: an array of `references_len` texts. One that is a
@@ -2840,7 +2474,7 @@ treering_status treering_archive_save_callback(const treering_store *store,
  * or not. Everything is checked before the first name is given; nothing is visible in the store after an error.
  *
  * Errors: TREERING_CORRUPT for an archive that contradicts itself, TREERING_LIMIT over the caps, TREERING_ALREADY_EXISTS as
- * treering_load_options_set_names() says.
+ * treering_load_options::names says.
  *
  * @param fd where to read, from its present position to its end; stays open and yours.
  * @param options NULL for the defaults.
@@ -2849,6 +2483,7 @@ treering_status treering_archive_save_callback(const treering_store *store,
 treering_status treering_archive_load_fd(const treering_store *store,
                                          int32_t fd,
                                          const treering_load_options *options,
+                                         size_t options_size,
                                          const treering_control *control,
                                          treering_loaded **out,
                                          treering_error **err);
@@ -2865,6 +2500,7 @@ treering_status treering_archive_load_callback(const treering_store *store,
                                                void *userdata,
                                                treering_finalizer finalizer,
                                                const treering_load_options *options,
+                                               size_t options_size,
                                                const treering_control *control,
                                                treering_loaded **out,
                                                treering_error **err);
@@ -2909,6 +2545,7 @@ treering_status treering_archive_import_fd(const treering_store *store,
                                            int32_t fd,
                                            const char *reference,
                                            const treering_import_options *options,
+                                           size_t options_size,
                                            const treering_control *control,
                                            treering_commit_result *out,
                                            size_t out_size,
@@ -2927,6 +2564,7 @@ treering_status treering_archive_import_callback(const treering_store *store,
                                                  treering_finalizer finalizer,
                                                  const char *reference,
                                                  const treering_import_options *options,
+                                                 size_t options_size,
                                                  const treering_control *control,
                                                  treering_commit_result *out,
                                                  size_t out_size,
@@ -2947,6 +2585,7 @@ treering_status treering_archive_export_fd(const treering_store *store,
                                            const uint8_t *tree,
                                            size_t tree_len,
                                            const treering_export_options *options,
+                                           size_t options_size,
                                            int32_t fd,
                                            const treering_control *control,
                                            treering_error **err);
@@ -2963,6 +2602,7 @@ treering_status treering_archive_export_callback(const treering_store *store,
                                                  const uint8_t *tree,
                                                  size_t tree_len,
                                                  const treering_export_options *options,
+                                                 size_t options_size,
                                                  treering_write_fn write,
                                                  void *userdata,
                                                  treering_finalizer finalizer,

@@ -111,11 +111,10 @@ impl Case<'_> {
     }
 
     fn layer(&self) -> LayerOptions {
-        let precision = match self.flag("nanoseconds") {
-            true => MtimePrecision::Nanoseconds,
-            false => MtimePrecision::Seconds,
-        };
-        LayerOptions { precision, clamp_mtime: self.number("clamp_mtime") }
+        LayerOptions {
+            precision: MtimePrecision::nanoseconds(self.flag("nanoseconds")),
+            clamp_mtime: self.number("clamp_mtime"),
+        }
     }
 
     fn commit_options(&self) -> Result<CommitOptions> {

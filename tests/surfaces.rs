@@ -122,7 +122,7 @@ fn functions() -> Names {
         name.strip_prefix("treering_").map(String::from)
     };
     let all: Names = declared.filter_map(name).collect();
-    assert!(all.len() > 150, "{all:?}");
+    assert!(all.len() > 90, "{all:?}");
     all
 }
 
@@ -151,26 +151,37 @@ fn all_are_there(there: &Names, number: usize, heading: &str) {
     assert!(missing.is_empty(), "not on the page: {missing:?}");
 }
 
-/// The options of C by the object they are set on. `add_change` sets `change`.
-fn options_of(group: &str) -> Names {
-    let of = |(name, option): (String, String)| name.starts_with(&format!("{group}_")).then_some(option);
-    let all: Names = setters().into_iter().filter_map(of).collect();
-    assert!(!all.is_empty(), "{group}");
+/// The members of a structure of options in the header; `changes` and its `changes_len` are one.
+fn options_of(structure: &str) -> Names {
+    let all: Names =
+        members().into_iter().filter_map(|(name, member)| (name == structure).then_some(member)).collect();
+    assert!(!all.is_empty(), "{structure}");
     all
 }
 
-/// Whether a list is what an option adds one of.
-fn same(option: &str, name: &str) -> bool {
-    option == name || name.strip_suffix('s') == Some(option)
-}
-
-fn setters() -> Vec<(String, String)> {
-    let split = |name: String| {
-        let (_, rest) = name.split_once("_options_")?;
-        let option = rest.strip_prefix("set_").or(rest.strip_prefix("add_"))?.to_string();
-        Some((name, option))
-    };
-    functions().into_iter().filter_map(split).collect()
+/// All members of all structures of options, without the prefix of the structure.
+fn members() -> Vec<(String, String)> {
+    let header = read("include/treering.h");
+    let mut all = Vec::new();
+    let mut rest = header.as_str();
+    while let Some((before, after)) = rest.split_once("\n} treering_") {
+        let (name, next) = after.split_once(';').unwrap();
+        rest = next;
+        if !name.ends_with("_options") {
+            continue;
+        }
+        let (_, body) = before.rsplit_once("typedef struct").expect(name);
+        let member = |line: &str| {
+            let line = line.trim().strip_suffix(';').filter(|line| !line.starts_with('*'))?;
+            line.rsplit([' ', '*']).next().map(String::from)
+        };
+        let names: Names = body.lines().filter_map(member).collect();
+        let is_length =
+            |member: &String| member.strip_suffix("_len").is_some_and(|list| names.contains(list));
+        all.extend(names.iter().filter(|one| !is_length(one)).map(|one| (name.to_string(), one.clone())));
+    }
+    assert!(all.len() > 60, "{all:?}");
+    all
 }
 
 #[test]
@@ -209,8 +220,7 @@ fn every_function_of_c_is_on_the_page() {
     for pattern in &alone {
         assert!(functions.iter().any(|name| fits(pattern, name)), "nothing fits {pattern}");
     }
-    let setters: Names = setters().into_iter().map(|(name, _)| name).collect();
-    for name in functions.difference(&setters) {
+    for name in &functions {
         let there = named.contains(name) || alone.iter().any(|pattern| fits(pattern, name));
         assert!(there, "treering_{name} is not on the page");
     }
@@ -289,23 +299,17 @@ fn go_fields(structure: &str) -> Names {
 fn options_are_fields_in_go() {
     for row in table(&page(), "Options") {
         let (options, fields) = (options_of(&row[0][0]), go_fields(&row[1][0]));
-        // The zero value of a field is the default, and to prune nameless images is one.
-        let is = |option: &str, field: &str| same(option, field) || field == format!("keep_{option}");
-        for option in &options {
-            assert!(fields.iter().any(|field| is(option, field)), "{option} of {}", row[1][0]);
-        }
-        for field in fields {
-            let there = field == "level" || options.iter().any(|option| is(option, &field));
-            assert!(there, "{field} of {} is nothing in C", row[1][0]);
-        }
+        assert_eq!(fields, options, "{}", row[1][0]);
     }
 }
 
 #[test]
-fn go_uses_every_setter() {
+fn go_fills_every_member() {
     let files = sources("bindings/go/internal/ffi", ".go").join("\n");
-    for (name, _) in setters() {
-        assert!(files.contains(&format!("C.treering_{name}(")), "treering_{name}");
+    for (structure, member) in members() {
+        // `options.member =`, `p.member, p.other =`, or `member:` of a literal.
+        let set = [format!(".{member}, "), format!(".{member} = "), format!("{member}: ")];
+        assert!(set.iter().any(|set| files.contains(set)), "{member} of {structure}");
     }
 }
 
@@ -378,10 +382,10 @@ fn options_are_keywords_in_python() {
         let options = options_of(&row[0][0]);
         let there: Names = row[2].iter().flat_map(|function| keywords(function)).collect();
         for option in &options {
-            assert!(there.iter().any(|keyword| same(option, keyword)), "{option} of {:?}", row[2]);
+            assert!(there.iter().any(|keyword| option == keyword), "{option} of {:?}", row[2]);
         }
         for keyword in there {
-            if !options.iter().any(|option| same(option, &keyword)) {
+            if !options.iter().any(|option| **option == keyword) {
                 assert!(alone.contains(&keyword), "{keyword} of {:?} is nothing in C", row[2]);
                 used.insert(keyword);
             }
@@ -405,13 +409,19 @@ fn flags(verb: &[&str]) -> Names {
     options.lines().take_while(|line| line.is_empty() || line.starts_with(' ')).filter_map(flag).collect()
 }
 
+/// Whether a flag is for an option. One that is repeated is named for what it adds to a list: `--change` for `changes`.
+fn is_flag_of(flag: &str, option: &str) -> bool {
+    let name = flag[2..].replace('-', "_");
+    option == name || option.strip_suffix('s') == Some(&name)
+}
+
 #[test]
 fn options_are_flags_of_the_command() {
     let page = page();
     let everywhere = flags(&[]);
     assert!(everywhere.contains("--root"));
-    let without_flag = column(&table(&page, "Setters without a flag"), 0);
-    let without_setter = column(&table(&page, "Flags without a setter"), 0);
+    let without_flag = column(&table(&page, "Options without a flag"), 0);
+    let without_setter = column(&table(&page, "Flags without an option"), 0);
     let (mut unflagged, mut unset) = (Names::new(), Names::new());
     let mut verbs = column(&table(&page, "Operations"), 4);
     verbs.retain(|verb| !verb.starts_with("--"));
@@ -424,7 +434,7 @@ fn options_are_flags_of_the_command() {
         };
         let there: Names = row[3].iter().flat_map(of_verb).collect();
         for option in &options {
-            if !there.contains(&format!("--{}", option.replace('_', "-"))) {
+            if !there.iter().any(|flag| is_flag_of(flag, option)) {
                 assert!(without_flag.contains(option), "{option} is no flag of {:?}", row[3]);
                 unflagged.insert(option.clone());
             }
@@ -439,8 +449,8 @@ fn options_are_flags_of_the_command() {
             .flat_map(|(_, o)| o.clone())
             .collect();
         for flag in flags(&words).difference(&everywhere) {
-            if !options.contains(&flag[2..].replace('-', "_")) {
-                assert!(without_setter.contains(flag), "{flag} of {verb} is no setter");
+            if !options.iter().any(|option| is_flag_of(flag, option)) {
+                assert!(without_setter.contains(flag), "{flag} of {verb} is no option");
                 unset.insert(flag.clone());
             }
         }

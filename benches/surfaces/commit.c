@@ -12,22 +12,20 @@ static double now(void) {
 
 int main(int argc, char **argv) {
   treering_store *store = NULL;
-  treering_commit_options *options = NULL;
+  const int64_t created = 0;
+  const treering_commit_options options = {.base = "scratch", .created = &created};
   treering_error *err = NULL;
   treering_commit_result made;
-  if (argc != 4 || treering_store_open(TREERING_PATH(argv[1]), &store, &err)
-      || treering_commit_options_new(&options, &err) || treering_commit_options_set_base(options, "scratch", &err)
-      || treering_commit_options_set_created(options, 0, &err))
+  if (argc != 4 || treering_store_open(TREERING_PATH(argv[1]), NULL, 0, &store, &err))
     return 1;
   for (int i = 0; i < atoi(argv[3]); i++) {
     double began = now();
-    if (treering_commit(store, TREERING_PATH(argv[2]), "a:b", options, NULL, &made, sizeof made, NULL, &err)) {
+    if (treering_commit(store, TREERING_PATH(argv[2]), "a:b", &options, sizeof options, NULL, &made, sizeof made, NULL, &err)) {
       fprintf(stderr, "%s\n", treering_error_text(err));
       return 1;
     }
     printf("%.6f\n", now() - began);
   }
-  treering_commit_options_free(options);
   treering_store_free(store);
   return 0;
 }

@@ -74,8 +74,11 @@ type CommitResult struct {
 }
 
 func committed(r ffi.CommitResult, err error) (*CommitResult, error) {
-	return result(CommitResult{r.Manifest, r.ImageID, r.HasLayer, r.LayerDiffID, r.LayerDigest, r.LayerDiffSize, r.LayerSize,
-		r.Added, r.Changed, r.Deleted, r.Bytes, r.OwnersReplaced, notes(r.Notes)}, err)
+	return result(CommitResult{
+		Manifest: r.Manifest, ImageID: r.ImageID, HasLayer: r.HasLayer, LayerDiffID: r.LayerDiffID,
+		LayerDigest: r.LayerDigest, LayerDiffSize: r.LayerDiffSize, LayerSize: r.LayerSize, Added: r.Added,
+		Changed: r.Changed, Deleted: r.Deleted, Bytes: r.Bytes, OwnersReplaced: r.OwnersReplaced, Notes: notes(r.Notes),
+	}, err)
 }
 
 // Commit makes an image of a directory: what changed since its base becomes a layer. Nothing is visible in the store before
@@ -120,5 +123,5 @@ type UnpackResult struct {
 // Options may be nil.
 func (s *Store) Unpack(ctx context.Context, reference, dir string, options *ApplyOptions) (*UnpackResult, error) {
 	r, err := ffi.Unpack(ctx, s.h(), reference, dir, ffi.ApplyOptions(or(options)))
-	return result(UnpackResult{r.Manifest, r.Entries, r.InLedger, notes(r.Notes)}, err)
+	return result(UnpackResult{Manifest: r.Manifest, Entries: r.Entries, InLedger: r.InLedger, Notes: notes(r.Notes)}, err)
 }

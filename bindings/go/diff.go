@@ -70,8 +70,18 @@ func (s *Store) DiffImages(ctx context.Context, before, after string, options *D
 }
 
 // DiffOverlay finds what an overlay's upper directory changes over its lower ones, topmost first, without mounting it.
+// [Store.DiffOverlay] also takes the owners that a store has for the lower directories.
 func DiffOverlay(ctx context.Context, upper string, lowers []string, options *DiffOptions) (*Diff, error) {
-	return newDiff(ffi.DiffOverlay(ctx, upper, lowers, ffi.DiffOptions(or(options))))
+	return newDiff(ffi.DiffOverlay(ctx, nil, upper, lowers, ffi.DiffOptions(or(options))))
+}
+
+// DiffOverlay is the function of that name, with the owners that the store has for the lower directories.
+func (s *Store) DiffOverlay(ctx context.Context, upper string, lowers []string, options *DiffOptions) (*Diff, error) {
+	if s == nil {
+		// Not to be taken for a comparison without a store.
+		return nil, wrap(s.h().Close())
+	}
+	return newDiff(ffi.DiffOverlay(ctx, s.handle, upper, lowers, ffi.DiffOptions(or(options))))
 }
 
 // DiffSnapshots compares two snapshots by what they hold. Before may be nil, for nothing. Tree is the directory that after
@@ -96,9 +106,9 @@ type ChangeKind int32
 
 // The kinds.
 const (
-	Added    ChangeKind = 1
-	Modified ChangeKind = 2
-	Deleted  ChangeKind = 3
+	Added   ChangeKind = 1
+	Changed ChangeKind = 2
+	Deleted ChangeKind = 3
 )
 
 // String is the letter docker diff shows: A, C or D.
@@ -109,7 +119,7 @@ func (k ChangeKind) String() string {
 	return "?ACD"[k : k+1]
 }
 
-// Reasons are why a path counts as modified, or-ed together.
+// Reasons are why a path counts as changed, or-ed together.
 type Reasons uint32
 
 // The reasons.
@@ -149,7 +159,7 @@ type Change struct {
 	Path string
 	// Kind of change.
 	Kind ChangeKind
-	// Reasons why it counts as modified.
+	// Reasons why it counts as changed.
 	Reasons Reasons
 	// OldIndex and NewIndex are its numbers in the two snapshots, or NoEntry.
 	OldIndex, NewIndex uint32
@@ -172,7 +182,8 @@ func (d *Diff) Changes() iter.Seq2[Change, error] {
 			defer d.iterating.Store(false)
 		}
 		err := ffi.Changes(d.h(), func(c ffi.Change) bool {
-			return yield(Change{c.Path, ChangeKind(c.Kind), Reasons(c.Reasons), c.OldIndex, c.NewIndex, c.Opaque}, nil)
+			return yield(Change{Path: c.Path, Kind: ChangeKind(c.Kind), Reasons: Reasons(c.Reasons), OldIndex: c.OldIndex,
+				NewIndex: c.NewIndex, Opaque: c.Opaque}, nil)
 		})
 		if err != nil {
 			yield(Change{}, wrap(err))
@@ -189,9 +200,9 @@ type DiffStat struct {
 }
 
 // Stat counts the changes.
-func (d *Diff) Stat() (stat DiffStat, err error) {
-	stat.Added, stat.Changed, stat.Deleted, stat.Bytes, err = ffi.DiffStat(d.h())
-	return stat, wrap(err)
+func (d *Diff) Stat() (DiffStat, error) {
+	stat, err := ffi.CountChanges(d.h())
+	return DiffStat(stat), wrap(err)
 }
 
 // Old is the snapshot that was compared with; ErrNotFound when it was nothing.

@@ -80,8 +80,8 @@ func ListLayer(ctx context.Context, r io.Reader, options *ListOptions) ([]LayerE
 	list, err := ffi.ListLayer(ctx, r, ffi.ListOptions(or(options)))
 	var out []LayerEntry
 	for _, e := range list {
-		out = append(out, LayerEntry{e.Path, e.Link, e.Size, e.ModTime, FileKind(e.Kind), e.Mode, e.UID, e.GID, e.Major,
-			e.Minor, e.Xattrs})
+		out = append(out, LayerEntry{Path: e.Path, Link: e.Link, Size: e.Size, ModTime: e.ModTime, Kind: FileKind(e.Kind),
+			Mode: e.Mode, UID: e.UID, GID: e.GID, Major: e.Major, Minor: e.Minor, Xattrs: e.Xattrs})
 	}
 	return out, wrap(err)
 }
@@ -118,5 +118,6 @@ func (s *Store) ApplyLayer(ctx context.Context, r io.Reader, dir string, options
 }
 
 func applied(a ffi.ApplyResult, err error) (*ApplyResult, error) {
-	return result(ApplyResult{a.DiffID, a.Digest, a.DiffSize, a.Size, a.Entries, a.Unkept, notes(a.Notes)}, err)
+	return result(ApplyResult{DiffID: a.DiffID, Digest: a.Digest, DiffSize: a.DiffSize, Size: a.Size, Entries: a.Entries,
+		Unkept: a.Unkept, Notes: notes(a.Notes)}, err)
 }

@@ -40,10 +40,10 @@ func Scan(ctx context.Context, tree string, options *ScanOptions) (*Snapshot, er
 	o := or(options)
 	handle, list, err := ffi.Scan(ctx, tree, ffi.ScanOptions{Owner: o.Owner, OwnerFrom: o.OwnerFrom, Store: o.Store.h(),
 		Previous: o.Previous.h(), OneFileSystem: o.OneFileSystem, AllXattrs: o.AllXattrs, Threads: o.Threads})
-	return result(Snapshot{notes(list), handle}, err)
+	return result(Snapshot{Notes: notes(list), handle: handle}, err)
 }
 
-// LoadSnapshot loads a snapshot that was saved. The file is mapped: nothing may write into it while the snapshot is open.
+// LoadSnapshot loads a snapshot that was saved. The file is read whole.
 func LoadSnapshot(path string) (*Snapshot, error) {
 	handle, err := ffi.LoadSnapshot(path)
 	return result(Snapshot{handle: handle}, err)
@@ -149,8 +149,11 @@ func (e Entry) FileMode() fs.FileMode {
 }
 
 func entry(e ffi.Entry) Entry {
-	return Entry{e.Path, e.Target, e.Size, e.ModTime, FileKind(e.Kind), e.Mode, e.UID, e.GID, e.Major, e.Minor, e.Links,
-		e.Index, e.Parent, e.Leader, e.Xattrs, e.Digest}
+	return Entry{
+		Path: e.Path, Target: e.Target, Size: e.Size, ModTime: e.ModTime, Kind: FileKind(e.Kind), Mode: e.Mode, UID: e.UID,
+		GID: e.GID, Major: e.Major, Minor: e.Minor, Links: e.Links, Index: e.Index, Parent: e.Parent, Leader: e.Leader,
+		Xattrs: e.Xattrs, Digest: e.Digest,
+	}
 }
 
 // Lookup finds the entry at a path, without following symbolic links; the empty path is the root.

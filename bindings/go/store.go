@@ -102,8 +102,8 @@ func (s *Store) Fsck(ctx context.Context, level FsckLevel) (*FsckResult, error) 
 type PruneOptions struct {
 	// DryRun only reports what would go.
 	DryRun bool
-	// KeepNameless keeps images that have no name.
-	KeepNameless bool
+	// KeepUntagged keeps images that have no name.
+	KeepUntagged bool
 	// Keep these digests and what they refer to, besides everything that is named or that a tree was made from.
 	Keep []string
 	// Wait for writers to finish before giving up with ErrBusy: 10 seconds when 0, not at all when negative.

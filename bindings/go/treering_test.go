@@ -307,7 +307,8 @@ func TestStreamsThatFail(t *testing.T) {
 	defer diff.Close()
 	for _, panics := range []bool{false, true} {
 		b := broken{panics}
-		_, apply := ApplyLayer(background, b, filepath.Join(t.TempDir(), "x"), nil)
+		_, importThreads := store.Import(background, strings.NewReader(""), "", &ImportOptions{Threads: threads})
+	_, apply := ApplyLayer(background, b, filepath.Join(t.TempDir(), "x"), nil)
 		_, layer := WriteLayer(background, diff, b, nil)
 		_, load := store.Load(background, b, nil)
 		_, imported := store.Import(background, b, "", nil)
@@ -501,11 +502,13 @@ func TestNumbersThatDoNotFit(t *testing.T) {
 	_, layerLevel := WriteLayer(background, diff, io.Discard, &LayerOptions{Level: level})
 	_, layerThreads := WriteLayer(background, diff, io.Discard, &LayerOptions{Threads: threads})
 	_, importLevel := store.Import(background, strings.NewReader(""), "", &ImportOptions{Compression: "gzip", Level: level})
+	_, importThreads := store.Import(background, strings.NewReader(""), "", &ImportOptions{Threads: threads})
 	_, apply := ApplyLayer(background, strings.NewReader(""), t.TempDir(), &ApplyOptions{Threads: threads})
 	_, diffThreads := store.DiffTree(background, tree, "", &DiffOptions{Threads: threads})
 	_, scan := Scan(background, tree, &ScanOptions{Threads: threads})
-	for i, err := range []error{commitLevel, commitThreads, layerLevel, layerThreads, importLevel, apply, diffThreads, scan} {
-		if !errors.Is(err, ErrInvalidArgument) || !strings.Contains(err.Error(), "is no ") {
+	for i, err := range []error{commitLevel, commitThreads, layerLevel, layerThreads, importLevel, importThreads, apply,
+		diffThreads, scan} {
+		if !errors.Is(err, ErrInvalidArgument) || !strings.Contains(err.Error(), "read argument: ") {
 			t.Error(i, err)
 		}
 	}

@@ -32,7 +32,7 @@ static void keep(const char *dir, const char *name, int step) {
   treering_commit_result made;
   char reference[300];
   snprintf(reference, sizeof reference, "%s:%d", name, step);
-  check(treering_commit(store, TREERING_PATH(dir), reference, NULL, NULL, &made, sizeof made, NULL, &err));
+  check(treering_commit(store, TREERING_PATH(dir), reference, NULL, 0, NULL, &made, sizeof made, NULL, &err));
   printf("%s %.19s +%llu ~%llu -%llu\n", reference, made.image_id.text, (unsigned long long)made.added,
          (unsigned long long)made.changed, (unsigned long long)made.deleted);
   fflush(stdout);
@@ -60,7 +60,7 @@ static void back(const char *dir, const char *reference) {
   char new[4096], old[4096];
   snprintf(new, sizeof new, "%s.new", dir);
   snprintf(old, sizeof old, "%s.old", dir);
-  check(treering_unpack(store, reference, TREERING_PATH(new), NULL, NULL, &made, sizeof made, NULL, &err));
+  check(treering_unpack(store, reference, TREERING_PATH(new), NULL, 0, NULL, &made, sizeof made, NULL, &err));
   if (rename(dir, old) != 0 || rename(new, dir) != 0 || nftw(old, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0) {
     perror(dir);
     treering_store_free(store);

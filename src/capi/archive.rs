@@ -3,19 +3,23 @@
 use std::ffi::{CString, c_char, c_void};
 use std::io::{Read, Write};
 
-use super::arguments::{Bytes, Items, Out, Plain, Record, Text, bad, chosen, give, guard, texts};
+use super::arguments::{Bytes, Out, Text, bad, texts};
 use super::commit::treering_commit_result;
-use super::control::{running, treering_control};
+use super::control::{cancel_of, running, treering_control};
 use super::error::{c_string, treering_error};
 use super::export_options::treering_export_options;
+use super::guard::{give, guard};
 use super::handle::{self, noun};
 use super::import_options::treering_import_options;
-use super::layer::{treering_finalizer, treering_read_fn, treering_write_fn};
 use super::load_options::treering_load_options;
 use super::report::copy_list;
 use super::status::{treering_digest, treering_status};
 use super::store::treering_store;
-use super::stream::{CallbackReader, CallbackWriter, Userdata, file, input};
+use super::stream::{
+    CallbackReader, CallbackWriter, Userdata, file, input, treering_finalizer, treering_read_fn,
+    treering_write_fn,
+};
+use super::structures::{Given, Items, Plain, Record};
 use crate::archive::{self, ExportSource};
 use crate::error::Result;
 use crate::store::Reference;
@@ -108,7 +112,7 @@ fn save(
     control: *const treering_control,
     out: &mut (dyn Write + Send),
 ) -> Result<()> {
-    let format = format.optional("format")?.map(str::parse).transpose()?.unwrap_or_default();
+    let format = format.parse("format")?.unwrap_or_default();
     archive::save(&*handle::get(store, "store")?, references, format, out, &*running(control)?)
 }
 
@@ -116,7 +120,7 @@ fn save(
 /// or not. Everything is checked before the first name is given; nothing is visible in the store after an error.
 ///
 /// Errors: TREERING_CORRUPT for an archive that contradicts itself, TREERING_LIMIT over the caps, TREERING_ALREADY_EXISTS as
-/// treering_load_options_set_names() says.
+/// treering_load_options::names says.
 ///
 /// @param fd where to read, from its present position to its end; stays open and yours.
 /// @param options NULL for the defaults.
@@ -126,13 +130,14 @@ pub unsafe extern "C" fn treering_archive_load_fd(
     store: *const treering_store,
     fd: i32,
     options: *const treering_load_options,
+    options_size: usize,
     control: *const treering_control,
     out: *mut *mut treering_loaded,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
-    give(err, out, || load(store, input(fd, "fd", control)?, options, control))
+    let (options, out, err) = unsafe { (Given::new(options, options_size), Out::new(out), Out::new(err)) };
+    give(err, out, || load(store, input(fd, "fd", cancel_of(control)?)?, options, control))
 }
 
 /// treering_archive_load_fd() from a callback.
@@ -147,23 +152,25 @@ pub unsafe extern "C" fn treering_archive_load_callback(
     userdata: *mut c_void,
     finalizer: treering_finalizer,
     options: *const treering_load_options,
+    options_size: usize,
     control: *const treering_control,
     out: *mut *mut treering_loaded,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers and callbacks.
-    let (userdata, out, err) = unsafe { (Userdata::new(userdata, finalizer), Out::new(out), Out::new(err)) };
+    let (userdata, options, out, err) = unsafe {
+        (Userdata::new(userdata, finalizer), Given::new(options, options_size), Out::new(out), Out::new(err))
+    };
     give(err, out, || load(store, Box::new(CallbackReader::new(read, userdata)?), options, control))
 }
 
 fn load(
     store: *const treering_store,
     input: Box<dyn Read + Send>,
-    options: *const treering_load_options,
+    options: Given<'_, treering_load_options>,
     control: *const treering_control,
 ) -> Result<Vec<Row>> {
-    let loaded =
-        archive::load(&*handle::get(store, "store")?, input, &chosen(options)?, &*running(control)?)?;
+    let loaded = archive::load(&*handle::get(store, "store")?, input, &options.read()?, &*running(control)?)?;
     let row = |one: archive::Loaded| Row {
         name: one.name.map(|name| c_string(name.to_string())),
         manifest: (&one.manifest).into(),
@@ -226,16 +233,19 @@ pub unsafe extern "C" fn treering_archive_import_fd(
     fd: i32,
     reference: *const c_char,
     options: *const treering_import_options,
+    options_size: usize,
     control: *const treering_control,
     out: *mut treering_commit_result,
     out_size: usize,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (reference, out, err) = unsafe { (Text::new(reference), Record::new(out, out_size), Out::new(err)) };
+    let (reference, options, out, err) = unsafe {
+        (Text::new(reference), Given::new(options, options_size), Record::new(out, out_size), Out::new(err))
+    };
     guard(err, || {
         let out = out.required("out")?;
-        out.write(&import(store, input(fd, "fd", control)?, reference, options, control)?);
+        out.write(&import(store, input(fd, "fd", cancel_of(control)?)?, reference, options, control)?);
         Ok(())
     })
 }
@@ -253,14 +263,21 @@ pub unsafe extern "C" fn treering_archive_import_callback(
     finalizer: treering_finalizer,
     reference: *const c_char,
     options: *const treering_import_options,
+    options_size: usize,
     control: *const treering_control,
     out: *mut treering_commit_result,
     out_size: usize,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers and callbacks.
-    let (userdata, reference, out, err) = unsafe {
-        (Userdata::new(userdata, finalizer), Text::new(reference), Record::new(out, out_size), Out::new(err))
+    let (userdata, reference, options, out, err) = unsafe {
+        (
+            Userdata::new(userdata, finalizer),
+            Text::new(reference),
+            Given::new(options, options_size),
+            Record::new(out, out_size),
+            Out::new(err),
+        )
     };
     guard(err, || {
         let out = out.required("out")?;
@@ -274,12 +291,12 @@ fn import(
     store: *const treering_store,
     input: Box<dyn Read + Send>,
     reference: Text<'_>,
-    options: *const treering_import_options,
+    options: Given<'_, treering_import_options>,
     control: *const treering_control,
 ) -> Result<treering_commit_result> {
     let store = handle::get(store, "store")?;
     let name = reference.optional("reference")?.map(Reference::parse).transpose()?;
-    let made = archive::import(&store, input, name.as_ref(), &chosen(options)?, &*running(control)?)?;
+    let made = archive::import(&store, input, name.as_ref(), &options.read()?, &*running(control)?)?;
     Ok((&made).into())
 }
 
@@ -298,12 +315,15 @@ pub unsafe extern "C" fn treering_archive_export_fd(
     tree: *const u8,
     tree_len: usize,
     options: *const treering_export_options,
+    options_size: usize,
     fd: i32,
     control: *const treering_control,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (reference, tree, err) = unsafe { (Text::new(reference), Bytes::new(tree, tree_len), Out::new(err)) };
+    let (reference, tree, options, err) = unsafe {
+        (Text::new(reference), Bytes::new(tree, tree_len), Given::new(options, options_size), Out::new(err))
+    };
     guard(err, || export(store, reference, tree, options, &mut file(fd, "fd")?, control))
 }
 
@@ -319,6 +339,7 @@ pub unsafe extern "C" fn treering_archive_export_callback(
     tree: *const u8,
     tree_len: usize,
     options: *const treering_export_options,
+    options_size: usize,
     write: treering_write_fn,
     userdata: *mut c_void,
     finalizer: treering_finalizer,
@@ -326,8 +347,14 @@ pub unsafe extern "C" fn treering_archive_export_callback(
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers and callbacks.
-    let (userdata, reference, tree, err) = unsafe {
-        (Userdata::new(userdata, finalizer), Text::new(reference), Bytes::new(tree, tree_len), Out::new(err))
+    let (userdata, reference, tree, options, err) = unsafe {
+        (
+            Userdata::new(userdata, finalizer),
+            Text::new(reference),
+            Bytes::new(tree, tree_len),
+            Given::new(options, options_size),
+            Out::new(err),
+        )
     };
     guard(err, || {
         let mut writer = CallbackWriter::new(write, userdata)?;
@@ -339,7 +366,7 @@ fn export(
     store: *const treering_store,
     reference: Text<'_>,
     tree: Bytes<'_>,
-    options: *const treering_export_options,
+    options: Given<'_, treering_export_options>,
     out: &mut (dyn Write + Send),
     control: *const treering_control,
 ) -> Result<()> {
@@ -349,5 +376,5 @@ fn export(
         (None, [_, ..]) => ExportSource::Tree(tree.path("tree")?),
         _ => return Err(bad("exactly one of reference and tree must be given")),
     };
-    archive::export(&store, source, &chosen(options)?, out, &*running(control)?)
+    archive::export(&store, source, &options.read()?, out, &*running(control)?)
 }

@@ -2,14 +2,16 @@
 
 use std::ffi::c_char;
 
-use super::arguments::{Bytes, Out, Plain, Record, Text, chosen, guard};
+use super::arguments::{Bytes, Out, Text};
 use super::commit_options::treering_commit_options;
 use super::control::{running, treering_control};
 use super::error::treering_error;
+use super::guard::guard;
 use super::handle;
 use super::report::{Report, hand_over, treering_report};
 use super::status::{treering_digest, treering_status};
 use super::store::treering_store;
+use super::structures::{Given, Plain, Record};
 use crate::image::Committed;
 
 /// What a commit or an import made.
@@ -84,6 +86,7 @@ pub unsafe extern "C" fn treering_commit(
     tree_len: usize,
     reference: *const c_char,
     options: *const treering_commit_options,
+    options_size: usize,
     control: *const treering_control,
     out: *mut treering_commit_result,
     out_size: usize,
@@ -91,10 +94,11 @@ pub unsafe extern "C" fn treering_commit(
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (tree, reference, out, report, err) = unsafe {
+    let (tree, reference, options, out, report, err) = unsafe {
         (
             Bytes::new(tree, tree_len),
             Text::new(reference),
+            Given::new(options, options_size),
             Record::new(out, out_size),
             Out::new(report),
             Out::new(err),
@@ -108,7 +112,7 @@ pub unsafe extern "C" fn treering_commit(
             &store,
             tree.path("tree")?,
             reference,
-            &chosen(options)?,
+            &options.read()?,
             &*running(control)?,
         )?;
         out.write(&(&made).into());

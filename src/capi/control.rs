@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::arguments::{Out, Plain, Record, give, guard, lock};
+use super::arguments::Out;
 use super::error::treering_error;
+use super::guard::{give, guard, lock};
 use super::handle::{self, noun};
-use super::layer::treering_finalizer;
 use super::status::treering_status;
-use super::stream::Userdata;
+use super::stream::{Userdata, treering_finalizer};
+use super::structures::{Plain, Record};
 use crate::error::{At, Result};
 use crate::progress::{Cancel, Control};
 
@@ -218,23 +219,6 @@ pub unsafe extern "C" fn treering_control_set_progress(
         // The old one's finalizer is called behind the lock: it may use the control.
         let old = std::mem::replace(&mut *lock(&shared.listener), new);
         drop(old);
-        Ok(())
-    })
-}
-
-/// A hook for tests: has an operation with this control panic inside, on whatever thread of the library it happens, the
-/// `look`-th time that one of them looks whether it was cancelled, counted from 1. Once; 0 for never. What becomes of it is
-/// TREERING_INTERNAL, as of every defect.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_test_panic_at(
-    control: *const treering_control,
-    look: u64,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let err = unsafe { Out::new(err) };
-    guard(err, || {
-        handle::get(control, "control")?.control.cancel.panic_at(look);
         Ok(())
     })
 }

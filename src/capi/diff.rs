@@ -3,23 +3,25 @@
 use std::ffi::c_char;
 use std::sync::{Arc, Mutex};
 
-use super::arguments::{Bytes, Items, Out, Plain, Record, Text, chosen, give, guard, paths};
+use super::arguments::{Bytes, Out, Text, paths};
 use super::control::{running, treering_control};
 use super::diff_options::treering_diff_options;
 use super::error::treering_error;
+use super::guard::{give, guard};
 use super::handle::{self, noun};
 use super::report::{Report, hand_over, treering_report};
 use super::snapshot::{shared, treering_snapshot};
 use super::status::{treering_slice, treering_status};
 use super::store::treering_store;
+use super::structures::{Given, Items, Plain, Record};
 use super::walk::{Paths, alone};
-use crate::diff::overlay::{OverlayOptions, overlay};
 use crate::diff::{Change, ChangeKind, CompareOptions, Reasons, compare, listed};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::fs::Root;
-use crate::image::{Base, DiffOptions, TreeDiff, diff_image, diff_root, diff_roots};
+use crate::image::difference::overlay;
+use crate::image::{TreeDiff, diff_image, diff_root, diff_roots};
 use crate::layer::Files;
-use crate::tree::{NONE, OwnerPolicy, Skipped, Snapshot};
+use crate::tree::{NONE, Skipped, Snapshot};
 
 /// The changes from one tree to another. Owned by the caller, freed with treering_diff_free(). Any number of threads may use
 /// it at once, except for treering_diff_next() and treering_diff_rewind(), which serve one thread at a time: a call while
@@ -34,11 +36,11 @@ noun!(treering_diff, Diff);
 #[repr(i32)]
 pub enum treering_change_kind {
     /// The path is new: `A`.
-    TREERING_ADDED = 1,
+    TREERING_CHANGE_ADDED = 1,
     /// Something about the path is different: `C`.
-    TREERING_MODIFIED = 2,
+    TREERING_CHANGE_CHANGED = 2,
     /// The path is gone, with all below it: `D`.
-    TREERING_DELETED = 3,
+    TREERING_CHANGE_DELETED = 3,
 }
 
 /// It is another kind of file.
@@ -105,7 +107,7 @@ impl Plain for treering_change {}
 /// Changes in numbers.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub struct treering_diff_numbers {
+pub struct treering_diff_stat_result {
     /// Paths added.
     pub added: u64,
     /// Paths changed.
@@ -115,7 +117,7 @@ pub struct treering_diff_numbers {
     /// Bytes in the added and changed regular files.
     pub bytes: u64,
 }
-impl Plain for treering_diff_numbers {}
+impl Plain for treering_diff_stat_result {}
 
 /// Changes, what they lie between, and where the content is.
 pub struct Diff {
@@ -150,22 +152,16 @@ impl Diff {
         Diff { old, new, listed, changes, files, cursor: Mutex::default() }
     }
 
-    fn of_tree(diff: TreeDiff, root: Option<Root>) -> (Diff, Vec<Skipped>) {
-        let files = root.map(|root| Box::new(root) as Box<dyn Content>);
+    fn of_tree(diff: TreeDiff, files: Option<Box<dyn Content>>) -> (Diff, Vec<Skipped>) {
         let made = Diff::new(diff.old.map(Arc::new), Arc::new(diff.new), diff.changes, files);
         (made, diff.skipped)
     }
 }
 
-/// A base, where one is given.
-pub(super) fn base(text: Text<'_>) -> Result<Base> {
-    Ok(text.optional("base")?.map(str::parse).transpose()?.unwrap_or_default())
-}
-
 /// Compares a directory with its base: what `docker diff` shows of a container.
 ///
 /// @param store where the base is and what is known of the tree; NULL for none, everything is new then.
-/// @param base `auto` (also for NULL), `scratch` or a reference, as treering_commit_options_set_base() takes it.
+/// @param base `auto` (also for NULL), `scratch` or a reference, as treering_commit_options has it.
 /// @param options NULL for the defaults.
 /// @param control may be NULL.
 /// @param report receives what cannot be in a layer; may be NULL.
@@ -176,20 +172,29 @@ pub unsafe extern "C" fn treering_diff_tree(
     tree_len: usize,
     base: *const c_char,
     options: *const treering_diff_options,
+    options_size: usize,
     control: *const treering_control,
     out: *mut *mut treering_diff,
     report: *mut *mut treering_report,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (tree, wanted, out, report, err) = unsafe {
-        (Bytes::new(tree, tree_len), Text::new(base), Out::new(out), Out::new(report), Out::new(err))
+    let (tree, base, options, out, report, err) = unsafe {
+        (
+            Bytes::new(tree, tree_len),
+            Text::new(base),
+            Given::new(options, options_size),
+            Out::new(out),
+            Out::new(report),
+            Out::new(err),
+        )
     };
     give(err, out, || {
         let store = handle::maybe(store, "store")?;
-        let (tree, base) = (Root::open(tree.path("tree")?)?, self::base(wanted)?);
-        let diff = diff_root(store.as_deref(), &tree, &base, &chosen(options)?, &*running(control)?)?;
-        let (diff, skipped) = Diff::of_tree(diff, Some(tree));
+        let tree = Root::open(tree.path("tree")?)?;
+        let base = base.parse("base")?.unwrap_or_default();
+        let diff = diff_root(store.as_deref(), &tree, &base, &options.read()?, &*running(control)?)?;
+        let (diff, skipped) = Diff::of_tree(diff, Some(Box::new(tree)));
         hand_over(report, Report::skipped(skipped));
         Ok(diff)
     })
@@ -209,16 +214,18 @@ pub unsafe extern "C" fn treering_diff_trees(
     after: *const u8,
     after_len: usize,
     options: *const treering_diff_options,
+    options_size: usize,
     control: *const treering_control,
     out: *mut *mut treering_diff,
     report: *mut *mut treering_report,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (old, new, out, report, err) = unsafe {
+    let (old, new, options, out, report, err) = unsafe {
         (
             Bytes::new(before, before_len),
             Bytes::new(after, after_len),
+            Given::new(options, options_size),
             Out::new(out),
             Out::new(report),
             Out::new(err),
@@ -227,8 +234,8 @@ pub unsafe extern "C" fn treering_diff_trees(
     give(err, out, || {
         let store = handle::maybe(store, "store")?;
         let (old, new) = (Root::open(old.path("before")?)?, Root::open(new.path("after")?)?);
-        let diff = diff_roots(store.as_deref(), &old, &new, &chosen(options)?, &*running(control)?)?;
-        let (diff, skipped) = Diff::of_tree(diff, Some(new));
+        let diff = diff_roots(store.as_deref(), &old, &new, &options.read()?, &*running(control)?)?;
+        let (diff, skipped) = Diff::of_tree(diff, Some(Box::new(new)));
         hand_over(report, Report::skipped(skipped));
         Ok(diff)
     })
@@ -247,15 +254,18 @@ pub unsafe extern "C" fn treering_diff_snapshots(
     tree: *const u8,
     tree_len: usize,
     options: *const treering_diff_options,
+    options_size: usize,
     out: *mut *mut treering_diff,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (tree, out, err) = unsafe { (Bytes::new(tree, tree_len), Out::new(out), Out::new(err)) };
+    let (tree, options, out, err) = unsafe {
+        (Bytes::new(tree, tree_len), Given::new(options, options_size), Out::new(out), Out::new(err))
+    };
     give(err, out, || {
         let old = if before.is_null() { None } else { Some(shared(before, "before")?) };
         let new = shared(after, "after")?;
-        let options: DiffOptions = chosen(options)?;
+        let options = options.read()?;
         let compare_options = CompareOptions { mode: options.compare, exact_times: options.exact_times };
         let changes = match &old {
             Some(old) => compare(old, &new, &compare_options).changes,
@@ -281,22 +291,26 @@ pub unsafe extern "C" fn treering_diff_images(
     before: *const c_char,
     after: *const c_char,
     options: *const treering_diff_options,
+    options_size: usize,
     control: *const treering_control,
     out: *mut *mut treering_diff,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (old, new, out, err) = unsafe { (Text::new(before), Text::new(after), Out::new(out), Out::new(err)) };
+    let (old, new, options, out, err) = unsafe {
+        (Text::new(before), Text::new(after), Given::new(options, options_size), Out::new(out), Out::new(err))
+    };
     give(err, out, || {
         let store = handle::get(store, "store")?;
         let (old, new) = (old.optional("before")?, new.required("after")?);
-        let diff = diff_image(&store, old, new, &chosen(options)?, &*running(control)?)?;
+        let diff = diff_image(&store, old, new, &options.read()?, &*running(control)?)?;
         Ok(Diff::of_tree(diff, None).0)
     })
 }
 
 /// What an overlay's upper directory changes over its lower directories, found without mounting it.
 ///
+/// @param store what is known of the owners in the lower directories; may be NULL.
 /// @param lowers the lower directories, topmost first; with none, everything in the upper one counts as added.
 /// @param options NULL for the defaults; the base's platform and the like do not matter here. Owners are by default those
 /// on disk for root, and `root` for anybody else.
@@ -304,36 +318,38 @@ pub unsafe extern "C" fn treering_diff_images(
 /// @param report receives what cannot be in a layer; may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_diff_overlay(
+    store: *const treering_store,
     upper: *const u8,
     upper_len: usize,
     lowers: *const treering_slice,
     lowers_len: usize,
     options: *const treering_diff_options,
+    options_size: usize,
     control: *const treering_control,
     out: *mut *mut treering_diff,
     report: *mut *mut treering_report,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (upper, out, report, err) =
-        unsafe { (Bytes::new(upper, upper_len), Out::new(out), Out::new(report), Out::new(err)) };
+    let (upper, options, out, report, err) = unsafe {
+        (
+            Bytes::new(upper, upper_len),
+            Given::new(options, options_size),
+            Out::new(out),
+            Out::new(report),
+            Out::new(err),
+        )
+    };
     give(err, out, || {
         // SAFETY: the header's contract for pointers.
         let lowers = unsafe { paths(lowers, lowers_len, "lowers") }?;
-        let lowers: Vec<Root> = lowers.iter().map(Root::open).collect::<Result<_>>()?;
-        let options: DiffOptions = chosen(options)?;
-        let overlay_options = OverlayOptions {
-            threads: options.threads,
-            owner: &options.owner.unwrap_or_else(OwnerPolicy::as_seen),
-            owner_from: &options.owner_from.unwrap_or_default(),
-            compare: CompareOptions { mode: options.compare, exact_times: options.exact_times },
-            ..OverlayOptions::default()
-        };
+        let store = handle::maybe(store, "store")?;
         let upper = Root::open(upper.path("upper")?)?;
-        let found = overlay(&upper, &lowers, &overlay_options, &*running(control)?)?;
-        hand_over(report, Report::skipped(found.skipped));
-        let files = Box::new(found.sources) as Box<dyn Content>;
-        Ok(Diff::new(Some(Arc::new(found.lower)), Arc::new(found.upper), found.changes, Some(files)))
+        let control = running(control)?;
+        let found = overlay(store.as_deref(), &upper, &lowers, &options.read()?, &control)?;
+        let (diff, skipped) = Diff::of_tree(found.diff, Some(Box::new(found.sources)));
+        hand_over(report, Report::skipped(skipped));
+        Ok(diff)
     })
 }
 
@@ -389,9 +405,9 @@ pub unsafe extern "C" fn treering_diff_next(
                     path: path.as_ptr(),
                     path_len: path.len(),
                     kind: match change.kind {
-                        ChangeKind::Added => treering_change_kind::TREERING_ADDED,
-                        ChangeKind::Changed => treering_change_kind::TREERING_MODIFIED,
-                        ChangeKind::Deleted => treering_change_kind::TREERING_DELETED,
+                        ChangeKind::Added => treering_change_kind::TREERING_CHANGE_ADDED,
+                        ChangeKind::Changed => treering_change_kind::TREERING_CHANGE_CHANGED,
+                        ChangeKind::Deleted => treering_change_kind::TREERING_CHANGE_DELETED,
                     },
                     reasons: change.reasons.bits().into(),
                     old_index: change.old,
@@ -422,11 +438,11 @@ pub unsafe extern "C" fn treering_diff_rewind(
 
 /// The changes in numbers.
 ///
-/// @param out_size sizeof(treering_diff_numbers).
+/// @param out_size sizeof(treering_diff_stat_result).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_diff_stat(
     diff: *const treering_diff,
-    out: *mut treering_diff_numbers,
+    out: *mut treering_diff_stat_result,
     out_size: usize,
     err: *mut *mut treering_error,
 ) -> treering_status {
@@ -437,7 +453,7 @@ pub unsafe extern "C" fn treering_diff_stat(
         let diff = handle::get(diff, "diff")?;
         let stat = crate::diff::Stat::of(&diff.changes, diff.old.as_deref(), &diff.new);
         let crate::diff::Stat { added, changed, deleted, bytes } = stat;
-        out.write(&treering_diff_numbers { added, changed, deleted, bytes });
+        out.write(&treering_diff_stat_result { added, changed, deleted, bytes });
         Ok(())
     })
 }

@@ -3,15 +3,17 @@
 use std::ffi::{CString, c_char};
 use std::sync::Arc;
 
-use super::arguments::{Items, Out, Plain, Text, give, guard};
+use super::arguments::{Out, Text};
 use super::bytes::{self, treering_bytes};
 use super::control::{running, treering_control};
 use super::error::{c_string, treering_error};
+use super::guard::{give, guard};
 use super::handle::{self, noun};
 use super::report::copy_list;
 use super::snapshot::treering_snapshot;
 use super::status::{treering_digest, treering_status};
 use super::store::treering_store;
+use super::structures::{Items, Plain};
 use crate::image::contents;
 use crate::image::{Image, Platform};
 use crate::store::Store;
@@ -46,11 +48,6 @@ pub struct Opened {
     platform: CString,
 }
 
-/// A platform, where one is given.
-pub(super) fn platform(text: Text<'_>) -> crate::error::Result<Option<Platform>> {
-    text.optional("platform")?.map(str::parse).transpose()
-}
-
 /// Opens an image.
 ///
 /// Errors: TREERING_NOT_FOUND when there is no such image or nothing for the platform; TREERING_CORRUPT when a document is
@@ -67,11 +64,11 @@ pub unsafe extern "C" fn treering_image_open(
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (reference, wanted, out, err) =
+    let (reference, platform, out, err) =
         unsafe { (Text::new(reference), Text::new(platform), Out::new(out), Out::new(err)) };
     give(err, out, || {
         let store = Store::clone(&*handle::get(store, "store")?);
-        let platform = self::platform(wanted)?;
+        let platform: Option<Platform> = platform.parse("platform")?;
         let image = Image::open(&store, reference.required("reference")?, platform.as_ref())?;
         let layers = image.layers().iter().map(|layer| {
             let media_type = c_string(layer.descriptor.media_type().to_string());

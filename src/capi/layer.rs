@@ -4,40 +4,25 @@ use std::ffi::c_void;
 use std::io::{Read, Write};
 
 use super::apply_options::treering_apply_options;
-use super::arguments::{Bytes, Out, Plain, Record, chosen, guard};
-use super::control::{running, treering_control};
+use super::arguments::{Bytes, Out};
+use super::control::{cancel_of, running, treering_control};
 use super::diff::treering_diff;
 use super::error::treering_error;
+use super::guard::guard;
 use super::handle;
 use super::layer_options::{Writing, treering_layer_options};
 use super::report::{Report, hand_over, treering_report};
 use super::status::{treering_digest, treering_status};
 use super::store::treering_store;
-use super::stream::{CallbackReader, CallbackWriter, Userdata, file, input};
+use super::stream::{
+    CallbackReader, CallbackWriter, Userdata, file, input, treering_finalizer, treering_read_fn,
+    treering_write_fn,
+};
+use super::structures::{Given, Plain, Record};
 use crate::compress::{DecodeOptions, Written};
 use crate::error::Result;
 use crate::image::{AppliedLayer, LayerApplyOptions, LayerSource, UnpackOptions, apply_layer, write_layer};
 use crate::layer::{Files, Loss};
-
-/// Takes bytes that the library writes. Returns 0 when all of them were taken; any other number fails the operation with
-/// TREERING_CALLBACK, and treering_error_callback_code() gives the number back.
-///
-/// Called from threads of the library, never from two at once, always before the function that was given it returns. Must
-/// not let a C++ exception or a longjmp out: that is undefined behaviour. Catch it and return a number, or have TREERING_CATCH()
-/// do so.
-pub type treering_write_fn =
-    Option<unsafe extern "C" fn(userdata: *mut c_void, data: *const u8, len: usize) -> i32>;
-
-/// Gives bytes that the library reads: puts at most `capacity` of them into `buffer`, their number into `len` (0 at the end)
-/// and returns 0. Any other number fails the operation with TREERING_CALLBACK. For the rest, see treering_write_fn.
-pub type treering_read_fn = Option<
-    unsafe extern "C" fn(userdata: *mut c_void, buffer: *mut u8, capacity: usize, len: *mut usize) -> i32,
->;
-
-/// Called exactly once with the `userdata` of a callback, when the library will not use it any more: before the function
-/// that was given it returns, whatever it returns, also when an argument was refused (treering_control_set_progress() has its own
-/// rule). NULL where nothing is to be done.
-pub type treering_finalizer = Option<unsafe extern "C" fn(userdata: *mut c_void)>;
 
 /// A layer that was written.
 #[derive(Clone, Copy)]
@@ -92,6 +77,7 @@ impl Plain for treering_apply_result {}
 pub unsafe extern "C" fn treering_layer_write_fd(
     diff: *const treering_diff,
     options: *const treering_layer_options,
+    options_size: usize,
     fd: i32,
     control: *const treering_control,
     out: *mut treering_layer_result,
@@ -99,7 +85,8 @@ pub unsafe extern "C" fn treering_layer_write_fd(
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (out, err) = unsafe { (Record::new(out, out_size), Out::new(err)) };
+    let (options, out, err) =
+        unsafe { (Given::new(options, options_size), Record::new(out, out_size), Out::new(err)) };
     guard(err, || {
         let out = out.required("out")?;
         out.write(&write(diff, options, &mut file(fd, "fd")?, control)?);
@@ -116,6 +103,7 @@ pub unsafe extern "C" fn treering_layer_write_fd(
 pub unsafe extern "C" fn treering_layer_write_callback(
     diff: *const treering_diff,
     options: *const treering_layer_options,
+    options_size: usize,
     write: treering_write_fn,
     userdata: *mut c_void,
     finalizer: treering_finalizer,
@@ -125,8 +113,14 @@ pub unsafe extern "C" fn treering_layer_write_callback(
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers and callbacks.
-    let (userdata, out, err) =
-        unsafe { (Userdata::new(userdata, finalizer), Record::new(out, out_size), Out::new(err)) };
+    let (userdata, options, out, err) = unsafe {
+        (
+            Userdata::new(userdata, finalizer),
+            Given::new(options, options_size),
+            Record::new(out, out_size),
+            Out::new(err),
+        )
+    };
     guard(err, || {
         let out = out.required("out")?;
         let mut writer = CallbackWriter::new(write, userdata)?;
@@ -137,12 +131,12 @@ pub unsafe extern "C" fn treering_layer_write_callback(
 
 fn write(
     diff: *const treering_diff,
-    options: *const treering_layer_options,
+    options: Given<'_, treering_layer_options>,
     out: &mut (dyn Write + Send),
     control: *const treering_control,
 ) -> Result<treering_layer_result> {
     let diff = handle::get(diff, "diff")?;
-    let Writing { profile, layer, threads } = chosen(options)?;
+    let Writing { profile, layer, threads } = options.read()?;
     let control = running(control)?;
     let source = LayerSource {
         changes: &diff.changes,
@@ -182,6 +176,7 @@ pub unsafe extern "C" fn treering_layer_apply_fd(
     dir: *const u8,
     dir_len: usize,
     options: *const treering_apply_options,
+    options_size: usize,
     control: *const treering_control,
     out: *mut treering_apply_result,
     out_size: usize,
@@ -189,11 +184,18 @@ pub unsafe extern "C" fn treering_layer_apply_fd(
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (dir, out, report, err) =
-        unsafe { (Bytes::new(dir, dir_len), Record::new(out, out_size), Out::new(report), Out::new(err)) };
+    let (dir, options, out, report, err) = unsafe {
+        (
+            Bytes::new(dir, dir_len),
+            Given::new(options, options_size),
+            Record::new(out, out_size),
+            Out::new(report),
+            Out::new(err),
+        )
+    };
     guard(err, || {
         let out = out.required("out")?;
-        let (result, losses) = apply(store, || input(fd, "fd", control), dir, options, control)?;
+        let (result, losses) = apply(store, || input(fd, "fd", cancel_of(control)?), dir, options, control)?;
         hand_over(report, Report::losses(losses));
         out.write(&result);
         Ok(())
@@ -214,6 +216,7 @@ pub unsafe extern "C" fn treering_layer_apply_callback(
     dir: *const u8,
     dir_len: usize,
     options: *const treering_apply_options,
+    options_size: usize,
     control: *const treering_control,
     out: *mut treering_apply_result,
     out_size: usize,
@@ -221,10 +224,11 @@ pub unsafe extern "C" fn treering_layer_apply_callback(
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers and callbacks.
-    let (userdata, dir, out, report, err) = unsafe {
+    let (userdata, dir, options, out, report, err) = unsafe {
         (
             Userdata::new(userdata, finalizer),
             Bytes::new(dir, dir_len),
+            Given::new(options, options_size),
             Record::new(out, out_size),
             Out::new(report),
             Out::new(err),
@@ -244,12 +248,12 @@ fn apply(
     store: *const treering_store,
     input: impl FnOnce() -> Result<Box<dyn Read + Send>>,
     dir: Bytes<'_>,
-    options: *const treering_apply_options,
+    options: Given<'_, treering_apply_options>,
     control: *const treering_control,
 ) -> Result<(treering_apply_result, Vec<Loss>)> {
     let input = input()?;
     let dir = dir.path("dir")?;
-    let UnpackOptions { apply, decode, .. } = chosen(options)?;
+    let UnpackOptions { apply, decode, .. } = options.read()?;
     let store = handle::maybe(store, "store")?;
     let decode = DecodeOptions { limits: decode, ..DecodeOptions::with_threads(apply.threads) };
     let options = LayerApplyOptions { apply, decode, ..LayerApplyOptions::default() };

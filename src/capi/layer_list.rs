@@ -3,16 +3,17 @@
 use std::ffi::c_void;
 use std::io::Read;
 
-use super::arguments::{Items, Out, Plain, bad, chosen, give, guard};
-use super::control::{running, treering_control};
+use super::arguments::{Out, bad};
+use super::control::{cancel_of, running, treering_control};
 use super::error::treering_error;
+use super::guard::{give, guard};
 use super::handle::{self, noun};
-use super::layer::{treering_finalizer, treering_read_fn};
 use super::layer_list_options::treering_layer_list_options;
 use super::report::copy_list;
 use super::snapshot::{treering_file_kind, treering_xattr, xattr};
 use super::status::treering_status;
-use super::stream::{CallbackReader, Userdata, input};
+use super::stream::{CallbackReader, Userdata, input, treering_finalizer, treering_read_fn};
+use super::structures::{Given, Items, Plain};
 use crate::compress::{DecodeOptions, Decoder};
 use crate::error::Result;
 use crate::layer::list;
@@ -71,13 +72,14 @@ impl Plain for treering_layer_entry {}
 pub unsafe extern "C" fn treering_layer_list_fd(
     fd: i32,
     options: *const treering_layer_list_options,
+    options_size: usize,
     control: *const treering_control,
     out: *mut *mut treering_layer_list,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
-    give(err, out, || read(input(fd, "fd", control)?, options, control))
+    let (options, out, err) = unsafe { (Given::new(options, options_size), Out::new(out), Out::new(err)) };
+    give(err, out, || read(input(fd, "fd", cancel_of(control)?)?, options, control))
 }
 
 /// treering_layer_list_fd() from a callback.
@@ -91,21 +93,24 @@ pub unsafe extern "C" fn treering_layer_list_callback(
     userdata: *mut c_void,
     finalizer: treering_finalizer,
     options: *const treering_layer_list_options,
+    options_size: usize,
     control: *const treering_control,
     out: *mut *mut treering_layer_list,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers and callbacks.
-    let (userdata, out, err) = unsafe { (Userdata::new(userdata, finalizer), Out::new(out), Out::new(err)) };
+    let (userdata, options, out, err) = unsafe {
+        (Userdata::new(userdata, finalizer), Given::new(options, options_size), Out::new(out), Out::new(err))
+    };
     give(err, out, || self::read(Box::new(CallbackReader::new(read, userdata)?), options, control))
 }
 
 fn read(
     input: Box<dyn Read + Send>,
-    options: *const treering_layer_list_options,
+    options: Given<'_, treering_layer_list_options>,
     control: *const treering_control,
 ) -> Result<Vec<TarEntry>> {
-    let (options, control) = (chosen(options)?, running(control)?);
+    let (options, control) = (options.read()?, running(control)?);
     let decode = DecodeOptions { limits: options.decode, ..DecodeOptions::default() };
     list(Decoder::new(input, decode, control.clone())?, &options.list, &control)
 }

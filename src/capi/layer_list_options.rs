@@ -1,19 +1,24 @@
 //! Options of listing a layer.
 
-use std::sync::Mutex;
-
-use super::arguments::{Out, give, set};
-use super::error::treering_error;
-use super::handle::{self, noun};
-use super::status::treering_status;
+use super::structures::{Options, cap};
 use crate::compress::DecodeLimits;
+use crate::error::Result;
 use crate::layer::ListOptions;
 
-/// How much a layer that is listed may ask for. Setters and use are safe from any thread.
+/// How much a layer that is listed may ask for.
+#[derive(Clone, Copy)]
+#[repr(C)]
 pub struct treering_layer_list_options {
-    _opaque: (),
+    /// Most bytes that all files of the layer may have when written out, holes included. 0 for 1 TiB; more than 256 GiB of the
+    /// layer itself only where this allows it.
+    pub max_bytes: u64,
+    /// Most entries that the layer may have. 0 for ten million.
+    pub max_entries: u64,
+    /// How many times larger than its blob the layer may get, beyond 64 MiB and zeros not counted. 0 for 1000.
+    pub max_ratio: u64,
+    /// Most bytes of memory that the list may take: a small layer can hold names and attributes for far more. 0 for 1 GiB.
+    pub max_memory: u64,
 }
-noun!(treering_layer_list_options, Mutex<Listing>);
 
 /// How a layer is listed.
 #[derive(Clone, Default)]
@@ -22,83 +27,19 @@ pub struct Listing {
     pub(super) decode: DecodeLimits,
 }
 
-/// Options with their defaults.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_layer_list_options_new(
-    out: *mut *mut treering_layer_list_options,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
-    give(err, out, || Ok(Mutex::default()))
-}
+// SAFETY: `repr(C)`, of numbers.
+unsafe impl Options for treering_layer_list_options {
+    type Value = Listing;
 
-/// Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
-#[unsafe(no_mangle)]
-pub extern "C" fn treering_layer_list_options_free(
-    options: *mut treering_layer_list_options,
-) -> treering_status {
-    handle::free(options)
-}
-
-/// How many bytes all files of the layer may have when written out, holes included. 1 TiB by default; beyond 256 GiB of the
-/// layer itself only where this says so.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_layer_list_options_set_max_bytes(
-    options: *mut treering_layer_list_options,
-    max_bytes: u64,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let err = unsafe { Out::new(err) };
-    set(err, options, |options| {
-        options.list.limits.max_bytes = max_bytes;
-        options.decode.max_output = DecodeLimits::default().max_output.max(max_bytes);
-        Ok(())
-    })
-}
-
-/// How many entries the layer may have. Ten million by default.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_layer_list_options_set_max_entries(
-    options: *mut treering_layer_list_options,
-    max_entries: u64,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let err = unsafe { Out::new(err) };
-    set(err, options, |options| {
-        options.list.limits.max_entries = max_entries;
-        Ok(())
-    })
-}
-
-/// How many times larger than its blob the layer may get, beyond 64 MiB and zeros not counted. 1000 by default.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_layer_list_options_set_max_ratio(
-    options: *mut treering_layer_list_options,
-    max_ratio: u64,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let err = unsafe { Out::new(err) };
-    set(err, options, |options| {
-        options.decode.ratio = max_ratio;
-        Ok(())
-    })
-}
-
-/// How many bytes of memory the list may take: a small layer can hold names and attributes for far more. 1 GiB by default.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_layer_list_options_set_max_memory(
-    options: *mut treering_layer_list_options,
-    max_memory: u64,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let err = unsafe { Out::new(err) };
-    set(err, options, |options| {
-        options.list.max_memory = max_memory;
-        Ok(())
-    })
+    unsafe fn read(&self) -> Result<Listing> {
+        let mut options = Listing::default();
+        cap(self.max_bytes, |max| {
+            options.list.limits.max_bytes = max;
+            options.decode.max_output = DecodeLimits::default().max_output.max(max);
+        });
+        cap(self.max_entries, |max| options.list.limits.max_entries = max);
+        cap(self.max_ratio, |max| options.decode.ratio = max);
+        cap(self.max_memory, |max| options.list.max_memory = max);
+        Ok(options)
+    }
 }

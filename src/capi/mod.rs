@@ -1,19 +1,20 @@
 //! The C ABI: `include/treering.h` is generated from the files of this module, one per section of the header.
 //!
-//! Every entry point that takes an `err` has the same shape. It turns its pointers into the checked wrappers of `arguments`, in
-//! one unsafe block, and runs its body in the guard, which turns errors and panics into a status and an error object. An
-//! accessor looks one handle up and gives a part of what is behind it, and a `_free` catches the panic of what it drops: there is
-//! nothing else in them that could panic, and if it did, `extern "C"` ends the process rather than unwind into C. Handles are
-//! looked up in a table, never followed (`handle`). So what a caller can get wrong is told, except for pointers to memory
-//! that is not there.
+//! Every entry point that takes an `err` has the same shape. It turns its pointers into the checked wrappers of `arguments` and
+//! `structures`, in one unsafe block, and runs its body in the guard (`guard`), which turns errors and panics into a status and
+//! an error object. Options are structures that travel with their size; each is read in one place. An accessor looks one handle
+//! up and gives a part of what is behind it, and a `_free` catches the panic of what it drops: there is nothing else in them that
+//! could panic, and if it did, `extern "C"` ends the process rather than unwind into C. Handles are looked up in a table, never
+//! followed (`handle`). So misuse is reported as an error; only pointers to memory that is not there cannot be detected.
 // These names are C's, and so are the shapes of the functions.
 #![allow(non_camel_case_types, clippy::too_many_arguments)]
 // The contract for pointers is the same everywhere and stands once, at the top of the header.
 #![allow(clippy::missing_safety_doc)]
 
 mod arguments;
+mod guard;
 mod handle;
-mod stream;
+mod structures;
 
 pub mod apply_options;
 pub mod archive;
@@ -25,6 +26,7 @@ pub mod diff;
 pub mod diff_options;
 pub mod error;
 pub mod export_options;
+pub mod hooks;
 pub mod image;
 pub mod import_options;
 pub mod layer;
@@ -32,13 +34,16 @@ pub mod layer_list;
 pub mod layer_list_options;
 pub mod layer_options;
 pub mod load_options;
+pub mod prune_options;
 pub mod refs;
 pub mod report;
+pub mod scan;
 pub mod scan_options;
 pub mod snapshot;
 pub mod status;
 pub mod store;
 pub mod store_options;
+pub mod stream;
 pub mod unpack;
 pub mod version;
 pub mod walk;

@@ -2,12 +2,14 @@
 
 use std::ffi::{CString, c_char};
 
-use super::arguments::{Items, Out, Plain, Record, Text, give, guard};
+use super::arguments::{Out, Text};
 use super::error::{c_string, treering_error};
+use super::guard::{give, guard};
 use super::handle::{self, noun};
 use super::report::copy_list;
 use super::status::{treering_digest, treering_status};
 use super::store::treering_store;
+use super::structures::{Items, Plain, Record};
 use crate::error::Result;
 use crate::store::{Descriptor, Reference, descriptor_digest};
 

@@ -3,10 +3,12 @@
 use std::ffi::{CString, c_char};
 use std::sync::Arc;
 
-use super::arguments::{Items, Out, Plain, guard};
+use super::arguments::Out;
 use super::error::{c_string, treering_error};
+use super::guard::guard;
 use super::handle::{self, noun};
 use super::status::treering_status;
+use super::structures::{Items, Plain};
 use crate::error::Result;
 use crate::layer::Loss;
 use crate::tree::Skipped;

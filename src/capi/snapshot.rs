@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use super::arguments::{Bytes, Items, Out, Plain, Record, bad, chosen, give, guard};
-use super::control::{running, treering_control};
+use super::arguments::{Bytes, Out, bad};
 use super::error::treering_error;
+use super::guard::{give, guard};
 use super::handle::{self, noun};
-use super::report::{Report, copy_list, hand_over, treering_report};
-use super::scan_options::treering_scan_options;
+use super::report::copy_list;
 use super::status::treering_status;
+use super::structures::{Items, Plain, Record};
 use crate::error::{Error, Result};
-use crate::fs::{Kind, Root};
-use crate::image::Whose;
+use crate::fs::Kind;
 use crate::layer::header::EntryKind;
-use crate::tree::{ScanOptions, Snapshot, scan};
+use crate::tree::Snapshot;
 
 /// The sorted list of everything in a tree at one moment. Owned by the caller, freed with treering_snapshot_free(). Never
 /// changes, so any number of threads may use it at once.
@@ -181,46 +180,7 @@ pub(super) fn shared(handle: *const treering_snapshot, argument: &str) -> Result
     Ok(Arc::clone(&*handle::get(handle, argument)?))
 }
 
-/// Lists everything in a tree.
-///
-/// Errors: TREERING_CHANGED when something vanishes meanwhile, and whatever reading a directory can meet; nothing is left out
-/// silently.
-///
-/// @param options NULL for the defaults.
-/// @param control may be NULL.
-/// @param report receives what was left out (sockets; mount points where asked); may be NULL.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_snapshot_scan(
-    tree: *const u8,
-    tree_len: usize,
-    options: *const treering_scan_options,
-    control: *const treering_control,
-    out: *mut *mut treering_snapshot,
-    report: *mut *mut treering_report,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let (tree, out, report, err) =
-        unsafe { (Bytes::new(tree, tree_len), Out::new(out), Out::new(report), Out::new(err)) };
-    give(err, out, || {
-        let root = Root::open(tree.path("tree")?)?;
-        let options = chosen(options)?;
-        let whose = Whose::find(options.store.as_ref(), &root, options.owner, options.owner_from)?;
-        let scan_options = ScanOptions {
-            threads: options.threads,
-            previous: options.previous.as_deref(),
-            one_file_system: options.one_file_system,
-            all_xattrs: options.all_xattrs,
-            ..whose.scan_options_beside(options.store.as_ref())?
-        };
-        let found = scan(&root, &scan_options, &*running(control)?)?;
-        hand_over(report, Report::skipped(found.skipped));
-        Ok(Arc::new(found.snapshot))
-    })
-}
-
-/// Loads a snapshot that was saved. TREERING_CORRUPT when the file is none. The file is mapped: it must not be written to
-/// while the snapshot lives (treering_snapshot_save() replaces files, it never writes into one).
+/// Loads a snapshot that was saved: the file is read whole. TREERING_CORRUPT when it is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_snapshot_load(
     path: *const u8,

@@ -134,7 +134,7 @@ impl From<&Digest> for treering_digest {
     }
 }
 
-/// Bytes that belong to the caller: a path in a list of paths.
+/// Bytes that belong to the caller, such as a path; all zero for none. `{TREERING_PATH(string)}` makes one of a C string.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_slice {
@@ -142,6 +142,16 @@ pub struct treering_slice {
     pub data: *const u8,
     /// How many.
     pub len: usize,
+}
+
+/// A key and its value: an annotation. Both belong to the caller.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct treering_pair {
+    /// The key.
+    pub key: *const c_char,
+    /// The value.
+    pub value: *const c_char,
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
 //! The store: opening, checking, pruning, usage.
 
-use std::sync::Mutex;
-use std::time::Duration;
-
-use super::arguments::{Bytes, Out, Plain, Record, Text, chosen, give, guard, set};
+use super::arguments::{Bytes, Out, Text};
 use super::bytes::{self, treering_bytes};
 use super::control::{running, treering_control};
 use super::error::treering_error;
+use super::guard::{give, guard};
 use super::handle::{self, noun};
+use super::prune_options::treering_prune_options;
 use super::status::treering_status;
 use super::store_options::treering_store_options;
-use crate::error::{Error, Result};
-use crate::image::{TidyOptions, tidy};
+use super::structures::{Given, Plain, Record};
+use crate::error::Result;
+use crate::image::tidy;
 use crate::store::{FsckLevel, Store};
 
 /// An open store: an OCI image layout and what treering keeps beside it. Any number of threads may use it at once, and any
@@ -20,12 +20,6 @@ pub struct treering_store {
     _opaque: (),
 }
 noun!(treering_store, Store);
-
-/// What treering_store_prune() shall do. Setters and use are safe from any thread.
-pub struct treering_prune_options {
-    _opaque: (),
-}
-noun!(treering_prune_options, Mutex<TidyOptions>);
 
 /// What a check of a store found.
 #[derive(Clone, Copy)]
@@ -64,31 +58,23 @@ impl Plain for treering_prune_result {}
 /// Opens the store at a path, creating whatever is missing; the directory gets mode 0700.
 ///
 /// Errors: TREERING_INVALID_ARGUMENT when the directory holds something else, TREERING_PERMISSION_DENIED when it is readable
-/// by others and belongs to somebody else.
+/// by others and belongs to another user.
+///
+/// @param options NULL for the defaults.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_store_open(
     path: *const u8,
     path_len: usize,
-    out: *mut *mut treering_store,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let (path, out, err) = unsafe { (Bytes::new(path, path_len), Out::new(out), Out::new(err)) };
-    give(err, out, || Store::open(path.path("path")?))
-}
-
-/// treering_store_open() with options.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_store_open_with(
-    path: *const u8,
-    path_len: usize,
     options: *const treering_store_options,
+    options_size: usize,
     out: *mut *mut treering_store,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (path, out, err) = unsafe { (Bytes::new(path, path_len), Out::new(out), Out::new(err)) };
-    give(err, out, || Store::open_with(path.path("path")?, chosen(options)?))
+    let (path, options, out, err) = unsafe {
+        (Bytes::new(path, path_len), Given::new(options, options_size), Out::new(out), Out::new(err))
+    };
+    give(err, out, || Store::open_with(path.path("path")?, options.read()?))
 }
 
 /// Opens the user's store: `$TREERING_ROOT`, else `$XDG_DATA_HOME/treering`, else `$HOME/.local/share/treering`. Reads the
@@ -147,15 +133,7 @@ pub unsafe extern "C" fn treering_store_fsck(
         unsafe { (Text::new(level), Record::new(out, out_size), Out::new(json), Out::new(err)) };
     guard(err, || {
         let out = out.required("out")?;
-        let level = match level.optional("level")? {
-            None | Some("bytes") => FsckLevel::Bytes,
-            Some("reachability") => FsckLevel::Reachability,
-            Some("structure") => FsckLevel::Structure,
-            Some(other) => {
-                let message = "expected structure, reachability or bytes";
-                return Err(Error::invalid("read level", message).with_path(other));
-            }
-        };
+        let level = level.parse("level")?.unwrap_or(FsckLevel::Bytes);
         let report = handle::get(store, "store")?.fsck(level, &*running(control)?)?;
         document(json, || bytes::json(&report))?;
         out.write(&treering_fsck_result {
@@ -178,117 +156,6 @@ pub(super) fn document(
     Ok(())
 }
 
-/// Options with their defaults: not a dry run, nameless images go, 10 seconds of patience.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_prune_options_new(
-    out: *mut *mut treering_prune_options,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
-    give(err, out, || Ok(Mutex::default()))
-}
-
-/// Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
-#[unsafe(no_mangle)]
-pub extern "C" fn treering_prune_options_free(options: *mut treering_prune_options) -> treering_status {
-    handle::free(options)
-}
-
-/// Only report what would go.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_prune_options_set_dry_run(
-    options: *mut treering_prune_options,
-    dry_run: bool,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let err = unsafe { Out::new(err) };
-    set(err, options, |options| {
-        options.prune.dry_run = dry_run;
-        Ok(())
-    })
-}
-
-/// Whether images without a name go too. On by default.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_prune_options_set_nameless(
-    options: *mut treering_prune_options,
-    nameless: bool,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let err = unsafe { Out::new(err) };
-    set(err, options, |options| {
-        options.prune.nameless = nameless;
-        Ok(())
-    })
-}
-
-/// Whether the names of images that no tree was made from go first, and with them these images. Off by default.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_prune_options_set_unused_names(
-    options: *mut treering_prune_options,
-    unused_names: bool,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let err = unsafe { Out::new(err) };
-    set(err, options, |options| {
-        options.unused_names = unused_names;
-        Ok(())
-    })
-}
-
-/// Whether trees are forgotten that are not where they were unpacked or last committed, with the owners and devices that
-/// the disk could not hold. Off by default.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_prune_options_set_lost_trees(
-    options: *mut treering_prune_options,
-    lost_trees: bool,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let err = unsafe { Out::new(err) };
-    set(err, options, |options| {
-        options.lost_trees = lost_trees;
-        Ok(())
-    })
-}
-
-/// Keeps a blob and what it refers to, besides everything that is named or that a tree was made from. May be called again
-/// for more.
-///
-/// @param digest `sha256:` and 64 hex digits.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_prune_options_add_keep(
-    options: *mut treering_prune_options,
-    digest: *const std::ffi::c_char,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let (digest, err) = unsafe { (Text::new(digest), Out::new(err)) };
-    set(err, options, |options| {
-        options.prune.keep.push(digest.parse("digest")?);
-        Ok(())
-    })
-}
-
-/// How long to wait for writers to finish before giving up with TREERING_BUSY, in milliseconds.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_prune_options_set_wait(
-    options: *mut treering_prune_options,
-    milliseconds: u64,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let err = unsafe { Out::new(err) };
-    set(err, options, |options| {
-        options.prune.wait = Duration::from_millis(milliseconds);
-        Ok(())
-    })
-}
-
 /// Removes what nothing needs: blobs no image and no tree refers to, and temporary files of dead writers. Nothing a live
 /// writer needs can go.
 ///
@@ -301,6 +168,7 @@ pub unsafe extern "C" fn treering_prune_options_set_wait(
 pub unsafe extern "C" fn treering_store_prune(
     store: *const treering_store,
     options: *const treering_prune_options,
+    options_size: usize,
     control: *const treering_control,
     out: *mut treering_prune_result,
     out_size: usize,
@@ -308,11 +176,13 @@ pub unsafe extern "C" fn treering_store_prune(
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (out, json, err) = unsafe { (Record::new(out, out_size), Out::new(json), Out::new(err)) };
+    let (options, out, json, err) = unsafe {
+        (Given::new(options, options_size), Record::new(out, out_size), Out::new(json), Out::new(err))
+    };
     guard(err, || {
         let out = out.required("out")?;
         let store = handle::get(store, "store")?;
-        let report = tidy(&store, &chosen(options)?, &*running(control)?)?;
+        let report = tidy(&store, &options.read()?, &*running(control)?)?;
         document(json, || bytes::json(&report))?;
         let pruned = &report.pruned;
         out.write(&treering_prune_result {

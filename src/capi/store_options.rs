@@ -1,107 +1,36 @@
 //! Options of opening a store.
 
-use std::sync::Mutex;
-
-use super::arguments::{Out, give, set};
-use super::error::treering_error;
-use super::handle::{self, noun};
-use super::status::treering_status;
+use super::structures::{Options, cap};
+use crate::error::Result;
 use crate::store::Limits;
 
-/// How much what is in a store may ask for: TREERING_LIMIT where it asks for more. Setters and use are safe from any thread.
+/// How much what is in a store may ask for: TREERING_LIMIT where it asks for more.
+#[derive(Clone, Copy)]
+#[repr(C)]
 pub struct treering_store_options {
-    _opaque: (),
-}
-noun!(treering_store_options, Mutex<Limits>);
-
-/// Options with their defaults.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_store_options_new(
-    out: *mut *mut treering_store_options,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
-    give(err, out, || Ok(Mutex::default()))
+    /// Most bytes that an index, manifest or configuration may have. 0 for 4 MiB.
+    pub max_document_bytes: u64,
+    /// How deep arrays and objects may be nested in one of those: 127 at most. 0 for 64.
+    pub max_document_depth: usize,
+    /// How many indexes may lie inside one another, `index.json` counted. 0 for 4.
+    pub max_index_depth: usize,
+    /// Most layers that an image may have. 0 for 512.
+    pub max_layers: usize,
+    /// Most bytes that a blob that is written may have. 0 for no cap.
+    pub max_blob_bytes: u64,
 }
 
-/// Frees options. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
-#[unsafe(no_mangle)]
-pub extern "C" fn treering_store_options_free(options: *mut treering_store_options) -> treering_status {
-    handle::free(options)
-}
+// SAFETY: `repr(C)`, of numbers.
+unsafe impl Options for treering_store_options {
+    type Value = Limits;
 
-/// How many bytes an index, manifest or configuration may have. 4 MiB by default.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_store_options_set_max_document_bytes(
-    options: *mut treering_store_options,
-    max_document_bytes: u64,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let err = unsafe { Out::new(err) };
-    set(err, options, |options| {
-        options.json_bytes = max_document_bytes;
-        Ok(())
-    })
-}
-
-/// How deep arrays and objects may be nested in one of those. 64 by default, 127 at most.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_store_options_set_max_document_depth(
-    options: *mut treering_store_options,
-    max_document_depth: usize,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let err = unsafe { Out::new(err) };
-    set(err, options, |options| {
-        options.json_depth = max_document_depth;
-        Ok(())
-    })
-}
-
-/// How many indexes may lie inside one another, `index.json` counted. 4 by default.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_store_options_set_max_index_depth(
-    options: *mut treering_store_options,
-    max_index_depth: usize,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let err = unsafe { Out::new(err) };
-    set(err, options, |options| {
-        options.index_depth = max_index_depth;
-        Ok(())
-    })
-}
-
-/// How many layers an image may have. 512 by default.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_store_options_set_max_layers(
-    options: *mut treering_store_options,
-    max_layers: usize,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let err = unsafe { Out::new(err) };
-    set(err, options, |options| {
-        options.layers = max_layers;
-        Ok(())
-    })
-}
-
-/// How many bytes a blob that is written may have. There is no cap by default.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_store_options_set_max_blob_bytes(
-    options: *mut treering_store_options,
-    max_blob_bytes: u64,
-    err: *mut *mut treering_error,
-) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let err = unsafe { Out::new(err) };
-    set(err, options, |options| {
-        options.blob_bytes = max_blob_bytes;
-        Ok(())
-    })
+    unsafe fn read(&self) -> Result<Limits> {
+        let mut limits = Limits::default();
+        cap(self.max_document_bytes, |max| limits.json_bytes = max);
+        cap(self.max_document_depth, |max| limits.json_depth = max);
+        cap(self.max_index_depth, |max| limits.index_depth = max);
+        cap(self.max_layers, |max| limits.layers = max);
+        cap(self.max_blob_bytes, |max| limits.blob_bytes = max);
+        Ok(limits)
+    }
 }

@@ -6,11 +6,30 @@ use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
 
 use super::arguments::bad;
-use super::control::{cancel_of, treering_control};
 use super::error::CallbackFailed;
-use super::layer::{treering_finalizer, treering_read_fn, treering_write_fn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::input::Input;
+use crate::progress::Cancel;
+
+/// Takes bytes that the library writes. Returns 0 when all of them were taken; any other number fails the operation with
+/// TREERING_CALLBACK, and treering_error_callback_code() gives the number back.
+///
+/// Called from threads of the library, never from two at once, always before the function that was given it returns. Must
+/// not let a C++ exception or a longjmp out: that is undefined behaviour. Catch it and return a number, or have TREERING_CATCH()
+/// do so.
+pub type treering_write_fn =
+    Option<unsafe extern "C" fn(userdata: *mut c_void, data: *const u8, len: usize) -> i32>;
+
+/// Gives bytes that the library reads: puts at most `capacity` of them into `buffer`, their number into `len` (0 at the end)
+/// and returns 0. Any other number fails the operation with TREERING_CALLBACK. For the rest, see treering_write_fn.
+pub type treering_read_fn = Option<
+    unsafe extern "C" fn(userdata: *mut c_void, buffer: *mut u8, capacity: usize, len: *mut usize) -> i32,
+>;
+
+/// Called exactly once with the `userdata` of a callback, when the library will not use it any more: before the function
+/// that was given it returns, whatever it returns, also when an argument was refused (treering_control_set_progress() has its own
+/// rule). NULL where nothing is to be done.
+pub type treering_finalizer = Option<unsafe extern "C" fn(userdata: *mut c_void)>;
 
 /// A duplicate of a descriptor of the caller's, which stays theirs. Both share the position in the file.
 pub(super) fn file(fd: i32, argument: &str) -> Result<File> {
@@ -27,12 +46,8 @@ pub(super) fn file(fd: i32, argument: &str) -> Result<File> {
 }
 
 /// The same, to read from: waiting for it ends when the operation is cancelled.
-pub(super) fn input(
-    fd: i32,
-    argument: &str,
-    control: *const treering_control,
-) -> Result<Box<dyn Read + Send>> {
-    Ok(Box::new(Input::new(file(fd, argument)?, cancel_of(control)?)))
+pub(super) fn input(fd: i32, argument: &str, cancel: Cancel) -> Result<Box<dyn Read + Send>> {
+    Ok(Box::new(Input::new(file(fd, argument)?, cancel)))
 }
 
 /// What goes along with a callback. Made first of all in an entry point, so that the finalizer is called whatever comes.

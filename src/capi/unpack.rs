@@ -3,13 +3,15 @@
 use std::ffi::c_char;
 
 use super::apply_options::treering_apply_options;
-use super::arguments::{Bytes, Out, Plain, Record, Text, chosen, guard};
+use super::arguments::{Bytes, Out, Text};
 use super::control::{running, treering_control};
 use super::error::treering_error;
+use super::guard::guard;
 use super::handle;
 use super::report::{Report, hand_over, treering_report};
 use super::status::{treering_digest, treering_status};
 use super::store::treering_store;
+use super::structures::{Given, Plain, Record};
 
 /// What was unpacked.
 #[derive(Clone, Copy)]
@@ -44,6 +46,7 @@ pub unsafe extern "C" fn treering_unpack(
     dir: *const u8,
     dir_len: usize,
     options: *const treering_apply_options,
+    options_size: usize,
     control: *const treering_control,
     out: *mut treering_unpack_result,
     out_size: usize,
@@ -51,10 +54,11 @@ pub unsafe extern "C" fn treering_unpack(
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (reference, dir, out, report, err) = unsafe {
+    let (reference, dir, options, out, report, err) = unsafe {
         (
             Text::new(reference),
             Bytes::new(dir, dir_len),
+            Given::new(options, options_size),
             Record::new(out, out_size),
             Out::new(report),
             Out::new(err),
@@ -64,13 +68,8 @@ pub unsafe extern "C" fn treering_unpack(
         let out = out.required("out")?;
         let store = handle::get(store, "store")?;
         let reference = reference.required("reference")?;
-        let made = crate::image::unpack(
-            &store,
-            reference,
-            dir.path("dir")?,
-            &chosen(options)?,
-            &*running(control)?,
-        )?;
+        let made =
+            crate::image::unpack(&store, reference, dir.path("dir")?, &options.read()?, &*running(control)?)?;
         out.write(&treering_unpack_result {
             manifest: (&made.manifest).into(),
             entries: made.entries,

@@ -1,12 +1,13 @@
-//! Versions, what this machine can do, and hooks for tests.
+//! Versions, and what this machine can do.
 
 use std::ffi::c_char;
 
 use serde_json::json;
 
-use super::arguments::{Out, give, guard};
+use super::arguments::Out;
 use super::bytes::{self, treering_bytes};
 use super::error::treering_error;
+use super::guard::give;
 use super::handle;
 use super::status::treering_status;
 use super::store::treering_store;
@@ -14,7 +15,7 @@ use crate::info::info;
 
 /// The number of the binary interface this header describes. It grows with every change that breaks programs compiled
 /// before; before 1.0 that may happen with every minor version of the library.
-pub const TREERING_ABI_VERSION: u32 = 1;
+pub const TREERING_ABI_VERSION: u32 = 2;
 
 /// The number of the binary interface of the library that is loaded. A program compares it with TREERING_ABI_VERSION, which
 /// it was compiled with, and does not go on when they differ. Any thread.
@@ -49,19 +50,4 @@ pub unsafe extern "C" fn treering_info(
         object.insert("abi".into(), json!(TREERING_ABI_VERSION));
         bytes::json(&object)
     })
-}
-
-/// A hook for tests: panics inside, as a defect would, and returns what every call then returns: TREERING_INTERNAL and an
-/// error. It changes nothing.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn treering_test_panic(err: *mut *mut treering_error) -> treering_status {
-    // SAFETY: the header's contract for pointers.
-    let err = unsafe { Out::new(err) };
-    guard(err, || panic!("treering_test_panic was called"))
-}
-
-/// A hook for tests: how many handles of all types are live in this process. Any thread.
-#[unsafe(no_mangle)]
-pub extern "C" fn treering_test_live_handles() -> usize {
-    handle::count()
 }

@@ -2,11 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
-use super::arguments::{Items, Out, give, guard};
+use super::arguments::Out;
 use super::error::treering_error;
+use super::guard::{give, guard};
 use super::handle::{self, noun};
 use super::snapshot::{entry, shared, treering_entry, treering_snapshot};
 use super::status::treering_status;
+use super::structures::Items;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tree::Snapshot;
 

@@ -295,14 +295,14 @@ pub fn diff_image(
 }
 
 /// An overlay's upper directory compared with its lower ones, and what a commit needs besides.
-pub(super) struct ExaminedOverlay {
+pub(crate) struct ExaminedOverlay {
     pub diff: TreeDiff,
     pub sources: crate::diff::overlay::Sources,
     pub owners_replaced: u64,
 }
 
 /// Decodes an overlay's upper directory.
-pub(super) fn overlay(
+pub(crate) fn overlay(
     store: Option<&Store>,
     upper: &Root,
     lowers: &[std::path::PathBuf],

@@ -94,6 +94,13 @@ pub enum MtimePrecision {
     Nanoseconds,
 }
 
+impl MtimePrecision {
+    /// Chooses nanoseconds or whole seconds.
+    pub fn nanoseconds(wanted: bool) -> MtimePrecision {
+        if wanted { MtimePrecision::Nanoseconds } else { MtimePrecision::Seconds }
+    }
+}
+
 /// One entry to write. Everything is bytes: paths need not be UTF-8.
 #[derive(Debug, Clone, Copy)]
 pub struct HeaderEntry<'a> {

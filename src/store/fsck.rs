@@ -26,6 +26,23 @@ pub enum FsckLevel {
     Bytes,
 }
 
+impl std::str::FromStr for FsckLevel {
+    type Err = Error;
+
+    /// `structure`, `reachability` or `bytes`.
+    fn from_str(text: &str) -> Result<FsckLevel> {
+        Ok(match text {
+            "structure" => FsckLevel::Structure,
+            "reachability" => FsckLevel::Reachability,
+            "bytes" => FsckLevel::Bytes,
+            _ => {
+                let message = "expected structure, reachability or bytes";
+                return Err(Error::invalid("read level", message).with_path(text));
+            }
+        })
+    }
+}
+
 /// What kind of [`Problem`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -5,12 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <treering.h>
+#include "treering_test.h"
 
 /* Ends the program unless the condition holds. */
 #define CHECK(condition)                                                                \

@@ -44,7 +44,7 @@ static void an_error_says_everything(void) {
   size_t len = 99;
   const char *file = in_scratch("caf\xe9");
   sh("echo x >'%s'", file);
-  CHECK(treering_store_open(TREERING_PATH(file), &store, &err) != TREERING_OK);
+  CHECK(treering_store_open(TREERING_PATH(file), NULL, 0, &store, &err) != TREERING_OK);
   CHECK(store == (treering_store *)&err); /* outputs are written only on success */
   CHECK(strlen(treering_error_operation(err)) > 0);
   const uint8_t *path = treering_error_path(err, &len);
@@ -66,7 +66,7 @@ static void handles(void) {
   treering_control *control = NULL;
   treering_refs *refs = NULL;
   treering_progress progress;
-  OK(treering_store_open(TREERING_PATH(in_scratch("store")), &store, &err));
+  OK(treering_store_open(TREERING_PATH(in_scratch("store")), NULL, 0, &store, &err));
   OK(treering_control_new(&control, &err));
 
   FAILS(TREERING_INVALID_ARGUMENT, treering_refs_list(NULL, &refs, &err));
@@ -103,36 +103,83 @@ static void texts(void) {
   treering_error *err = NULL;
   treering_store *store = NULL;
   treering_image *image = NULL;
-  treering_commit_options *options = NULL;
   treering_commit_result made;
-  OK(treering_store_open(TREERING_PATH(in_scratch("store")), &store, &err));
-  OK(treering_commit_options_new(&options, &err));
+  OK(treering_store_open(TREERING_PATH(in_scratch("store")), NULL, 0, &store, &err));
   FAILS(TREERING_INVALID_ARGUMENT, treering_image_open(store, "caf\xe9", NULL, &image, &err));
   FAILS(TREERING_INVALID_ARGUMENT, treering_image_open(store, NULL, NULL, &image, &err));
   FAILS(TREERING_NOT_FOUND, treering_image_open(store, "nothing", NULL, &image, &err));
   FAILS(TREERING_INVALID_ARGUMENT, treering_image_open(store, "nothing", "a/b/c/d", &image, &err));
-  FAILS(TREERING_INVALID_ARGUMENT, treering_commit_options_set_author(options, "\xff", &err));
-  FAILS(TREERING_INVALID_ARGUMENT, treering_commit_options_set_compression(options, "zip", 0, &err));
-  FAILS(TREERING_INVALID_ARGUMENT, treering_commit_options_set_compression(options, "gzip", 99, &err));
-  FAILS(TREERING_INVALID_ARGUMENT, treering_commit_options_set_owner(options, "me", &err));
-  FAILS(TREERING_INVALID_ARGUMENT, treering_commit_options_add_annotation(options, "key", NULL, &err));
-  FAILS(TREERING_INVALID_ARGUMENT, treering_commit_options_set_author(NULL, "me", &err));
-  FAILS(TREERING_INVALID_ARGUMENT, treering_commit_options_set_author((treering_commit_options *)store, "me", &err));
 
   const uint8_t nul[] = {'a', 0, 'b'};
   FAILS(TREERING_INVALID_ARGUMENT,
-        treering_commit(store, nul, 3, NULL, NULL, NULL, &made, sizeof made, NULL, &err));
+        treering_commit(store, nul, 3, NULL, NULL, 0, NULL, &made, sizeof made, NULL, &err));
   FAILS(TREERING_INVALID_ARGUMENT,
-        treering_commit(store, NULL, 3, NULL, NULL, NULL, &made, sizeof made, NULL, &err));
+        treering_commit(store, NULL, 3, NULL, NULL, 0, NULL, &made, sizeof made, NULL, &err));
   FAILS(TREERING_INVALID_ARGUMENT,
-        treering_commit(store, nul, (size_t)-1, NULL, NULL, NULL, &made, sizeof made, NULL, &err));
+        treering_commit(store, nul, (size_t)-1, NULL, NULL, 0, NULL, &made, sizeof made, NULL, &err));
   FAILS(TREERING_NOT_FOUND,
-        treering_commit(store, TREERING_PATH("/none/such"), NULL, NULL, NULL, &made, sizeof made, NULL, &err));
-  OK(treering_commit_options_add_change(options, "FROM nothing", &err));
-  sh("mkdir '%s'", in_scratch("empty"));
-  FAILS(TREERING_INVALID_ARGUMENT, treering_commit(store, TREERING_PATH(in_scratch("empty")), NULL, options, NULL,
-                                                   &made, sizeof made, NULL, &err));
-  treering_commit_options_free(options);
+        treering_commit(store, TREERING_PATH("/none/such"), NULL, NULL, 0, NULL, &made, sizeof made, NULL, &err));
+  treering_store_free(store);
+}
+
+/* Options that cannot be: the call that reads them says so. */
+static void options(void) {
+  treering_error *err = NULL;
+  treering_store *store = NULL;
+  treering_commit_result made;
+  const char *empty = in_scratch("empty");
+  const treering_pair half = {"key", NULL};
+  const char *const from[] = {"FROM nothing"}, *const null[] = {NULL};
+  const treering_commit_options bad[] = {
+      {.author = "\xff"},
+      {.compression = "zip"},
+      {.compression = "gzip", .level = 99},
+      {.owner = "me"},
+      {.annotations = &half, .annotations_len = 1},
+      {.annotations_len = 1},
+      {.changes = from, .changes_len = 1},
+      {.changes = null, .changes_len = 1},
+      {.changes = from, .changes_len = SIZE_MAX},
+      {.lowers_len = 1},
+      {.created = (const int64_t *)(uintptr_t)1},
+      {.owner_from = {NULL, 3}},
+  };
+  sh("mkdir '%s'", empty);
+  OK(treering_store_open(TREERING_PATH(in_scratch("store")), NULL, 0, &store, &err));
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    FAILS(TREERING_INVALID_ARGUMENT, treering_commit(store, TREERING_PATH(empty), NULL, &bad[i], sizeof bad[i], NULL,
+                                                     &made, sizeof made, NULL, &err));
+  }
+
+  /* Of an older header: what it does not have is the default. Of a newer one: what is new must not be set. */
+  struct {
+    treering_commit_options known;
+    uint64_t newer[2];
+  } longer = {{.base = "scratch"}, {0, 0}};
+  const treering_commit_options *seen = &longer.known;
+  OK(treering_commit(store, TREERING_PATH(empty), NULL, seen, sizeof longer, NULL, &made, sizeof made, NULL, &err));
+  longer.newer[1] = 1;
+  FAILS(TREERING_UNSUPPORTED, treering_commit(store, TREERING_PATH(empty), NULL, seen, sizeof longer, NULL, &made,
+                                              sizeof made, NULL, &err));
+  longer.known.author = "\xff";
+  size_t shorter = offsetof(treering_commit_options, author);
+  OK(treering_commit(store, TREERING_PATH(empty), NULL, seen, shorter, NULL, &made, sizeof made, NULL, &err));
+  for (size_t size = 0; size < 8; size++) {
+    FAILS(TREERING_INVALID_ARGUMENT, treering_commit(store, TREERING_PATH(empty), NULL, seen, size, NULL, &made,
+                                                     sizeof made, NULL, &err));
+  }
+  FAILS(TREERING_INVALID_ARGUMENT, treering_commit(store, TREERING_PATH(empty), NULL, seen, SIZE_MAX, NULL, &made,
+                                                   sizeof made, NULL, &err));
+  OK(treering_commit(store, TREERING_PATH(empty), NULL, NULL, SIZE_MAX, NULL, &made, sizeof made, NULL, &err));
+
+  /* Handles in options are looked up as all are. */
+  treering_snapshot *snapshot = NULL;
+  const treering_scan_options scan = {.store = (treering_store *)(uintptr_t)16},
+                              previous = {.previous = (const treering_snapshot *)store};
+  FAILS(TREERING_INVALID_ARGUMENT,
+        treering_snapshot_scan(TREERING_PATH(empty), &scan, sizeof scan, NULL, &snapshot, NULL, &err));
+  FAILS(TREERING_INVALID_ARGUMENT,
+        treering_snapshot_scan(TREERING_PATH(empty), &previous, sizeof previous, NULL, &snapshot, NULL, &err));
   treering_store_free(store);
 }
 
@@ -142,37 +189,37 @@ static void callbacks(void) {
   treering_layer_result written;
   treering_apply_result applied;
   sh("mkdir '%s' && echo 1 >'%s/f'", in_scratch("t"), in_scratch("t"));
-  OK(treering_diff_tree(NULL, TREERING_PATH(in_scratch("t")), "scratch", NULL, NULL, &diff, NULL, &err));
+  OK(treering_diff_tree(NULL, TREERING_PATH(in_scratch("t")), "scratch", NULL, 0, NULL, &diff, NULL, &err));
 
-  CHECK(treering_layer_write_callback(diff, NULL, refuse, &finalized, finalizer, NULL, &written, sizeof written,
+  CHECK(treering_layer_write_callback(diff, NULL, 0, refuse, &finalized, finalizer, NULL, &written, sizeof written,
                                       &err) == TREERING_CALLBACK);
   CHECK(treering_error_callback_code(err) == -42 && finalized == 1);
   treering_error_free(err);
   err = NULL;
 
   /* The finalizer is called also when an argument was refused. */
-  FAILS(TREERING_INVALID_ARGUMENT, treering_layer_write_callback(diff, NULL, NULL, &finalized, finalizer, NULL,
+  FAILS(TREERING_INVALID_ARGUMENT, treering_layer_write_callback(diff, NULL, 0, NULL, &finalized, finalizer, NULL,
                                                                  &written, sizeof written, &err));
   CHECK(finalized == 2);
-  FAILS(TREERING_INVALID_ARGUMENT, treering_layer_write_callback(NULL, NULL, refuse, &finalized, finalizer, NULL,
+  FAILS(TREERING_INVALID_ARGUMENT, treering_layer_write_callback(NULL, NULL, 0, refuse, &finalized, finalizer, NULL,
                                                                  &written, sizeof written, &err));
   CHECK(finalized == 3);
   FAILS(TREERING_INVALID_ARGUMENT,
-        treering_layer_write_callback(diff, NULL, refuse, &finalized, finalizer, NULL, NULL, 0, &err));
+        treering_layer_write_callback(diff, NULL, 0, refuse, &finalized, finalizer, NULL, NULL, 0, &err));
   CHECK(finalized == 4);
   FAILS(TREERING_CALLBACK, treering_layer_apply_callback(NULL, lie, &finalized, finalizer, TREERING_PATH(in_scratch("u")),
-                                                         NULL, NULL, &applied, sizeof applied, NULL, &err));
+                                                         NULL, 0, NULL, &applied, sizeof applied, NULL, &err));
   CHECK(finalized == 5);
-  CHECK(treering_layer_apply_callback(NULL, give_up, &finalized, finalizer, TREERING_PATH(in_scratch("u")), NULL, NULL,
+  CHECK(treering_layer_apply_callback(NULL, give_up, &finalized, finalizer, TREERING_PATH(in_scratch("u")), NULL, 0, NULL,
                                       &applied, sizeof applied, NULL, &err) == TREERING_CALLBACK);
   CHECK(treering_error_callback_code(err) == 7 && finalized == 6);
   treering_error_free(err);
   err = NULL;
 
-  FAILS(TREERING_INVALID_ARGUMENT, treering_layer_write_fd(diff, NULL, -1, NULL, &written, sizeof written, &err));
-  FAILS(TREERING_INVALID_ARGUMENT, treering_layer_write_fd(diff, NULL, 1000, NULL, &written, sizeof written, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_layer_write_fd(diff, NULL, 0, -1, NULL, &written, sizeof written, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_layer_write_fd(diff, NULL, 0, 1000, NULL, &written, sizeof written, &err));
   int fd = open("/dev/full", O_WRONLY);
-  FAILS(TREERING_NO_SPACE, treering_layer_write_fd(diff, NULL, fd, NULL, &written, sizeof written, &err));
+  FAILS(TREERING_NO_SPACE, treering_layer_write_fd(diff, NULL, 0, fd, NULL, &written, sizeof written, &err));
   close(fd);
   treering_diff_free(diff);
 }
@@ -185,6 +232,7 @@ int main(void) {
   an_error_says_everything();
   handles();
   texts();
+  options();
   callbacks();
   CHECK(treering_test_live_handles() == 0);
   return 0;

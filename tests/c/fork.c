@@ -8,14 +8,12 @@ enum { OPEN_FILES = 60 };
 static void commit(const char *name) {
   treering_error *err = NULL;
   treering_store *store = NULL;
-  treering_commit_options *options = NULL;
+  treering_commit_options options = {0};
   treering_commit_result made;
-  OK(treering_store_open(TREERING_PATH(in_scratch("store")), &store, &err));
-  OK(treering_commit_options_new(&options, &err));
-  OK(treering_commit_options_set_base(options, "scratch", &err));
-  OK(treering_commit_options_set_message(options, name, &err));
-  OK(treering_commit(store, TREERING_PATH(in_scratch("tree")), name, options, NULL, &made, sizeof made, NULL, &err));
-  treering_commit_options_free(options);
+  OK(treering_store_open(TREERING_PATH(in_scratch("store")), NULL, 0, &store, &err));
+  options.base = "scratch";
+  options.message = name;
+  OK(treering_commit(store, TREERING_PATH(in_scratch("tree")), name, &options, sizeof options, NULL, &made, sizeof made, NULL, &err));
   treering_store_free(store);
 }
 
@@ -55,7 +53,7 @@ int main(void) {
     CHECK(fstat(files[i], &now) == 0 && now.st_nlink == 1);
     close(files[i]);
   }
-  OK(treering_store_open(TREERING_PATH(in_scratch("store")), &store, &err));
+  OK(treering_store_open(TREERING_PATH(in_scratch("store")), NULL, 0, &store, &err));
   OK(treering_store_fsck(store, "bytes", NULL, &found, sizeof found, NULL, &err));
   CHECK(found.problems == 0);
   OK(treering_refs_list(store, &refs, &err));

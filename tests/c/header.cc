@@ -2,6 +2,8 @@
 #include <treering.h>
 #include <treering.h>
 
+#include "treering_test.h"
+
 #include <unistd.h>
 
 #include <cstdio>
@@ -54,13 +56,13 @@ int main() {
   char tree[] = "/tmp/treering-cc-XXXXXX";
   if (mkdtemp(tree) == nullptr) return 5;
   const treering_status compared =
-      treering_diff_tree(nullptr, TREERING_PATH(tree), "scratch", nullptr, nullptr, &diff, nullptr, &err);
+      treering_diff_tree(nullptr, TREERING_PATH(tree), "scratch", nullptr, 0, nullptr, &diff, nullptr, &err);
   rmdir(tree);
   if (compared != TREERING_OK) {
     std::fprintf(stderr, "%s\n", treering_error_text(err));
     return 3;
   }
-  const treering_status status = treering_layer_write_callback(diff, nullptr, catches, &caught, nullptr, control.get(),
+  const treering_status status = treering_layer_write_callback(diff, nullptr, 0, catches, &caught, nullptr, control.get(),
                                                                &written, sizeof written, &err);
   if (status != TREERING_CALLBACK || !caught || treering_error_callback_code(err) != 5) return 4;
   treering_error_free(err);
@@ -68,14 +70,14 @@ int main() {
 
   caught = false;
   const treering_status thrown =
-      treering_layer_write_callback(diff, nullptr, TREERING_CATCH(throws), &caught, TREERING_CATCH(throws_at_the_end),
+      treering_layer_write_callback(diff, nullptr, 0, TREERING_CATCH(throws), &caught, TREERING_CATCH(throws_at_the_end),
                                     control.get(), &written, sizeof written, &err);
   if (thrown != TREERING_CALLBACK || !caught || treering_error_callback_code(err) != -1) return 6;
   treering_error_free(err);
   err = nullptr;
   if (treering_control_set_progress(control.get(), TREERING_CATCH(throws_progress), nullptr, nullptr, 1, &err)) return 7;
   // The last word at the latest cancels.
-  (void)treering_layer_write_callback(diff, nullptr, catches, &caught, nullptr, control.get(), &written, sizeof written,
+  (void)treering_layer_write_callback(diff, nullptr, 0, catches, &caught, nullptr, control.get(), &written, sizeof written,
                                       nullptr);
   treering_progress progress;
   if (treering_control_progress(control.get(), &progress, sizeof progress, &err) || !progress.cancelled) return 8;

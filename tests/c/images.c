@@ -14,37 +14,35 @@ static void contains(treering_bytes *json, const char *text) {
 static treering_store *store;
 static treering_error *err;
 
-static treering_commit_result commit(const char *tree, const char *name, treering_commit_options *options) {
+static treering_commit_result commit(const char *tree, const char *name, const treering_commit_options *options) {
   treering_commit_result made;
   memset(&made, 0xff, sizeof made);
-  OK(treering_commit(store, TREERING_PATH(tree), name, options, NULL, &made, sizeof made, NULL, &err));
+  OK(treering_commit(store, TREERING_PATH(tree), name, options, sizeof *options, NULL, &made, sizeof made, NULL, &err));
   return made;
 }
 
 static void commits(void) {
-  treering_commit_options *options = NULL;
-  OK(treering_commit_options_new(&options, &err));
-  OK(treering_commit_options_set_base(options, "scratch", &err));
-  OK(treering_commit_options_set_created(options, 1700000000, &err));
-  OK(treering_commit_options_set_clamp_mtime(options, 1700000000, &err));
-  OK(treering_commit_options_set_compression(options, "zstd", 3, &err));
-  OK(treering_commit_options_set_author(options, "me", &err));
-  OK(treering_commit_options_set_message(options, "First", &err));
-  OK(treering_commit_options_add_change(options, "CMD [\"/hello\"]", &err));
-  OK(treering_commit_options_add_change(options, "ENV A=1", &err));
-  OK(treering_commit_options_set_platform(options, "linux/arm64", &err));
-  OK(treering_commit_options_add_annotation(options, "org.example.key", "value", &err));
-  OK(treering_commit_options_set_compare(options, "content", &err));
-  OK(treering_commit_options_set_owner(options, "7:8", &err));
-  OK(treering_commit_options_set_threads(options, 2, &err));
+  treering_commit_options options = {0};
+  options.base = "scratch";
+  options.created = &(const int64_t){1700000000};
+  options.clamp_mtime = &(const int64_t){1700000000};
+  options.compression = "zstd", options.level = 3;
+  options.author = "me";
+  options.message = "First";
+  options.changes = (const char *const[]){"CMD [\"/hello\"]", "ENV A=1"}, options.changes_len = 2;
+  options.platform = "linux/arm64";
+  options.annotations = &(const treering_pair){"org.example.key", "value"}, options.annotations_len = 1;
+  options.compare = "content";
+  options.owner = "7:8";
+  options.threads = 2;
 
   const char *tree = in_scratch("tree");
   sh("mkdir -p '%s/d' && printf 'world\\n' >'%s/hello' && ln -s hello '%s/link'", tree, tree, tree);
   sh("touch -h -d 2023-01-01T00:00:00Z '%s/d' '%s/hello' '%s/link' '%s'", tree, tree, tree, tree);
-  treering_commit_result first = commit(tree, "app:v1", options);
+  treering_commit_result first = commit(tree, "app:v1", &options);
   CHECK(first.has_layer && first.added == 3 && first.changed == 0 && first.deleted == 0 && first.bytes == 6);
   CHECK(strncmp(first.image_id.text, "sha256:", 7) == 0 && strlen(first.image_id.text) == 71);
-  treering_commit_result again = commit(tree, NULL, options);
+  treering_commit_result again = commit(tree, NULL, &options);
   CHECK(strcmp(first.image_id.text, again.image_id.text) == 0);
   CHECK(strcmp(first.layer_digest.text, again.layer_digest.text) == 0);
 
@@ -53,10 +51,9 @@ static void commits(void) {
     treering_digest manifest;
     char canary;
   } old = {{{0}}, 'c'};
-  OK(treering_commit(store, TREERING_PATH(tree), NULL, options, NULL, (treering_commit_result *)&old,
+  OK(treering_commit(store, TREERING_PATH(tree), NULL, &options, sizeof options, NULL, (treering_commit_result *)&old,
                      sizeof old.manifest, NULL, &err));
   CHECK(strcmp(old.manifest.text, first.manifest.text) == 0 && old.canary == 'c');
-  treering_commit_options_free(options);
 }
 
 static void looks(void) {
@@ -114,31 +111,27 @@ static void names(void) {
 
 static void goes_and_comes_back(void) {
   treering_unpack_result unpacked;
-  treering_apply_options *options = NULL;
+  treering_apply_options options = {0};
   treering_report *report = NULL;
-  OK(treering_apply_options_new(&options, &err));
-  OK(treering_apply_options_set_threads(options, 2, &err));
-  OK(treering_apply_options_set_sync(options, true, &err));
-  OK(treering_apply_options_set_deny_loss(options, false, &err));
-  OK(treering_apply_options_set_lenient(options, false, &err));
-  OK(treering_apply_options_set_platform(options, "linux/arm64", &err));
+  options.threads = 2;
+  options.sync = true;
+  options.platform = "linux/arm64";
   const char *copy = in_scratch("copy");
-  OK(treering_unpack(store, "app:v1", TREERING_PATH(copy), options, NULL, &unpacked, sizeof unpacked, &report, &err));
+  OK(treering_unpack(store, "app:v1", TREERING_PATH(copy), &options, sizeof options, NULL, &unpacked, sizeof unpacked, &report, &err));
   CHECK(unpacked.entries == 3 && unpacked.losses == 0 && treering_report_len(report) == 0);
   treering_report_free(report);
   sh("test \"$(cat '%s/link')\" = world", copy);
-  FAILS(TREERING_ALREADY_EXISTS, treering_unpack(store, "app:v1", TREERING_PATH(copy), options, NULL, &unpacked,
+  FAILS(TREERING_ALREADY_EXISTS, treering_unpack(store, "app:v1", TREERING_PATH(copy), &options, sizeof options, NULL, &unpacked,
                                                  sizeof unpacked, NULL, &err));
-  OK(treering_apply_options_set_max_entries(options, 1, &err));
-  FAILS(TREERING_LIMIT, treering_unpack(store, "app:v1", TREERING_PATH(in_scratch("no")), options, NULL, &unpacked,
+  options.max_entries = 1;
+  FAILS(TREERING_LIMIT, treering_unpack(store, "app:v1", TREERING_PATH(in_scratch("no")), &options, sizeof options, NULL, &unpacked,
                                         sizeof unpacked, NULL, &err));
-  OK(treering_apply_options_set_max_entries(options, 100, &err));
-  OK(treering_apply_options_set_max_bytes(options, 1, &err));
-  FAILS(TREERING_LIMIT, treering_unpack(store, "app:v1", TREERING_PATH(in_scratch("no")), options, NULL, &unpacked,
+  options.max_entries = 100;
+  options.max_bytes = 1;
+  FAILS(TREERING_LIMIT, treering_unpack(store, "app:v1", TREERING_PATH(in_scratch("no")), &options, sizeof options, NULL, &unpacked,
                                         sizeof unpacked, NULL, &err));
-  OK(treering_apply_options_set_max_ratio(options, 100, &err));
+  options.max_ratio = 100;
   CHECK(access(in_scratch("no"), F_OK) != 0);
-  treering_apply_options_free(options);
 
   /* The copy is bound to its image: only what changed goes into the next layer. */
   sh("echo 2 >'%s/two' && rm '%s/link' && mkfifo '%s/pipe'", copy, copy, copy);
@@ -159,7 +152,7 @@ static void leaves_out_sockets(void) {
   size_t n = 0;
   const char *tree = in_scratch("sockets");
   sh("mkdir '%s' && cd '%s' && python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"s\")'", tree, tree);
-  OK(treering_commit(store, TREERING_PATH(tree), NULL, NULL, NULL, &made, sizeof made, &report, &err));
+  OK(treering_commit(store, TREERING_PATH(tree), NULL, NULL, 0, NULL, &made, sizeof made, &report, &err));
   CHECK(made.skipped == 1 && treering_report_len(report) == 1);
   OK(treering_report_get(report, 0, &note, sizeof note, 1, &n, &err));
   CHECK(n == 1 && note.kind == TREERING_NOTE_SKIPPED && note.path_len == 1 && note.path[0] == 's');
@@ -169,7 +162,7 @@ static void leaves_out_sockets(void) {
 
 static void keeps(void) {
   treering_fsck_result fsck;
-  treering_prune_options *options = NULL;
+  treering_prune_options options = {0};
   treering_prune_result pruned;
   treering_bytes *json = NULL;
   OK(treering_store_fsck(store, NULL, NULL, &fsck, sizeof fsck, &json, &err));
@@ -185,21 +178,19 @@ static void keeps(void) {
   contains(json, "\"abilities\"");
 
   OK(treering_refs_remove(store, "app:v1", &err));
-  OK(treering_prune_options_new(&options, &err));
-  OK(treering_prune_options_set_dry_run(options, true, &err));
-  OK(treering_prune_options_set_nameless(options, true, &err));
-  OK(treering_prune_options_set_wait(options, 100, &err));
-  OK(treering_prune_options_add_keep(
-      options, "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", &err));
-  FAILS(TREERING_INVALID_ARGUMENT, treering_prune_options_add_keep(options, "sha256:12", &err));
-  OK(treering_store_prune(store, options, NULL, &pruned, sizeof pruned, NULL, &err));
+  options.dry_run = true;
+  options.wait = &(const uint64_t){100};
+  options.keep = (const char *const[]){"sha256:12"}, options.keep_len = 1;
+  FAILS(TREERING_INVALID_ARGUMENT,
+        treering_store_prune(store, &options, sizeof options, NULL, &pruned, sizeof pruned, NULL, &err));
+  options.keep = (const char *const[]){"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"};
+  OK(treering_store_prune(store, &options, sizeof options, NULL, &pruned, sizeof pruned, NULL, &err));
   uint64_t would = pruned.blobs;
-  OK(treering_prune_options_set_unused_names(options, true, &err));
-  OK(treering_prune_options_set_lost_trees(options, true, &err));
-  OK(treering_store_prune(store, options, NULL, &pruned, sizeof pruned, &json, &err));
+  options.unused_names = true;
+  options.lost_trees = true;
+  OK(treering_store_prune(store, &options, sizeof options, NULL, &pruned, sizeof pruned, &json, &err));
   contains(json, "\"forgotten\":");
-  treering_prune_options_free(options);
-  OK(treering_store_prune(store, NULL, NULL, &pruned, sizeof pruned, &json, &err));
+  OK(treering_store_prune(store, NULL, 0, NULL, &pruned, sizeof pruned, &json, &err));
   CHECK(pruned.blobs == would && pruned.untagged == 0 && pruned.forgotten == 0);
   contains(json, "\"blobs\":");
   OK(treering_store_fsck(store, "bytes", NULL, &fsck, sizeof fsck, NULL, &err));
@@ -210,42 +201,39 @@ static void keeps(void) {
 static void caps(void) {
   const char *path = in_scratch("capped"), *tree = in_scratch("tree");
   treering_store *opened = NULL;
-  treering_store_options *options = NULL;
+  treering_store_options options = {0};
   treering_image *image = NULL;
   treering_commit_result made;
-  OK(treering_store_open_with(TREERING_PATH(path), NULL, &opened, &err));
-  OK(treering_commit(opened, TREERING_PATH(tree), "capped", NULL, NULL, &made, sizeof made, NULL, &err));
+  OK(treering_store_open(TREERING_PATH(path), NULL, 0, &opened, &err));
+  OK(treering_commit(opened, TREERING_PATH(tree), "capped", NULL, 0, NULL, &made, sizeof made, NULL, &err));
   sh("echo more >'%s/more'", tree);
   treering_store_free(opened);
-  OK(treering_store_options_new(&options, &err));
-  OK(treering_store_options_set_max_document_bytes(options, 100, &err));
-  OK(treering_store_options_set_max_index_depth(options, 1, &err));
-  OK(treering_store_open_with(TREERING_PATH(path), options, &opened, &err));
+  options.max_document_bytes = 100;
+  options.max_index_depth = 1;
+  OK(treering_store_open(TREERING_PATH(path), &options, sizeof options, &opened, &err));
   FAILS(TREERING_LIMIT, treering_image_open(opened, "capped", NULL, &image, &err));
   treering_store_free(opened);
-  OK(treering_store_options_set_max_document_bytes(options, 1 << 20, &err));
-  OK(treering_store_options_set_max_document_depth(options, 2, &err));
-  OK(treering_store_open_with(TREERING_PATH(path), options, &opened, &err));
+  options.max_document_bytes = 1 << 20;
+  options.max_document_depth = 2;
+  OK(treering_store_open(TREERING_PATH(path), &options, sizeof options, &opened, &err));
   FAILS(TREERING_LIMIT, treering_image_open(opened, "capped", NULL, &image, &err));
   treering_store_free(opened);
-  OK(treering_store_options_set_max_document_depth(options, 64, &err));
-  OK(treering_store_options_set_max_layers(options, 1, &err));
-  OK(treering_store_open_with(TREERING_PATH(path), options, &opened, &err));
+  options.max_document_depth = 64;
+  options.max_layers = 1;
+  OK(treering_store_open(TREERING_PATH(path), &options, sizeof options, &opened, &err));
   FAILS(TREERING_LIMIT,
-        treering_commit(opened, TREERING_PATH(tree), "capped", NULL, NULL, &made, sizeof made, NULL, &err));
+        treering_commit(opened, TREERING_PATH(tree), "capped", NULL, 0, NULL, &made, sizeof made, NULL, &err));
   treering_store_free(opened);
-  OK(treering_store_options_set_max_layers(options, 2, &err));
-  OK(treering_store_options_set_max_blob_bytes(options, 50, &err));
-  OK(treering_store_open_with(TREERING_PATH(path), options, &opened, &err));
+  options.max_layers = 2;
+  options.max_blob_bytes = 50;
+  OK(treering_store_open(TREERING_PATH(path), &options, sizeof options, &opened, &err));
   FAILS(TREERING_LIMIT,
-        treering_commit(opened, TREERING_PATH(tree), "capped", NULL, NULL, &made, sizeof made, NULL, &err));
+        treering_commit(opened, TREERING_PATH(tree), "capped", NULL, 0, NULL, &made, sizeof made, NULL, &err));
   treering_store_free(opened);
-  OK(treering_store_options_set_max_blob_bytes(options, 1 << 20, &err));
-  OK(treering_store_open_with(TREERING_PATH(path), options, &opened, &err));
-  OK(treering_commit(opened, TREERING_PATH(tree), "capped", NULL, NULL, &made, sizeof made, NULL, &err));
+  options.max_blob_bytes = 1 << 20;
+  OK(treering_store_open(TREERING_PATH(path), &options, sizeof options, &opened, &err));
+  OK(treering_commit(opened, TREERING_PATH(tree), "capped", NULL, 0, NULL, &made, sizeof made, NULL, &err));
   treering_store_free(opened);
-  CHECK(treering_store_options_free(options) == TREERING_OK);
-  FAILS(TREERING_INVALID_ARGUMENT, treering_store_open_with(TREERING_PATH(path), options, &opened, &err));
 }
 
 int main(void) {

@@ -18,7 +18,7 @@ int main(void) {
   scratch();
   const char *tree = in_scratch("tree");
   sh("mkdir '%s' && cd '%s' && seq 20000 | xargs touch", tree, tree);
-  OK(treering_diff_tree(NULL, TREERING_PATH(tree), "scratch", NULL, NULL, &diff, NULL, &err));
+  OK(treering_diff_tree(NULL, TREERING_PATH(tree), "scratch", NULL, 0, NULL, &diff, NULL, &err));
   for (;;) {
     double start = now();
     OK(treering_diff_next(diff, changes, sizeof changes[0], 256, &n, &err));

@@ -26,109 +26,92 @@ static void finalizer(void *userdata) { CHECK(userdata != NULL); }
 static const char *tree(void) { return in_scratch("tree"); }
 
 static treering_status scan(void) {
-  treering_scan_options *options = NULL;
+  treering_scan_options options = {0};
   treering_snapshot *snapshot = NULL;
-  OK(treering_scan_options_new(&options, &err));
-  OK(treering_scan_options_set_threads(options, 4, &err));
-  treering_status status = treering_snapshot_scan(TREERING_PATH(tree()), options, control, &snapshot, NULL, &err);
+  options.threads = 4;
+  treering_status status = treering_snapshot_scan(TREERING_PATH(tree()), &options, sizeof options, control, &snapshot, NULL, &err);
   CHECK((snapshot != NULL) == (status == TREERING_OK));
   treering_snapshot_free(snapshot);
-  treering_scan_options_free(options);
   return status;
 }
 
 static treering_status commit(void) {
-  treering_commit_options *options = NULL;
+  treering_commit_options options = {0};
   treering_commit_result made;
   treering_report *report = NULL;
-  OK(treering_commit_options_new(&options, &err));
-  OK(treering_commit_options_set_base(options, "scratch", &err));
-  OK(treering_commit_options_set_threads(options, 3, &err));
+  options.base = "scratch";
+  options.threads = 3;
   treering_status status =
-      treering_commit(store, TREERING_PATH(tree()), "again:1", options, control, &made, sizeof made, &report, &err);
+      treering_commit(store, TREERING_PATH(tree()), "again:1", &options, sizeof options, control, &made, sizeof made, &report, &err);
   CHECK((report != NULL) == (status == TREERING_OK));
   treering_report_free(report);
-  treering_commit_options_free(options);
   return status;
 }
 
 static treering_status diff(void) {
-  treering_diff_options *options = NULL;
+  treering_diff_options options = {0};
   treering_diff *made = NULL;
-  OK(treering_diff_options_new(&options, &err));
-  OK(treering_diff_options_set_compare(options, "content", &err));
-  OK(treering_diff_options_set_threads(options, 3, &err));
-  treering_status status = treering_diff_trees(NULL, TREERING_PATH(tree()), TREERING_PATH(in_scratch("copy")), options,
+  options.compare = "content";
+  options.threads = 3;
+  treering_status status = treering_diff_trees(NULL, TREERING_PATH(tree()), TREERING_PATH(in_scratch("copy")), &options, sizeof options,
                                                control, &made, NULL, &err);
   CHECK((made != NULL) == (status == TREERING_OK));
   treering_diff_free(made);
-  treering_diff_options_free(options);
   return status;
 }
 
 static treering_status layer_write(void) {
   treering_diff *made = NULL;
-  treering_layer_options *options = NULL;
+  treering_layer_options options = {0};
   treering_layer_result written;
   size_t taken = 0;
-  OK(treering_diff_tree(NULL, TREERING_PATH(tree()), "scratch", NULL, NULL, &made, NULL, &err));
-  OK(treering_layer_options_new(&options, &err));
-  OK(treering_layer_options_set_threads(options, 3, &err));
-  treering_status status = treering_layer_write_callback(made, options, drop, &taken, finalizer, control, &written,
+  OK(treering_diff_tree(NULL, TREERING_PATH(tree()), "scratch", NULL, 0, NULL, &made, NULL, &err));
+  options.threads = 3;
+  treering_status status = treering_layer_write_callback(made, &options, sizeof options, drop, &taken, finalizer, control, &written,
                                                          sizeof written, &err);
-  treering_layer_options_free(options);
   treering_diff_free(made);
   return status;
 }
 
-static treering_apply_options *applying(void) {
-  treering_apply_options *options = NULL;
-  OK(treering_apply_options_new(&options, &err));
-  OK(treering_apply_options_set_threads(options, 3, &err));
-  return options;
-}
+static const treering_apply_options applying = {.threads = 3};
 
 static treering_status layer_apply(void) {
-  treering_apply_options *options = applying();
   treering_apply_result applied;
   sh("rm -rf '%s'", in_scratch("applied"));
   treering_status status =
-      treering_layer_apply_callback(NULL, from_file, &layer, finalizer, TREERING_PATH(in_scratch("applied")), options,
+      treering_layer_apply_callback(NULL, from_file, &layer, finalizer, TREERING_PATH(in_scratch("applied")), &applying, sizeof applying,
                                     control, &applied, sizeof applied, NULL, &err);
-  treering_apply_options_free(options);
   return status;
 }
 
 static treering_status layer_list(void) {
   treering_layer_list *list = NULL;
-  treering_status status = treering_layer_list_callback(from_file, &layer, finalizer, NULL, control, &list, &err);
+  treering_status status = treering_layer_list_callback(from_file, &layer, finalizer, NULL, 0, control, &list, &err);
   CHECK((list != NULL) == (status == TREERING_OK));
   treering_layer_list_free(list);
   return status;
 }
 
 static treering_status unpack(void) {
-  treering_apply_options *options = applying();
   treering_unpack_result unpacked;
   sh("rm -rf '%s'", in_scratch("unpacked"));
-  treering_status status = treering_unpack(store, "app:v1", TREERING_PATH(in_scratch("unpacked")), options, control,
+  treering_status status = treering_unpack(store, "app:v1", TREERING_PATH(in_scratch("unpacked")), &applying, sizeof applying, control,
                                            &unpacked, sizeof unpacked, NULL, &err);
   CHECK((access(in_scratch("unpacked"), F_OK) == 0) == (status == TREERING_OK));
-  treering_apply_options_free(options);
   return status;
 }
 
 static treering_status load(void) {
   treering_loaded *loaded = NULL;
   treering_status status =
-      treering_archive_load_callback(other, from_file, &archive, finalizer, NULL, control, &loaded, &err);
+      treering_archive_load_callback(other, from_file, &archive, finalizer, NULL, 0, control, &loaded, &err);
   treering_loaded_free(loaded);
   return status;
 }
 
 static treering_status import(void) {
   treering_commit_result made;
-  return treering_archive_import_fd(other, plain, NULL, NULL, control, &made, sizeof made, &err);
+  return treering_archive_import_fd(other, plain, NULL, NULL, 0, control, &made, sizeof made, &err);
 }
 
 static treering_status save(void) {
@@ -139,7 +122,7 @@ static treering_status save(void) {
 
 static treering_status export(void) {
   size_t taken = 0;
-  return treering_archive_export_callback(store, "app:v1", NULL, 0, NULL, drop, &taken, finalizer, control, &err);
+  return treering_archive_export_callback(store, "app:v1", NULL, 0, NULL, 0, drop, &taken, finalizer, control, &err);
 }
 
 static treering_status fsck(void) {
@@ -149,7 +132,7 @@ static treering_status fsck(void) {
 
 static treering_status prune(void) {
   treering_prune_result found;
-  return treering_store_prune(store, NULL, control, &found, sizeof found, NULL, &err);
+  return treering_store_prune(store, NULL, 0, control, &found, sizeof found, NULL, &err);
 }
 
 static int entries_of(const char *path) {
@@ -212,16 +195,16 @@ int main(void) {
   sh("mkdir '%s' && cd '%s' && for d in a b c d e f; do mkdir -p $d/x && echo $d >$d/f && ln -s f $d/l; done && "
      "head -c 3000000 /dev/urandom >big && cp -r . '%s' && find '%s' . -exec touch -h -d @1700000000 {} +",
      tree(), tree(), in_scratch("copy"), in_scratch("copy"));
-  OK(treering_store_open(TREERING_PATH(in_scratch("store")), &store, &err));
-  OK(treering_store_open(TREERING_PATH(in_scratch("other")), &other, &err));
-  OK(treering_commit(store, TREERING_PATH(tree()), names[0], NULL, NULL, &made, sizeof made, NULL, &err));
+  OK(treering_store_open(TREERING_PATH(in_scratch("store")), NULL, 0, &store, &err));
+  OK(treering_store_open(TREERING_PATH(in_scratch("other")), NULL, 0, &other, &err));
+  OK(treering_commit(store, TREERING_PATH(tree()), names[0], NULL, 0, NULL, &made, sizeof made, NULL, &err));
   CHECK((archive = open(in_scratch("archive"), O_RDWR | O_CREAT, 0600)) >= 0);
   CHECK((plain = open(in_scratch("plain"), O_RDWR | O_CREAT, 0600)) >= 0);
   CHECK((layer = open(in_scratch("layer"), O_RDWR | O_CREAT, 0600)) >= 0);
   OK(treering_archive_save_fd(store, names, 1, NULL, archive, NULL, &err));
-  OK(treering_archive_export_fd(store, names[0], NULL, 0, NULL, plain, NULL, &err));
-  OK(treering_diff_tree(NULL, TREERING_PATH(tree()), "scratch", NULL, NULL, &whole, NULL, &err));
-  OK(treering_layer_write_fd(whole, NULL, layer, NULL, &written, sizeof written, &err));
+  OK(treering_archive_export_fd(store, names[0], NULL, 0, NULL, 0, plain, NULL, &err));
+  OK(treering_diff_tree(NULL, TREERING_PATH(tree()), "scratch", NULL, 0, NULL, &whole, NULL, &err));
+  OK(treering_layer_write_fd(whole, NULL, 0, layer, NULL, &written, sizeof written, &err));
   treering_diff_free(whole);
 
   FAILS(TREERING_INVALID_ARGUMENT, treering_test_panic_at(NULL, 1, &err));

@@ -19,7 +19,7 @@ static const char *text(const char *name) { return json_text(step, name); }
 static treering_status open_store(treering_store **out) {
   char name[300];
   snprintf(name, sizeof name, "%s/%s", scratch_dir, text("store") ? text("store") : "store");
-  return treering_store_open(TREERING_PATH(name), out, &err);
+  return treering_store_open(TREERING_PATH(name), NULL, 0, out, &err);
 }
 
 /* Makes files and directories. */
@@ -81,33 +81,28 @@ static size_t lower_paths(treering_slice *out) {
   return n;
 }
 
-static treering_status commit_options(treering_commit_options *o) {
-  treering_status status;
-  const struct json *all = json_get(step, "options");
-  if (option("base")) SET(treering_commit_options_set_base(o, option("base"), &err));
-  if (option("compare")) SET(treering_commit_options_set_compare(o, option("compare"), &err));
-  if (option("owner")) SET(treering_commit_options_set_owner(o, option("owner"), &err));
-  if (option("compression")) SET(treering_commit_options_set_compression(o, option("compression"), level(), &err));
-  if (option("owner_from")) SET(treering_commit_options_set_owner_from(o, TREERING_PATH(option("owner_from")), &err));
-  if (option("nanoseconds")) SET(treering_commit_options_set_nanoseconds(o, flag("nanoseconds"), &err));
-  if (option("clamp_mtime")) SET(treering_commit_options_set_clamp_mtime(o, atoll(option("clamp_mtime")), &err));
-  if (option("author")) SET(treering_commit_options_set_author(o, option("author"), &err));
-  if (option("message")) SET(treering_commit_options_set_message(o, option("message"), &err));
-  if (option("created")) SET(treering_commit_options_set_created(o, atoll(option("created")), &err));
-  if (option("squash")) SET(treering_commit_options_set_squash(o, flag("squash"), &err));
-  if (option("platform")) SET(treering_commit_options_set_platform(o, option("platform"), &err));
-  if (option("one_file_system")) SET(treering_commit_options_set_one_file_system(o, flag("one_file_system"), &err));
-  if (option("threads")) SET(treering_commit_options_set_threads(o, (size_t)atoi(option("threads")), &err));
-  struct json *list = json_get(all, "changes");
-  for (struct json *one = list ? list->first : NULL; one; one = one->next)
-    SET(treering_commit_options_add_change(o, one->text, &err));
-  list = json_get(all, "annotations");
-  for (struct json *one = list ? list->first : NULL; one; one = one->next)
-    SET(treering_commit_options_add_annotation(o, one->name, one->text, &err));
-  treering_slice lowers[4];
-  size_t n = lower_paths(lowers);
-  for (size_t i = 0; i < n; i++) SET(treering_commit_options_add_lower(o, lowers[i].data, lowers[i].len, &err));
-  return TREERING_OK;
+/* A number of the options; NULL when it is not among them. */
+static const int64_t *number(const char *name) {
+  static int64_t numbers[4];
+  static int which;
+  if (option(name) == NULL) return NULL;
+  numbers[which % 4] = atoll(option(name));
+  return &numbers[which++ % 4];
+}
+
+/* A list of texts of the options. */
+static size_t texts(const char *name, const char **out) {
+  struct json *list = json_get(json_get(step, "options"), name);
+  size_t n = 0;
+  for (struct json *one = list ? list->first : NULL; one; one = one->next) {
+    CHECK(n < 8);
+    out[n++] = one->text;
+  }
+  return n;
+}
+
+static treering_slice slice(const char *text) {
+  return (treering_slice){(const uint8_t *)text, text ? strlen(text) : 0};
 }
 
 static void say_committed(const treering_commit_result *made, bool numbers) {
@@ -122,47 +117,69 @@ static void say_committed(const treering_commit_result *made, bool numbers) {
 }
 
 static treering_status commit(treering_store *store) {
-  treering_commit_options *options = NULL;
+  const char *changes[8];
+  treering_slice lowers[4];
+  treering_pair annotations[4];
   treering_commit_result made;
-  OK(treering_commit_options_new(&options, &err));
-  treering_status status = commit_options(options);
-  if (status == TREERING_OK) {
-    status = treering_commit(store, TREERING_PATH(path("dir")), text("reference"), options, control, &made,
-                             sizeof made, NULL, &err);
+  treering_commit_options options = {
+      .base = option("base"),
+      .compare = option("compare"),
+      .owner = option("owner"),
+      .owner_from = slice(option("owner_from")),
+      .compression = option("compression"),
+      .level = level(),
+      .nanoseconds = option("nanoseconds") && flag("nanoseconds"),
+      .squash = option("squash") && flag("squash"),
+      .one_file_system = option("one_file_system") && flag("one_file_system"),
+      .clamp_mtime = number("clamp_mtime"),
+      .created = number("created"),
+      .author = option("author"),
+      .message = option("message"),
+      .changes = changes,
+      .changes_len = texts("changes", changes),
+      .annotations = annotations,
+      .lowers = lowers,
+      .lowers_len = lower_paths(lowers),
+      .platform = option("platform"),
+      .threads = option("threads") ? (size_t)atoi(option("threads")) : 0,
+  };
+  struct json *list = json_get(json_get(step, "options"), "annotations");
+  for (struct json *one = list ? list->first : NULL; one; one = one->next) {
+    CHECK(options.annotations_len < 4);
+    annotations[options.annotations_len++] = (treering_pair){one->name, one->text};
   }
+  treering_status status = treering_commit(store, TREERING_PATH(path("dir")), text("reference"), &options, sizeof options,
+                                           control, &made, sizeof made, NULL, &err);
   if (status == TREERING_OK) say_committed(&made, true);
-  treering_commit_options_free(options);
   return status;
 }
 
 static treering_status import(treering_store *store, int fd) {
-  treering_import_options *o = NULL;
+  const char *changes[8];
   treering_commit_result made;
-  OK(treering_import_options_new(&o, &err));
-  struct json *list = json_get(json_get(step, "options"), "changes");
-  for (struct json *one = list ? list->first : NULL; one; one = one->next)
-    OK(treering_import_options_add_change(o, one->text, &err));
-  if (option("message")) OK(treering_import_options_set_message(o, option("message"), &err));
-  if (option("author")) OK(treering_import_options_set_author(o, option("author"), &err));
-  if (option("platform")) OK(treering_import_options_set_platform(o, option("platform"), &err));
-  if (option("created")) OK(treering_import_options_set_created(o, atoll(option("created")), &err));
-  if (option("compression")) OK(treering_import_options_set_compression(o, option("compression"), level(), &err));
-  treering_status status =
-      treering_archive_import_fd(store, fd, text("reference"), o, control, &made, sizeof made, &err);
+  const treering_import_options options = {
+      .changes = changes,
+      .changes_len = texts("changes", changes),
+      .message = option("message"),
+      .author = option("author"),
+      .platform = option("platform"),
+      .created = number("created"),
+      .compression = option("compression"),
+      .level = level(),
+  };
+  treering_status status = treering_archive_import_fd(store, fd, text("reference"), &options, sizeof options, control,
+                                                      &made, sizeof made, &err);
   if (status == TREERING_OK) say_committed(&made, false);
-  treering_import_options_free(o);
   return status;
 }
 
 static treering_status unpack(treering_store *store) {
-  treering_apply_options *options = NULL;
+  treering_apply_options options = {0};
   treering_unpack_result made;
   treering_status status;
-  OK(treering_apply_options_new(&options, &err));
-  OK(treering_apply_options_set_platform(options, text("platform"), &err));
-  status = treering_unpack(store, text("reference"), TREERING_PATH(path("dir")), options, control, &made, sizeof made,
+  options.platform = text("platform");
+  status = treering_unpack(store, text("reference"), TREERING_PATH(path("dir")), &options, sizeof options, control, &made, sizeof made,
                            NULL, &err);
-  treering_apply_options_free(options);
   if (status != TREERING_OK) return status;
   say("manifest", "%s", made.manifest.text);
   say_number("entries", made.entries);
@@ -186,7 +203,7 @@ static treering_status scan(const char *op) {
   if (strcmp(op, "load_snapshot") == 0)
     SET(treering_snapshot_load(TREERING_PATH(path("file")), &snapshot, &err));
   else
-    SET(treering_snapshot_scan(TREERING_PATH(path("dir")), NULL, control, &snapshot, NULL, &err));
+    SET(treering_snapshot_scan(TREERING_PATH(path("dir")), NULL, 0, control, &snapshot, NULL, &err));
   if (strcmp(op, "save_snapshot") == 0) {
     status = treering_snapshot_save(snapshot, TREERING_PATH(path("file")), &err);
     treering_snapshot_free(snapshot);
@@ -203,18 +220,14 @@ static treering_status scan(const char *op) {
 }
 
 static treering_status lookup(void) {
-  treering_scan_options *options = NULL;
+  treering_scan_options options = {0};
   treering_snapshot *snapshot = NULL;
   treering_entry entry;
   treering_xattr xattrs[4];
   size_t n = 0;
-  treering_status status = TREERING_OK;
-  OK(treering_scan_options_new(&options, &err));
-  if (option("owner_from"))
-    status = treering_scan_options_set_owner_from(options, TREERING_PATH(option("owner_from")), &err);
-  if (status == TREERING_OK)
-    status = treering_snapshot_scan(TREERING_PATH(path("dir")), options, control, &snapshot, NULL, &err);
-  treering_scan_options_free(options);
+  options.owner_from = slice(option("owner_from"));
+  treering_status status =
+      treering_snapshot_scan(TREERING_PATH(path("dir")), &options, sizeof options, control, &snapshot, NULL, &err);
   if (status != TREERING_OK) return status;
   status = treering_snapshot_lookup(snapshot, TREERING_PATH(text("path")), &entry, sizeof entry, &err);
   if (status == TREERING_OK) {
@@ -232,9 +245,9 @@ static treering_status lookup(void) {
 static treering_status diff_snapshots(treering_diff **out) {
   treering_snapshot *before = NULL, *after = NULL;
   treering_status status;
-  SET(treering_snapshot_scan(TREERING_PATH(path("after")), NULL, control, &after, NULL, &err));
-  if (text("before")) OK(treering_snapshot_scan(TREERING_PATH(path("before")), NULL, control, &before, NULL, &err));
-  status = treering_diff_snapshots(before, after, NULL, 0, NULL, out, &err);
+  SET(treering_snapshot_scan(TREERING_PATH(path("after")), NULL, 0, control, &after, NULL, &err));
+  if (text("before")) OK(treering_snapshot_scan(TREERING_PATH(path("before")), NULL, 0, control, &before, NULL, &err));
+  status = treering_diff_snapshots(before, after, NULL, 0, NULL, 0, out, &err);
   treering_snapshot_free(before);
   treering_snapshot_free(after);
   return status;
@@ -242,27 +255,25 @@ static treering_status diff_snapshots(treering_diff **out) {
 
 static treering_status diff(treering_store *store, const char *op) {
   treering_diff *diff = NULL;
-  treering_diff_options *options = NULL;
+  treering_diff_options options = {0};
   treering_change changes[5];
   treering_status status;
   size_t n = 0;
   if (strcmp(op, "diff_tree") == 0) {
-    status = treering_diff_tree(store, TREERING_PATH(path("dir")), text("base"), NULL, control, &diff, NULL, &err);
+    status = treering_diff_tree(store, TREERING_PATH(path("dir")), text("base"), NULL, 0, control, &diff, NULL, &err);
   } else if (strcmp(op, "diff_images") == 0) {
-    status = treering_diff_images(store, text("before"), text("after"), NULL, control, &diff, &err);
+    status = treering_diff_images(store, text("before"), text("after"), NULL, 0, control, &diff, &err);
   } else if (strcmp(op, "diff_snapshots") == 0) {
     status = diff_snapshots(&diff);
   } else if (strcmp(op, "diff_overlay") == 0) {
     treering_slice lowers[4];
     size_t count = lower_paths(lowers);
-    status = treering_diff_overlay(TREERING_PATH(path("dir")), lowers, count, NULL, control, &diff, NULL, &err);
+    status = treering_diff_overlay(NULL, TREERING_PATH(path("dir")), lowers, count, NULL, 0, control, &diff, NULL, &err);
   } else {
-    OK(treering_diff_options_new(&options, &err));
-    OK(treering_diff_options_set_compare(options, "content", &err));
-    OK(treering_diff_options_set_owner(options, "root", &err));
-    status = treering_diff_trees(NULL, TREERING_PATH(path("before")), TREERING_PATH(path("after")), options, control,
+    options.compare = "content";
+    options.owner = "root";
+    status = treering_diff_trees(NULL, TREERING_PATH(path("before")), TREERING_PATH(path("after")), &options, sizeof options, control,
                                  &diff, NULL, &err);
-    treering_diff_options_free(options);
   }
   if (status != TREERING_OK) return status;
   do {
@@ -276,19 +287,17 @@ static treering_status diff(treering_store *store, const char *op) {
 
 static treering_status write_layer(void) {
   treering_diff *diff = NULL;
-  treering_layer_options *o = NULL;
+  treering_layer_options o = {0};
   treering_layer_result made;
   treering_status status;
-  SET(treering_diff_tree(NULL, TREERING_PATH(path("dir")), "scratch", NULL, control, &diff, NULL, &err));
-  OK(treering_layer_options_new(&o, &err));
-  if (option("compression")) OK(treering_layer_options_set_compression(o, option("compression"), level(), &err));
-  if (option("nanoseconds")) OK(treering_layer_options_set_nanoseconds(o, flag("nanoseconds"), &err));
-  if (option("clamp_mtime")) OK(treering_layer_options_set_clamp_mtime(o, atoll(option("clamp_mtime")), &err));
+  SET(treering_diff_tree(NULL, TREERING_PATH(path("dir")), "scratch", NULL, 0, control, &diff, NULL, &err));
+  o.compression = option("compression"), o.level = level();
+  o.nanoseconds = option("nanoseconds") && flag("nanoseconds");
+  o.clamp_mtime = number("clamp_mtime");
   int fd = open(text("file") ? path("file") : "/dev/null", O_WRONLY | O_CREAT | O_TRUNC, 0600);
   CHECK(fd >= 0);
-  status = treering_layer_write_fd(diff, o, fd, control, &made, sizeof made, &err);
+  status = treering_layer_write_fd(diff, &o, sizeof o, fd, control, &made, sizeof made, &err);
   close(fd);
-  treering_layer_options_free(o);
   treering_diff_free(diff);
   if (status != TREERING_OK) return status;
   say("diff_id", "%s", made.diff_id.text);
@@ -317,7 +326,7 @@ static treering_status layer(const char *op) {
   if (strcmp(op, "apply_layer") == 0) {
     treering_apply_result made;
     CHECK(mkdir(path("dir"), 0755) == 0);
-    status = treering_layer_apply_fd(NULL, fd, TREERING_PATH(path("dir")), NULL, control, &made, sizeof made, NULL, &err);
+    status = treering_layer_apply_fd(NULL, fd, TREERING_PATH(path("dir")), NULL, 0, control, &made, sizeof made, NULL, &err);
     if (status == TREERING_OK) {
       say("diff_id", "%s", made.diff_id.text);
       say_number("losses", made.losses);
@@ -327,7 +336,7 @@ static treering_status layer(const char *op) {
     treering_layer_entry entries[32];
     const char *kinds[] = {"", "file", "directory", "symlink", "", "", "", "", "hardlink"};
     size_t n = 0;
-    status = treering_layer_list_fd(fd, NULL, control, &list, &err);
+    status = treering_layer_list_fd(fd, NULL, 0, control, &list, &err);
     if (status == TREERING_OK) OK(treering_layer_list_get(list, 0, entries, sizeof entries[0], 32, &n, &err));
     for (size_t i = 0; i < n; i++) {
       treering_layer_entry *e = &entries[i];
@@ -353,7 +362,7 @@ static treering_status archive(treering_store *store, const char *op) {
     if (status == TREERING_OK) say_sha256();
   } else if (strcmp(op, "export") == 0) {
     const char *dir = text("dir") ? path("dir") : "";
-    status = treering_archive_export_fd(store, text("reference"), TREERING_PATH(dir), NULL, fd, control, &err);
+    status = treering_archive_export_fd(store, text("reference"), TREERING_PATH(dir), NULL, 0, fd, control, &err);
     if (status == TREERING_OK) say_sha256();
   } else if (strcmp(op, "import") == 0) {
     status = import(store, fd);
@@ -361,11 +370,9 @@ static treering_status archive(treering_store *store, const char *op) {
     treering_loaded *loaded = NULL;
     treering_loaded_image images[8];
     size_t n = 0;
-    treering_load_options *options = NULL;
-    OK(treering_load_options_new(&options, &err));
-    status = treering_load_options_set_names(options, text("names"), &err);
-    if (status == TREERING_OK) status = treering_archive_load_fd(store, fd, options, control, &loaded, &err);
-    treering_load_options_free(options);
+    treering_load_options options = {0};
+    options.names = text("names");
+    status = treering_archive_load_fd(store, fd, &options, sizeof options, control, &loaded, &err);
     if (status == TREERING_OK) OK(treering_loaded_get(loaded, 0, images, sizeof images[0], 8, &n, &err));
     for (size_t i = 0; i < n; i++)
       say("loaded[]", "%s %s", images[i].name ? images[i].name : "-", images[i].image_id.text);
@@ -459,15 +466,13 @@ static treering_status documents(treering_store *store, bool history) {
 }
 
 static treering_status prune(treering_store *store) {
-  treering_prune_options *options = NULL;
+  treering_prune_options options = {0};
   treering_prune_result done;
   treering_bytes *json = NULL;
-  OK(treering_prune_options_new(&options, &err));
-  if (option("dry_run")) OK(treering_prune_options_set_dry_run(options, flag("dry_run"), &err));
-  if (option("unused_names")) OK(treering_prune_options_set_unused_names(options, flag("unused_names"), &err));
-  if (option("lost_trees")) OK(treering_prune_options_set_lost_trees(options, flag("lost_trees"), &err));
-  treering_status status = treering_store_prune(store, options, control, &done, sizeof done, &json, &err);
-  treering_prune_options_free(options);
+  if (option("dry_run")) options.dry_run = flag("dry_run");
+  if (option("unused_names")) options.unused_names = flag("unused_names");
+  if (option("lost_trees")) options.lost_trees = flag("lost_trees");
+  treering_status status = treering_store_prune(store, &options, sizeof options, control, &done, sizeof done, &json, &err);
   if (status != TREERING_OK) return status;
   struct json *report = json_parse((const char *)treering_bytes_data(json));
   say_list("nameless[]", json_get(report, "nameless"));
@@ -526,9 +531,9 @@ static treering_status failing(treering_store *store, const char *op) {
   treering_loaded *loaded = NULL;
   treering_status status;
   if (strcmp(op, "failing_load") == 0)
-    status = treering_archive_load_callback(store, fails_to_read, NULL, NULL, NULL, control, &loaded, &err);
+    status = treering_archive_load_callback(store, fails_to_read, NULL, NULL, NULL, 0, control, &loaded, &err);
   else
-    status = treering_archive_export_callback(store, text("reference"), NULL, 0, NULL, fails_to_write, NULL, NULL,
+    status = treering_archive_export_callback(store, text("reference"), NULL, 0, NULL, 0, fails_to_write, NULL, NULL,
                                               control, &err);
   CHECK(treering_error_callback_code(err) == 7);
   return status;

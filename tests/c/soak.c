@@ -45,60 +45,56 @@ static struct source source;
 
 static void fill_source(void) {
   treering_diff *diff = NULL;
-  treering_layer_options *options = NULL;
+  treering_layer_options options = {0};
   treering_layer_result made;
   const char *file = in_scratch("layer");
-  OK(treering_diff_tree(NULL, TREERING_PATH(in_scratch("tree")), "scratch", NULL, NULL, &diff, NULL, &err));
-  OK(treering_layer_options_new(&options, &err));
-  OK(treering_layer_options_set_compression(options, "none", 0, &err));
+  OK(treering_diff_tree(NULL, TREERING_PATH(in_scratch("tree")), "scratch", NULL, 0, NULL, &diff, NULL, &err));
+  options.compression = "none", options.level = 0;
   int fd = open(file, O_RDWR | O_CREAT, 0600);
-  OK(treering_layer_write_fd(diff, options, fd, NULL, &made, sizeof made, &err));
+  OK(treering_layer_write_fd(diff, &options, sizeof options, fd, NULL, &made, sizeof made, &err));
   ssize_t n = pread(fd, source.bytes, sizeof source.bytes, 0);
   CHECK(n > 3 * 1024 && (uint64_t)n == made.size);
   source.len = (size_t)n;
   close(fd);
-  treering_layer_options_free(options);
   treering_diff_free(diff);
 }
 
 static void one_round(int number) {
   treering_store *store = NULL;
   treering_control *control = NULL;
-  treering_commit_options *options = NULL;
+  treering_commit_options options = {0};
   treering_commit_result made;
   treering_diff *diff = NULL;
   treering_image *image = NULL;
   treering_report *report = NULL;
   const char *tree = in_scratch("tree"), *name = "soak:now";
-  OK(treering_store_open(TREERING_PATH(in_scratch("store")), &store, &err));
+  OK(treering_store_open(TREERING_PATH(in_scratch("store")), NULL, 0, &store, &err));
   OK(treering_control_new(&control, &err));
-  OK(treering_commit_options_new(&options, &err));
-  OK(treering_commit_options_set_base(options, "scratch", &err));
-  OK(treering_commit_options_set_created(options, 1700000000, &err));
-  OK(treering_commit_options_set_threads(options, 1 + (size_t)(number % 2), &err));
+  options.base = "scratch";
+  options.created = &(const int64_t){1700000000};
+  options.threads = 1 + (size_t)(number % 2);
   FAILS(TREERING_NOT_FOUND, treering_image_open(store, "absent", NULL, &image, &err));
   FAILS(TREERING_NOT_FOUND,
-        treering_commit(store, TREERING_PATH("/none/such"), name, options, NULL, &made, sizeof made, NULL, &err));
-  OK(treering_commit(store, TREERING_PATH(tree), name, options, control, &made, sizeof made, &report, &err));
+        treering_commit(store, TREERING_PATH("/none/such"), name, &options, sizeof options, NULL, &made, sizeof made, NULL, &err));
+  OK(treering_commit(store, TREERING_PATH(tree), name, &options, sizeof options, control, &made, sizeof made, &report, &err));
   CHECK(treering_report_free(report) == TREERING_OK);
   OK(treering_image_open(store, name, NULL, &image, &err));
   CHECK(treering_image_free(image) == TREERING_OK);
-  OK(treering_diff_tree(store, TREERING_PATH(tree), "scratch", NULL, NULL, &diff, NULL, &err));
+  OK(treering_diff_tree(store, TREERING_PATH(tree), "scratch", NULL, 0, NULL, &diff, NULL, &err));
   CHECK(treering_diff_free(diff) == TREERING_OK);
   treering_layer_list *list = NULL;
   source.control = control;
   source.at = 0, source.reads = 0;
   if (number % 2 == 0)
-    FAILS(TREERING_CANCELLED, treering_layer_list_callback(read_and_cancel, &source, NULL, NULL, control, &list, &err));
+    FAILS(TREERING_CANCELLED, treering_layer_list_callback(read_and_cancel, &source, NULL, NULL, 0, control, &list, &err));
   else
-    FAILS(TREERING_CANCELLED, treering_archive_import_callback(store, read_and_cancel, &source, NULL, "soak:in", NULL,
+    FAILS(TREERING_CANCELLED, treering_archive_import_callback(store, read_and_cancel, &source, NULL, "soak:in", NULL, 0,
                                                                control, &made, sizeof made, &err));
   CHECK(source.reads >= 3);
   /* It is cancelled by now, before the next operation begins. */
   FAILS(TREERING_CANCELLED,
-        treering_commit(store, TREERING_PATH(tree), name, options, control, &made, sizeof made, NULL, &err));
+        treering_commit(store, TREERING_PATH(tree), name, &options, sizeof options, control, &made, sizeof made, NULL, &err));
   if (number % 100 == 0) FAILS(TREERING_INTERNAL, treering_test_panic(&err));
-  CHECK(treering_commit_options_free(options) == TREERING_OK);
   CHECK(treering_control_free(control) == TREERING_OK);
   CHECK(treering_store_free(store) == TREERING_OK);
 }

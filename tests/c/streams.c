@@ -37,75 +37,68 @@ static void done(void *userdata) { ((struct buffer *)userdata)->finalized++; }
 
 /* Each cap of a list, a little below what the layer asks for and then enough. */
 static void list_caps(void) {
-  treering_status (*set[])(treering_layer_list_options *, uint64_t, treering_error **) = {
-      treering_layer_list_options_set_max_bytes, treering_layer_list_options_set_max_entries,
-      treering_layer_list_options_set_max_memory};
+  treering_layer_list_options options = {0};
+  uint64_t *caps[] = {&options.max_bytes, &options.max_entries, &options.max_memory};
   uint64_t little[] = {1000, 2, 100}, enough[] = {1 << 30, 100, 1 << 20};
-  treering_layer_list_options *options = NULL;
   treering_layer_list *list = NULL;
-  OK(treering_layer_list_options_new(&options, &err));
-  OK(treering_layer_list_options_set_max_ratio(options, 1000, &err));
+  options.max_ratio = 1000;
   int fd = open(in_scratch("layer"), O_RDONLY);
   for (int i = 0; i < 3; i++) {
     lseek(fd, 0, SEEK_SET);
-    OK(set[i](options, little[i], &err));
-    FAILS(TREERING_LIMIT, treering_layer_list_fd(fd, options, NULL, &list, &err));
+    *caps[i] = little[i];
+    FAILS(TREERING_LIMIT, treering_layer_list_fd(fd, &options, sizeof options, NULL, &list, &err));
     lseek(fd, 0, SEEK_SET);
-    OK(set[i](options, enough[i], &err));
-    OK(treering_layer_list_fd(fd, options, NULL, &list, &err));
+    *caps[i] = enough[i];
+    OK(treering_layer_list_fd(fd, &options, sizeof options, NULL, &list, &err));
     treering_layer_list_free(list);
     list = NULL;
   }
   close(fd);
-  treering_layer_list_options_free(options);
   /* Small, and 70 MB of something that is not zeros. */
   sh("mkdir '%s' && yes | head -c 70000000 >'%s/f' && tar -C '%s' -czf '%s' . && rm -r '%s'",
      in_scratch("xs"), in_scratch("xs"), in_scratch("xs"), in_scratch("xs.tar.gz"), in_scratch("xs"));
-  OK(treering_layer_list_options_new(&options, &err));
-  OK(treering_layer_list_options_set_max_ratio(options, 10, &err));
+  options = (treering_layer_list_options){.max_ratio = 10};
   fd = open(in_scratch("xs.tar.gz"), O_RDONLY);
-  FAILS(TREERING_LIMIT, treering_layer_list_fd(fd, options, NULL, &list, &err));
+  FAILS(TREERING_LIMIT, treering_layer_list_fd(fd, &options, sizeof options, NULL, &list, &err));
   lseek(fd, 0, SEEK_SET);
-  OK(treering_layer_list_options_set_max_ratio(options, 100000, &err));
-  OK(treering_layer_list_fd(fd, options, NULL, &list, &err));
+  options.max_ratio = 100000;
+  OK(treering_layer_list_fd(fd, &options, sizeof options, NULL, &list, &err));
   close(fd);
   treering_layer_list_free(list);
-  treering_layer_list_options_free(options);
 }
 
 static void layers(void) {
   const char *tree = in_scratch("tree");
   treering_diff *diff = NULL;
-  treering_layer_options *options = NULL;
+  treering_layer_options options = {0};
   treering_layer_result to_fd, to_callback;
   treering_apply_result applied;
   struct buffer buffer = {0};
   sh("mkdir -p '%s/d' && head -c 300000 /dev/urandom >'%s/d/big' && echo x >'%s/x'", tree, tree, tree);
-  OK(treering_diff_tree(NULL, TREERING_PATH(tree), "scratch", NULL, NULL, &diff, NULL, &err));
-  OK(treering_layer_options_new(&options, &err));
-  OK(treering_layer_options_set_compression(options, "zstd", 0, &err));
-  OK(treering_layer_options_set_nanoseconds(options, true, &err));
-  OK(treering_layer_options_set_threads(options, 2, &err));
-  OK(treering_layer_options_set_clamp_mtime(options, 1900000000, &err));
+  OK(treering_diff_tree(NULL, TREERING_PATH(tree), "scratch", NULL, 0, NULL, &diff, NULL, &err));
+  options.compression = "zstd", options.level = 0;
+  options.nanoseconds = true;
+  options.threads = 2;
+  options.clamp_mtime = &(const int64_t){1900000000};
   int fd = open(in_scratch("layer"), O_RDWR | O_CREAT, 0600);
   CHECK(fd >= 0);
-  OK(treering_layer_write_fd(diff, options, fd, NULL, &to_fd, sizeof to_fd, &err));
+  OK(treering_layer_write_fd(diff, &options, sizeof options, fd, NULL, &to_fd, sizeof to_fd, &err));
   CHECK((uint64_t)lseek(fd, 0, SEEK_CUR) == to_fd.size && to_fd.entries == 4);
-  OK(treering_layer_write_callback(diff, options, put, &buffer, done, NULL, &to_callback, sizeof to_callback, &err));
+  OK(treering_layer_write_callback(diff, &options, sizeof options, put, &buffer, done, NULL, &to_callback, sizeof to_callback, &err));
   CHECK(buffer.finalized == 1 && buffer.len == to_fd.size);
   CHECK(strcmp(to_fd.digest.text, to_callback.digest.text) == 0);
   CHECK(strcmp(to_fd.diff_id.text, to_callback.diff_id.text) == 0);
   sh("test \"sha256:$(sha256sum <'%s' | cut -d' ' -f1)\" = %s", in_scratch("layer"), to_fd.digest.text);
 
   lseek(fd, 0, SEEK_SET);
-  OK(treering_layer_apply_fd(NULL, fd, TREERING_PATH(in_scratch("one")), NULL, NULL, &applied, sizeof applied, NULL, &err));
+  OK(treering_layer_apply_fd(NULL, fd, TREERING_PATH(in_scratch("one")), NULL, 0, NULL, &applied, sizeof applied, NULL, &err));
   CHECK(strcmp(applied.digest.text, to_fd.digest.text) == 0 && strcmp(applied.diff_id.text, to_fd.diff_id.text) == 0);
   CHECK(applied.entries == 3 && applied.losses == 0 && applied.diff_size == to_fd.diff_size);
   CHECK(fcntl(fd, F_GETFD) >= 0); /* still open, still ours */
   close(fd);
   treering_report *report = NULL;
   sh("mkdir '%s' && echo old >'%s/x' && echo stays >'%s/y'", in_scratch("two"), in_scratch("two"), in_scratch("two"));
-  OK(treering_layer_apply_callback(NULL, take, &buffer, done, TREERING_PATH(in_scratch("two")), NULL, NULL, &applied,
+  OK(treering_layer_apply_callback(NULL, take, &buffer, done, TREERING_PATH(in_scratch("two")), NULL, 0, NULL, &applied,
                                    sizeof applied, &report, &err));
   CHECK(buffer.finalized == 2 && applied.entries == 4 && treering_report_len(report) == 0);
   treering_report_free(report);
@@ -117,10 +110,10 @@ static void layers(void) {
   treering_xattr xattr;
   size_t n = 0;
   buffer.at = 0;
-  OK(treering_layer_list_callback(take, &buffer, done, NULL, NULL, &list, &err));
+  OK(treering_layer_list_callback(take, &buffer, done, NULL, 0, NULL, &list, &err));
   CHECK(buffer.finalized == 3 && treering_layer_list_len(list) == 4);
   fd = open(in_scratch("layer"), O_RDONLY);
-  OK(treering_layer_list_fd(fd, NULL, NULL, &again, &err));
+  OK(treering_layer_list_fd(fd, NULL, 0, NULL, &again, &err));
   close(fd);
   OK(treering_layer_list_get(list, 1, entry, sizeof entry[0], 4, &n, &err));
   CHECK(n == 3 && entry[1].path_len == 5 && memcmp(entry[1].path, "d/big", 5) == 0);
@@ -137,17 +130,16 @@ static void layers(void) {
   buffer.at = 0;
   buffer.len /= 2;
   FAILS(TREERING_CORRUPT,
-        treering_layer_apply_callback(NULL, take, &buffer, NULL, TREERING_PATH(in_scratch("three")), NULL, NULL, &applied,
+        treering_layer_apply_callback(NULL, take, &buffer, NULL, TREERING_PATH(in_scratch("three")), NULL, 0, NULL, &applied,
                                       sizeof applied, NULL, &err));
   buffer.at = 0;
-  FAILS(TREERING_CORRUPT, treering_layer_list_callback(take, &buffer, NULL, NULL, NULL, &list, &err));
+  FAILS(TREERING_CORRUPT, treering_layer_list_callback(take, &buffer, NULL, NULL, 0, NULL, &list, &err));
 
   /* A file that changes after it was compared is one too. */
   sh("echo more >>'%s/x'", tree);
   buffer.len = 0;
-  FAILS(TREERING_CHANGED, treering_layer_write_callback(diff, options, put, &buffer, NULL, NULL, &to_callback,
+  FAILS(TREERING_CHANGED, treering_layer_write_callback(diff, &options, sizeof options, put, &buffer, NULL, NULL, &to_callback,
                                                         sizeof to_callback, &err));
-  treering_layer_options_free(options);
   treering_diff_free(diff);
   free(buffer.data);
 }
@@ -157,7 +149,7 @@ static void owners(void) {
   const char *tree = in_scratch("owned"), *work = in_scratch("work");
   treering_store *store = NULL;
   treering_diff *diff = NULL;
-  treering_diff_options *options = NULL;
+  treering_diff_options options = {0};
   treering_snapshot *now = NULL;
   treering_commit_result made;
   treering_unpack_result unpacked;
@@ -165,22 +157,20 @@ static void owners(void) {
   treering_apply_result applied;
   treering_entry entry;
   sh("mkdir '%s' && echo x >'%s/x'", tree, tree);
-  OK(treering_store_open(TREERING_PATH(in_scratch("store")), &store, &err));
-  OK(treering_commit(store, TREERING_PATH(tree), "owned:1", NULL, NULL, &made, sizeof made, NULL, &err));
-  OK(treering_unpack(store, "owned:1", TREERING_PATH(work), NULL, NULL, &unpacked, sizeof unpacked, NULL, &err));
+  OK(treering_store_open(TREERING_PATH(in_scratch("store")), NULL, 0, &store, &err));
+  OK(treering_commit(store, TREERING_PATH(tree), "owned:1", NULL, 0, NULL, &made, sizeof made, NULL, &err));
+  OK(treering_unpack(store, "owned:1", TREERING_PATH(work), NULL, 0, NULL, &unpacked, sizeof unpacked, NULL, &err));
   sh("echo y >'%s/y'", tree);
-  OK(treering_diff_options_new(&options, &err));
-  OK(treering_diff_options_set_owner(options, "12:34", &err));
-  OK(treering_diff_trees(NULL, TREERING_PATH(work), TREERING_PATH(tree), options, NULL, &diff, NULL, &err));
+  options.owner = "12:34";
+  OK(treering_diff_trees(NULL, TREERING_PATH(work), TREERING_PATH(tree), &options, sizeof options, NULL, &diff, NULL, &err));
   int fd = open(in_scratch("owned.tar"), O_RDWR | O_CREAT, 0600);
-  OK(treering_layer_write_fd(diff, NULL, fd, NULL, &written, sizeof written, &err));
+  OK(treering_layer_write_fd(diff, NULL, 0, fd, NULL, &written, sizeof written, &err));
   treering_diff_free(diff);
-  treering_diff_options_free(options);
   lseek(fd, 0, SEEK_SET);
-  OK(treering_layer_apply_fd(store, fd, TREERING_PATH(work), NULL, NULL, &applied, sizeof applied, NULL, &err));
+  OK(treering_layer_apply_fd(store, fd, TREERING_PATH(work), NULL, 0, NULL, &applied, sizeof applied, NULL, &err));
   CHECK(applied.unkept == 0);
   close(fd);
-  OK(treering_diff_tree(store, TREERING_PATH(work), NULL, NULL, NULL, &diff, NULL, &err));
+  OK(treering_diff_tree(store, TREERING_PATH(work), NULL, NULL, 0, NULL, &diff, NULL, &err));
   OK(treering_diff_new_snapshot(diff, &now, &err));
   OK(treering_snapshot_lookup(now, TREERING_PATH("y"), &entry, sizeof entry, &err));
   CHECK(entry.uid == 12 && entry.gid == 34);
@@ -196,14 +186,14 @@ static void archives(void) {
   treering_loaded_image image;
   size_t n = 0;
   struct buffer buffer = {0};
-  OK(treering_store_open(TREERING_PATH(in_scratch("store")), &store, &err));
-  OK(treering_store_open(TREERING_PATH(in_scratch("other")), &other, &err));
-  OK(treering_commit(store, TREERING_PATH(in_scratch("tree")), "app:v1", NULL, NULL, &made, sizeof made, NULL, &err));
+  OK(treering_store_open(TREERING_PATH(in_scratch("store")), NULL, 0, &store, &err));
+  OK(treering_store_open(TREERING_PATH(in_scratch("other")), NULL, 0, &other, &err));
+  OK(treering_commit(store, TREERING_PATH(in_scratch("tree")), "app:v1", NULL, 0, NULL, &made, sizeof made, NULL, &err));
 
   const char *names[] = {"app:v1"};
   OK(treering_archive_save_callback(store, names, 1, "oci-archive", put, &buffer, done, NULL, &err));
   CHECK(buffer.finalized == 1);
-  OK(treering_archive_load_callback(other, take, &buffer, done, NULL, NULL, &loaded, &err));
+  OK(treering_archive_load_callback(other, take, &buffer, done, NULL, 0, NULL, &loaded, &err));
   CHECK(buffer.finalized == 2 && treering_loaded_len(loaded) == 1);
   OK(treering_loaded_get(loaded, 0, &image, sizeof image, 1, &n, &err));
   CHECK(n == 1 && strcmp(image.name, "app:v1") == 0 && strcmp(image.image_id.text, made.image_id.text) == 0);
@@ -213,22 +203,22 @@ static void archives(void) {
   int fd = open(in_scratch("app.tar"), O_RDWR | O_CREAT, 0600);
   OK(treering_archive_save_fd(store, names, 1, NULL, fd, NULL, &err));
   lseek(fd, 0, SEEK_SET);
-  treering_load_options *load = NULL;
-  OK(treering_load_options_new(&load, &err));
-  OK(treering_load_options_set_names(load, "ignore", &err));
-  OK(treering_archive_load_fd(other, fd, load, NULL, &loaded, &err));
+  treering_load_options load = {0};
+  load.names = "ignore";
+  OK(treering_archive_load_fd(other, fd, &load, sizeof load, NULL, &loaded, &err));
   OK(treering_loaded_get(loaded, 0, &image, sizeof image, 1, &n, &err));
   CHECK(n == 1 && image.name == NULL && strcmp(image.image_id.text, made.image_id.text) == 0);
   treering_loaded_free(loaded);
-  FAILS(TREERING_INVALID_ARGUMENT, treering_load_options_set_names(load, "maybe", &err));
-  OK(treering_load_options_set_max_entries(load, 2, &err));
+  load.names = "maybe";
+  FAILS(TREERING_INVALID_ARGUMENT, treering_archive_load_fd(other, fd, &load, sizeof load, NULL, &loaded, &err));
+  load.names = "ignore";
+  load.max_entries = 2;
   lseek(fd, 0, SEEK_SET);
-  FAILS(TREERING_LIMIT, treering_archive_load_fd(other, fd, load, NULL, &loaded, &err));
-  OK(treering_load_options_set_max_entries(load, 1000, &err));
-  OK(treering_load_options_set_max_bytes(load, 1000, &err));
+  FAILS(TREERING_LIMIT, treering_archive_load_fd(other, fd, &load, sizeof load, NULL, &loaded, &err));
+  load.max_entries = 1000;
+  load.max_bytes = 1000;
   lseek(fd, 0, SEEK_SET);
-  FAILS(TREERING_LIMIT, treering_archive_load_fd(other, fd, load, NULL, &loaded, &err));
-  treering_load_options_free(load);
+  FAILS(TREERING_LIMIT, treering_archive_load_fd(other, fd, &load, sizeof load, NULL, &loaded, &err));
   FAILS(TREERING_INVALID_ARGUMENT, treering_archive_save_fd(store, names, 0, NULL, fd, NULL, &err));
   FAILS(TREERING_INVALID_ARGUMENT, treering_archive_save_fd(store, names, 1, "zip", fd, NULL, &err));
   names[0] = "absent";
@@ -236,48 +226,42 @@ static void archives(void) {
   close(fd);
 
   /* Out as a plain tar, and in again as an image. */
-  treering_export_options *out = NULL;
-  treering_import_options *in = NULL;
-  OK(treering_export_options_new(&out, &err));
-  OK(treering_export_options_set_owner(out, "root", &err));
-  OK(treering_export_options_set_nanoseconds(out, false, &err));
-  OK(treering_export_options_set_threads(out, 2, &err));
-  OK(treering_export_options_set_clamp_mtime(out, 1900000000, &err));
-  OK(treering_export_options_set_platform(out, NULL, &err));
-  OK(treering_import_options_new(&in, &err));
-  OK(treering_import_options_add_change(in, "CMD [\"/x\"]", &err));
-  OK(treering_import_options_set_threads(in, 2, &err));
-  OK(treering_import_options_set_message(in, "imported", &err));
-  OK(treering_import_options_set_author(in, "me", &err));
-  OK(treering_import_options_set_platform(in, "linux/amd64", &err));
-  OK(treering_import_options_set_created(in, 1700000000, &err));
-  OK(treering_import_options_set_compression(in, "gzip", 1, &err));
+  treering_export_options out = {0};
+  treering_import_options in = {0};
+  out.owner = "root";
+  out.threads = 2;
+  out.clamp_mtime = &(const int64_t){1900000000};
+  in.changes = (const char *const[]){"CMD [\"/x\"]"}, in.changes_len = 1;
+  in.threads = 2;
+  in.message = "imported";
+  in.author = "me";
+  in.platform = "linux/amd64";
+  in.created = &(const int64_t){1700000000};
+  in.compression = "gzip", in.level = 1;
   buffer.len = buffer.at = 0;
-  OK(treering_archive_export_callback(store, "app:v1", NULL, 0, out, put, &buffer, done, NULL, &err));
+  OK(treering_archive_export_callback(store, "app:v1", NULL, 0, &out, sizeof out, put, &buffer, done, NULL, &err));
   CHECK(buffer.finalized == 3);
   treering_commit_result from_callback, from_fd;
-  OK(treering_archive_import_callback(other, take, &buffer, done, "in:1", in, NULL, &from_callback,
+  OK(treering_archive_import_callback(other, take, &buffer, done, "in:1", &in, sizeof in, NULL, &from_callback,
                                       sizeof from_callback, &err));
   CHECK(buffer.finalized == 4 && from_callback.has_layer);
   fd = open(in_scratch("plain.tar"), O_RDWR | O_CREAT, 0600);
-  OK(treering_archive_export_fd(store, "app:v1", NULL, 0, out, fd, NULL, &err));
+  OK(treering_archive_export_fd(store, "app:v1", NULL, 0, &out, sizeof out, fd, NULL, &err));
   lseek(fd, 0, SEEK_SET);
-  OK(treering_archive_import_fd(other, fd, "in:2", in, NULL, &from_fd, sizeof from_fd, &err));
+  OK(treering_archive_import_fd(other, fd, "in:2", &in, sizeof in, NULL, &from_fd, sizeof from_fd, &err));
   CHECK(strcmp(from_fd.image_id.text, from_callback.image_id.text) == 0);
-  OK(treering_import_options_set_max_bytes(in, 1000, &err));
+  in.max_bytes = 1000;
   lseek(fd, 0, SEEK_SET);
-  FAILS(TREERING_LIMIT, treering_archive_import_fd(other, fd, "in:3", in, NULL, &from_fd, sizeof from_fd, &err));
-  OK(treering_import_options_set_max_bytes(in, 1 << 30, &err));
-  OK(treering_import_options_set_max_entries(in, 1, &err));
+  FAILS(TREERING_LIMIT, treering_archive_import_fd(other, fd, "in:3", &in, sizeof in, NULL, &from_fd, sizeof from_fd, &err));
+  in.max_bytes = 1 << 30;
+  in.max_entries = 1;
   lseek(fd, 0, SEEK_SET);
-  FAILS(TREERING_LIMIT, treering_archive_import_fd(other, fd, "in:3", in, NULL, &from_fd, sizeof from_fd, &err));
-  OK(treering_archive_export_fd(store, NULL, TREERING_PATH(in_scratch("tree")), out, fd, NULL, &err));
-  FAILS(TREERING_INVALID_ARGUMENT, treering_archive_export_fd(store, NULL, NULL, 0, out, fd, NULL, &err));
+  FAILS(TREERING_LIMIT, treering_archive_import_fd(other, fd, "in:3", &in, sizeof in, NULL, &from_fd, sizeof from_fd, &err));
+  OK(treering_archive_export_fd(store, NULL, TREERING_PATH(in_scratch("tree")), &out, sizeof out, fd, NULL, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_archive_export_fd(store, NULL, NULL, 0, &out, sizeof out, fd, NULL, &err));
   FAILS(TREERING_INVALID_ARGUMENT,
-        treering_archive_export_fd(store, "a", TREERING_PATH("/tmp"), out, fd, NULL, &err));
+        treering_archive_export_fd(store, "a", TREERING_PATH("/tmp"), &out, sizeof out, fd, NULL, &err));
   close(fd);
-  treering_export_options_free(out);
-  treering_import_options_free(in);
   free(buffer.data);
   treering_store_free(store);
   treering_store_free(other);

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # usage: tests/c/symbols.sh LIBRARY HEADER|python
 #
-# What the shared library exports is what the header declares (or, of Python's module, the one function Python looks for),
-# and it imports nothing that changes the whole process.
+# What the shared library exports is what the header declares, with the hooks of treering_test.h (or, of Python's module, the
+# one function Python looks for), and it imports nothing that changes the whole process.
 set -euo pipefail
 library=$1 header=$2
+hooks=$(dirname "$0")/treering_test.h
 
 exported=$(nm -D --defined-only "$library" | awk '{ print $3 }' | sed 's/@.*//' | sort -u)
 if [ "$header" = python ]; then
   declared=PyInit__treering
 else
-  declared=$(grep -oE '\btreering_[a-z0-9_]+\(' "$header" | grep -v '^treering_.*_fn(' | tr -d '(' | sort -u)
+  declared=$(grep -ohE '\btreering_[a-z0-9_]+\(' "$header" "$hooks" | grep -v '^treering_.*_fn(' | tr -d '(' | sort -u)
 fi
 # Functions are also named in comments, which only ever name functions that are there.
 if ! diff <(echo "$exported") <(echo "$declared"); then

@@ -40,15 +40,15 @@ static void cancelling(void) {
      "|| head -c 60000000 /dev/urandom >'%s/f'",
      tree, tree, tree);
   OK(treering_control_new(&control, &err));
-  OK(treering_diff_tree(NULL, TREERING_PATH(tree), "scratch", NULL, NULL, &diff, NULL, &err));
+  OK(treering_diff_tree(NULL, TREERING_PATH(tree), "scratch", NULL, 0, NULL, &diff, NULL, &err));
   pthread_create(&thread, NULL, cancels, &calls);
-  FAILS(TREERING_CANCELLED, treering_layer_write_callback(diff, NULL, slow, &calls, NULL, control, &written,
+  FAILS(TREERING_CANCELLED, treering_layer_write_callback(diff, NULL, 0, slow, &calls, NULL, control, &written,
                                                           sizeof written, &err));
   pthread_join(thread, NULL);
   /* What was cancelled once stays cancelled. */
   treering_commit_result made;
   FAILS(TREERING_CANCELLED,
-        treering_commit(store, TREERING_PATH(tree), NULL, NULL, control, &made, sizeof made, NULL, &err));
+        treering_commit(store, TREERING_PATH(tree), NULL, NULL, 0, control, &made, sizeof made, NULL, &err));
   treering_control_free(control);
   treering_diff_free(diff);
   sh("rm -r '%s'", tree);
@@ -70,12 +70,12 @@ static void not_read_from_once_cancelled(void) {
   treering_layer_list *list = NULL;
   int calls = 0;
   OK(treering_control_new(&control, &err));
-  FAILS(TREERING_CANCELLED, treering_archive_import_callback(store, dribbles, &calls, NULL, NULL, NULL, control, &made,
+  FAILS(TREERING_CANCELLED, treering_archive_import_callback(store, dribbles, &calls, NULL, NULL, NULL, 0, control, &made,
                                                              sizeof made, &err));
   CHECK(calls == 10);
   FAILS(TREERING_CANCELLED,
-        treering_archive_load_callback(store, dribbles, &calls, NULL, NULL, control, &loaded, &err));
-  FAILS(TREERING_CANCELLED, treering_layer_list_callback(dribbles, &calls, NULL, NULL, control, &list, &err));
+        treering_archive_load_callback(store, dribbles, &calls, NULL, NULL, 0, control, &loaded, &err));
+  FAILS(TREERING_CANCELLED, treering_layer_list_callback(dribbles, &calls, NULL, NULL, 0, control, &list, &err));
   CHECK(calls == 10);
   treering_control_free(control);
 }
@@ -110,16 +110,16 @@ static void told(void) {
   const char *tree = in_scratch("told");
   sh("mkdir '%s' && head -c 1000000 /dev/urandom >'%s/f'", tree, tree);
   OK(treering_control_new(&control, &err));
-  OK(treering_diff_tree(NULL, TREERING_PATH(tree), "scratch", NULL, NULL, &diff, NULL, &err));
+  OK(treering_diff_tree(NULL, TREERING_PATH(tree), "scratch", NULL, 0, NULL, &diff, NULL, &err));
   OK(treering_control_set_progress(control, hears, &heard, heard_enough, 60000, &err));
-  OK(treering_layer_write_callback(diff, NULL, takes, NULL, NULL, control, &written, sizeof written, &err));
+  OK(treering_layer_write_callback(diff, NULL, 0, takes, NULL, NULL, control, &written, sizeof written, &err));
   CHECK(heard.calls == 1 && heard.written == written.size && heard.finalized == 0);
   OK(treering_control_set_progress(control, hears, &stops, heard_enough, 1, &err));
   CHECK(heard.finalized == 1);
   stops.written = heard.written;
   /* Goes on until it is cancelled. */
   treering_status status;
-  do status = treering_layer_write_callback(diff, NULL, takes, NULL, NULL, control, &written, sizeof written, NULL);
+  do status = treering_layer_write_callback(diff, NULL, 0, takes, NULL, NULL, control, &written, sizeof written, NULL);
   while (status == TREERING_OK);
   CHECK(status == TREERING_CANCELLED && stops.calls >= 2);
   FAILS(TREERING_INVALID_ARGUMENT, treering_control_set_progress(NULL, hears, &refused, heard_enough, 1, &err));
@@ -155,7 +155,7 @@ static void one_at_a_time(void) {
   pthread_t threads[4];
   const char *tree = in_scratch("many");
   sh("mkdir '%s' && cd '%s' && seq 2000 | xargs touch", tree, tree);
-  OK(treering_diff_tree(NULL, TREERING_PATH(tree), "scratch", NULL, NULL, &shared_diff, NULL, &err));
+  OK(treering_diff_tree(NULL, TREERING_PATH(tree), "scratch", NULL, 0, NULL, &shared_diff, NULL, &err));
   for (int i = 0; i < 4; i++) pthread_create(&threads[i], NULL, iterates, NULL);
   for (int i = 0; i < 200 && atomic_load(&busy) < 10; i++) usleep(10000);
   atomic_store(&stop, 1);
@@ -171,7 +171,7 @@ static void *commits(void *argument) {
   int number = (int)(intptr_t)argument;
   snprintf(tree, sizeof tree, "%s/t%d", scratch_dir, number);
   snprintf(name, sizeof name, "many:t%d", number);
-  OK(treering_commit(store, TREERING_PATH(tree), name, NULL, NULL, &made, sizeof made, NULL, &err));
+  OK(treering_commit(store, TREERING_PATH(tree), name, NULL, 0, NULL, &made, sizeof made, NULL, &err));
   return NULL;
 }
 
@@ -201,7 +201,7 @@ static void freed_while_in_use(void) {
     pthread_t thread;
     treering_store *own = NULL;
     treering_status status;
-    OK(treering_store_open(TREERING_PATH(in_scratch("store")), &own, &err));
+    OK(treering_store_open(TREERING_PATH(in_scratch("store")), NULL, 0, &own, &err));
     pthread_create(&thread, NULL, frees, own);
     do status = treering_store_fsck(own, NULL, NULL, &fsck, sizeof fsck, NULL, NULL);
     while (status == TREERING_OK);
@@ -213,7 +213,7 @@ static void freed_while_in_use(void) {
 int main(void) {
   treering_error *err = NULL;
   scratch();
-  OK(treering_store_open(TREERING_PATH(in_scratch("store")), &store, &err));
+  OK(treering_store_open(TREERING_PATH(in_scratch("store")), NULL, 0, &store, &err));
   eight_at_once();
   cancelling();
   not_read_from_once_cancelled();

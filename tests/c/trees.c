@@ -5,9 +5,9 @@
 
 static treering_error *err;
 
-static treering_snapshot *scan(const char *tree, treering_scan_options *options) {
+static treering_snapshot *scan(const char *tree, const treering_scan_options *options) {
   treering_snapshot *snapshot = NULL;
-  OK(treering_snapshot_scan(TREERING_PATH(tree), options, NULL, &snapshot, NULL, &err));
+  OK(treering_snapshot_scan(TREERING_PATH(tree), options, sizeof *options, NULL, &snapshot, NULL, &err));
   return snapshot;
 }
 
@@ -24,7 +24,7 @@ static void expect(treering_diff *diff, const char *expected, size_t batch) {
       size_t at = strlen(text);
       snprintf(text + at, sizeof text - at, "%c %.*s %x\n", " ACD"[changes[i].kind], (int)changes[i].path_len,
                (const char *)changes[i].path, (unsigned)changes[i].reasons);
-      CHECK((changes[i].old_index == TREERING_NO_ENTRY) == (changes[i].kind == TREERING_ADDED));
+      CHECK((changes[i].old_index == TREERING_NO_ENTRY) == (changes[i].kind == TREERING_CHANGE_ADDED));
     }
     total += n;
   } while (n > 0);
@@ -47,17 +47,19 @@ static void snapshots(void) {
   char file[600];
   snprintf(file, sizeof file, "%s/g", tree);
   int attributes = setxattr(file, "user.note", "a\0b", 3, 0) == 0;
-  treering_scan_options *options = NULL;
-  OK(treering_scan_options_new(&options, &err));
-  OK(treering_scan_options_set_owner(options, "3:4", &err));
-  OK(treering_scan_options_set_owner_from(options, TREERING_PATH("override-stat"), &err));
-  OK(treering_scan_options_set_owner_from(options, NULL, 0, &err));
-  FAILS(TREERING_INVALID_ARGUMENT, treering_scan_options_set_owner_from(options, TREERING_PATH("nobody"), &err));
-  FAILS(TREERING_NOT_FOUND, treering_scan_options_set_owner_from(options, TREERING_PATH("fakeroot:/none"), &err));
-  OK(treering_scan_options_set_threads(options, 2, &err));
-  OK(treering_scan_options_set_one_file_system(options, true, &err));
-  OK(treering_scan_options_set_all_xattrs(options, false, &err));
-  treering_snapshot *snapshot = scan(tree, options);
+  treering_scan_options options = {0};
+  options.owner = "3:4";
+  treering_snapshot *none = NULL;
+  options.owner_from = (treering_slice){TREERING_PATH("nobody")};
+  FAILS(TREERING_INVALID_ARGUMENT,
+        treering_snapshot_scan(TREERING_PATH(tree), &options, sizeof options, NULL, &none, NULL, &err));
+  options.owner_from = (treering_slice){TREERING_PATH("fakeroot:/none")};
+  FAILS(TREERING_NOT_FOUND,
+        treering_snapshot_scan(TREERING_PATH(tree), &options, sizeof options, NULL, &none, NULL, &err));
+  options.owner_from = (treering_slice){NULL, 0};
+  options.threads = 2;
+  options.one_file_system = true;
+  treering_snapshot *snapshot = scan(tree, &options);
   CHECK(treering_snapshot_len(snapshot) == 7);
 
   const char *order[] = {"", "caf\xe9", "d", "d/e", "d/f", "g", "l"};
@@ -99,15 +101,14 @@ static void snapshots(void) {
   const uint8_t *bytes = treering_snapshot_bytes(snapshot, &len);
   CHECK(memcmp(bytes, treering_snapshot_bytes(loaded, &other), len) == 0 && len == other);
   FAILS(TREERING_CORRUPT, treering_snapshot_load(TREERING_PATH(file), &loaded, &err));
-  OK(treering_scan_options_set_previous(options, loaded, &err));
+  options.previous = loaded;
+  treering_snapshot *next = scan(tree, &options);
   treering_snapshot_free(loaded);
-  treering_snapshot *next = scan(tree, options);
 
   treering_diff *diff = NULL;
-  OK(treering_diff_snapshots(snapshot, next, NULL, 0, NULL, &diff, &err));
+  OK(treering_diff_snapshots(snapshot, next, NULL, 0, NULL, 0, &diff, &err));
   expect(diff, "", 7);
   treering_diff_free(diff);
-  treering_scan_options_free(options);
   treering_snapshot_free(next);
   treering_snapshot_free(snapshot);
 }
@@ -115,20 +116,17 @@ static void snapshots(void) {
 static void diffs(void) {
   const char *a = in_scratch("a"), *b = in_scratch("b");
   treering_diff *diff = NULL;
-  treering_diff_options *options = NULL;
-  treering_diff_numbers numbers;
+  treering_diff_options options = {0};
+  treering_diff_stat_result numbers;
   sh("cp -a '%s' '%s' && cd '%s' && printf 1 >d/new && rm l && chmod 0600 g && printf y >caf\xe9 "
      "&& touch -r '%s/caf\xe9' caf\xe9 && touch -r '%s/d' d",
      a, b, b, a, a);
   const char *expected = "C caf\xe9 2\nC d 200\nC d/f 4\nA d/new 0\nC g 4\nD l 0\n";
-  OK(treering_diff_options_new(&options, &err));
-  OK(treering_diff_options_set_threads(options, 1, &err));
-  OK(treering_diff_options_set_compare(options, "content", &err));
-  OK(treering_diff_options_set_owner(options, "root", &err));
-  OK(treering_diff_options_set_exact_times(options, true, &err));
-  OK(treering_diff_options_set_one_file_system(options, false, &err));
-  OK(treering_diff_options_set_platform(options, NULL, &err));
-  OK(treering_diff_trees(NULL, TREERING_PATH(a), TREERING_PATH(b), options, NULL, &diff, NULL, &err));
+  options.threads = 1;
+  options.compare = "content";
+  options.owner = "root";
+  options.exact_times = true;
+  OK(treering_diff_trees(NULL, TREERING_PATH(a), TREERING_PATH(b), &options, sizeof options, NULL, &diff, NULL, &err));
   for (size_t batch = 1; batch <= 7; batch++) expect(diff, expected, batch);
   OK(treering_diff_stat(diff, &numbers, sizeof numbers, &err));
   CHECK(numbers.added == 1 && numbers.changed == 4 && numbers.deleted == 1 && numbers.bytes == 7);
@@ -138,17 +136,16 @@ static void diffs(void) {
   OK(treering_diff_old_snapshot(diff, &before, &err));
   OK(treering_diff_new_snapshot(diff, &after, &err));
   treering_diff_free(diff);
-  OK(treering_diff_snapshots(before, after, TREERING_PATH(b), NULL, &diff, &err));
+  OK(treering_diff_snapshots(before, after, TREERING_PATH(b), NULL, 0, &diff, &err));
   CHECK(treering_diff_len(diff) >= 6);
   treering_diff_free(diff);
-  OK(treering_diff_snapshots(NULL, after, NULL, 0, NULL, &diff, &err));
+  OK(treering_diff_snapshots(NULL, after, NULL, 0, NULL, 0, &diff, &err));
   CHECK(treering_diff_len(diff) == treering_snapshot_len(after) - 1);
   treering_snapshot *none = NULL;
   FAILS(TREERING_NOT_FOUND, treering_diff_old_snapshot(diff, &none, &err));
   treering_diff_free(diff);
   treering_snapshot_free(before);
   treering_snapshot_free(after);
-  treering_diff_options_free(options);
 }
 
 static void of_images_and_overlays(void) {
@@ -156,9 +153,9 @@ static void of_images_and_overlays(void) {
   treering_store *store = NULL;
   treering_commit_result made;
   treering_diff *diff = NULL;
-  OK(treering_store_open(TREERING_PATH(in_scratch("store")), &store, &err));
-  OK(treering_commit(store, TREERING_PATH(a), "a", NULL, NULL, &made, sizeof made, NULL, &err));
-  OK(treering_commit(store, TREERING_PATH(b), "b", NULL, NULL, &made, sizeof made, NULL, &err));
+  OK(treering_store_open(TREERING_PATH(in_scratch("store")), NULL, 0, &store, &err));
+  OK(treering_commit(store, TREERING_PATH(a), "a", NULL, 0, NULL, &made, sizeof made, NULL, &err));
+  OK(treering_commit(store, TREERING_PATH(b), "b", NULL, 0, NULL, &made, sizeof made, NULL, &err));
   treering_image *image = NULL;
   treering_snapshot *contents = NULL, *copy = NULL;
   size_t len = 0;
@@ -172,36 +169,36 @@ static void of_images_and_overlays(void) {
   FAILS(TREERING_CORRUPT, treering_snapshot_from_bytes(bytes, len - 1, &copy, &err));
   FAILS(TREERING_CORRUPT, treering_snapshot_from_bytes(NULL, 0, &copy, &err));
   treering_snapshot_free(contents);
-  OK(treering_diff_images(store, "a", "b", NULL, NULL, &diff, &err));
+  OK(treering_diff_images(store, "a", "b", NULL, 0, NULL, &diff, &err));
   expect(diff, "C caf\xe9 2\nC d 200\nC d/f 4\nA d/new 0\nC g 4\nD l 0\n", 7);
   treering_layer_result written;
-  FAILS(TREERING_UNSUPPORTED, treering_layer_write_fd(diff, NULL, 1, NULL, &written, sizeof written, &err));
+  FAILS(TREERING_UNSUPPORTED, treering_layer_write_fd(diff, NULL, 0, 1, NULL, &written, sizeof written, &err));
   treering_diff_free(diff);
-  FAILS(TREERING_NOT_FOUND, treering_diff_images(store, "a", "c", NULL, NULL, &diff, &err));
-  OK(treering_diff_images(store, NULL, "b", NULL, NULL, &diff, &err));
+  FAILS(TREERING_NOT_FOUND, treering_diff_images(store, "a", "c", NULL, 0, NULL, &diff, &err));
+  OK(treering_diff_images(store, NULL, "b", NULL, 0, NULL, &diff, &err));
   CHECK(treering_diff_len(diff) == 6);
   treering_diff_free(diff);
 
   sh("printf 2 >'%s/d/new'", b);
-  OK(treering_diff_tree(store, TREERING_PATH(b), NULL, NULL, NULL, &diff, NULL, &err));
+  OK(treering_diff_tree(store, TREERING_PATH(b), NULL, NULL, 0, NULL, &diff, NULL, &err));
   expect(diff, "C d 200\nC d/new 10\n", 7);
   treering_diff_free(diff);
-  OK(treering_diff_tree(store, TREERING_PATH(b), "a", NULL, NULL, &diff, NULL, &err));
+  OK(treering_diff_tree(store, TREERING_PATH(b), "a", NULL, 0, NULL, &diff, NULL, &err));
   CHECK(treering_diff_len(diff) == 6);
   treering_diff_free(diff);
 
   const char *upper = in_scratch("upper");
   sh("mkdir -p '%s/d' && printf 3 >'%s/d/three'", upper, upper);
   const treering_slice lowers[] = {{(const uint8_t *)a, strlen(a)}};
-  OK(treering_diff_overlay(TREERING_PATH(upper), lowers, 1, NULL, NULL, &diff, NULL, &err));
+  OK(treering_diff_overlay(NULL, TREERING_PATH(upper), lowers, 1, NULL, 0, NULL, &diff, NULL, &err));
   CHECK(treering_diff_len(diff) >= 1);
   int fd = open("/dev/null", O_WRONLY);
-  OK(treering_layer_write_fd(diff, NULL, fd, NULL, &written, sizeof written, &err));
+  OK(treering_layer_write_fd(diff, NULL, 0, fd, NULL, &written, sizeof written, &err));
   close(fd);
   CHECK(written.entries >= 2 && written.diff_size >= 2048);
   treering_diff_free(diff);
   FAILS(TREERING_INVALID_ARGUMENT,
-        treering_diff_overlay(TREERING_PATH(upper), NULL, 1, NULL, NULL, &diff, NULL, &err));
+        treering_diff_overlay(NULL, TREERING_PATH(upper), NULL, 1, NULL, 0, NULL, &diff, NULL, &err));
   treering_store_free(store);
 }
 

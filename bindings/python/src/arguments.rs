@@ -194,8 +194,10 @@ pub fn seconds(argument: Option<&Bound<'_, PyAny>>) -> PyResult<Option<i64>> {
 
 /// `clamp_mtime=` and `nanoseconds=`.
 pub fn layer(clamp_mtime: Option<&Bound<'_, PyAny>>, nanoseconds: bool) -> PyResult<LayerOptions> {
-    let precision = if nanoseconds { MtimePrecision::Nanoseconds } else { MtimePrecision::Seconds };
-    Ok(LayerOptions { precision, clamp_mtime: seconds(clamp_mtime)? })
+    Ok(LayerOptions {
+        precision: MtimePrecision::nanoseconds(nanoseconds),
+        clamp_mtime: seconds(clamp_mtime)?,
+    })
 }
 
 /// Pairs of a mapping from text to text, in its order.

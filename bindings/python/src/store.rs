@@ -556,14 +556,14 @@ impl Store {
     /// are not where they were, with the owners the disk could not hold. ``keep`` are digests that stay, and what they
     /// refer to.
     #[pyo3(signature = (
-        *, dry_run = false, nameless = true, unused_names = false, lost_trees = false, keep = None, wait = 10.0,
+        *, dry_run = false, keep_untagged = false, unused_names = false, lost_trees = false, keep = None, wait = 10.0,
         progress = None
     ))]
     fn prune<'py>(
         &self,
         py: Python<'py>,
         dry_run: bool,
-        nameless: bool,
+        keep_untagged: bool,
         unused_names: bool,
         lost_trees: bool,
         #[pyo3(from_py_with = arguments::texts)] keep: Option<Vec<String>>,
@@ -579,7 +579,7 @@ impl Store {
             .map(|digest| digest.parse())
             .collect::<treering::Result<_>>()
             .or_raise(py)?;
-        let prune = PruneOptions { dry_run, nameless, keep, wait };
+        let prune = PruneOptions { dry_run, nameless: !keep_untagged, keep, wait };
         let options = TidyOptions { unused_names, lost_trees, prune };
         let report =
             Job::new("prune", progress).run(py, move |control, _| tidy(&store, &options, control))?;
@@ -607,15 +607,7 @@ impl Store {
         progress: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let store = self.open(py)?;
-        let level = match level {
-            "structure" => FsckLevel::Structure,
-            "reachability" => FsckLevel::Reachability,
-            "bytes" => FsckLevel::Bytes,
-            _ => {
-                let message = "level is structure, reachability or bytes";
-                return Err(to_python(py, &Error::invalid("check store", message).with_path(level)));
-            }
-        };
+        let level: FsckLevel = level.parse().map_err(|error| to_python(py, &error))?;
         let report =
             Job::new("check store", progress).run(py, move |control, _| store.fsck(level, control))?;
         let one = |problem: &store::Problem| {

@@ -171,7 +171,7 @@ def test_prune_lets_go_of_names_and_trees(
     assert [one.name for one in store.images()] == ["app:v1"]
     store.untag("app:v1")
     shutil.rmtree(tmp_path / "work")
-    done = store.prune(lost_trees=True, nameless=False, keep=[image.digest])
+    done = store.prune(lost_trees=True, keep_untagged=True, keep=[image.digest])
     assert done.forgotten and not done.blobs
     assert store.prune().blobs
     with pytest.raises(treering.InvalidArgumentError):

@@ -103,8 +103,7 @@ pub struct Precision {
 impl Precision {
     /// Time stamps as they are asked for.
     pub fn options(&self) -> LayerOptions {
-        let precision = if self.nanoseconds { MtimePrecision::Nanoseconds } else { MtimePrecision::Seconds };
-        LayerOptions { precision, ..LayerOptions::default() }
+        LayerOptions { precision: MtimePrecision::nanoseconds(self.nanoseconds), ..LayerOptions::default() }
     }
 }
 

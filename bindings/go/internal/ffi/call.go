@@ -9,8 +9,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 	"unsafe"
@@ -66,20 +68,6 @@ func checkABI(loaded uint32) error {
 // Version of the library that is loaded.
 func Version() string { return C.GoString(C.treering_version()) }
 
-// LiveHandles is the library's own count of objects, for tests.
-func LiveHandles() int { return int(C.treering_test_live_handles()) }
-
-// TestPanic panics inside the library, for tests.
-func TestPanic() error {
-	return call(func(e **C.treering_error) C.treering_status { return C.treering_test_panic(e) })
-}
-
-// TestPanicAt makes operations with the context panic inside the library, for tests: at the look-th time that one of its
-// threads looks whether it was cancelled.
-func TestPanicAt(ctx context.Context, look uint64) context.Context {
-	return context.WithValue(ctx, panicKey{}, look)
-}
-
 func call(f func(e **C.treering_error) C.treering_status) error {
 	if abiError != nil {
 		return abiError
@@ -127,8 +115,6 @@ type Progress struct {
 
 type progressKey struct{}
 
-type panicKey struct{}
-
 type watcher struct {
 	every time.Duration
 	call  func(Progress)
@@ -158,7 +144,7 @@ func operate(ctx context.Context, f func(c *C.treering_control, e **C.treering_e
 	}
 	defer C.treering_control_free(control)
 	if panics {
-		C.treering_test_panic_at(control, C.uint64_t(look), nil)
+		panicAt(control, look)
 	}
 
 	w := &watch{watcher: caller, ctx: ctx, control: control, stop: make(chan struct{}), ended: make(chan struct{})}
@@ -355,10 +341,40 @@ func (a *arguments) texts(list []string) (**C.char, C.size_t) {
 	return (**C.char)(p), C.size_t(len(list))
 }
 
+// slice is bytes as a structure has them; empty for none.
+func (a *arguments) slice(s string) C.treering_slice {
+	data, n := a.bytes(s)
+	return C.treering_slice{data: data, len: n}
+}
+
+// pairs are sorted by key.
+func (a *arguments) pairs(m map[string]string) (*C.treering_pair, C.size_t) {
+	if len(m) == 0 {
+		return nil, 0
+	}
+	p := C.calloc(C.size_t(len(m)), C.size_t(unsafe.Sizeof(C.treering_pair{})))
+	a.memory = append(a.memory, p)
+	for i, key := range slices.Sorted(maps.Keys(m)) {
+		unsafe.Slice((*C.treering_pair)(p), len(m))[i] = C.treering_pair{key: a.always(key), value: a.always(m[key])}
+	}
+	return (*C.treering_pair)(p), C.size_t(len(m))
+}
+
+// seconds is NULL for the zero time.
+func (a *arguments) seconds(t time.Time) *C.int64_t {
+	if t.IsZero() {
+		return nil
+	}
+	p := C.malloc(C.size_t(unsafe.Sizeof(C.int64_t(0))))
+	a.memory = append(a.memory, p)
+	*(*C.int64_t)(p) = C.int64_t(t.Unix())
+	return (*C.int64_t)(p)
+}
+
 // threads is how many to use; 0 is the library's choice.
 func (a *arguments) threads(n int) C.size_t {
 	if n < 0 && a.err == nil {
-		a.err = NewError(InvalidArgument, "read argument", fmt.Sprintf("%d is no number of threads", n), nil)
+		a.err = NewError(InvalidArgument, "read argument", fmt.Sprintf("threads is %d: it must be 0 or more", n), nil)
 	}
 	return C.size_t(n)
 }
@@ -366,7 +382,7 @@ func (a *arguments) threads(n int) C.size_t {
 // level of a compression. Which ones there are is for the library to say; here it only has to fit.
 func (a *arguments) level(n int) C.int32_t {
 	if (n < math.MinInt32 || n > math.MaxInt32) && a.err == nil {
-		a.err = NewError(InvalidArgument, "read argument", fmt.Sprintf("%d is no level of a compression", n), nil)
+		a.err = NewError(InvalidArgument, "read argument", fmt.Sprintf("level is %d: out of range", n), nil)
 	}
 	return C.int32_t(n)
 }
@@ -392,16 +408,10 @@ func (a *arguments) optional(h *Handle) unsafe.Pointer {
 	return a.use(h)
 }
 
-func (a *arguments) set(f func(e **C.treering_error) C.treering_status) {
+// do makes a call, unless something failed before.
+func (a *arguments) do(f func(e **C.treering_error) C.treering_status) {
 	if a.err == nil {
 		a.err = call(f)
-	}
-}
-
-// cap sets one unless it is 0, which leaves the default.
-func (a *arguments) cap(n uint64, f func(n C.uint64_t, e **C.treering_error) C.treering_status) {
-	if n != 0 {
-		a.set(func(e **C.treering_error) C.treering_status { return f(C.uint64_t(n), e) })
 	}
 }
 

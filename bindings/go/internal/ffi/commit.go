@@ -29,8 +29,8 @@ func takeReport(report *C.treering_report) []Note {
 	var out []Note
 	for i := range buffer[:n] {
 		note := &buffer[i]
-		out = append(out, Note{note.kind == C.TREERING_NOTE_LOSS, goString(note.path, note.path_len),
-			goString(note.attribute, note.attribute_len), C.GoString(note.reason)})
+		out = append(out, Note{Loss: note.kind == C.TREERING_NOTE_LOSS, Path: goString(note.path, note.path_len),
+			Attribute: goString(note.attribute, note.attribute_len), Reason: C.GoString(note.reason)})
 	}
 	return out
 }
@@ -51,6 +51,19 @@ type CommitOptions struct {
 	OneFileSystem                   bool
 	Threads                         int
 	Lowers                          []string
+}
+
+func (a *arguments) commit(o CommitOptions) (p C.treering_commit_options) {
+	p.base, p.compare, p.owner, p.owner_from = a.text(o.Base), a.text(o.Compare), a.text(o.Owner), a.slice(o.OwnerFrom)
+	p.compression, p.level = a.text(o.Compression), a.level(o.Level)
+	p.nanoseconds, p.squash, p.one_file_system = C.bool(o.Nanoseconds), C.bool(o.Squash), C.bool(o.OneFileSystem)
+	p.clamp_mtime, p.created = a.seconds(o.ClampMtime), a.seconds(o.Created)
+	p.author, p.message, p.platform = a.text(o.Author), a.text(o.Message), a.text(o.Platform)
+	p.changes, p.changes_len = a.texts(o.Changes)
+	p.annotations, p.annotations_len = a.pairs(o.Annotations)
+	p.lowers, p.lowers_len = a.slices(o.Lowers)
+	p.threads = a.threads(o.Threads)
+	return p
 }
 
 // CommitResult is what a commit or an import made.
@@ -81,80 +94,13 @@ func Commit(ctx context.Context, store *Handle, tree, reference string, o Commit
 	s := (*C.treering_store)(a.use(store))
 	path, n := a.bytes(tree)
 	name := a.text(reference)
-	var p *C.treering_commit_options
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_commit_options_new(&p, e) })
-	defer func() { C.treering_commit_options_free(p) }()
-	base, compare, owner, compression := a.text(o.Base), a.text(o.Compare), a.text(o.Owner), a.text(o.Compression)
-	from, size := a.bytes(o.OwnerFrom)
-	level, threads := a.level(o.Level), a.threads(o.Threads)
-	author, message, platform := a.text(o.Author), a.text(o.Message), a.text(o.Platform)
-	for _, set := range []func(e **C.treering_error) C.treering_status{
-		func(e **C.treering_error) C.treering_status { return C.treering_commit_options_set_base(p, base, e) },
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_commit_options_set_compare(p, compare, e)
-		},
-		func(e **C.treering_error) C.treering_status { return C.treering_commit_options_set_owner(p, owner, e) },
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_commit_options_set_owner_from(p, from, size, e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_commit_options_set_compression(p, compression, level, e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_commit_options_set_nanoseconds(p, C.bool(o.Nanoseconds), e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_commit_options_set_author(p, author, e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_commit_options_set_message(p, message, e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_commit_options_set_squash(p, C.bool(o.Squash), e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_commit_options_set_platform(p, platform, e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_commit_options_set_one_file_system(p, C.bool(o.OneFileSystem), e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_commit_options_set_threads(p, threads, e)
-		},
-	} {
-		a.set(set)
-	}
-	if !o.ClampMtime.IsZero() {
-		a.set(func(e **C.treering_error) C.treering_status {
-			return C.treering_commit_options_set_clamp_mtime(p, C.int64_t(o.ClampMtime.Unix()), e)
-		})
-	}
-	if !o.Created.IsZero() {
-		a.set(func(e **C.treering_error) C.treering_status {
-			return C.treering_commit_options_set_created(p, C.int64_t(o.Created.Unix()), e)
-		})
-	}
-	for _, change := range o.Changes {
-		c := a.always(change)
-		a.set(func(e **C.treering_error) C.treering_status { return C.treering_commit_options_add_change(p, c, e) })
-	}
-	for key, value := range o.Annotations {
-		k, v := a.always(key), a.always(value)
-		a.set(func(e **C.treering_error) C.treering_status {
-			return C.treering_commit_options_add_annotation(p, k, v, e)
-		})
-	}
-	for _, lower := range o.Lowers {
-		l, size := a.bytes(lower)
-		a.set(func(e **C.treering_error) C.treering_status {
-			return C.treering_commit_options_add_lower(p, l, size, e)
-		})
-	}
+	options := a.commit(o)
 	var out C.treering_commit_result
 	var report *C.treering_report
 	if a.err == nil {
 		a.err = operate(ctx, func(c *C.treering_control, e **C.treering_error) C.treering_status {
-			return C.treering_commit(s, path, n, name, p, c, &out, C.size_t(unsafe.Sizeof(out)), &report, e)
+			return C.treering_commit(s, path, n, name, &options, C.size_t(unsafe.Sizeof(options)), c, &out,
+				C.size_t(unsafe.Sizeof(out)), &report, e)
 		})
 	}
 	result := commitResult(&out)
@@ -172,48 +118,10 @@ type ApplyOptions struct {
 	Platform, OwnerXattr string
 }
 
-func (a *arguments) apply(o ApplyOptions) *C.treering_apply_options {
-	var p *C.treering_apply_options
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_apply_options_new(&p, e) })
-	a.undo = append(a.undo, func() { C.treering_apply_options_free(p) })
-	platform, attribute, threads := a.text(o.Platform), a.text(o.OwnerXattr), a.threads(o.Threads)
-	for _, set := range []func(e **C.treering_error) C.treering_status{
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_apply_options_set_threads(p, threads, e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_apply_options_set_deny_loss(p, C.bool(o.DenyLoss), e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_apply_options_set_owner_xattr(p, attribute, e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_apply_options_set_lenient(p, C.bool(o.Lenient), e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_apply_options_set_sync(p, C.bool(o.Sync), e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_apply_options_set_platform(p, platform, e)
-		},
-	} {
-		a.set(set)
-	}
-	if o.MaxBytes != 0 {
-		a.set(func(e **C.treering_error) C.treering_status {
-			return C.treering_apply_options_set_max_bytes(p, C.uint64_t(o.MaxBytes), e)
-		})
-	}
-	if o.MaxEntries != 0 {
-		a.set(func(e **C.treering_error) C.treering_status {
-			return C.treering_apply_options_set_max_entries(p, C.uint64_t(o.MaxEntries), e)
-		})
-	}
-	if o.MaxRatio != 0 {
-		a.set(func(e **C.treering_error) C.treering_status {
-			return C.treering_apply_options_set_max_ratio(p, C.uint64_t(o.MaxRatio), e)
-		})
-	}
+func (a *arguments) apply(o ApplyOptions) (p C.treering_apply_options) {
+	p.threads, p.platform, p.owner_xattr = a.threads(o.Threads), a.text(o.Platform), a.text(o.OwnerXattr)
+	p.deny_loss, p.lenient, p.sync = C.bool(o.DenyLoss), C.bool(o.Lenient), C.bool(o.Sync)
+	p.max_bytes, p.max_entries, p.max_ratio = C.uint64_t(o.MaxBytes), C.uint64_t(o.MaxEntries), C.uint64_t(o.MaxRatio)
 	return p
 }
 
@@ -228,14 +136,16 @@ type UnpackResult struct {
 func Unpack(ctx context.Context, store *Handle, reference, dir string, o ApplyOptions) (UnpackResult, error) {
 	var a arguments
 	defer a.free()
-	s, r, p := (*C.treering_store)(a.use(store)), a.always(reference), a.apply(o)
+	s, r, options := (*C.treering_store)(a.use(store)), a.always(reference), a.apply(o)
 	path, n := a.bytes(dir)
 	var out C.treering_unpack_result
 	var report *C.treering_report
 	if a.err == nil {
 		a.err = operate(ctx, func(c *C.treering_control, e **C.treering_error) C.treering_status {
-			return C.treering_unpack(s, r, path, n, p, c, &out, C.size_t(unsafe.Sizeof(out)), &report, e)
+			return C.treering_unpack(s, r, path, n, &options, C.size_t(unsafe.Sizeof(options)), c, &out,
+				C.size_t(unsafe.Sizeof(out)), &report, e)
 		})
 	}
-	return UnpackResult{digest(&out.manifest), uint64(out.entries), uint64(out.in_ledger), takeReport(report)}, a.err
+	return UnpackResult{Manifest: digest(&out.manifest), Entries: uint64(out.entries), InLedger: uint64(out.in_ledger),
+		Notes: takeReport(report)}, a.err
 }

@@ -16,40 +16,14 @@ type DiffOptions struct {
 	Threads                   int
 }
 
-func (a *arguments) diff(o DiffOptions) *C.treering_diff_options {
-	var p *C.treering_diff_options
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_diff_options_new(&p, e) })
-	a.undo = append(a.undo, func() { C.treering_diff_options_free(p) })
-	owner, compare, platform := a.text(o.Owner), a.text(o.Compare), a.text(o.Platform)
-	from, size := a.bytes(o.OwnerFrom)
-	threads := a.threads(o.Threads)
-	for _, set := range []func(e **C.treering_error) C.treering_status{
-		func(e **C.treering_error) C.treering_status { return C.treering_diff_options_set_owner(p, owner, e) },
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_diff_options_set_owner_from(p, from, size, e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_diff_options_set_compare(p, compare, e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_diff_options_set_platform(p, platform, e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_diff_options_set_exact_times(p, C.bool(o.ExactTimes), e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_diff_options_set_one_file_system(p, C.bool(o.OneFileSystem), e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_diff_options_set_threads(p, threads, e)
-		},
-	} {
-		a.set(set)
-	}
+func (a *arguments) diff(o DiffOptions) (p C.treering_diff_options) {
+	p.owner, p.owner_from, p.compare, p.platform = a.text(o.Owner), a.slice(o.OwnerFrom), a.text(o.Compare), a.text(o.Platform)
+	p.exact_times, p.one_file_system = C.bool(o.ExactTimes), C.bool(o.OneFileSystem)
+	p.threads = a.threads(o.Threads)
 	return p
 }
 
-type diffCall func(o *C.treering_diff_options, c *C.treering_control, out **C.treering_diff, report **C.treering_report,
+type diffCall func(o *C.treering_diff_options, size C.size_t, c *C.treering_control, out **C.treering_diff, report **C.treering_report,
 	e **C.treering_error) C.treering_status
 
 func (a *arguments) compare(ctx context.Context, o DiffOptions, f diffCall) (*Handle, []Note, error) {
@@ -58,7 +32,7 @@ func (a *arguments) compare(ctx context.Context, o DiffOptions, f diffCall) (*Ha
 	var report *C.treering_report
 	if a.err == nil {
 		a.err = operate(ctx, func(c *C.treering_control, e **C.treering_error) C.treering_status {
-			return f(options, c, &out, &report, e)
+			return f(&options, C.size_t(unsafe.Sizeof(options)), c, &out, &report, e)
 		})
 	}
 	notes := takeReport(report)
@@ -75,9 +49,10 @@ func DiffTree(ctx context.Context, store *Handle, tree, base string, o DiffOptio
 	defer a.free()
 	s, b := (*C.treering_store)(a.use(store)), a.text(base)
 	path, n := a.bytes(tree)
-	return a.compare(ctx, o, func(o *C.treering_diff_options, c *C.treering_control, out **C.treering_diff,
+	return a.compare(ctx, o, func(o *C.treering_diff_options, size C.size_t, c *C.treering_control,
+		out **C.treering_diff,
 		report **C.treering_report, e **C.treering_error) C.treering_status {
-		return C.treering_diff_tree(s, path, n, b, o, c, out, report, e)
+		return C.treering_diff_tree(s, path, n, b, o, size, c, out, report, e)
 	})
 }
 
@@ -88,9 +63,10 @@ func DiffTrees(ctx context.Context, store *Handle, before, after string, o DiffO
 	s := a.store(store)
 	b, bn := a.bytes(before)
 	p, n := a.bytes(after)
-	return a.compare(ctx, o, func(o *C.treering_diff_options, c *C.treering_control, out **C.treering_diff,
+	return a.compare(ctx, o, func(o *C.treering_diff_options, size C.size_t, c *C.treering_control,
+		out **C.treering_diff,
 		report **C.treering_report, e **C.treering_error) C.treering_status {
-		return C.treering_diff_trees(s, b, bn, p, n, o, c, out, report, e)
+		return C.treering_diff_trees(s, b, bn, p, n, o, size, c, out, report, e)
 	})
 }
 
@@ -100,9 +76,9 @@ func DiffSnapshots(before, after *Handle, tree string, o DiffOptions) (*Handle, 
 	defer a.free()
 	b, s := (*C.treering_snapshot)(a.optional(before)), (*C.treering_snapshot)(a.use(after))
 	p, n := a.bytes(tree)
-	diff, _, err := a.compare(context.Background(), o, func(o *C.treering_diff_options, _ *C.treering_control,
+	diff, _, err := a.compare(context.Background(), o, func(o *C.treering_diff_options, size C.size_t, _ *C.treering_control,
 		out **C.treering_diff, _ **C.treering_report, e **C.treering_error) C.treering_status {
-		return C.treering_diff_snapshots(b, s, p, n, o, out, e)
+		return C.treering_diff_snapshots(b, s, p, n, o, size, out, e)
 	})
 	return diff, err
 }
@@ -112,22 +88,25 @@ func DiffImages(ctx context.Context, store *Handle, before, after string, o Diff
 	var a arguments
 	defer a.free()
 	s, b, r := (*C.treering_store)(a.use(store)), a.text(before), a.always(after)
-	diff, _, err := a.compare(ctx, o, func(o *C.treering_diff_options, c *C.treering_control, out **C.treering_diff,
+	diff, _, err := a.compare(ctx, o, func(o *C.treering_diff_options, size C.size_t, c *C.treering_control,
+		out **C.treering_diff,
 		_ **C.treering_report, e **C.treering_error) C.treering_status {
-		return C.treering_diff_images(s, b, r, o, c, out, e)
+		return C.treering_diff_images(s, b, r, o, size, c, out, e)
 	})
 	return diff, err
 }
 
-// DiffOverlay finds what the upper directory of an overlay changes.
-func DiffOverlay(ctx context.Context, upper string, lowers []string, o DiffOptions) (*Handle, []Note, error) {
+// DiffOverlay finds what the upper directory of an overlay changes; the store may be nil.
+func DiffOverlay(ctx context.Context, store *Handle, upper string, lowers []string, o DiffOptions) (*Handle, []Note, error) {
 	var a arguments
 	defer a.free()
+	s := a.store(store)
 	u, un := a.bytes(upper)
 	l, ln := a.slices(lowers)
-	return a.compare(ctx, o, func(o *C.treering_diff_options, c *C.treering_control, out **C.treering_diff,
+	return a.compare(ctx, o, func(o *C.treering_diff_options, size C.size_t, c *C.treering_control,
+		out **C.treering_diff,
 		report **C.treering_report, e **C.treering_error) C.treering_status {
-		return C.treering_diff_overlay(u, un, l, ln, o, c, out, report, e)
+		return C.treering_diff_overlay(s, u, un, l, ln, o, size, c, out, report, e)
 	})
 }
 
@@ -164,31 +143,35 @@ func nextChanges(h *Handle, buffer []C.treering_change, rewind bool) ([]Change, 
 	defer a.free()
 	p := (*C.treering_diff)(a.use(h))
 	if rewind {
-		a.set(func(e **C.treering_error) C.treering_status { return C.treering_diff_rewind(p, e) })
+		a.do(func(e **C.treering_error) C.treering_status { return C.treering_diff_rewind(p, e) })
 	}
 	var n C.size_t
-	a.set(func(e **C.treering_error) C.treering_status {
+	a.do(func(e **C.treering_error) C.treering_status {
 		return C.treering_diff_next(p, &buffer[0], C.size_t(unsafe.Sizeof(buffer[0])), C.size_t(len(buffer)), &n, e)
 	})
 	out := make([]Change, n)
 	for i := range out {
 		c := &buffer[i]
-		out[i] = Change{goString(c.path, c.path_len), int32(c.kind), uint32(c.reasons), uint32(c.old_index),
-			uint32(c.new_index), bool(c.opaque)}
+		out[i] = Change{Path: goString(c.path, c.path_len), Kind: int32(c.kind), Reasons: uint32(c.reasons),
+			OldIndex: uint32(c.old_index), NewIndex: uint32(c.new_index), Opaque: bool(c.opaque)}
 	}
 	return out, a.err
 }
 
 // DiffStat is the changes in numbers.
-func DiffStat(h *Handle) (added, changed, deleted, bytes uint64, err error) {
+type DiffStat struct{ Added, Changed, Deleted, Bytes uint64 }
+
+// CountChanges counts the changes of a diff.
+func CountChanges(h *Handle) (DiffStat, error) {
 	var a arguments
 	defer a.free()
 	p := (*C.treering_diff)(a.use(h))
-	var out C.treering_diff_numbers
-	a.set(func(e **C.treering_error) C.treering_status {
+	var out C.treering_diff_stat_result
+	a.do(func(e **C.treering_error) C.treering_status {
 		return C.treering_diff_stat(p, &out, C.size_t(unsafe.Sizeof(out)), e)
 	})
-	return uint64(out.added), uint64(out.changed), uint64(out.deleted), uint64(out.bytes), a.err
+	return DiffStat{Added: uint64(out.added), Changed: uint64(out.changed), Deleted: uint64(out.deleted),
+		Bytes: uint64(out.bytes)}, a.err
 }
 
 // DiffSnapshot is a side of a diff.
@@ -197,7 +180,7 @@ func DiffSnapshot(h *Handle, old bool) (*Handle, error) {
 	defer a.free()
 	p := (*C.treering_diff)(a.use(h))
 	var out *C.treering_snapshot
-	a.set(func(e **C.treering_error) C.treering_status {
+	a.do(func(e **C.treering_error) C.treering_status {
 		if old {
 			return C.treering_diff_old_snapshot(p, &out, e)
 		}

@@ -11,7 +11,7 @@ func OpenImage(store *Handle, reference, platform string) (*Handle, error) {
 	defer a.free()
 	s, r, p := (*C.treering_store)(a.use(store)), a.always(reference), a.text(platform)
 	var out *C.treering_image
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_image_open(s, r, p, &out, e) })
+	a.do(func(e **C.treering_error) C.treering_status { return C.treering_image_open(s, r, p, &out, e) })
 	if a.err != nil {
 		return nil, a.err
 	}
@@ -50,7 +50,7 @@ func ReadImage(h *Handle) (ImageFacts, error) {
 	data = C.treering_image_config(p, &n)
 	out.Config = []byte(goString(data, n))
 	buffer := make([]C.treering_layer, C.treering_image_layer_count(p)+1)
-	a.set(func(e **C.treering_error) C.treering_status {
+	a.do(func(e **C.treering_error) C.treering_status {
 		return C.treering_image_layers(p, 0, &buffer[0], C.size_t(unsafe.Sizeof(buffer[0])), C.size_t(len(buffer)), &n, e)
 	})
 	if a.err != nil {
@@ -58,7 +58,8 @@ func ReadImage(h *Handle) (ImageFacts, error) {
 	}
 	for i := range buffer[:n] {
 		l := &buffer[i]
-		out.Layers = append(out.Layers, Layer{digest(&l.digest), digest(&l.diff_id), uint64(l.size), C.GoString(l.media_type)})
+		out.Layers = append(out.Layers, Layer{Digest: digest(&l.digest), DiffID: digest(&l.diff_id), Size: uint64(l.size),
+			MediaType: C.GoString(l.media_type)})
 	}
 	return out, nil
 }
@@ -69,7 +70,7 @@ func ImageJSON(h *Handle, history bool) ([]byte, error) {
 	defer a.free()
 	p := (*C.treering_image)(a.use(h))
 	var out *C.treering_bytes
-	a.set(func(e **C.treering_error) C.treering_status {
+	a.do(func(e **C.treering_error) C.treering_status {
 		if history {
 			return C.treering_image_history(p, &out, e)
 		}

@@ -12,35 +12,35 @@ package ffi
 // static int32_t read_go(void *userdata, uint8_t *data, size_t capacity, size_t *n) {
 //   return treeringGoRead((uintptr_t)userdata, data, capacity, n);
 // }
-// static treering_status layer_write(const treering_diff *diff, const treering_layer_options *options, uintptr_t go,
+// static treering_status layer_write(const treering_diff *diff, const treering_layer_options *options, size_t options_size, uintptr_t go,
 //     const treering_control *control, treering_layer_result *out, size_t size, treering_error **err) {
-//   return treering_layer_write_callback(diff, options, write_go, (void *)go, NULL, control, out, size, err);
+//   return treering_layer_write_callback(diff, options, options_size, write_go, (void *)go, NULL, control, out, size, err);
 // }
 // static treering_status layer_apply(const treering_store *store, uintptr_t go, const uint8_t *dir, size_t n,
-//     const treering_apply_options *options, const treering_control *control, treering_apply_result *out, size_t size,
+//     const treering_apply_options *options, size_t options_size, const treering_control *control, treering_apply_result *out, size_t size,
 //     treering_report **report, treering_error **err) {
-//   return treering_layer_apply_callback(store, read_go, (void *)go, NULL, dir, n, options, control, out, size, report, err);
+//   return treering_layer_apply_callback(store, read_go, (void *)go, NULL, dir, n, options, options_size, control, out, size, report, err);
 // }
-// static treering_status layer_list(uintptr_t go, const treering_layer_list_options *options, const treering_control *control,
+// static treering_status layer_list(uintptr_t go, const treering_layer_list_options *options, size_t options_size, const treering_control *control,
 //     treering_layer_list **out, treering_error **err) {
-//   return treering_layer_list_callback(read_go, (void *)go, NULL, options, control, out, err);
+//   return treering_layer_list_callback(read_go, (void *)go, NULL, options, options_size, control, out, err);
 // }
 // static treering_status archive_save(const treering_store *store, char **refs, size_t n, const char *format, uintptr_t go,
 //     const treering_control *control, treering_error **err) {
 //   return treering_archive_save_callback(store, (const char *const *)refs, n, format, write_go, (void *)go, NULL, control, err);
 // }
-// static treering_status archive_load(const treering_store *store, uintptr_t go, const treering_load_options *options,
+// static treering_status archive_load(const treering_store *store, uintptr_t go, const treering_load_options *options, size_t options_size,
 //     const treering_control *control, treering_loaded **out, treering_error **err) {
-//   return treering_archive_load_callback(store, read_go, (void *)go, NULL, options, control, out, err);
+//   return treering_archive_load_callback(store, read_go, (void *)go, NULL, options, options_size, control, out, err);
 // }
 // static treering_status archive_import(const treering_store *store, uintptr_t go, const char *reference,
-//     const treering_import_options *options, const treering_control *control, treering_commit_result *out, size_t size,
+//     const treering_import_options *options, size_t options_size, const treering_control *control, treering_commit_result *out, size_t size,
 //     treering_error **err) {
-//   return treering_archive_import_callback(store, read_go, (void *)go, NULL, reference, options, control, out, size, err);
+//   return treering_archive_import_callback(store, read_go, (void *)go, NULL, reference, options, options_size, control, out, size, err);
 // }
 // static treering_status archive_export(const treering_store *store, const char *reference, const uint8_t *tree, size_t n,
-//     const treering_export_options *options, uintptr_t go, const treering_control *control, treering_error **err) {
-//   return treering_archive_export_callback(store, reference, tree, n, options, write_go, (void *)go, NULL, control, err);
+//     const treering_export_options *options, size_t options_size, uintptr_t go, const treering_control *control, treering_error **err) {
+//   return treering_archive_export_callback(store, reference, tree, n, options, options_size, write_go, (void *)go, NULL, control, err);
 // }
 import "C"
 
@@ -71,32 +71,17 @@ func WriteLayer(ctx context.Context, diff *Handle, w io.Writer, o LayerOptions) 
 	var a arguments
 	defer a.free()
 	d := (*C.treering_diff)(a.use(diff))
-	var p *C.treering_layer_options
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_layer_options_new(&p, e) })
-	defer func() { C.treering_layer_options_free(p) }()
-	compression, level, threads := a.text(o.Compression), a.level(o.Level), a.threads(o.Threads)
-	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_layer_options_set_compression(p, compression, level, e)
-	})
-	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_layer_options_set_nanoseconds(p, C.bool(o.Nanoseconds), e)
-	})
-	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_layer_options_set_threads(p, threads, e)
-	})
-	if !o.ClampMtime.IsZero() {
-		a.set(func(e **C.treering_error) C.treering_status {
-			return C.treering_layer_options_set_clamp_mtime(p, C.int64_t(o.ClampMtime.Unix()), e)
-		})
-	}
+	var options C.treering_layer_options
+	options.compression, options.level, options.threads = a.text(o.Compression), a.level(o.Level), a.threads(o.Threads)
+	options.nanoseconds, options.clamp_mtime = C.bool(o.Nanoseconds), a.seconds(o.ClampMtime)
 	var out C.treering_layer_result
 	if a.err == nil {
 		a.err = streaming(ctx, nil, w, func(h C.uintptr_t, c *C.treering_control, e **C.treering_error) C.treering_status {
-			return C.layer_write(d, p, h, c, &out, C.size_t(unsafe.Sizeof(out)), e)
+			return C.layer_write(d, &options, C.size_t(unsafe.Sizeof(options)), h, c, &out, C.size_t(unsafe.Sizeof(out)), e)
 		})
 	}
-	return LayerResult{digest(&out.diff_id), digest(&out.digest), uint64(out.diff_size), uint64(out.size),
-		uint64(out.entries)}, a.err
+	return LayerResult{DiffID: digest(&out.diff_id), Digest: digest(&out.digest), DiffSize: uint64(out.diff_size),
+		Size: uint64(out.size), Entries: uint64(out.entries)}, a.err
 }
 
 // ApplyResult is a layer that was applied.
@@ -112,16 +97,17 @@ func ApplyLayer(ctx context.Context, store *Handle, r io.Reader, dir string, o A
 	defer a.free()
 	s := a.store(store)
 	path, n := a.bytes(dir)
-	p := a.apply(o)
+	options := a.apply(o)
 	var out C.treering_apply_result
 	var report *C.treering_report
 	if a.err == nil {
 		a.err = streaming(ctx, r, nil, func(h C.uintptr_t, c *C.treering_control, e **C.treering_error) C.treering_status {
-			return C.layer_apply(s, h, path, n, p, c, &out, C.size_t(unsafe.Sizeof(out)), &report, e)
+			return C.layer_apply(s, h, path, n, &options, C.size_t(unsafe.Sizeof(options)), c, &out,
+				C.size_t(unsafe.Sizeof(out)), &report, e)
 		})
 	}
-	return ApplyResult{digest(&out.diff_id), digest(&out.digest), uint64(out.diff_size), uint64(out.size),
-		uint64(out.entries), uint64(out.unkept), takeReport(report)}, a.err
+	return ApplyResult{DiffID: digest(&out.diff_id), Digest: digest(&out.digest), DiffSize: uint64(out.diff_size),
+		Size: uint64(out.size), Entries: uint64(out.entries), Unkept: uint64(out.unkept), Notes: takeReport(report)}, a.err
 }
 
 // LayerEntry is one entry of a layer.
@@ -143,27 +129,14 @@ type ListOptions struct{ MaxBytes, MaxEntries, MaxRatio, MaxMemory uint64 }
 func ListLayer(ctx context.Context, r io.Reader, o ListOptions) ([]LayerEntry, error) {
 	var a arguments
 	defer a.free()
-	var p *C.treering_layer_list_options
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_layer_list_options_new(&p, e) })
-	defer func() { C.treering_layer_list_options_free(p) }()
-	a.cap(o.MaxBytes, func(n C.uint64_t, e **C.treering_error) C.treering_status {
-		return C.treering_layer_list_options_set_max_bytes(p, n, e)
-	})
-	a.cap(o.MaxEntries, func(n C.uint64_t, e **C.treering_error) C.treering_status {
-		return C.treering_layer_list_options_set_max_entries(p, n, e)
-	})
-	a.cap(o.MaxRatio, func(n C.uint64_t, e **C.treering_error) C.treering_status {
-		return C.treering_layer_list_options_set_max_ratio(p, n, e)
-	})
-	a.cap(o.MaxMemory, func(n C.uint64_t, e **C.treering_error) C.treering_status {
-		return C.treering_layer_list_options_set_max_memory(p, n, e)
-	})
+	options := C.treering_layer_list_options{max_bytes: C.uint64_t(o.MaxBytes), max_entries: C.uint64_t(o.MaxEntries),
+		max_ratio: C.uint64_t(o.MaxRatio), max_memory: C.uint64_t(o.MaxMemory)}
 	if a.err != nil {
 		return nil, a.err
 	}
 	var list *C.treering_layer_list
 	err := streaming(ctx, r, nil, func(h C.uintptr_t, c *C.treering_control, e **C.treering_error) C.treering_status {
-		return C.layer_list(h, p, c, &list, e)
+		return C.layer_list(h, &options, C.size_t(unsafe.Sizeof(options)), c, &list, e)
 	})
 	defer func() { C.treering_layer_list_free(list) }()
 	if list == nil {
@@ -173,7 +146,7 @@ func ListLayer(ctx context.Context, r io.Reader, o ListOptions) ([]LayerEntry, e
 	buffer := make([]C.treering_layer_entry, batch)
 	for {
 		var n C.size_t
-		a.set(func(e **C.treering_error) C.treering_status {
+		a.do(func(e **C.treering_error) C.treering_status {
 			return C.treering_layer_list_get(list, C.size_t(len(out)), &buffer[0], C.size_t(unsafe.Sizeof(buffer[0])),
 				C.size_t(len(buffer)), &n, e)
 		})
@@ -204,7 +177,7 @@ func layerXattrs(list *C.treering_layer_list, index, count int) (map[string]stri
 	var a arguments
 	buffer := make([]C.treering_xattr, count)
 	var n C.size_t
-	a.set(func(e **C.treering_error) C.treering_status {
+	a.do(func(e **C.treering_error) C.treering_status {
 		return C.treering_layer_list_xattrs(list, C.size_t(index), 0, &buffer[0], C.size_t(unsafe.Sizeof(buffer[0])),
 			C.size_t(len(buffer)), &n, e)
 	})
@@ -238,27 +211,15 @@ type LoadOptions struct {
 func LoadArchive(ctx context.Context, store *Handle, r io.Reader, o LoadOptions) ([]Loaded, error) {
 	var a arguments
 	defer a.free()
-	s, names := (*C.treering_store)(a.use(store)), a.text(o.Names)
-	var p *C.treering_load_options
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_load_options_new(&p, e) })
-	defer func() { C.treering_load_options_free(p) }()
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_load_options_set_names(p, names, e) })
-	if o.MaxBytes != 0 {
-		a.set(func(e **C.treering_error) C.treering_status {
-			return C.treering_load_options_set_max_bytes(p, C.uint64_t(o.MaxBytes), e)
-		})
-	}
-	if o.MaxEntries != 0 {
-		a.set(func(e **C.treering_error) C.treering_status {
-			return C.treering_load_options_set_max_entries(p, C.uint64_t(o.MaxEntries), e)
-		})
-	}
+	s := (*C.treering_store)(a.use(store))
+	options := C.treering_load_options{names: a.text(o.Names), max_bytes: C.uint64_t(o.MaxBytes),
+		max_entries: C.uint64_t(o.MaxEntries)}
 	if a.err != nil {
 		return nil, a.err
 	}
 	var list *C.treering_loaded
 	err := streaming(ctx, r, nil, func(h C.uintptr_t, c *C.treering_control, e **C.treering_error) C.treering_status {
-		return C.archive_load(s, h, p, c, &list, e)
+		return C.archive_load(s, h, &options, C.size_t(unsafe.Sizeof(options)), c, &list, e)
 	})
 	defer func() { C.treering_loaded_free(list) }()
 	if list == nil {
@@ -266,7 +227,7 @@ func LoadArchive(ctx context.Context, store *Handle, r io.Reader, o LoadOptions)
 	}
 	buffer := make([]C.treering_loaded_image, C.treering_loaded_len(list)+1)
 	var n C.size_t
-	a.set(func(e **C.treering_error) C.treering_status {
+	a.do(func(e **C.treering_error) C.treering_status {
 		return C.treering_loaded_get(list, 0, &buffer[0], C.size_t(unsafe.Sizeof(buffer[0])), C.size_t(len(buffer)), &n, e)
 	})
 	if a.err != nil {
@@ -275,7 +236,7 @@ func LoadArchive(ctx context.Context, store *Handle, r io.Reader, o LoadOptions)
 	var out []Loaded
 	for i := range buffer[:n] {
 		l := &buffer[i]
-		out = append(out, Loaded{C.GoString(l.name), digest(&l.manifest), digest(&l.image_id)})
+		out = append(out, Loaded{Name: C.GoString(l.name), Manifest: digest(&l.manifest), ImageID: digest(&l.image_id)})
 	}
 	return out, err
 }
@@ -296,49 +257,16 @@ func Import(ctx context.Context, store *Handle, r io.Reader, reference string, o
 	var a arguments
 	defer a.free()
 	s, ref := (*C.treering_store)(a.use(store)), a.text(reference)
-	var p *C.treering_import_options
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_import_options_new(&p, e) })
-	defer func() { C.treering_import_options_free(p) }()
-	for _, change := range o.Changes {
-		c := a.always(change)
-		a.set(func(e **C.treering_error) C.treering_status { return C.treering_import_options_add_change(p, c, e) })
-	}
-	message, author, platform, compression := a.text(o.Message), a.text(o.Author), a.text(o.Platform), a.text(o.Compression)
-	level := a.level(o.Level)
-	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_import_options_set_message(p, message, e)
-	})
-	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_import_options_set_author(p, author, e)
-	})
-	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_import_options_set_platform(p, platform, e)
-	})
-	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_import_options_set_compression(p, compression, level, e)
-	})
-	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_import_options_set_threads(p, C.size_t(max(o.Threads, 0)), e)
-	})
-	if o.MaxBytes != 0 {
-		a.set(func(e **C.treering_error) C.treering_status {
-			return C.treering_import_options_set_max_bytes(p, C.uint64_t(o.MaxBytes), e)
-		})
-	}
-	if o.MaxEntries != 0 {
-		a.set(func(e **C.treering_error) C.treering_status {
-			return C.treering_import_options_set_max_entries(p, C.uint64_t(o.MaxEntries), e)
-		})
-	}
-	if !o.Created.IsZero() {
-		a.set(func(e **C.treering_error) C.treering_status {
-			return C.treering_import_options_set_created(p, C.int64_t(o.Created.Unix()), e)
-		})
-	}
+	var options C.treering_import_options
+	options.changes, options.changes_len = a.texts(o.Changes)
+	options.message, options.author, options.platform = a.text(o.Message), a.text(o.Author), a.text(o.Platform)
+	options.created, options.threads = a.seconds(o.Created), a.threads(o.Threads)
+	options.compression, options.level = a.text(o.Compression), a.level(o.Level)
+	options.max_bytes, options.max_entries = C.uint64_t(o.MaxBytes), C.uint64_t(o.MaxEntries)
 	var out C.treering_commit_result
 	if a.err == nil {
 		a.err = streaming(ctx, r, nil, func(h C.uintptr_t, c *C.treering_control, e **C.treering_error) C.treering_status {
-			return C.archive_import(s, h, ref, p, c, &out, C.size_t(unsafe.Sizeof(out)), e)
+			return C.archive_import(s, h, ref, &options, C.size_t(unsafe.Sizeof(options)), c, &out, C.size_t(unsafe.Sizeof(out)), e)
 		})
 	}
 	return commitResult(&out), a.err
@@ -358,33 +286,14 @@ func Export(ctx context.Context, store *Handle, reference, tree string, w io.Wri
 	defer a.free()
 	s, ref := (*C.treering_store)(a.use(store)), a.text(reference)
 	path, n := a.bytes(tree)
-	var p *C.treering_export_options
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_export_options_new(&p, e) })
-	defer func() { C.treering_export_options_free(p) }()
-	platform, owner := a.text(o.Platform), a.text(o.Owner)
-	from, size := a.bytes(o.OwnerFrom)
-	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_export_options_set_platform(p, platform, e)
-	})
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_export_options_set_owner(p, owner, e) })
-	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_export_options_set_owner_from(p, from, size, e)
-	})
-	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_export_options_set_nanoseconds(p, C.bool(o.Nanoseconds), e)
-	})
-	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_export_options_set_threads(p, C.size_t(max(o.Threads, 0)), e)
-	})
-	if !o.ClampMtime.IsZero() {
-		a.set(func(e **C.treering_error) C.treering_status {
-			return C.treering_export_options_set_clamp_mtime(p, C.int64_t(o.ClampMtime.Unix()), e)
-		})
-	}
+	var options C.treering_export_options
+	options.platform, options.owner, options.owner_from = a.text(o.Platform), a.text(o.Owner), a.slice(o.OwnerFrom)
+	options.nanoseconds, options.clamp_mtime = C.bool(o.Nanoseconds), a.seconds(o.ClampMtime)
+	options.threads = a.threads(o.Threads)
 	if a.err != nil {
 		return a.err
 	}
 	return streaming(ctx, nil, w, func(h C.uintptr_t, c *C.treering_control, e **C.treering_error) C.treering_status {
-		return C.archive_export(s, ref, path, n, p, h, c, e)
+		return C.archive_export(s, ref, path, n, &options, C.size_t(unsafe.Sizeof(options)), h, c, e)
 	})
 }

@@ -29,38 +29,16 @@ func Scan(ctx context.Context, tree string, o ScanOptions) (*Handle, []Note, err
 	var a arguments
 	defer a.free()
 	path, n := a.bytes(tree)
-	var p *C.treering_scan_options
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_scan_options_new(&p, e) })
-	defer func() { C.treering_scan_options_free(p) }()
-	owner, store, previous := a.text(o.Owner), a.store(o.Store), (*C.treering_snapshot)(a.optional(o.Previous))
-	from, size := a.bytes(o.OwnerFrom)
-	threads := a.threads(o.Threads)
-	for _, set := range []func(e **C.treering_error) C.treering_status{
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_scan_options_set_threads(p, threads, e)
-		},
-		func(e **C.treering_error) C.treering_status { return C.treering_scan_options_set_owner(p, owner, e) },
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_scan_options_set_owner_from(p, from, size, e)
-		},
-		func(e **C.treering_error) C.treering_status { return C.treering_scan_options_set_store(p, store, e) },
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_scan_options_set_previous(p, previous, e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_scan_options_set_one_file_system(p, C.bool(o.OneFileSystem), e)
-		},
-		func(e **C.treering_error) C.treering_status {
-			return C.treering_scan_options_set_all_xattrs(p, C.bool(o.AllXattrs), e)
-		},
-	} {
-		a.set(set)
-	}
+	var options C.treering_scan_options
+	options.owner, options.owner_from = a.text(o.Owner), a.slice(o.OwnerFrom)
+	options.store, options.previous = a.store(o.Store), (*C.treering_snapshot)(a.optional(o.Previous))
+	options.one_file_system, options.all_xattrs = C.bool(o.OneFileSystem), C.bool(o.AllXattrs)
+	options.threads = a.threads(o.Threads)
 	var out *C.treering_snapshot
 	var report *C.treering_report
 	if a.err == nil {
 		a.err = operate(ctx, func(c *C.treering_control, e **C.treering_error) C.treering_status {
-			return C.treering_snapshot_scan(path, n, p, c, &out, &report, e)
+			return C.treering_snapshot_scan(path, n, &options, C.size_t(unsafe.Sizeof(options)), c, &out, &report, e)
 		})
 	}
 	notes := takeReport(report)
@@ -76,7 +54,7 @@ func LoadSnapshot(path string) (*Handle, error) {
 	defer a.free()
 	p, n := a.bytes(path)
 	var out *C.treering_snapshot
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_snapshot_load(p, n, &out, e) })
+	a.do(func(e **C.treering_error) C.treering_status { return C.treering_snapshot_load(p, n, &out, e) })
 	if a.err != nil {
 		return nil, a.err
 	}
@@ -89,7 +67,7 @@ func SnapshotFromBytes(data []byte) (*Handle, error) {
 	defer a.free()
 	p, n := a.bytes(string(data))
 	var out *C.treering_snapshot
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_snapshot_from_bytes(p, n, &out, e) })
+	a.do(func(e **C.treering_error) C.treering_status { return C.treering_snapshot_from_bytes(p, n, &out, e) })
 	if a.err != nil {
 		return nil, a.err
 	}
@@ -132,7 +110,7 @@ func SaveSnapshot(h *Handle, path string) error {
 	defer a.free()
 	s := (*C.treering_snapshot)(a.use(h))
 	p, n := a.bytes(path)
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_snapshot_save(s, p, n, e) })
+	a.do(func(e **C.treering_error) C.treering_status { return C.treering_snapshot_save(s, p, n, e) })
 	return a.err
 }
 
@@ -177,7 +155,7 @@ func Lookup(h *Handle, path string) (Entry, error) {
 	s := (*C.treering_snapshot)(a.use(h))
 	p, n := a.bytes(path)
 	var out C.treering_entry
-	a.set(func(e **C.treering_error) C.treering_status {
+	a.do(func(e **C.treering_error) C.treering_status {
 		return C.treering_snapshot_lookup(s, p, n, &out, C.size_t(unsafe.Sizeof(out)), e)
 	})
 	if a.err != nil {
@@ -194,7 +172,7 @@ func Xattrs(h *Handle, index uint32, count int) (map[string]string, error) {
 	s := (*C.treering_snapshot)(a.use(h))
 	buffer := make([]C.treering_xattr, max(count, 1))
 	var n C.size_t
-	a.set(func(e **C.treering_error) C.treering_status {
+	a.do(func(e **C.treering_error) C.treering_status {
 		return C.treering_snapshot_xattrs(s, C.uint32_t(index), 0, &buffer[0], C.size_t(unsafe.Sizeof(buffer[0])),
 			C.size_t(len(buffer)), &n, e)
 	})
@@ -236,7 +214,7 @@ func newWalk(h *Handle) (*Handle, error) {
 	defer a.free()
 	s := (*C.treering_snapshot)(a.use(h))
 	var walk *C.treering_walk
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_snapshot_walk(s, &walk, e) })
+	a.do(func(e **C.treering_error) C.treering_status { return C.treering_snapshot_walk(s, &walk, e) })
 	if a.err != nil {
 		return nil, a.err
 	}
@@ -248,7 +226,7 @@ func nextEntries(walk *Handle, buffer []C.treering_entry) ([]Entry, error) {
 	defer a.free()
 	p := (*C.treering_walk)(a.use(walk))
 	var n C.size_t
-	a.set(func(e **C.treering_error) C.treering_status {
+	a.do(func(e **C.treering_error) C.treering_status {
 		return C.treering_walk_next(p, &buffer[0], C.size_t(unsafe.Sizeof(buffer[0])), C.size_t(len(buffer)), &n, e)
 	})
 	out := make([]Entry, n)

@@ -1,5 +1,6 @@
 package ffi
 
+// #include <stdlib.h>
 // #include <treering.h>
 import "C"
 
@@ -27,27 +28,12 @@ func OpenStore(path string, o StoreOptions) (*Handle, error) {
 	var a arguments
 	defer a.free()
 	p, n := a.bytes(path)
-	var options *C.treering_store_options
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_store_options_new(&options, e) })
-	defer func() { C.treering_store_options_free(options) }()
-	a.cap(o.MaxDocumentBytes, func(n C.uint64_t, e **C.treering_error) C.treering_status {
-		return C.treering_store_options_set_max_document_bytes(options, n, e)
-	})
-	a.cap(uint64(o.MaxDocumentDepth), func(n C.uint64_t, e **C.treering_error) C.treering_status {
-		return C.treering_store_options_set_max_document_depth(options, C.size_t(n), e)
-	})
-	a.cap(uint64(o.MaxIndexDepth), func(n C.uint64_t, e **C.treering_error) C.treering_status {
-		return C.treering_store_options_set_max_index_depth(options, C.size_t(n), e)
-	})
-	a.cap(uint64(o.MaxLayers), func(n C.uint64_t, e **C.treering_error) C.treering_status {
-		return C.treering_store_options_set_max_layers(options, C.size_t(n), e)
-	})
-	a.cap(o.MaxBlobBytes, func(n C.uint64_t, e **C.treering_error) C.treering_status {
-		return C.treering_store_options_set_max_blob_bytes(options, n, e)
-	})
+	options := C.treering_store_options{max_document_bytes: C.uint64_t(o.MaxDocumentBytes),
+		max_document_depth: C.size_t(o.MaxDocumentDepth), max_index_depth: C.size_t(o.MaxIndexDepth),
+		max_layers: C.size_t(o.MaxLayers), max_blob_bytes: C.uint64_t(o.MaxBlobBytes)}
 	var out *C.treering_store
-	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_store_open_with(p, n, options, &out, e)
+	a.do(func(e **C.treering_error) C.treering_status {
+		return C.treering_store_open(p, n, &options, C.size_t(unsafe.Sizeof(options)), &out, e)
 	})
 	if a.err != nil {
 		return nil, a.err
@@ -84,7 +70,7 @@ func Info(store *Handle) ([]byte, error) {
 	defer a.free()
 	s := a.store(store)
 	var out *C.treering_bytes
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_info(s, &out, e) })
+	a.do(func(e **C.treering_error) C.treering_status { return C.treering_info(s, &out, e) })
 	return takeBytes(out), a.err
 }
 
@@ -120,11 +106,22 @@ func Usage(ctx context.Context, store *Handle) ([]byte, error) {
 // PruneOptions as the public package has them.
 type PruneOptions struct {
 	DryRun       bool
-	KeepNameless bool
+	KeepUntagged bool
 	Keep         []string
 	Wait         time.Duration
 	UnusedNames  bool
 	LostTrees    bool
+}
+
+// milliseconds is NULL for 0, and none for what is negative.
+func (a *arguments) milliseconds(d time.Duration) *C.uint64_t {
+	if d == 0 {
+		return nil
+	}
+	p := C.malloc(C.size_t(unsafe.Sizeof(C.uint64_t(0))))
+	a.memory = append(a.memory, p)
+	*(*C.uint64_t)(p) = C.uint64_t(max(d, 0) / time.Millisecond)
+	return (*C.uint64_t)(p)
 }
 
 // Prune removes what nothing needs.
@@ -132,35 +129,16 @@ func Prune(ctx context.Context, store *Handle, o PruneOptions) ([]byte, error) {
 	var a arguments
 	defer a.free()
 	s := (*C.treering_store)(a.use(store))
-	var options *C.treering_prune_options
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_prune_options_new(&options, e) })
-	defer func() { C.treering_prune_options_free(options) }()
-	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_prune_options_set_dry_run(options, C.bool(o.DryRun), e)
-	})
-	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_prune_options_set_nameless(options, C.bool(!o.KeepNameless), e)
-	})
-	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_prune_options_set_unused_names(options, C.bool(o.UnusedNames), e)
-	})
-	a.set(func(e **C.treering_error) C.treering_status {
-		return C.treering_prune_options_set_lost_trees(options, C.bool(o.LostTrees), e)
-	})
-	for _, digest := range o.Keep {
-		d := a.always(digest)
-		a.set(func(e **C.treering_error) C.treering_status { return C.treering_prune_options_add_keep(options, d, e) })
-	}
-	if o.Wait != 0 {
-		a.set(func(e **C.treering_error) C.treering_status {
-			return C.treering_prune_options_set_wait(options, C.uint64_t(max(o.Wait, 0)/time.Millisecond), e)
-		})
-	}
+	var options C.treering_prune_options
+	options.dry_run, options.keep_untagged = C.bool(o.DryRun), C.bool(o.KeepUntagged)
+	options.unused_names, options.lost_trees = C.bool(o.UnusedNames), C.bool(o.LostTrees)
+	options.keep, options.keep_len = a.texts(o.Keep)
+	options.wait = a.milliseconds(o.Wait)
 	var result C.treering_prune_result
 	var json *C.treering_bytes
 	if a.err == nil {
 		a.err = operate(ctx, func(c *C.treering_control, e **C.treering_error) C.treering_status {
-			return C.treering_store_prune(s, options, c, &result, C.size_t(unsafe.Sizeof(result)), &json, e)
+			return C.treering_store_prune(s, &options, C.size_t(unsafe.Sizeof(options)), c, &result, C.size_t(unsafe.Sizeof(result)), &json, e)
 		})
 	}
 	return takeBytes(json), a.err
@@ -178,7 +156,7 @@ func Refs(store *Handle) ([]Ref, error) {
 	defer a.free()
 	s := (*C.treering_store)(a.use(store))
 	var list *C.treering_refs
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_refs_list(s, &list, e) })
+	a.do(func(e **C.treering_error) C.treering_status { return C.treering_refs_list(s, &list, e) })
 	defer func() { C.treering_refs_free(list) }()
 	if a.err != nil {
 		return nil, a.err
@@ -188,13 +166,14 @@ func Refs(store *Handle) ([]Ref, error) {
 		return nil, nil
 	}
 	var n C.size_t
-	a.set(func(e **C.treering_error) C.treering_status {
+	a.do(func(e **C.treering_error) C.treering_status {
 		return C.treering_refs_get(list, 0, &buffer[0], C.size_t(unsafe.Sizeof(buffer[0])), C.size_t(len(buffer)), &n, e)
 	})
 	var out []Ref
 	for i := range buffer[:n] {
 		r := &buffer[i]
-		out = append(out, Ref{C.GoString(r.name), C.GoString(r.media_type), digest(&r.digest), uint64(r.size)})
+		out = append(out, Ref{Name: C.GoString(r.name), MediaType: C.GoString(r.media_type), Digest: digest(&r.digest),
+			Size: uint64(r.size)})
 	}
 	return out, a.err
 }
@@ -205,7 +184,7 @@ func Resolve(store *Handle, reference string) (string, uint64, error) {
 	defer a.free()
 	s, r := (*C.treering_store)(a.use(store)), a.always(reference)
 	var out C.treering_resolved
-	a.set(func(e **C.treering_error) C.treering_status {
+	a.do(func(e **C.treering_error) C.treering_status {
 		return C.treering_refs_resolve(s, r, &out, C.size_t(unsafe.Sizeof(out)), e)
 	})
 	return digest(&out.digest), uint64(out.size), a.err
@@ -216,7 +195,7 @@ func Tag(store *Handle, reference, name string) error {
 	var a arguments
 	defer a.free()
 	s, r, n := (*C.treering_store)(a.use(store)), a.always(reference), a.always(name)
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_refs_tag(s, r, n, e) })
+	a.do(func(e **C.treering_error) C.treering_status { return C.treering_refs_tag(s, r, n, e) })
 	return a.err
 }
 
@@ -225,7 +204,7 @@ func Untag(store *Handle, name string) error {
 	var a arguments
 	defer a.free()
 	s, n := (*C.treering_store)(a.use(store)), a.always(name)
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_refs_untag(s, n, e) })
+	a.do(func(e **C.treering_error) C.treering_status { return C.treering_refs_untag(s, n, e) })
 	return a.err
 }
 
@@ -234,6 +213,6 @@ func Remove(store *Handle, reference string) error {
 	var a arguments
 	defer a.free()
 	s, r := (*C.treering_store)(a.use(store)), a.always(reference)
-	a.set(func(e **C.treering_error) C.treering_status { return C.treering_refs_remove(s, r, e) })
+	a.do(func(e **C.treering_error) C.treering_status { return C.treering_refs_remove(s, r, e) })
 	return a.err
 }

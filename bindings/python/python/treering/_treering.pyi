@@ -203,7 +203,7 @@ class Store:
         self,
         *,
         dry_run: bool = False,
-        nameless: bool = True,
+        keep_untagged: bool = False,
         unused_names: bool = False,
         lost_trees: bool = False,
         keep: Sequence[str] | None = None,

@@ -2,23 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use treering::Control;
 use treering::store::FsckLevel;
 
 use crate::context::Context;
 use crate::{json, output, text};
-
-/// How deep to look.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Level {
-    /// The layout of the store and its index
-    Structure,
-    /// Also: everything an image refers to is there, with the right size
-    Reachability,
-    /// Also: every blob has the digest it is named after
-    Bytes,
-}
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,22 +27,28 @@ Exit codes:
 #[command(after_help = EXAMPLES)]
 pub struct Fsck {
     /// How deep to look
-    #[arg(long, value_enum, default_value_t = Level::Bytes)]
-    level: Level,
+    #[arg(long, value_parser = levels(), default_value = "bytes")]
+    level: FsckLevel,
+}
+
+/// The levels of the library, with what each is for.
+fn levels() -> impl TypedValueParser<Value = FsckLevel> {
+    PossibleValuesParser::new([
+        PossibleValue::new("structure").help("The layout of the store and its index"),
+        PossibleValue::new("reachability")
+            .help("Also: everything an image refers to is there, with the right size"),
+        PossibleValue::new("bytes").help("Also: every blob has the digest it is named after"),
+    ])
+    .try_map(|text| text.parse::<FsckLevel>())
 }
 
 impl Fsck {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let store = context.store()?;
         let control = Control::default();
-        let level = match self.level {
-            Level::Structure => FsckLevel::Structure,
-            Level::Reachability => FsckLevel::Reachability,
-            Level::Bytes => FsckLevel::Bytes,
-        };
         let report = {
             let _progress = context.progress("checking", &control);
-            store.fsck(level, &control)?
+            store.fsck(self.level, &control)?
         };
         if context.json {
             output::data(|out| json::document(out, &report))?;

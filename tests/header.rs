@@ -67,7 +67,7 @@ fn generate_hooks() -> String {
     let mut config = config();
     config.include_guard = Some("TREERING_TEST_H".into());
     config.header = Some(
-        "/* Hooks for the tests of treering and of its bindings. Not installed, and may change any day. */"
+        "/* clang-format off */\n/* Hooks for the tests of treering and of its bindings. Not installed, and may change any day. */"
             .into(),
     );
     config.sys_includes = vec!["treering.h".into()];

@@ -525,9 +525,9 @@ fn same_in_the_upper_directory(engine: &Engine, container: &str, store: &Store, 
     };
     let (Some(upper), Some(lowers)) = (place("UpperDir"), place("LowerDir")) else { return false };
     let lowers: Vec<PathBuf> = lowers.split(':').map(PathBuf::from).collect();
-    let diff =
+    let found =
         diff_overlay(Some(store), Path::new(&upper), &lowers, &DiffOptions::default(), &control()).unwrap();
-    assert_eq!(lines(&diff), theirs, "{upper}");
+    assert_eq!(lines(&found.diff), theirs, "{upper}");
     let options = CommitOptions { base: Base::Image("base:v1".into()), lowers, ..CommitOptions::default() };
     commit(store, Path::new(&upper), Some("upper:v1"), &options, &control()).unwrap();
     let made = diff_image(store, Some("base:v1"), "upper:v1", &DiffOptions::default(), &control()).unwrap();

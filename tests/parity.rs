@@ -301,7 +301,7 @@ impl Case<'_> {
             }
             "diff_overlay" => {
                 diff_overlay(None, &self.path("dir"), &self.lowers(), &DiffOptions::default(), &self.control)
-                    .map(changes)
+                    .map(|found| changes(found.diff))
             }
             _ => self.facts(),
         }

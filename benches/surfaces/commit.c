@@ -16,11 +16,11 @@ int main(int argc, char **argv) {
   const treering_commit_options options = {.base = "scratch", .created = &created};
   treering_error *err = NULL;
   treering_commit_result made;
-  if (argc != 4 || treering_store_open(TREERING_PATH(argv[1]), NULL, 0, &store, &err))
-    return 1;
+  if (argc != 4 || treering_store_open(TREERING_PATH(argv[1]), NULL, 0, &store, &err)) return 1;
   for (int i = 0; i < atoi(argv[3]); i++) {
     double began = now();
-    if (treering_commit(store, TREERING_PATH(argv[2]), "a:b", &options, sizeof options, NULL, &made, sizeof made, NULL, &err)) {
+    if (treering_commit(store, TREERING_PATH(argv[2]), "a:b", &options, sizeof options, NULL, &made, sizeof made, NULL,
+                        &err)) {
       fprintf(stderr, "%s\n", treering_error_text(err));
       return 1;
     }

@@ -308,7 +308,7 @@ func TestStreamsThatFail(t *testing.T) {
 	for _, panics := range []bool{false, true} {
 		b := broken{panics}
 		_, importThreads := store.Import(background, strings.NewReader(""), "", &ImportOptions{Threads: threads})
-	_, apply := ApplyLayer(background, b, filepath.Join(t.TempDir(), "x"), nil)
+		_, apply := ApplyLayer(background, b, filepath.Join(t.TempDir(), "x"), nil)
 		_, layer := WriteLayer(background, diff, b, nil)
 		_, load := store.Load(background, b, nil)
 		_, imported := store.Import(background, b, "", nil)

@@ -22,8 +22,8 @@ int main(int argc, char **argv) {
     fprintf(stderr, "usage: diff_trees OLD NEW\n");
     return 2;
   }
-  if (treering_diff_trees(NULL, TREERING_PATH(argv[1]), TREERING_PATH(argv[2]), NULL, 0, NULL, &diff, NULL, &err) !=
-      TREERING_OK) {
+  if (treering_diff_trees(NULL, TREERING_PATH(argv[1]), TREERING_PATH(argv[2]), NULL, 0, NULL, &diff, NULL, &err)
+      != TREERING_OK) {
     return failed(err);
   }
   do {

@@ -18,8 +18,7 @@ use super::walk::{Paths, alone};
 use crate::diff::{Change, ChangeKind, CompareOptions, Reasons, compare, listed};
 use crate::error::Error;
 use crate::fs::Root;
-use crate::image::difference::overlay;
-use crate::image::{TreeDiff, diff_image, diff_root, diff_roots};
+use crate::image::{TreeDiff, diff_image, diff_overlay, diff_root, diff_roots};
 use crate::layer::Files;
 use crate::tree::{NONE, Skipped, Snapshot};
 
@@ -344,10 +343,9 @@ pub unsafe extern "C" fn treering_diff_overlay(
         // SAFETY: the header's contract for pointers.
         let lowers = unsafe { paths(lowers, lowers_len, "lowers") }?;
         let store = handle::maybe(store, "store")?;
-        let upper = Root::open(upper.path("upper")?)?;
-        let control = running(control)?;
-        let found = overlay(store.as_deref(), &upper, &lowers, &options.read()?, &control)?;
-        let (diff, skipped) = Diff::of_tree(found.diff, Some(Box::new(found.sources)));
+        let (upper, control) = (upper.path("upper")?, running(control)?);
+        let found = diff_overlay(store.as_deref(), upper, &lowers, &options.read()?, &control)?;
+        let (diff, skipped) = Diff::of_tree(found.diff, Some(Box::new(found.files)));
         hand_over(report, Report::skipped(skipped));
         Ok(diff)
     })

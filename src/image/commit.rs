@@ -161,7 +161,7 @@ fn commit_overlay(
         }
     };
     let overlay = super::difference::overlay(Some(store), upper, &options.lowers, diff_options, control)?;
-    let (made, layer) = write_image(store, base.as_ref(), &overlay.diff, &overlay.sources, options, control)?;
+    let (made, layer) = write_image(store, base.as_ref(), &overlay.diff, &overlay.files, options, control)?;
     enter(store, name, &made.entry)?;
     Ok(Committed {
         manifest: made.manifest.digest,

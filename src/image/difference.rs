@@ -8,7 +8,7 @@ use super::open::Image;
 use super::platform::Platform;
 use super::whose::Whose;
 use crate::diff::overlay::OverlayOptions;
-use crate::diff::{Change, CompareMode, CompareOptions, Reasons, Stat, all_added, compare, content};
+use crate::diff::{Change, CompareMode, CompareOptions, Reasons, Sources, Stat, all_added, compare, content};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fs::Root;
@@ -294,21 +294,24 @@ pub fn diff_image(
     Ok(diff_snapshots(list(old)?, new, options))
 }
 
-/// An overlay's upper directory compared with its lower ones, and what a commit needs besides.
-pub(crate) struct ExaminedOverlay {
+/// An overlay's upper directory compared with its lower ones, and what is needed to write its layer.
+pub struct OverlayDiff {
+    /// The changes. Their old side is what the lower directories have at the paths that the upper one touches.
     pub diff: TreeDiff,
-    pub sources: crate::diff::overlay::Sources,
+    /// Where the content of the new side is.
+    pub files: Sources,
+    /// How many entries got another owner than they have on disk, by the owner policy.
     pub owners_replaced: u64,
 }
 
 /// Decodes an overlay's upper directory.
-pub(crate) fn overlay(
+pub(super) fn overlay(
     store: Option<&Store>,
     upper: &Root,
     lowers: &[std::path::PathBuf],
     options: &DiffOptions,
     control: &Control,
-) -> Result<ExaminedOverlay> {
+) -> Result<OverlayDiff> {
     let lowers: Vec<Root> = lowers.iter().map(Root::open).collect::<Result<_>>()?;
     let owner = match &options.owner {
         Some(owner) => owner.clone(),
@@ -324,7 +327,7 @@ pub(crate) fn overlay(
     let found = crate::diff::overlay::overlay(upper, &lowers, &overlay_options, control)?;
     let diff =
         TreeDiff { old: Some(found.lower), new: found.upper, changes: found.changes, skipped: found.skipped };
-    Ok(ExaminedOverlay { diff, sources: found.sources, owners_replaced: found.owners_replaced })
+    Ok(OverlayDiff { diff, files: found.sources, owners_replaced: found.owners_replaced })
 }
 
 /// Whose the files of an overlay are when nobody says so. That a lower directory is bound with 0:0 says nothing: a plain
@@ -347,6 +350,6 @@ pub fn diff_overlay(
     lowers: &[std::path::PathBuf],
     options: &DiffOptions,
     control: &Control,
-) -> Result<TreeDiff> {
-    Ok(overlay(store, &Root::open(upper)?, lowers, options, control)?.diff)
+) -> Result<OverlayDiff> {
+    overlay(store, &Root::open(upper)?, lowers, options, control)
 }

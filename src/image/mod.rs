@@ -36,8 +36,8 @@ pub use config::{History, ImageConfig, RunConfig, image_id};
 pub use contents::contents;
 pub use derive::{NewConfig, new_config};
 pub use difference::{
-    Base, DiffOptions, TreeDiff, diff_image, diff_overlay, diff_root, diff_roots, diff_snapshots, diff_tree,
-    diff_trees,
+    Base, DiffOptions, OverlayDiff, TreeDiff, diff_image, diff_overlay, diff_root, diff_roots,
+    diff_snapshots, diff_tree, diff_trees,
 };
 pub use history::HistoryRow;
 pub use index::{new_index, select};

@@ -14,40 +14,39 @@
 #include "treering_test.h"
 
 /* Ends the program unless the condition holds. */
-#define CHECK(condition)                                                                \
-  do {                                                                                  \
-    if (!(condition)) {                                                                 \
-      fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);           \
-      exit(1);                                                                          \
-    }                                                                                   \
+#define CHECK(condition)                                                                                               \
+  do {                                                                                                                 \
+    if (!(condition)) {                                                                                                \
+      fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                                          \
+      exit(1);                                                                                                         \
+    }                                                                                                                  \
   } while (0)
 
 /* Ends the program, with the error's text, unless the call succeeded. `err` must be in scope and NULL. */
-#define OK(call)                                                                        \
-  do {                                                                                  \
-    treering_status status_ = (call);                                                   \
-    if (status_ != TREERING_OK) {                                                       \
-      fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__,                            \
-              treering_status_name(status_), err ? treering_error_text(err) : "?");     \
-      exit(1);                                                                          \
-    }                                                                                   \
-    CHECK(err == NULL);                                                                 \
+#define OK(call)                                                                                                       \
+  do {                                                                                                                 \
+    treering_status status_ = (call);                                                                                  \
+    if (status_ != TREERING_OK) {                                                                                      \
+      fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, treering_status_name(status_),                            \
+              err ? treering_error_text(err) : "?");                                                                   \
+      exit(1);                                                                                                         \
+    }                                                                                                                  \
+    CHECK(err == NULL);                                                                                                \
   } while (0)
 
 /* Ends the program unless the call fails with this status and gives an error that says so. */
-#define FAILS(expected, call)                                                           \
-  do {                                                                                  \
-    treering_status status_ = (call);                                                   \
-    if (status_ != (expected)) {                                                        \
-      fprintf(stderr, "%s:%d: expected %s, got %s: %s\n", __FILE__, __LINE__,           \
-              treering_status_name(expected), treering_status_name(status_),            \
-              err ? treering_error_text(err) : "no error");                             \
-      exit(1);                                                                          \
-    }                                                                                   \
-    CHECK(err != NULL && treering_error_status(err) == status_);                        \
-    CHECK(strlen(treering_error_message(err)) > 0);                                     \
-    CHECK(treering_error_free(err) == TREERING_OK);                                     \
-    err = NULL;                                                                         \
+#define FAILS(expected, call)                                                                                          \
+  do {                                                                                                                 \
+    treering_status status_ = (call);                                                                                  \
+    if (status_ != (expected)) {                                                                                       \
+      fprintf(stderr, "%s:%d: expected %s, got %s: %s\n", __FILE__, __LINE__, treering_status_name(expected),          \
+              treering_status_name(status_), err ? treering_error_text(err) : "no error");                             \
+      exit(1);                                                                                                         \
+    }                                                                                                                  \
+    CHECK(err != NULL && treering_error_status(err) == status_);                                                       \
+    CHECK(strlen(treering_error_message(err)) > 0);                                                                    \
+    CHECK(treering_error_free(err) == TREERING_OK);                                                                    \
+    err = NULL;                                                                                                        \
   } while (0)
 
 static char scratch_dir[256];

@@ -111,8 +111,7 @@ static void texts(void) {
   FAILS(TREERING_INVALID_ARGUMENT, treering_image_open(store, "nothing", "a/b/c/d", &image, &err));
 
   const uint8_t nul[] = {'a', 0, 'b'};
-  FAILS(TREERING_INVALID_ARGUMENT,
-        treering_commit(store, nul, 3, NULL, NULL, 0, NULL, &made, sizeof made, NULL, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_commit(store, nul, 3, NULL, NULL, 0, NULL, &made, sizeof made, NULL, &err));
   FAILS(TREERING_INVALID_ARGUMENT,
         treering_commit(store, NULL, 3, NULL, NULL, 0, NULL, &made, sizeof made, NULL, &err));
   FAILS(TREERING_INVALID_ARGUMENT,
@@ -159,17 +158,17 @@ static void options(void) {
   const treering_commit_options *seen = &longer.known;
   OK(treering_commit(store, TREERING_PATH(empty), NULL, seen, sizeof longer, NULL, &made, sizeof made, NULL, &err));
   longer.newer[1] = 1;
-  FAILS(TREERING_UNSUPPORTED, treering_commit(store, TREERING_PATH(empty), NULL, seen, sizeof longer, NULL, &made,
-                                              sizeof made, NULL, &err));
+  FAILS(TREERING_UNSUPPORTED,
+        treering_commit(store, TREERING_PATH(empty), NULL, seen, sizeof longer, NULL, &made, sizeof made, NULL, &err));
   longer.known.author = "\xff";
   size_t shorter = offsetof(treering_commit_options, author);
   OK(treering_commit(store, TREERING_PATH(empty), NULL, seen, shorter, NULL, &made, sizeof made, NULL, &err));
   for (size_t size = 0; size < 8; size++) {
-    FAILS(TREERING_INVALID_ARGUMENT, treering_commit(store, TREERING_PATH(empty), NULL, seen, size, NULL, &made,
-                                                     sizeof made, NULL, &err));
+    FAILS(TREERING_INVALID_ARGUMENT,
+          treering_commit(store, TREERING_PATH(empty), NULL, seen, size, NULL, &made, sizeof made, NULL, &err));
   }
-  FAILS(TREERING_INVALID_ARGUMENT, treering_commit(store, TREERING_PATH(empty), NULL, seen, SIZE_MAX, NULL, &made,
-                                                   sizeof made, NULL, &err));
+  FAILS(TREERING_INVALID_ARGUMENT,
+        treering_commit(store, TREERING_PATH(empty), NULL, seen, SIZE_MAX, NULL, &made, sizeof made, NULL, &err));
   OK(treering_commit(store, TREERING_PATH(empty), NULL, NULL, SIZE_MAX, NULL, &made, sizeof made, NULL, &err));
 
   /* Handles in options are looked up as all are. */
@@ -191,8 +190,9 @@ static void callbacks(void) {
   sh("mkdir '%s' && echo 1 >'%s/f'", in_scratch("t"), in_scratch("t"));
   OK(treering_diff_tree(NULL, TREERING_PATH(in_scratch("t")), "scratch", NULL, 0, NULL, &diff, NULL, &err));
 
-  CHECK(treering_layer_write_callback(diff, NULL, 0, refuse, &finalized, finalizer, NULL, &written, sizeof written,
-                                      &err) == TREERING_CALLBACK);
+  CHECK(
+      treering_layer_write_callback(diff, NULL, 0, refuse, &finalized, finalizer, NULL, &written, sizeof written, &err)
+      == TREERING_CALLBACK);
   CHECK(treering_error_callback_code(err) == -42 && finalized == 1);
   treering_error_free(err);
   err = NULL;
@@ -207,11 +207,13 @@ static void callbacks(void) {
   FAILS(TREERING_INVALID_ARGUMENT,
         treering_layer_write_callback(diff, NULL, 0, refuse, &finalized, finalizer, NULL, NULL, 0, &err));
   CHECK(finalized == 4);
-  FAILS(TREERING_CALLBACK, treering_layer_apply_callback(NULL, lie, &finalized, finalizer, TREERING_PATH(in_scratch("u")),
-                                                         NULL, 0, NULL, &applied, sizeof applied, NULL, &err));
+  FAILS(TREERING_CALLBACK,
+        treering_layer_apply_callback(NULL, lie, &finalized, finalizer, TREERING_PATH(in_scratch("u")), NULL, 0, NULL,
+                                      &applied, sizeof applied, NULL, &err));
   CHECK(finalized == 5);
-  CHECK(treering_layer_apply_callback(NULL, give_up, &finalized, finalizer, TREERING_PATH(in_scratch("u")), NULL, 0, NULL,
-                                      &applied, sizeof applied, NULL, &err) == TREERING_CALLBACK);
+  CHECK(treering_layer_apply_callback(NULL, give_up, &finalized, finalizer, TREERING_PATH(in_scratch("u")), NULL, 0,
+                                      NULL, &applied, sizeof applied, NULL, &err)
+        == TREERING_CALLBACK);
   CHECK(treering_error_callback_code(err) == 7 && finalized == 6);
   treering_error_free(err);
   err = NULL;

@@ -13,7 +13,8 @@ static void commit(const char *name) {
   OK(treering_store_open(TREERING_PATH(in_scratch("store")), NULL, 0, &store, &err));
   options.base = "scratch";
   options.message = name;
-  OK(treering_commit(store, TREERING_PATH(in_scratch("tree")), name, &options, sizeof options, NULL, &made, sizeof made, NULL, &err));
+  OK(treering_commit(store, TREERING_PATH(in_scratch("tree")), name, &options, sizeof options, NULL, &made, sizeof made,
+                     NULL, &err));
   treering_store_free(store);
 }
 

@@ -38,7 +38,7 @@ int32_t throws_progress(void *, const treering_progress *, size_t) { throw 1; }
 
 void throws_at_the_end(void *) { throw 2; }
 
-}  // namespace
+} // namespace
 
 int main() {
   static_assert(sizeof(treering_status) == 4, "a status has the size C gives it");
@@ -62,23 +62,24 @@ int main() {
     std::fprintf(stderr, "%s\n", treering_error_text(err));
     return 3;
   }
-  const treering_status status = treering_layer_write_callback(diff, nullptr, 0, catches, &caught, nullptr, control.get(),
-                                                               &written, sizeof written, &err);
+  const treering_status status = treering_layer_write_callback(diff, nullptr, 0, catches, &caught, nullptr,
+                                                               control.get(), &written, sizeof written, &err);
   if (status != TREERING_CALLBACK || !caught || treering_error_callback_code(err) != 5) return 4;
   treering_error_free(err);
   err = nullptr;
 
   caught = false;
   const treering_status thrown =
-      treering_layer_write_callback(diff, nullptr, 0, TREERING_CATCH(throws), &caught, TREERING_CATCH(throws_at_the_end),
-                                    control.get(), &written, sizeof written, &err);
+      treering_layer_write_callback(diff, nullptr, 0, TREERING_CATCH(throws), &caught,
+                                    TREERING_CATCH(throws_at_the_end), control.get(), &written, sizeof written, &err);
   if (thrown != TREERING_CALLBACK || !caught || treering_error_callback_code(err) != -1) return 6;
   treering_error_free(err);
   err = nullptr;
-  if (treering_control_set_progress(control.get(), TREERING_CATCH(throws_progress), nullptr, nullptr, 1, &err)) return 7;
+  if (treering_control_set_progress(control.get(), TREERING_CATCH(throws_progress), nullptr, nullptr, 1, &err))
+    return 7;
   // The last word at the latest cancels.
-  (void)treering_layer_write_callback(diff, nullptr, 0, catches, &caught, nullptr, control.get(), &written, sizeof written,
-                                      nullptr);
+  (void)treering_layer_write_callback(diff, nullptr, 0, catches, &caught, nullptr, control.get(), &written,
+                                      sizeof written, nullptr);
   treering_progress progress;
   if (treering_control_progress(control.get(), &progress, sizeof progress, &err) || !progress.cancelled) return 8;
   treering_diff_free(diff);

@@ -117,19 +117,20 @@ static void goes_and_comes_back(void) {
   options.sync = true;
   options.platform = "linux/arm64";
   const char *copy = in_scratch("copy");
-  OK(treering_unpack(store, "app:v1", TREERING_PATH(copy), &options, sizeof options, NULL, &unpacked, sizeof unpacked, &report, &err));
+  OK(treering_unpack(store, "app:v1", TREERING_PATH(copy), &options, sizeof options, NULL, &unpacked, sizeof unpacked,
+                     &report, &err));
   CHECK(unpacked.entries == 3 && unpacked.losses == 0 && treering_report_len(report) == 0);
   treering_report_free(report);
   sh("test \"$(cat '%s/link')\" = world", copy);
-  FAILS(TREERING_ALREADY_EXISTS, treering_unpack(store, "app:v1", TREERING_PATH(copy), &options, sizeof options, NULL, &unpacked,
-                                                 sizeof unpacked, NULL, &err));
+  FAILS(TREERING_ALREADY_EXISTS, treering_unpack(store, "app:v1", TREERING_PATH(copy), &options, sizeof options, NULL,
+                                                 &unpacked, sizeof unpacked, NULL, &err));
   options.max_entries = 1;
-  FAILS(TREERING_LIMIT, treering_unpack(store, "app:v1", TREERING_PATH(in_scratch("no")), &options, sizeof options, NULL, &unpacked,
-                                        sizeof unpacked, NULL, &err));
+  FAILS(TREERING_LIMIT, treering_unpack(store, "app:v1", TREERING_PATH(in_scratch("no")), &options, sizeof options,
+                                        NULL, &unpacked, sizeof unpacked, NULL, &err));
   options.max_entries = 100;
   options.max_bytes = 1;
-  FAILS(TREERING_LIMIT, treering_unpack(store, "app:v1", TREERING_PATH(in_scratch("no")), &options, sizeof options, NULL, &unpacked,
-                                        sizeof unpacked, NULL, &err));
+  FAILS(TREERING_LIMIT, treering_unpack(store, "app:v1", TREERING_PATH(in_scratch("no")), &options, sizeof options,
+                                        NULL, &unpacked, sizeof unpacked, NULL, &err));
   options.max_ratio = 100;
   CHECK(access(in_scratch("no"), F_OK) != 0);
 

@@ -1,4 +1,5 @@
-/* Just enough JSON to read the parity table: every value is a node, children are a list. Ends the program on bad input. */
+/* Just enough JSON to read the parity table: every value is a node, children are a list. Ends the program on bad input.
+ */
 #ifndef TREERING_TESTS_JSON_H
 #define TREERING_TESTS_JSON_H
 
@@ -31,9 +32,15 @@ static char *json_string(void) {
     if (*json_at == '\\') {
       json_at++;
       switch (*json_at) {
-        case 'n': *to++ = '\n'; break;
-        case 't': *to++ = '\t'; break;
-        default: CHECK(*json_at == '\\' || *json_at == '"' || *json_at == '/'); *to++ = *json_at;
+      case 'n':
+        *to++ = '\n';
+        break;
+      case 't':
+        *to++ = '\t';
+        break;
+      default:
+        CHECK(*json_at == '\\' || *json_at == '"' || *json_at == '/');
+        *to++ = *json_at;
       }
       json_at++;
     } else {
@@ -53,38 +60,38 @@ static struct json *json_value(void) {
   CHECK(value != NULL);
   json_space();
   switch (*json_at) {
-    case '{':
-    case '[': {
-      char close = *json_at == '{' ? '}' : ']';
-      value->type = *json_at == '{' ? 'o' : 'l';
-      end = &value->first;
-      json_at++;
-      for (json_space(); *json_at != close; json_space()) {
-        char *name = NULL;
-        if (value->first != NULL) json_take(',');
-        if (value->type == 'o') {
-          json_space();
-          name = json_string();
-          json_take(':');
-        }
-        *end = json_value();
-        (*end)->name = name;
-        end = &(*end)->next;
+  case '{':
+  case '[': {
+    char close = *json_at == '{' ? '}' : ']';
+    value->type = *json_at == '{' ? 'o' : 'l';
+    end = &value->first;
+    json_at++;
+    for (json_space(); *json_at != close; json_space()) {
+      char *name = NULL;
+      if (value->first != NULL) json_take(',');
+      if (value->type == 'o') {
+        json_space();
+        name = json_string();
+        json_take(':');
       }
-      json_at++;
-      break;
+      *end = json_value();
+      (*end)->name = name;
+      end = &(*end)->next;
     }
-    case '"':
-      value->type = 's';
-      value->text = json_string();
-      break;
-    default: {
-      size_t len = strspn(json_at, "-+.0123456789eEtrufalsn");
-      CHECK(len > 0);
-      value->type = *json_at == 't' || *json_at == 'f' ? 'b' : *json_at == 'n' ? 0 : 'n';
-      value->text = strndup(json_at, len);
-      json_at += len;
-    }
+    json_at++;
+    break;
+  }
+  case '"':
+    value->type = 's';
+    value->text = json_string();
+    break;
+  default: {
+    size_t len = strspn(json_at, "-+.0123456789eEtrufalsn");
+    CHECK(len > 0);
+    value->type = *json_at == 't' || *json_at == 'f' ? 'b' : *json_at == 'n' ? 0 : 'n';
+    value->text = strndup(json_at, len);
+    json_at += len;
+  }
   }
   return value;
 }

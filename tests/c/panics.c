@@ -1,5 +1,6 @@
-/* A defect anywhere in an operation, on whatever thread: a status and an error object, and nothing stays behind. Every operation
- * that takes a control is run again and again, and panics one look at the control later each time, until it gets through. */
+/* A defect anywhere in an operation, on whatever thread: a status and an error object, and nothing stays behind. Every
+ * operation that takes a control is run again and again, and panics one look at the control later each time, until it
+ * gets through. */
 #include <dirent.h>
 
 #include "common.h"
@@ -29,7 +30,8 @@ static treering_status scan(void) {
   treering_scan_options options = {0};
   treering_snapshot *snapshot = NULL;
   options.threads = 4;
-  treering_status status = treering_snapshot_scan(TREERING_PATH(tree()), &options, sizeof options, control, &snapshot, NULL, &err);
+  treering_status status =
+      treering_snapshot_scan(TREERING_PATH(tree()), &options, sizeof options, control, &snapshot, NULL, &err);
   CHECK((snapshot != NULL) == (status == TREERING_OK));
   treering_snapshot_free(snapshot);
   return status;
@@ -41,8 +43,8 @@ static treering_status commit(void) {
   treering_report *report = NULL;
   options.base = "scratch";
   options.threads = 3;
-  treering_status status =
-      treering_commit(store, TREERING_PATH(tree()), "again:1", &options, sizeof options, control, &made, sizeof made, &report, &err);
+  treering_status status = treering_commit(store, TREERING_PATH(tree()), "again:1", &options, sizeof options, control,
+                                           &made, sizeof made, &report, &err);
   CHECK((report != NULL) == (status == TREERING_OK));
   treering_report_free(report);
   return status;
@@ -53,8 +55,8 @@ static treering_status diff(void) {
   treering_diff *made = NULL;
   options.compare = "content";
   options.threads = 3;
-  treering_status status = treering_diff_trees(NULL, TREERING_PATH(tree()), TREERING_PATH(in_scratch("copy")), &options, sizeof options,
-                                               control, &made, NULL, &err);
+  treering_status status = treering_diff_trees(NULL, TREERING_PATH(tree()), TREERING_PATH(in_scratch("copy")), &options,
+                                               sizeof options, control, &made, NULL, &err);
   CHECK((made != NULL) == (status == TREERING_OK));
   treering_diff_free(made);
   return status;
@@ -67,8 +69,8 @@ static treering_status layer_write(void) {
   size_t taken = 0;
   OK(treering_diff_tree(NULL, TREERING_PATH(tree()), "scratch", NULL, 0, NULL, &made, NULL, &err));
   options.threads = 3;
-  treering_status status = treering_layer_write_callback(made, &options, sizeof options, drop, &taken, finalizer, control, &written,
-                                                         sizeof written, &err);
+  treering_status status = treering_layer_write_callback(made, &options, sizeof options, drop, &taken, finalizer,
+                                                         control, &written, sizeof written, &err);
   treering_diff_free(made);
   return status;
 }
@@ -79,8 +81,8 @@ static treering_status layer_apply(void) {
   treering_apply_result applied;
   sh("rm -rf '%s'", in_scratch("applied"));
   treering_status status =
-      treering_layer_apply_callback(NULL, from_file, &layer, finalizer, TREERING_PATH(in_scratch("applied")), &applying, sizeof applying,
-                                    control, &applied, sizeof applied, NULL, &err);
+      treering_layer_apply_callback(NULL, from_file, &layer, finalizer, TREERING_PATH(in_scratch("applied")), &applying,
+                                    sizeof applying, control, &applied, sizeof applied, NULL, &err);
   return status;
 }
 
@@ -95,8 +97,8 @@ static treering_status layer_list(void) {
 static treering_status unpack(void) {
   treering_unpack_result unpacked;
   sh("rm -rf '%s'", in_scratch("unpacked"));
-  treering_status status = treering_unpack(store, "app:v1", TREERING_PATH(in_scratch("unpacked")), &applying, sizeof applying, control,
-                                           &unpacked, sizeof unpacked, NULL, &err);
+  treering_status status = treering_unpack(store, "app:v1", TREERING_PATH(in_scratch("unpacked")), &applying,
+                                           sizeof applying, control, &unpacked, sizeof unpacked, NULL, &err);
   CHECK((access(in_scratch("unpacked"), F_OK) == 0) == (status == TREERING_OK));
   return status;
 }

@@ -1,4 +1,5 @@
-/* The steps of tests/data/parity.json, run from C. tests/data/README.md says what they mean. TREERING_PARITY is the table. */
+/* The steps of tests/data/parity.json, run from C. tests/data/README.md says what they mean. TREERING_PARITY is the
+ * table. */
 #include <sys/xattr.h>
 
 #include "parity.h"
@@ -52,7 +53,7 @@ static void make(void) {
   if (strcmp(text("dir"), ".") != 0) sh("find '%s' -exec touch -h -d @1700000000 {} +", dir);
 }
 
-static void delete(void) {
+static void delete (void) {
   unescape(json_get(step, "path")->text);
   sh("rm -r '%s/%s' && find '%s' -exec touch -h -d @1700000000 {} +", path("dir"), text("path"), path("dir"));
 }
@@ -61,10 +62,10 @@ static const char *option(const char *name) { return json_text(json_get(step, "o
 static bool flag(const char *name) { return strcmp(option(name), "true") == 0; }
 static int level(void) { return option("level") ? atoi(option("level")) : 0; }
 
-#define SET(call)                        \
-  do {                                   \
-    status = (call);                     \
-    if (status != TREERING_OK) return status; \
+#define SET(call)                                                                                                      \
+  do {                                                                                                                 \
+    status = (call);                                                                                                   \
+    if (status != TREERING_OK) return status;                                                                          \
   } while (0)
 
 /* The lower directories of an overlay. */
@@ -148,8 +149,8 @@ static treering_status commit(treering_store *store) {
     CHECK(options.annotations_len < 4);
     annotations[options.annotations_len++] = (treering_pair){one->name, one->text};
   }
-  treering_status status = treering_commit(store, TREERING_PATH(path("dir")), text("reference"), &options, sizeof options,
-                                           control, &made, sizeof made, NULL, &err);
+  treering_status status = treering_commit(store, TREERING_PATH(path("dir")), text("reference"), &options,
+                                           sizeof options, control, &made, sizeof made, NULL, &err);
   if (status == TREERING_OK) say_committed(&made, true);
   return status;
 }
@@ -178,8 +179,8 @@ static treering_status unpack(treering_store *store) {
   treering_unpack_result made;
   treering_status status;
   options.platform = text("platform");
-  status = treering_unpack(store, text("reference"), TREERING_PATH(path("dir")), &options, sizeof options, control, &made, sizeof made,
-                           NULL, &err);
+  status = treering_unpack(store, text("reference"), TREERING_PATH(path("dir")), &options, sizeof options, control,
+                           &made, sizeof made, NULL, &err);
   if (status != TREERING_OK) return status;
   say("manifest", "%s", made.manifest.text);
   say_number("entries", made.entries);
@@ -200,10 +201,8 @@ static treering_status scan(const char *op) {
   treering_entry entries[3];
   size_t n = 0;
   treering_status status;
-  if (strcmp(op, "load_snapshot") == 0)
-    SET(treering_snapshot_load(TREERING_PATH(path("file")), &snapshot, &err));
-  else
-    SET(treering_snapshot_scan(TREERING_PATH(path("dir")), NULL, 0, control, &snapshot, NULL, &err));
+  if (strcmp(op, "load_snapshot") == 0) SET(treering_snapshot_load(TREERING_PATH(path("file")), &snapshot, &err));
+  else SET(treering_snapshot_scan(TREERING_PATH(path("dir")), NULL, 0, control, &snapshot, NULL, &err));
   if (strcmp(op, "save_snapshot") == 0) {
     status = treering_snapshot_save(snapshot, TREERING_PATH(path("file")), &err);
     treering_snapshot_free(snapshot);
@@ -235,7 +234,8 @@ static treering_status lookup(void) {
     say("owner", "%u:%u", (unsigned)entry.uid, (unsigned)entry.gid);
     OK(treering_snapshot_xattrs(snapshot, entry.index, 0, xattrs, sizeof xattrs[0], 4, &n, &err));
     for (size_t i = 0; i < n; i++)
-      say("xattrs[]", "%s %s", escaped(xattrs[i].name, xattrs[i].name_len), escaped(xattrs[i].value, xattrs[i].value_len));
+      say("xattrs[]", "%s %s", escaped(xattrs[i].name, xattrs[i].name_len),
+          escaped(xattrs[i].value, xattrs[i].value_len));
   }
   treering_snapshot_free(snapshot);
   return status;
@@ -268,12 +268,13 @@ static treering_status diff(treering_store *store, const char *op) {
   } else if (strcmp(op, "diff_overlay") == 0) {
     treering_slice lowers[4];
     size_t count = lower_paths(lowers);
-    status = treering_diff_overlay(NULL, TREERING_PATH(path("dir")), lowers, count, NULL, 0, control, &diff, NULL, &err);
+    status =
+        treering_diff_overlay(NULL, TREERING_PATH(path("dir")), lowers, count, NULL, 0, control, &diff, NULL, &err);
   } else {
     options.compare = "content";
     options.owner = "root";
-    status = treering_diff_trees(NULL, TREERING_PATH(path("before")), TREERING_PATH(path("after")), &options, sizeof options, control,
-                                 &diff, NULL, &err);
+    status = treering_diff_trees(NULL, TREERING_PATH(path("before")), TREERING_PATH(path("after")), &options,
+                                 sizeof options, control, &diff, NULL, &err);
   }
   if (status != TREERING_OK) return status;
   do {
@@ -326,7 +327,8 @@ static treering_status layer(const char *op) {
   if (strcmp(op, "apply_layer") == 0) {
     treering_apply_result made;
     CHECK(mkdir(path("dir"), 0755) == 0);
-    status = treering_layer_apply_fd(NULL, fd, TREERING_PATH(path("dir")), NULL, 0, control, &made, sizeof made, NULL, &err);
+    status =
+        treering_layer_apply_fd(NULL, fd, TREERING_PATH(path("dir")), NULL, 0, control, &made, sizeof made, NULL, &err);
     if (status == TREERING_OK) {
       say("diff_id", "%s", made.diff_id.text);
       say_number("losses", made.losses);
@@ -472,7 +474,8 @@ static treering_status prune(treering_store *store) {
   if (option("dry_run")) options.dry_run = flag("dry_run");
   if (option("unused_names")) options.unused_names = flag("unused_names");
   if (option("lost_trees")) options.lost_trees = flag("lost_trees");
-  treering_status status = treering_store_prune(store, &options, sizeof options, control, &done, sizeof done, &json, &err);
+  treering_status status =
+      treering_store_prune(store, &options, sizeof options, control, &done, sizeof done, &json, &err);
   if (status != TREERING_OK) return status;
   struct json *report = json_parse((const char *)treering_bytes_data(json));
   say_list("nameless[]", json_get(report, "nameless"));

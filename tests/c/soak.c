@@ -1,5 +1,5 @@
-/* Ten thousand rounds of opening, committing, failing and cancelling, before and in the middle: memory and descriptors stay where they are.
- * TREERING_SOAK_ROUNDS says how many, for tools that make a program slow. */
+/* Ten thousand rounds of opening, committing, failing and cancelling, before and in the middle: memory and descriptors
+ * stay where they are. TREERING_SOAK_ROUNDS says how many, for tools that make a program slow. */
 #include <dirent.h>
 
 #include "common.h"
@@ -74,9 +74,10 @@ static void one_round(int number) {
   options.created = &(const int64_t){1700000000};
   options.threads = 1 + (size_t)(number % 2);
   FAILS(TREERING_NOT_FOUND, treering_image_open(store, "absent", NULL, &image, &err));
-  FAILS(TREERING_NOT_FOUND,
-        treering_commit(store, TREERING_PATH("/none/such"), name, &options, sizeof options, NULL, &made, sizeof made, NULL, &err));
-  OK(treering_commit(store, TREERING_PATH(tree), name, &options, sizeof options, control, &made, sizeof made, &report, &err));
+  FAILS(TREERING_NOT_FOUND, treering_commit(store, TREERING_PATH("/none/such"), name, &options, sizeof options, NULL,
+                                            &made, sizeof made, NULL, &err));
+  OK(treering_commit(store, TREERING_PATH(tree), name, &options, sizeof options, control, &made, sizeof made, &report,
+                     &err));
   CHECK(treering_report_free(report) == TREERING_OK);
   OK(treering_image_open(store, name, NULL, &image, &err));
   CHECK(treering_image_free(image) == TREERING_OK);
@@ -86,14 +87,15 @@ static void one_round(int number) {
   source.control = control;
   source.at = 0, source.reads = 0;
   if (number % 2 == 0)
-    FAILS(TREERING_CANCELLED, treering_layer_list_callback(read_and_cancel, &source, NULL, NULL, 0, control, &list, &err));
+    FAILS(TREERING_CANCELLED,
+          treering_layer_list_callback(read_and_cancel, &source, NULL, NULL, 0, control, &list, &err));
   else
-    FAILS(TREERING_CANCELLED, treering_archive_import_callback(store, read_and_cancel, &source, NULL, "soak:in", NULL, 0,
-                                                               control, &made, sizeof made, &err));
+    FAILS(TREERING_CANCELLED, treering_archive_import_callback(store, read_and_cancel, &source, NULL, "soak:in", NULL,
+                                                               0, control, &made, sizeof made, &err));
   CHECK(source.reads >= 3);
   /* It is cancelled by now, before the next operation begins. */
-  FAILS(TREERING_CANCELLED,
-        treering_commit(store, TREERING_PATH(tree), name, &options, sizeof options, control, &made, sizeof made, NULL, &err));
+  FAILS(TREERING_CANCELLED, treering_commit(store, TREERING_PATH(tree), name, &options, sizeof options, control, &made,
+                                            sizeof made, NULL, &err));
   if (number % 100 == 0) FAILS(TREERING_INTERNAL, treering_test_panic(&err));
   CHECK(treering_control_free(control) == TREERING_OK);
   CHECK(treering_store_free(store) == TREERING_OK);
@@ -112,8 +114,8 @@ int main(void) {
   size_t memory = resident(), open_files = descriptors();
   for (int i = warm; i < rounds; i++) one_round(i);
   size_t memory_then = resident(), open_then = descriptors();
-  fprintf(stderr, "soak: %d rounds, resident %zu KiB after %d and %zu KiB at the end, %zu and %zu descriptors\n", rounds,
-          memory / 1024, warm, memory_then / 1024, open_files, open_then);
+  fprintf(stderr, "soak: %d rounds, resident %zu KiB after %d and %zu KiB at the end, %zu and %zu descriptors\n",
+          rounds, memory / 1024, warm, memory_then / 1024, open_files, open_then);
   CHECK(open_files == open_then);
   CHECK(treering_test_live_handles() == 0);
   sh("[ -z \"$(find '%s' -type f)\" ]", in_scratch("store/tmp"));

@@ -55,8 +55,8 @@ static void list_caps(void) {
   }
   close(fd);
   /* Small, and 70 MB of something that is not zeros. */
-  sh("mkdir '%s' && yes | head -c 70000000 >'%s/f' && tar -C '%s' -czf '%s' . && rm -r '%s'",
-     in_scratch("xs"), in_scratch("xs"), in_scratch("xs"), in_scratch("xs.tar.gz"), in_scratch("xs"));
+  sh("mkdir '%s' && yes | head -c 70000000 >'%s/f' && tar -C '%s' -czf '%s' . && rm -r '%s'", in_scratch("xs"),
+     in_scratch("xs"), in_scratch("xs"), in_scratch("xs.tar.gz"), in_scratch("xs"));
   options = (treering_layer_list_options){.max_ratio = 10};
   fd = open(in_scratch("xs.tar.gz"), O_RDONLY);
   FAILS(TREERING_LIMIT, treering_layer_list_fd(fd, &options, sizeof options, NULL, &list, &err));
@@ -84,14 +84,16 @@ static void layers(void) {
   CHECK(fd >= 0);
   OK(treering_layer_write_fd(diff, &options, sizeof options, fd, NULL, &to_fd, sizeof to_fd, &err));
   CHECK((uint64_t)lseek(fd, 0, SEEK_CUR) == to_fd.size && to_fd.entries == 4);
-  OK(treering_layer_write_callback(diff, &options, sizeof options, put, &buffer, done, NULL, &to_callback, sizeof to_callback, &err));
+  OK(treering_layer_write_callback(diff, &options, sizeof options, put, &buffer, done, NULL, &to_callback,
+                                   sizeof to_callback, &err));
   CHECK(buffer.finalized == 1 && buffer.len == to_fd.size);
   CHECK(strcmp(to_fd.digest.text, to_callback.digest.text) == 0);
   CHECK(strcmp(to_fd.diff_id.text, to_callback.diff_id.text) == 0);
   sh("test \"sha256:$(sha256sum <'%s' | cut -d' ' -f1)\" = %s", in_scratch("layer"), to_fd.digest.text);
 
   lseek(fd, 0, SEEK_SET);
-  OK(treering_layer_apply_fd(NULL, fd, TREERING_PATH(in_scratch("one")), NULL, 0, NULL, &applied, sizeof applied, NULL, &err));
+  OK(treering_layer_apply_fd(NULL, fd, TREERING_PATH(in_scratch("one")), NULL, 0, NULL, &applied, sizeof applied, NULL,
+                             &err));
   CHECK(strcmp(applied.digest.text, to_fd.digest.text) == 0 && strcmp(applied.diff_id.text, to_fd.diff_id.text) == 0);
   CHECK(applied.entries == 3 && applied.losses == 0 && applied.diff_size == to_fd.diff_size);
   CHECK(fcntl(fd, F_GETFD) >= 0); /* still open, still ours */
@@ -129,17 +131,16 @@ static void layers(void) {
   /* Half a layer is an error. */
   buffer.at = 0;
   buffer.len /= 2;
-  FAILS(TREERING_CORRUPT,
-        treering_layer_apply_callback(NULL, take, &buffer, NULL, TREERING_PATH(in_scratch("three")), NULL, 0, NULL, &applied,
-                                      sizeof applied, NULL, &err));
+  FAILS(TREERING_CORRUPT, treering_layer_apply_callback(NULL, take, &buffer, NULL, TREERING_PATH(in_scratch("three")),
+                                                        NULL, 0, NULL, &applied, sizeof applied, NULL, &err));
   buffer.at = 0;
   FAILS(TREERING_CORRUPT, treering_layer_list_callback(take, &buffer, NULL, NULL, 0, NULL, &list, &err));
 
   /* A file that changes after it was compared is one too. */
   sh("echo more >>'%s/x'", tree);
   buffer.len = 0;
-  FAILS(TREERING_CHANGED, treering_layer_write_callback(diff, &options, sizeof options, put, &buffer, NULL, NULL, &to_callback,
-                                                        sizeof to_callback, &err));
+  FAILS(TREERING_CHANGED, treering_layer_write_callback(diff, &options, sizeof options, put, &buffer, NULL, NULL,
+                                                        &to_callback, sizeof to_callback, &err));
   treering_diff_free(diff);
   free(buffer.data);
 }
@@ -162,7 +163,8 @@ static void owners(void) {
   OK(treering_unpack(store, "owned:1", TREERING_PATH(work), NULL, 0, NULL, &unpacked, sizeof unpacked, NULL, &err));
   sh("echo y >'%s/y'", tree);
   options.owner = "12:34";
-  OK(treering_diff_trees(NULL, TREERING_PATH(work), TREERING_PATH(tree), &options, sizeof options, NULL, &diff, NULL, &err));
+  OK(treering_diff_trees(NULL, TREERING_PATH(work), TREERING_PATH(tree), &options, sizeof options, NULL, &diff, NULL,
+                         &err));
   int fd = open(in_scratch("owned.tar"), O_RDWR | O_CREAT, 0600);
   OK(treering_layer_write_fd(diff, NULL, 0, fd, NULL, &written, sizeof written, &err));
   treering_diff_free(diff);
@@ -188,7 +190,8 @@ static void archives(void) {
   struct buffer buffer = {0};
   OK(treering_store_open(TREERING_PATH(in_scratch("store")), NULL, 0, &store, &err));
   OK(treering_store_open(TREERING_PATH(in_scratch("other")), NULL, 0, &other, &err));
-  OK(treering_commit(store, TREERING_PATH(in_scratch("tree")), "app:v1", NULL, 0, NULL, &made, sizeof made, NULL, &err));
+  OK(treering_commit(store, TREERING_PATH(in_scratch("tree")), "app:v1", NULL, 0, NULL, &made, sizeof made, NULL,
+                     &err));
 
   const char *names[] = {"app:v1"};
   OK(treering_archive_save_callback(store, names, 1, "oci-archive", put, &buffer, done, NULL, &err));
@@ -252,11 +255,13 @@ static void archives(void) {
   CHECK(strcmp(from_fd.image_id.text, from_callback.image_id.text) == 0);
   in.max_bytes = 1000;
   lseek(fd, 0, SEEK_SET);
-  FAILS(TREERING_LIMIT, treering_archive_import_fd(other, fd, "in:3", &in, sizeof in, NULL, &from_fd, sizeof from_fd, &err));
+  FAILS(TREERING_LIMIT,
+        treering_archive_import_fd(other, fd, "in:3", &in, sizeof in, NULL, &from_fd, sizeof from_fd, &err));
   in.max_bytes = 1 << 30;
   in.max_entries = 1;
   lseek(fd, 0, SEEK_SET);
-  FAILS(TREERING_LIMIT, treering_archive_import_fd(other, fd, "in:3", &in, sizeof in, NULL, &from_fd, sizeof from_fd, &err));
+  FAILS(TREERING_LIMIT,
+        treering_archive_import_fd(other, fd, "in:3", &in, sizeof in, NULL, &from_fd, sizeof from_fd, &err));
   OK(treering_archive_export_fd(store, NULL, TREERING_PATH(in_scratch("tree")), &out, sizeof out, fd, NULL, &err));
   FAILS(TREERING_INVALID_ARGUMENT, treering_archive_export_fd(store, NULL, NULL, 0, &out, sizeof out, fd, NULL, &err));
   FAILS(TREERING_INVALID_ARGUMENT,

@@ -42,8 +42,8 @@ static void cancelling(void) {
   OK(treering_control_new(&control, &err));
   OK(treering_diff_tree(NULL, TREERING_PATH(tree), "scratch", NULL, 0, NULL, &diff, NULL, &err));
   pthread_create(&thread, NULL, cancels, &calls);
-  FAILS(TREERING_CANCELLED, treering_layer_write_callback(diff, NULL, 0, slow, &calls, NULL, control, &written,
-                                                          sizeof written, &err));
+  FAILS(TREERING_CANCELLED,
+        treering_layer_write_callback(diff, NULL, 0, slow, &calls, NULL, control, &written, sizeof written, &err));
   pthread_join(thread, NULL);
   /* What was cancelled once stays cancelled. */
   treering_commit_result made;
@@ -70,8 +70,8 @@ static void not_read_from_once_cancelled(void) {
   treering_layer_list *list = NULL;
   int calls = 0;
   OK(treering_control_new(&control, &err));
-  FAILS(TREERING_CANCELLED, treering_archive_import_callback(store, dribbles, &calls, NULL, NULL, NULL, 0, control, &made,
-                                                             sizeof made, &err));
+  FAILS(TREERING_CANCELLED, treering_archive_import_callback(store, dribbles, &calls, NULL, NULL, NULL, 0, control,
+                                                             &made, sizeof made, &err));
   CHECK(calls == 10);
   FAILS(TREERING_CANCELLED,
         treering_archive_load_callback(store, dribbles, &calls, NULL, NULL, 0, control, &loaded, &err));

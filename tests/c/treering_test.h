@@ -1,3 +1,4 @@
+/* clang-format off */
 /* Hooks for the tests of treering and of its bindings. Not installed, and may change any day. */
 
 #ifndef TREERING_TEST_H

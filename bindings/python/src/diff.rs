@@ -1,21 +1,21 @@
 //! Comparisons and their changes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::exceptions::{PyIndexError, PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PySlice, PyString};
+use treering::diff::Sources;
 use treering::diff::content::same_as_digest;
 use treering::diff::{ChangeKind, CompareOptions, compare as compare_snapshots, listed};
-use treering::diff::{OverlayOptions, Sources, overlay};
 use treering::error::escape;
 use treering::fs::Root;
 use treering::image::{self, Base, DiffOptions, TreeDiff, Whose};
 use treering::layer::Files;
 use treering::store;
-use treering::tree::{self, NONE, OwnerPolicy};
+use treering::tree::{self, NONE};
 
 use crate::arguments::{self, PathArg, diff_options};
 use crate::image::Image;
@@ -406,13 +406,15 @@ pub fn diff(
 }
 
 /// What the upper directory of an overlay changes over its lower ones, the topmost first, found without mounting it.
-/// By default the owners are those on disk for root, and 0:0 for anybody else.
+/// By default the owners are those that ``store`` has for the lower directories; else those on disk for root, and 0:0 for
+/// any other user.
 #[pyfunction]
-#[pyo3(signature = (upper, lowers = None, *, owner = None, owner_from = None, compare = "auto", exact_times = false, threads = 0, progress = None))]
+#[pyo3(signature = (upper, lowers = None, *, store = None, owner = None, owner_from = None, compare = "auto", exact_times = false, threads = 0, progress = None))]
 pub fn diff_overlay(
     py: Python<'_>,
     upper: PathArg,
     lowers: Option<Vec<PathArg>>,
+    store: Option<&Store>,
     owner: Option<&Bound<'_, PyAny>>,
     owner_from: Option<PathArg>,
     #[pyo3(from_py_with = arguments::text)] compare: &str,
@@ -421,26 +423,11 @@ pub fn diff_overlay(
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Diff> {
     let options = diff_options(py, owner, owner_from, compare, exact_times, None, false, threads)?;
+    let store = store.map(|store| store.open(py)).transpose()?;
     let data = Job::new("decode overlay", progress).run(py, move |control, _| {
-        let open = |path: &Path| Root::open(path);
-        let lowers: Vec<Root> =
-            lowers.iter().flatten().map(|lower| open(&lower.0)).collect::<treering::Result<_>>()?;
-        let policy = options.owner.clone().unwrap_or_else(OwnerPolicy::as_seen);
-        let overlay_options = OverlayOptions {
-            threads,
-            owner: &policy,
-            owner_from: &options.owner_from.clone().unwrap_or_default(),
-            compare: CompareOptions { mode: options.compare, exact_times },
-            ..OverlayOptions::default()
-        };
-        let found = overlay(&open(&upper.0)?, &lowers, &overlay_options, control)?;
-        let diff = TreeDiff {
-            old: Some(found.lower),
-            new: found.upper,
-            changes: found.changes,
-            skipped: found.skipped,
-        };
-        Ok(Data::new(diff, Content::Overlay(Box::new(found.sources))))
+        let lowers: Vec<PathBuf> = lowers.into_iter().flatten().map(|lower| lower.0).collect();
+        let found = image::diff_overlay(store.as_ref(), &upper.0, &lowers, &options, control)?;
+        Ok(Data::new(found.diff, Content::Overlay(Box::new(found.files))))
     })?;
     Ok(Diff::of(data))
 }

@@ -396,6 +396,7 @@ def diff_overlay(
     upper: Path,
     lowers: Sequence[Path] | None = None,
     *,
+    store: Store | None = None,
     owner: Owner | None = None,
     owner_from: OwnerFrom | None = None,
     compare: Compare = "auto",

@@ -133,7 +133,7 @@ impl Diff {
         let options = self.options(context)?;
         if let Some(upper) = &self.upper {
             let store = context.store_if_any()?;
-            return Ok(diff_overlay(store.as_ref(), upper, &self.lower, &options, control)?);
+            return Ok(diff_overlay(store.as_ref(), upper, &self.lower, &options, control)?.diff);
         }
         let old = Operand::of(self.old.as_deref().expect("the parser asks for it"))?;
         let store = context.store_if_any()?;

@@ -5,9 +5,8 @@ use std::io::{Read, Write};
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use super::save::SAVE;
 use super::tarout::TarOut;
-use super::{BLOBS, blob_path};
+use super::{BLOBS, SAVE, blob_path};
 use crate::compress::{DecodeOptions, Decoder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Layer;

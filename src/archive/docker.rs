@@ -5,12 +5,11 @@ use std::collections::hash_map::Entry;
 
 use serde_json::Value;
 
-use super::intake::Stored;
-use super::load::{Check, LOAD, Ready};
-use super::{MANIFEST_FILE, names};
+use super::intake::{Intake, Stored};
+use super::{LOAD, MANIFEST_FILE, names};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::image::{ManifestOptions, OCI_CONFIG, OCI_MANIFEST, new_manifest};
+use crate::image::{Admission, ManifestOptions, OCI_CONFIG, OCI_MANIFEST, Ready, Source, new_manifest};
 use crate::store::{BlobInfo, Descriptor, Reference, descriptor, descriptor_digest, parse_json};
 
 /// One image of `manifest.json`, its paths found in the archive.
@@ -22,10 +21,10 @@ pub(super) struct Item<'a> {
 }
 
 /// Reads `manifest.json`.
-pub(super) fn items<'a>(check: &mut Check<'a>) -> Result<Vec<Item<'a>>> {
+pub(super) fn items<'a>(intake: &'a Intake, admission: &mut Admission<'a, Stored>) -> Result<Vec<Item<'a>>> {
     let corrupt = |message: &str| Error::corrupt(LOAD, message).with_path(MANIFEST_FILE);
-    let bytes = check.document(check.intake.find(MANIFEST_FILE)?, MANIFEST_FILE)?;
-    let Value::Array(list) = parse_json(&bytes, MANIFEST_FILE, check.store.limits())? else {
+    let bytes = admission.document(intake.find(MANIFEST_FILE)?, MANIFEST_FILE)?;
+    let Value::Array(list) = parse_json(&bytes, MANIFEST_FILE, admission.store.limits())? else {
         return Err(corrupt("not a list"));
     };
     let mut out = Vec::new();
@@ -50,14 +49,14 @@ pub(super) fn items<'a>(check: &mut Check<'a>) -> Result<Vec<Item<'a>>> {
         let config_path =
             object.get("Config").and_then(text).ok_or_else(|| corrupt("an image has no Config"))?;
         let layers = texts("Layers")?;
-        let cap = check.store.limits().layers;
+        let cap = admission.store.limits().layers;
         if layers.len() > cap {
             let message = format!("an image has {} layers, more than the cap of {cap}", layers.len());
             return Err(Error::limit(LOAD, message).with_path(MANIFEST_FILE));
         }
-        let config = check.intake.find(&config_path)?;
+        let config = intake.find(&config_path)?;
         check_config_name(&config_path, config)?;
-        let layers = layers.into_iter().map(|path| check.intake.find(&path).map(|stored| (path, stored)));
+        let layers = layers.into_iter().map(|path| intake.find(&path).map(|stored| (path, stored)));
         out.push(Item {
             config,
             names: texts("RepoTags")?.iter().map(|name| names::tagged(name)).collect::<Result<_>>()?,
@@ -82,12 +81,12 @@ fn check_config_name(path: &str, config: &Stored) -> Result<()> {
 }
 
 /// Checks all images of `manifest.json` and makes a manifest for each.
-pub(super) fn read(check: &mut Check<'_>) -> Result<Vec<Ready>> {
+pub(super) fn read<'a>(intake: &'a Intake, admission: &mut Admission<'a, Stored>) -> Result<Vec<Ready>> {
     let mut out: Vec<Ready> = Vec::new();
     let mut known: HashMap<Digest, usize> = HashMap::new();
-    for item in items(check)? {
-        check.control.check(LOAD)?;
-        let config = check.config(item.config, &item.config_path)?;
+    for item in items(intake, admission)? {
+        admission.control.check(LOAD)?;
+        let config = admission.config(item.config, &item.config_path)?;
         if config.diff_ids.len() != item.layers.len() {
             let message = format!(
                 "manifest.json lists {} layers, the configuration {}",
@@ -98,11 +97,11 @@ pub(super) fn read(check: &mut Check<'_>) -> Result<Vec<Ready>> {
         }
         let mut layers = Vec::new();
         for ((path, stored), diff_id) in item.layers.iter().zip(&config.diff_ids) {
-            let info = check.layer(stored, diff_id, path)?;
+            let info = admission.layer(stored, diff_id, path)?;
             layers.push(descriptor(&info.media_type, &BlobInfo { digest: info.digest, size: info.size }));
         }
-        check.need(item.config);
-        let image = ready(check, item.names, item.config.info(), &layers)?;
+        admission.need(item.config);
+        let image = ready(admission, item.names, item.config.info(), &layers)?;
         match known.entry(descriptor_digest(&image.descriptor)?) {
             Entry::Occupied(same) => out[*same.get()].names.extend(image.names),
             Entry::Vacant(new) => {
@@ -116,12 +115,12 @@ pub(super) fn read(check: &mut Check<'_>) -> Result<Vec<Ready>> {
 
 /// An image of this configuration and these layers, with a new manifest.
 pub(super) fn ready(
-    check: &mut Check<'_>,
+    admission: &mut Admission<'_, Stored>,
     names: Vec<Reference>,
     config: BlobInfo,
     layers: &[Descriptor],
 ) -> Result<Ready> {
     let bytes = new_manifest(&descriptor(OCI_CONFIG, &config), layers, &ManifestOptions::default())?;
-    let manifest = BlobInfo { size: bytes.len() as u64, digest: check.make(bytes) };
+    let manifest = BlobInfo { size: bytes.len() as u64, digest: admission.make(bytes) };
     Ok(Ready { names, descriptor: descriptor(OCI_MANIFEST, &manifest), configs: vec![config.digest] })
 }

@@ -10,18 +10,18 @@ use std::sync::mpsc::sync_channel;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::compress::{DecodeOptions, Decoder};
+use crate::compress::{DecodeLimits, DecodeOptions, Decoder};
 use crate::digest::Digest;
 use crate::error::{At, Error, Result, escape};
+use crate::image::{Source, check_document};
 use crate::layer::header::EntryKind;
-use crate::layer::read::{Data, LayerReader, Slice, TarEntry};
+use crate::layer::read::{Data, LayerReader, ReadLimits, Slice, TarEntry};
 use crate::progress::{Control, Counters};
 use crate::store::{BlobInfo, Store};
 use crate::threads;
 
-use super::{BLOBS, INDEX_FILE, LAYOUT_FILE, LoadOptions, MANIFEST_FILE, REPOSITORIES_FILE};
+use super::{BLOBS, INDEX_FILE, LAYOUT_FILE, LOAD, MANIFEST_FILE, REPOSITORIES_FILE};
 
-const LOAD: &str = "load archive";
 /// How much of all small documents together is kept in memory; what comes after goes to disk like the rest.
 const MEMORY: u64 = 64 << 20;
 /// Files of this size are kept in memory whatever they hold.
@@ -40,42 +40,36 @@ pub(super) enum Stored {
     Blob(BlobInfo),
 }
 
-impl Stored {
-    pub fn info(&self) -> BlobInfo {
+impl Source for Stored {
+    fn info(&self) -> BlobInfo {
         match self {
             Stored::Memory(bytes, digest) => BlobInfo { digest: *digest, size: bytes.len() as u64 },
             Stored::Blob(info) => *info,
         }
     }
 
-    /// All of it, if that is not more than a document may have.
-    pub fn document(&self, store: &Store, shown: &str) -> Result<Cow<'_, [u8]>> {
-        let cap = store.limits().json_bytes;
-        let info = self.info();
-        if info.size > cap {
-            let message = format!("the document has {} bytes, more than the cap of {cap}", info.size);
-            return Err(Error::limit(LOAD, message).with_path(shown));
-        }
+    fn document(&self, store: &Store, operation: &'static str, shown: &str) -> Result<Cow<'_, [u8]>> {
         match self {
-            Stored::Memory(bytes, _) => Ok(Cow::Borrowed(bytes)),
-            Stored::Blob(info) => Ok(Cow::Owned(store.read_blob(&info.digest, Some(info.size), cap)?)),
+            Stored::Memory(bytes, _) => {
+                check_document(bytes.len() as u64, store.limits().json_bytes, operation, shown)?;
+                Ok(Cow::Borrowed(bytes))
+            }
+            Stored::Blob(info) => info.document(store, operation, shown),
         }
     }
 
-    /// Puts it into the store, if it is not there.
-    pub fn keep(&self, store: &Store) -> Result<BlobInfo> {
+    fn open(&self, store: &Store) -> Result<Box<dyn Read + Send>> {
         match self {
-            Stored::Memory(bytes, _) => store.put_blob(bytes),
-            Stored::Blob(info) => Ok(*info),
+            Stored::Memory(bytes, _) => Ok(Box::new(std::io::Cursor::new(bytes.clone()))),
+            Stored::Blob(info) => info.open(store),
         }
     }
 
-    /// A reader of the content.
-    pub fn open(&self, store: &Store) -> Result<Box<dyn Read + Send>> {
-        Ok(match self {
-            Stored::Memory(bytes, _) => Box::new(std::io::Cursor::new(bytes.clone())),
-            Stored::Blob(info) => Box::new(store.open_blob(&info.digest)?),
-        })
+    fn keep(&self, store: &Store) -> Result<()> {
+        match self {
+            Stored::Memory(bytes, _) => store.put_blob(bytes).map(drop),
+            Stored::Blob(info) => info.keep(store),
+        }
     }
 }
 
@@ -102,25 +96,26 @@ impl Intake {
     pub fn read(
         store: &Store,
         input: Box<dyn Read + Send>,
-        options: &LoadOptions,
+        limits: &ReadLimits,
+        decode: &DecodeLimits,
         control: &Control,
     ) -> Result<Self> {
         // Every blob is hashed on its own; of the archive as a whole nobody knows a digest.
         let decode = DecodeOptions {
             hash_input: false,
             hash_output: false,
-            limits: options.decode.clone(),
+            limits: decode.clone(),
             ..DecodeOptions::default()
         };
         let decoder = Decoder::new(input, decode, control.clone())?;
-        let mut reader = LayerReader::new(decoder, options.limits.clone());
+        let mut reader = LayerReader::new(decoder, limits.clone());
         let mut intake = Intake::default();
         while let Some(entry) = reader.next_entry()? {
             control.check(LOAD)?;
             Counters::add(&control.counters.entries, 1);
             intake.held += (entry.path.len() + entry.link.len()) as u64;
-            if intake.held > options.limits.max_held {
-                let message = format!("names and links of more than {} bytes", options.limits.max_held);
+            if intake.held > limits.max_held {
+                let message = format!("names and links of more than {} bytes", limits.max_held);
                 return Err(Error::limit(LOAD, message).with_path(&entry.path));
             }
             intake.entry(store, &mut reader, entry, control)?;

@@ -6,10 +6,10 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value, json};
 
 use super::docker::ready;
-use super::load::{Check, LOAD, Ready};
-use super::{REPOSITORIES_FILE, names};
+use super::intake::{Intake, Stored};
+use super::{LOAD, REPOSITORIES_FILE, names};
 use crate::error::{Error, Result};
-use crate::image::ImageConfig;
+use crate::image::{Admission, ImageConfig, Ready};
 use crate::store::{BlobInfo, Reference, descriptor, json_to_bytes, parse_json};
 
 /// Members of an old configuration that are about its layer, not the image: they do not go over.
@@ -17,10 +17,10 @@ const OF_THE_LAYER: [&str; 8] =
     ["id", "parent", "Size", "parent_id", "layer_id", "throwaway", "rootfs", "history"];
 
 /// Checks all images of `repositories`, and makes a configuration and a manifest for each.
-pub(super) fn read(check: &mut Check<'_>) -> Result<Vec<Ready>> {
+pub(super) fn read<'a>(intake: &'a Intake, admission: &mut Admission<'a, Stored>) -> Result<Vec<Ready>> {
     let corrupt = |message: &str| Error::corrupt(LOAD, message).with_path(REPOSITORIES_FILE);
-    let bytes = check.document(check.intake.find(REPOSITORIES_FILE)?, REPOSITORIES_FILE)?;
-    let Value::Object(repositories) = parse_json(&bytes, REPOSITORIES_FILE, check.store.limits())? else {
+    let bytes = admission.document(intake.find(REPOSITORIES_FILE)?, REPOSITORIES_FILE)?;
+    let Value::Object(repositories) = parse_json(&bytes, REPOSITORIES_FILE, admission.store.limits())? else {
         return Err(corrupt("not a JSON object"));
     };
     let mut order: Vec<String> = Vec::new();
@@ -40,7 +40,7 @@ pub(super) fn read(check: &mut Check<'_>) -> Result<Vec<Ready>> {
     let mut out = Vec::new();
     for id in order {
         let names = named.remove(&id).unwrap_or_default();
-        out.push(image(check, &id, names)?);
+        out.push(image(intake, admission, &id, names)?);
     }
     Ok(out)
 }
@@ -53,20 +53,25 @@ fn check_id(id: &str) -> Result<()> {
     Err(Error::corrupt(LOAD, "an id is not 64 hexadecimal digits").with_path(id))
 }
 
-fn image(check: &mut Check<'_>, id: &str, names: Vec<Reference>) -> Result<Ready> {
+fn image<'a>(
+    intake: &'a Intake,
+    admission: &mut Admission<'a, Stored>,
+    id: &str,
+    names: Vec<Reference>,
+) -> Result<Ready> {
     let mut chain: Vec<(String, Map<String, Value>)> = Vec::new();
     let mut seen = HashSet::new();
     let mut next = Some(id.to_string());
     while let Some(id) = next.take() {
         check_id(&id)?;
         let path = format!("{id}/json");
-        let cap = check.store.limits().layers;
+        let cap = admission.store.limits().layers;
         if !seen.insert(id.clone()) || chain.len() == cap {
             let message = format!("the parents of an image form a loop, or more than {cap} layers");
             return Err(Error::limit(LOAD, message).with_path(path));
         }
-        let bytes = check.document(check.intake.find(&path)?, &path)?;
-        let Value::Object(config) = parse_json(&bytes, &path, check.store.limits())? else {
+        let bytes = admission.document(intake.find(&path)?, &path)?;
+        let Value::Object(config) = parse_json(&bytes, &path, admission.store.limits())? else {
             return Err(Error::corrupt(LOAD, "not a JSON object").with_path(path));
         };
         next = match config.get("parent") {
@@ -81,9 +86,9 @@ fn image(check: &mut Check<'_>, id: &str, names: Vec<Reference>) -> Result<Ready
     let (mut layers, mut diff_ids, mut history) = (Vec::new(), Vec::new(), Vec::new());
     for (id, config) in &chain {
         let path = format!("{id}/layer.tar");
-        let stored = check.intake.find(&path)?;
-        let info = check.layer_info(stored, &path)?;
-        check.need(stored);
+        let stored = intake.find(&path)?;
+        let info = admission.layer_info(stored, &path)?;
+        admission.need(stored);
         layers.push(descriptor(&info.media_type, &BlobInfo { digest: info.digest, size: info.size }));
         diff_ids.push(info.diff_id);
         history.push(row(config));
@@ -99,9 +104,9 @@ fn image(check: &mut Check<'_>, id: &str, names: Vec<Reference>) -> Result<Ready
     let bytes = json_to_bytes(&config)?;
     // What we made of it must be readable again.
     let shown = format!("{id}/json");
-    ImageConfig::parse(bytes.clone(), &shown, check.store.limits())?;
-    let config = BlobInfo { size: bytes.len() as u64, digest: check.make(bytes) };
-    ready(check, names, config, &layers)
+    ImageConfig::parse(bytes.clone(), &shown, admission.store.limits())?;
+    let config = BlobInfo { size: bytes.len() as u64, digest: admission.make(bytes) };
+    ready(admission, names, config, &layers)
 }
 
 /// The row of history an old configuration stands for.

@@ -27,11 +27,16 @@ mod oci;
 mod save;
 mod tarout;
 
+pub use crate::image::{Loaded, NamePolicy};
 pub use export::{ExportOptions, ExportSource, export};
 pub use import::{ImportOptions, import};
-pub use load::{LoadOptions, Loaded, NamePolicy, load};
+pub use load::{LoadOptions, load};
 pub use save::{Format, save};
 
+/// The operation that errors of reading name.
+const LOAD: &str = "load archive";
+/// The operation that errors of writing name.
+const SAVE: &str = "save image";
 /// The annotation containerd and Docker keep an image's whole name in.
 pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// The marker file of an image layout (image-spec, image-layout.md, "oci-layout file").

@@ -3,9 +3,7 @@
 use crate::error::{Error, Result};
 use crate::store::{Descriptor, REF_NAME, Reference};
 
-use super::CONTAINERD_NAME;
-
-const LOAD: &str = "load archive";
+use super::{CONTAINERD_NAME, LOAD};
 
 /// A name as `manifest.json` and `repositories` have it. Those come with a tag; what is no name is an error.
 pub(super) fn tagged(text: &str) -> Result<Reference> {

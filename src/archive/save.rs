@@ -6,20 +6,17 @@ use std::io::{Read, Write};
 use serde_json::{Value, json};
 
 use super::contents::Contents;
-use super::{CONTAINERD_NAME, INDEX_FILE, LAYOUT_FILE, MANIFEST_FILE, blob_path};
+use super::{CONTAINERD_NAME, INDEX_FILE, LAYOUT_FILE, MANIFEST_FILE, SAVE, blob_path};
 use crate::compress::{Compression, DecodeOptions, Decoder, detect};
 use crate::digest::Digest;
-use crate::error::{At, Error, ErrorKind, Result};
+use crate::error::{At, Error, Result};
 use crate::image::{
-    Image, Layer, ManifestOptions, OCI_LAYER, OCI_MANIFEST, new_index, new_manifest, to_oci_layer,
+    Blobs, Image, Layer, ManifestOptions, OCI_LAYER, OCI_MANIFEST, new_index, new_manifest, to_oci_layer,
 };
 use crate::progress::Control;
 use crate::store::{
-    BlobInfo, Descriptor, DocumentKind, REF_NAME, Reference, Store, descriptor, descriptor_digest,
-    json_to_bytes,
+    BlobInfo, Descriptor, REF_NAME, Reference, Store, descriptor, descriptor_digest, json_to_bytes,
 };
-
-pub(super) const SAVE: &str = "save image";
 
 /// What kind of archive [`save`] writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -222,102 +219,14 @@ fn oci(
     entries: &mut Vec<Descriptor>,
     control: &Control,
 ) -> Result<()> {
-    let mut gather = Gather { store, contents, control, done: HashMap::new(), missing: None };
+    let mut blobs = Blobs::new(store, SAVE, control);
     for reference in references {
         let resolved = store.resolve(reference)?;
-        gather.missing = None;
-        if !gather.visit(&resolved.descriptor, 1)? {
-            let missing = gather.missing.unwrap_or(descriptor_digest(&resolved.descriptor)?);
-            return Err(Error::not_found(
-                SAVE,
-                "the store does not hold a blob of the image, or not all of it",
-            )
-            .with_path(missing.to_string())
-            .with_hint("pull or load the image again"));
-        }
+        blobs.add(&resolved.descriptor)?;
         let name = name_of(resolved.name.as_ref());
         let shown = name.as_ref().map(Reference::to_string);
         add(entries, entry(&resolved.descriptor, name.as_ref(), shown.as_deref()));
     }
+    blobs.into_parts().into_iter().for_each(|part| contents.blob(part.info));
     Ok(())
-}
-
-/// Finds all blobs of images.
-struct Gather<'a> {
-    store: &'a Store,
-    contents: &'a mut Contents,
-    control: &'a Control,
-    /// Whether what a descriptor leads to is complete. Indexes may name one thing any number of times.
-    done: HashMap<(Digest, Option<DocumentKind>, u64), bool>,
-    missing: Option<Digest>,
-}
-
-impl Gather<'_> {
-    /// Puts the blobs a descriptor leads to into the archive, itself included, unless one is not there; of an index, one
-    /// image has to be there and the others may be left out (image-layout.md, "Blobs"). Whether it did.
-    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<bool> {
-        self.control.check(SAVE)?;
-        let kind = DocumentKind::of_media_type(descriptor.media_type().as_ref());
-        let claim = (descriptor_digest(descriptor)?, kind, descriptor.size());
-        if let Some(done) = self.done.get(&claim) {
-            return Ok(*done);
-        }
-        let complete = self.blobs(descriptor, depth)?;
-        self.done.insert(claim, complete);
-        Ok(complete)
-    }
-
-    fn blobs(&mut self, descriptor: &Descriptor, depth: usize) -> Result<bool> {
-        let Some(own) = self.have(descriptor)? else { return Ok(false) };
-        let document = self.store.read_document(descriptor)?;
-        if document.kind() == DocumentKind::Index {
-            let cap = self.store.limits().index_depth;
-            if depth >= cap {
-                return Err(Error::limit(SAVE, format!("indexes nested more than {cap} deep")));
-            }
-            let (images, others): (Vec<_>, Vec<_>) = document
-                .manifests()
-                .iter()
-                .partition(|child| DocumentKind::of_media_type(child.media_type().as_ref()).is_some());
-            // What is no image may be left out, and an index of nothing else is complete by itself.
-            let mut complete = images.is_empty();
-            for child in images {
-                complete |= self.visit(child, depth + 1)?;
-            }
-            for child in others {
-                if let Some(blob) = self.have(child)? {
-                    self.contents.blob(blob);
-                }
-            }
-            if complete {
-                self.contents.blob(own);
-            }
-            return Ok(complete);
-        }
-        let mut out = vec![own];
-        for part in document.config().into_iter().chain(document.layers()) {
-            match self.have(part)? {
-                Some(blob) => out.push(blob),
-                None => return Ok(false),
-            }
-        }
-        out.into_iter().for_each(|blob| self.contents.blob(blob));
-        Ok(true)
-    }
-
-    fn have(&mut self, descriptor: &Descriptor) -> Result<Option<BlobInfo>> {
-        let digest = descriptor_digest(descriptor)?;
-        match self.store.blob_size(&digest) {
-            Ok(size) if size == descriptor.size() => Ok(Some(BlobInfo { digest, size })),
-            Ok(_) => {
-                self.missing.get_or_insert(digest);
-                Ok(None)
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.missing.get_or_insert(digest);
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
 }

@@ -3,6 +3,8 @@
 //! An image is read with [`Image::open`] and made from three pieces: [`new_config`], [`new_manifest`] and the blobs of
 //! its layers. Documents are kept as they were read, unknown members included; what is made new is deterministic.
 
+mod admit;
+mod blobs;
 mod changes;
 mod clone;
 mod commit;
@@ -27,6 +29,9 @@ mod whose;
 pub mod binding;
 
 pub use crate::digest::{chain_id, chain_ids};
+pub(crate) use admit::{Admission, AdmissionLimits, Ready, Source, Walk, check_document};
+pub use admit::{Loaded, NamePolicy};
+pub(crate) use blobs::Blobs;
 #[expect(unused_imports)] // For builds.
 pub(crate) use changes::Parameters;
 pub use clone::{CloneOptions, Cloned, clone};

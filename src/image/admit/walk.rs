@@ -1,0 +1,182 @@
+//! Follows manifests and indexes to all that they need, and checks it.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use super::{Admission, Source, is_image_config};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::image::Platform;
+use crate::store::{Descriptor, Document, DocumentKind, descriptor_digest};
+
+/// What a manifest or index leads to.
+#[derive(Debug)]
+struct Visited {
+    /// Each once, in order.
+    configs: Vec<(Digest, Platform)>,
+    /// How many indexes lie inside one another here, itself included.
+    height: usize,
+}
+
+/// What is checked about a blob that is referred to: another size or kind is another claim.
+type Claim = (Digest, Option<DocumentKind>, u64);
+
+/// The walk over what arrived. One serves all entry points, so that each document is visited once.
+pub(crate) struct Walk<'c, 'a, S, F> {
+    pub admission: &'c mut Admission<'a, S>,
+    /// Finds what arrived by its digest.
+    find: F,
+    /// `None` for what is not complete. One document may be referred to any number of times.
+    done: HashMap<Claim, Option<Rc<Visited>>>,
+    /// How many configurations stand in all of `done`.
+    found: u64,
+    /// The first blob that was missed, for the message.
+    missing: Option<Digest>,
+}
+
+impl<'c, 'a, S: Source, F: Fn(&Digest) -> Result<Option<&'a S>>> Walk<'c, 'a, S, F> {
+    /// Starts a walk. `find` returns the file of a digest, if it arrived.
+    pub fn new(admission: &'c mut Admission<'a, S>, find: F) -> Self {
+        Walk { admission, find, done: HashMap::new(), found: 0, missing: None }
+    }
+
+    /// Checks a manifest or index and all below it. Returns the digests of its configurations, this machine's platform first;
+    /// none for an artifact.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) when a blob is missing that it needs, or is not what is claimed.
+    pub fn image(&mut self, descriptor: &Descriptor) -> Result<Vec<Digest>> {
+        self.missing = None;
+        let Some(visited) = self.visit(descriptor, 1)? else {
+            let missing = self.missing.map_or_else(|| descriptor_digest(descriptor), Ok)?;
+            let message = "a blob that the image needs is missing";
+            return Err(self.corrupt(message, &missing.to_string()));
+        };
+        let mut configs = visited.configs.clone();
+        let accepts = Platform::host().accepts();
+        configs.sort_by_key(|(_, have)| accepts.iter().position(|p| p == have).unwrap_or(usize::MAX));
+        Ok(configs.into_iter().map(|(digest, _)| digest).collect())
+    }
+
+    /// Checks a document and all below it. `None` when a blob it needs is not there.
+    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Option<Rc<Visited>>> {
+        let digest = descriptor_digest(descriptor)?;
+        let claim = claim(descriptor, digest);
+        if let Some(done) = self.done.get(&claim) {
+            let done = done.clone();
+            self.check_depth(depth, done.as_ref().map_or(0, |visited| visited.height))?;
+            return Ok(done);
+        }
+        let visited = match self.document(descriptor, &digest)? {
+            None => None,
+            Some(document) if document.kind() == DocumentKind::Index => self.index(&document, depth)?,
+            Some(document) => self.manifest(&document, &digest)?,
+        };
+        let visited = visited.map(Rc::new);
+        if let Some(visited) = &visited {
+            self.found += visited.configs.len() as u64;
+            let cap = self.admission.limits.max_entries;
+            if self.found > cap {
+                let message = format!("the indexes lead to more than {cap} images");
+                return Err(Error::limit(self.admission.operation, message).with_path(digest.to_string()));
+            }
+            let source = (self.find)(&digest)?.expect("it was read");
+            self.admission.need(source);
+        }
+        self.done.insert(claim, visited.clone());
+        Ok(visited)
+    }
+
+    /// Refuses `height` indexes inside one another that stand `depth` deep, if that is over the cap.
+    fn check_depth(&self, depth: usize, height: usize) -> Result<()> {
+        let cap = self.admission.store.limits().index_depth;
+        match depth + height > cap {
+            true => {
+                Err(Error::limit(self.admission.operation, format!("indexes nested more than {cap} deep")))
+            }
+            false => Ok(()),
+        }
+    }
+
+    fn document(&mut self, descriptor: &Descriptor, digest: &Digest) -> Result<Option<Document>> {
+        let shown = digest.to_string();
+        let limits = self.admission.store.limits();
+        let Some(source) = self.find(descriptor, digest)? else { return Ok(None) };
+        let bytes = self.admission.document(source, &shown)?;
+        Document::parse(&bytes, Some(descriptor.media_type().as_ref()), &shown, limits).map(Some)
+    }
+
+    /// An index is complete if one of its images is: the others may be left out (image-layout.md, "Blobs").
+    fn index(&mut self, index: &Document, depth: usize) -> Result<Option<Visited>> {
+        self.check_depth(depth, 1)?;
+        let (mut complete, mut height) = (index.manifests().is_empty(), 1);
+        let (mut configs, mut children, mut seen) = (Vec::new(), HashSet::new(), HashSet::new());
+        for child in index.manifests() {
+            let known = DocumentKind::of_media_type(child.media_type().as_ref()).is_some();
+            // An index may name one child any number of times, and each of these as often again.
+            if !known || !children.insert(claim(child, descriptor_digest(child)?)) {
+                continue;
+            }
+            if let Some(visited) = self.visit(child, depth + 1)? {
+                complete = true;
+                height = height.max(visited.height + 1);
+                configs.extend(visited.configs.iter().filter(|(config, _)| seen.insert(*config)).cloned());
+            }
+        }
+        Ok(complete.then_some(Visited { configs, height }))
+    }
+
+    fn manifest(&mut self, manifest: &Document, digest: &Digest) -> Result<Option<Visited>> {
+        let shown = digest.to_string();
+        let Some(config) = manifest.config() else {
+            return Err(self.corrupt("the manifest has no config", &shown));
+        };
+        let config_digest = descriptor_digest(config)?;
+        let Some(source) = self.find(config, &config_digest)? else { return Ok(None) };
+        let mut layers = Vec::new();
+        for layer in manifest.layers() {
+            let Some(source) = self.find(layer, &descriptor_digest(layer)?)? else { return Ok(None) };
+            layers.push(source);
+        }
+        let mut configs = Vec::new();
+        if is_image_config(config.media_type().as_ref()) {
+            let config = self.admission.config(source, &config_digest.to_string())?;
+            let (have, count) = (layers.len(), config.diff_ids.len());
+            if have != count {
+                let message = format!("the manifest has {have} layers, the configuration {count}");
+                return Err(self.corrupt(message, &shown));
+            }
+            for (source, diff_id) in layers.iter().zip(&config.diff_ids) {
+                let shown = source.info().digest.to_string();
+                self.admission.layer(source, diff_id, &shown)?;
+            }
+            configs.push((config_digest, config.platform.clone()));
+        } else {
+            layers.iter().for_each(|source| self.admission.need(source));
+        }
+        self.admission.need(source);
+        Ok(Some(Visited { configs, height: 0 }))
+    }
+
+    /// The blob a descriptor names, if it arrived; then its size must be right too.
+    fn find(&mut self, descriptor: &Descriptor, digest: &Digest) -> Result<Option<&'a S>> {
+        let Some(source) = (self.find)(digest)? else {
+            self.missing.get_or_insert(*digest);
+            return Ok(None);
+        };
+        let size = source.info().size;
+        if size != descriptor.size() {
+            let message = format!("the blob has {size} bytes where {} are expected", descriptor.size());
+            return Err(self.corrupt(message, &digest.to_string()));
+        }
+        Ok(Some(source))
+    }
+
+    fn corrupt(&self, message: impl Into<String>, path: &str) -> Error {
+        Error::corrupt(self.admission.operation, message).with_path(path)
+    }
+}
+
+fn claim(descriptor: &Descriptor, digest: Digest) -> Claim {
+    (digest, DocumentKind::of_media_type(descriptor.media_type().as_ref()), descriptor.size())
+}

@@ -1,0 +1,184 @@
+//! Lists the blobs that must leave with an image: into an archive, or to a registry.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::Control;
+use crate::store::{BlobInfo, Descriptor, DocumentKind, Store, descriptor_digest};
+
+/// A blob that leaves.
+#[derive(Debug, Clone)]
+#[allow(dead_code)] // Whether a blob is a document matters to a push.
+pub(crate) struct Part {
+    /// The blob as the document above it describes it. Its size is that of the file in the store.
+    pub descriptor: Descriptor,
+    /// Digest and size.
+    pub info: BlobInfo,
+}
+
+#[allow(dead_code)]
+impl Part {
+    /// Returns whether it is a manifest or an index.
+    pub fn is_document(&self) -> bool {
+        DocumentKind::of_media_type(self.descriptor.media_type().as_ref()).is_some()
+    }
+}
+
+/// The blobs of several images, each once.
+pub(crate) struct Blobs<'a> {
+    store: &'a Store,
+    operation: &'static str,
+    control: &'a Control,
+    parts: Vec<Part>,
+    listed: HashSet<Digest>,
+    /// Whether what a descriptor leads to is complete. Indexes may name one thing any number of times.
+    done: HashMap<(Digest, Option<DocumentKind>, u64), bool>,
+    missing: Option<Digest>,
+}
+
+impl<'a> Blobs<'a> {
+    /// An empty list. Errors name `operation`.
+    pub fn new(store: &'a Store, operation: &'static str, control: &'a Control) -> Self {
+        let (parts, listed, done) = (Vec::new(), HashSet::new(), HashMap::new());
+        Blobs { store, operation, control, parts, listed, done, missing: None }
+    }
+
+    /// Adds the blobs a manifest or index leads to, itself included. Of an index, one image has to be whole and the others
+    /// may be left out (image-layout.md, "Blobs").
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], with the first digest, when the store does not hold a blob that is needed.
+    pub fn add(&mut self, descriptor: &Descriptor) -> Result<()> {
+        self.missing = None;
+        if self.visit(descriptor, 1)? {
+            return Ok(());
+        }
+        let missing = self.missing.map_or_else(|| descriptor_digest(descriptor), Ok)?;
+        let message = "the store does not hold a blob of the image, or not all of it";
+        Err(Error::not_found(self.operation, message)
+            .with_path(missing.to_string())
+            .with_hint("pull or load the image again"))
+    }
+
+    /// Returns the blobs in an order in which they may arrive: whatever a document refers to stands before it.
+    pub fn into_parts(self) -> Vec<Part> {
+        self.parts
+    }
+
+    /// Adds what a descriptor leads to, and returns whether it is complete.
+    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<bool> {
+        self.control.check(self.operation)?;
+        let kind = DocumentKind::of_media_type(descriptor.media_type().as_ref());
+        let claim = (descriptor_digest(descriptor)?, kind, descriptor.size());
+        if let Some(done) = self.done.get(&claim) {
+            return Ok(*done);
+        }
+        let complete = self.blobs(descriptor, depth)?;
+        self.done.insert(claim, complete);
+        Ok(complete)
+    }
+
+    fn blobs(&mut self, descriptor: &Descriptor, depth: usize) -> Result<bool> {
+        let Some(own) = self.have(descriptor)? else { return Ok(false) };
+        let document = self.store.read_document(descriptor)?;
+        if document.kind() == DocumentKind::Index {
+            let cap = self.store.limits().index_depth;
+            if depth >= cap {
+                let message = format!("indexes nested more than {cap} deep");
+                return Err(Error::limit(self.operation, message));
+            }
+            let (images, others): (Vec<_>, Vec<_>) = document
+                .manifests()
+                .iter()
+                .partition(|child| DocumentKind::of_media_type(child.media_type().as_ref()).is_some());
+            // What is no image may be left out, and an index of nothing else is complete by itself.
+            let mut complete = images.is_empty();
+            for child in images {
+                complete |= self.visit(child, depth + 1)?;
+            }
+            for child in others {
+                if let Some(part) = self.have(child)? {
+                    self.list(part);
+                }
+            }
+            if complete {
+                self.list(own);
+            }
+            return Ok(complete);
+        }
+        let mut parts = Vec::new();
+        for part in document.config().into_iter().chain(document.layers()) {
+            match self.have(part)? {
+                Some(part) => parts.push(part),
+                None => return Ok(false),
+            }
+        }
+        parts.push(own);
+        parts.into_iter().for_each(|part| self.list(part));
+        Ok(true)
+    }
+
+    fn list(&mut self, part: Part) {
+        if self.listed.insert(part.info.digest) {
+            self.parts.push(part);
+        }
+    }
+
+    fn have(&mut self, descriptor: &Descriptor) -> Result<Option<Part>> {
+        let digest = descriptor_digest(descriptor)?;
+        match self.store.blob_size(&digest) {
+            Ok(size) if size == descriptor.size() => {
+                Ok(Some(Part { descriptor: descriptor.clone(), info: BlobInfo { digest, size } }))
+            }
+            Ok(_) => {
+                self.missing.get_or_insert(digest);
+                Ok(None)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.missing.get_or_insert(digest);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{
+        ManifestOptions, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, new_index, new_manifest,
+    };
+    use crate::store::descriptor;
+
+    #[test]
+    fn what_is_referred_to_comes_first_and_each_blob_once() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path()).unwrap();
+        let put = |media_type: &str, bytes: &[u8]| descriptor(media_type, &store.put_blob(bytes).unwrap());
+        let (config, layer) = (put(OCI_CONFIG, b"{}"), put(OCI_LAYER, b"layer"));
+        let image = |layers: &[Descriptor]| {
+            put(OCI_MANIFEST, &new_manifest(&config, layers, &ManifestOptions::default()).unwrap())
+        };
+        let (one, two) = (image(std::slice::from_ref(&layer)), image(&[layer.clone(), layer.clone()]));
+        let gone = image(&[descriptor(OCI_LAYER, &BlobInfo::of(b"gone"))]);
+        let list = [one.clone(), gone.clone(), two.clone()];
+        let index = put(OCI_INDEX, &new_index(&list, &Default::default()).unwrap());
+        let control = Control::default();
+        let mut blobs = Blobs::new(&store, "push", &control);
+        blobs.add(&index).unwrap();
+        blobs.add(&one).unwrap();
+        let error = blobs.add(&gone).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.path().unwrap()),
+            (ErrorKind::NotFound, Digest::of(b"gone").to_string().as_bytes())
+        );
+        let parts = blobs.into_parts();
+        let digests: Vec<String> = parts.iter().map(|part| part.info.digest.to_string()).collect();
+        let expected = [&config, &layer, &one, &two, &index].map(|part| part.digest().to_string());
+        assert_eq!(digests, expected);
+        let documents: Vec<bool> = parts.iter().map(Part::is_document).collect();
+        assert_eq!(documents, [false, false, true, true, true]);
+    }
+}

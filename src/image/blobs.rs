@@ -11,7 +11,7 @@ use crate::store::{BlobInfo, Descriptor, DocumentKind, Store, descriptor_digest}
 #[derive(Debug, Clone)]
 #[allow(dead_code)] // Whether a blob is a document matters to a push.
 pub(crate) struct Part {
-    /// The blob as the document above it describes it. Its size is that of the file in the store.
+    /// The blob as the document above it describes it.
     pub descriptor: Descriptor,
     /// Digest and size.
     pub info: BlobInfo,
@@ -19,6 +19,11 @@ pub(crate) struct Part {
 
 #[allow(dead_code)]
 impl Part {
+    fn of(descriptor: &Descriptor) -> Result<Part> {
+        let info = BlobInfo { digest: descriptor_digest(descriptor)?, size: descriptor.size() };
+        Ok(Part { descriptor: descriptor.clone(), info })
+    }
+
     /// Returns whether it is a manifest or an index.
     pub fn is_document(&self) -> bool {
         DocumentKind::of_media_type(self.descriptor.media_type().as_ref()).is_some()
@@ -32,16 +37,15 @@ pub(crate) struct Blobs<'a> {
     control: &'a Control,
     parts: Vec<Part>,
     listed: HashSet<Digest>,
-    /// Whether what a descriptor leads to is complete. Indexes may name one thing any number of times.
-    done: HashMap<(Digest, Option<DocumentKind>, u64), bool>,
-    missing: Option<Digest>,
+    /// The first blob that is missing of what a descriptor leads to. Indexes may name one thing any number of times.
+    done: HashMap<(Digest, Option<DocumentKind>, u64), Option<Digest>>,
 }
 
 impl<'a> Blobs<'a> {
     /// An empty list. Errors name `operation`.
     pub fn new(store: &'a Store, operation: &'static str, control: &'a Control) -> Self {
         let (parts, listed, done) = (Vec::new(), HashSet::new(), HashMap::new());
-        Blobs { store, operation, control, parts, listed, done, missing: None }
+        Blobs { store, operation, control, parts, listed, done }
     }
 
     /// Adds the blobs a manifest or index leads to, itself included. Of an index, one image has to be whole and the others
@@ -50,11 +54,7 @@ impl<'a> Blobs<'a> {
     /// # Errors
     /// [`ErrorKind::NotFound`], with the first digest, when the store does not hold a blob that is needed.
     pub fn add(&mut self, descriptor: &Descriptor) -> Result<()> {
-        self.missing = None;
-        if self.visit(descriptor, 1)? {
-            return Ok(());
-        }
-        let missing = self.missing.map_or_else(|| descriptor_digest(descriptor), Ok)?;
+        let Some(missing) = self.visit(descriptor, 1)? else { return Ok(()) };
         let message = "the store does not hold a blob of the image, or not all of it";
         Err(Error::not_found(self.operation, message)
             .with_path(missing.to_string())
@@ -66,21 +66,24 @@ impl<'a> Blobs<'a> {
         self.parts
     }
 
-    /// Adds what a descriptor leads to, and returns whether it is complete.
-    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<bool> {
+    /// Adds what a descriptor leads to, unless a blob is missing: returns the first one then.
+    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Option<Digest>> {
         self.control.check(self.operation)?;
         let kind = DocumentKind::of_media_type(descriptor.media_type().as_ref());
         let claim = (descriptor_digest(descriptor)?, kind, descriptor.size());
         if let Some(done) = self.done.get(&claim) {
             return Ok(*done);
         }
-        let complete = self.blobs(descriptor, depth)?;
-        self.done.insert(claim, complete);
-        Ok(complete)
+        let missing = self.blobs(descriptor, depth)?;
+        self.done.insert(claim, missing);
+        Ok(missing)
     }
 
-    fn blobs(&mut self, descriptor: &Descriptor, depth: usize) -> Result<bool> {
-        let Some(own) = self.have(descriptor)? else { return Ok(false) };
+    fn blobs(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Option<Digest>> {
+        let own = Part::of(descriptor)?;
+        if !self.holds(&own)? {
+            return Ok(Some(own.info.digest));
+        }
         let document = self.store.read_document(descriptor)?;
         if document.kind() == DocumentKind::Index {
             let cap = self.store.limits().index_depth;
@@ -93,30 +96,36 @@ impl<'a> Blobs<'a> {
                 .iter()
                 .partition(|child| DocumentKind::of_media_type(child.media_type().as_ref()).is_some());
             // What is no image may be left out, and an index of nothing else is complete by itself.
-            let mut complete = images.is_empty();
+            let (mut complete, mut first) = (images.is_empty(), None);
             for child in images {
-                complete |= self.visit(child, depth + 1)?;
+                match self.visit(child, depth + 1)? {
+                    None => complete = true,
+                    Some(missing) => first = first.or(Some(missing)),
+                }
             }
             for child in others {
-                if let Some(part) = self.have(child)? {
+                let part = Part::of(child)?;
+                if self.holds(&part)? {
                     self.list(part);
                 }
             }
-            if complete {
-                self.list(own);
+            if !complete {
+                return Ok(first);
             }
-            return Ok(complete);
+            self.list(own);
+            return Ok(None);
         }
         let mut parts = Vec::new();
         for part in document.config().into_iter().chain(document.layers()) {
-            match self.have(part)? {
-                Some(part) => parts.push(part),
-                None => return Ok(false),
+            let part = Part::of(part)?;
+            if !self.holds(&part)? {
+                return Ok(Some(part.info.digest));
             }
+            parts.push(part);
         }
         parts.push(own);
         parts.into_iter().for_each(|part| self.list(part));
-        Ok(true)
+        Ok(None)
     }
 
     fn list(&mut self, part: Part) {
@@ -125,20 +134,10 @@ impl<'a> Blobs<'a> {
         }
     }
 
-    fn have(&mut self, descriptor: &Descriptor) -> Result<Option<Part>> {
-        let digest = descriptor_digest(descriptor)?;
-        match self.store.blob_size(&digest) {
-            Ok(size) if size == descriptor.size() => {
-                Ok(Some(Part { descriptor: descriptor.clone(), info: BlobInfo { digest, size } }))
-            }
-            Ok(_) => {
-                self.missing.get_or_insert(digest);
-                Ok(None)
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.missing.get_or_insert(digest);
-                Ok(None)
-            }
+    fn holds(&self, part: &Part) -> Result<bool> {
+        match self.store.blob_size(&part.info.digest) {
+            Ok(size) => Ok(size == part.info.size),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -21,23 +21,24 @@ struct Visited {
 /// What is checked about a blob that is referred to: another size or kind is another claim.
 type Claim = (Digest, Option<DocumentKind>, u64);
 
+/// Something whole, or the digest of the first blob that is missing of it.
+type Whole<T> = std::result::Result<T, Digest>;
+
 /// The walk over what arrived. One serves all entry points, so that each document is visited once.
 pub(crate) struct Walk<'c, 'a, S, F> {
     pub admission: &'c mut Admission<'a, S>,
     /// Finds what arrived by its digest.
     find: F,
-    /// `None` for what is not complete. One document may be referred to any number of times.
-    done: HashMap<Claim, Option<Rc<Visited>>>,
+    /// The results. One document may be referred to any number of times.
+    done: HashMap<Claim, Whole<Rc<Visited>>>,
     /// How many configurations stand in all of `done`.
     found: u64,
-    /// The first blob that was missed, for the message.
-    missing: Option<Digest>,
 }
 
 impl<'c, 'a, S: Source, F: Fn(&Digest) -> Result<Option<&'a S>>> Walk<'c, 'a, S, F> {
     /// Starts a walk. `find` returns the file of a digest, if it arrived.
     pub fn new(admission: &'c mut Admission<'a, S>, find: F) -> Self {
-        Walk { admission, find, done: HashMap::new(), found: 0, missing: None }
+        Walk { admission, find, done: HashMap::new(), found: 0 }
     }
 
     /// Checks a manifest or index and all below it. Returns the digests of its configurations, this machine's platform first;
@@ -46,20 +47,17 @@ impl<'c, 'a, S: Source, F: Fn(&Digest) -> Result<Option<&'a S>>> Walk<'c, 'a, S,
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) when a blob is missing that it needs, or is not what is claimed.
     pub fn image(&mut self, descriptor: &Descriptor) -> Result<Vec<Digest>> {
-        self.missing = None;
-        let Some(visited) = self.visit(descriptor, 1)? else {
-            let missing = self.missing.map_or_else(|| descriptor_digest(descriptor), Ok)?;
-            let message = "a blob that the image needs is missing";
-            return Err(self.corrupt(message, &missing.to_string()));
-        };
+        let visited = self.visit(descriptor, 1)?.map_err(|missing| {
+            self.corrupt("a blob that the image needs is missing", &missing.to_string())
+        })?;
         let mut configs = visited.configs.clone();
         let accepts = Platform::host().accepts();
         configs.sort_by_key(|(_, have)| accepts.iter().position(|p| p == have).unwrap_or(usize::MAX));
         Ok(configs.into_iter().map(|(digest, _)| digest).collect())
     }
 
-    /// Checks a document and all below it. `None` when a blob it needs is not there.
-    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Option<Rc<Visited>>> {
+    /// Checks a document and all below it.
+    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Whole<Rc<Visited>>> {
         let digest = descriptor_digest(descriptor)?;
         let claim = claim(descriptor, digest);
         if let Some(done) = self.done.get(&claim) {
@@ -68,12 +66,12 @@ impl<'c, 'a, S: Source, F: Fn(&Digest) -> Result<Option<&'a S>>> Walk<'c, 'a, S,
             return Ok(done);
         }
         let visited = match self.document(descriptor, &digest)? {
-            None => None,
-            Some(document) if document.kind() == DocumentKind::Index => self.index(&document, depth)?,
-            Some(document) => self.manifest(&document, &digest)?,
+            Err(missing) => Err(missing),
+            Ok(document) if document.kind() == DocumentKind::Index => self.index(&document, depth)?,
+            Ok(document) => self.manifest(&document, &digest)?,
         };
         let visited = visited.map(Rc::new);
-        if let Some(visited) = &visited {
+        if let Ok(visited) = &visited {
             self.found += visited.configs.len() as u64;
             let cap = self.admission.limits.max_entries;
             if self.found > cap {
@@ -98,18 +96,18 @@ impl<'c, 'a, S: Source, F: Fn(&Digest) -> Result<Option<&'a S>>> Walk<'c, 'a, S,
         }
     }
 
-    fn document(&mut self, descriptor: &Descriptor, digest: &Digest) -> Result<Option<Document>> {
+    fn document(&mut self, descriptor: &Descriptor, digest: &Digest) -> Result<Whole<Document>> {
         let shown = digest.to_string();
         let limits = self.admission.store.limits();
-        let Some(source) = self.find(descriptor, digest)? else { return Ok(None) };
+        let Some(source) = self.find(descriptor, digest)? else { return Ok(Err(*digest)) };
         let bytes = self.admission.document(source, &shown)?;
-        Document::parse(&bytes, Some(descriptor.media_type().as_ref()), &shown, limits).map(Some)
+        Document::parse(&bytes, Some(descriptor.media_type().as_ref()), &shown, limits).map(Ok)
     }
 
     /// An index is complete if one of its images is: the others may be left out (image-layout.md, "Blobs").
-    fn index(&mut self, index: &Document, depth: usize) -> Result<Option<Visited>> {
+    fn index(&mut self, index: &Document, depth: usize) -> Result<Whole<Visited>> {
         self.check_depth(depth, 1)?;
-        let (mut complete, mut height) = (index.manifests().is_empty(), 1);
+        let (mut missing, mut complete, mut height) = (None, false, 1);
         let (mut configs, mut children, mut seen) = (Vec::new(), HashSet::new(), HashSet::new());
         for child in index.manifests() {
             let known = DocumentKind::of_media_type(child.media_type().as_ref()).is_some();
@@ -117,25 +115,33 @@ impl<'c, 'a, S: Source, F: Fn(&Digest) -> Result<Option<&'a S>>> Walk<'c, 'a, S,
             if !known || !children.insert(claim(child, descriptor_digest(child)?)) {
                 continue;
             }
-            if let Some(visited) = self.visit(child, depth + 1)? {
-                complete = true;
-                height = height.max(visited.height + 1);
-                configs.extend(visited.configs.iter().filter(|(config, _)| seen.insert(*config)).cloned());
+            match self.visit(child, depth + 1)? {
+                Err(digest) => missing = missing.or(Some(digest)),
+                Ok(visited) => {
+                    complete = true;
+                    height = height.max(visited.height + 1);
+                    let new = visited.configs.iter().filter(|(config, _)| seen.insert(*config));
+                    configs.extend(new.cloned());
+                }
             }
         }
-        Ok(complete.then_some(Visited { configs, height }))
+        Ok(match missing {
+            Some(missing) if !complete => Err(missing),
+            _ => Ok(Visited { configs, height }),
+        })
     }
 
-    fn manifest(&mut self, manifest: &Document, digest: &Digest) -> Result<Option<Visited>> {
+    fn manifest(&mut self, manifest: &Document, digest: &Digest) -> Result<Whole<Visited>> {
         let shown = digest.to_string();
         let Some(config) = manifest.config() else {
             return Err(self.corrupt("the manifest has no config", &shown));
         };
         let config_digest = descriptor_digest(config)?;
-        let Some(source) = self.find(config, &config_digest)? else { return Ok(None) };
+        let Some(source) = self.find(config, &config_digest)? else { return Ok(Err(config_digest)) };
         let mut layers = Vec::new();
         for layer in manifest.layers() {
-            let Some(source) = self.find(layer, &descriptor_digest(layer)?)? else { return Ok(None) };
+            let layer_digest = descriptor_digest(layer)?;
+            let Some(source) = self.find(layer, &layer_digest)? else { return Ok(Err(layer_digest)) };
             layers.push(source);
         }
         let mut configs = Vec::new();
@@ -155,15 +161,12 @@ impl<'c, 'a, S: Source, F: Fn(&Digest) -> Result<Option<&'a S>>> Walk<'c, 'a, S,
             layers.iter().for_each(|source| self.admission.need(source));
         }
         self.admission.need(source);
-        Ok(Some(Visited { configs, height: 0 }))
+        Ok(Ok(Visited { configs, height: 0 }))
     }
 
     /// The blob a descriptor names, if it arrived; then its size must be right too.
-    fn find(&mut self, descriptor: &Descriptor, digest: &Digest) -> Result<Option<&'a S>> {
-        let Some(source) = (self.find)(digest)? else {
-            self.missing.get_or_insert(*digest);
-            return Ok(None);
-        };
+    fn find(&self, descriptor: &Descriptor, digest: &Digest) -> Result<Option<&'a S>> {
+        let Some(source) = (self.find)(digest)? else { return Ok(None) };
         let size = source.info().size;
         if size != descriptor.size() {
             let message = format!("the blob has {size} bytes where {} are expected", descriptor.size());

@@ -247,3 +247,18 @@ fn prune_says_what_trees_that_are_gone_hold() {
     assert_eq!(run.json()["lost_trees"], 0);
     assert_eq!(world.run(&["df", "--json"]).ok().json()["blobs"], 0);
 }
+
+#[test]
+fn an_image_for_another_machine_is_said_to_be_one() {
+    let world = World::with_tree();
+    let other = if cfg!(target_arch = "aarch64") { "linux/amd64" } else { "linux/arm64" };
+    world.run(&["commit", "tree", "app:v1", "--platform", other]).ok();
+    let run = world.run(&["unpack", "app:v1", "work"]).ok();
+    assert!(
+        run.stderr.contains(&format!("the image is for {other}; this machine is linux/")),
+        "{}",
+        run.stderr
+    );
+    world.run(&["commit", "--base", "scratch", "tree", "app:v2"]).ok();
+    assert!(!world.run(&["unpack", "app:v2", "work2"]).ok().stderr.contains("this machine is"));
+}

@@ -1,7 +1,8 @@
 //! Options that the commands which make images share: compression, time stamps, changes of the configuration.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -197,6 +198,24 @@ pub fn owner_source() -> impl TypedValueParser<Value = OsString> {
     })
 }
 
+/// The directories of `--lower`: separated by colons, a backslash before what is no separator, as overlayfs has it.
+pub fn lowers(texts: &[OsString]) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for text in texts {
+        let mut path = Vec::new();
+        let mut bytes = text.as_bytes().iter().copied();
+        while let Some(byte) = bytes.next() {
+            match byte {
+                b':' => all.push(std::mem::take(&mut path)),
+                b'\\' => path.extend(bytes.next().or(Some(byte))),
+                _ => path.push(byte),
+            }
+        }
+        all.push(path);
+    }
+    all.into_iter().map(|path| PathBuf::from(OsString::from_vec(path))).collect()
+}
+
 /// `KEY=VALUE`.
 pub fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -223,6 +242,23 @@ mod tests {
         let packing = Packing { compression: None, level: None };
         assert_eq!(packing.profile().unwrap().id(), Profile::default().id());
         assert_eq!(packing.profile_for(None).unwrap().id(), Profile::default().id());
+    }
+
+    #[test]
+    fn colons_in_names_are_escaped() {
+        let table: [(&str, &[&str]); 6] = [
+            ("a", &["a"]),
+            ("a:b:c", &["a", "b", "c"]),
+            (r"a\:b:c", &["a:b", "c"]),
+            (r"a\\:b", &[r"a\", "b"]),
+            (r"a\", &[r"a\"]),
+            ("a:", &["a", ""]),
+        ];
+        for (text, expected) in table {
+            let expected: Vec<PathBuf> = expected.iter().map(PathBuf::from).collect();
+            assert_eq!(lowers(&[text.into()]), expected, "{text}");
+        }
+        assert_eq!(lowers(&["a:b".into(), "c".into()]), [Path::new("a"), Path::new("b"), Path::new("c")]);
     }
 
     #[test]

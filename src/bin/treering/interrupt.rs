@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-use treering::Control;
+use treering::{Control, Error, ErrorKind};
 
 /// Whether the process is ours, and its signals with it: not in somebody else's Python program.
 static OURS: AtomicBool = AtomicBool::new(false);
@@ -45,6 +45,24 @@ fn watch(control: &Control) {
 /// In the command as a library no process is ours, and nothing that could handle a signal is even linked.
 #[cfg(not(feature = "cli"))]
 fn watch(_: &Control) {}
+
+/// The error of an operation that a signal cancelled, in the words of the command: there is no caller here.
+pub fn explained(error: anyhow::Error) -> anyhow::Error {
+    if GOT.load(Ordering::Relaxed) == 0 {
+        return error;
+    }
+    match error.downcast::<Error>() {
+        Ok(error) if error.kind() == ErrorKind::Cancelled => {
+            let said = Error::new(ErrorKind::Cancelled, error.operation(), "interrupted");
+            match error.path() {
+                Some(path) => said.with_path(path).into(),
+                None => said.into(),
+            }
+        }
+        Ok(error) => error.into(),
+        Err(other) => other,
+    }
+}
 
 /// What to exit with after a signal: what a shell makes of a death by it.
 pub fn exit_code() -> Option<ExitCode> {

@@ -53,6 +53,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command.run(&context) {
         Ok(code) => code,
         Err(error) => {
+            let error = interrupt::explained(error);
             context.ui.error(&error);
             if let Some(code) = interrupt::exit_code() {
                 return code;

@@ -1,5 +1,6 @@
 //! `treering commit`: a directory, or an overlay's upper directory, becomes an image.
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ use treering::{Control, ErrorKind};
 
 use super::snapshot::{skipped, skipped_object};
 use crate::context::Context;
-use crate::grow::{Owners, Packing, Times, Words, key_value};
+use crate::grow::{Owners, Packing, Times, Words, key_value, lowers};
 use crate::ui::Usage;
 use crate::{json, output, text};
 
@@ -88,9 +89,9 @@ pub struct Commit {
     #[arg(long, value_name = "DIR", requires = "lower")]
     upper: Option<PathBuf>,
 
-    /// The lower directories of the overlay, topmost first
-    #[arg(long, value_name = "DIR[:DIR]", value_delimiter = ':', requires = "upper")]
-    lower: Vec<PathBuf>,
+    /// The lower directories of the overlay, topmost first; a colon in a name is written \:
+    #[arg(long, value_name = "DIR[:DIR]", requires = "upper")]
+    lower: Vec<OsString>,
 
     /// Write the image id to a file
     #[arg(long, value_name = "FILE")]
@@ -119,7 +120,7 @@ impl Commit {
             annotations: self.annotations.clone(),
             one_file_system: self.one_file_system,
             threads: context.threads,
-            lowers: self.lower.clone(),
+            lowers: lowers(&self.lower),
         };
         if options.base == Base::Auto && options.lowers.is_empty() {
             not_the_same(context, &store, &tree);

@@ -1,5 +1,6 @@
 //! `treering diff`: what changed, in Docker's letters.
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ use treering::tree::NONE;
 use super::commit::{stat, stat_object};
 use super::snapshot::{absolute, take};
 use crate::context::Context;
-use crate::grow::Owners;
+use crate::grow::{Owners, lowers};
 use crate::json;
 use crate::operand::Operand;
 use crate::output::{self, stdout_error};
@@ -93,9 +94,9 @@ pub struct Diff {
     #[arg(long, value_name = "DIR", requires = "lower")]
     upper: Option<PathBuf>,
 
-    /// The lower directories of the overlay, topmost first
-    #[arg(long, value_name = "DIR[:DIR]", value_delimiter = ':', requires = "upper")]
-    lower: Vec<PathBuf>,
+    /// The lower directories of the overlay, topmost first; a colon in a name is written \:
+    #[arg(long, value_name = "DIR[:DIR]", requires = "upper")]
+    lower: Vec<OsString>,
 }
 
 impl Diff {
@@ -133,7 +134,7 @@ impl Diff {
         let options = self.options(context)?;
         if let Some(upper) = &self.upper {
             let store = context.store_if_any()?;
-            return Ok(diff_overlay(store.as_ref(), upper, &self.lower, &options, control)?.diff);
+            return Ok(diff_overlay(store.as_ref(), upper, &lowers(&self.lower), &options, control)?.diff);
         }
         let old = Operand::of(self.old.as_deref().expect("the parser asks for it"))?;
         let store = context.store_if_any()?;

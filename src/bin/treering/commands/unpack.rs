@@ -6,10 +6,12 @@ use std::time::Instant;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
+use treering::Digest;
 use treering::compress::DecodeLimits;
 use treering::error::escape;
-use treering::image::{Platform, UnpackOptions, unpack};
+use treering::image::{Image, Platform, UnpackOptions, unpack};
 use treering::layer::{ApplyOptions, Loss};
+use treering::store::Store;
 use treering::tree::OwnerXattr;
 
 use super::snapshot::absolute;
@@ -88,6 +90,7 @@ impl Unpack {
             unpack(&store, &self.image, &self.dir, &options, &control)?
         };
         losses(context, &made.losses);
+        foreign(context, &store, &made.manifest);
         if context.json {
             let object = json!({
                 "manifest": made.manifest,
@@ -111,6 +114,16 @@ impl Unpack {
 pub fn decode_limits(max_ratio: Option<u64>) -> DecodeLimits {
     let default = DecodeLimits::default();
     DecodeLimits { ratio: max_ratio.unwrap_or(default.ratio), ..default }
+}
+
+/// Notes that what was unpacked is for another kind of machine.
+fn foreign(context: &Context, store: &Store, manifest: &Digest) {
+    let here = Platform::host();
+    if let Ok(image) = Image::open(store, &manifest.to_string(), None)
+        && !here.accepts().contains(&image.platform())
+    {
+        context.ui.note(format!("the image is for {}; this machine is {here}", image.platform()));
+    }
 }
 
 /// Says what could not be kept.

@@ -60,6 +60,8 @@ pub mod fs;
 pub mod image;
 pub mod info;
 pub mod layer;
+#[cfg(feature = "registry")]
+pub mod registry;
 pub mod store;
 pub mod tree;
 

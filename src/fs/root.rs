@@ -165,6 +165,29 @@ pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
+/// Reads the regular file at an ambient path, as [`read_file`] does, unless it has more than `cap` bytes.
+pub fn read_small_file(path: &Path, cap: u64) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = rustix::fs::open(path, flags, Mode::empty())?;
+    regular(&fd)?;
+    let mut out = Vec::new();
+    let mut file = io::Read::take(std::fs::File::from(fd), cap.saturating_add(1));
+    io::Read::read_to_end(&mut file, &mut out)?;
+    if out.len() as u64 > cap {
+        let message = format!("the file has more than {cap} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok(out)
+}
+
+/// The ambient path that a path leads to through symbolic links; the path itself where nothing is there yet.
+pub fn follow(path: &Path) -> io::Result<PathBuf> {
+    match std::fs::canonicalize(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.to_path_buf()),
+        result => result,
+    }
+}
+
 /// Opens a directory below another, by `openat2(2)` in one call where the kernel has it and lets us, else name by name.
 pub fn open_dir_below(dir: BorrowedFd<'_>, below: &[u8]) -> io::Result<OwnedFd> {
     if below.is_empty() {

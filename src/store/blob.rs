@@ -151,6 +151,12 @@ impl BlobWriter {
         self.size
     }
 
+    /// A second descriptor of the file, for reading by offset what was written so far.
+    #[cfg(feature = "registry")]
+    pub(crate) fn share(&mut self) -> Result<File> {
+        self.staged.file().try_clone().at("write blob", "tmp")
+    }
+
     /// Publishes the blob under the digest of what was written, durably: when this returns, it survives a power loss.
     ///
     /// With `expected`, another digest is [`ErrorKind::Corrupt`] and nothing is published. A writer from

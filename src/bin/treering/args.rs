@@ -17,6 +17,8 @@ const VERBS: &[(&str, &[&str])] = &[
     ("Grow", &["commit", "diff", "snapshot", "layer"]),
     ("Look", &["images", "inspect", "history", "df", "info"]),
     ("Move", &["save", "load", "import", "export", "tag", "rmi"]),
+    #[cfg(feature = "registry")]
+    ("Ship", &["pull", "push", "tags", "login", "logout"]),
     ("Work", &["unpack", "clone"]),
     ("Keep", &["prune", "fsck"]),
     ("More", &["version", "completion", "man", "image", "system", "help"]),
@@ -29,6 +31,7 @@ Examples:
   treering diff work                            what changed in it since
   treering commit work app:v2 -m 'New config'   the changes become a layer
   treering save -o app.tar app:v2               the image becomes a file for docker load
+  treering push app:v2 registry.example/app:v2  the image goes to a registry
 
 Exit codes:
   0  done
@@ -37,6 +40,8 @@ Exit codes:
 
 Environment:
   TREERING_ROOT      where the image store is, else $XDG_DATA_HOME/treering or ~/.local/share/treering
+  TREERING_REGISTRIES  mirrors and trust of registries, else $XDG_CONFIG_HOME/treering/registries.toml
+  REGISTRY_AUTH_FILE, DOCKER_CONFIG  where credentials are, else ~/.docker/config.json and containers' auth.json
   SOURCE_DATE_EPOCH  seconds since 1970: dates images, and no time in a layer is later
   NO_COLOR           no colours";
 
@@ -92,6 +97,17 @@ pub enum Command {
     Export(verb::export::Export),
     Tag(verb::tag::Tag),
     Rmi(verb::rmi::Rmi),
+    // Ship
+    #[cfg(feature = "registry")]
+    Pull(verb::pull::Pull),
+    #[cfg(feature = "registry")]
+    Push(verb::push::Push),
+    #[cfg(feature = "registry")]
+    Tags(verb::tags::Tags),
+    #[cfg(feature = "registry")]
+    Login(verb::login::Login),
+    #[cfg(feature = "registry")]
+    Logout(verb::login::Logout),
     // Work
     Unpack(verb::unpack::Unpack),
     Clone(verb::clone::Clone),
@@ -121,6 +137,10 @@ pub enum ImageGroup {
     Save(verb::save::Save),
     Load(verb::load::Load),
     Import(verb::import::Import),
+    #[cfg(feature = "registry")]
+    Pull(verb::pull::Pull),
+    #[cfg(feature = "registry")]
+    Push(verb::push::Push),
     Prune(verb::prune::Prune),
 }
 
@@ -215,6 +235,16 @@ impl Command {
             Command::Export(args) => args.run(context),
             Command::Tag(args) | Command::Image(ImageGroup::Tag(args)) => args.run(context),
             Command::Rmi(args) | Command::Image(ImageGroup::Rm(args)) => args.run(context),
+            #[cfg(feature = "registry")]
+            Command::Pull(args) | Command::Image(ImageGroup::Pull(args)) => args.run(context),
+            #[cfg(feature = "registry")]
+            Command::Push(args) | Command::Image(ImageGroup::Push(args)) => args.run(context),
+            #[cfg(feature = "registry")]
+            Command::Tags(args) => args.run(context),
+            #[cfg(feature = "registry")]
+            Command::Login(args) => args.run(context),
+            #[cfg(feature = "registry")]
+            Command::Logout(args) => args.run(context),
             Command::Unpack(args) => args.run(context),
             Command::Clone(args) => args.run(context),
             Command::Prune(args)

@@ -58,4 +58,16 @@ impl Context {
     pub fn progress(&self, what: &'static str, control: &Control) -> Progress {
         Progress::start(what, control, self.quiet)
     }
+
+    /// Shows what travels from or to a registry until the value is dropped.
+    #[cfg(feature = "registry")]
+    pub fn transfers(&self, what: &'static str, control: &Control) -> Progress {
+        Progress::start(what, control, self.quiet)
+    }
+
+    /// Whether only data and errors are wanted.
+    #[cfg(feature = "registry")]
+    pub fn quiet(&self) -> bool {
+        self.quiet
+    }
 }

@@ -20,6 +20,8 @@ mod listing;
 mod operand;
 mod output;
 mod progress;
+#[cfg(feature = "registry")]
+mod registries;
 mod table;
 mod text;
 mod ui;

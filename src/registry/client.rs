@@ -1,0 +1,327 @@
+//! The requests of the distribution-spec, one function each, for one repository.
+
+use std::io::Read;
+
+use ureq::http::Method;
+
+use super::auth::Scopes;
+use super::config::Endpoint;
+use super::origin::Location;
+use super::session::{Failure, Payload, Request, Response, Session};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
+use crate::store::{BlobInfo, Descriptor, Document, DocumentKind, Limits, descriptor, descriptor_digest};
+
+const MANIFEST: &str = "read manifest from registry";
+const TAGS: &str = "list tags";
+/// How many tags a list may have in all.
+const MAX_TAGS: usize = 1_000_000;
+/// The largest page of a list.
+const MAX_PAGE: u64 = 16 << 20;
+
+/// A repository at one endpoint.
+pub(super) struct Repository<'s> {
+    pub session: &'s Session<'s>,
+    pub endpoint: Endpoint,
+    pub scopes: Scopes,
+}
+
+/// A manifest or index as a registry gave it: exact bytes, checked against the digest that was asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Fetched {
+    pub bytes: Vec<u8>,
+    pub descriptor: Descriptor,
+    pub document: Document,
+}
+
+/// Which manifest is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    Tag(&'a str),
+    Digest(&'a Digest),
+    /// A child of an index, whose size and media type are known too.
+    Child(&'a Descriptor),
+}
+
+impl<'s> Repository<'s> {
+    /// A repository to read from, and perhaps to write into.
+    pub fn open(session: &'s Session<'s>, endpoint: &Endpoint, push: bool) -> Result<Repository<'s>> {
+        let endpoint = session.settle(endpoint)?;
+        let scopes = Scopes::of(&endpoint.repository, push);
+        Ok(Repository { session, endpoint, scopes })
+    }
+
+    /// The address of something in the repository.
+    pub fn location(&self, below: &str) -> Location {
+        Location::new(&self.endpoint.origin, format!("/v2/{}/{below}", self.endpoint.repository))
+    }
+
+    /// What errors call something in the repository.
+    pub fn shown(&self, what: impl std::fmt::Display) -> String {
+        let sign = if what.to_string().contains(':') { '@' } else { ':' };
+        format!("{}/{}{sign}{what}", self.endpoint.key, self.endpoint.repository)
+    }
+
+    /// Sends a request with neither retries nor a look at the status.
+    pub fn send(
+        &self,
+        operation: &'static str,
+        method: Method,
+        location: Location,
+        headers: Vec<(&'static str, String)>,
+        payload: Payload<'_>,
+    ) -> Result<Response, Failure> {
+        let scopes = &self.scopes;
+        let request = Request { operation, method, location, headers, payload, scopes };
+        self.session.send(&self.endpoint, &request)
+    }
+
+    /// Reads a manifest or an index. Its bytes have the digest that was asked for, or the one that the registry says.
+    pub fn manifest(&self, wanted: Wanted, limits: &Limits) -> Result<Fetched> {
+        let (name, digest) = match wanted {
+            Wanted::Tag(tag) => (tag.to_string(), None),
+            Wanted::Digest(digest) => (digest.to_string(), Some(*digest)),
+            Wanted::Child(child) => {
+                let digest = descriptor_digest(child)?;
+                (digest.to_string(), Some(digest))
+            }
+        };
+        let shown = self.shown(&name);
+        let cap = match wanted {
+            Wanted::Child(child) => {
+                limits.check_json(MANIFEST, &shown, child.size())?;
+                child.size()
+            }
+            _ => limits.json_bytes,
+        };
+        let accept = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_INDEX].join(", ");
+        let (bytes, media_type, claimed) = self.session.retry(MANIFEST, || {
+            let location = self.location(&format!("manifests/{name}"));
+            let headers = vec![("accept", accept.clone())];
+            let response = self.send(MANIFEST, Method::GET, location, headers, Payload::None)?;
+            if response.status != 200 {
+                return Err(response.into_error(MANIFEST, &shown));
+            }
+            let media_type = response.header("content-type").map(str::to_string);
+            let claimed = response.header("docker-content-digest").map(str::to_string);
+            Ok((response.read(MANIFEST, cap)?, media_type, claimed))
+        })?;
+        let corrupt = |message: String| Error::corrupt(MANIFEST, message).with_path(&shown);
+        let info = BlobInfo::of(&bytes);
+        if let Some(digest) = digest.filter(|digest| *digest != info.digest) {
+            return Err(corrupt(format!("the registry sent another manifest: {}", info.digest))
+                .with_hint(format!("expected {digest}")));
+        }
+        // Another algorithm's digest says nothing about these bytes.
+        let claimed = claimed.and_then(|text| text.parse::<Digest>().ok());
+        if let Some(claimed) = claimed.filter(|claimed| *claimed != info.digest) {
+            return Err(corrupt(format!(
+                "the manifest's digest is {}, and the registry says {claimed}",
+                info.digest
+            )));
+        }
+        if let Wanted::Child(child) = wanted
+            && child.size() != info.size
+        {
+            return Err(corrupt(format!(
+                "the manifest has {} bytes where {} are expected",
+                info.size,
+                child.size()
+            )));
+        }
+        // Parameters are allowed, and say nothing: `application/json; charset=utf-8`.
+        let media_type = media_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_string());
+        let expected = match wanted {
+            Wanted::Child(child) => Some(child.media_type().to_string()),
+            _ => media_type.filter(|text| DocumentKind::of_media_type(text).is_some()),
+        };
+        let document = Document::parse(&bytes, expected.as_deref(), &shown, limits)?;
+        let own = document.value().get("mediaType").and_then(|text| text.as_str());
+        // Where header and document name two types, what the document is called is not certain (media-types.md, "Media Type
+        // Conflicts").
+        if let (Some(own), Some(expected)) = (own, expected.as_deref())
+            && own != expected
+        {
+            return Err(corrupt(format!(
+                "the manifest calls itself {own}, and the registry calls it {expected}"
+            )));
+        }
+        let usual = match document.kind() {
+            DocumentKind::Manifest => OCI_MANIFEST,
+            DocumentKind::Index => OCI_INDEX,
+        };
+        let media_type = own.map(str::to_string).or(expected).unwrap_or_else(|| usual.to_string());
+        Ok(Fetched { descriptor: descriptor(&media_type, &info), bytes, document })
+    }
+
+    /// Reads a small blob whole: a configuration.
+    pub fn small_blob(&self, wanted: &Descriptor, limits: &Limits) -> Result<Vec<u8>> {
+        const OP: &str = "read configuration from registry";
+        let digest = descriptor_digest(wanted)?;
+        let shown = self.shown(digest);
+        limits.check_json(OP, &shown, wanted.size())?;
+        let bytes = self.session.retry(OP, || {
+            let location = self.location(&format!("blobs/{digest}"));
+            let response = self.send(OP, Method::GET, location, Vec::new(), Payload::None)?;
+            if response.status != 200 {
+                return Err(response.into_error(OP, &shown));
+            }
+            response.read(OP, wanted.size())
+        })?;
+        if bytes.len() as u64 != wanted.size() || Digest::of(&bytes) != digest {
+            return Err(Error::corrupt(OP, "the registry sent other bytes").with_path(shown));
+        }
+        Ok(bytes)
+    }
+
+    /// Opens a blob from an offset on. The reader begins at that offset, whether the registry knows ranges or not.
+    pub fn blob(
+        &self,
+        operation: &'static str,
+        digest: &Digest,
+        size: u64,
+        from: u64,
+    ) -> Result<(Location, Box<dyn Read + Send>), Failure> {
+        let shown = self.shown(digest);
+        let headers = match from {
+            0 => Vec::new(),
+            _ => vec![("range", format!("bytes={from}-"))],
+        };
+        let location = self.location(&format!("blobs/{digest}"));
+        let response = self.send(operation, Method::GET, location, headers, Payload::None)?;
+        let corrupt = |message: String| Failure::from(Error::corrupt(operation, message).with_path(&shown));
+        let location = response.location.clone();
+        let skip = match response.status {
+            200 => from,
+            206 if from > 0 => {
+                let range = response.header("content-range").unwrap_or_default();
+                let start =
+                    range.strip_prefix("bytes ").and_then(|rest| rest.split('-').next()?.parse::<u64>().ok());
+                if start != Some(from) {
+                    return Err(corrupt(format!("asked for bytes from {from}, the registry sent {range:?}")));
+                }
+                0
+            }
+            _ => return Err(response.into_error(operation, &shown)),
+        };
+        let left = if skip > 0 || from == 0 { size } else { size - from };
+        if let Some(length) = response.length().filter(|length| *length != left) {
+            return Err(corrupt(format!("the registry announces {length} bytes where {left} are expected")));
+        }
+        let mut reader: Box<dyn Read + Send> = Box::new(response.into_reader());
+        if skip > 0 {
+            let skipped = std::io::copy(&mut (&mut reader).take(skip), &mut std::io::sink());
+            let skipped = skipped.map_err(|error| super::session::broken(error, operation, &location))?;
+            if skipped < skip {
+                let error = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+                return Err(super::session::broken(error, operation, &location));
+            }
+        }
+        Ok((location, reader))
+    }
+
+    /// Whether the repository holds a blob, and with which size.
+    pub fn blob_size(&self, operation: &'static str, digest: &Digest) -> Result<Option<Option<u64>>> {
+        let shown = self.shown(digest);
+        self.session.retry(operation, || {
+            let location = self.location(&format!("blobs/{digest}"));
+            let response = self.send(operation, Method::HEAD, location, Vec::new(), Payload::None)?;
+            match response.status {
+                200 => Ok(Some(response.length())),
+                404 => Ok(None),
+                _ => Err(response.into_error(operation, &shown)),
+            }
+        })
+    }
+
+    /// Writes a manifest or an index, byte for byte, under a tag or its digest. True when the registry has listed it among the
+    /// referrers of its subject.
+    pub fn put_manifest(&self, reference: &str, manifest: &Descriptor, bytes: &[u8]) -> Result<bool> {
+        const OP: &str = "push manifest";
+        let shown = self.shown(reference);
+        let digest = descriptor_digest(manifest)?;
+        self.session.retry(OP, || {
+            let location = self.location(&format!("manifests/{reference}"));
+            let headers = vec![("content-type", manifest.media_type().to_string())];
+            let response = self.send(OP, Method::PUT, location, headers, Payload::Bytes(bytes))?;
+            if !matches!(response.status, 200 | 201 | 202) {
+                return Err(response.into_error(OP, &shown));
+            }
+            let claimed =
+                response.header("docker-content-digest").and_then(|text| text.parse::<Digest>().ok());
+            if let Some(claimed) = claimed.filter(|claimed| *claimed != digest) {
+                let message = format!("the registry says that it stored {claimed}, not {digest}");
+                return Err(Error::corrupt(OP, message).with_path(&shown).into());
+            }
+            Ok(response.header("oci-subject").is_some())
+        })
+    }
+
+    /// Every tag, in the registry's order.
+    pub fn tags(&self) -> Result<Vec<String>> {
+        let mut out: Vec<String> = Vec::new();
+        let mut next = Some(self.location("tags/list?n=1000"));
+        let mut seen = std::collections::HashSet::new();
+        while let Some(location) = next.take() {
+            let shown = format!("{}/{}", self.endpoint.key, self.endpoint.repository);
+            let corrupt = |message: &str| Error::corrupt(TAGS, message).with_path(&shown);
+            let (body, link) = self.session.retry(TAGS, || {
+                let response = self.send(TAGS, Method::GET, location.clone(), Vec::new(), Payload::None)?;
+                if response.status != 200 {
+                    return Err(response.into_error(TAGS, &shown));
+                }
+                let link = response.header("link").and_then(next_page).map(|to| response.location.join(to));
+                Ok((response.read(TAGS, MAX_PAGE)?, link.transpose()?))
+            })?;
+            let value: serde_json::Value =
+                serde_json::from_slice(&body).map_err(|_| corrupt("the registry's list is not JSON"))?;
+            let list = value.get("tags").and_then(|tags| tags.as_array());
+            for tag in list.into_iter().flatten() {
+                let tag =
+                    tag.as_str().ok_or_else(|| corrupt("the registry's list has a tag that is no text"))?;
+                out.push(tag.to_string());
+            }
+            if out.len() > MAX_TAGS {
+                return Err(Error::limit(TAGS, format!("more than {MAX_TAGS} tags")).with_path(&shown));
+            }
+            // A page that leads to itself, or that is empty, would go on for ever.
+            next = link.filter(|to| seen.insert(to.to_string()) && seen.len() <= MAX_TAGS / 10);
+        }
+        Ok(out)
+    }
+}
+
+/// The target of `rel="next"` in a Link header (RFC 8288).
+pub(super) fn next_page(link: &str) -> Option<&str> {
+    link.split(',').find_map(|part| {
+        let (target, parameters) = part.trim().strip_prefix('<')?.split_once('>')?;
+        let next = parameters.split(';').any(|one| {
+            let one = one.trim();
+            one.eq_ignore_ascii_case("rel=next") || one.eq_ignore_ascii_case("rel=\"next\"")
+        });
+        next.then_some(target)
+    })
+}
+
+/// Whether an error says that a place does not have what was asked for, or cannot be asked: another place may.
+pub(super) fn elsewhere(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Network | ErrorKind::Unauthorized)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_follow_their_links() {
+        assert_eq!(
+            next_page("</v2/a/tags/list?n=1&last=b>; rel=\"next\""),
+            Some("/v2/a/tags/list?n=1&last=b")
+        );
+        assert_eq!(next_page("<a>; rel=prev, <b>; title=x; rel=next"), Some("b"));
+        for none in ["", "a; rel=next", "<a", "<a>; rel=last"] {
+            assert_eq!(next_page(none), None, "{none}");
+        }
+    }
+}

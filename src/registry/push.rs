@@ -1,0 +1,359 @@
+//! Pushing: from the store to a registry.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use super::Registries;
+use super::client::{Fetched, Repository, Wanted};
+use super::referrers;
+use super::session::Session;
+use super::transfer::{Progress, each};
+use super::upload::{Blob, Outcome, upload};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::image::{Image, Platform, is_distributable};
+use crate::progress::{Control, Counters};
+use crate::store::{Descriptor, Document, DocumentKind, Reference, Store, descriptor_digest};
+
+const PUSH: &str = "push image";
+/// How many other repositories of the registry are looked at for blobs to mount, and how many are asked for.
+const MAX_NAMES: usize = 200;
+const MAX_SOURCES: usize = 4;
+
+/// How an image is pushed.
+#[derive(Debug, Clone, Default)]
+pub struct PushOptions {
+    /// Only this platform's image out of one for several.
+    pub platform: Option<Platform>,
+    /// Send blobs even where another repository of the registry is known to hold them.
+    pub no_mount: bool,
+}
+
+/// What was pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// Where to.
+    pub name: Reference,
+    /// The digest that the registry has it under now.
+    pub digest: Digest,
+    /// The size of the manifest or index, in bytes.
+    pub size: u64,
+    /// How many blobs were sent.
+    pub sent: u64,
+    /// How many bytes they have.
+    pub bytes_sent: u64,
+    /// How many blobs were taken from another repository of the registry.
+    pub mounted: u64,
+    /// How many blobs were there already.
+    pub present: u64,
+    /// The platform that was pushed alone, because the store does not hold the others of the image.
+    pub only_platform: Option<Platform>,
+}
+
+/// Pushes an image of the store to a registry: its blobs, three at a time, then its manifests, byte for byte as they are in
+/// the store. What the registry holds is not sent again: neither the layers of the image that had the name, nor what the
+/// repository has, nor what can be mounted from another repository that the store has images of.
+///
+/// `target` is where to, as `docker push` takes it; its tag is `latest` when it has none. Of an image for several platforms
+/// whose other manifests the store does not hold, this machine's is pushed alone, as Docker does. Layers that must not be
+/// distributed are left out (layer.md, "Non-Distributable Layers").
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] when the image, or a blob that the registry lacks, is not in the store;
+/// [`ErrorKind::Unauthorized`], [`ErrorKind::Network`]. The name at the registry then still stands for what it stood for.
+pub fn push(
+    store: &Store,
+    registries: &Registries,
+    image: &str,
+    target: &str,
+    options: &PushOptions,
+    control: &Control,
+) -> Result<Pushed> {
+    let _lease = store.lease_for(control)?;
+    let name = Reference::parse(target)?.or_latest();
+    let session = Session::new(registries, control);
+    let began = Instant::now();
+    let text = format!("push {}", name.canonical());
+    control.events.send(Event::Started {
+        step: 0,
+        stage: String::new(),
+        place: (0, 0),
+        text,
+        location: None,
+    });
+    let result = push_with(&session, store, image, &name, options);
+    match &result {
+        Ok(pushed) => {
+            let size = pushed.bytes_sent;
+            control.events.send(Event::Finished { step: 0, took: began.elapsed(), size });
+        }
+        Err(error) => control.events.send(Event::Failed { step: 0, message: error.to_string() }),
+    }
+    result
+}
+
+fn push_with(
+    session: &Session,
+    store: &Store,
+    image: &str,
+    name: &Reference,
+    options: &PushOptions,
+) -> Result<Pushed> {
+    let resolved = store.resolve(image)?;
+    let (top, only_platform) = choose(store, &resolved.descriptor, options)?;
+    let mut cargo = Cargo::default();
+    cargo.gather(store, &top, 1)?;
+    let endpoint = session.registries.config.endpoints(name)?.pop().expect("the registry itself comes last");
+    let sources = if options.no_mount { HashMap::new() } else { sources(store, name, &cargo)? };
+    let mut repository = Repository::open(session, &endpoint, true)?;
+    for source in sources.values().flatten().collect::<BTreeSet<_>>() {
+        repository.scopes = repository.scopes.and_pull(source);
+    }
+    let known = known(&repository, name, store)?;
+    let tally = Tally::default();
+    each("push", &cargo.blobs, |descriptor| send(&repository, store, descriptor, &known, &sources, &tally))?;
+    let limits = store.limits();
+    let last = cargo.documents.len() - 1;
+    for (at, fetched) in cargo.documents.iter().enumerate() {
+        let digest = descriptor_digest(&fetched.descriptor)?;
+        let reference = match (at == last, name.tag()) {
+            (true, Some(tag)) => tag.to_string(),
+            _ => digest.to_string(),
+        };
+        if at == last && name.digest().is_some_and(|wanted| *wanted != digest) {
+            let message =
+                format!("the image has the digest {digest}, not the one that it is to be pushed under");
+            return Err(Error::invalid(PUSH, message).with_path(name.to_string()));
+        }
+        let subject = repository.put_manifest(&reference, &fetched.descriptor, &fetched.bytes)?;
+        if let Some(about) = fetched.document.subject().filter(|_| !subject) {
+            referrers::list(&repository, fetched, about, limits)?;
+        }
+    }
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    Ok(Pushed {
+        name: name.clone(),
+        digest: descriptor_digest(&top)?,
+        size: top.size(),
+        sent: load(&tally.sent),
+        bytes_sent: load(&tally.bytes),
+        mounted: load(&tally.mounted),
+        present: load(&tally.present),
+        only_platform,
+    })
+}
+
+#[derive(Default)]
+struct Tally {
+    sent: AtomicU64,
+    bytes: AtomicU64,
+    mounted: AtomicU64,
+    present: AtomicU64,
+}
+
+/// What is pushed: the whole, or one platform of it.
+fn choose(store: &Store, top: &Descriptor, options: &PushOptions) -> Result<(Descriptor, Option<Platform>)> {
+    if let Some(platform) = &options.platform {
+        let image = Image::from_descriptor(store, top, Some(platform))?;
+        return Ok((image.descriptor().clone(), Some(image.platform())));
+    }
+    let document = store.read_document(top)?;
+    if document.kind() == DocumentKind::Manifest || is_complete(store, &document, 1)? {
+        return Ok((top.clone(), None));
+    }
+    let image = Image::from_descriptor(store, top, None)?;
+    Ok((image.descriptor().clone(), Some(image.platform())))
+}
+
+/// Whether the store holds every manifest below an index.
+fn is_complete(store: &Store, index: &Document, depth: usize) -> Result<bool> {
+    for child in index.manifests() {
+        let held = store.blob_size(&descriptor_digest(child)?).is_ok_and(|size| size == child.size());
+        if !held {
+            return Ok(false);
+        }
+        let nested = DocumentKind::of_media_type(child.media_type().as_ref()) == Some(DocumentKind::Index);
+        if nested
+            && depth < store.limits().index_depth
+            && !is_complete(store, &store.read_document(child)?, depth + 1)?
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// All that leaves: blobs, and documents in the order in which a registry takes them.
+#[derive(Default)]
+struct Cargo {
+    blobs: Vec<Descriptor>,
+    documents: Vec<Fetched>,
+    seen: HashSet<Digest>,
+}
+
+impl Cargo {
+    fn gather(&mut self, store: &Store, descriptor: &Descriptor, depth: usize) -> Result<()> {
+        let digest = descriptor_digest(descriptor)?;
+        if !self.seen.insert(digest) {
+            return Ok(());
+        }
+        let cap = store.limits().index_depth;
+        if depth > cap {
+            return Err(Error::limit(PUSH, format!("indexes nested more than {cap} deep")));
+        }
+        if DocumentKind::of_media_type(descriptor.media_type().as_ref()).is_none() {
+            self.blobs.push(descriptor.clone());
+            return Ok(());
+        }
+        let bytes = store.read_blob(&digest, Some(descriptor.size()), store.limits().json_bytes)?;
+        let media_type = descriptor.media_type().to_string();
+        let document = Document::parse(&bytes, Some(&media_type), &digest.to_string(), store.limits())?;
+        for child in document.manifests() {
+            self.gather(store, child, depth + 1)?;
+        }
+        for blob in document.config().into_iter().chain(document.layers()) {
+            if is_distributable(blob.media_type().as_ref()) && self.seen.insert(descriptor_digest(blob)?) {
+                self.blobs.push(blob.clone());
+            }
+        }
+        let mut plain = descriptor.clone();
+        plain.set_annotations(None);
+        plain.set_data(None);
+        self.documents.push(Fetched { bytes, descriptor: plain, document });
+        Ok(())
+    }
+}
+
+/// The blobs that the image has which the name stands for now: the registry holds them, or it would not hold that image.
+fn known(repository: &Repository, name: &Reference, store: &Store) -> Result<HashSet<Digest>> {
+    let Some(tag) = name.tag() else { return Ok(HashSet::new()) };
+    let found = match repository.manifest(Wanted::Tag(tag), store.limits()) {
+        Ok(found) => found,
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::Network | ErrorKind::Cancelled | ErrorKind::Unauthorized
+            ) =>
+        {
+            return Err(error);
+        }
+        // Nothing there, or nothing that is understood: then every blob is asked for.
+        Err(_) => return Ok(HashSet::new()),
+    };
+    let mut out = HashSet::new();
+    let mut add = |document: &Document| {
+        let blobs = document.config().into_iter().chain(document.layers());
+        out.extend(blobs.filter_map(|blob| descriptor_digest(blob).ok()));
+    };
+    add(&found.document);
+    // Of an index the store often holds the manifests, and need not ask for them.
+    for child in found.document.manifests() {
+        if let Ok(document) = store.read_document(child) {
+            add(&document);
+        }
+    }
+    Ok(out)
+}
+
+/// Other repositories of the same registry that hold blobs of the cargo, as far as the store's own names tell.
+fn sources(store: &Store, name: &Reference, cargo: &Cargo) -> Result<HashMap<Digest, Vec<String>>> {
+    let wanted: HashSet<Digest> =
+        cargo.blobs.iter().filter_map(|blob| descriptor_digest(blob).ok()).collect();
+    let mut out: HashMap<Digest, Vec<String>> = HashMap::new();
+    let mut paths: BTreeSet<String> = BTreeSet::new();
+    let others = store
+        .refs()?
+        .into_iter()
+        .filter(|other| other.name.domain() == name.domain() && other.name.path() != name.path());
+    for other in others.take(MAX_NAMES) {
+        let path = other.name.path().to_string();
+        if paths.len() >= MAX_SOURCES && !paths.contains(&path) {
+            continue;
+        }
+        let Ok(document) = store.read_document(&other.descriptor) else { continue };
+        let children = document.manifests().iter().filter_map(|child| store.read_document(child).ok());
+        for manifest in children.chain([document.clone()]) {
+            for blob in manifest.config().into_iter().chain(manifest.layers()) {
+                let digest = descriptor_digest(blob)?;
+                let known = out.entry(digest).or_default();
+                if wanted.contains(&digest) && !known.contains(&path) {
+                    known.push(path.clone());
+                    paths.insert(path.clone());
+                }
+            }
+        }
+    }
+    out.retain(|_, paths| !paths.is_empty());
+    Ok(out)
+}
+
+fn send(
+    repository: &Repository,
+    store: &Store,
+    descriptor: &Descriptor,
+    known: &HashSet<Digest>,
+    sources: &HashMap<Digest, Vec<String>>,
+    tally: &Tally,
+) -> Result<()> {
+    const OP: &str = "push blob";
+    let control = repository.session.control;
+    let digest = descriptor_digest(descriptor)?;
+    let size = descriptor.size();
+    let progress = Progress::new(control, 0, digest.to_string(), size);
+    let progress = Arc::new(Mutex::new(progress));
+    let present = |tally: &Tally| {
+        Counters::add(&tally.present, 1);
+        Ok(())
+    };
+    if known.contains(&digest) {
+        return present(tally);
+    }
+    if !store.blob_size(&digest).is_ok_and(|held| held == size) {
+        // An index may list images that are at the registry only.
+        if repository.blob_size(OP, &digest)?.is_some() {
+            return present(tally);
+        }
+        return Err(Error::not_found(OP, "neither the store nor the registry holds this blob")
+            .with_path(digest.to_string())
+            .with_hint("pull or load the image again"));
+    }
+    let file = store.open_blob(&digest)?;
+    let open = |from: u64| -> Result<Box<dyn Read>> {
+        let file = file.try_clone().map_err(|error| Error::io(OP, digest.to_string(), error))?;
+        Ok(Box::new(FileFrom { file, at: from, control: control.clone() }))
+    };
+    let elsewhere = sources.get(&digest).map(Vec::as_slice).unwrap_or_default();
+    // A configuration is new whenever anything is, and smaller than the question.
+    let ask = size > 16 << 10;
+    let outcome = upload(repository, &Blob { digest, size, elsewhere, ask, open: &open }, &progress)?;
+    match outcome {
+        Outcome::Present => return present(tally),
+        Outcome::Mounted => Counters::add(&tally.mounted, 1),
+        Outcome::Sent => {
+            Counters::add(&tally.sent, 1);
+            Counters::add(&tally.bytes, size);
+        }
+    }
+    Ok(())
+}
+
+/// Reads a file by offset, so that several can read one descriptor.
+struct FileFrom {
+    file: std::fs::File,
+    at: u64,
+    control: Control,
+}
+
+impl Read for FileFrom {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.control.check("push blob")?;
+        let n = self.file.read_at(buffer, self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}

@@ -1,0 +1,328 @@
+//! Uploading one blob: mounted, in one piece, or in chunks that go on after a cut (distribution-spec, "Pushing Blobs").
+
+use std::io::Read;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ureq::http::Method;
+
+use super::client::Repository;
+use super::origin::Location;
+use super::session::{Failure, Payload, Response};
+use super::transfer::Progress;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+
+const OP: &str = "push blob";
+/// Blobs up to this size travel in one piece: they cost less than another round trip.
+const ONE_PIECE: u64 = 1 << 20;
+/// What one chunk has, unless the registry wants more. Proxies in front of registries often take no more than 100 MB.
+const CHUNK: u64 = 64 << 20;
+/// The largest chunk that a registry may ask for.
+const MAX_CHUNK: u64 = 5 << 30;
+/// A transfer that was cut gets new tries once it has come this much further.
+const WORTH_NEW_TRIES: u64 = 1 << 20;
+
+/// Opens a blob for reading, from an offset on.
+pub(super) type Opened<'a> = &'a (dyn Fn(u64) -> Result<Box<dyn Read>> + Sync);
+
+/// A blob to upload.
+pub(super) struct Blob<'a> {
+    pub digest: Digest,
+    pub size: u64,
+    /// Repositories of the same registry that hold it.
+    pub elsewhere: &'a [String],
+    /// Whether to ask first if it is there already; else it is sent.
+    pub ask: bool,
+    pub open: Opened<'a>,
+}
+
+/// How a blob got there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It was there.
+    Present,
+    /// It was taken from another repository of the registry.
+    Mounted,
+    /// It was sent.
+    Sent,
+}
+
+/// Where an upload stands.
+#[derive(Default)]
+struct State {
+    /// Where to go on; `None` before the first request, and when the registry has forgotten it.
+    location: Option<Location>,
+    /// How much the registry has.
+    offset: u64,
+    /// Whether that has to be asked, because a request was cut.
+    unsure: bool,
+    /// Whether the registry takes blobs in one piece only.
+    one_piece: bool,
+    chunk: u64,
+}
+
+/// Uploads a blob, unless the repository has it.
+pub(super) fn upload(
+    repository: &Repository,
+    blob: &Blob,
+    progress: &Arc<Mutex<Progress>>,
+) -> Result<Outcome> {
+    let session = repository.session;
+    if blob.ask && repository.blob_size(OP, &blob.digest)?.is_some() {
+        return Ok(Outcome::Present);
+    }
+    let mut state = State { chunk: CHUNK, ..State::default() };
+    let (mut tries, mut at_last_cut) = (1, 0);
+    loop {
+        let failure = match attempt(repository, blob, &mut state, progress) {
+            Ok(outcome) => return Ok(outcome),
+            Err(failure) => failure,
+        };
+        if state.offset >= at_last_cut + WORTH_NEW_TRIES {
+            tries = 1;
+        }
+        at_last_cut = state.offset;
+        if !failure.again || tries >= session.registries.attempts {
+            return Err(failure.error);
+        }
+        session.pause(OP, tries, &failure)?;
+        tries += 1;
+        state.unsure = true;
+    }
+}
+
+fn attempt(
+    repository: &Repository,
+    blob: &Blob,
+    state: &mut State,
+    progress: &Arc<Mutex<Progress>>,
+) -> Result<Outcome, Failure> {
+    if state.unsure {
+        state.unsure = false;
+        // The request that was cut may have been the last one.
+        if state.offset >= blob.size && repository.blob_size(OP, &blob.digest)?.is_some() {
+            return Ok(Outcome::Sent);
+        }
+        ask_offset(repository, state, blob)?;
+    }
+    if state.location.is_none() {
+        if let Some(outcome) = start(repository, blob, state)? {
+            return Ok(outcome);
+        }
+    }
+    if state.offset == 0 && (state.one_piece || blob.size <= ONE_PIECE) {
+        // Cut, it begins anew.
+        let location = state.location.take().expect("started above");
+        finish(repository, blob, location, 0, progress)?;
+        return Ok(Outcome::Sent);
+    }
+    while state.offset < blob.size {
+        chunk(repository, blob, state, progress)?;
+    }
+    let location = state.location.clone().expect("started above");
+    match finish(repository, blob, location, blob.size, progress) {
+        Err(failure) if failure.error.kind() == ErrorKind::NotFound => Err(forgotten(state, failure)),
+        result => result.map(|()| Outcome::Sent),
+    }
+}
+
+/// An upload that the registry no longer knows begins anew.
+fn forgotten(state: &mut State, failure: Failure) -> Failure {
+    *state = State { chunk: state.chunk, one_piece: state.one_piece, ..State::default() };
+    Failure { again: true, ..failure }
+}
+
+/// Begins an upload, or mounts the blob from where it is.
+fn start(repository: &Repository, blob: &Blob, state: &mut State) -> Result<Option<Outcome>, Failure> {
+    let mut location = repository.location("blobs/uploads/");
+    if let Some(from) = blob.elsewhere.first() {
+        location = location.with_parameter("mount", &blob.digest.to_string()).with_parameter("from", from);
+    }
+    let response = repository.send(OP, Method::POST, location, Vec::new(), Payload::None)?;
+    match response.status {
+        201 if !blob.elsewhere.is_empty() => return Ok(Some(Outcome::Mounted)),
+        202 => {}
+        // Some registries refuse a mount instead of falling back to an upload.
+        400..=499 if !blob.elsewhere.is_empty() && !matches!(response.status, 408 | 429) => {
+            let plain = Blob { elsewhere: &[], ..*blob };
+            return start(repository, &plain, state);
+        }
+        _ => return Err(response.into_error(OP, &repository.shown(blob.digest))),
+    }
+    if let Some(least) =
+        response.header("oci-chunk-min-length").and_then(|text| text.trim().parse::<u64>().ok())
+    {
+        if least > MAX_CHUNK {
+            let message = format!("the registry wants chunks of {least} bytes");
+            return Err(Error::limit(OP, message).with_path(repository.shown(blob.digest)).into());
+        }
+        state.chunk = CHUNK.max(least);
+    }
+    state.location = Some(next(repository, &response)?);
+    state.offset = 0;
+    Ok(None)
+}
+
+/// Where the registry says that the upload goes on. It gets credentials only if that is the registry's own origin.
+fn next(repository: &Repository, response: &Response) -> Result<Location, Failure> {
+    let origin = &repository.endpoint.origin;
+    let Some(text) = response.header("location") else {
+        let message = "the registry does not say where the upload goes";
+        return Err(Error::corrupt(OP, message).with_path(origin.to_string()).into());
+    };
+    let location = response.location.join(text)?;
+    if origin.is_secure() && !location.origin().is_secure() {
+        let message = format!("refused an upload from https to {}", location.origin());
+        return Err(Error::new(ErrorKind::PermissionDenied, OP, message)
+            .with_path(origin.to_string())
+            .into());
+    }
+    Ok(location)
+}
+
+/// Sends the next chunk.
+fn chunk(
+    repository: &Repository,
+    blob: &Blob,
+    state: &mut State,
+    progress: &Arc<Mutex<Progress>>,
+) -> Result<(), Failure> {
+    let location = state.location.clone().expect("an upload that was started");
+    let length = state.chunk.min(blob.size - state.offset);
+    let end = state.offset + length;
+    let headers = vec![
+        ("content-type", "application/octet-stream".to_string()),
+        ("content-range", format!("{}-{}", state.offset, end - 1)),
+    ];
+    let from = state.offset;
+    let open = || body(blob, from, length, progress);
+    let response = repository.send(OP, Method::PATCH, location, headers, Payload::Stream(&open, length))?;
+    match response.status {
+        202 | 204 | 201 => {
+            let reached = range_end(&response);
+            if reached.is_some_and(|reached| reached > end) {
+                let message = format!("the registry claims to have more than the {end} bytes that were sent");
+                return Err(Error::corrupt(OP, message).with_path(repository.shown(blob.digest)).into());
+            }
+            state.location = Some(next(repository, &response)?);
+            state.offset = reached.unwrap_or(end);
+            if state.offset <= from {
+                let message = "the registry takes chunks and keeps nothing of them";
+                return Err(Error::corrupt(OP, message).with_path(repository.shown(blob.digest)).into());
+            }
+            Ok(())
+        }
+        // The registry is elsewhere than it was thought to be: it says where.
+        416 => {
+            let failure = response.into_error(OP, &repository.shown(blob.digest));
+            Err(Failure { again: true, ..failure })
+        }
+        404 => Err(forgotten(state, response.into_error(OP, &repository.shown(blob.digest)))),
+        400 | 405 | 411 | 415 | 501 if from == 0 => {
+            state.one_piece = true;
+            Err(forgotten(state, response.into_error(OP, &repository.shown(blob.digest))))
+        }
+        _ => Err(response.into_error(OP, &repository.shown(blob.digest))),
+    }
+}
+
+/// Sends what is left, nothing perhaps, and says that the blob is whole.
+fn finish(
+    repository: &Repository,
+    blob: &Blob,
+    location: Location,
+    from: u64,
+    progress: &Arc<Mutex<Progress>>,
+) -> Result<(), Failure> {
+    let location = location.with_parameter("digest", &blob.digest.to_string());
+    let length = blob.size - from;
+    let open = || body(blob, from, length, progress);
+    let payload = if length == 0 { Payload::None } else { Payload::Stream(&open, length) };
+    let headers = vec![("content-type", "application/octet-stream".to_string())];
+    let response = repository.send(OP, Method::PUT, location, headers, payload)?;
+    let shown = repository.shown(blob.digest);
+    match response.status {
+        201 | 204 => {
+            let claimed =
+                response.header("docker-content-digest").and_then(|text| text.parse::<Digest>().ok());
+            match claimed.filter(|claimed| *claimed != blob.digest) {
+                Some(claimed) => {
+                    let message = format!("the registry says that it stored {claimed}");
+                    Err(Error::corrupt(OP, message).with_path(shown).into())
+                }
+                None => Ok(()),
+            }
+        }
+        _ => Err(response.into_error(OP, &shown)),
+    }
+}
+
+/// Asks how much of a cut upload has arrived.
+fn ask_offset(repository: &Repository, state: &mut State, blob: &Blob) -> Result<(), Failure> {
+    let Some(location) = state.location.clone() else {
+        state.offset = 0;
+        return Ok(());
+    };
+    let response = repository.send(OP, Method::GET, location, Vec::new(), Payload::None)?;
+    match response.status {
+        204 | 202 | 200 => {
+            let reached = range_end(&response).filter(|reached| *reached <= blob.size);
+            if response.header("location").is_some() {
+                state.location = Some(next(repository, &response)?);
+            }
+            match reached {
+                Some(reached) => state.offset = reached,
+                // Without a place to go on from, it begins anew.
+                None => *state = State { chunk: state.chunk, one_piece: state.one_piece, ..State::default() },
+            }
+            Ok(())
+        }
+        400..=499 if !matches!(response.status, 401 | 403 | 408 | 429) => {
+            *state = State { chunk: state.chunk, one_piece: state.one_piece, ..State::default() };
+            Ok(())
+        }
+        _ => Err(response.into_error(OP, &repository.shown(blob.digest))),
+    }
+}
+
+/// How many bytes the registry has, by its `Range: 0-END`. Registries write `0-0` for none, too.
+fn range_end(response: &Response) -> Option<u64> {
+    let text = response.header("range")?;
+    let (start, end) = text.strip_prefix("bytes=").unwrap_or(text).trim().split_once('-')?;
+    match (start.trim(), end.trim().parse::<u64>().ok()?) {
+        ("0", 0) => Some(0),
+        ("0", end) => end.checked_add(1),
+        _ => None,
+    }
+}
+
+fn body(blob: &Blob, from: u64, length: u64, progress: &Arc<Mutex<Progress>>) -> Result<Box<dyn Read>> {
+    let inner = (blob.open)(from)?;
+    Ok(Box::new(Counted {
+        inner: inner.take(length),
+        at: from,
+        end: from + length,
+        progress: progress.clone(),
+    }))
+}
+
+/// A body that reports how far it was read, and must not end early.
+struct Counted {
+    inner: std::io::Take<Box<dyn Read>>,
+    at: u64,
+    end: u64,
+    progress: Arc<Mutex<Progress>>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        if n == 0 && !buffer.is_empty() && self.at < self.end {
+            let message = format!("the blob ends at {} of {} bytes", self.at, self.end);
+            return Err(Error::corrupt(OP, message).into());
+        }
+        self.at += n as u64;
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).reach(self.at);
+        Ok(n)
+    }
+}

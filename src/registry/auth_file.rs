@@ -150,7 +150,7 @@ impl AuthFile {
         let Some(auths) = self.object.get_mut("auths").and_then(Value::as_object_mut) else { return false };
         let known = auths.len();
         auths.retain(|key, _| {
-            !keys(registry).contains(key) && !(key.contains("://") && host_of(key) == registry)
+            !(keys(registry).contains(key) || key.contains("://") && host_of(key) == registry)
         });
         auths.len() != known
     }

@@ -245,7 +245,7 @@ impl<'s> Repository<'s> {
             let location = self.location(&format!("manifests/{reference}"));
             let headers = vec![("content-type", manifest.media_type().to_string())];
             let response = self.send(OP, Method::PUT, location, headers, Payload::Bytes(bytes))?;
-            if !matches!(response.status, 200 | 201 | 202) {
+            if !matches!(response.status, 200..=202) {
                 return Err(response.into_error(OP, &shown));
             }
             let claimed =

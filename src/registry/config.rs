@@ -248,7 +248,7 @@ fn path_ok(path: &str) -> bool {
 /// Reads `[SCHEME://]HOST[:PORT][/PATH]`: the origin, whether the scheme was given, and the path.
 fn place_of(text: &str) -> Result<(Origin, bool, String)> {
     let fixed = text.starts_with("http://") || text.starts_with("https://");
-    let location = match fixed {
+    let location = match fixed || text.contains("://") {
         true => Location::parse(text)?,
         false => Location::parse(&format!("https://{text}"))?,
     };

@@ -167,7 +167,7 @@ impl<'a> Plan<'a> {
         let top = repository.manifest(wanted, store.limits())?;
         store.put_blob(&top.bytes)?;
         let mut tree = Tree { store, repository, control, manifests: Vec::new(), seen: HashSet::new() };
-        tree.visit(&top, 1, options.all_platforms)?;
+        tree.visit(&top, 1)?;
         let platform = options.platform.clone();
         let chosen = match top.document.kind() {
             DocumentKind::Manifest => tree.fetch_parts(&top)?,
@@ -471,7 +471,7 @@ struct Tree<'a> {
 
 impl Tree<'_> {
     /// Lists the manifests below a document, nested indexes included.
-    fn visit(&mut self, top: &Fetched, depth: usize, all: bool) -> Result<()> {
+    fn visit(&mut self, top: &Fetched, depth: usize) -> Result<()> {
         let cap = self.store.limits().index_depth;
         if depth >= cap {
             return Err(Error::limit(PULL, format!("indexes nested more than {cap} deep")));
@@ -488,7 +488,7 @@ impl Tree<'_> {
                 }
                 DocumentKind::Index => {
                     let inner = self.document(child)?;
-                    self.visit(&inner, depth + 1, all)?;
+                    self.visit(&inner, depth + 1)?;
                 }
             }
         }

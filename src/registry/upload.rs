@@ -105,10 +105,10 @@ fn attempt(
         }
         ask_offset(repository, state, blob)?;
     }
-    if state.location.is_none() {
-        if let Some(outcome) = start(repository, blob, state)? {
-            return Ok(outcome);
-        }
+    if state.location.is_none()
+        && let Some(outcome) = start(repository, blob, state)?
+    {
+        return Ok(outcome);
     }
     if state.offset == 0 && (state.one_piece || blob.size <= ONE_PIECE) {
         // Cut, it begins anew.

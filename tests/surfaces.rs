@@ -466,7 +466,7 @@ fn every_verb_is_on_the_page() {
     let page_of = |entry: std::io::Result<std::fs::DirEntry>| {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let verb = name.strip_suffix(".1").unwrap().strip_prefix("treering-")?;
-        let group = ["image-", "system-", "layer-"].iter().any(|group| verb.starts_with(group));
+        let group = ["image-", "system-", "layer-", "manifest-"].iter().any(|group| verb.starts_with(group));
         Some(if group { verb.replacen('-', " ", 1) } else { verb.to_string() })
     };
     let mut verbs: Names = dir.path().read_dir().unwrap().filter_map(page_of).collect();

@@ -21,10 +21,13 @@
 mod arrival;
 mod auth;
 mod auth_file;
+mod cargo;
 mod challenge;
 mod client;
 mod config;
+mod copy;
 mod credentials;
+mod list;
 mod login;
 mod origin;
 mod pull;
@@ -41,7 +44,9 @@ use std::time::Duration;
 use crate::error::Result;
 
 pub use config::Config;
+pub use copy::{Copied, CopyOptions, copy};
 pub use credentials::{Asked, Credential, Credentials, HelperAnswer, HelperCall, HelperRunner};
+pub use list::{ListAnnotation, RemoteManifest, annotate_list, create_list, read_manifest};
 pub use login::{Login, login, logout};
 pub use pull::{PullOptions, Pulled, pull};
 pub use push::{PushOptions, Pushed, push};

@@ -21,6 +21,7 @@ use crate::progress::{Control, Counters};
 use crate::store::{
     BlobWriter, Descriptor, Document, DocumentKind, LayerInfo, Reference, Store, descriptor_digest,
 };
+use crate::threads;
 
 const PULL: &str = "pull image";
 const LAYER: &str = "pull layer";
@@ -256,10 +257,10 @@ impl<'a> Plan<'a> {
         std::thread::scope(|scope| {
             let check =
                 || self.check(Box::new(job.arrival.reader(&self.control.cancel)), &job.descriptor, &diff_id);
-            let thread = std::thread::Builder::new().name("treering-check".into()).spawn_scoped(scope, check);
+            let thread = threads::spawn(scope, "treering-check", check);
             let fetched = self.fetch_one(job);
             let checked = match thread {
-                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                Ok(thread) => threads::join(thread),
                 // Where no thread is to be had, the blob is read once more.
                 Err(_) if fetched.is_ok() => check(),
                 Err(_) => Ok(()),

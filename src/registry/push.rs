@@ -3,21 +3,19 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::Registries;
-use super::client::{Fetched, Repository, Wanted};
-use super::referrers;
+use super::cargo::{Cargo, Tally, known, put_documents};
+use super::client::{Fetched, Repository};
 use super::session::Session;
 use super::transfer::{Progress, each};
-use super::upload::{Blob, Outcome, upload};
+use super::upload::{Blob, upload};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::image::{Image, Platform, is_distributable};
-use crate::progress::{Control, Counters};
+use crate::progress::Control;
 use crate::store::{Descriptor, Document, DocumentKind, Reference, Store, descriptor_digest};
 
 const PUSH: &str = "push image";
@@ -64,8 +62,8 @@ pub struct Pushed {
 /// distributed are left out (layer.md, "Non-Distributable Layers").
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] when the image, or a blob that the registry lacks, is not in the store;
-/// [`ErrorKind::Unauthorized`], [`ErrorKind::Network`]. The name at the registry then still stands for what it stood for.
+/// [`crate::ErrorKind::NotFound`] when the image, or a blob that the registry lacks, is not in the store;
+/// [`crate::ErrorKind::Unauthorized`], [`crate::ErrorKind::Network`]. The name at the registry then still stands for what it stood for.
 pub fn push(
     store: &Store,
     registries: &Registries,
@@ -107,53 +105,29 @@ fn push_with(
     let resolved = store.resolve(image)?;
     let (top, only_platform) = choose(store, &resolved.descriptor, options)?;
     let mut cargo = Cargo::default();
-    cargo.gather(store, &top, 1)?;
+    gather(&mut cargo, &mut HashSet::new(), store, &top, 1)?;
     let endpoint = session.registries.config.endpoints(name)?.pop().expect("the registry itself comes last");
     let sources = if options.no_mount { HashMap::new() } else { sources(store, name, &cargo)? };
     let mut repository = Repository::open(session, &endpoint, true)?;
     for source in sources.values().flatten().collect::<BTreeSet<_>>() {
         repository.scopes = repository.scopes.and_pull(source);
     }
-    let known = known(&repository, name, store)?;
+    let known = known(&repository, name, store.limits(), Some(store))?;
     let tally = Tally::default();
     each("push", &cargo.blobs, |descriptor| send(&repository, store, descriptor, &known, &sources, &tally))?;
-    let limits = store.limits();
-    let last = cargo.documents.len() - 1;
-    for (at, fetched) in cargo.documents.iter().enumerate() {
-        let digest = descriptor_digest(&fetched.descriptor)?;
-        let reference = match (at == last, name.tag()) {
-            (true, Some(tag)) => tag.to_string(),
-            _ => digest.to_string(),
-        };
-        if at == last && name.digest().is_some_and(|wanted| *wanted != digest) {
-            let message =
-                format!("the image has the digest {digest}, not the one that it is to be pushed under");
-            return Err(Error::invalid(PUSH, message).with_path(name.to_string()));
-        }
-        let subject = repository.put_manifest(&reference, &fetched.descriptor, &fetched.bytes)?;
-        if let Some(about) = fetched.document.subject().filter(|_| !subject) {
-            referrers::list(&repository, fetched, about, limits)?;
-        }
-    }
-    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    put_documents(&repository, name, &cargo.documents, store.limits())?;
+    let (sent, bytes_sent, mounted, present) = tally.get();
+    let digest = descriptor_digest(&top)?;
     Ok(Pushed {
         name: name.clone(),
-        digest: descriptor_digest(&top)?,
+        digest,
         size: top.size(),
-        sent: load(&tally.sent),
-        bytes_sent: load(&tally.bytes),
-        mounted: load(&tally.mounted),
-        present: load(&tally.present),
+        sent,
+        bytes_sent,
+        mounted,
+        present,
         only_platform,
     })
-}
-
-#[derive(Default)]
-struct Tally {
-    sent: AtomicU64,
-    bytes: AtomicU64,
-    mounted: AtomicU64,
-    present: AtomicU64,
 }
 
 /// What is pushed: the whole, or one platform of it.
@@ -188,76 +162,42 @@ fn is_complete(store: &Store, index: &Document, depth: usize) -> Result<bool> {
     Ok(true)
 }
 
-/// All that leaves: blobs, and documents in the order in which a registry takes them.
-#[derive(Default)]
-struct Cargo {
-    blobs: Vec<Descriptor>,
-    documents: Vec<Fetched>,
-    seen: HashSet<Digest>,
-}
-
-impl Cargo {
-    fn gather(&mut self, store: &Store, descriptor: &Descriptor, depth: usize) -> Result<()> {
-        let digest = descriptor_digest(descriptor)?;
-        if !self.seen.insert(digest) {
-            return Ok(());
-        }
-        let cap = store.limits().index_depth;
-        if depth > cap {
-            return Err(Error::limit(PUSH, format!("indexes nested more than {cap} deep")));
-        }
-        if DocumentKind::of_media_type(descriptor.media_type().as_ref()).is_none() {
-            self.blobs.push(descriptor.clone());
-            return Ok(());
-        }
-        let bytes = store.read_blob(&digest, Some(descriptor.size()), store.limits().json_bytes)?;
-        let media_type = descriptor.media_type().to_string();
-        let document = Document::parse(&bytes, Some(&media_type), &digest.to_string(), store.limits())?;
-        for child in document.manifests() {
-            self.gather(store, child, depth + 1)?;
-        }
-        for blob in document.config().into_iter().chain(document.layers()) {
-            if is_distributable(blob.media_type().as_ref()) && self.seen.insert(descriptor_digest(blob)?) {
-                self.blobs.push(blob.clone());
-            }
-        }
-        let mut plain = descriptor.clone();
-        plain.set_annotations(None);
-        plain.set_data(None);
-        self.documents.push(Fetched { bytes, descriptor: plain, document });
-        Ok(())
+/// Collects what a descriptor leads to.
+fn gather(
+    cargo: &mut Cargo,
+    seen: &mut HashSet<Digest>,
+    store: &Store,
+    descriptor: &Descriptor,
+    depth: usize,
+) -> Result<()> {
+    let digest = descriptor_digest(descriptor)?;
+    if !seen.insert(digest) {
+        return Ok(());
     }
-}
-
-/// The blobs that the image has which the name stands for now: the registry holds them, or it would not hold that image.
-fn known(repository: &Repository, name: &Reference, store: &Store) -> Result<HashSet<Digest>> {
-    let Some(tag) = name.tag() else { return Ok(HashSet::new()) };
-    let found = match repository.manifest(Wanted::Tag(tag), store.limits()) {
-        Ok(found) => found,
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::Network | ErrorKind::Cancelled | ErrorKind::Unauthorized
-            ) =>
-        {
-            return Err(error);
-        }
-        // Nothing there, or nothing that is understood: then every blob is asked for.
-        Err(_) => return Ok(HashSet::new()),
-    };
-    let mut out = HashSet::new();
-    let mut add = |document: &Document| {
-        let blobs = document.config().into_iter().chain(document.layers());
-        out.extend(blobs.filter_map(|blob| descriptor_digest(blob).ok()));
-    };
-    add(&found.document);
-    // Of an index the store often holds the manifests, and need not ask for them.
-    for child in found.document.manifests() {
-        if let Ok(document) = store.read_document(child) {
-            add(&document);
+    let cap = store.limits().index_depth;
+    if depth > cap {
+        return Err(Error::limit(PUSH, format!("indexes nested more than {cap} deep")));
+    }
+    if DocumentKind::of_media_type(descriptor.media_type().as_ref()).is_none() {
+        cargo.blobs.push(descriptor.clone());
+        return Ok(());
+    }
+    let bytes = store.read_blob(&digest, Some(descriptor.size()), store.limits().json_bytes)?;
+    let media_type = descriptor.media_type().to_string();
+    let document = Document::parse(&bytes, Some(&media_type), &digest.to_string(), store.limits())?;
+    for child in document.manifests() {
+        gather(cargo, seen, store, child, depth + 1)?;
+    }
+    for blob in document.config().into_iter().chain(document.layers()) {
+        if is_distributable(blob.media_type().as_ref()) && seen.insert(descriptor_digest(blob)?) {
+            cargo.blobs.push(blob.clone());
         }
     }
-    Ok(out)
+    let mut plain = descriptor.clone();
+    plain.set_annotations(None);
+    plain.set_data(None);
+    cargo.documents.push(Fetched { bytes, descriptor: plain, document });
+    Ok(())
 }
 
 /// Other repositories of the same registry that hold blobs of the cargo, as far as the store's own names tell.
@@ -304,19 +244,15 @@ fn send(
     let control = repository.session.control;
     let digest = descriptor_digest(descriptor)?;
     let size = descriptor.size();
-    let progress = Progress::new(control, 0, digest.to_string(), size);
-    let progress = Arc::new(Mutex::new(progress));
-    let present = |tally: &Tally| {
-        Counters::add(&tally.present, 1);
-        Ok(())
-    };
     if known.contains(&digest) {
-        return present(tally);
+        tally.present();
+        return Ok(());
     }
     if !store.blob_size(&digest).is_ok_and(|held| held == size) {
         // An index may list images that are at the registry only.
         if repository.blob_size(OP, &digest)?.is_some() {
-            return present(tally);
+            tally.present();
+            return Ok(());
         }
         return Err(Error::not_found(OP, "neither the store nor the registry holds this blob")
             .with_path(digest.to_string())
@@ -330,15 +266,9 @@ fn send(
     let elsewhere = sources.get(&digest).map(Vec::as_slice).unwrap_or_default();
     // A configuration is new whenever anything is, and smaller than the question.
     let ask = size > 16 << 10;
+    let progress = Progress::shared(control, 0, digest.to_string(), size);
     let outcome = upload(repository, &Blob { digest, size, elsewhere, ask, open: &open }, &progress)?;
-    match outcome {
-        Outcome::Present => return present(tally),
-        Outcome::Mounted => Counters::add(&tally.mounted, 1),
-        Outcome::Sent => {
-            Counters::add(&tally.sent, 1);
-            Counters::add(&tally.bytes, size);
-        }
-    }
+    tally.count(outcome, size);
     Ok(())
 }
 

@@ -1,12 +1,13 @@
 //! Transfers: what is shown of them, and several at once.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::event::{Event, StepId};
 use crate::progress::{Control, Counters};
+use crate::threads;
 
 /// How many blobs travel at once.
 pub(super) const AT_ONCE: usize = 3;
@@ -28,6 +29,11 @@ impl Progress {
     pub fn new(control: &Control, step: StepId, digest: String, total: u64) -> Progress {
         let control = control.clone();
         Progress { control, step, digest, total, done: 0, told: None }
+    }
+
+    /// The same, for several to report to.
+    pub fn shared(control: &Control, step: StepId, digest: String, total: u64) -> Arc<Mutex<Progress>> {
+        Arc::new(Mutex::new(Progress::new(control, step, digest, total)))
     }
 
     /// So many bytes of the blob have travelled.
@@ -65,7 +71,7 @@ pub(super) fn each<T: Send>(
     std::thread::scope(|scope| {
         for _ in 1..threads {
             // Where no thread is to be had, this one does it all.
-            let _ = std::thread::Builder::new().name(format!("treering-{name}")).spawn_scoped(scope, run);
+            let _ = threads::spawn(scope, &format!("treering-{name}"), run);
         }
         run();
     });

@@ -25,6 +25,7 @@ use super::origin::Origin;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::root::read_small_file;
 use crate::progress::Cancel;
+use crate::threads;
 
 const CONNECT: &str = "connect to registry";
 /// How long a cancelled wait goes on at most.
@@ -203,7 +204,7 @@ impl Names {
             // Nobody listens any more after a cancel.
             let _ = send.send(found.map(|found| found.map(|address| address.ip()).collect::<Vec<_>>()));
         };
-        std::thread::Builder::new().name("treering-names".into()).spawn(ask)?;
+        threads::start("treering-names", ask)?;
         let end =
             Instant::now() + timeout.not_zero().map_or(self.dial.stall, |left| *left).min(self.dial.stall);
         loop {

@@ -18,7 +18,7 @@ const VERBS: &[(&str, &[&str])] = &[
     ("Look", &["images", "inspect", "history", "df", "info"]),
     ("Move", &["save", "load", "import", "export", "tag", "rmi"]),
     #[cfg(feature = "registry")]
-    ("Ship", &["pull", "push", "tags", "login", "logout"]),
+    ("Ship", &["pull", "push", "copy", "manifest", "tags", "login", "logout"]),
     ("Work", &["unpack", "clone"]),
     ("Keep", &["prune", "fsck"]),
     ("More", &["version", "completion", "man", "image", "system", "help"]),
@@ -102,6 +102,11 @@ pub enum Command {
     Pull(verb::pull::Pull),
     #[cfg(feature = "registry")]
     Push(verb::push::Push),
+    #[cfg(feature = "registry")]
+    Copy(verb::copy::Copy),
+    #[cfg(feature = "registry")]
+    #[command(subcommand)]
+    Manifest(verb::manifest::Manifest),
     #[cfg(feature = "registry")]
     Tags(verb::tags::Tags),
     #[cfg(feature = "registry")]
@@ -239,6 +244,10 @@ impl Command {
             Command::Pull(args) | Command::Image(ImageGroup::Pull(args)) => args.run(context),
             #[cfg(feature = "registry")]
             Command::Push(args) | Command::Image(ImageGroup::Push(args)) => args.run(context),
+            #[cfg(feature = "registry")]
+            Command::Copy(args) => args.run(context),
+            #[cfg(feature = "registry")]
+            Command::Manifest(args) => args.run(context),
             #[cfg(feature = "registry")]
             Command::Tags(args) => args.run(context),
             #[cfg(feature = "registry")]

@@ -3,6 +3,8 @@
 pub mod clone;
 pub mod commit;
 pub mod completion;
+#[cfg(feature = "registry")]
+pub mod copy;
 pub mod df;
 pub mod diff;
 pub mod export;
@@ -17,6 +19,8 @@ pub mod load;
 #[cfg(feature = "registry")]
 pub mod login;
 pub mod man;
+#[cfg(feature = "registry")]
+pub mod manifest;
 pub mod prune;
 #[cfg(feature = "registry")]
 pub mod pull;

@@ -43,6 +43,15 @@ fn rust() -> Names {
         treering::image::write_layer,
         treering::layer::Loss,
         treering::layer::list,
+        treering::registry::annotate_list,
+        treering::registry::copy,
+        treering::registry::create_list,
+        treering::registry::login,
+        treering::registry::logout,
+        treering::registry::pull,
+        treering::registry::push,
+        treering::registry::read_manifest,
+        treering::registry::tags,
         treering::tree::scan,
     ]
 }

@@ -13,8 +13,8 @@ use common::{Scratch, describe, is_root};
 use proptest::prelude::*;
 use treering::fs::Root;
 use treering::image::{
-    Base, CloneOptions, CommitOptions, DiffOptions, TreeDiff, UnpackOptions, Whose, binding, clone, commit,
-    diff_tree, unpack,
+    Base, CloneOptions, CommitOptions, DiffOptions, Tree, TreeDiff, UnpackOptions, clone, commit, diff_tree,
+    owners_of, unpack,
 };
 use treering::layer::{LayerOptions, MtimePrecision};
 use treering::store::Store;
@@ -29,8 +29,8 @@ fn options() -> CommitOptions {
 /// What is in a tree by all that the store knows of it.
 fn look(store: &Store, tree: &Path) -> Scan {
     let root = Root::open(tree).unwrap();
-    let whose = Whose::find(Some(store), &root, None, None).unwrap();
-    scan(&root, &whose.scan_options(), &Control::default()).unwrap()
+    let owners = owners_of(Some(store), &root, None, None).unwrap();
+    scan(&root, &owners.scan_options(), &Control::default()).unwrap()
 }
 
 fn diff(store: &Store, tree: &Path) -> (TreeDiff, u64) {
@@ -162,8 +162,9 @@ fn owners_devices_and_capabilities_are_those_of_the_image() {
     assert_eq!((su.mode, su.uid, su.gid), (0o4755, 5, 6));
     check(&store, &work, &new);
     let in_ledger = |tree: &Path| {
-        let bound = binding::find(&store, &Root::open(tree).unwrap()).unwrap().unwrap();
-        let mut paths: Vec<Vec<u8>> = bound.ledger.records().map(|record| record.path.clone()).collect();
+        let root = Root::open(tree).unwrap();
+        let owners = Tree::open(&store, &root).unwrap().owners;
+        let mut paths: Vec<Vec<u8>> = owners.ledger.records().map(|record| record.path.clone()).collect();
         paths.sort();
         paths
     };

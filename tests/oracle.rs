@@ -20,7 +20,7 @@ use treering::archive::{LoadOptions, load};
 use treering::compress::{Compression, Profile};
 use treering::diff::Change;
 use treering::fs::Root;
-use treering::image::binding;
+use treering::image::Tree;
 use treering::image::{
     Base, CommitOptions, DiffOptions, TreeDiff, UnpackOptions, commit, diff_image, diff_overlay, diff_tree,
     unpack,
@@ -246,8 +246,12 @@ fn same_when_loaded(scratch: &Scratch, archive: &str, name: &str, tree: &Path) {
     unpack(&store, name, &out, &UnpackOptions::default(), &control()).unwrap();
     // With what the store knows of it: without privileges no setuid bit is on the disk.
     let root = Root::open(&out).unwrap();
-    let whose = binding::find(&store, &root).unwrap().expect("it was unpacked").into_whose();
-    agree(&listing(tree), &listed(&scan(&root, &whose.scan_options(), &control()).unwrap().snapshot, &out));
+    let tree_of = Tree::open(&store, &root).unwrap();
+    assert!(tree_of.is_bound(), "it was unpacked");
+    agree(
+        &listing(tree),
+        &listed(&scan(&root, &tree_of.owners.scan_options(), &control()).unwrap().snapshot, &out),
+    );
     sh(scratch.path(), &format!("rm -rf store-of-{archive} out-of-{archive}"));
 }
 

@@ -115,6 +115,7 @@ pub fn import(
         stat,
         skipped: Vec::new(),
         owners_replaced: 0,
+        former_image: None,
     })
 }
 

@@ -12,7 +12,7 @@ use super::snapshot::treering_snapshot;
 use super::status::treering_status;
 use super::structures::Given;
 use crate::fs::Root;
-use crate::image::Whose;
+use crate::image::{owners_of, scan_options};
 use crate::tree::{ScanOptions, scan};
 
 /// Lists everything in a tree.
@@ -48,13 +48,13 @@ pub unsafe extern "C" fn treering_snapshot_scan(
         let root = Root::open(tree.path("tree")?)?;
         let options = options.read()?;
         let store = options.store.as_deref();
-        let whose = Whose::find(store, &root, options.owner, options.owner_from)?;
+        let owners = owners_of(store, &root, options.owner, options.owner_from)?;
         let scan_options = ScanOptions {
             threads: options.threads,
             previous: options.previous.as_deref(),
             one_file_system: options.one_file_system,
             all_xattrs: options.all_xattrs,
-            ..whose.scan_options_beside(store)?
+            ..scan_options(&owners, store)?
         };
         let found = scan(&root, &scan_options, &*running(control)?)?;
         hand_over(report, Report::skipped(found.skipped));

@@ -53,8 +53,8 @@ impl Staged {
         self.file.try_clone()
     }
 
-    /// Gives it a name of its own, if it has none.
-    fn name(&mut self) -> io::Result<String> {
+    /// Gives it a temporary name, if it has none: only a rename is left to do then.
+    pub fn name(&mut self) -> io::Result<String> {
         if let Some(name) = &self.name {
             return Ok(name.clone());
         }

@@ -3,9 +3,8 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::binding;
+use super::tree::{Tree, scan_options};
 use super::unpack::Place;
-use super::whose::Whose;
 use crate::Digest;
 use crate::error::{At, Error, Result};
 use crate::fs::Root;
@@ -17,7 +16,7 @@ use crate::tree::clone::{Copy, clone_tree};
 use crate::tree::ownership::Ownership;
 use crate::tree::scan::{Scan, Skipped, scan};
 use crate::tree::walk::{Descend, Walk2};
-use crate::tree::{NONE, ScanOptions, Snapshot};
+use crate::tree::{NONE, Owners, ScanOptions, Snapshot};
 
 const CLONE: &str = "clone tree";
 
@@ -65,23 +64,24 @@ pub fn clone(
 ) -> Result<Cloned> {
     let _lease = store.lease_for(control)?;
     let from = Root::open(tree)?;
-    let Some(mut bound) = binding::find(store, &from)? else {
+    let mut bound = Tree::open(store, &from)?;
+    let Some(&manifest) = bound.image() else {
         let message = "the store does not know this tree";
         return Err(Error::not_found(CLONE, message)
             .with_path(from.describe(b""))
             .with_hint("no image was unpacked to it or committed from it: cp -a copies all there is of it"));
     };
     refuse_inside(&from, new)?;
-    let (manifest, reference, index) = (bound.manifest, bound.reference.take(), bound.index.take());
-    let whose = bound.into_whose();
+    let index = bound.index.take();
+    let owners = &bound.owners;
     let scan_options = ScanOptions {
         threads: options.threads,
         previous: index.as_ref(),
-        ..whose.scan_options_beside(Some(store))?
+        ..scan_options(owners, Some(store))?
     };
     let Scan { snapshot, skipped, .. } = scan(&from, &scan_options, control)?;
     let place = Place::prepare(store, new)?;
-    let ownership = Ownership { policy: &whose.owner, ledger: None, source: &whose.owner_from };
+    let ownership = Ownership { policy: &owners.policy, ledger: None, source: &owners.source };
     let made =
         clone_tree(&snapshot, &from, &place.root, &ownership, options.threads, control).and_then(|copy| {
             if options.sync {
@@ -92,12 +92,11 @@ pub fn clone(
                 let same = unchanged(&index, &snapshot);
                 index.identified(clock, |at| stats.get(same[at as usize] as usize).copied())
             });
-            let whose = Whose { owner: whose.owner.clone(), owner_from: whose.owner_from.clone(), ledger };
+            let owners = Owners { policy: owners.policy.clone(), source: owners.source.clone(), ledger };
             // Before the clone has its place: one that the store knows nothing of would have lost its owners.
-            let key = binding::tree_key(&place.root)?;
-            let (root, reference) = (&place.root, reference.as_deref());
-            binding::bind_copy(store, root, manifest, reference, &whose, index.as_ref())?;
-            Ok((key, whose.ledger.len() as u64, lost))
+            let copy = Tree::open(store, &place.root)?;
+            let key = copy.bind_copy(manifest, bound.reference(), &owners, index.as_ref())?;
+            Ok((key, owners.ledger.len() as u64, lost))
         });
     let (key, in_ledger, lost) = match made {
         Ok(made) => made,

@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use super::binding;
 use super::compose::{Made, Recipe, Step, StepLayer, compose, creation_time, enter, record_layer, too_large};
-use super::difference::{Base, DiffOptions, Examined, TreeDiff, examine, mount_points};
+use super::diff::{Base, DiffOptions, Examined, TreeDiff, examine, mount_points};
 use super::open::Image;
 use super::platform::Platform;
+use super::tree::Tree;
 use crate::compress::{Profile, Written, write};
 use crate::diff::{CompareMode, Stat, all_added};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::event::Event;
 use crate::fs::Root;
 use crate::layer::{Files, LayerOptions, LayerPlan, LayerTar};
 use crate::progress::{Control, Counters};
@@ -74,6 +75,9 @@ pub struct Committed {
     pub skipped: Vec<Skipped>,
     /// How many entries got another owner than they have on disk, by the owner policy.
     pub owners_replaced: u64,
+    /// With [`Base::Auto`], for a directory that the store does not have: the image of another one that was at its path. All
+    /// in the directory then counts as new.
+    pub former_image: Option<String>,
 }
 
 /// Commits a directory: compares it with its base, writes what changed as a layer, and a configuration and manifest for
@@ -108,8 +112,10 @@ pub fn commit(
     if !options.lowers.is_empty() {
         return commit_overlay(store, &root, name.as_ref(), options, &diff_options, control);
     }
-    let examined = examine(Some(store), &root, &options.base, &diff_options, control)?;
-    let Examined { mut diff, base, whose, owners_replaced } = examined;
+    let mut tree = Tree::open(store, &root)?;
+    let former_image = if options.base == Base::Auto { tree.former_image()? } else { None };
+    let examined = examine(Some(store), &root, Some(&mut tree), &options.base, &diff_options, control)?;
+    let Examined { mut diff, base, owners, owners_replaced } = examined;
     let stat = diff.stat();
     if options.squash {
         diff.changes = all_added(&diff.new);
@@ -117,26 +123,29 @@ pub fn commit(
     }
     // What lies below a mount point is in the image all the same, so the scan is no index of it.
     let index = mount_points(&diff.skipped).is_empty().then_some(&diff.new);
-    let known = if options.threads == 1 { None } else { binding::existing(store, &root)? };
+    let stage = || tree.stage(&owners, index);
     let (made, staged) = std::thread::scope(|scope| {
         // The index is as large as the tree, whatever changed: it goes to the disk beside the layer.
-        let whose = &whose;
-        let staged = known.as_ref().and_then(|binding| {
-            let stage = move || binding::stage(binding, whose, index);
-            threads::spawn(scope, "treering-write", stage).ok()
-        });
+        let thread = match options.threads {
+            1 => None,
+            _ => threads::spawn(scope, "treering-write", stage).ok(),
+        };
         let made = write_image(store, base.as_ref(), &diff, &root, options, control);
-        let staged = staged.map(threads::join);
-        made.and_then(|made| Ok((made, staged.transpose()?)))
+        let staged = thread.map(threads::join);
+        let made = made?;
+        Ok((made, staged.unwrap_or_else(stage)?))
     })?;
     let (made, layer) = made;
     let (manifest, image_id) = (made.manifest.digest, made.image_id);
-    let give = || enter(store, name.as_ref(), &made.entry);
-    match staged {
-        Some(staged) => staged.bind(&root, manifest, reference, &whose, give)?,
-        None => binding::bind(store, &root, manifest, reference, &whose, index, give)?,
+    let record = staged.seal(&tree, manifest, reference)?;
+    enter(store, name.as_ref(), &made.entry)?;
+    // The image has its name: that the record stays the old one is no failure of the commit.
+    if let Err(error) = record.publish() {
+        let message = format!("the directory stays bound to its former image: {error}");
+        control.events.send(Event::Warning { rule: String::new(), message, location: None });
     }
-    Ok(Committed { manifest, image_id, layer, stat, skipped: diff.skipped, owners_replaced })
+    let skipped = diff.skipped;
+    Ok(Committed { manifest, image_id, layer, stat, skipped, owners_replaced, former_image })
 }
 
 fn commit_overlay(
@@ -160,7 +169,7 @@ fn commit_overlay(
                 .with_hint("--base IMAGE: the image whose tree the lower directories are"));
         }
     };
-    let overlay = super::difference::overlay(Some(store), upper, &options.lowers, diff_options, control)?;
+    let overlay = super::diff::overlay(Some(store), upper, &options.lowers, diff_options, control)?;
     let (made, layer) = write_image(store, base.as_ref(), &overlay.diff, &overlay.files, options, control)?;
     enter(store, name, &made.entry)?;
     Ok(Committed {
@@ -170,6 +179,7 @@ fn commit_overlay(
         stat: overlay.diff.stat(),
         skipped: overlay.diff.skipped,
         owners_replaced: overlay.owners_replaced,
+        former_image: None,
     })
 }
 

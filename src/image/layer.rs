@@ -3,8 +3,7 @@
 use std::io::{Read, Write};
 use std::path::Path;
 
-use super::binding::{self, BoundTree};
-use super::whose::Whose;
+use super::tree::Tree;
 use crate::compress::{self, DecodeOptions, Decoded, Decoder, Profile, Written};
 use crate::diff::Change;
 use crate::error::{At, Error, ErrorKind, Result};
@@ -14,7 +13,7 @@ use crate::progress::{Control, Counters};
 use crate::store::Store;
 use crate::threads;
 use crate::tree::scan::scan;
-use crate::tree::{Ledger, OwnerPolicy, OwnerSource, ScanOptions, Snapshot};
+use crate::tree::{Ledger, OwnerPolicy, OwnerSource, Owners, ScanOptions, Snapshot};
 
 /// A comparison, and where the content is.
 #[derive(Clone, Copy)]
@@ -91,32 +90,32 @@ pub fn apply_layer(
     control: &Control,
 ) -> Result<AppliedLayer> {
     let root = open_or_make(dir)?;
-    let bound = store.map(|store| binding::find(store, &root)).transpose()?.flatten();
-    let keeper = store.filter(|_| bound.is_some());
+    let tree = store.map(|store| Tree::open(store, &root)).transpose()?.filter(Tree::is_bound);
+    let keeper = store.filter(|_| tree.is_some());
     let _lease = keeper.map(Store::lease).transpose()?;
-    let unknown = || Whose { owner: OwnerPolicy::as_seen(), ..Whose::default() };
-    let mut whose = bound.map_or_else(unknown, BoundTree::into_whose);
+    let as_seen = || Owners { policy: OwnerPolicy::as_seen(), ..Owners::default() };
+    let mut owners = tree.as_ref().map_or_else(as_seen, |tree| tree.owners.clone());
     if let Some(ledger) = &options.ledger {
-        whose.ledger = ledger.clone();
+        owners.ledger = ledger.clone();
     }
     let mut apply = options.apply.clone();
-    if let (None, OwnerSource::Xattr(attribute)) = (apply.owner_xattr, &whose.owner_from) {
+    if let (None, OwnerSource::Xattr(attribute)) = (apply.owner_xattr, &owners.source) {
         apply.owner_xattr = Some(*attribute);
     }
-    let scan_options = ScanOptions { threads: apply.threads, ..whose.scan_options() };
+    let scan_options = ScanOptions { threads: apply.threads, ..owners.scan_options() };
     // What is there already is not progress.
     let quiet = Control { cancel: control.cancel.clone(), ..Control::default() };
     let found = scan(&root, &scan_options, &quiet)?;
     let mut target = match found.snapshot.len() {
-        1 if found.skipped.is_empty() && keeper.is_none() => Target::empty(&root, apply)?,
-        _ => Target::existing(&root, &found.snapshot, whose.ledger, apply),
+        1 if found.skipped.is_empty() && tree.is_none() => Target::empty(&root, apply)?,
+        _ => Target::existing(&root, &found.snapshot, owners.ledger, apply),
     };
     let decoder = Decoder::new(input, options.decode.clone(), control.clone())?;
     let layer = target.apply(decoder, control)?.finish()?;
     let applied = target.finish()?;
     let mut unkept = applied.ledger.len() as u64;
-    if let Some(store) = keeper {
-        binding::replace_ledger(store, &root, &applied.ledger)?;
+    if let Some(tree) = &tree {
+        tree.replace_ledger(&applied.ledger)?;
         unkept = 0;
     }
     Ok(AppliedLayer { layer, applied, unkept })

@@ -12,7 +12,7 @@ mod compose;
 mod config;
 mod contents;
 mod derive;
-mod difference;
+mod diff;
 mod history;
 mod index;
 mod inspect;
@@ -20,13 +20,11 @@ mod layer;
 mod manifest;
 mod open;
 mod platform;
+mod record;
 mod tidy;
+mod tree;
+mod tree_id;
 mod unpack;
-mod whose;
-
-// Not part of the stable interface: for the command of this repository.
-#[doc(hidden)]
-pub mod binding;
 
 pub use crate::digest::{chain_id, chain_ids};
 pub(crate) use admit::{Admission, AdmissionLimits, Ready, Source, Walk, check_document};
@@ -40,7 +38,7 @@ pub(crate) use compose::{Recipe, Step, StepLayer, compose, creation_time, enter,
 pub use config::{History, ImageConfig, RunConfig, image_id};
 pub use contents::contents;
 pub use derive::{NewConfig, new_config};
-pub use difference::{
+pub use diff::{
     Base, DiffOptions, OverlayDiff, TreeDiff, diff_image, diff_overlay, diff_root, diff_roots,
     diff_snapshots, diff_tree, diff_trees,
 };
@@ -56,5 +54,5 @@ pub use manifest::{
 pub use open::{Image, Layer};
 pub use platform::Platform;
 pub use tidy::{LostTree, TidyOptions, TidyReport, held_by_lost_trees, lost_trees, tidy, unused_names};
+pub use tree::{SealedTree, StagedTree, Tree, owners_of, scan_options};
 pub use unpack::{UnpackOptions, Unpacked, unpack};
-pub use whose::Whose;

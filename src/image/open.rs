@@ -24,6 +24,7 @@ pub struct Layer {
 /// An image for one platform: manifest and configuration read and checked, layers named (not read).
 #[derive(Debug, Clone)]
 pub struct Image {
+    store: Store,
     name: Option<Reference>,
     index: Option<Descriptor>,
     descriptor: Descriptor,
@@ -116,6 +117,7 @@ impl Image {
             }
         }
         Ok(Image {
+            store: store.clone(),
             name: None,
             index: None,
             descriptor: descriptor.clone(),
@@ -126,6 +128,11 @@ impl Image {
             config_digest,
             layers,
         })
+    }
+
+    /// The store it is in.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// The name it was opened by; `None` when it was found by digest or id.

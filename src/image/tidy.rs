@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::binding::{TreeId, record};
+use super::record;
+use super::tree_id::TreeId;
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::fs::Root;
@@ -102,7 +103,7 @@ fn names_but_of(store: &Store, trees: impl Fn(&str) -> bool) -> Result<Vec<Refer
 pub fn lost_trees(store: &Store) -> Result<Vec<LostTree>> {
     let mut lost = Vec::new();
     for key in store.trees()? {
-        let Some((_, config)) = record(store, &key)? else { continue };
+        let Some((_, config)) = record::read(store, &key)? else { continue };
         let Some(path) = config.get("path").and_then(Value::as_str) else { continue };
         // A path with a backslash is escaped, perhaps: such a tree may be there.
         if !path.contains('\\') && is_gone(&key, path)? {

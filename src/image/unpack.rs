@@ -3,10 +3,9 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::binding;
 use super::open::Image;
 use super::platform::Platform;
-use super::whose::Whose;
+use super::tree::Tree;
 use crate::compress::{DecodeLimits, DecodeOptions, Decoder};
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
@@ -18,7 +17,7 @@ use crate::fs::{Kind, Root};
 use crate::layer::apply::{Applied, ApplyOptions, Loss, Target};
 use crate::progress::Control;
 use crate::store::{SCRATCH_MARK, Scratch, Store};
-use crate::tree::OwnerSource;
+use crate::tree::{OwnerSource, Owners};
 
 const UNPACK: &str = "unpack image";
 
@@ -79,12 +78,10 @@ pub fn unpack(
     let manifest = *image.digest();
     let Applied { snapshot, ledger, owner, losses } = applied;
     let owner_from = options.apply.owner_xattr.map(OwnerSource::Xattr).unwrap_or_default();
-    let whose = Whose { owner, owner_from, ledger };
+    let owners = Owners { policy: owner, source: owner_from, ledger };
     // Before the tree has its place: one that the store knows nothing of would have lost its owners.
-    let bound = binding::tree_key(&place.root).and_then(|key| {
-        binding::bind(store, &place.root, manifest, Some(reference), &whose, Some(&snapshot), || Ok(()))?;
-        Ok(key)
-    });
+    let bound = Tree::open(store, &place.root)
+        .and_then(|tree| tree.bind(manifest, Some(reference), &owners, Some(&snapshot)));
     let key = match bound {
         Ok(key) => key,
         Err(error) => {
@@ -102,7 +99,7 @@ pub fn unpack(
     Ok(Unpacked {
         manifest,
         entries: snapshot.len() as u64 - 1,
-        in_ledger: whose.ledger.len() as u64,
+        in_ledger: owners.ledger.len() as u64,
         losses,
     })
 }

@@ -91,6 +91,11 @@ pub(super) fn replace_cached(
     replacement(dir, shown, fill)?.publish_cached(name).at("write file", shown)
 }
 
+/// Gives a file the mode of all files of the store, whatever the umask.
+pub(super) fn set_mode(file: &File) -> std::io::Result<()> {
+    Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(FILE_MODE))?)
+}
+
 /// A file of the store that is whole and on the disk, but for its name.
 pub(super) fn replacement<'d>(
     dir: &'d Dir,
@@ -100,7 +105,7 @@ pub(super) fn replacement<'d>(
     const OP: &str = "write file";
     let mut new = Replacement::new(dir).at(OP, shown)?;
     fill(new.file())?;
-    rustix::fs::fchmod(new.file(), Mode::from_raw_mode(FILE_MODE)).at(OP, shown)?;
+    set_mode(new.file()).at(OP, shown)?;
     new.sync().at(OP, shown)?;
     Ok(new)
 }

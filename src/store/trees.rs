@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::layout::Store;
 use super::publish;
 use crate::error::{At, Error, ErrorKind, Result};
-use crate::fs::publish::Replacement;
+use crate::fs::staged::Staged;
 use crate::tree::Ledger;
 
 /// The largest ledger that is read: a million entries fit.
@@ -63,6 +63,17 @@ impl Store {
                 publish::sync_dir(&self.0.containers, "containers")?;
             }
         }
+    }
+
+    /// Writes a file that becomes one of a record with [`StagedFile::publish`]. The caller holds a lease.
+    pub(crate) fn stage_record(&self, bytes: &[u8]) -> Result<StagedFile> {
+        const OP: &str = "write file";
+        let tmp = &self.0.tmp;
+        let mut staged = Staged::new(tmp, tmp, 0o666).at(OP, "tmp")?;
+        staged.file().write_all(bytes).at(OP, "tmp")?;
+        publish::set_mode(staged.file()).at(OP, "tmp")?;
+        staged.file().sync_all().at(OP, "tmp")?;
+        Ok(StagedFile(staged))
     }
 
     /// Opens the record of a tree; `None` when there is none.
@@ -153,14 +164,6 @@ impl Binding {
         publish::replace_with(&self.dir, file.name(), &self.shown(file), fill)
     }
 
-    /// Writes a file that takes its place with [`StagedFile::publish`]. The caller holds a lease.
-    pub(crate) fn stage(&self, file: BindingFile, bytes: &[u8]) -> Result<StagedFile<'_>> {
-        let shown = self.shown(file);
-        let write = |out: &mut dyn Write| out.write_all(bytes).at("write file", &shown);
-        let new = publish::replacement(&self.dir, &shown, write)?;
-        Ok(StagedFile { new, name: file.name(), shown })
-    }
-
     /// Removes a file; it is fine when it is not there.
     pub fn remove(&self, file: BindingFile) -> Result<()> {
         match self.dir.remove_file(file.name()) {
@@ -219,17 +222,20 @@ impl Binding {
     }
 }
 
-/// A file of a [`Binding`] that is on the disk and not yet in its place. Dropped, it leaves nothing behind.
-pub(crate) struct StagedFile<'a> {
-    new: Replacement<'a>,
-    name: &'static str,
-    shown: String,
-}
+/// A file for a [`Binding`] that is on the disk and not yet in its place. Dropped, it leaves nothing behind.
+pub(crate) struct StagedFile(Staged);
 
-impl StagedFile<'_> {
+impl StagedFile {
+    /// Gives it a temporary name: what may fail for want of room has then succeeded.
+    pub fn name(&mut self) -> Result<()> {
+        self.0.name().at("write file", "tmp").map(drop)
+    }
+
     /// Puts it in place of the old one.
-    pub fn publish(self) -> Result<()> {
-        self.new.publish(self.name).at("write file", self.shown)
+    pub fn publish(self, binding: &Binding, file: BindingFile) -> Result<()> {
+        let shown = binding.shown(file);
+        self.0.replace(&binding.dir, file.name()).at("write file", &shown)?;
+        publish::sync_dir(&binding.dir, &shown)
     }
 }
 

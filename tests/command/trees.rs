@@ -166,7 +166,7 @@ fn a_directory_made_anew_is_no_tree_the_store_knows() {
     world.sh("cp -a tree copy; mv tree old; mv copy tree");
     let run = world.run(&["commit", "tree", "app:v2"]).ok();
     let warning =
-        "warning: tree is another directory than the one here before, of app:v1: all in it counts as new";
+        "warning: tree is not the directory app:v1 was committed from; everything in it counts as new";
     assert!(run.stderr.contains(warning), "{}", run.stderr);
     let again = world.run(&["commit", "tree", "app:v3"]).ok();
     assert!(!again.stderr.contains("warning"), "{}", again.stderr);

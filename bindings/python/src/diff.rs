@@ -12,7 +12,7 @@ use treering::diff::content::same_as_digest;
 use treering::diff::{ChangeKind, CompareOptions, compare as compare_snapshots, listed};
 use treering::error::escape;
 use treering::fs::Root;
-use treering::image::{self, Base, DiffOptions, TreeDiff, Whose};
+use treering::image::{self, Base, DiffOptions, TreeDiff};
 use treering::layer::Files;
 use treering::store;
 use treering::tree::{self, NONE};
@@ -310,11 +310,12 @@ impl Side {
             Side::Path(path) => {
                 let opened = if root.is_none() { Some(Root::open(path)?) } else { None };
                 let root = root.or(opened.as_ref()).expect("one of them is there");
-                let whose = Whose::find(store, root, options.owner.clone(), options.owner_from.clone())?;
+                let owners =
+                    image::owners_of(store, root, options.owner.clone(), options.owner_from.clone())?;
                 let scan_options = tree::ScanOptions {
                     threads: options.threads,
                     one_file_system: options.one_file_system,
-                    ..whose.scan_options_beside(store)?
+                    ..image::scan_options(&owners, store)?
                 };
                 let scan = tree::scan(root, &scan_options, control)?;
                 Ok((scan.snapshot, scan.skipped))

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use treering::error::{Error, ErrorKind};
 use treering::fs::{Kind, Root};
-use treering::image::Whose;
+use treering::image::{owners_of, scan_options};
 use treering::tree::{self, ScanOptions};
 
 use crate::arguments::{self, PathArg, fs_bytes, owner};
@@ -341,16 +341,16 @@ pub fn scan(
     let previous = previous.map(|previous| previous.inner.clone());
     let scan = Job::new("scan tree", progress).run(py, move |control, _| {
         let root = Root::open(&path.0)?;
-        let mut whose = Whose::find(store.as_ref(), &root, owner, source)?;
+        let mut owners = owners_of(store.as_ref(), &root, owner, source)?;
         if let Some(ledger) = ledger {
-            whose.ledger = (*ledger).clone();
+            owners.ledger = (*ledger).clone();
         }
         let options = ScanOptions {
             threads,
             previous: previous.as_deref(),
             one_file_system,
             all_xattrs,
-            ..whose.scan_options_beside(store.as_ref())?
+            ..scan_options(&owners, store.as_ref())?
         };
         tree::scan(&root, &options, control)
     })?;

@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 use treering::compress::Written;
 use treering::diff::{CompareMode, Stat};
 use treering::error::{At, escape};
-use treering::image::binding::known_before;
 use treering::image::{Base, CommitOptions, Committed, commit};
-use treering::store::Store;
 use treering::{Control, ErrorKind};
 
 use super::snapshot::{skipped, skipped_object};
@@ -122,9 +120,6 @@ impl Commit {
             threads: context.threads,
             lowers: lowers(&self.lower),
         };
-        if options.base == Base::Auto && options.lowers.is_empty() {
-            not_the_same(context, &store, &tree);
-        }
         let make = || -> treering::Result<Committed> {
             let _progress = context.progress("committing", &control);
             commit(&store, &tree, self.reference.as_deref(), &options, &control).map_err(|error| {
@@ -146,6 +141,9 @@ impl Commit {
                 Ok(made)
             })?,
         };
+        if let Some(image) = &made.former_image {
+            warn_replaced_tree(context, &tree, image);
+        }
         skipped(context, &made.skipped);
         context.ui.note(format!("{}; {}", self.outcome(&made), text::duration(began.elapsed())));
         report(context, self.reference.as_deref(), &made)
@@ -191,16 +189,13 @@ impl Commit {
     }
 }
 
-/// Says when a directory is compared with nothing although one of its path has an image.
-pub fn not_the_same(context: &Context, store: &Store, tree: &Path) {
-    // Whatever is wrong with the tree or its record is an error of the command itself.
-    if let Ok(Some(image)) = known_before(store, tree) {
-        let tree = escape(tree.as_os_str().as_bytes());
-        context.ui.warn(format!(
-            "{tree} is another directory than the one here before, of {image}: all in it counts as new; \
-             --base {image} compares with that image"
-        ));
-    }
+/// Warns that everything counted as new although another directory of this path has an image.
+fn warn_replaced_tree(context: &Context, tree: &Path, image: &str) {
+    let tree = escape(tree.as_os_str().as_bytes());
+    context.ui.warn(format!(
+        "{tree} is not the directory {image} was committed from; everything in it counts as new; \
+         --base {image} compares with that image"
+    ));
 }
 
 /// Prints the image id, or with `--json` everything.

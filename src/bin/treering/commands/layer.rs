@@ -10,7 +10,7 @@ use treering::Control;
 use treering::compress::{DecodeOptions, Decoder, Written};
 use treering::diff::{CompareOptions, all_added, compare};
 use treering::fs::Root;
-use treering::image::{AppliedLayer, LayerApplyOptions, LayerSource, Whose, apply_layer, write_layer};
+use treering::image::{AppliedLayer, LayerApplyOptions, LayerSource, apply_layer, scan_options, write_layer};
 use treering::layer::ApplyOptions;
 use treering::layer::read::{LayerReader, ReadLimits};
 use treering::tree::{OwnerPolicy, OwnerSource, ScanOptions, Snapshot, scan};
@@ -87,15 +87,12 @@ impl Create {
         let control = Control::default();
         let root = Root::open(&self.tree)?;
         let old = self.base_snapshot.as_ref().map(Snapshot::load).transpose()?;
-        let whose = Whose {
-            owner: self.owner.clone(),
-            owner_from: OwnerSource::parse(&self.owner_from)?,
-            ..Whose::default()
-        };
+        let owners = treering::tree::Owners::default()
+            .with(Some(self.owner.clone()), Some(OwnerSource::parse(&self.owner_from)?));
         let options = ScanOptions {
             threads: context.threads,
             one_file_system: self.one_file_system,
-            ..whose.scan_options_beside(context.store_if_any()?.as_ref())?
+            ..scan_options(&owners, context.store_if_any()?.as_ref())?
         };
         let progress = context.progress("writing", &control);
         let found = scan(&root, &options, &control)?;

@@ -8,7 +8,7 @@ use serde_json::json;
 use treering::Control;
 use treering::error::At;
 use treering::fs::Root;
-use treering::image::{DiffOptions, Image, Whose, contents};
+use treering::image::{DiffOptions, Image, contents, owners_of, scan_options};
 use treering::tree::{Scan, ScanOptions, Skipped, scan};
 
 use crate::context::Context;
@@ -100,12 +100,12 @@ fn scan_bound(
     control: &Control,
 ) -> anyhow::Result<Scan> {
     let store = context.store_if_any()?;
-    let whose = Whose::find(store.as_ref(), root, options.owner.clone(), options.owner_from.clone())?;
+    let owners = owners_of(store.as_ref(), root, options.owner.clone(), options.owner_from.clone())?;
     let scan_options = ScanOptions {
         threads: options.threads,
         previous,
         one_file_system: options.one_file_system,
-        ..whose.scan_options_beside(store.as_ref())?
+        ..scan_options(&owners, store.as_ref())?
     };
     Ok(scan(root, &scan_options, control)?)
 }

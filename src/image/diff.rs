@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use super::binding::{self, BoundTree};
 use super::contents::contents;
 use super::open::Image;
 use super::platform::Platform;
-use super::whose::Whose;
+use super::tree::{Tree, owners_of, scan_options};
 use crate::diff::overlay::OverlayOptions;
 use crate::diff::{Change, CompareMode, CompareOptions, Reasons, Sources, Stat, all_added, compare, content};
 use crate::digest::Digest;
@@ -15,7 +14,7 @@ use crate::fs::Root;
 use crate::progress::Control;
 use crate::store::{Lease, Store};
 use crate::tree::scan::{MOUNT_POINT, Skipped, scan};
-use crate::tree::{OwnerPolicy, OwnerSource, Scan, ScanOptions, Snapshot};
+use crate::tree::{OwnerPolicy, OwnerSource, Owners, Scan, ScanOptions, Snapshot};
 
 /// What a tree is compared with, and a commit built on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -104,7 +103,7 @@ impl TreeDiff {
 pub(super) struct Examined {
     pub diff: TreeDiff,
     pub base: Option<Image>,
-    pub whose: Whose,
+    pub owners: Owners,
     pub owners_replaced: u64,
 }
 
@@ -112,7 +111,7 @@ fn lease(store: Option<&Store>, control: &Control) -> Result<Option<Lease>> {
     store.map(|store| store.lease_for(control)).transpose()
 }
 
-/// The image a tree is bound to. It need not be in the index: its name may have moved on, and the record keeps it.
+/// Opens the image a tree is bound to. It need not be in the index: its name may have moved on, and the record keeps it.
 fn open_bound(store: &Store, manifest: &Digest, platform: Option<&Platform>) -> Result<Image> {
     let image = store.describe_manifest(manifest).and_then(|it| Image::from_descriptor(store, &it, platform));
     image.map_err(|error| {
@@ -120,66 +119,66 @@ fn open_bound(store: &Store, manifest: &Digest, platform: Option<&Platform>) -> 
     })
 }
 
-/// Scans a directory and compares it with its base.
+/// Opens the image that a tree is compared with, if there is one.
+fn open_base(
+    store: Option<&Store>,
+    tree: Option<&Tree<'_>>,
+    base: &Base,
+    platform: Option<&Platform>,
+) -> Result<Option<Image>> {
+    match (base, store) {
+        (Base::Scratch, _) => Ok(None),
+        (Base::Image(reference), Some(store)) => Image::open(store, reference, platform).map(Some),
+        (Base::Image(_), None) => Err(Error::invalid("open image", "no store to find it in")),
+        (Base::Auto, Some(store)) => {
+            tree.and_then(Tree::image).map(|image| open_bound(store, image, platform)).transpose()
+        }
+        (Base::Auto, None) => Ok(None),
+    }
+}
+
+/// Scans a directory and compares it with its base. `tree` is what the store has of the directory; its index and its owners
+/// are taken out of it. The caller holds a lease: prune must not come between the record and the layers of its image.
 pub(super) fn examine(
     store: Option<&Store>,
     root: &Root,
+    tree: Option<&mut Tree<'_>>,
     base: &Base,
     options: &DiffOptions,
     control: &Control,
 ) -> Result<Examined> {
-    // The record of the tree, the documents of its image and their layers: prune must not come in between.
-    let _lease = lease(store, control)?;
-    let mut bound = match store {
-        Some(store) => binding::find(store, root)?,
-        None => None,
+    let base = open_base(store, tree.as_deref(), base, options.platform.as_ref())?;
+    let (bound_to, index, known) = match tree {
+        Some(tree) => (tree.image().copied(), tree.index.take(), std::mem::take(&mut tree.owners)),
+        None => (None, None, Owners::default()),
     };
-    let open = |reference: &str| -> Result<Image> {
-        let store = store.ok_or_else(|| Error::invalid("open image", "no store to find it in"))?;
-        Image::open(store, reference, options.platform.as_ref())
-    };
-    let base = match base {
-        Base::Scratch => None,
-        Base::Image(reference) => Some(open(reference)?),
-        Base::Auto => match &bound {
-            Some(bound) => {
-                let store = store.expect("a bound tree came out of a store");
-                Some(open_bound(store, &bound.manifest, options.platform.as_ref())?)
-            }
-            None => None,
-        },
-    };
-    let bound_to = bound.as_ref().map(|bound| bound.manifest);
-    let index = bound.as_mut().and_then(|bound| bound.index.take());
-    let known = bound.map(BoundTree::into_whose).unwrap_or_default();
-    let as_known = (known.owner.clone(), known.owner_from.clone());
-    let mut whose = known.unless(options.owner.clone(), options.owner_from.clone());
+    let as_known = (known.policy.clone(), known.source.clone());
+    let mut owners = known.with(options.owner.clone(), options.owner_from.clone());
     // An index made under another policy, or from another source, has other owners in it.
-    let index = index.filter(|_| as_known == (whose.owner.clone(), whose.owner_from.clone()));
+    let index = index.filter(|_| as_known == (owners.policy.clone(), owners.source.clone()));
     let previous = index.as_ref().filter(|_| options.compare != CompareMode::Content);
     let scan_options = ScanOptions {
         threads: options.threads,
         previous,
         one_file_system: options.one_file_system,
-        ..whose.scan_options_beside(store)?
+        ..scan_options(&owners, store)?
     };
     let Scan { snapshot: new, skipped, owners_replaced, learned, .. } = scan(root, &scan_options, control)?;
-    whose.learn(learned);
+    owners.learn(learned);
     let Some(image) = base else {
         let diff = TreeDiff { old: None, changes: all_added(&new), new, skipped };
-        return Ok(Examined { diff, base: None, whose, owners_replaced });
+        return Ok(Examined { diff, base: None, owners, owners_replaced });
     };
-    let store = store.expect("an image came out of a store");
     let own_index = bound_to == Some(*image.digest());
     let (old, listed) = match index.filter(|_| own_index) {
         Some(index) => (index, false),
-        None => (contents(store, &image, control)?, true),
+        None => (contents(image.store(), &image, control)?, true),
     };
     let mut comparison = compare(&old, &new, &options.compare_options());
     comparison.unseen(&mount_points(&skipped));
     if comparison.changes.iter().any(|change| change.reasons.contains(Reasons::SUSPECT)) {
         // Digests of the base's files: only now, because making the list reads all its layers.
-        let digests = if listed { None } else { Some(contents(store, &image, control)?) };
+        let digests = if listed { None } else { Some(contents(image.store(), &image, control)?) };
         comparison.settle(options.threads, |change| {
             let known = old.digest(change.old).or_else(|| {
                 let list = digests.as_ref()?;
@@ -191,7 +190,7 @@ pub(super) fn examine(
     }
     let changes = comparison.changes;
     let diff = TreeDiff { old: Some(old), new, changes, skipped };
-    Ok(Examined { diff, base: Some(image), whose, owners_replaced })
+    Ok(Examined { diff, base: Some(image), owners, owners_replaced })
 }
 
 /// The directories a scan did not look into.
@@ -223,7 +222,9 @@ pub fn diff_root(
     options: &DiffOptions,
     control: &Control,
 ) -> Result<TreeDiff> {
-    Ok(examine(store, tree, base, options, control)?.diff)
+    let _lease = lease(store, control)?;
+    let mut known = store.map(|store| Tree::open(store, tree)).transpose()?;
+    Ok(examine(store, tree, known.as_mut(), base, options, control)?.diff)
 }
 
 /// Compares two directories, reading the content of files whose metadata agrees.
@@ -247,11 +248,11 @@ pub fn diff_roots(
 ) -> Result<TreeDiff> {
     let _lease = lease(store, control)?;
     let scan_one = |root: &Root| -> Result<Scan> {
-        let whose = Whose::find(store, root, options.owner.clone(), options.owner_from.clone())?;
+        let owners = owners_of(store, root, options.owner.clone(), options.owner_from.clone())?;
         let scan_options = ScanOptions {
             threads: options.threads,
             one_file_system: options.one_file_system,
-            ..whose.scan_options_beside(store)?
+            ..scan_options(&owners, store)?
         };
         scan(root, &scan_options, control)
     };
@@ -334,9 +335,9 @@ pub(super) fn overlay(
 /// directory is, by default, and what was done through the mount has owners of its own.
 fn overlay_owner(store: Option<&Store>, lowers: &[Root]) -> Result<OwnerPolicy> {
     for lower in lowers {
-        let bound = store.map(|store| binding::find(store, lower)).transpose()?.flatten();
-        if let Some(bound) = bound.filter(|bound| bound.owner != OwnerPolicy::Root) {
-            return Ok(bound.owner);
+        let policy = store.map(|store| Tree::open(store, lower)).transpose()?.map(|tree| tree.owners.policy);
+        if let Some(policy) = policy.filter(|policy| *policy != OwnerPolicy::Root) {
+            return Ok(policy);
         }
     }
     Ok(OwnerPolicy::as_seen())

@@ -1,0 +1,49 @@
+//! The owners of a tree's files as far as the disk does not say them.
+
+use super::interchange::OwnerSource;
+use super::ledger::{Ledger, Record};
+use super::owner::OwnerPolicy;
+use super::scan::ScanOptions;
+
+/// Everything that decides the owner of an entry besides the disk.
+#[derive(Debug, Clone, Default)]
+pub struct Owners {
+    /// For files that neither the ledger nor the source has.
+    pub policy: OwnerPolicy,
+    /// Another tool's record of owners.
+    pub source: OwnerSource,
+    /// What the disk did not take.
+    pub ledger: Ledger,
+}
+
+impl Owners {
+    /// Returns the same owners, but for the policy and the source that are given.
+    pub fn with(self, policy: Option<OwnerPolicy>, source: Option<OwnerSource>) -> Owners {
+        Owners {
+            policy: policy.unwrap_or(self.policy),
+            source: source.unwrap_or(self.source),
+            ledger: self.ledger,
+        }
+    }
+
+    /// Returns the options of a scan by these owners, everything else being the default.
+    pub fn scan_options(&self) -> ScanOptions<'_> {
+        ScanOptions {
+            owner: &self.policy,
+            owner_from: &self.source,
+            ledger: Some(&self.ledger),
+            ..ScanOptions::default()
+        }
+    }
+
+    /// Takes over what a scan learned, see [`Scan::learned`](super::Scan::learned): a save file of fakeroot is not needed
+    /// again.
+    pub fn learn(&mut self, learned: Vec<Record>) {
+        if let OwnerSource::Fakeroot(_) = self.source {
+            self.source = OwnerSource::Nothing;
+        }
+        for record in learned {
+            self.ledger.insert(record);
+        }
+    }
+}

@@ -19,8 +19,9 @@ SONAME := libtreering.so.$(basename $(VERSION))
 # `make install` into a directory of our own: what C and Go are tested against is what a user gets.
 STAGE := $(TARGET)/stage
 STAGED := PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig LD_LIBRARY_PATH=$(STAGE)/lib
-# The same with libtreering.a alone, for what links statically.
-STATIC := $(TARGET)/static
+# Where libtreering.a stands that `make install` installs.
+ARCHIVE := $(TARGET)/archive/libtreering.a
+OBJCOPY ?= objcopy
 VENV := $(abspath target/venv)
 # The tools that build for other machines.
 VENV_RELEASE := $(abspath target/venv-release)
@@ -82,16 +83,19 @@ check-cargo-c: ## that `cargo cinstall` installs what `make install` does, and t
 	CARGO=$(CARGO) bash tests/c/cargo-c.sh $(TARGET)/cargo-c
 
 .PHONY: check-go
-check-go: stage stage-static ## Go module: vet, tests with the race detector, linked statically, and with forced garbage collection
+check-go: stage ## Go module: vet, tests with the race detector, linked statically, and with forced garbage collection
 	cd bindings/go && $(STAGED) go vet ./...
 	cd examples/go && $(STAGED) go vet ./...
 	@# Go would answer from its cache: it does not see that the library or the parity table changed.
 	cd bindings/go && $(STAGED) go test -count=1 -race ./...
 	cd bindings/go && $(STAGED) go test -count=1 -run 'TestSoak' .
 	cd bindings/go && $(STAGED) go test -count=1 -short -tags treering_gc ./...
-	cd bindings/go && PKG_CONFIG_PATH=$(STATIC)/lib/pkgconfig go test -count=1 -short -tags treering_static -run 'TestParity|TestCommit' .
-	cd examples/go && PKG_CONFIG_PATH=$(STATIC)/lib/pkgconfig go build -tags treering_static -o $(STATIC)/make_image ./make_image
-	readelf -d $(STATIC)/make_image | { ! grep treering; }
+	@# With libtreering.so beside libtreering.a: the tag decides.
+	cd bindings/go && PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig go test -count=1 -short -tags treering_static -run 'TestParity|TestCommit' .
+	cd examples/go && PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig go build -tags treering_static -o $(TARGET)/make_image-static ./make_image
+	readelf -d $(TARGET)/make_image-static | { ! grep treering; }
+	cd examples/go && PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig go build -o $(TARGET)/make_image-dynamic ./make_image
+	readelf -d $(TARGET)/make_image-dynamic | grep -q treering
 
 .PHONY: check-py
 check-py: ## Python package: build, lints, pytest, type stubs against the module, types of tests and examples
@@ -122,36 +126,46 @@ check-py-free: ## the Python tests on an interpreter without the lock: PYTHON=py
 lib: ## libtreering.so and libtreering.a with the C ABI
 	$(CARGO) rustc --locked --release --lib --no-default-features --features capi --crate-type cdylib,staticlib -- \
 	  -C link-arg=-Wl,-soname,$(SONAME)
+	@# As one object in which only treering's own functions are global: which zstd, libdeflate or Rust a program has besides, and
+	@# in what order it links, must not decide what compresses a layer.
+	mkdir -p $(dir $(ARCHIVE))
+	grep -ohE '\btreering_[a-z0-9_]+\(' include/treering.h tests/c/treering_test.h | grep -v '_fn(' | tr -d '(' | sort -u >$(ARCHIVE).symbols
+	$(LD) -r --gc-sections --force-group-allocation $$(sed 's/^/-u /' $(ARCHIVE).symbols) -o $(ARCHIVE:.a=.o) $(TARGET)/release/libtreering.a
+	$(OBJCOPY) --keep-global-symbols=$(ARCHIVE).symbols $(ARCHIVE:.a=.o)
+	rm -f $(ARCHIVE)
+	$(AR) rcsD $(ARCHIVE) $(ARCHIVE:.a=.o)
 
 .PHONY: install
-install: lib ## command, libraries, header and treering.pc into $(DESTDIR)$(PREFIX)
+install: lib ## command, libraries, header and pkg-config files into $(DESTDIR)$(PREFIX)
 	$(CARGO) build --locked --release
 	install -D -m 755 $(TARGET)/release/treering $(DESTDIR)$(BINDIR)/treering
 	$(MAKE) --no-print-directory install-lib
 
 .PHONY: install-lib
-install-lib:
+install-lib: $(if $(wildcard $(ARCHIVE)),,lib) ## the libraries, header and pkg-config files alone
 	install -D -m 755 $(TARGET)/release/libtreering.so $(DESTDIR)$(LIBDIR)/libtreering.so.$(VERSION)
 	ln -sf libtreering.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf libtreering.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libtreering.so
-	install -D -m 644 $(TARGET)/release/libtreering.a $(DESTDIR)$(LIBDIR)/libtreering.a
+	install -D -m 644 $(ARCHIVE) $(DESTDIR)$(LIBDIR)/libtreering.a
 	install -D -m 644 include/treering.h $(DESTDIR)$(INCLUDEDIR)/treering.h
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig
 	@# Relative to the prefix where it can be, so that `pkg-config --define-variable=prefix=…` finds what was moved.
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|' \
 	  -e 's|@INCLUDEDIR@|$(INCLUDEDIR:$(PREFIX)/%=$${prefix}/%)|' -e 's|@VERSION@|$(VERSION)|' \
 	  -e 's|@DESCRIPTION@|$(DESCRIPTION)|' include/treering.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/treering.pc
+	@# What links statically names the archive by its file: next to a libtreering.so the linker would take that one.
+	sed -e 's|^Libs: .*|Libs: -L$${libdir} -l:libtreering.a -lgcc_eh -lutil -lrt -lpthread -lm -ldl -lc|' -e '/^Libs.private/d' \
+	  -e 's|^Name: .*|Name: treering-static|' $(DESTDIR)$(LIBDIR)/pkgconfig/treering.pc >$(DESTDIR)$(LIBDIR)/pkgconfig/treering-static.pc
+
+.PHONY: uninstall
+uninstall: ## what `make install` installed with the same PREFIX and DESTDIR
+	rm -f $(DESTDIR)$(BINDIR)/treering $(DESTDIR)$(LIBDIR)/libtreering.so* $(DESTDIR)$(LIBDIR)/libtreering.a \
+	  $(DESTDIR)$(INCLUDEDIR)/treering.h $(DESTDIR)$(LIBDIR)/pkgconfig/treering.pc $(DESTDIR)$(LIBDIR)/pkgconfig/treering-static.pc
 
 .PHONY: stage
 stage: lib
 	rm -rf $(STAGE)
 	$(MAKE) --no-print-directory install-lib PREFIX=$(STAGE) DESTDIR=
-
-.PHONY: stage-static
-stage-static: lib
-	rm -rf $(STATIC)
-	$(MAKE) --no-print-directory install-lib PREFIX=$(STATIC) DESTDIR=
-	rm $(STATIC)/lib/libtreering.so*
 
 ## Releasing
 

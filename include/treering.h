@@ -60,9 +60,9 @@
  * takes a control; TREERING_CALLBACK where it takes a callback; TREERING_INTERNAL.
  *
  * A defect is TREERING_INTERNAL, and a line on stderr. The library never calls abort() on purpose, installs no signal
- * handlers, and does not change the process: no umask, no working directory, no environment, no child processes. It starts
- * threads, and all have ended when a call returns. Running out of memory aborts. Pointers must be NULL or point to what is
- * said: nobody can check that.
+ * handlers, and does not change the process: no umask, no working directory, no environment. A function starts a child process or
+ * opens a socket only where its description says so; no other does. The library starts threads, and all have ended when a call
+ * returns. Running out of memory aborts. Pointers must be NULL or point to what is said: nobody can check that.
  *
  * A child after fork() without exec leaves the handles of its parent alone, freeing them included, and makes its own. That works
  * where no other thread of the parent was in a call when it forked.
@@ -296,6 +296,55 @@ typedef int32_t treering_status;
 #endif // __cplusplus
 
 /**
+ * What happened. A program should pass over kinds it does not have.
+ */
+enum treering_event_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * A step began: `text`, and where there are such, `stage`, `place` of `places`, and where its instruction stands.
+   */
+  TREERING_EVENT_STARTED = 1,
+  /**
+   * The result of a step came out of the cache; TREERING_EVENT_FINISHED follows.
+   */
+  TREERING_EVENT_CACHED = 2,
+  /**
+   * The command of a step wrote `output` to `stream`.
+   */
+  TREERING_EVENT_OUTPUT = 3,
+  /**
+   * `bytes` of the output of a step were dropped: they were not read in time, or there were too many.
+   */
+  TREERING_EVENT_OUTPUT_DROPPED = 4,
+  /**
+   * A step ended well, after `milliseconds`, with a layer of `bytes`, or 0 for none.
+   */
+  TREERING_EVENT_FINISHED = 5,
+  /**
+   * A blob is on its way from or to a registry: `digest`, `bytes` so far, `bytes_total`.
+   */
+  TREERING_EVENT_TRANSFER = 6,
+  /**
+   * Something is worth a look, and nothing failed: `text`, and where there is one, the name of the `rule`, and the place.
+   */
+  TREERING_EVENT_WARNING = 7,
+  /**
+   * A step failed: `text`. The operation fails as well.
+   */
+  TREERING_EVENT_FAILED = 8,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum treering_event_kind treering_event_kind;
+#else
+typedef int32_t treering_event_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * What a note is about.
  */
 enum treering_note_kind
@@ -425,6 +474,12 @@ typedef struct treering_diff treering_diff;
 typedef struct treering_error treering_error;
 
 /**
+ * Something that happened during an operation. Made by treering_control_next_event(), owned by the caller, freed with
+ * treering_event_free(). Never changes, so any number of threads may read it at once.
+ */
+typedef struct treering_event treering_event;
+
+/**
  * An image for one platform: manifest and configuration read and checked, layers named. Owned by the caller, freed with
  * treering_image_free(). Never changes, so any number of threads may use it at once. It keeps its store open.
  */
@@ -475,6 +530,32 @@ typedef struct treering_store treering_store;
 typedef struct treering_walk treering_walk;
 
 /**
+ * A place in a text, such as a line of a Dockerfile. The pointers live as long as the error it is of.
+ */
+typedef struct {
+  /**
+   * Name of the file, as it was given.
+   */
+  const uint8_t *file;
+  /**
+   * The bytes in `file`.
+   */
+  size_t file_len;
+  /**
+   * The line, counted from 1.
+   */
+  uint32_t line;
+  /**
+   * The column, counted from 1 in bytes; 0 for the whole line.
+   */
+  uint32_t column;
+  /**
+   * The text of the line, without its end.
+   */
+  const char *text;
+} treering_location;
+
+/**
  * What an operation has done so far.
  */
 typedef struct {
@@ -501,7 +582,7 @@ typedef struct {
 } treering_progress;
 
 /**
- * Hears how far an operation is. Returns 0 to go on; any other number cancels everything that has the control, as
+ * Receives how far an operation is. Returns 0 to go on; any other number cancels everything that has the control, as
  * treering_control_cancel() does. `size` is how many bytes of `progress` there are: sizeof(treering_progress) as the library
  * knows it.
  *
@@ -516,6 +597,88 @@ typedef int32_t (*treering_progress_fn)(void *userdata, const treering_progress 
  * rule). NULL where nothing is to be done.
  */
 typedef void (*treering_finalizer)(void *userdata);
+
+/**
+ * An event in full. What its kind does not have is zero or NULL; the pointers live as long as the event.
+ */
+typedef struct {
+  /**
+   * What happened.
+   */
+  treering_event_kind kind;
+  /**
+   * Number of the step, unique in its operation; 0 for a warning, which belongs to no step.
+   */
+  uint32_t step;
+  /**
+   * Place of the step in its stage, counted from 1.
+   */
+  uint32_t place;
+  /**
+   * Number of steps in the stage.
+   */
+  uint32_t places;
+  /**
+   * Stream that the output was written to: 1 for standard output, 2 for standard error.
+   */
+  uint32_t stream;
+  /**
+   * Line that the event is about, counted from 1; 0 for none.
+   */
+  uint32_t line;
+  /**
+   * Column in it, counted from 1 in bytes; 0 for the whole line.
+   */
+  uint32_t column;
+  /**
+   * Name of the file that the line is in, as it was given.
+   */
+  const uint8_t *file;
+  /**
+   * The bytes in `file`.
+   */
+  size_t file_len;
+  /**
+   * Text of the line, without its end.
+   */
+  const char *line_text;
+  /**
+   * Name or number of the stage of a build.
+   */
+  const char *stage;
+  /**
+   * What the step does, what is wrong, or why it failed, in one line.
+   */
+  const char *text;
+  /**
+   * Name of the check that warns.
+   */
+  const char *rule;
+  /**
+   * Digest of the blob.
+   */
+  const char *digest;
+  /**
+   * Output as it came, not cut at lines.
+   */
+  const uint8_t *output;
+  /**
+   * The bytes in `output`.
+   */
+  size_t output_len;
+  /**
+   * Bytes: see the kinds.
+   */
+  uint64_t bytes;
+  /**
+   * Bytes of the blob in all; 0 while unknown.
+   */
+  uint64_t bytes_total;
+  /**
+   * How long the step took.
+   */
+  uint64_t milliseconds;
+} treering_event_data;
 
 /**
  * One note of a report. The pointers live as long as the report.
@@ -1589,6 +1752,22 @@ const char *treering_error_cause(const treering_error *error, size_t n);
 int32_t treering_error_callback_code(const treering_error *error);
 
 /**
+ * The exit code of the command that was run and failed, with TREERING_COMMAND_FAILED: 128 and the number of the signal for one
+ * that a signal ended. -1 for every other error.
+ */
+int32_t treering_error_exit_code(const treering_error *error);
+
+/**
+ * The place in a text that is at fault, with TREERING_SYNTAX for one: whether there is one. `out` is left alone otherwise.
+ *
+ * @param out may be NULL.
+ * @param out_size sizeof(treering_location).
+ */
+bool treering_error_location(const treering_error *error,
+                             treering_location *out,
+                             size_t out_size);
+
+/**
  * The number of the binary interface of the library that is loaded. A program compares it with TREERING_ABI_VERSION, which
  * it was compiled with, and does not go on when they differ. Any thread.
  */
@@ -1603,7 +1782,7 @@ const char *treering_version(void);
  * What this machine can do, found out by trying, and what the store holds: a JSON object with `version`, `abi`, `platform`,
  * `kernel`, `uid`, `processors`, `abilities` (each with `works` and `remark`) and, with a store, `store`.
  *
- * Leaves nothing behind and starts no process. Any thread.
+ * Leaves nothing behind. Any thread.
  *
  * @param store whose filesystem to probe; may be NULL.
  */
@@ -1669,6 +1848,38 @@ treering_status treering_control_set_progress(const treering_control *control,
                                               treering_finalizer finalizer,
                                               uint32_t interval_ms,
                                               treering_error **err);
+
+/**
+ * Starts a queue of events: operations that are given the control from now on put what happens into it, and
+ * treering_control_next_event() takes it out. Takes the place of a queue from before. A queue that is full drops output, says so
+ * with TREERING_EVENT_OUTPUT_DROPPED, and never holds an operation up.
+ *
+ * @param limit how many bytes the queue holds at most, about; 0 for 1 MiB.
+ */
+treering_status treering_control_enable_events(const treering_control *control,
+                                               size_t limit,
+                                               treering_error **err);
+
+/**
+ * Takes the next event out of the queue of a control. Any thread; each event comes once.
+ *
+ * @param wait_ms milliseconds to wait for one; 0 to return at once.
+ * @param event receives the event, which is yours; NULL when none came in time, which is no error. The pointers in `out` live
+ * as long as it. NULL is refused.
+ * @param out receives what happened; left alone when none came.
+ * @param out_size sizeof(treering_event_data).
+ */
+treering_status treering_control_next_event(const treering_control *control,
+                                            uint32_t wait_ms,
+                                            treering_event **event,
+                                            treering_event_data *out,
+                                            size_t out_size,
+                                            treering_error **err);
+
+/**
+ * Frees an event. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
+ */
+treering_status treering_event_free(treering_event *event);
 
 /**
  * Frees a report. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.

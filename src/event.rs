@@ -263,6 +263,42 @@ impl std::fmt::Debug for Events {
     }
 }
 
+/// One event of each kind, for the tests of the C ABI and of its bindings. Not part of the stable interface.
+#[doc(hidden)]
+pub mod example {
+    use super::*;
+
+    /// A place in a Dockerfile.
+    pub fn location() -> Location {
+        Location { file: b"Dockerfile".to_vec(), line: 3, column: 5, text: "RUN make".into() }
+    }
+
+    /// The events.
+    pub fn events() -> Vec<Event> {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        vec![
+            Event::Started {
+                step: 1,
+                stage: "build".into(),
+                place: (2, 3),
+                text: "RUN make".into(),
+                location: Some(location()),
+            },
+            Event::Output { step: 1, stream: OutputStream::Stderr, bytes: b"caf\xe9\n".to_vec() },
+            Event::OutputDropped { step: 1, bytes: 10 },
+            Event::Failed { step: 1, message: "the command failed".into() },
+            Event::Transfer { step: 2, digest, done: 5, total: 50 },
+            Event::Cached { step: 2 },
+            Event::Finished { step: 2, took: Duration::from_millis(1500), size: 20 },
+            Event::Warning {
+                rule: "StageNameCasing".into(),
+                message: "a stage has capitals".into(),
+                location: Some(location()),
+            },
+        ]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The sections in the order a reader needs them.
-const SECTIONS: [&str; 30] = [
+const SECTIONS: [&str; 31] = [
     "status",
     "error",
     "version",
     "bytes",
     "stream",
     "control",
+    "event",
     "report",
     "store_options",
     "prune_options",

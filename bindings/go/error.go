@@ -44,6 +44,14 @@ const (
 	ErrInternal Code = 15
 	// ErrLoss: an attribute cannot be kept and the caller demanded that nothing be lost.
 	ErrLoss Code = 16
+	// ErrCommandFailed: a command that was run failed; [Error.ExitCode] says how.
+	ErrCommandFailed Code = 17
+	// ErrNetwork: a server could not be reached, or the connection to it broke.
+	ErrNetwork Code = 18
+	// ErrUnauthorized: a registry refused the credentials, or wants some.
+	ErrUnauthorized Code = 19
+	// ErrSyntax: a Dockerfile or another text is not well formed; [Error.Location] says where.
+	ErrSyntax Code = 20
 )
 
 // Error is the name of the code, as in "not-found".
@@ -71,9 +79,24 @@ type Error struct {
 	Hint string
 	// Causes, the nearest first, as texts.
 	Causes []string
+	// ExitCode of the command that failed: 128 and the number of the signal for one that a signal ended. -1 where no command
+	// failed.
+	ExitCode int
+	// Location in a text that is at fault; nil where there is none.
+	Location *Location
 
 	text  string
 	cause error
+}
+
+// Location is a place in a text, such as a line of a Dockerfile.
+type Location struct {
+	// File as it was given.
+	File string
+	// Line, counted from 1. Column, counted from 1 in bytes; 0 for the whole line.
+	Line, Column int
+	// Text of the line, without its end.
+	Text string
 }
 
 // Error is operation, path and message in one line.
@@ -102,11 +125,11 @@ func wrap(err error) error {
 		return err
 	}
 	cause := e.Cause
-	if e.Behind != nil {
-		cause = errors.Join(cause, wrap(e.Behind))
+	if e.Underlying != nil {
+		cause = errors.Join(cause, wrap(e.Underlying))
 	}
 	return &Error{Code: Code(e.Status), Kind: e.Kind, Operation: e.Operation, Path: e.Path, Message: e.Message,
-		Hint: e.Hint, Causes: e.Causes, text: e.Text, cause: cause}
+		Hint: e.Hint, Causes: e.Causes, ExitCode: e.ExitCode, Location: (*Location)(e.Location), text: e.Text, cause: cause}
 }
 
 // result is nil where there is an error.

@@ -307,7 +307,6 @@ func TestStreamsThatFail(t *testing.T) {
 	defer diff.Close()
 	for _, panics := range []bool{false, true} {
 		b := broken{panics}
-		_, importThreads := store.Import(background, strings.NewReader(""), "", &ImportOptions{Threads: threads})
 		_, apply := ApplyLayer(background, b, filepath.Join(t.TempDir(), "x"), nil)
 		_, layer := WriteLayer(background, diff, b, nil)
 		_, load := store.Load(background, b, nil)

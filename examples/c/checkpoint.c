@@ -9,6 +9,8 @@
  *
  * A sandbox would start its commands isolated; here they run in a child of this process, as they are.
  */
+#define _XOPEN_SOURCE 700 /* nftw(3) */
+
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>

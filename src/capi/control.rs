@@ -16,9 +16,10 @@ use super::status::treering_status;
 use super::stream::{Userdata, treering_finalizer};
 use super::structures::{Plain, Record};
 use crate::error::{At, Result};
+use crate::event::Events;
 use crate::progress::{Cancel, Control};
 
-/// Hears how far an operation is. Returns 0 to go on; any other number cancels everything that has the control, as
+/// Receives how far an operation is. Returns 0 to go on; any other number cancels everything that has the control, as
 /// treering_control_cancel() does. `size` is how many bytes of `progress` there are: sizeof(treering_progress) as the library
 /// knows it.
 ///
@@ -40,7 +41,9 @@ noun!(treering_control, Shared);
 #[derive(Default)]
 pub struct Shared {
     control: Control,
-    /// Who hears of progress, and how often.
+    /// The queue of events, where they are wanted.
+    pub(super) events: Mutex<Events>,
+    /// The progress function and the interval to call it at.
     listener: Mutex<Option<(Arc<Mutex<Listener>>, Duration)>>,
 }
 
@@ -51,7 +54,7 @@ struct Listener {
 }
 
 impl Listener {
-    fn hear(&self, control: &Control) {
+    fn report(&self, control: &Control) {
         let progress = progress(control);
         let size = size_of::<treering_progress>();
         // SAFETY: the contract of `Userdata::new`; the structure is a local variable.
@@ -61,10 +64,10 @@ impl Listener {
     }
 }
 
-/// The control of an operation that runs, and who tells of it. The last word comes when the operation has ended.
+/// The control of an operation that runs, and the thread that reports its progress: for the last time when it has ended.
 pub(super) struct Running {
     control: Control,
-    teller: Option<(Sender<()>, JoinHandle<()>)>,
+    reporter: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Deref for Running {
@@ -77,7 +80,7 @@ impl Deref for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some((end, thread)) = self.teller.take() {
+        if let Some((end, thread)) = self.reporter.take() {
             drop(end);
             // Nothing in it panics.
             let _ = thread.join();
@@ -90,29 +93,29 @@ pub(super) fn cancel_of(handle: *const treering_control) -> Result<Cancel> {
     Ok(handle::maybe(handle, "control")?.map(|shared| shared.control.cancel.clone()).unwrap_or_default())
 }
 
-/// The control behind a handle, or a fresh one for NULL, for as long as an operation runs: its progress is told.
+/// The control behind a handle, or a fresh one for NULL, for as long as an operation runs: its progress is reported.
 pub(super) fn running(handle: *const treering_control) -> Result<Running> {
     let Some(shared) = handle::maybe(handle, "control")? else {
-        return Ok(Running { control: Control::default(), teller: None });
+        return Ok(Running { control: Control::default(), reporter: None });
     };
-    let control = shared.control.clone();
+    let control = Control { events: lock(&shared.events).clone(), ..shared.control.clone() };
     let Some((listener, interval)) = lock(&shared.listener).clone() else {
-        return Ok(Running { control, teller: None });
+        return Ok(Running { control, reporter: None });
     };
     let (end, ended) = channel::<()>();
     let theirs = control.clone();
-    let tell = move || {
+    let report = move || {
         loop {
             let wait = ended.recv_timeout(interval);
-            lock(&listener).hear(&theirs);
+            lock(&listener).report(&theirs);
             if wait == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
         }
     };
     let thread =
-        std::thread::Builder::new().name("treering-tell".into()).spawn(tell).at("start thread", "")?;
-    Ok(Running { control, teller: Some((end, thread)) })
+        std::thread::Builder::new().name("treering-report".into()).spawn(report).at("start thread", "")?;
+    Ok(Running { control, reporter: Some((end, thread)) })
 }
 
 /// What an operation has done so far.

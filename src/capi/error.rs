@@ -4,9 +4,11 @@ use std::error::Error as _;
 use std::ffi::{CString, c_char};
 use std::sync::Arc;
 
+use super::arguments::Out;
 use super::handle::{self, noun};
 use super::status::treering_status;
-use crate::error::{Error, ErrorKind};
+use super::structures::{Plain, Record};
+use crate::error::{Error, ErrorKind, Location};
 
 /// Why a call failed. Made by the call that failed, owned by the caller, freed with treering_error_free(). Never changes, so
 /// any number of threads may read it at once. What the accessors return lives as long as the error.
@@ -25,6 +27,9 @@ pub struct Object {
     text: CString,
     causes: Vec<CString>,
     callback_code: i32,
+    exit_code: Option<i32>,
+    location: Option<Location>,
+    line_text: CString,
 }
 
 impl Object {
@@ -34,6 +39,23 @@ impl Object {
         self.text.to_str().unwrap()
     }
 }
+
+/// A place in a text, such as a line of a Dockerfile. The pointers live as long as the error it is of.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct treering_location {
+    /// Name of the file, as it was given.
+    pub file: *const u8,
+    /// The bytes in `file`.
+    pub file_len: usize,
+    /// The line, counted from 1.
+    pub line: u32,
+    /// The column, counted from 1 in bytes; 0 for the whole line.
+    pub column: u32,
+    /// The text of the line, without its end.
+    pub text: *const c_char,
+}
+impl Plain for treering_location {}
 
 /// What a callback returned that made an operation fail: a cause in the chain.
 #[derive(Debug)]
@@ -82,6 +104,9 @@ pub(super) fn object(error: &Error) -> *mut treering_error {
         text: c_string(error.to_string()),
         causes,
         callback_code,
+        exit_code: error.exit_code(),
+        line_text: c_string(error.location().map_or("", |location| &location.text)),
+        location: error.location().cloned(),
     })
 }
 
@@ -149,7 +174,7 @@ pub extern "C" fn treering_error_hint(error: *const treering_error) -> *const c_
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_error_path(error: *const treering_error, len: *mut usize) -> *const u8 {
     // SAFETY: the header's contract for pointers.
-    let len = unsafe { super::arguments::Out::new(len) };
+    let len = unsafe { Out::new(len) };
     let object = get(error);
     let path = object.as_ref().and_then(|object| object.path.as_ref());
     if let Some(place) = len.place() {
@@ -168,4 +193,37 @@ pub extern "C" fn treering_error_cause(error: *const treering_error, n: usize) -
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_error_callback_code(error: *const treering_error) -> i32 {
     get(error).map_or(0, |object| object.callback_code)
+}
+
+/// The exit code of the command that was run and failed, with TREERING_COMMAND_FAILED: 128 and the number of the signal for one
+/// that a signal ended. -1 for every other error.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_error_exit_code(error: *const treering_error) -> i32 {
+    get(error).and_then(|object| object.exit_code).unwrap_or(-1)
+}
+
+/// The place in a text that is at fault, with TREERING_SYNTAX for one: whether there is one. `out` is left alone otherwise.
+///
+/// @param out may be NULL.
+/// @param out_size sizeof(treering_location).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_error_location(
+    error: *const treering_error,
+    out: *mut treering_location,
+    out_size: usize,
+) -> bool {
+    // SAFETY: the header's contract for pointers.
+    let out = unsafe { Record::new(out, out_size) };
+    let Some(object) = get(error) else { return false };
+    let Some(location) = &object.location else { return false };
+    if let Ok(Some(out)) = out.optional("out") {
+        out.write(&treering_location {
+            file: location.file.as_ptr(),
+            file_len: location.file.len(),
+            line: location.line,
+            column: location.column,
+            text: object.line_text.as_ptr(),
+        });
+    }
+    true
 }

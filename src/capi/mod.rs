@@ -25,6 +25,7 @@ pub mod control;
 pub mod diff;
 pub mod diff_options;
 pub mod error;
+pub mod event;
 pub mod export_options;
 pub mod hooks;
 pub mod image;

@@ -33,7 +33,7 @@ pub extern "C" fn treering_version() -> *const c_char {
 /// What this machine can do, found out by trying, and what the store holds: a JSON object with `version`, `abi`, `platform`,
 /// `kernel`, `uid`, `processors`, `abilities` (each with `works` and `remark`) and, with a store, `store`.
 ///
-/// Leaves nothing behind and starts no process. Any thread.
+/// Leaves nothing behind. Any thread.
 ///
 /// @param store whose filesystem to probe; may be NULL.
 #[unsafe(no_mangle)]

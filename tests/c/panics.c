@@ -137,6 +137,9 @@ static treering_status prune(void) {
   return treering_store_prune(store, NULL, 0, control, &found, sizeof found, NULL, &err);
 }
 
+/* Counted before anything was started: the kernel shows a thread that was joined for a moment longer. */
+static int threads;
+
 static int entries_of(const char *path) {
   int n = 0;
   DIR *dir = opendir(path);
@@ -152,7 +155,7 @@ static int sweep_once(const char *name, treering_status (*run)(void), const char
   /* Tools that make a program slow set the rounds of the soak: not every look then. */
   uint64_t leap = getenv("TREERING_SOAK_ROUNDS") ? 8 : UINT64_MAX;
   for (uint64_t look = 1;; look += 1 + look / leap) {
-    int files = entries_of("/proc/self/fd"), threads = entries_of("/proc/self/task");
+    int files = entries_of("/proc/self/fd");
     size_t handles = treering_test_live_handles();
     CHECK(look < 2000);
     lseek(archive, 0, SEEK_SET), lseek(plain, 0, SEEK_SET), lseek(layer, 0, SEEK_SET);
@@ -169,7 +172,6 @@ static int sweep_once(const char *name, treering_status (*run)(void), const char
       panics++;
     }
     CHECK(entries_of("/proc/self/fd") == files && treering_test_live_handles() == handles);
-    /* The kernel shows a thread that was joined for a moment longer. */
     for (int i = 0; i < 2000 && entries_of("/proc/self/task") != threads; i++) usleep(1000);
     CHECK(entries_of("/proc/self/task") == threads);
     if (status == TREERING_OK) break;
@@ -193,6 +195,7 @@ int main(void) {
   treering_diff *whole = NULL;
   treering_layer_result written;
   treering_fsck_result found;
+  threads = entries_of("/proc/self/task");
   scratch();
   sh("mkdir '%s' && cd '%s' && for d in a b c d e f; do mkdir -p $d/x && echo $d >$d/f && ln -s f $d/l; done && "
      "head -c 3000000 /dev/urandom >big && cp -r . '%s' && find '%s' . -exec touch -h -d @1700000000 {} +",

@@ -18,9 +18,7 @@ read -ra cc <<<"${CC:-cc} -std=c11"
 read -ra cxx <<<"${CXX:-c++} -std=c++17"
 read -ra cflags < <(pkg-config --cflags treering)
 read -ra shared < <(pkg-config --libs treering)
-# Both libraries stand in one directory and the linker prefers the shared one, so the archive is named by its file.
-read -ra private < <(pkg-config --static --libs-only-l treering | sed 's/-ltreering//')
-archive=$(pkg-config --variable=libdir treering)/libtreering.a
+read -ra static < <(pkg-config --libs treering-static)
 sanitize=("-fsanitize=address,undefined" -fno-sanitize-recover=all)
 export TREERING_PARITY=$top/tests/data/parity.json
 
@@ -75,7 +73,7 @@ for source in "$here"/*.c "$here"/*.cc "$top"/examples/c/*.c; do
   grep -q __asan_init < <(nm "$work/$name-asan") || { echo "$name-asan has no AddressSanitizer in it" >&2; exit 1; }
   run "$name (asan)" env TREERING_SOAK_ROUNDS=$rounds "${command[@]}" "$work/$name-asan"
 
-  "${compile[@]}" -o "$work/$name-static" "$source" "$archive" "${private[@]}" -pthread
+  "${compile[@]}" -o "$work/$name-static" "$source" "${static[@]}" -pthread
   if [ -n "${TREERING_C_FAST:-}" ]; then
     run "$name (static)" env TREERING_SOAK_ROUNDS=$rounds "${command[@]}" "$work/$name-static"
   elif command -v valgrind >/dev/null; then
@@ -89,7 +87,23 @@ done
 scratch=$(mktemp -d "$work/scratch-XXXXXX")
 run documents bash "$here/documents.sh" "$top" "$scratch"
 rm -rf "$scratch"
-bash "$here/symbols.sh" "$(pkg-config --variable=libdir treering)/libtreering.so" "$top/include/treering.h" || failed=$((failed + 1))
+scratch=$(mktemp -d "$work/scratch-XXXXXX")
+run 'beside another zstd' bash "$here/beside.sh" "$scratch"
+rm -rf "$scratch"
+# Examples are built by the very lines they print, too.
+for source in "$top"/examples/c/*.c; do
+  name=$(basename "$source" .c)
+  scratch=$(mktemp -d "$work/scratch-XXXXXX")
+  cp "$source" "$scratch/"
+  line=$(sed -n 's/^ \* \{5\}\(cc .*\)$/\1/p' "$source")
+  [ "$(wc -l <<<"$line")" = 1 ] && [ -n "$line" ] || { echo "$source has no line to build it" >&2; exit 1; }
+  (cd "$scratch" && eval "${line/#cc/${CC:-cc} -Wall -Wextra -Werror}") || exit 1
+  run "$name (its own line)" bash "$here/examples.sh" "$name" "$scratch" "$scratch/$name"
+  rm -rf "$scratch"
+done
+for library in libtreering.so libtreering.a; do
+  bash "$here/symbols.sh" "$(pkg-config --variable=libdir treering)/$library" "$top/include/treering.h" || failed=$((failed + 1))
+done
 
 # What a program that uses the library asks of the system: no call that changes the process, whatever the symbols say.
 if ! command -v strace >/dev/null; then

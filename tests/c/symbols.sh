@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # usage: tests/c/symbols.sh LIBRARY HEADER|python
 #
-# What the shared library exports is what the header declares, with the hooks of treering_test.h (or, of Python's module, the
+# What a library, shared or static, exports is what the header declares, with the hooks of treering_test.h (or, of Python's module, the
 # one function Python looks for), and it imports nothing that changes the whole process.
 set -euo pipefail
 library=$1 header=$2
 hooks=$(dirname "$0")/treering_test.h
 
-exported=$(nm -D --defined-only "$library" | awk '{ print $3 }' | sed 's/@.*//' | sort -u)
+case $library in
+  *.a) exported=$(nm -g --defined-only "$library" | awk 'NF == 3 { print $3 }' | sort -u) ;;
+  *) exported=$(nm -D --defined-only "$library" | awk '{ print $3 }' | sed 's/@.*//' | sort -u) ;;
+esac
 if [ "$header" = python ]; then
   declared=PyInit__treering
 else
@@ -19,11 +22,13 @@ if ! diff <(echo "$exported") <(echo "$declared"); then
   exit 1
 fi
 
-# What would change the process for everyone in it, or leave it.
+# What would change the process for everyone in it, or leave it. A library that has functions for running commands starts
+# processes, in one way.
 forbidden='umask chdir fchdir chroot setenv putenv unsetenv clearenv signal sigaction sigprocmask pthread_sigmask raise
-alarm setitimer fork vfork _Fork clone unshare setns execve execvp execv posix_spawn posix_spawnp system popen setuid
+alarm setitimer fork vfork _Fork clone unshare setns execve execvp execv system popen setuid
 seteuid setgid setegid setresuid setresgid setgroups setrlimit prctl atexit __cxa_atexit on_exit dlopen setlocale
 exit _exit quick_exit daemon nice setpriority'
+grep -qE '^treering_(run|build|container_[a-z]+)$' <<<"$exported" || forbidden+=' posix_spawn posix_spawnp'
 # Imported by Rust's standard library, each with why it does no harm:
 #   __cxa_thread_atexit_impl  destructors of thread-local variables, run when their thread ends
 #   abort                     running out of memory, and panics while panicking
@@ -31,7 +36,10 @@ allowed=''
 # Python's module holds the command as well, whose parser of arguments ends the process after `--help`; only
 # `python -m treering` runs it.
 [ "$header" != python ] || allowed='exit'
-imported=$(nm -D --undefined-only "$library" | awk '{ print $NF }' | sed 's/@.*//' | sort -u)
+case $library in
+  *.a) imported=$(nm -u "$library" | awk 'NF == 2 { print $2 }' | sort -u) ;;
+  *) imported=$(nm -D --undefined-only "$library" | awk '{ print $NF }' | sed 's/@.*//' | sort -u) ;;
+esac
 bad=0
 for name in $forbidden; do
   case " $allowed " in *" $name "*) continue ;; esac

@@ -32,6 +32,16 @@ treering_status treering_test_panic_at(const treering_control *control,
                                        uint64_t look,
                                        treering_error **err);
 
+/**
+ * Fails as a command in a Dockerfile does: TREERING_COMMAND_FAILED with the exit code 7 at line 3, column 5 of `Dockerfile`.
+ */
+treering_status treering_test_error(treering_error **err);
+
+/**
+ * Is an operation that sends one event of each kind, first to last, and does nothing else.
+ */
+treering_status treering_test_events(const treering_control *control, treering_error **err);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

@@ -31,7 +31,7 @@ fn writing(
 ) -> PyResult<()> {
     let place = Place::of(file, "write")?;
     let path = place.path();
-    let job = Job { operation, progress, file: place.object() };
+    let job = Job { operation, progress, events: None, file: place.object() };
     job.run(py, move |control, mut proxy| match &path {
         None => work(&mut proxy, control),
         Some(path) => publish::replace_path(path, operation, |out| work(out, control)),
@@ -48,7 +48,7 @@ fn reading<T: Send + 'static>(
 ) -> PyResult<T> {
     let place = Place::of(file, "read")?;
     let path = place.path();
-    let job = Job { operation, progress, file: place.object() };
+    let job = Job { operation, progress, events: None, file: place.object() };
     job.run(py, move |control, proxy: Proxy| match &path {
         None => work(Box::new(proxy), control),
         Some(path) => work(Box::new(open(path)?), control),

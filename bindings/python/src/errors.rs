@@ -6,7 +6,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 use treering::{Error, ErrorKind};
 
-use crate::output::{fs_text, object};
+use crate::output::{fs_text, location, object};
 
 static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
@@ -20,6 +20,8 @@ pub fn to_python(py: Python<'_>, error: &Error) -> PyErr {
         arguments.set_item("operation", error.operation())?;
         arguments.set_item("path", error.path().map(|path| fs_text(py, path)).transpose()?)?;
         arguments.set_item("hint", error.hint())?;
+        arguments.set_item("exit_code", error.exit_code())?;
+        arguments.set_item("location", error.location().map(|at| location(py, at)).transpose()?)?;
         make.call((error.message(),), Some(&arguments))
     })();
     let exception = match made {

@@ -58,7 +58,7 @@ pub fn layer_create<'py>(
     let options = arguments::layer(clamp_mtime, nanoseconds)?;
     let place = Place::of(file, "write")?;
     let path = place.path();
-    let job = Job { operation: OPERATION, progress, file: place.object() };
+    let job = Job { operation: OPERATION, progress, events: None, file: place.object() };
     let data = diff.data.clone();
     let (made, entries) = job.run(py, move |control, mut proxy| {
         let source = LayerSource {
@@ -111,7 +111,7 @@ pub fn layer_apply<'py>(
     }
     let place = Place::of(file, "read")?;
     let path = place.path();
-    let job = Job { operation: "apply layer", progress, file: place.object() };
+    let job = Job { operation: "apply layer", progress, events: None, file: place.object() };
     let apply = ApplyOptions {
         owner_xattr: owner_xattr.map(str::parse).transpose().or_raise(py)?,
         ..arguments::apply(threads, deny_loss, lenient, max_bytes, max_entries)
@@ -161,7 +161,7 @@ pub fn layer_list<'py>(
 ) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let place = Place::of(file, "read")?;
     let path = place.path();
-    let job = Job { operation: "list layer", progress, file: place.object() };
+    let job = Job { operation: "list layer", progress, events: None, file: place.object() };
     let mut options = ListOptions::default();
     options.limits.max_bytes = max_bytes.unwrap_or(options.limits.max_bytes);
     options.limits.max_entries = max_entries.unwrap_or(options.limits.max_entries);

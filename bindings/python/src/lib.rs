@@ -14,6 +14,7 @@ mod arguments;
 mod command;
 mod diff;
 mod errors;
+mod event;
 mod file;
 mod image;
 mod info;
@@ -38,7 +39,7 @@ mod _treering {
     #[pymodule_export]
     use crate::layer::{layer_apply, layer_create, layer_list};
     #[pymodule_export]
-    use crate::run::_panic;
+    use crate::run::{_events, _fail, _panic};
     #[pymodule_export]
     use crate::snapshot::{Entry, EntryIterator, Ledger, Snapshot, scan};
     #[pymodule_export]

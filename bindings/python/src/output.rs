@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple};
 use serde_json::Value;
+use treering::error::Location;
 
 /// An attribute of a module, looked up once.
 pub fn object<'py>(
@@ -34,6 +35,11 @@ pub fn make<'py>(
     let types = TYPES.get_or_try_init(py, || PyResult::Ok(py.import("treering._types")?.unbind()))?;
     let fields = fields.into_pyobject(py).map_err(Into::into)?;
     types.bind(py).getattr(class)?.call1(fields)
+}
+
+/// A place in a text.
+pub fn location<'py>(py: Python<'py>, at: &Location) -> PyResult<Bound<'py, PyAny>> {
+    make(py, "Location", (fs_text(py, &at.file)?, at.line, at.column, &*at.text))
 }
 
 /// JSON text as Python objects.

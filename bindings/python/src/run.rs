@@ -12,9 +12,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
+use treering::event::{Events, example};
 use treering::{Control, Error, ErrorKind};
 
 use crate::errors::{of_callback, to_python};
+use crate::event;
 use crate::file::{self, Proxy};
 use crate::output::make;
 
@@ -26,6 +28,9 @@ const TICK: Duration = Duration::from_millis(25);
 const GRACE: Duration = Duration::from_millis(30);
 /// How often the caller hears of progress.
 const PROGRESS: Duration = Duration::from_millis(200);
+
+/// What a queue of events holds at most, in bytes.
+const EVENTS_LIMIT: usize = 1 << 20;
 
 /// What the working thread has to say.
 pub enum Message {
@@ -42,6 +47,8 @@ pub struct Job<'a, 'py> {
     pub operation: &'static str,
     /// Called with a `Progress`; a true answer cancels.
     pub progress: Option<&'a Bound<'py, PyAny>>,
+    /// Called with each `Event`.
+    pub events: Option<&'a Bound<'py, PyAny>>,
     /// The file object that the work may read or write.
     pub file: Option<&'a Bound<'py, PyAny>>,
 }
@@ -49,7 +56,7 @@ pub struct Job<'a, 'py> {
 impl<'a, 'py> Job<'a, 'py> {
     /// A job without a file.
     pub fn new(operation: &'static str, progress: Option<&'a Bound<'py, PyAny>>) -> Self {
-        Job { operation, progress, file: None }
+        Job { operation, progress, events: None, file: None }
     }
 
     /// Does `work` and waits for it.
@@ -58,7 +65,10 @@ impl<'a, 'py> Job<'a, 'py> {
         py: Python<'py>,
         work: impl FnOnce(&Control, Proxy) -> treering::Result<T> + Send + 'static,
     ) -> PyResult<T> {
-        let control = Control::default();
+        let mut control = Control::default();
+        if self.events.is_some() {
+            control.events = Events::queue(EVENTS_LIMIT);
+        }
         control.cancel.panic_at(PANIC_AT.take());
         let (sender, receiver) = channel();
         let mut watch = Watch { job: &self, control: &control, stopped: None, give_up: None };
@@ -80,6 +90,9 @@ impl<'a, 'py> Job<'a, 'py> {
         let thread =
             builder.spawn(body).map_err(|error| to_python(py, &Error::io(self.operation, "", error)))?;
         let ended = watch.serve(py, receiver);
+        if watch.stopped.is_none() {
+            watch.drain(py);
+        }
         if let Some(raised) = watch.stopped {
             if ended {
                 // What the work leaves behind is gone before the caller hears of the error.
@@ -155,6 +168,7 @@ impl Watch<'_, '_> {
             if self.stopped.is_some() {
                 continue;
             }
+            self.drain(py);
             if let Err(raised) = py.check_signals() {
                 self.stop(raised);
                 self.give_up = Some(now + GRACE);
@@ -175,7 +189,19 @@ impl Watch<'_, '_> {
         self.stopped = Some(raised);
     }
 
-    /// Tells the caller how far the work is; true asks to stop it.
+    /// Gives the events that are there to the caller's function.
+    fn drain(&mut self, py: Python<'_>) {
+        let Some(function) = self.job.events else { return };
+        while let Some(event) = self.control.events.poll() {
+            let called = event::to_python(py, &event).and_then(|event| function.call1((event,)));
+            if let Err(raised) = called {
+                self.stop(of_callback(py, self.job.operation, raised));
+                return;
+            }
+        }
+    }
+
+    /// Reports to the caller how far the work is; true asks to stop it.
     fn report(&self, py: Python<'_>, done: bool) -> PyResult<bool> {
         let Some(progress) = self.job.progress else { return Ok(false) };
         let counters = &self.control.counters;
@@ -226,4 +252,24 @@ pub fn _panic(py: Python<'_>, look: u64) -> PyResult<()> {
     }
     PANIC_AT.set(look);
     Ok(())
+}
+
+/// A hook for tests: fails as a command in a Dockerfile does.
+#[pyfunction]
+pub fn _fail(py: Python<'_>) -> PyResult<()> {
+    Job::new("run command", None).run(py, |_, _| {
+        Err(Error::new(ErrorKind::CommandFailed, "run command", "the command failed")
+            .with_exit_code(7)
+            .with_location(example::location()))
+    })
+}
+
+/// A hook for tests: is an operation that sends one event of each kind.
+#[pyfunction]
+#[pyo3(signature = (*, events = None))]
+pub fn _events(py: Python<'_>, events: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    Job { events, ..Job::new("send events", None) }.run(py, |control, _| {
+        example::events().into_iter().for_each(|event| control.events.send(event));
+        Ok(())
+    })
 }

@@ -19,7 +19,7 @@ def test_every_kind_has_a_class() -> None:
     from treering._errors import Error
 
     classes = set(Error._kinds.values())
-    assert sorted(one.code for one in classes) == list(range(1, 17))
+    assert sorted(one.code for one in classes) == list(range(1, 21))
     for kind, one in Error._kinds.items():
         assert (one.kind, one("m").kind, one("m").code) == (kind, kind, one.code)
     assert all(issubclass(one, treering.Error) for one in classes)
@@ -38,6 +38,22 @@ def test_an_error_tells_all(store: treering.Store, tmp_path: pathlib.Path) -> No
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is treering.NotFoundError
     assert (str(copy), copy.code, copy.hint) == (str(error), error.code, error.hint)
+
+
+def test_an_error_has_exit_code_and_place(store: treering.Store) -> None:
+    from treering._treering import _fail
+
+    with pytest.raises(treering.CommandFailedError) as caught:
+        _fail()
+    error = caught.value
+    assert (error.code, error.kind, error.exit_code) == (17, "command-failed", 7)
+    assert error.location == treering.Location("Dockerfile", 3, 5, "RUN make")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is treering.CommandFailedError
+    assert (copy.exit_code, copy.location, str(copy)) == (7, error.location, str(error))
+    with pytest.raises(treering.NotFoundError) as other:
+        store.image("absent:v1")
+    assert (other.value.exit_code, other.value.location) == (None, None)
 
 
 def test_the_system_is_the_cause(store: treering.Store, tmp_path: pathlib.Path) -> None:

@@ -28,13 +28,23 @@ type Error struct {
 	Text      string
 	Hint      string
 	Causes    []string
+	// ExitCode of a command that failed; -1 for none.
+	ExitCode int
+	Location *Location
 	// Cause is the Go error behind it: of a reader or writer, or of the context.
 	Cause error
-	// Behind it is what the library said, where a progress function failed as well.
-	Behind *Error
+	// Underlying is the library's own error, where a progress function failed as well.
+	Underlying *Error
 }
 
 func (e *Error) Error() string { return e.Text }
+
+// Location is a place in a text.
+type Location struct {
+	File         string
+	Line, Column int
+	Text         string
+}
 
 // Numbers this package makes errors with itself.
 const (
@@ -48,7 +58,7 @@ const (
 // NewError makes an error of the binding's own.
 func NewError(status int32, operation, message string, cause error) *Error {
 	return &Error{Status: status, Kind: KindName(status), Operation: operation, Message: message,
-		Text: operation + ": " + message, Cause: cause}
+		Text: operation + ": " + message, ExitCode: -1, Cause: cause}
 }
 
 // KindName is the lower-case name of a status.
@@ -94,6 +104,12 @@ func take(status int32, e *C.treering_error) error {
 		Message:   C.GoString(C.treering_error_message(e)),
 		Text:      C.GoString(C.treering_error_text(e)),
 		Hint:      C.GoString(C.treering_error_hint(e)),
+		ExitCode:  int(C.treering_error_exit_code(e)),
+	}
+	var at C.treering_location
+	if C.treering_error_location(e, &at, C.size_t(unsafe.Sizeof(at))) {
+		out.Location = &Location{File: goString(at.file, at.file_len), Line: int(at.line), Column: int(at.column),
+			Text: C.GoString(at.text)}
 	}
 	var n C.size_t
 	if path := C.treering_error_path(e, &n); path != nil {
@@ -134,8 +150,9 @@ func operate(ctx context.Context, f func(c *C.treering_control, e **C.treering_e
 		return NewError(Cancelled, "start", "the context is done", why(ctx))
 	}
 	caller, watching := ctx.Value(progressKey{}).(watcher)
+	observe, observed := ctx.Value(eventsKey{}).(func(Event))
 	look, panics := ctx.Value(panicKey{}).(uint64)
-	if ctx.Done() == nil && !watching && !panics {
+	if ctx.Done() == nil && !watching && !observed && !panics {
 		return call(func(e **C.treering_error) C.treering_status { return f(nil, e) })
 	}
 	var control *C.treering_control
@@ -147,7 +164,13 @@ func operate(ctx context.Context, f func(c *C.treering_control, e **C.treering_e
 		panicAt(control, look)
 	}
 
-	w := &watch{watcher: caller, ctx: ctx, control: control, stop: make(chan struct{}), ended: make(chan struct{})}
+	if observed {
+		enable := func(e **C.treering_error) C.treering_status { return C.treering_control_enable_events(control, 0, e) }
+		if err := call(enable); err != nil {
+			return err
+		}
+	}
+	w := &watch{watcher: caller, observe: observe, ctx: ctx, control: control, stop: make(chan struct{}), ended: make(chan struct{})}
 	go w.run()
 	err := call(func(e **C.treering_error) C.treering_status { return f(control, e) })
 	close(w.stop)
@@ -155,19 +178,22 @@ func operate(ctx context.Context, f func(c *C.treering_control, e **C.treering_e
 	return w.verdict(err)
 }
 
-// watch is what goes on beside an operation: the context cancels it, and the caller hears of progress.
+// watch is what goes on beside an operation: the context cancels it, and progress and events go to the caller's functions.
 type watch struct {
 	watcher
+	observe func(Event)
 	ctx     context.Context
 	control *C.treering_control
 	stop    chan struct{}
 	ended   chan struct{}
-	// failed is what went wrong in the progress function, which is not called again then.
+	// failed is what went wrong in a function of the caller's, none of which is called again then.
 	failed error
+	// calling is what the function that was called last is for: progress or events.
+	calling string
 }
 
-// errGoexit stands for a progress function that took its goroutine with it.
-var errGoexit = errors.New("the progress function called runtime.Goexit")
+// functions are the names of the caller's functions.
+var functions = map[string]string{"progress": "progress", "events": "event"}
 
 func (w *watch) run() {
 	returns := false
@@ -176,8 +202,8 @@ func (w *watch) run() {
 			close(w.ended)
 			return
 		}
-		// Only Goexit comes here. Somebody must watch on, or a deadline would not hold.
-		w.fail(errGoexit)
+		// Only Goexit comes here. Another goroutine watches on, or a deadline would not hold.
+		w.fail(errors.New("the " + functions[w.calling] + " function called runtime.Goexit"))
 		go w.run()
 	}()
 	var tick <-chan time.Time
@@ -186,17 +212,27 @@ func (w *watch) run() {
 		defer ticker.Stop()
 		tick = ticker.C
 	}
+	var events <-chan time.Time
+	if w.observe != nil && w.failed == nil {
+		ticker := time.NewTicker(eventInterval)
+		defer ticker.Stop()
+		events = ticker.C
+	}
 	done := w.ctx.Done()
 	for {
+		if w.failed != nil {
+			tick, events = nil, nil
+		}
 		select {
 		case <-done:
 			C.treering_control_cancel(w.control, nil)
 			done = nil
 		case <-tick:
-			if w.report(); w.failed != nil {
-				tick = nil
-			}
+			w.report()
+		case <-events:
+			w.drain()
 		case <-w.stop:
+			w.drain()
 			w.report()
 			returns = true
 			return
@@ -213,6 +249,7 @@ func (w *watch) report() {
 	if w.call == nil || w.failed != nil {
 		return
 	}
+	w.calling = "progress"
 	if err := guard(func() error { w.call(progress(w.control)); return nil }); err != nil {
 		w.fail(err)
 	}
@@ -223,25 +260,29 @@ func (w *watch) report() {
 func (w *watch) verdict(err error) error {
 	failure, is := err.(*Error)
 	if w.failed != nil {
-		spoiled := NewError(Callback, "report progress", w.failed.Error(), w.failed)
+		spoiled := NewError(Callback, "report "+w.calling, w.failed.Error(), w.failed)
 		if is && failure.Status != Cancelled {
-			spoiled.Behind = failure
+			spoiled.Underlying = failure
 		}
 		return spoiled
 	}
-	if is && failure.Status == Cancelled {
+	if is && failure.Status == Cancelled && w.ctx.Err() != nil {
 		failure.Cause = why(w.ctx)
 	}
 	return err
 }
 
+// both are found in what it gives; the second may be in the first.
+func both(first, second error) error {
+	if errors.Is(first, second) {
+		return first
+	}
+	return errors.Join(first, second)
+}
+
 // why is the cause of a context that is done, in which the context's own error is found as well.
 func why(ctx context.Context) error {
-	cause := context.Cause(ctx)
-	if errors.Is(cause, ctx.Err()) {
-		return cause
-	}
-	return errors.Join(cause, ctx.Err())
+	return both(context.Cause(ctx), ctx.Err())
 }
 
 func progress(control *C.treering_control) (out Progress) {

@@ -5,6 +5,8 @@ package ffi
 // // Hooks for tests: the library exports them, and its header does not declare them.
 // extern treering_status treering_test_panic(treering_error **err);
 // extern treering_status treering_test_panic_at(const treering_control *control, uint64_t look, treering_error **err);
+// extern treering_status treering_test_error(treering_error **err);
+// extern treering_status treering_test_events(const treering_control *control, treering_error **err);
 // extern size_t treering_test_live_handles(void);
 import "C"
 
@@ -28,4 +30,16 @@ type panicKey struct{}
 
 func panicAt(control *C.treering_control, look uint64) {
 	C.treering_test_panic_at(control, C.uint64_t(look), nil)
+}
+
+// TestError fails as a command in a Dockerfile does, for tests.
+func TestError() error {
+	return call(func(e **C.treering_error) C.treering_status { return C.treering_test_error(e) })
+}
+
+// TestEvents is an operation that sends one event of each kind, for tests.
+func TestEvents(ctx context.Context) error {
+	return operate(ctx, func(c *C.treering_control, e **C.treering_error) C.treering_status {
+		return C.treering_test_events(c, e)
+	})
 }

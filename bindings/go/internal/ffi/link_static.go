@@ -2,7 +2,7 @@
 
 package ffi
 
-// The prefix pkg-config finds must hold only libtreering.a: next to a libtreering.so the linker takes that one.
+// A file of its own names libtreering.a, so that a libtreering.so beside it is not taken.
 
-// #cgo pkg-config: --static treering
+// #cgo pkg-config: treering-static
 import "C"

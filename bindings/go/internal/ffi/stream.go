@@ -34,12 +34,15 @@ func streaming(ctx context.Context, r io.Reader, w io.Writer,
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if failure, is := err.(*Error); is && s.err != nil && failure.Status == Callback && failure.Cause == nil {
-		if s.err == ctx.Err() {
-			return NewError(Cancelled, failure.Operation, "cancelled by the caller", context.Cause(ctx))
+		if ctx.Err() != nil {
+			// The context is done: that is why, also where the stream was closed to unblock it and has an error of its own.
+			return NewError(Cancelled, failure.Operation, "cancelled by the caller", both(why(ctx), s.err))
 		}
 		failure.Cause = s.err
 		failure.Message = s.err.Error()
 		failure.Text = failure.Operation + ": " + failure.Message
+	} else if is && s.err != nil && failure.Status == Cancelled && failure.Cause != nil {
+		failure.Cause = both(failure.Cause, s.err)
 	}
 	return err
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from ._types import Location
+
 
 class Error(Exception):
     """What went wrong, during which operation, where, and what can be done about it.
@@ -24,6 +26,10 @@ class Error(Exception):
     message: str
     #: What the caller can do about it.
     hint: str | None
+    #: The exit code of the command that failed: 128 and the number of the signal for one that a signal ended.
+    exit_code: int | None
+    #: The place in a text that is at fault.
+    location: Location | None
 
     _kinds: ClassVar[dict[str, type[Error]]] = {}
 
@@ -36,6 +42,8 @@ class Error(Exception):
         operation: str = "",
         path: str | None = None,
         hint: str | None = None,
+        exit_code: int | None = None,
+        location: Location | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -47,6 +55,8 @@ class Error(Exception):
         self.operation = operation
         self.path = path
         self.hint = hint
+        self.exit_code = exit_code
+        self.location = location
 
     def __str__(self) -> str:
         # Surrogates stand for bytes that are not UTF-8, and cannot be printed.
@@ -61,6 +71,8 @@ class Error(Exception):
             "operation": self.operation,
             "path": self.path,
             "hint": self.hint,
+            "exit_code": self.exit_code,
+            "location": self.location,
         }
         return (_rebuild, (type(self), self.message, details))
 
@@ -177,13 +189,60 @@ class LossError(Error):
     kind = "loss"
 
 
+class CommandFailedError(Error):
+    """A command that was run failed; ``exit_code`` says how."""
+
+    code = 17
+    kind = "command-failed"
+
+
+class NetworkError(Error):
+    """A server could not be reached, or the connection to it broke."""
+
+    code = 18
+    kind = "network"
+
+
+class UnauthorizedError(Error):
+    """A registry refused the credentials, or wants some."""
+
+    code = 19
+    kind = "unauthorized"
+
+
+class InvalidSyntaxError(Error):
+    """A Dockerfile or another text is not well formed; ``location`` says where."""
+
+    code = 20
+    kind = "syntax"
+
+
 Error._kinds = {made.kind: made for made in Error.__subclasses__()}
 
 
-def _make(message: str, *, code: int, kind: str, operation: str, path: str | None, hint: str | None) -> Error:
+def _make(
+    message: str,
+    *,
+    code: int,
+    kind: str,
+    operation: str,
+    path: str | None,
+    hint: str | None,
+    exit_code: int | None,
+    location: Location | None,
+) -> Error:
     """The exception of a kind; the base class for a kind that is newer than this file."""
     made = Error._kinds.get(kind, Error)
-    return made(message, code=code, kind=kind, operation=operation, path=path, hint=hint)
+    return made(
+        message,
+        code=code,
+        kind=kind,
+        operation=operation,
+        path=path,
+        hint=hint,
+        exit_code=exit_code,
+        location=location,
+    )
 
 
 def _rebuild(made: type[Error], message: str, details: dict[str, object]) -> Error:

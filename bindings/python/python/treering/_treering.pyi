@@ -11,6 +11,7 @@ from ._types import (
     Committed,
     Compare,
     Compression,
+    EventFunction,
     FsckReport,
     HistoryRow,
     ImageLike,
@@ -33,6 +34,8 @@ from ._types import (
 )
 
 __all__ = [
+    "_events",
+    "_fail",
     "_main",
     "_panic",
     "Change",
@@ -441,4 +444,6 @@ def layer_list(
 ) -> list[LayerEntry]: ...
 def info() -> dict[str, Any]: ...
 def _panic(look: int = 0) -> None: ...
+def _fail() -> None: ...
+def _events(*, events: EventFunction | None = None) -> None: ...
 def _main(arguments: Sequence[Path]) -> int: ...

@@ -40,6 +40,63 @@ class Writable(Protocol):
 
 
 @dataclass(frozen=True)
+class Location:
+    """A place in a text, such as a line of a Dockerfile."""
+
+    #: The name of the file, as it was given.
+    file: str
+    #: The line, counted from 1.
+    line: int
+    #: The column, counted from 1 in bytes; 0 for the whole line.
+    column: int
+    #: The text of the line, without its end.
+    text: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened during an operation. What its kind does not have is empty or 0."""
+
+    #: ``"started"``: a step began, with ``text``, ``stage``, ``place``, ``places`` and ``location``. ``"cached"``: its result came
+    #: out of the cache. ``"output"``: its command wrote ``output`` to ``stream``. ``"output-dropped"``: ``size`` bytes of output
+    #: were dropped. ``"finished"``: it ended well after ``seconds``, with a layer of ``size`` bytes. ``"transfer"``: a blob is on
+    #: its way from or to a registry, with ``digest``, ``size`` so far and ``total``. ``"warning"``: nothing failed, and ``text`` is
+    #: worth a look, with ``rule`` and ``location``. ``"failed"``: the step failed, with ``text``. Pass over other kinds.
+    kind: str
+    #: The number of the step, unique in its operation.
+    step: int = 0
+    #: The name or number of a build's stage.
+    stage: str = ""
+    #: The place of the step in its stage, counted from 1.
+    place: int = 0
+    #: The number of steps in the stage.
+    places: int = 0
+    #: What the step does, what is wrong, or why it failed, in one line.
+    text: str = ""
+    #: The name of the check that warns.
+    rule: str = ""
+    #: ``"stdout"`` or ``"stderr"``.
+    stream: str = ""
+    #: The output as it came, not cut at lines.
+    output: bytes = b""
+    #: Bytes: see the kinds.
+    size: int = 0
+    #: Bytes in all; 0 while unknown.
+    total: int = 0
+    #: How long the step took.
+    seconds: float = 0.0
+    #: The digest of the blob.
+    digest: str = ""
+    #: The place in a Dockerfile.
+    location: Location | None = None
+
+
+#: Called with what happens, in order, on the thread that called the operation. What it raises comes as a ``CallbackError`` from
+#: the operation, which is cancelled.
+EventFunction = Callable[[Event], object]
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far an operation is."""
 

@@ -62,6 +62,9 @@ pub mod info;
 pub mod layer;
 #[cfg(feature = "registry")]
 pub mod registry;
+#[cfg(feature = "sandbox")]
+#[allow(unsafe_code)]
+pub mod sandbox;
 pub mod store;
 pub mod tree;
 

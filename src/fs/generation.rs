@@ -24,13 +24,23 @@ const HANDLE: u64 = 0xffff_ffff_0000_0000;
 /// must be known inside, where a seccomp filter refuses them, and the other way round. Any other error is one, since a
 /// number made without the handle would then hide that this is the file somebody wrote down.
 pub fn generation(dir: impl AsFd, name: &CStr, stat: &Stat) -> io::Result<u64> {
+    Ok(handle(dir, name, 0)? | born(stat))
+}
+
+/// The [`generation`] of a file that is open, if only as a path.
+#[cfg(feature = "sandbox")]
+pub fn generation_of(fd: impl AsFd, stat: &Stat) -> io::Result<u64> {
+    Ok(handle(fd, c"", libc::AT_EMPTY_PATH)? | born(stat))
+}
+
+fn born(stat: &Stat) -> u64 {
     let born = stat.btime.map_or(0, |born| {
         let mut bytes = [0; 12];
         bytes[..8].copy_from_slice(&born.secs.to_le_bytes());
         bytes[8..].copy_from_slice(&born.nanos.to_le_bytes());
         hash(&bytes)
     });
-    Ok(handle(dir, name)? | u64::from(born))
+    u64::from(born)
 }
 
 /// Whether two generations may be of the same file: by its handle where both have that, else by its birth. Where nothing is
@@ -56,7 +66,7 @@ pub fn of_handle(handle: &[u8]) -> u64 {
     u64::from(hash(handle)) << 32
 }
 
-fn handle(dir: impl AsFd, name: &CStr) -> io::Result<u64> {
+fn handle(dir: impl AsFd, name: &CStr, flags: i32) -> io::Result<u64> {
     let mut handle = FileHandle { bytes: 128, kind: 0, data: [0; 128] };
     let mut mount = 0i32;
     loop {
@@ -68,7 +78,7 @@ fn handle(dir: impl AsFd, name: &CStr) -> io::Result<u64> {
                 name.as_ptr(),
                 &mut handle as *mut FileHandle,
                 &mut mount as *mut i32,
-                0,
+                flags,
             )
         };
         if result == 0 {

@@ -96,6 +96,12 @@ pub fn open_given(path: &Path) -> io::Result<File> {
     Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?.into())
 }
 
+/// Opens what is at a path that a user gave, with these flags.
+#[cfg(feature = "sandbox")]
+pub(crate) fn open_by_path(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    Ok(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?)
+}
+
 /// Splits `a/b/c` into `a/b` and `c`.
 pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&c| c == b'/') {

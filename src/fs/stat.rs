@@ -56,6 +56,19 @@ impl Kind {
         })
     }
 
+    /// The type bits of `st_mode` for this kind.
+    pub fn to_mode(self) -> u32 {
+        match self {
+            Kind::File => libc::S_IFREG,
+            Kind::Directory => libc::S_IFDIR,
+            Kind::Symlink => libc::S_IFLNK,
+            Kind::CharDevice => libc::S_IFCHR,
+            Kind::BlockDevice => libc::S_IFBLK,
+            Kind::Fifo => libc::S_IFIFO,
+            Kind::Socket => libc::S_IFSOCK,
+        }
+    }
+
     /// The name of this kind in plain words.
     pub fn name(self) -> &'static str {
         match self {

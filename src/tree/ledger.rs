@@ -46,6 +46,44 @@ pub struct Record {
     pub xattrs: Vec<u8>,
 }
 
+impl Record {
+    /// Appends the bytes of this record, as ledgers and journals hold it.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        for n in [self.dev, self.ino, self.generation] {
+            out.extend_from_slice(&n.to_le_bytes());
+        }
+        for n in [self.uid, self.gid, self.rdev.0, self.rdev.1] {
+            out.extend_from_slice(&n.to_le_bytes());
+        }
+        out.extend_from_slice(&self.disk_mode.to_le_bytes());
+        out.extend_from_slice(&self.mode.to_le_bytes());
+        out.push(self.kind as u8);
+        for bytes in [&self.path, &self.xattrs] {
+            out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+            out.extend_from_slice(bytes);
+        }
+    }
+
+    /// Takes a record from the front of `rest`; what is wrong, where there is no whole one.
+    pub(super) fn decode(rest: &mut &[u8]) -> std::result::Result<Record, &'static str> {
+        let mut take = |n: usize| rest.split_off(..n).ok_or("cut short");
+        let u64_of = |b: &[u8]| u64::from_le_bytes(b.try_into().expect("8 bytes"));
+        let u32_of = |b: &[u8]| u32::from_le_bytes(b.try_into().expect("4 bytes"));
+        let u16_of = |b: &[u8]| u16::from_le_bytes(b.try_into().expect("2 bytes"));
+        let (dev, ino, generation) = (u64_of(take(8)?), u64_of(take(8)?), u64_of(take(8)?));
+        let (uid, gid) = (u32_of(take(4)?), u32_of(take(4)?));
+        let rdev = (u32_of(take(4)?), u32_of(take(4)?));
+        let (disk_mode, mode) = (u16_of(take(2)?), u16_of(take(2)?));
+        let kind = Kind::from_u8(take(1)?[0]).ok_or("unknown kind")?;
+        let len = u32_of(take(4)?) as usize;
+        let path = take(len)?.to_vec();
+        let len = u32_of(take(4)?) as usize;
+        let xattrs = take(len)?.to_vec();
+        Xattrs::checked(&xattrs).ok_or("attributes")?;
+        Ok(Record { path, dev, ino, generation, disk_mode, kind, mode, uid, gid, rdev, xattrs })
+    }
+}
+
 /// The entries of one tree.
 #[derive(Debug, Default, Clone)]
 pub struct Ledger {
@@ -73,6 +111,11 @@ impl Ledger {
         self.records.remove(&(dev, ino))
     }
 
+    /// Whether anything is known of an inode number, in whatever life.
+    pub fn has(&self, dev: u64, ino: u64) -> bool {
+        self.records.contains_key(&(dev, ino))
+    }
+
     /// All records, in no particular order.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.records.values()
@@ -96,20 +139,8 @@ impl Ledger {
         records.sort_by(|a, b| (&a.path, a.dev, a.ino).cmp(&(&b.path, b.dev, b.ino)));
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&(records.len() as u64).to_le_bytes());
-        for r in records {
-            for n in [r.dev, r.ino, r.generation] {
-                out.extend_from_slice(&n.to_le_bytes());
-            }
-            for n in [r.uid, r.gid, r.rdev.0, r.rdev.1] {
-                out.extend_from_slice(&n.to_le_bytes());
-            }
-            out.extend_from_slice(&r.disk_mode.to_le_bytes());
-            out.extend_from_slice(&r.mode.to_le_bytes());
-            out.push(r.kind as u8);
-            for bytes in [&r.path, &r.xattrs] {
-                out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-                out.extend_from_slice(bytes);
-            }
+        for record in records {
+            record.encode(&mut out);
         }
         let crc = libdeflater::crc32(&out);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -127,41 +158,12 @@ impl Ledger {
         if libdeflater::crc32(body).to_le_bytes() != crc {
             return Err(bad("the checksum does not match"));
         }
-        let mut rest = &body[8..];
-        let mut take = |n: usize| -> Result<&[u8]> {
-            let (taken, left) = rest.split_at_checked(n).ok_or_else(|| bad("cut short"))?;
-            rest = left;
-            Ok(taken)
-        };
-        let u64_of = |b: &[u8]| u64::from_le_bytes(b.try_into().expect("8 bytes"));
-        let u32_of = |b: &[u8]| u32::from_le_bytes(b.try_into().expect("4 bytes"));
-        let u16_of = |b: &[u8]| u16::from_le_bytes(b.try_into().expect("2 bytes"));
-        let count = u64_of(take(8)?);
+        let mut rest = &body[MAGIC.len()..];
+        let count = rest.split_off(..8).ok_or_else(|| bad("cut short"))?;
+        let count = u64::from_le_bytes(count.try_into().expect("8 bytes"));
         let mut ledger = Ledger::default();
         for _ in 0..count {
-            let (dev, ino, generation) = (u64_of(take(8)?), u64_of(take(8)?), u64_of(take(8)?));
-            let (uid, gid) = (u32_of(take(4)?), u32_of(take(4)?));
-            let rdev = (u32_of(take(4)?), u32_of(take(4)?));
-            let (disk_mode, mode) = (u16_of(take(2)?), u16_of(take(2)?));
-            let kind = Kind::from_u8(take(1)?[0]).ok_or_else(|| bad("unknown kind"))?;
-            let len = u32_of(take(4)?) as usize;
-            let path = take(len)?.to_vec();
-            let len = u32_of(take(4)?) as usize;
-            let xattrs = take(len)?.to_vec();
-            Xattrs::checked(&xattrs).ok_or_else(|| bad("attributes"))?;
-            ledger.insert(Record {
-                path,
-                dev,
-                ino,
-                generation,
-                disk_mode,
-                kind,
-                mode,
-                uid,
-                gid,
-                rdev,
-                xattrs,
-            });
+            ledger.insert(Record::decode(&mut rest).map_err(bad)?);
         }
         if !rest.is_empty() {
             return Err(bad("bytes left over"));

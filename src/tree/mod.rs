@@ -9,6 +9,7 @@ mod codec;
 pub(crate) mod entry;
 pub(crate) mod hash;
 pub(crate) mod interchange;
+pub mod journal;
 pub(crate) mod ledger;
 pub(crate) mod owner;
 mod owners;

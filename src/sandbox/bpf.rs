@@ -1,0 +1,149 @@
+//! The seccomp filter of a step, put together instruction by instruction (seccomp(2), linux/filter.h).
+//!
+//! Per system call there is one rule: a few tests on argument registers, each with an answer, and an answer for the rest. What has no rule
+//! is allowed. Calls by another ABI than the machine's own (i386, x32, 32-bit Arm) all get one answer.
+
+use libc::sock_filter;
+
+use super::syscalls::{AUDIT_ARCH, FOREIGN_BIT};
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The kernel does it.
+    Allow,
+    /// The supervisor is asked.
+    Notify,
+    /// It fails with this errno.
+    Errno(i32),
+}
+
+impl Verdict {
+    fn value(self) -> u32 {
+        match self {
+            Verdict::Allow => libc::SECCOMP_RET_ALLOW,
+            Verdict::Notify => libc::SECCOMP_RET_USER_NOTIF,
+            Verdict::Errno(errno) => libc::SECCOMP_RET_ERRNO | errno as u32,
+        }
+    }
+}
+
+/// A test on the lower half of an argument register: no flag, mode or command that is tested here is wider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Test {
+    /// One of these bits is set.
+    Any(u8, u32),
+    /// It has this value.
+    Is(u8, u32),
+}
+
+/// What is done about one system call.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Its number.
+    pub number: u32,
+    /// Tests, in order: the first that holds decides.
+    pub tests: Vec<(Test, Verdict)>,
+    /// What happens when none holds.
+    pub otherwise: Verdict,
+}
+
+/// Offsets in struct seccomp_data (linux/seccomp.h).
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+
+/// The lower half of an argument.
+fn argument(n: u8) -> u32 {
+    let half = if cfg!(target_endian = "big") { 4 } else { 0 };
+    16 + 8 * u32::from(n) + half
+}
+
+const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+
+fn load(offset: u32) -> sock_filter {
+    sock_filter { code: LOAD, jt: 0, jf: 0, k: offset }
+}
+
+fn jump(code: u16, k: u32, holds: u8, not: u8) -> sock_filter {
+    sock_filter { code, jt: holds, jf: not, k }
+}
+
+fn end(verdict: Verdict) -> sock_filter {
+    sock_filter { code: RETURN, jt: 0, jf: 0, k: verdict.value() }
+}
+
+/// Puts the filter together. `foreign` is the answer to calls by another ABI.
+pub fn assemble(rules: &[Rule], foreign: Verdict) -> Vec<sock_filter> {
+    let mut out = vec![load(ARCHITECTURE), jump(EQUAL, AUDIT_ARCH, 1, 0), end(foreign), load(NUMBER)];
+    if FOREIGN_BIT != 0 {
+        out.extend([jump(SET, FOREIGN_BIT, 0, 1), end(foreign)]);
+    }
+    for rule in rules {
+        let body = rule.tests.len() * 3 + 1;
+        // A rule of that length would be a mistake of ours; a jump reaches 255 instructions.
+        let body = u8::try_from(body).expect("a rule has few tests");
+        out.push(jump(EQUAL, rule.number, 0, body));
+        for &(test, verdict) in &rule.tests {
+            let (n, jump) = match test {
+                Test::Any(n, mask) => (n, jump(SET, mask, 0, 1)),
+                Test::Is(n, value) => (n, jump(EQUAL, value, 0, 1)),
+            };
+            out.extend([load(argument(n)), jump, end(verdict)]);
+        }
+        out.push(end(rule.otherwise));
+    }
+    out.push(end(Verdict::Allow));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel's interpreter would answer, for the instructions used here.
+    fn answer(filter: &[sock_filter], arch: u32, number: u32, arguments: [u32; 6]) -> u32 {
+        let (mut at, mut a) = (0, 0);
+        loop {
+            let i = filter[at];
+            at += 1;
+            match i.code {
+                LOAD if i.k == NUMBER => a = number,
+                LOAD if i.k == ARCHITECTURE => a = arch,
+                LOAD => a = arguments[((i.k - 16) / 8) as usize],
+                EQUAL => at += usize::from(if a == i.k { i.jt } else { i.jf }),
+                SET => at += usize::from(if a & i.k != 0 { i.jt } else { i.jf }),
+                RETURN => return i.k,
+                code => panic!("instruction {code}"),
+            }
+        }
+    }
+
+    #[test]
+    fn rules_decide_in_order_and_the_rest_is_allowed() {
+        let rules = [
+            Rule { number: 7, tests: vec![], otherwise: Verdict::Errno(38) },
+            Rule {
+                number: 9,
+                tests: vec![
+                    (Test::Is(0, 4), Verdict::Errno(1)),
+                    (Test::Any(2, 0o101), Verdict::Notify),
+                ],
+                otherwise: Verdict::Allow,
+            },
+        ];
+        let filter = assemble(&rules, Verdict::Errno(99));
+        let ask = |number, arguments| answer(&filter, AUDIT_ARCH, number, arguments);
+        assert_eq!(ask(7, [0; 6]), libc::SECCOMP_RET_ERRNO | 38);
+        assert_eq!(ask(8, [4; 6]), libc::SECCOMP_RET_ALLOW);
+        assert_eq!(ask(9, [0; 6]), libc::SECCOMP_RET_ALLOW);
+        assert_eq!(ask(9, [4; 6]), libc::SECCOMP_RET_ERRNO | 1);
+        assert_eq!(ask(9, [0, 0, 0o100, 0, 0, 0]), libc::SECCOMP_RET_USER_NOTIF);
+        assert_eq!(answer(&filter, AUDIT_ARCH ^ 1, 8, [0; 6]), libc::SECCOMP_RET_ERRNO | 99);
+        if FOREIGN_BIT != 0 {
+            assert_eq!(ask(8 | FOREIGN_BIT, [0; 6]), libc::SECCOMP_RET_ERRNO | 99);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The two processes of a step that are copies of the helper: the reaper, and the command up to its execve(2).
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::init::{self, Failure, Given, c_string, failed};
+use super::order::Order;
+use super::protocol::{Channel, Message, Reader, Writer};
+use super::sys;
+use crate::error::ErrorKind;
+
+/// Where programs are looked for without a PATH.
+const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The reaper. It builds what the step sees, because only from within a process namespace its /proc can be mounted; then starts the command,
+/// reaps whatever ends, passes signals on, and reports how the command ended. When it exits, the kernel kills what is left.
+pub fn reaper(order: &Order, given: Given, helper: Channel) -> ! {
+    let result = start(order, given, &helper).and_then(|command| watch(command, &helper));
+    match result {
+        Ok((code, signal)) => {
+            let mut body = Writer::default();
+            body.number(code as u64).number(signal as u64);
+            let _ = helper.send(Message::EXITED, &body.finish(), &[]);
+            sys::exit(0)
+        }
+        Err(failure) => {
+            let _ = helper.send(Message::FAILED, &failure.encode(), &[]);
+            sys::exit(1)
+        }
+    }
+}
+
+fn start(order: &Order, given: Given, helper: &Channel) -> Result<i32, Failure> {
+    // Should the helper be killed, its end of the socket closes, and poll() says so; this is for the moments before that.
+    sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong)
+        .map_err(|error| failed("set up step", error))?;
+    if !order.rung.mounts() {
+        // Without a process namespace, what the command leaves behind becomes this process's own.
+        sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1).map_err(|error| failed("set up step", error))?;
+    }
+    init::see(order, &given)?;
+    match sys::fork().map_err(|error| failed("start command", error))? {
+        0 => {
+            let failure = match prepare(order, given, helper) {
+                Ok(()) => execute(order),
+                Err(failure) => failure,
+            };
+            let _ = helper.send(Message::FAILED, &failure.encode(), &[]);
+            sys::exit(127)
+        }
+        pid => Ok(pid),
+    }
+}
+
+/// Waits for the command; gives its exit code and signal.
+fn watch(command: i32, helper: &Channel) -> Result<(i32, i32), Failure> {
+    let signals = sys::child_signals().map_err(|error| failed("wait for command", error))?;
+    loop {
+        while let Ok(Some((pid, status))) = sys::wait(-1, false) {
+            if pid == command {
+                return Ok(ending(status));
+            }
+        }
+        let mut fds = [PollFd::new(&signals, PollFlags::IN), PollFd::new(helper, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Err(Errno::INTR) => continue,
+            other => other.map_err(|error| failed("wait for command", error))?,
+        };
+        if !fds[0].revents().is_empty() {
+            let mut bytes = [0; 1024];
+            let _ = rustix::io::read(&signals, &mut bytes);
+        }
+        if !fds[1].revents().is_empty() {
+            match helper.receive() {
+                Ok(Some(Message { kind: Message::SIGNAL, body, .. })) => {
+                    if let Ok(signal) = Reader::new(&body).small() {
+                        let _ = sys::kill(command, signal as i32);
+                    }
+                }
+                Ok(Some(_)) => {}
+                // The helper is gone: everything here ends with this process.
+                Ok(None) | Err(_) => sys::exit(1),
+            }
+        }
+    }
+}
+
+/// Exit code and signal of a wait status; a signal counts as 128 and its number, as in a shell.
+fn ending(status: i32) -> (i32, i32) {
+    if libc::WIFSIGNALED(status) {
+        let signal = libc::WTERMSIG(status);
+        return (128 + signal, signal);
+    }
+    (libc::WEXITSTATUS(status), 0)
+}
+
+/// Makes this process what the command starts as, and waits for the word to go.
+fn prepare(order: &Order, given: Given, helper: &Channel) -> Result<(), Failure> {
+    sys::default_signals();
+    rustix::process::setsid().map_err(|error| failed("start session", error))?;
+    let terminal = streams(order, given)?;
+    directory(order)?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    init::limit_capabilities()?;
+    let listener = init::filter(order)?;
+    let with: Vec<_> = listener.iter().chain(&terminal).map(AsFd::as_fd).collect();
+    let io = |error: io::Error| failed("start command", error);
+    helper.send(Message::LISTENER, &[], &with).map_err(io)?;
+    drop((listener, terminal));
+    // The supervisor is ready when this comes; whatever is called before must need no answer.
+    match helper.receive().map_err(io)? {
+        Some(Message { kind: Message::STARTED, .. }) => {}
+        _ => return Err(io(io::ErrorKind::UnexpectedEof.into())),
+    }
+    if !order.rung.emulates() {
+        let user = &order.user;
+        sys::set_groups(&user.groups)
+            .and_then(|()| sys::set_gid(user.gid))
+            .and_then(|()| sys::set_uid(user.uid))
+            .map_err(|error| failed("become user", error))?;
+    }
+    Ok(())
+}
+
+/// Puts the three streams in their places, or a terminal that is made for them, whose other end is given.
+fn streams(order: &Order, given: Given) -> Result<Option<OwnedFd>, Failure> {
+    let wrong = |error: Errno| failed("set up streams", error);
+    let (streams, other) = match order.terminal {
+        false => (given.streams, None),
+        true => {
+            let (end, other) = terminal()?;
+            let again = || end.try_clone().map_err(|error| failed("set up streams", error));
+            ([again()?, again()?, end], Some(other))
+        }
+    };
+    let [input, output, error] = streams;
+    rustix::stdio::dup2_stdin(input).map_err(wrong)?;
+    rustix::stdio::dup2_stdout(output).map_err(wrong)?;
+    rustix::stdio::dup2_stderr(error).map_err(wrong)?;
+    Ok(other)
+}
+
+/// Makes a terminal of the step's own, the controlling one of its session.
+fn terminal() -> Result<(OwnedFd, OwnedFd), Failure> {
+    let wrong = |error: Errno| failed("make terminal", error);
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let other = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).map_err(wrong)?;
+    rustix::pty::unlockpt(&other).map_err(wrong)?;
+    let end = rustix::pty::ioctl_tiocgptpeer(&other, rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY)
+        .map_err(wrong)?;
+    rustix::process::ioctl_tiocsctty(&end).map_err(wrong)?;
+    Ok((end, other))
+}
+
+/// Enters the working directory, making it where it is missing, and makes sure that it is one of the step.
+fn directory(order: &Order) -> Result<(), Failure> {
+    let shown = || format!("enter /{}", String::from_utf8_lossy(&order.directory));
+    let wrong = |error: Errno| failed(&shown(), error);
+    let mut path = Vec::new();
+    for name in order.directory.split(|&c| c == b'/').filter(|name| !name.is_empty()) {
+        path.push(b'/');
+        path.extend_from_slice(name);
+        match rustix::fs::mkdirat(CWD, &path[..], Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(wrong(error)),
+        }
+    }
+    path.push(b'/');
+    rustix::process::chdir(&path[..]).map_err(wrong)?;
+    // A directory outside the root has no name here, and the kernel says so.
+    let here = rustix::process::getcwd(Vec::new()).map_err(wrong)?;
+    if here.as_bytes().first() != Some(&b'/') {
+        return Err(failed(&shown(), io::Error::other("it is not below the root")));
+    }
+    Ok(())
+}
+
+/// Executes the command. Gives why it could not.
+fn execute(order: &Order) -> Failure {
+    let lists = || -> Result<_, Failure> {
+        let strings = |list: &[Vec<u8>]| list.iter().map(|s| c_string(s)).collect::<Result<Vec<_>, _>>();
+        Ok((strings(&order.arguments)?, strings(&order.environment)?))
+    };
+    let (arguments, environment) = match lists() {
+        Ok(lists) => lists,
+        Err(failure) => return failure,
+    };
+    let name = &order.arguments[0];
+    let mut found = None;
+    for path in candidates(name, &order.environment) {
+        let Ok(path) = c_string(&path) else { continue };
+        let error = sys::execute(&path, &arguments, &environment);
+        match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR) => {
+                // A program whose interpreter is missing is there all the same.
+                if rustix::fs::access(&path, rustix::fs::Access::EXISTS).is_ok() {
+                    found = Some((path, "its interpreter is missing".to_string()));
+                    break;
+                }
+            }
+            Some(libc::EACCES) => found = Some((path, "permission denied".into())),
+            Some(libc::ENOEXEC) => {
+                found = Some((path, "not in a format that this machine executes".into()));
+                break;
+            }
+            _ => {
+                let text = error.to_string();
+                let text = text.split(" (os error").next().unwrap_or(&text).to_lowercase();
+                found = Some((path, text));
+                break;
+            }
+        }
+    }
+    let name = crate::error::escape(name);
+    match found {
+        Some((path, why)) => {
+            let path = crate::error::escape(path.to_bytes());
+            Failure { kind: ErrorKind::CommandFailed, message: format!("{path}: {why}"), code: 126 }
+        }
+        None => Failure { kind: ErrorKind::CommandFailed, message: format!("{name}: not found in the tree"), code: 127 },
+    }
+}
+
+/// Where a program may be: as it stands when it has a slash, else in each directory of PATH.
+fn candidates(name: &[u8], environment: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    if name.contains(&b'/') {
+        return vec![name.to_vec()];
+    }
+    if name.is_empty() {
+        return Vec::new();
+    }
+    let path = environment.iter().find_map(|variable| variable.strip_prefix(b"PATH="));
+    let directories = path.unwrap_or(DEFAULT_PATH).split(|&c| c == b':');
+    directories
+        .map(|directory| {
+            let directory = if directory.is_empty() { b"." } else { directory };
+            [directory, b"/", name].concat()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_looked_for_where_path_says() {
+        let environment = [b"HOME=/".to_vec(), b"PATH=/a::/b".to_vec()];
+        assert_eq!(candidates(b"x", &environment), [b"/a/x".to_vec(), b"./x".to_vec(), b"/b/x".to_vec()]);
+        assert_eq!(candidates(b"./x", &environment), [b"./x".to_vec()]);
+        assert!(candidates(b"", &environment).is_empty());
+        assert!(candidates(b"sh", &[]).contains(&b"/bin/sh".to_vec()));
+    }
+}

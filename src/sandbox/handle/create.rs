@@ -1,0 +1,313 @@
+//! Making files: whose they are, what they inherit, and what the disk cannot hold of them.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::node::Node;
+use super::path::Named;
+use super::{Answer, Asked, Reply, State, acl, xattr};
+use crate::fs::Kind;
+use crate::fs::root::split;
+use crate::sandbox::credentials::{self, Credentials};
+use crate::sandbox::syscalls::Call;
+
+/// How many symbolic links are followed at the end of a path (MAXSYMLINKS).
+const MOST_LINKS: usize = 40;
+
+/// Where a new file goes: its directory, open, and its name.
+#[derive(Debug)]
+pub struct Spot {
+    directory: Node,
+    name: Vec<u8>,
+}
+
+/// What a new file has from its maker and its directory.
+#[derive(Debug)]
+struct Birth {
+    mode: u16,
+    uid: u32,
+    gid: u32,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Flags, mode and path of an open(2).
+struct Opening {
+    named: Named,
+    flags: i32,
+    mode: u32,
+}
+
+impl State {
+    /// Whether a new file by this thread is what the kernel makes by itself: root's, inheriting nothing, with bits the disk holds.
+    fn is_plain(&self, mode: u32, needed: u32) -> bool {
+        self.credentials.plain() && !self.inherits && mode & 0o7000 == 0 && mode & needed == needed
+    }
+
+    /// open(2), openat(2), openat2(2), creat(2).
+    pub fn open(&mut self, asked: &Asked) -> Reply {
+        let flags = match asked.call {
+            Call::Openat2 => None,
+            Call::Creat => Some(libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC),
+            Call::Open => Some(asked.int(1)),
+            _ => Some(asked.int(2)),
+        };
+        let creates = |flags: i32| flags & (libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY) != 0;
+        if let Some(flags) = flags {
+            let mode = match asked.call {
+                Call::Openat => asked.word(3),
+                Call::Open => asked.word(2),
+                _ => asked.word(1),
+            };
+            // Most calls end here, without a look at their path.
+            if !self.capabilities && (!creates(flags) || self.is_plain(mode, 0o600)) {
+                return Ok(Answer::Continue);
+            }
+        }
+        let opening = self.opening(asked, flags)?;
+        if self.capabilities && opening.flags & (libc::O_ACCMODE | libc::O_TRUNC) != 0 {
+            self.forget_capabilities(asked, &opening)?;
+        }
+        if !creates(opening.flags) || self.is_plain(opening.mode, 0o600) {
+            return Ok(Answer::Continue);
+        }
+        if opening.flags & libc::O_TMPFILE == libc::O_TMPFILE {
+            return self.open_unnamed(asked, &opening);
+        }
+        self.open_new(asked, opening)
+    }
+
+    fn opening(&mut self, asked: &Asked, flags: Option<i32>) -> Result<Opening, Answer> {
+        let (dir, path, flags, mode) = match asked.call {
+            Call::Openat2 => {
+                // struct open_how: flags, mode, resolve.
+                let mut how = [0; 24];
+                self.tracees.read(asked.tid, asked.arguments[2], &mut how)?;
+                let word = |at: usize| u64::from_ne_bytes(how[at..at + 8].try_into().expect("8 bytes"));
+                // What limits the resolution is left to the kernel; a file made under it has the default owner.
+                if word(16) != 0 {
+                    return Err(Answer::Continue);
+                }
+                (asked.int(0), asked.arguments[1], word(0) as i32, word(8) as u32)
+            }
+            Call::Openat => (asked.int(0), asked.arguments[1], asked.int(2), asked.word(3)),
+            Call::Open => (libc::AT_FDCWD, asked.arguments[0], asked.int(1), asked.word(2)),
+            _ => (libc::AT_FDCWD, asked.arguments[0], flags.unwrap_or(0), asked.word(1)),
+        };
+        let follow = flags & libc::O_NOFOLLOW == 0 && flags & (libc::O_CREAT | libc::O_EXCL) != libc::O_CREAT | libc::O_EXCL;
+        let named = self.named(asked, dir, path, follow)?;
+        if named.path.is_empty() { Err(Answer::Continue) } else { Ok(Opening { named, flags, mode }) }
+    }
+
+    /// A write takes capabilities from a file, root's too. It cannot be seen; that the file is opened for it can.
+    fn forget_capabilities(&mut self, asked: &Asked, opening: &Opening) -> Result<(), Answer> {
+        let Ok(fd) = self.open_path(asked.tid, &opening.named) else { return Ok(()) };
+        let mut node = self.node_of(fd)?;
+        if node.xattr(xattr::CAPABILITY).is_some() && node.kind == Kind::File {
+            node.set_xattr(xattr::CAPABILITY, None);
+            self.save(&node)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the file, if it is not there, and lets the kernel open it. With O_EXCL the kernel would find it there, so it is opened here.
+    fn open_new(&mut self, asked: &Asked, opening: Opening) -> Reply {
+        let spot = self.spot(asked.tid, opening.named)?;
+        let (birth, disk) = self.birth(asked.tid, &spot.directory, Kind::File, opening.mode)?;
+        let exclusive = opening.flags & libc::O_EXCL != 0;
+        let access = if exclusive { opening.flags & libc::O_ACCMODE } else { libc::O_RDONLY };
+        let keep = libc::O_APPEND | libc::O_DIRECT | libc::O_LARGEFILE | libc::O_NOATIME | libc::O_NONBLOCK | libc::O_SYNC;
+        let flags = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC | access | (opening.flags & keep);
+        let flags = OFlags::from_bits_retain(flags as u32);
+        let made = rustix::fs::openat(&spot.directory.fd, &spot.name[..], flags, disk);
+        let fd = match made {
+            Ok(fd) => fd,
+            Err(Errno::EXIST) => return Ok(Answer::Continue),
+            Err(error) => return Err(error.into()),
+        };
+        self.record(rustix::io::fcntl_dupfd_cloexec(&fd, 0)?, birth)?;
+        match exclusive {
+            true => Ok(Answer::Descriptor(fd, opening.flags & libc::O_CLOEXEC != 0)),
+            false => Ok(Answer::Continue),
+        }
+    }
+
+    /// Makes a file without a name.
+    fn open_unnamed(&mut self, asked: &Asked, opening: &Opening) -> Reply {
+        let directory = self.node(asked.tid, &opening.named)?;
+        let (birth, disk) = self.birth(asked.tid, &directory, Kind::File, opening.mode)?;
+        let flags = OFlags::from_bits_retain((opening.flags | libc::O_CLOEXEC) as u32);
+        let fd = rustix::fs::openat(&directory.fd, c".", flags, disk)?;
+        self.record(rustix::io::fcntl_dupfd_cloexec(&fd, 0)?, birth)?;
+        Ok(Answer::Descriptor(fd, opening.flags & libc::O_CLOEXEC != 0))
+    }
+
+    /// mkdir(2).
+    pub fn mkdir(&mut self, asked: &Asked) -> Reply {
+        let (dir, path, mode) = match asked.call {
+            Call::Mkdir => (libc::AT_FDCWD, asked.arguments[0], asked.word(1)),
+            _ => (asked.int(0), asked.arguments[1], asked.word(2)),
+        };
+        if self.is_plain(mode, 0o700) {
+            return Ok(Answer::Continue);
+        }
+        let mut named = self.named(asked, dir, path, false)?;
+        while named.path.len() > 1 && named.path.ends_with(b"/") {
+            named.path.pop();
+        }
+        let spot = self.spot(asked.tid, named)?;
+        let (birth, disk) = self.birth(asked.tid, &spot.directory, Kind::Directory, mode & 0o1777)?;
+        rustix::fs::mkdirat(&spot.directory.fd, &spot.name[..], disk)?;
+        self.record(open(&spot)?, birth)?;
+        Ok(Answer::Value(0))
+    }
+
+    /// symlink(2).
+    pub fn symlink(&mut self, asked: &Asked) -> Reply {
+        if self.credentials.plain() && !self.inherits {
+            return Ok(Answer::Continue);
+        }
+        let (dir, path) = match asked.call {
+            Call::Symlink => (libc::AT_FDCWD, asked.arguments[1]),
+            _ => (asked.int(1), asked.arguments[2]),
+        };
+        let target = self.tracees.read_path(asked.tid, asked.arguments[0])?;
+        let named = self.named(asked, dir, path, false)?;
+        let spot = self.spot(asked.tid, named)?;
+        let (birth, _) = self.birth(asked.tid, &spot.directory, Kind::Symlink, 0o777)?;
+        if target.is_empty() {
+            return Err(Errno::NOENT.into());
+        }
+        rustix::fs::symlinkat(&target[..], &spot.directory.fd, &spot.name[..])?;
+        self.record(open(&spot)?, birth)?;
+        Ok(Answer::Value(0))
+    }
+
+    /// mknod(2) of what needs no privilege. The caller made sure that the type is one of these.
+    pub fn make_plain(&mut self, asked: &Asked, named: Named, mode: u32, kind: Kind) -> Reply {
+        if self.is_plain(mode & 0o7777, 0o600) {
+            return Ok(Answer::Continue);
+        }
+        let spot = self.spot(asked.tid, named)?;
+        let (birth, disk) = self.birth(asked.tid, &spot.directory, kind, mode & 0o7777)?;
+        let kind = rustix::fs::FileType::from_raw_mode(kind.to_mode());
+        rustix::fs::mknodat(&spot.directory.fd, &spot.name[..], kind, disk, 0)?;
+        self.record(open(&spot)?, birth)?;
+        Ok(Answer::Value(0))
+    }
+
+    /// mknod(2) of a device: an empty file stands for it.
+    pub fn make_device(&mut self, asked: &Asked, named: Named, mode: u32, kind: Kind, rdev: (u32, u32)) -> Reply {
+        let spot = self.spot(asked.tid, named)?;
+        let (birth, disk) = self.birth(asked.tid, &spot.directory, kind, mode & 0o7777)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&spot.directory.fd, &spot.name[..], flags, disk)?;
+        let mut node = self.node_of(fd)?;
+        (node.kind, node.rdev) = (kind, rdev);
+        born(&mut node, birth);
+        self.save(&node)?;
+        Ok(Answer::Value(0))
+    }
+
+    /// Finds where a new file goes. A symbolic link that leads to nothing is followed to where the file will be.
+    pub fn spot(&self, tid: u32, mut named: Named) -> Result<Spot, Answer> {
+        for _ in 0..MOST_LINKS {
+            let (parent, name) = split(&named.path);
+            if matches!(name, b"" | b"." | b"..") {
+                return Err(Answer::Continue);
+            }
+            let absolute = named.path.first() == Some(&b'/');
+            let parent = match (parent.is_empty(), absolute) {
+                (true, true) => b"/".to_vec(),
+                _ => parent.to_vec(),
+            };
+            let directory = self.node(tid, &Named { dir: named.dir, path: parent.clone(), follow: true })?;
+            let name = name.to_vec();
+            let link = match named.follow {
+                true => rustix::fs::readlinkat(&directory.fd, &name[..], Vec::new()).ok(),
+                false => None,
+            };
+            let Some(target) = link else { return Ok(Spot { directory, name }) };
+            let target = target.into_bytes();
+            named.path = match (target.first(), parent.is_empty()) {
+                (Some(b'/'), _) | (_, true) => target,
+                _ => [&parent[..], b"/", &target].concat(),
+            };
+        }
+        Err(Errno::LOOP.into())
+    }
+
+    /// What a new file will be, and the mode it is made with on the disk.
+    fn birth(&self, tid: u32, directory: &Node, kind: Kind, mode: u32) -> Result<(Birth, Mode), Answer> {
+        let who = self.credentials.of(&self.tracees, tid);
+        if !may_write(who, directory) {
+            return Err(Errno::ACCESS.into());
+        }
+        let setgid = directory.mode & 0o2000 != 0;
+        let gid = if setgid { directory.gid } else { who.gid.file };
+        let mut birth = Birth { mode: mode as u16, uid: who.uid.file, gid, xattrs: Vec::new() };
+        match directory.xattr(acl::DEFAULT).filter(|_| kind != Kind::Symlink) {
+            Some(default) => {
+                if let Ok(Some(list)) = acl::Acl::read(default) {
+                    let list = list.inherited(birth.mode);
+                    birth.mode = birth.mode & !0o777 | list.mode();
+                    if !list.is_mode() {
+                        birth.xattrs.push((acl::ACCESS.to_vec(), list.write()));
+                    }
+                }
+                if kind == Kind::Directory {
+                    birth.xattrs.push((acl::DEFAULT.to_vec(), default.to_vec()));
+                }
+            }
+            None if kind != Kind::Symlink => birth.mode &= !(self.tracees.umask(tid)? as u16),
+            None => {}
+        }
+        if setgid && kind == Kind::Directory {
+            birth.mode |= 0o2000;
+        }
+        // A file with the setgid bit of a group its maker is not in would be a way to that group.
+        if kind == Kind::File && birth.mode & 0o2010 == 0o2010 && !who.in_group(gid) && !who.can(credentials::FSETID) {
+            birth.mode &= !0o2000;
+        }
+        let disk = match kind {
+            Kind::Directory => birth.mode & 0o1777 | 0o700,
+            _ => birth.mode & 0o777 | 0o600,
+        };
+        Ok((birth, Mode::from_raw_mode(disk.into())))
+    }
+
+    /// Writes down what a new file is.
+    fn record(&mut self, fd: OwnedFd, birth: Birth) -> io::Result<()> {
+        let mut node = self.node_of(fd)?;
+        born(&mut node, birth);
+        self.save(&node)
+    }
+}
+
+/// Gives a new file what it has by birth; nothing of an earlier life of its inode.
+fn born(node: &mut Node, birth: Birth) {
+    (node.mode, node.uid, node.gid) = (birth.mode, birth.uid, birth.gid);
+    node.xattrs = birth.xattrs;
+}
+
+fn open(spot: &Spot) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(&spot.directory.fd, &spot.name[..], flags, Mode::empty())?)
+}
+
+/// Whether a thread may make files in a directory.
+fn may_write(who: &Credentials, directory: &Node) -> bool {
+    if who.can(credentials::DAC_OVERRIDE) {
+        return true;
+    }
+    let bits = match () {
+        () if who.uid.file == directory.uid => directory.mode >> 6,
+        () if who.in_group(directory.gid) => directory.mode >> 3,
+        () => directory.mode,
+    };
+    // An ACL may say more than the bits; it is not asked, and the file is made.
+    bits & 3 == 3 || directory.xattr(acl::ACCESS).is_some()
+}
+

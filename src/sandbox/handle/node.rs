@@ -1,0 +1,168 @@
+//! One file with everything that the disk and the ledger say of it together.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Mode, Timespec, Timestamps, UTIME_OMIT};
+
+use super::path::{Named, UNMAPPED};
+use super::{Answer, State};
+use crate::fs::generation::generation_of;
+use crate::fs::stat::stat_fd;
+use crate::fs::{Kind, Stat};
+use crate::tree::Xattrs;
+use crate::tree::ledger::Record;
+
+/// A file as the step sees it.
+#[derive(Debug)]
+pub struct Node {
+    /// The file, opened as a path.
+    pub fd: OwnedFd,
+    /// What the disk says.
+    pub stat: Stat,
+    /// What it is.
+    pub kind: Kind,
+    /// Its permission bits.
+    pub mode: u16,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// A device's numbers.
+    pub rdev: (u32, u32),
+    /// Attributes that are not on the disk, sorted by name.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whether the ledger has anything of it.
+    pub recorded: bool,
+}
+
+impl Node {
+    /// One of the attributes that are not on the disk.
+    pub fn xattr(&self, name: &[u8]) -> Option<&[u8]> {
+        self.xattrs.iter().find(|(known, _)| known == name).map(|(_, value)| &value[..])
+    }
+
+    /// Sets one of them, or takes it away.
+    pub fn set_xattr(&mut self, name: &[u8], value: Option<Vec<u8>>) {
+        self.xattrs.retain(|(known, _)| known != name);
+        if let Some(value) = value {
+            let at = self.xattrs.partition_point(|(known, _)| known[..] < *name);
+            self.xattrs.insert(at, (name.to_vec(), value));
+        }
+    }
+
+    /// The permission bits that the disk gets: what `layer::create` gives to files of an unprivileged user.
+    fn disk_mode(&self) -> u16 {
+        match self.kind {
+            Kind::Symlink => 0o777,
+            Kind::Directory => self.mode & 0o1777 | 0o700,
+            _ => self.mode & 0o777 | 0o600,
+        }
+    }
+}
+
+impl State {
+    /// Opens the file that a call names. Where that fails, the kernel is to make the call.
+    pub fn node(&self, tid: u32, named: &Named) -> Result<Node, Answer> {
+        let fd = self.open_path(tid, named).map_err(|_| Answer::Continue)?;
+        Ok(self.node_of(fd)?)
+    }
+
+    /// The file behind a descriptor.
+    pub fn node_of(&self, fd: OwnedFd) -> std::io::Result<Node> {
+        let stat = stat_fd(&fd)?;
+        let record = self.ledger.get(&stat, || generation_of(&fd, &stat))?;
+        // What lies outside the tree is the host's: its root's as far as this namespace is concerned.
+        let outside = |id: u32| if id == UNMAPPED && stat.dev != self.device { 0 } else { id };
+        Ok(match record {
+            Some(record) => Node {
+                kind: record.kind,
+                mode: if stat.mode == record.disk_mode { record.mode } else { stat.mode },
+                uid: record.uid,
+                gid: record.gid,
+                rdev: record.rdev,
+                xattrs: Xattrs::checked(&record.xattrs)
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|(name, value)| (name.to_vec(), value.to_vec()))
+                    .collect(),
+                recorded: true,
+                stat,
+                fd,
+            },
+            None => Node {
+                kind: stat.kind,
+                mode: stat.mode,
+                uid: outside(stat.uid),
+                gid: outside(stat.gid),
+                rdev: stat.rdev,
+                xattrs: Vec::new(),
+                recorded: false,
+                stat,
+                fd,
+            },
+        })
+    }
+
+    /// Writes down what a file is now: on the disk what it takes, the rest in the ledger and its journal. The file's ctime moves, as by the
+    /// call that this stands for; so the next scan of the tree asks the ledger again.
+    pub fn save(&mut self, node: &Node) -> std::io::Result<()> {
+        let mut disk_mode = node.disk_mode();
+        let proc = self.tracees.proc();
+        let through = format!("self/fd/{}", node.fd.as_raw_fd());
+        let outside = node.stat.dev != self.device;
+        if node.stat.kind == Kind::Symlink || outside {
+            disk_mode = node.stat.mode;
+        } else if node.stat.mode != disk_mode {
+            let mode = Mode::from_raw_mode(disk_mode.into());
+            rustix::fs::chmodat(proc, through.as_str(), mode, AtFlags::empty())?;
+        }
+        if !outside {
+            // An access time that is set to what it was changes nothing but the ctime.
+            let atime = rustix::fs::statx(&node.fd, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::ATIME)?.stx_atime;
+            let times = Timestamps {
+                last_access: Timespec { tv_sec: atime.tv_sec, tv_nsec: atime.tv_nsec.into() },
+                last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ },
+            };
+            rustix::fs::utimensat(proc, through.as_str(), &times, AtFlags::empty())?;
+        }
+        let plain = node.kind == node.stat.kind
+            && (node.mode == disk_mode || node.kind == Kind::Symlink)
+            && (node.uid, node.gid) == (0, 0)
+            && node.xattrs.is_empty();
+        if plain {
+            if node.recorded && self.ledger.take(node.stat.dev, node.stat.ino).is_some() && !outside {
+                self.journal.removed(node.stat.dev, node.stat.ino)?;
+            }
+            return Ok(());
+        }
+        let packed = Xattrs::pack(&node.xattrs);
+        self.heed(node.kind, node.mode, Xattrs::checked(&packed).unwrap_or_default());
+        let record = Record {
+            path: self.path_of(&through),
+            dev: node.stat.dev,
+            ino: node.stat.ino,
+            generation: generation_of(&node.fd, &node.stat)?,
+            disk_mode,
+            kind: node.kind,
+            mode: node.mode,
+            uid: node.uid,
+            gid: node.gid,
+            rdev: node.rdev,
+            xattrs: packed,
+        };
+        // The host's files, and those of /dev and /proc, are forgotten with the step.
+        if !outside {
+            self.journal.set(&record)?;
+        }
+        self.ledger.insert(record);
+        Ok(())
+    }
+
+    /// Where a file is, below the root; empty where it has no name.
+    fn path_of(&self, through: &str) -> Vec<u8> {
+        match rustix::fs::readlinkat(self.tracees.proc(), through, Vec::with_capacity(256)) {
+            Ok(path) => path.as_bytes().strip_prefix(b"/").unwrap_or_default().to_vec(),
+            Err(_) => Vec::new(),
+        }
+    }
+}

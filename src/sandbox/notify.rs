@@ -1,0 +1,50 @@
+//! The backend by seccomp notification (seccomp_unotify(2)): calls come from the listener, answers go back to it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use super::handle::{Answer, Asked, State};
+use super::syscalls::{self, AUDIT_ARCH, FOREIGN_BIT};
+use super::sys;
+
+/// What a call that was handled says about the step.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It goes on.
+    Goes,
+    /// A program made calls by another ABI than the machine's own, which nothing here understands.
+    Foreign,
+    /// No process is left that the filter is on.
+    Over,
+}
+
+/// Handles one call.
+pub fn turn(listener: &OwnedFd, state: &mut State) -> io::Result<Turn> {
+    let call = match sys::notification(listener) {
+        Ok(Some(call)) => call,
+        Ok(None) => return Ok(Turn::Goes),
+        // Linux 6.11 and later: all tasks of the filter are gone.
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(Turn::Over),
+        Err(error) => return Err(error),
+    };
+    if call.data.arch != AUDIT_ARCH || call.data.nr as u32 & FOREIGN_BIT != 0 {
+        return Ok(Turn::Foreign);
+    }
+    let Some(known) = syscalls::find(call.data.nr) else {
+        sys::answer(listener, call.id, 0, 0, true)?;
+        return Ok(Turn::Goes);
+    };
+    let asked = Asked { tid: call.pid, call: known, arguments: call.data.args };
+    let answer = state.handle(&asked);
+    // The number of a thread that is gone may be another's by now, and with it what was read of its memory.
+    if !sys::still_waits(listener, call.id) {
+        return Ok(Turn::Goes);
+    }
+    match answer {
+        Answer::Continue => sys::answer(listener, call.id, 0, 0, true)?,
+        Answer::Value(value) => sys::answer(listener, call.id, value, 0, false)?,
+        Answer::Errno(errno) => sys::answer(listener, call.id, 0, errno, false)?,
+        Answer::Descriptor(fd, close_on_exec) => sys::answer_with(listener, call.id, fd, close_on_exec)?,
+    }
+    Ok(Turn::Goes)
+}

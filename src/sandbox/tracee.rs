@@ -1,0 +1,143 @@
+//! Looking at a process of the step: its memory and what /proc says of it.
+//!
+//! Memory goes through `/proc/TID/mem` alone: containers refuse process_vm_readv(2).
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+/// The longest path, with its end (PATH_MAX).
+const LONGEST_PATH: usize = 4096;
+/// How many processes' memory is kept open.
+const MOST_OPEN: usize = 128;
+
+/// The processes of a step, seen through the /proc of the helper.
+#[derive(Debug)]
+pub struct Tracees {
+    proc: OwnedFd,
+    memory: HashMap<u32, OwnedFd>,
+}
+
+impl Tracees {
+    /// Looks through this /proc.
+    pub fn new(proc: OwnedFd) -> Tracees {
+        Tracees { proc, memory: HashMap::new() }
+    }
+
+    /// The directory `/proc`.
+    pub fn proc(&self) -> &OwnedFd {
+        &self.proc
+    }
+
+    /// Forgets a thread's memory: it is about to execute another program.
+    pub fn forget(&mut self, tid: u32) {
+        self.memory.remove(&tid);
+        if let Some(leader) = self.status(tid, "Tgid:").ok().and_then(|text| text.trim().parse().ok()) {
+            self.memory.remove(&leader);
+        }
+    }
+
+    fn open(&mut self, tid: u32) -> io::Result<()> {
+        if self.memory.len() >= MOST_OPEN {
+            self.memory.clear();
+        }
+        let path = format!("{tid}/mem");
+        let fd = rustix::fs::openat(&self.proc, path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        self.memory.insert(tid, fd);
+        Ok(())
+    }
+
+    /// Makes an access. Memory of a program that is gone gives nothing, so that a descriptor from before an execve(2) is seen and opened anew.
+    fn access(
+        &mut self,
+        tid: u32,
+        mut act: impl FnMut(&OwnedFd) -> rustix::io::Result<usize>,
+    ) -> io::Result<usize> {
+        if let Some(fd) = self.memory.get(&tid)
+            && let Ok(n @ 1..) = retry_on_intr(|| act(fd))
+        {
+            return Ok(n);
+        }
+        self.open(tid)?;
+        match retry_on_intr(|| act(&self.memory[&tid])) {
+            Ok(0) => Err(Errno::FAULT.into()),
+            Err(Errno::IO) => Err(Errno::FAULT.into()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Reads memory: all of `out`, else EFAULT.
+    pub fn read(&mut self, tid: u32, address: u64, out: &mut [u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < out.len() {
+            let at = address.checked_add(done as u64).ok_or(Errno::FAULT)?;
+            done += self.access(tid, |fd| rustix::io::pread(fd, &mut out[done..], at))?;
+        }
+        Ok(())
+    }
+
+    /// Writes memory: all of `bytes`, else EFAULT.
+    pub fn write(&mut self, tid: u32, address: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = address.checked_add(done as u64).ok_or(Errno::FAULT)?;
+            done += self.access(tid, |fd| rustix::io::pwrite(fd, &bytes[done..], at))?;
+        }
+        Ok(())
+    }
+
+    /// Reads a string up to its NUL, which is not part of it: ENAMETOOLONG where it is longer than a path.
+    pub fn read_path(&mut self, tid: u32, address: u64) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        // Most paths are short; a second read is rarer than the cost of a large first one.
+        let mut want = 128usize;
+        while out.len() < LONGEST_PATH {
+            let at = address.checked_add(out.len() as u64).ok_or(Errno::FAULT)?;
+            // Not beyond the page: the next one need not be there.
+            let room = 4096 - (at % 4096) as usize;
+            let mut piece = vec![0; want.min(room).min(LONGEST_PATH - out.len())];
+            let n = self.access(tid, |fd| rustix::io::pread(fd, &mut piece[..], at))?;
+            if let Some(end) = piece[..n].iter().position(|&c| c == 0) {
+                out.extend_from_slice(&piece[..end]);
+                return Ok(out);
+            }
+            out.extend_from_slice(&piece[..n]);
+            want = 4096;
+        }
+        Err(Errno::NAMETOOLONG.into())
+    }
+
+    /// The rest of the line of `/proc/TID/status` that begins with `key`.
+    pub fn status(&self, tid: u32, key: &str) -> io::Result<String> {
+        let text = self.file(tid, "status")?;
+        let line = text.lines().find_map(|line| line.strip_prefix(key));
+        Ok(line.ok_or(io::ErrorKind::NotFound)?.trim().to_string())
+    }
+
+    /// The umask of a thread.
+    pub fn umask(&self, tid: u32) -> io::Result<u32> {
+        let text = self.status(tid, "Umask:")?;
+        u32::from_str_radix(&text, 8).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    /// A short file of `/proc/TID`.
+    pub fn file(&self, tid: u32, name: &str) -> io::Result<String> {
+        let path = format!("{tid}/{name}");
+        let fd = rustix::fs::openat(&self.proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut bytes = vec![0; 8192];
+        let n = retry_on_intr(|| rustix::io::read(fd.as_fd(), &mut bytes[..]))?;
+        bytes.truncate(n);
+        String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Writes a short file of `/proc/TID`.
+    pub fn set_file(&self, tid: u32, name: &str, text: &str) -> io::Result<()> {
+        let path = format!("{tid}/{name}");
+        let fd = rustix::fs::openat(&self.proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::io::write(fd, text.as_bytes())?;
+        Ok(())
+    }
+}

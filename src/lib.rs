@@ -52,6 +52,8 @@ pub mod archive;
 #[allow(unsafe_code)]
 pub mod capi;
 pub mod compress;
+#[cfg(feature = "sandbox")]
+pub mod container;
 pub mod diff;
 #[doc(hidden)]
 pub mod dockerfile;

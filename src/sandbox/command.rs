@@ -18,8 +18,8 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 
 /// The reaper. It builds what the step sees, because only from within a process namespace its /proc can be mounted; then starts the command,
 /// reaps whatever ends, passes signals on, and reports how the command ended. When it exits, the kernel kills what is left.
-pub fn reaper(order: &Order, given: Given, helper: Channel) -> ! {
-    let result = start(order, given, &helper).and_then(|command| watch(command, &helper));
+pub fn reaper(order: &Order, given: Given, helper: Channel, gate: OwnedFd) -> ! {
+    let result = start(order, given, &helper, gate).and_then(|command| watch(command, &helper));
     match result {
         Ok((code, signal)) => {
             let mut body = Writer::default();
@@ -34,7 +34,7 @@ pub fn reaper(order: &Order, given: Given, helper: Channel) -> ! {
     }
 }
 
-fn start(order: &Order, given: Given, helper: &Channel) -> Result<i32, Failure> {
+fn start(order: &Order, given: Given, helper: &Channel, gate: OwnedFd) -> Result<i32, Failure> {
     // Should the helper be killed, its end of the socket closes, and poll() says so; this is for the moments before that.
     sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong)
         .map_err(|error| failed("set up step", error))?;
@@ -45,7 +45,7 @@ fn start(order: &Order, given: Given, helper: &Channel) -> Result<i32, Failure> 
     init::see(order, &given)?;
     match sys::fork().map_err(|error| failed("start command", error))? {
         0 => {
-            let failure = match prepare(order, given, helper) {
+            let failure = match prepare(order, given, helper, gate) {
                 Ok(()) => execute(order),
                 Err(failure) => failure,
             };
@@ -99,7 +99,7 @@ fn ending(status: i32) -> (i32, i32) {
 }
 
 /// Makes this process what the command starts as, and waits for the word to go.
-fn prepare(order: &Order, given: Given, helper: &Channel) -> Result<(), Failure> {
+fn prepare(order: &Order, given: Given, helper: &Channel, gate: OwnedFd) -> Result<(), Failure> {
     sys::default_signals();
     rustix::process::setsid().map_err(|error| failed("start session", error))?;
     let terminal = streams(order, given)?;
@@ -112,9 +112,8 @@ fn prepare(order: &Order, given: Given, helper: &Channel) -> Result<(), Failure>
     helper.send(Message::LISTENER, &[], &with).map_err(io)?;
     drop((listener, terminal));
     // The supervisor is ready when this comes; whatever is called before must need no answer.
-    match helper.receive().map_err(io)? {
-        Some(Message { kind: Message::STARTED, .. }) => {}
-        _ => return Err(io(io::ErrorKind::UnexpectedEof.into())),
+    if rustix::io::retry_on_intr(|| rustix::io::read(&gate, &mut [0u8; 1])).map_err(|error| io(error.into()))? != 1 {
+        return Err(io(io::ErrorKind::UnexpectedEof.into()));
     }
     if !order.rung.emulates() {
         let user = &order.user;

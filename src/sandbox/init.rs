@@ -144,16 +144,20 @@ fn run(host: &Channel, order: &Order, descriptors: Vec<OwnedFd>) -> Setup<()> {
     rustix::process::umask(Mode::empty());
     namespaces(order)?;
     let (inner, theirs) = Channel::pair().what("make socket")?;
+    // Reaper and command share their end of that socket, so what only the command is to read comes by a pipe.
+    let (gate, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).what("make pipe")?;
     let reaper = match sys::fork().what("start process")? {
         0 => {
-            drop(inner);
-            command::reaper(order, given, theirs)
+            drop((inner, go));
+            command::reaper(order, given, theirs, gate)
         }
         pid => pid,
     };
-    drop(theirs);
+    drop((theirs, gate));
+    // A reader of the command's output sees its end when the last process that may write is gone, whatever this one does.
+    let Given { ledger, journal, .. } = given;
     // Whatever happens from here on, the reaper ends with this process: its end of the socket closes.
-    let result = setup_and_supervise(host, order, &given, &inner, proc, device);
+    let result = setup_and_supervise(host, order, (ledger, journal), (&inner, go), proc, device);
     drop(inner);
     let _ = sys::kill(reaper, libc::SIGKILL);
     let _ = sys::wait(reaper, true);
@@ -201,8 +205,8 @@ fn namespaces(order: &Order) -> Setup<()> {
 fn setup_and_supervise(
     host: &Channel,
     order: &Order,
-    given: &Given,
-    inner: &Channel,
+    (ledger, journal): (OwnedFd, OwnedFd),
+    (inner, go): (&Channel, OwnedFd),
     proc: OwnedFd,
     device: u64,
 ) -> Setup<(i32, i32)> {
@@ -220,8 +224,8 @@ fn setup_and_supervise(
             sys::wake_in_turn(listener);
             // Paths of this process in /proc are relative to it from here on: the step's /proc does not show it.
             rustix::process::fchdir(&proc).what("enter /proc")?;
-            let ledger = read_ledger(&given.ledger)?;
-            let journal = journal::Writer::new(File::from(given.journal.try_clone().what("open journal")?));
+            let ledger = read_ledger(ledger)?;
+            let journal = journal::Writer::new(File::from(journal));
             Some(State::new(order, proc, device, ledger, journal))
         }
         None => None,
@@ -229,14 +233,14 @@ fn setup_and_supervise(
     let with: Vec<_> = terminal.iter().map(AsFd::as_fd).collect();
     host.send(Message::STARTED, &[], &with).what("report")?;
     drop(terminal);
-    inner.send(Message::STARTED, &[], &[]).what("start command")?;
+    rustix::io::write(&go, b"!").what("start command")?;
+    drop(go);
     supervise(host, inner, listener.as_ref(), &mut state)
 }
 
-fn read_ledger(fd: &OwnedFd) -> Setup<Ledger> {
-    let mut file = File::from(fd.try_clone().what("read ledger")?);
+fn read_ledger(fd: OwnedFd) -> Setup<Ledger> {
     let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut file, &mut bytes).what("read ledger")?;
+    io::Read::read_to_end(&mut File::from(fd), &mut bytes).what("read ledger")?;
     Ledger::from_bytes(&bytes).map_err(|error| Failure {
         kind: error.kind(),
         message: error.to_string(),

@@ -26,6 +26,9 @@ pub enum BindingFile {
     /// `ledger`: ownership that is not on disk, a [`Ledger`]. A number called `ledger` in `config.json` says how many files
     /// it knew when that was written: when it is not 0, there must be one.
     Ledger,
+    /// `journal`: changes of the ledger since it was written, by commands that run in the tree, see
+    /// [`crate::tree::journal`]. Locked by the process that runs them.
+    Journal,
 }
 
 impl BindingFile {
@@ -34,6 +37,7 @@ impl BindingFile {
             BindingFile::Config => "config.json",
             BindingFile::Index => "index",
             BindingFile::Ledger => "ledger",
+            BindingFile::Journal => "journal",
         }
     }
 }
@@ -184,17 +188,41 @@ impl Binding {
     /// The ledger that goes with a configuration.
     pub(crate) fn ledger(&self, config: &Value) -> Result<Ledger> {
         let expected = config.get("ledger").and_then(Value::as_u64).unwrap_or(0);
-        match self.read(BindingFile::Ledger, LEDGER_CAP)? {
+        let mut ledger = match self.read(BindingFile::Ledger, LEDGER_CAP)? {
             // One that is newer than the configuration is of a commit that was cut short, and as good.
-            Some(bytes) => {
-                Ledger::from_bytes(&bytes).map_err(|error| self.damaged(BindingFile::Ledger, error.message()))
-            }
-            None if expected == 0 => Ok(Ledger::default()),
+            Some(bytes) => Ledger::from_bytes(&bytes)
+                .map_err(|error| self.damaged(BindingFile::Ledger, error.message()))?,
+            None if expected == 0 => Ledger::default(),
             None => {
                 let what =
                     format!("it is missing, and with it what {expected} files are that the disk cannot hold");
-                Err(self.damaged(BindingFile::Ledger, &what))
+                return Err(self.damaged(BindingFile::Ledger, &what));
             }
+        };
+        // What a command has changed that still runs, or that was killed with all that watched it.
+        if let Some(mut journal) = self.open(BindingFile::Journal)? {
+            crate::tree::journal::replay(&mut journal, &mut ledger)
+                .map_err(|error| self.damaged(BindingFile::Journal, error.message()))?;
+        }
+        Ok(ledger)
+    }
+
+    /// Opens the journal for appending, making it where there is none, and locks it until the file is closed: one process at a
+    /// time runs commands in a tree. [`ErrorKind::Busy`] when another one does.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn journal(&self) -> Result<File> {
+        const OP: &str = "lock tree";
+        let shown = self.shown(BindingFile::Journal);
+        let mut options = cap_std::fs::OpenOptions::new();
+        options.read(true).append(true).create(true);
+        cap_std::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let file = self.dir.open_with(BindingFile::Journal.name(), &options).at(OP, &shown)?.into_std();
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(file),
+            Err(rustix::io::Errno::AGAIN) => {
+                Err(Error::new(ErrorKind::Busy, OP, "a command runs in this tree").with_path(shown))
+            }
+            Err(error) => Err(error).at(OP, shown),
         }
     }
 

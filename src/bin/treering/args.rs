@@ -19,6 +19,9 @@ const VERBS: &[(&str, &[&str])] = &[
     ("Move", &["save", "load", "import", "export", "tag", "rmi"]),
     #[cfg(feature = "registry")]
     ("Ship", &["pull", "push", "copy", "manifest", "tags", "login", "logout"]),
+    #[cfg(feature = "sandbox")]
+    ("Work", &["unpack", "clone", "run"]),
+    #[cfg(not(feature = "sandbox"))]
     ("Work", &["unpack", "clone"]),
     ("Keep", &["prune", "fsck"]),
     ("More", &["version", "completion", "man", "image", "system", "help"]),
@@ -116,6 +119,8 @@ pub enum Command {
     // Work
     Unpack(verb::unpack::Unpack),
     Clone(verb::clone::Clone),
+    #[cfg(feature = "sandbox")]
+    Run(verb::run::Run),
     // Keep
     Prune(verb::prune::Prune),
     Fsck(verb::fsck::Fsck),
@@ -256,6 +261,8 @@ impl Command {
             Command::Logout(args) => args.run(context),
             Command::Unpack(args) => args.run(context),
             Command::Clone(args) => args.run(context),
+            #[cfg(feature = "sandbox")]
+            Command::Run(args) => args.run(context),
             Command::Prune(args)
             | Command::Image(ImageGroup::Prune(args))
             | Command::System(SystemGroup::Prune(args)) => args.run(context),
@@ -271,6 +278,9 @@ impl Command {
         match self {
             Command::Diff(args) if args.exit_code => 2,
             Command::Fsck(_) => 2,
+            // As other container commands.
+            #[cfg(feature = "sandbox")]
+            Command::Run(_) => 125,
             _ => 1,
         }
     }

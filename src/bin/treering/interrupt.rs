@@ -24,6 +24,13 @@ pub fn control() -> Control {
     control
 }
 
+/// This program, where it is the command and nothing else: it then is the helper of what it runs, too.
+#[cfg(feature = "sandbox")]
+pub fn own_program() -> Option<std::path::PathBuf> {
+    let program = std::env::current_exe().ok();
+    program.filter(|_| OURS.load(Ordering::Relaxed) && std::env::var_os(treering::sandbox::HELPER_VARIABLE).is_none())
+}
+
 #[cfg(feature = "cli")]
 fn watch(control: &Control) {
     use signal_hook::consts::{SIGINT, SIGTERM};

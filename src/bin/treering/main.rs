@@ -65,6 +65,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             if let Some(code) = interrupt::exit_code() {
                 return code;
             }
+            if let Some(code) = error.downcast_ref::<treering::Error>().and_then(|error| error.exit_code()) {
+                return ExitCode::from(u8::try_from(code).unwrap_or(trouble));
+            }
             if error.is::<ui::Usage>() { ExitCode::from(2) } else { ExitCode::from(trouble) }
         }
     }

@@ -27,6 +27,8 @@ pub mod pull;
 #[cfg(feature = "registry")]
 pub mod push;
 pub mod rmi;
+#[cfg(feature = "sandbox")]
+pub mod run;
 pub mod save;
 pub mod snapshot;
 pub mod tag;

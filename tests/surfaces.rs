@@ -40,6 +40,7 @@ fn rust() -> Names {
         treering::image::inspect,
         treering::image::tidy,
         treering::image::unpack,
+        treering::sandbox::run,
         treering::image::write_layer,
         treering::layer::Loss,
         treering::layer::list,

@@ -31,9 +31,12 @@ impl WorkTree {
     pub fn open(store: &Store, dir: &Path) -> Result<WorkTree> {
         let root = Root::open(dir)?;
         let unknown = || {
-            Error::not_found(OP, "the store does not know this directory, so what the disk cannot hold would be lost")
-                .with_path(root.describe(b""))
-                .with_hint("unpack an image into it, or commit it first")
+            Error::not_found(
+                OP,
+                "the store does not know this directory, so what the disk cannot hold would be lost",
+            )
+            .with_path(root.describe(b""))
+            .with_hint("unpack an image into it, or commit it first")
         };
         let binding = binding::existing(store, &root)?.ok_or_else(unknown)?;
         // Before the ledger is read: what a killed process left in the journal is part of it.

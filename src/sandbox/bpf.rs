@@ -127,10 +127,7 @@ mod tests {
             Rule { number: 7, tests: vec![], otherwise: Verdict::Errno(38) },
             Rule {
                 number: 9,
-                tests: vec![
-                    (Test::Is(0, 4), Verdict::Errno(1)),
-                    (Test::Any(2, 0o101), Verdict::Notify),
-                ],
+                tests: vec![(Test::Is(0, 4), Verdict::Errno(1)), (Test::Any(2, 0o101), Verdict::Notify)],
                 otherwise: Verdict::Allow,
             },
         ];

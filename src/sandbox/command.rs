@@ -112,7 +112,10 @@ fn prepare(order: &Order, given: Given, helper: &Channel, gate: OwnedFd) -> Resu
     helper.send(Message::LISTENER, &[], &with).map_err(io)?;
     drop((listener, terminal));
     // The supervisor is ready when this comes; whatever is called before must need no answer.
-    if rustix::io::retry_on_intr(|| rustix::io::read(&gate, &mut [0u8; 1])).map_err(|error| io(error.into()))? != 1 {
+    if rustix::io::retry_on_intr(|| rustix::io::read(&gate, &mut [0u8; 1]))
+        .map_err(|error| io(error.into()))?
+        != 1
+    {
         return Err(io(io::ErrorKind::UnexpectedEof.into()));
     }
     if !order.rung.emulates() {
@@ -149,8 +152,11 @@ fn terminal() -> Result<(OwnedFd, OwnedFd), Failure> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let other = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).map_err(wrong)?;
     rustix::pty::unlockpt(&other).map_err(wrong)?;
-    let end = rustix::pty::ioctl_tiocgptpeer(&other, rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY)
-        .map_err(wrong)?;
+    let end = rustix::pty::ioctl_tiocgptpeer(
+        &other,
+        rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY,
+    )
+    .map_err(wrong)?;
     rustix::process::ioctl_tiocsctty(&end).map_err(wrong)?;
     Ok((end, other))
 }
@@ -220,7 +226,11 @@ fn execute(order: &Order) -> Failure {
             let path = crate::error::escape(path.to_bytes());
             Failure { kind: ErrorKind::CommandFailed, message: format!("{path}: {why}"), code: 126 }
         }
-        None => Failure { kind: ErrorKind::CommandFailed, message: format!("{name}: not found in the tree"), code: 127 },
+        None => Failure {
+            kind: ErrorKind::CommandFailed,
+            message: format!("{name}: not found in the tree"),
+            code: 127,
+        },
     }
 }
 

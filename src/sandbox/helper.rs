@@ -23,7 +23,8 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf> {
         places.push(dir.join("../libexec/treering/treering-init"));
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    places.extend(std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join("treering")));
+    places
+        .extend(std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join("treering")));
     places.into_iter().find(|path| is_program(path)).ok_or_else(|| {
         Error::not_found("find helper", "neither treering-init nor treering is where it is looked for")
             .with_hint(format!("set {VARIABLE} to the path of one of them, or install treering on PATH"))

@@ -47,7 +47,9 @@ impl Failure {
         let text = error.to_string();
         let text = text.split(" (os error").next().unwrap_or(&text).to_lowercase();
         let kind = match error.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES | libc::ENOSPC | libc::ENOSYS | libc::EINVAL) => ErrorKind::Unsupported,
+            Some(libc::EPERM | libc::EACCES | libc::ENOSPC | libc::ENOSYS | libc::EINVAL) => {
+                ErrorKind::Unsupported
+            }
             _ => ErrorKind::Io,
         };
         Failure { kind, message: format!("{what}: {text}"), code: 0 }
@@ -132,7 +134,8 @@ pub struct Given {
 
 fn run(host: &Channel, order: &Order, descriptors: Vec<OwnedFd>) -> Setup<()> {
     let mut descriptors = descriptors.into_iter();
-    let mut next = || descriptors.next().ok_or_else(|| Failure::new("receive order", io::ErrorKind::InvalidData));
+    let mut next =
+        || descriptors.next().ok_or_else(|| Failure::new("receive order", io::ErrorKind::InvalidData));
     let (tree, ledger, journal) = (next()?, next()?, next()?);
     let streams = [next()?, next()?, next()?];
     let given = Given { tree, ledger, journal, streams, binds: descriptors.collect() };
@@ -251,7 +254,8 @@ fn read_ledger(fd: OwnedFd) -> Setup<Ledger> {
 fn failure_of(body: &[u8]) -> Failure {
     match Failure::decode(body) {
         Ok((kind, message, code)) => {
-            let known = [ErrorKind::Unsupported, ErrorKind::NotFound, ErrorKind::CommandFailed, ErrorKind::Io];
+            let known =
+                [ErrorKind::Unsupported, ErrorKind::NotFound, ErrorKind::CommandFailed, ErrorKind::Io];
             let kind = known.into_iter().find(|known| known.code() == kind).unwrap_or(ErrorKind::Io);
             Failure { kind, message, code }
         }
@@ -357,7 +361,8 @@ pub fn limit_capabilities() -> Setup<()> {
 
 /// A byte string for the kernel.
 pub fn c_string(bytes: &[u8]) -> Setup<CString> {
-    CString::new(bytes).map_err(|_| Failure::new("start command", io::Error::from(io::ErrorKind::InvalidInput)))
+    CString::new(bytes)
+        .map_err(|_| Failure::new("start command", io::Error::from(io::ErrorKind::InvalidInput)))
 }
 
 /// Names what failed; for the parts of the helper in other files.

@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags,
 };
 
 use super::order::{Network, Order};
@@ -83,7 +84,11 @@ fn resolve(tree: &OwnedFd, path: &[u8]) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat2(tree, path, flags, Mode::empty(), resolve)?)
 }
 
-fn filesystem(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> rustix::io::Result<OwnedFd> {
+fn filesystem(
+    kind: &str,
+    options: &[(&str, &str)],
+    attributes: MountAttrFlags,
+) -> rustix::io::Result<OwnedFd> {
     let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
         rustix::mount::fsconfig_set_string(&context, *key, *value)?;
@@ -205,7 +210,8 @@ fn files(order: &Order, tree: &OwnedFd) -> Place<()> {
         return Ok(());
     }
     let scratch = at("make files", filesystem("tmpfs", &[("mode", "0755"), ("size", "16m")], closed()))?;
-    let hidden = if rustix::fs::access("/sys", rustix::fs::Access::EXISTS).is_ok() { "/sys" } else { "/proc" };
+    let hidden =
+        if rustix::fs::access("/sys", rustix::fs::Access::EXISTS).is_ok() { "/sys" } else { "/proc" };
     at("make files", attach(&scratch, CWD, hidden))?;
     for (number, (path, content)) in order.files.iter().enumerate() {
         let shown = format!("show /{}", String::from_utf8_lossy(path));

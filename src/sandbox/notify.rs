@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use super::handle::{Answer, Asked, State};
-use super::syscalls::{self, AUDIT_ARCH, FOREIGN_BIT};
 use super::sys;
+use super::syscalls::{self, AUDIT_ARCH, FOREIGN_BIT};
 
 /// What a call that was handled says about the step.
 #[derive(Debug, PartialEq, Eq)]

@@ -52,7 +52,8 @@ impl Points {
             };
             let above = above.at(OP, shown())?;
             // Opened once more to be written to: what only names a file changes nothing.
-            let directory = rustix::fs::openat(&above, c".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+            let directory =
+                rustix::fs::openat(&above, c".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
             let directory = directory.at(OP, shown())?;
             let kind = if end == names.len() { kind } else { Kind::Directory };
             match make(directory, names[end - 1], kind) {
@@ -76,7 +77,8 @@ impl Points {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error).at("restore tree", shown()),
             };
-            if stat.ino != made.inode || stat.kind != made.kind || (stat.kind == Kind::File && stat.size != 0) {
+            if stat.ino != made.inode || stat.kind != made.kind || (stat.kind == Kind::File && stat.size != 0)
+            {
                 continue;
             }
             let now = stat_fd(&made.directory).at("restore tree", shown())?.mtime;

@@ -41,7 +41,9 @@ impl Rung {
     pub fn describe(self) -> &'static str {
         match self {
             Rung::Root => "root, namespaces; owners on the disk; layers exact, no cost",
-            Rung::Chroot => "root, chroot; owners on the disk; no mount isolation, no /proc; layers exact, no cost",
+            Rung::Chroot => {
+                "root, chroot; owners on the disk; no mount isolation, no /proc; layers exact, no cost"
+            }
             Rung::Notify => {
                 "user namespace with one id, owners emulated by seccomp notification; layers exact, stat about 10 times slower"
             }

@@ -60,7 +60,9 @@ impl Drop for Helper {
         debug_assert!(null.is_ok() || null == Err(Errno::NOTCONN));
         if let Some(pid) = rustix::process::Pid::from_raw(self.pid) {
             // Somebody in this process may have reaped it, or said that nothing has to be reaped.
-            while let Err(Errno::INTR) = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()) {}
+            while let Err(Errno::INTR) =
+                rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty())
+            {}
         }
     }
 }
@@ -119,7 +121,11 @@ impl Step {
         let reasons: Vec<String> = refused.iter().map(|(rung, why)| format!("{rung}: {why}")).collect();
         match last {
             Some(error) if refused.len() == 1 => Err(error),
-            _ => Err(Error::new(ErrorKind::Unsupported, START, format!("no way to run it works here ({})", reasons.join("; ")))),
+            _ => Err(Error::new(
+                ErrorKind::Unsupported,
+                START,
+                format!("no way to run it works here ({})", reasons.join("; ")),
+            )),
         }
         .map_err(|error: Error| error.with_hint("treering info shows every way, and what it takes"))
     }
@@ -137,9 +143,9 @@ impl Step {
             let (order, sources) = order(root, options, rung, &mut points)?;
             let journal = match &options.journal {
                 Some(file) => file.try_clone().at(START, "")?,
-                None => {
-                    File::from(rustix::fs::memfd_create("journal", MemfdFlags::CLOEXEC).at(START, "make journal")?)
-                }
+                None => File::from(
+                    rustix::fs::memfd_create("journal", MemfdFlags::CLOEXEC).at(START, "make journal")?,
+                ),
             };
             let (streams, outputs) = streams(options)?;
             let first = greet(root, ledger, &order, &journal, &streams, &sources, program)?;
@@ -230,16 +236,24 @@ fn cannot(root: &Root, ledger: &Ledger, rung: Rung) -> Result<Option<&'static st
     }
     // Owners that are only in the ledger would not be seen.
     let disk = |record: &crate::tree::ledger::Record| {
-        record.mode == record.disk_mode && (record.kind == Kind::CharDevice || record.uid == 0 && record.gid == 0)
+        record.mode == record.disk_mode
+            && (record.kind == Kind::CharDevice || record.uid == 0 && record.gid == 0)
     };
     if !ledger.records().all(disk) || stat_fd(root).at(START, root.describe(b""))?.uid != 0 {
-        return Ok(Some("the tree was made without privileges: its owners are in the ledger, not on the disk"));
+        return Ok(Some(
+            "the tree was made without privileges: its owners are in the ledger, not on the disk",
+        ));
     }
     Ok(None)
 }
 
 /// The order for the helper; what has to be there for it to be mounted on is made.
-fn order(root: &Root, options: &StepOptions, rung: Rung, points: &mut Points) -> Result<(Order, Vec<OwnedFd>)> {
+fn order(
+    root: &Root,
+    options: &StepOptions,
+    rung: Rung,
+    points: &mut Points,
+) -> Result<(Order, Vec<OwnedFd>)> {
     let mut files = Vec::new();
     let mut binds = Vec::new();
     let mut sources = Vec::new();
@@ -260,7 +274,9 @@ fn order(root: &Root, options: &StepOptions, rung: Rung, points: &mut Points) ->
             let kind = if kind == Kind::Directory { Kind::Directory } else { Kind::File };
             let target = crate::fs::root::normalise(&bind.target)?;
             if !points.ensure(root, &target, kind)? {
-                return Err(Error::invalid(START, "a symbolic link there leads to nothing").with_path(&bind.target));
+                return Err(
+                    Error::invalid(START, "a symbolic link there leads to nothing").with_path(&bind.target)
+                );
             }
             let source = std::path::absolute(&bind.source).at(START, shown)?;
             binds.push(Bind {
@@ -274,7 +290,9 @@ fn order(root: &Root, options: &StepOptions, rung: Rung, points: &mut Points) ->
         return Err(Error::new(
             ErrorKind::Unsupported,
             START,
-            format!("directories of the host, a terminal and a read-only root need mounts, which the rung {rung} cannot make"),
+            format!(
+                "directories of the host, a terminal and a read-only root need mounts, which the rung {rung} cannot make"
+            ),
         ));
     }
     let order = Order {
@@ -374,8 +392,13 @@ fn failure(body: &[u8]) -> Error {
     let Ok((kind, message, code)) = Failure::decode(body) else {
         return Error::corrupt("talk to helper", "it reports an error that makes no sense");
     };
-    let kinds =
-        [ErrorKind::Unsupported, ErrorKind::Corrupt, ErrorKind::Limit, ErrorKind::CommandFailed, ErrorKind::NotFound];
+    let kinds = [
+        ErrorKind::Unsupported,
+        ErrorKind::Corrupt,
+        ErrorKind::Limit,
+        ErrorKind::CommandFailed,
+        ErrorKind::NotFound,
+    ];
     let kind = kinds.into_iter().find(|known| known.code() == kind).unwrap_or(ErrorKind::Io);
     let error = Error::new(kind, RUN, message);
     if code == 0 { error } else { error.with_exit_code(code) }
@@ -427,8 +450,12 @@ fn wait(
             }
             Some(Message { kind: Message::FAILED, body, .. }) => Err(failure(&body)),
             Some(_) => continue,
-            None => Err(Error::new(ErrorKind::CommandFailed, RUN, "the helper was killed, and the command with it")
-                .with_exit_code(128 + libc::SIGKILL)),
+            None => Err(Error::new(
+                ErrorKind::CommandFailed,
+                RUN,
+                "the helper was killed, and the command with it",
+            )
+            .with_exit_code(128 + libc::SIGKILL)),
         };
     }
 }
@@ -447,4 +474,3 @@ fn read_output(fd: &OwnedFd, stream: OutputStream, step: StepId, control: &Contr
     control.events.send(Event::Output { step, stream, bytes });
     Ok(true)
 }
-

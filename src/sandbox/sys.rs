@@ -111,7 +111,11 @@ pub fn wait(pid: i32, block: bool) -> io::Result<Option<(i32, i32)>> {
 }
 
 /// Executes a program. Returns only with an error.
-pub fn execute(path: &std::ffi::CStr, arguments: &[std::ffi::CString], environment: &[std::ffi::CString]) -> io::Error {
+pub fn execute(
+    path: &std::ffi::CStr,
+    arguments: &[std::ffi::CString],
+    environment: &[std::ffi::CString],
+) -> io::Error {
     let list = |strings: &[std::ffi::CString]| -> Vec<*const libc::c_char> {
         strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
     };
@@ -239,7 +243,9 @@ pub fn answer_with(listener: impl AsFd, id: u64, fd: impl AsFd, close_on_exec: b
     // SAFETY: the structure has the size that is part of the operation's number.
     match check(unsafe { libc::ioctl(listener.as_fd().as_raw_fd(), ADD as _, &request) }.into()) {
         // The caller has no room for another descriptor.
-        Err(error) if error.raw_os_error() == Some(libc::EMFILE) => answer(listener, id, 0, libc::EMFILE, false),
+        Err(error) if error.raw_os_error() == Some(libc::EMFILE) => {
+            answer(listener, id, 0, libc::EMFILE, false)
+        }
         other => gone_is_fine(other),
     }
 }

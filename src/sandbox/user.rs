@@ -60,7 +60,8 @@ pub fn find(root: &Root, text: &str) -> Result<Found> {
                 let members = fields.get(3).copied().unwrap_or_default();
                 name.is_some_and(|name| members.split(|&c| c == b',').any(|member| member == name))
             };
-            ids.groups = lines(&groups).filter(|fields| member(fields)).filter_map(|f| id_at(&f, 2)).collect();
+            ids.groups =
+                lines(&groups).filter(|fields| member(fields)).filter_map(|f| id_at(&f, 2)).collect();
             ids.groups.sort_unstable();
             ids.groups.dedup();
         }
@@ -91,7 +92,9 @@ fn read(root: &Root, path: &str) -> Result<Vec<u8>> {
 }
 
 fn lines(text: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
-    text.split(|&c| c == b'\n').filter(|line| !line.is_empty()).map(|line| line.split(|&c| c == b':').collect())
+    text.split(|&c| c == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| line.split(|&c| c == b':').collect())
 }
 
 fn id_at(fields: &[&[u8]], at: usize) -> Option<u32> {
@@ -107,7 +110,8 @@ mod tests {
         std::fs::create_dir(temp.path().join("etc")).unwrap();
         let passwd = "root:x:0:0:root:/root:/bin/sh\napp:x:1234:1235::/home/app:/bin/sh\n";
         std::fs::write(temp.path().join("etc/passwd"), passwd).unwrap();
-        std::fs::write(temp.path().join("etc/group"), "root:x:0:\nstaff:x:50:app,other\napp:x:1235:\n").unwrap();
+        std::fs::write(temp.path().join("etc/group"), "root:x:0:\nstaff:x:50:app,other\napp:x:1235:\n")
+            .unwrap();
         let root = Root::open(temp.path()).unwrap();
         (temp, root)
     }

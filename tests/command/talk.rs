@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::world::{World, run};
 
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 23] = [
     "commit",
     "diff",
     "snapshot",
@@ -23,6 +23,7 @@ const VERBS: [&str; 22] = [
     "rmi",
     "unpack",
     "clone",
+    "run",
     "prune",
     "fsck",
     "version",

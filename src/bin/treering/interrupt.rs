@@ -28,7 +28,9 @@ pub fn control() -> Control {
 #[cfg(feature = "sandbox")]
 pub fn own_program() -> Option<std::path::PathBuf> {
     let program = std::env::current_exe().ok();
-    program.filter(|_| OURS.load(Ordering::Relaxed) && std::env::var_os(treering::sandbox::HELPER_VARIABLE).is_none())
+    program.filter(|_| {
+        OURS.load(Ordering::Relaxed) && std::env::var_os(treering::sandbox::HELPER_VARIABLE).is_none()
+    })
 }
 
 #[cfg(feature = "cli")]

@@ -96,7 +96,8 @@ impl State {
             Call::Open => (libc::AT_FDCWD, asked.arguments[0], asked.int(1), asked.word(2)),
             _ => (libc::AT_FDCWD, asked.arguments[0], flags.unwrap_or(0), asked.word(1)),
         };
-        let follow = flags & libc::O_NOFOLLOW == 0 && flags & (libc::O_CREAT | libc::O_EXCL) != libc::O_CREAT | libc::O_EXCL;
+        let follow = flags & libc::O_NOFOLLOW == 0
+            && flags & (libc::O_CREAT | libc::O_EXCL) != libc::O_CREAT | libc::O_EXCL;
         let named = self.named(asked, dir, path, follow)?;
         if named.path.is_empty() { Err(Answer::Continue) } else { Ok(Opening { named, flags, mode }) }
     }
@@ -118,8 +119,18 @@ impl State {
         let (birth, disk) = self.birth(asked.tid, &spot.directory, Kind::File, opening.mode)?;
         let exclusive = opening.flags & libc::O_EXCL != 0;
         let access = if exclusive { opening.flags & libc::O_ACCMODE } else { libc::O_RDONLY };
-        let keep = libc::O_APPEND | libc::O_DIRECT | libc::O_LARGEFILE | libc::O_NOATIME | libc::O_NONBLOCK | libc::O_SYNC;
-        let flags = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC | access | (opening.flags & keep);
+        let keep = libc::O_APPEND
+            | libc::O_DIRECT
+            | libc::O_LARGEFILE
+            | libc::O_NOATIME
+            | libc::O_NONBLOCK
+            | libc::O_SYNC;
+        let flags = libc::O_CREAT
+            | libc::O_EXCL
+            | libc::O_NOFOLLOW
+            | libc::O_CLOEXEC
+            | access
+            | (opening.flags & keep);
         let flags = OFlags::from_bits_retain(flags as u32);
         let made = rustix::fs::openat(&spot.directory.fd, &spot.name[..], flags, disk);
         let fd = match made {
@@ -199,7 +210,14 @@ impl State {
     }
 
     /// mknod(2) of a device: an empty file stands for it.
-    pub fn make_device(&mut self, asked: &Asked, named: Named, mode: u32, kind: Kind, rdev: (u32, u32)) -> Reply {
+    pub fn make_device(
+        &mut self,
+        asked: &Asked,
+        named: Named,
+        mode: u32,
+        kind: Kind,
+        rdev: (u32, u32),
+    ) -> Reply {
         let spot = self.spot(asked.tid, named)?;
         let (birth, disk) = self.birth(asked.tid, &spot.directory, kind, mode & 0o7777)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -268,7 +286,11 @@ impl State {
             birth.mode |= 0o2000;
         }
         // A file with the setgid bit of a group its maker is not in would be a way to that group.
-        if kind == Kind::File && birth.mode & 0o2010 == 0o2010 && !who.in_group(gid) && !who.can(credentials::FSETID) {
+        if kind == Kind::File
+            && birth.mode & 0o2010 == 0o2010
+            && !who.in_group(gid)
+            && !who.can(credentials::FSETID)
+        {
             birth.mode &= !0o2000;
         }
         let disk = match kind {
@@ -310,4 +332,3 @@ fn may_write(who: &Credentials, directory: &Node) -> bool {
     // An ACL may say more than the bits; it is not asked, and the file is made.
     bits & 3 == 3 || directory.xattr(acl::ACCESS).is_some()
 }
-

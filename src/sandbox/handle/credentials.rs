@@ -164,14 +164,19 @@ impl State {
         let mut bytes = [0; 24];
         self.tracees.read(asked.tid, asked.arguments[1], &mut bytes[..12 * words as usize])?;
         let set = |n: usize| {
-            let word = |at: usize| u64::from(u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("4 bytes")));
+            let word =
+                |at: usize| u64::from(u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("4 bytes")));
             word(4 * n) | word(12 + 4 * n) << 32
         };
         let (effective, permitted, inheritable) = (set(0), set(1), set(2));
         let old = self.mine(asked);
         // cap_capset() of the kernel.
         let setpcap = old.can(credentials::SETPCAP);
-        let may_inherit = if setpcap { old.inheritable | old.permitted | old.bounding } else { old.inheritable | old.permitted };
+        let may_inherit = if setpcap {
+            old.inheritable | old.permitted | old.bounding
+        } else {
+            old.inheritable | old.permitted
+        };
         if inheritable & !may_inherit != 0
             || inheritable & !(old.inheritable | old.bounding) != 0
             || permitted & !old.permitted != 0

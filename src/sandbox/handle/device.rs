@@ -20,7 +20,9 @@ impl State {
         };
         let named = self.named(asked, dir, path, false)?;
         match kind {
-            Some(kind @ (Kind::File | Kind::Fifo | Kind::Socket)) => self.make_plain(asked, named, mode, kind),
+            Some(kind @ (Kind::File | Kind::Fifo | Kind::Socket)) => {
+                self.make_plain(asked, named, mode, kind)
+            }
             Some(kind @ (Kind::CharDevice | Kind::BlockDevice)) => {
                 if !self.credentials.of(&self.tracees, asked.tid).can(credentials::MKNOD) {
                     return Err(Errno::PERM.into());

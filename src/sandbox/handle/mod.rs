@@ -92,13 +92,7 @@ pub struct State {
 
 impl State {
     /// For a step that begins.
-    pub fn new(
-        order: &Order,
-        proc: OwnedFd,
-        device: u64,
-        ledger: Ledger,
-        journal: journal::Writer,
-    ) -> State {
+    pub fn new(order: &Order, proc: OwnedFd, device: u64, ledger: Ledger, journal: journal::Writer) -> State {
         let mut state = State {
             tracees: Tracees::new(proc),
             device,
@@ -139,9 +133,8 @@ impl State {
             Getxattr | Lgetxattr | Fgetxattr | Getxattrat => self.get_xattr(asked),
             Listxattr | Llistxattr | Flistxattr | Listxattrat => self.list_xattr(asked),
             Removexattr | Lremovexattr | Fremovexattr | Removexattrat => self.remove_xattr(asked),
-            Setuid | Setgid | Setreuid | Setregid | Setresuid | Setresgid | Setfsuid | Setfsgid | Setgroups => {
-                self.set_ids(asked)
-            }
+            Setuid | Setgid | Setreuid | Setregid | Setresuid | Setresgid | Setfsuid | Setfsgid
+            | Setgroups => self.set_ids(asked),
             Getuid | Geteuid | Getgid | Getegid | Getresuid | Getresgid | Getgroups => self.get_ids(asked),
             Capget => self.capget(asked),
             Capset => self.capset(asked),

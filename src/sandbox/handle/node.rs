@@ -118,7 +118,8 @@ impl State {
         }
         if !outside {
             // An access time that is set to what it was changes nothing but the ctime.
-            let atime = rustix::fs::statx(&node.fd, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::ATIME)?.stx_atime;
+            let atime = rustix::fs::statx(&node.fd, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::ATIME)?
+                .stx_atime;
             let times = Timestamps {
                 last_access: Timespec { tv_sec: atime.tv_sec, tv_nsec: atime.tv_nsec.into() },
                 last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ },

@@ -108,7 +108,9 @@ impl State {
             return Ok(rustix::fs::openat2(&root, way, flags, Mode::empty(), ResolveFlags::IN_ROOT)?);
         }
         if in_proc {
-            return Ok(retry_on_intr(|| rustix::fs::openat(self.tracees.proc(), &way[..], flags, Mode::empty()))?);
+            return Ok(retry_on_intr(|| {
+                rustix::fs::openat(self.tracees.proc(), &way[..], flags, Mode::empty())
+            })?);
         }
         Ok(retry_on_intr(|| rustix::fs::openat(CWD, &way[..], flags, Mode::empty()))?)
     }

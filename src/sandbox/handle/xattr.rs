@@ -205,7 +205,11 @@ fn set(node: &mut Node, name: &[u8], value: Vec<u8>) -> Result<(), Answer> {
             None => node.set_xattr(name, None),
         },
         acl::DEFAULT if node.kind != Kind::Directory => {
-            return Err(if acl::Acl::read(&value)?.is_some() { Errno::ACCESS.into() } else { Answer::Value(0) });
+            return Err(if acl::Acl::read(&value)?.is_some() {
+                Errno::ACCESS.into()
+            } else {
+                Answer::Value(0)
+            });
         }
         acl::DEFAULT => {
             let list = acl::Acl::read(&value)?;

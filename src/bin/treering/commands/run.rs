@@ -151,4 +151,3 @@ fn volume(text: &str) -> Result<BindMount, String> {
     }
     Ok(BindMount { source: source.into(), target: target.into(), read_only })
 }
-

@@ -51,6 +51,13 @@ echo "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.i
 tar -C layout -c . | treering load -q; rm -rf layout
 "##;
 
+/// Programs for a tree in which commands are run.
+const PROGRAMS: &str = r##"
+set -e
+mkdir -p work/bin; cp /usr/bin/busybox work/bin/; ln -sf busybox work/bin/sh
+for name in apt-get make; do printf '#!/bin/sh\n' >work/bin/$name; chmod 755 work/bin/$name; done
+"##;
+
 fn sh(world: &World, script: &str) -> crate::world::Run {
     let mut command = Command::new("bash");
     command.args(["-c", script]).current_dir(world.path());
@@ -108,6 +115,13 @@ fn every_example_does_what_it_shows() {
             }
             if verb == ["unpack"] {
                 world.sh("rm -rf work*");
+            }
+            if verb == ["run"] {
+                if !std::path::Path::new("/usr/bin/busybox").exists() {
+                    crate::tools::missing("TOOL", "busybox", "nothing to run in a tree");
+                    continue;
+                }
+                sh(&world, PROGRAMS).ok();
             }
             // One that asks needs a terminal to ask at.
             let line = if line == "treering prune" {

@@ -12,10 +12,7 @@ use crate::interrupt;
 
 const EXAMPLES: &str = "\
 Examples:
-  treering unpack debian:12 work
   treering run work -- apt-get install -y git    as root of the tree, whoever you are
-  treering diff work
-  treering commit work app:2
   treering run -e DEBUG=1 -w /srv -v $PWD:/src:ro work -- make -C /src
 
 Exit codes:

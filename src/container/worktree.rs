@@ -5,10 +5,10 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::fs::Root;
-use crate::image::{Image, Whose, binding};
+use crate::image::{Image, Tree};
 use crate::progress::Control;
 use crate::sandbox::{Outcome, Step, StepOptions};
-use crate::store::{Binding, Store};
+use crate::store::Store;
 use crate::tree::Ledger;
 
 const OP: &str = "open tree";
@@ -16,8 +16,8 @@ const OP: &str = "open tree";
 /// A tree that commands run in. While one of these is there, no other process runs commands in the same tree.
 #[derive(Debug)]
 pub struct WorkTree {
+    store: Store,
     root: Root,
-    binding: Binding,
     ledger: Ledger,
     journal: File,
     image: Image,
@@ -38,13 +38,13 @@ impl WorkTree {
             .with_path(root.describe(b""))
             .with_hint("unpack an image into it, or commit it first")
         };
-        let binding = binding::existing(store, &root)?.ok_or_else(unknown)?;
         // Before the ledger is read: what a killed process left in the journal is part of it.
-        let journal = binding.journal()?;
-        let bound = binding::find(store, &root)?.ok_or_else(unknown)?;
-        let image = Image::open(store, &bound.manifest.to_string(), None)?;
-        let Whose { ledger, .. } = bound.into_whose();
-        let tree = WorkTree { root, binding, ledger, journal, image };
+        let journal = Tree::open(store, &root)?.journal()?.ok_or_else(unknown)?;
+        let tree = Tree::open(store, &root)?;
+        let image = tree.image().ok_or_else(unknown)?;
+        let image = Image::open(store, &image.to_string(), None)?;
+        let ledger = tree.owners.ledger;
+        let tree = WorkTree { store: store.clone(), root, ledger, journal, image };
         tree.settle()?;
         Ok(tree)
     }
@@ -80,7 +80,7 @@ impl WorkTree {
         if self.journal.metadata().at(OP, "journal")?.len() == 0 {
             return Ok(());
         }
-        self.binding.replace(crate::store::BindingFile::Ledger, &self.ledger.to_bytes())?;
+        Tree::open(&self.store, &self.root)?.replace_ledger(&self.ledger)?;
         self.journal.set_len(0).at(OP, "journal")
     }
 }

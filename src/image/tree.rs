@@ -104,6 +104,12 @@ impl<'a> Tree<'a> {
         }
     }
 
+    /// Opens and locks the journal of a bound tree's ledger, see [`Binding::journal`]; `None` for a tree that is not bound.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn journal(&self) -> Result<Option<std::fs::File>> {
+        self.record.as_ref().map(|(binding, _)| binding.journal()).transpose()
+    }
+
     /// Replaces the ledger of a bound tree; the rest of its record stays.
     pub fn replace_ledger(&self, ledger: &Ledger) -> Result<()> {
         match &self.record {

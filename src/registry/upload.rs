@@ -113,8 +113,10 @@ fn attempt(
     if state.offset == 0 && (state.one_piece || blob.size <= ONE_PIECE) {
         // Cut, it begins anew.
         let location = state.location.take().expect("started above");
-        finish(repository, blob, location, 0, progress)?;
-        return Ok(Outcome::Sent);
+        return match finish(repository, blob, location, 0, progress) {
+            Err(failure) if failure.error.kind() == ErrorKind::NotFound => Err(forgotten(state, failure)),
+            result => result.map(|()| Outcome::Sent),
+        };
     }
     while state.offset < blob.size {
         chunk(repository, blob, state, progress)?;

@@ -112,7 +112,7 @@ impl Drop for Debian {
 }
 
 /// A certificate authority, and a server's certificate for `localhost` by it.
-fn certificates(dir: &Path) {
+pub fn certificates(dir: &Path) {
     sh(
         dir,
         "set -e

@@ -6,5 +6,9 @@ mod common;
 mod tools;
 
 mod debian;
+mod fake;
+mod faults;
+mod hostile;
+mod lists;
 mod real;
 mod world;

@@ -1,0 +1,397 @@
+//! Registries that fail: at every request in turn, in the middle of a blob, by silence.
+
+use std::time::{Duration, Instant};
+
+use treering::image::Image;
+use treering::registry::{Credential, PullOptions, Pulled, PushOptions, Pushed, login, pull, push, tags};
+use treering::{Error, ErrorKind, Event, Events};
+
+use treering::store::FsckLevel;
+
+use crate::fake::{Act, Answer, Door, Fake};
+use crate::world::World;
+
+fn push_to(world: &World, name: &str) -> Result<Pushed, Error> {
+    push(&world.store, &world.registries(""), name, name, &PushOptions::default(), &world.control)
+}
+
+fn pull_from(world: &World, name: &str) -> Result<Pulled, Error> {
+    pull(&world.store, &world.registries(""), name, &PullOptions::default(), &world.control)
+}
+
+/// What happens to one request.
+fn faults() -> Vec<(&'static str, Act)> {
+    vec![
+        ("500", Act::Say(Answer::error(500, "UNKNOWN"))),
+        ("503", Act::Say(Answer::new(503).with("retry-after", "0").body("<html>busy</html>"))),
+        ("429", Act::Say(Answer::error(429, "TOOMANYREQUESTS"))),
+        ("closed", Act::Close),
+        ("forgotten", Act::Forget),
+        ("cut", Act::Cut(7)),
+    ]
+}
+
+#[test]
+fn a_push_survives_a_failure_at_every_request_in_turn() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    // A layer that goes in chunks, and a small one.
+    let world = World::with_image(&name, 3 << 20);
+    for (fault, act) in faults() {
+        let mut at = 0;
+        loop {
+            fake.with(|state| {
+                state.blobs.clear();
+                state.manifests.clear();
+            });
+            let act = act.clone();
+            fake.rule(move |seen| (seen.number == at).then(|| act.clone()));
+            let pushed = push_to(&world, &name).unwrap_or_else(|error| panic!("{fault} at {at}: {error}"));
+            assert_eq!(
+                fake.tag("app", "v1").unwrap(),
+                Image::open(&world.store, &name, None).unwrap().manifest_bytes()
+            );
+            assert_eq!(fake.with(|state| state.blobs.len()), 3, "{fault} at {at}");
+            assert!(pushed.sent + pushed.present == 3);
+            if fake.log().len() <= at {
+                break;
+            }
+            at += 1;
+        }
+        assert!(at > 8, "{at}");
+    }
+}
+
+#[test]
+fn a_pull_survives_a_failure_at_every_request_in_turn() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let origin = World::with_image(&name, 1 << 20);
+    push_to(&origin, &name).unwrap();
+    for (fault, act) in faults() {
+        let mut at = 0;
+        loop {
+            let act = act.clone();
+            fake.rule(move |seen| (seen.number == at).then(|| act.clone()));
+            let world = World::new();
+            pull_from(&world, &name).unwrap_or_else(|error| panic!("{fault} at {at}: {error}"));
+            let image = Image::open(&world.store, &name, None).unwrap();
+            assert!(world.store.fsck(FsckLevel::Bytes, &world.control).unwrap().problems.is_empty());
+            assert_eq!(image.layers().len(), 2);
+            if fake.log().len() <= at {
+                break;
+            }
+            at += 1;
+        }
+        assert!(at >= 4, "{at}");
+    }
+}
+
+#[test]
+fn a_registry_that_stays_broken_is_an_error_and_nothing_half_is_published() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let origin = World::with_image(&name, 1 << 20);
+    let requests = {
+        push_to(&origin, &name).unwrap();
+        fake.log().len()
+    };
+    for from in 0..requests {
+        fake.with(|state| {
+            state.blobs.clear();
+            state.manifests.clear();
+        });
+        fake.rule(move |seen| (seen.number >= from).then(|| Act::Say(Answer::error(500, "UNKNOWN"))));
+        let error = push_to(&origin, &name).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Network, "{from}: {error}");
+        assert!(error.to_string().contains("answered 500"), "{error}");
+        assert!(fake.tag("app", "v1").is_none(), "{from}");
+    }
+    fake.rule(|_| None);
+    push_to(&origin, &name).unwrap();
+    for from in 0..4 {
+        fake.rule(move |seen| (seen.number >= from).then_some(Act::Close));
+        let world = World::new();
+        let error = pull_from(&world, &name).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Network, "{from}: {error}");
+        assert!(world.store.entries().unwrap().is_empty());
+        assert!(world.store.fsck(FsckLevel::Bytes, &world.control).unwrap().problems.is_empty());
+    }
+}
+
+#[test]
+fn a_cut_download_goes_on_where_it_was() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let size = 3 << 20;
+    let origin = World::with_image(&name, size);
+    push_to(&origin, &name).unwrap();
+    let large = Image::open(&origin.store, &name, None).unwrap().layers()[0].clone();
+    let digest = large.digest.to_string();
+    let of_layer = digest.clone();
+    fake.rule(move |seen| seen.is("GET", &of_layer).then_some(Act::Cut(1 << 20)));
+    let world = World::new();
+    pull_from(&world, &name).unwrap();
+    let ranges: Vec<String> = fake
+        .log()
+        .iter()
+        .filter(|seen| seen.is("GET", &digest))
+        .map(|seen| seen.header("range").into())
+        .collect();
+    // Every request begins where the one before was cut.
+    let expected: Vec<String> = (0..ranges.len())
+        .map(|n| if n == 0 { String::new() } else { format!("bytes={}-", n << 20) })
+        .collect();
+    assert_eq!(ranges, expected);
+    assert_eq!(ranges.len() as u64, large.size.div_ceil(1 << 20));
+
+    // A registry without ranges sends all of it again, and the right part is taken.
+    let of_layer = digest.clone();
+    fake.rule(move |seen| match seen.is("GET", &of_layer) {
+        true if seen.header("range").is_empty() => Some(Act::Cut(1 << 20)),
+        true => Some(Act::Change(|answer| answer)),
+        false => None,
+    });
+    fake.with(|state| state.log.clear());
+    pull_from(&World::new(), &name).unwrap();
+
+    // One that sends another range than it was asked for is not believed.
+    let of_layer = digest.clone();
+    fake.rule(move |seen| match seen.is("GET", &of_layer) {
+        true if seen.header("range").is_empty() => Some(Act::Cut(1 << 20)),
+        true => Some(Act::Change(|answer| answer.with("content-range", "bytes 5-9/10"))),
+        false => None,
+    });
+    let world = World::new();
+    assert_eq!(pull_from(&world, &name).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(world.store.refs().unwrap().is_empty());
+}
+
+#[test]
+fn a_cut_upload_goes_on_where_it_was() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let world = World::with_image(&name, 3 << 20);
+    fake.rule(move |seen| seen.is("PATCH", "/uploads/").then_some(Act::CutRequest(1 << 20)));
+    // Each try brings a mebibyte, and what came last was the end.
+    push_to(&world, &name).unwrap();
+    fake.with(|state| {
+        state.blobs.clear();
+        state.manifests.clear();
+    });
+    fake.rule(move |seen| {
+        let start = seen.header("content-range").split('-').next()?.parse::<u64>().ok()?;
+        (start < 2 << 20).then_some(Act::CutRequest(1 << 20))
+    });
+    push_to(&world, &name).unwrap();
+    let starts: Vec<String> = fake
+        .log()
+        .iter()
+        .filter(|seen| seen.method == "PATCH")
+        .map(|seen| seen.header("content-range").split('-').next().unwrap().to_string())
+        .collect();
+    assert_eq!(starts, ["0", "1048576", "2097152"]);
+}
+
+#[test]
+fn an_upload_that_the_registry_has_lost_begins_anew() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let world = World::with_image(&name, 3 << 20);
+    fake.rule(|seen| {
+        let first = seen.target.contains("/uploads/u1?") && seen.method != "POST";
+        first.then(|| Act::Say(Answer::error(404, "BLOB_UPLOAD_UNKNOWN")))
+    });
+    push_to(&world, &name).unwrap();
+}
+
+#[test]
+fn registries_that_take_one_piece_or_large_chunks_are_served() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let world = World::with_image(&name, 3 << 20);
+    fake.rule(|seen| (seen.method == "PATCH").then(|| Act::Say(Answer::error(405, "UNSUPPORTED"))));
+    push_to(&world, &name).unwrap();
+    assert_eq!(fake.log().iter().filter(|seen| seen.method == "PATCH").count(), 1);
+
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    fake.with(|state| state.min_chunk = 100 << 20);
+    let world = World::with_image(&name, 70 << 20);
+    push_to(&world, &name).unwrap();
+    assert_eq!(fake.log().iter().filter(|seen| seen.method == "PATCH").count(), 1);
+}
+
+#[test]
+fn a_pause_that_the_registry_asks_for_is_kept() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let world = World::with_image(&name, 1000);
+    fake.rule(|seen| {
+        (seen.number == 0).then(|| Act::Say(Answer::error(429, "TOOMANYREQUESTS").with("retry-after", "1")))
+    });
+    let began = Instant::now();
+    push_to(&world, &name).unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    fake.rule(|_| Some(Act::Say(Answer::error(429, "TOOMANYREQUESTS").with("retry-after", "86400"))));
+    let error = push_to(&world, &name).unwrap_err();
+    assert!(error.message().contains("86400 seconds"), "{error}");
+}
+
+#[test]
+fn silence_ends_a_transfer_and_a_cancel_ends_a_wait() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let world = World::with_image(&name, 1000);
+    let registries =
+        world.registries("").with_patience(Duration::from_millis(300), 2, Duration::from_millis(10));
+    fake.rule(|_| Some(Act::Stall));
+    let began = Instant::now();
+    let error =
+        push(&world.store, &registries, &name, &name, &PushOptions::default(), &world.control).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network, "{error}");
+    assert!(error.message().contains("nothing moved"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+
+    let patient = world.registries("").with_patience(Duration::from_secs(60), 5, Duration::from_secs(30));
+    for stall in [true, false] {
+        // Waiting for an answer, and waiting between two tries.
+        fake.rule(move |_| Some(if stall { Act::Stall } else { Act::Say(Answer::new(503)) }));
+        let control = treering::Control::default();
+        let mut cancelled = Instant::now();
+        std::thread::scope(|scope| {
+            let push =
+                scope.spawn(|| push(&world.store, &patient, &name, &name, &PushOptions::default(), &control));
+            std::thread::sleep(Duration::from_millis(700));
+            cancelled = Instant::now();
+            control.cancel.cancel();
+            assert_eq!(push.join().unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
+        });
+        assert!(cancelled.elapsed() < Duration::from_millis(500), "{:?}", cancelled.elapsed());
+    }
+}
+
+#[test]
+fn tokens_are_fetched_once_and_again_when_they_are_refused() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let basic = "Basic dXNlcjpzZWNyZXQ=".to_string();
+    fake.with(|state| state.door = Door::Bearer { realm: fake_realm(fake.port), basic });
+    let world = World::with_image(&name, 3 << 20);
+    let registries = world.registries("");
+    let host = fake.name("");
+    let error = push_to(&world, &name).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    let wrong = login(&registries, &host, &Credential::basic("user", "wrong"), &world.control).unwrap_err();
+    assert_eq!(wrong.kind(), ErrorKind::Unauthorized);
+    login(&registries, &host, &Credential::basic("user", "secret"), &world.control).unwrap();
+    fake.rule(|_| None);
+    push_to(&world, &name).unwrap();
+    assert_eq!(fake.log().iter().filter(|seen| seen.target.starts_with("/token")).count(), 1);
+    let asked = fake.log().iter().find(|seen| seen.target.starts_with("/token")).unwrap().target.clone();
+    assert!(
+        asked.contains("scope=repository%3Aapp%3Apull%2Cpush") && asked.contains("service=fake"),
+        "{asked}"
+    );
+    // A token that expires on the way is fetched anew.
+    fake.with(|state| state.manifests.clear());
+    fake.rule(|seen| {
+        seen.is("PUT", "/manifests/").then_some(()).filter(|()| seen.number == 4)?;
+        Some(Act::Say(Answer::error(401, "UNAUTHORIZED").with("www-authenticate", "Bearer realm=\"x\"")))
+    });
+    push_to(&world, &name).unwrap();
+
+    // An identity token is exchanged, and sent to the token server alone.
+    login(&registries, &host, &Credential::identity_token("good"), &world.control).unwrap();
+    fake.rule(|_| None);
+    push_to(&world, &name).unwrap();
+    let log = fake.log();
+    let exchanged = log.iter().find(|seen| seen.is("POST", "/token")).unwrap();
+    assert!(String::from_utf8_lossy(&exchanged.body).contains("refresh_token=good"));
+}
+
+fn fake_realm(port: u16) -> String {
+    format!("http://127.0.0.1:{port}/token")
+}
+
+#[test]
+fn lists_of_tags_are_followed_to_their_end_and_no_further() {
+    let fake = Fake::start();
+    for n in 0..25 {
+        fake.manifest("app", &format!("v{n:02}"), "application/x", b"{}");
+    }
+    fake.with(|state| state.page = 10);
+    let world = World::new();
+    let all = tags(&world.registries(""), &fake.name("app"), &world.control).unwrap();
+    assert_eq!((all.len(), all[0].as_str(), all[24].as_str()), (25, "v00", "v24"));
+    // A page that leads to itself.
+    fake.rule(|seen| {
+        let body = Answer::new(200).body("{\"tags\":[\"a\"]}");
+        Some(Act::Say(body.with("link", format!("<{}>; rel=\"next\"", seen.target))))
+    });
+    assert!(tags(&world.registries(""), &fake.name("app"), &world.control).unwrap().len() <= 2);
+    assert!(tags(&world.registries(""), &fake.name("app:v1"), &world.control).is_err());
+}
+
+#[test]
+fn warnings_and_transfers_are_events() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let mut world = World::with_image(&name, 3 << 20);
+    world.control.events = Events::queue(1 << 20);
+    fake.rule(|_| {
+        Some(Act::Change(|answer| answer.with("warning", "299 - \"this registry closes\\\"soon\\\"\"")))
+    });
+    push_to(&world, &name).unwrap();
+    let mut warnings = Vec::new();
+    let (mut started, mut finished, mut last) = (0, 0, std::collections::HashMap::new());
+    while let Some(event) = world.control.events.poll() {
+        match event {
+            Event::Warning { message, .. } => warnings.push(message),
+            Event::Started { text, .. } => {
+                assert!(text.starts_with("push "), "{text}");
+                started += 1;
+            }
+            Event::Finished { size, .. } => {
+                assert!(size > 3 << 20);
+                finished += 1;
+            }
+            Event::Transfer { digest, done, total, .. } => {
+                assert!(done <= total);
+                last.insert(digest, (done, total));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(warnings.len(), 1, "once each");
+    assert!(warnings[0].ends_with("this registry closes\"soon\""), "{warnings:?}");
+    assert_eq!((started, finished, last.len()), (1, 1, 3));
+    assert!(last.values().all(|(done, total)| done == total));
+}
+
+#[test]
+fn mirrors_are_asked_first_and_may_fail() {
+    let (mirror, fake) = (Fake::start(), Fake::start());
+    let name = fake.name("team/app:v1");
+    let origin = World::with_image(&name, 1000);
+    push_to(&origin, &name).unwrap();
+    let host = fake.name("");
+    let host = host.trim_end_matches('/');
+    let config = format!("[[registry]]\nprefix = '{host}'\nmirrors = ['{}']\n", mirror.url("/hub"));
+    let world = World::new();
+    let from = |world: &World| {
+        pull(&world.store, &world.registries(&config), &name, &PullOptions::default(), &world.control)
+            .unwrap()
+    };
+    from(&world);
+    assert_eq!(mirror.log()[0].target, "/v2/hub/team/app/manifests/v1");
+    // With the image in it, the mirror is all that is asked.
+    let moved = fake.with(|state| (state.blobs.clone(), state.manifests.clone()));
+    mirror.with(|state| {
+        state.blobs = moved.0.into_iter().map(|((_, d), b)| (("hub/team/app".into(), d), b)).collect();
+        state.manifests = moved.1.into_iter().map(|((_, r), m)| (("hub/team/app".into(), r), m)).collect();
+    });
+    fake.rule(|_| None);
+    from(&World::new());
+    assert!(fake.log().is_empty());
+}

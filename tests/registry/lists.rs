@@ -1,0 +1,179 @@
+//! Images for several platforms, and manifests that are about others.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use treering::image::{CommitOptions, Image, ManifestOptions, Platform, commit, new_manifest};
+use treering::registry::{
+    CopyOptions, ListAnnotation, PullOptions, PushOptions, annotate_list, copy, create_list, pull, push,
+    read_manifest,
+};
+use treering::store::{BlobInfo, Limits, Reference, descriptor};
+use treering::{Digest, ErrorKind};
+
+use crate::fake::Fake;
+use crate::world::World;
+
+/// A world with an image for two platforms, as a list.
+fn with_list(fake: &Fake) -> (World, String) {
+    let world = World::new();
+    let tree = world.scratch.dir("tree");
+    for platform in ["linux/amd64", "linux/arm64"] {
+        std::fs::write(tree.join("platform"), platform).unwrap();
+        let options = CommitOptions { platform: Some(platform.parse().unwrap()), ..CommitOptions::default() };
+        let name = format!("app:{}", platform.replace('/', "-"));
+        commit(
+            &world.store,
+            &tree,
+            Some(&name),
+            &CommitOptions { base: treering::image::Base::Scratch, ..options },
+            &world.control,
+        )
+        .unwrap();
+    }
+    let list = fake.name("app:v1");
+    let images = ["app:linux-amd64".to_string(), "app:linux-arm64".to_string()];
+    create_list(&world.store, &world.registries(""), &list, &images, false, &world.control).unwrap();
+    (world, list)
+}
+
+#[test]
+fn a_list_travels_whole_or_one_platform_of_it() {
+    let fake = Fake::start();
+    let (world, list) = with_list(&fake);
+    let registries = world.registries("");
+    let pushed =
+        push(&world.store, &registries, &list, &list, &PushOptions::default(), &world.control).unwrap();
+    assert_eq!((pushed.sent, pushed.only_platform), (4, None));
+    let remote = read_manifest(&registries, &list, &Limits::default(), &world.control).unwrap();
+    assert_eq!(remote.digest, pushed.digest);
+    let value: Value = serde_json::from_slice(&remote.bytes).unwrap();
+    assert_eq!(value["manifests"][1]["platform"]["architecture"], "arm64");
+
+    let arm: Platform = "linux/arm64".parse().unwrap();
+    let other = World::new();
+    let options = PullOptions { platform: Some(arm.clone()), ..PullOptions::default() };
+    let pulled = pull(&other.store, &registries, &list, &options, &other.control).unwrap();
+    assert_eq!((pulled.digest, pulled.layers_fetched), (pushed.digest, 1));
+    assert_eq!(Image::open(&other.store, &list, Some(&arm)).unwrap().platform(), arm);
+    // Only that platform is here, so only that can be pushed from here.
+    let alone = fake.name("alone:v1");
+    let options = PushOptions { platform: Some(arm.clone()), ..PushOptions::default() };
+    let one = push(&other.store, &registries, &list, &alone, &options, &other.control).unwrap();
+    assert_eq!((one.digest, one.only_platform), (pulled.manifest, Some(arm.clone())));
+
+    let riscv = PullOptions { platform: Some("linux/riscv64".parse().unwrap()), ..PullOptions::default() };
+    let error = pull(&other.store, &registries, &list, &riscv, &other.control).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.hint().unwrap().contains("linux/amd64, linux/arm64"), "{error:?}");
+
+    let all = World::new();
+    let options = PullOptions { all_platforms: true, ..PullOptions::default() };
+    assert_eq!(pull(&all.store, &registries, &list, &options, &all.control).unwrap().layers_fetched, 2);
+    let whole = fake.name("whole:v1");
+    let again = push(&all.store, &registries, &list, &whole, &PushOptions::default(), &all.control).unwrap();
+    assert_eq!((again.digest, again.only_platform), (pushed.digest, None));
+
+    let copied =
+        copy(&registries, &list, &fake.name("copied:v1"), &CopyOptions::default(), &world.control).unwrap();
+    assert_eq!((copied.digest, copied.mounted), (pushed.digest, 4));
+    let options = CopyOptions { platform: Some(arm), ..CopyOptions::default() };
+    let copied = copy(&registries, &list, &fake.name("copied:arm"), &options, &world.control).unwrap();
+    assert_eq!(copied.digest, pulled.manifest);
+}
+
+#[test]
+fn of_an_incomplete_list_this_machines_platform_is_pushed_alone() {
+    let fake = Fake::start();
+    let (world, list) = with_list(&fake);
+    let registries = world.registries("");
+    push(&world.store, &registries, &list, &list, &PushOptions::default(), &world.control).unwrap();
+    if !["amd64", "arm64"].contains(&Platform::host().architecture.as_str()) {
+        return;
+    }
+    let other = World::new();
+    let pulled = pull(&other.store, &registries, &list, &PullOptions::default(), &other.control).unwrap();
+    let target = fake.name("other:v1");
+    let pushed =
+        push(&other.store, &registries, &list, &target, &PushOptions::default(), &other.control).unwrap();
+    assert_eq!((pushed.digest, pushed.only_platform), (pulled.manifest, Some(Platform::host())));
+}
+
+#[test]
+fn lists_are_amended_and_annotated() {
+    let fake = Fake::start();
+    let (world, list) = with_list(&fake);
+    let registries = world.registries("");
+    let images = ["app:linux-amd64".to_string()];
+    let error = create_list(&world.store, &registries, &list, &images, false, &world.control).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    create_list(&world.store, &registries, &list, &images, true, &world.control).unwrap();
+    let change = ListAnnotation {
+        platform: Some("linux/arm/v7".parse().unwrap()),
+        annotations: BTreeMap::from([("a".to_string(), "b".to_string())]),
+    };
+    annotate_list(&world.store, &list, "app:linux-arm64", &change, &world.control).unwrap();
+    let entry = world.store.resolve(&list).unwrap().descriptor;
+    let document = world.store.read_document(&entry).unwrap();
+    assert_eq!(document.manifests().len(), 2);
+    let arm = document.manifests().iter().find(|one| one.annotations().is_some()).unwrap();
+    assert_eq!(Platform::from(arm.platform().as_ref().unwrap()).to_string(), "linux/arm/v7");
+    let missing = annotate_list(&world.store, &list, &Digest::of(b"x").to_string(), &change, &world.control);
+    assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+
+    // Of what is at a registry only the documents are fetched, and the list goes where the layers are.
+    push(&world.store, &registries, &list, &list, &PushOptions::default(), &world.control).unwrap();
+    let other = World::new();
+    let remote = fake.name("app:v1");
+    let again = fake.name("app:v2");
+    create_list(&other.store, &registries, &again, &[remote], false, &other.control).unwrap();
+    let pushed =
+        push(&other.store, &registries, &again, &again, &PushOptions::default(), &other.control).unwrap();
+    assert_eq!((pushed.sent, pushed.present), (0, 4));
+    let strange = fake.name("elsewhere:v2");
+    let error = push(&other.store, &registries, &again, &strange, &PushOptions::default(), &other.control)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+}
+
+#[test]
+fn referrers_are_listed_under_a_tag_where_the_registry_does_not_list_them() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let world = World::with_image(&name, 1000);
+    let registries = world.registries("");
+    push(&world.store, &registries, &name, &name, &PushOptions::default(), &world.control).unwrap();
+    let image = Image::open(&world.store, &name, None).unwrap();
+    let attach = |n: usize| {
+        let blob = world.store.put_blob(format!("signature {n}").as_bytes()).unwrap();
+        let config = descriptor("application/vnd.oci.empty.v1+json", &world.store.put_blob(b"{}").unwrap());
+        let options = ManifestOptions {
+            subject: Some(image.descriptor().clone()),
+            artifact_type: Some("application/x.signature".into()),
+            annotations: BTreeMap::from([("n".to_string(), n.to_string())]),
+        };
+        let bytes = new_manifest(&config, &[descriptor("text/plain", &blob)], &options).unwrap();
+        let info: BlobInfo = world.store.put_blob(&bytes).unwrap();
+        let local = format!("signature:v{n}");
+        let entry = descriptor("application/vnd.oci.image.manifest.v1+json", &info);
+        world.store.tag(&Reference::parse(&local).unwrap(), &entry).unwrap();
+        let target = fake.name(&format!("app:signature{n}"));
+        push(&world.store, &registries, &local, &target, &PushOptions::default(), &world.control).unwrap();
+        info.digest.to_string()
+    };
+    let fallback = format!("sha256-{}", image.digest().hex());
+    let (first, second) = (attach(1), attach(2));
+    let list: Value = serde_json::from_slice(&fake.tag("app", &fallback).unwrap()).unwrap();
+    let entries = list["manifests"].as_array().unwrap();
+    assert_eq!(
+        (entries[0]["digest"].as_str(), entries[1]["digest"].as_str()),
+        (Some(&*first), Some(&*second))
+    );
+    assert_eq!(entries[1]["artifactType"], "application/x.signature");
+    assert_eq!(entries[1]["annotations"]["n"], "2");
+    // A registry that says that it understands subjects is left to it.
+    fake.with(|state| state.referrers = true);
+    attach(3);
+    let list: Value = serde_json::from_slice(&fake.tag("app", &fallback).unwrap()).unwrap();
+    assert_eq!(list["manifests"].as_array().unwrap().len(), 2);
+}

@@ -46,6 +46,7 @@ pub mod progress;
 pub mod threads;
 
 pub mod archive;
+pub mod build;
 // What of it is stable is the header. Rust sees it for the benches alone.
 #[cfg(feature = "capi")]
 #[doc(hidden)]

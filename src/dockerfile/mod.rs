@@ -2,7 +2,7 @@
 //!
 //! Knows neither stores nor images. The language is BuildKit's (frontend 1.26); places in it are in the Dockerfile reference.
 
-// Not all of it has a user yet: building is to come.
+// Parts that only a RUN uses have no user yet.
 #![allow(dead_code, unused_imports)]
 
 mod check;
@@ -29,6 +29,7 @@ pub(crate) use ignore::{SourcePattern, clean};
 pub(crate) use instruction::{
     Change, CommandLine, Copy, CopySource, HealthTest, Instruction, Run, parse_changes,
 };
+pub(crate) use lines::Line;
 pub(crate) use mount::{CacheSharing, Mount, MountKind};
 pub(crate) use scope::{BUILD_ARGS, DEFAULT_PATH, PLATFORM_ARGS, PROXY_ARGS, Scope};
 pub(crate) use source::{Fault, nearest};

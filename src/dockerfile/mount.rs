@@ -124,6 +124,11 @@ fn fields(text: &str) -> Result<Vec<String>, Fault> {
 }
 
 impl MountText {
+    /// The stage, image or context that it names.
+    pub(crate) fn from(&self) -> Option<String> {
+        self.0.iter().rev().find(|(key, _)| key == "from").and_then(|(_, value)| value.clone())
+    }
+
     /// The mount, its values expanded.
     pub(crate) fn resolve(&self, expand: &dyn Fn(&str) -> Result<String, Fault>) -> Result<Mount, Fault> {
         let mut given = Vec::new();

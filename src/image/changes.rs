@@ -43,6 +43,21 @@ impl Parameters {
         self.config
     }
 
+    /// Returns a member of the object.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.config.get(key)
+    }
+
+    /// Sets a member of the object.
+    pub fn set(&mut self, key: &str, value: Value) {
+        self.config.insert(key.into(), value);
+    }
+
+    /// Removes a member of the object.
+    pub fn remove(&mut self, key: &str) -> Option<Value> {
+        self.config.shift_remove(key)
+    }
+
     /// Returns the variables of the environment: names and values, the last of several with one name first.
     pub fn env(&self) -> Vec<(String, String)> {
         let items = strings(&self.config, "Env");

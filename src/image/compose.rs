@@ -12,7 +12,7 @@ use super::platform::Platform;
 use crate::compress::Written;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{BlobInfo, Descriptor, Document, LayerInfo, Reference, Store, descriptor};
+use crate::store::{BlobInfo, Descriptor, Document, Entry, LayerInfo, Reference, Store, descriptor};
 
 /// A layer that a step made: it is in the store.
 #[derive(Debug, Clone)]
@@ -105,8 +105,8 @@ pub(crate) fn compose(store: &Store, recipe: &Recipe<'_>) -> Result<Made> {
     };
     let manifest = new_manifest(&descriptor(OCI_CONFIG, &BlobInfo::of(&config)), &layers, &options)?;
     Document::parse(&manifest, Some(OCI_MANIFEST), "the new manifest", store.limits()).map_err(too_large)?;
-    let image_id = store.put_blob(&config)?.digest;
-    let manifest = store.put_blob(&manifest)?;
+    let image_id = put_document(store, &config)?.digest;
+    let manifest = put_document(store, &manifest)?;
     Ok(Made { manifest, image_id, entry: descriptor(OCI_MANIFEST, &manifest) })
 }
 
@@ -120,8 +120,24 @@ fn row(step: &Step) -> History {
     }
 }
 
-/// Enters an image into the index of the store, under a name or without one.
+/// Puts a document into the store; one that is there whole is not written again.
+fn put_document(store: &Store, bytes: &[u8]) -> Result<BlobInfo> {
+    let info = BlobInfo::of(bytes);
+    match store.read_blob(&info.digest, Some(info.size), info.size) {
+        Ok(there) if there == bytes => Ok(info),
+        _ => store.put_blob(bytes),
+    }
+}
+
+/// Enters an image into the index of the store, under a name or without one. Nothing is written where it is entered already.
 pub(crate) fn enter(store: &Store, name: Option<&Reference>, entry: &Descriptor) -> Result<()> {
+    let wanted = name.map(|name| name.clone().or_latest());
+    let same = |known: &Entry| {
+        known.descriptor.digest() == entry.digest() && (wanted.is_none() || known.name == wanted)
+    };
+    if store.entries()?.iter().any(same) {
+        return Ok(());
+    }
     match name {
         Some(name) => store.tag(name, entry).map(drop),
         None => store.add_nameless(entry),

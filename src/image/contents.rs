@@ -6,7 +6,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::open::Image;
+use super::open::{Image, Layer};
 use crate::compress::{DecodeOptions, Decoder};
 use crate::digest::{Digest, chain_ids};
 use crate::error::{Error, Result};
@@ -22,8 +22,13 @@ const READ: &str = "read image contents";
 
 /// Everything in an image, from the store's cache where it is, else by reading the layers.
 pub fn contents(store: &Store, image: &Image, control: &Control) -> Result<Snapshot> {
+    contents_of(store, image.layers(), control)
+}
+
+/// Everything in a stack of layers, base first; see [`contents`].
+pub(crate) fn contents_of(store: &Store, layers: &[Layer], control: &Control) -> Result<Snapshot> {
     let _lease = store.lease_for(control)?;
-    let diff_ids: Vec<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
+    let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
     let chains = chain_ids(&diff_ids);
     let mut start = 0;
     let mut base = None;
@@ -41,7 +46,7 @@ pub fn contents(store: &Store, image: &Image, control: &Control) -> Result<Snaps
     };
     let limits = ReadLimits::default();
     let mut model = Model::new(tree, Strictness::Lenient, &limits);
-    for layer in &image.layers()[start..] {
+    for layer in &layers[start..] {
         control.check(READ)?;
         read_layer(store, &mut model, layer, &limits, control).map_err(|error| {
             let shown = layer.digest.to_string();
@@ -59,7 +64,7 @@ pub fn contents(store: &Store, image: &Image, control: &Control) -> Result<Snaps
 fn read_layer(
     store: &Store,
     model: &mut Model,
-    layer: &super::open::Layer,
+    layer: &Layer,
     limits: &ReadLimits,
     control: &Control,
 ) -> Result<()> {
@@ -98,7 +103,7 @@ impl ChunkStream for Decoder {
     }
 }
 
-impl super::open::Layer {
+impl Layer {
     /// What has to be hashed while the layer is decoded: always the blob, and its content if nobody has seen yet that
     /// this blob holds this DiffID. Who did (commit, import, load) noted it in the store; another content would need
     /// another blob of the same digest.

@@ -30,13 +30,13 @@ pub use crate::digest::{chain_id, chain_ids};
 pub(crate) use admit::{Admission, AdmissionLimits, Ready, Source, Walk, check_document};
 pub use admit::{Loaded, NamePolicy};
 pub(crate) use blobs::Blobs;
-#[expect(unused_imports)] // For builds.
 pub(crate) use changes::Parameters;
 pub use clone::{CloneOptions, Cloned, clone};
 pub use commit::{CommitOptions, Committed, commit};
-pub(crate) use compose::{Recipe, Step, StepLayer, compose, creation_time, enter, record_layer};
+pub(crate) use compose::{Made, Recipe, Step, StepLayer, compose, creation_time, enter, record_layer};
 pub use config::{History, ImageConfig, RunConfig, image_id};
 pub use contents::contents;
+pub(crate) use contents::contents_of;
 pub use derive::{NewConfig, new_config};
 pub use diff::{
     Base, DiffOptions, OverlayDiff, TreeDiff, diff_image, diff_overlay, diff_root, diff_roots,

@@ -23,6 +23,12 @@ pub trait Files: Sync {
     /// The root and the path below it where the content of entry `index` is found.
     fn locate(&self, snapshot: &Snapshot, index: u32) -> (&Root, Vec<u8>);
 
+    /// Fills `buffer` from an offset of the content of entry `index`, where that is no file below a root, and sees to it that
+    /// the content is what the snapshot says. `None` where [`Files::locate`] says where the content is.
+    fn read(&self, _index: u32, _offset: u64, _buffer: &mut [u8]) -> Result<Option<Filled>> {
+        Ok(None)
+    }
+
     /// Whether the content is in another inode than the one the snapshot describes (overlayfs's metacopy).
     fn is_borrowed(&self, _index: u32) -> bool {
         false
@@ -129,6 +135,9 @@ impl LayerTar<'_> {
     fn content(&self, reader: &mut Reader, index: u32, offset: u64, buf: &mut [u8]) -> Result<Filled> {
         let snapshot = self.plan.snapshot();
         debug_assert_ne!(index, NONE);
+        if let Some(filled) = self.files.read(index, offset, buf)? {
+            return Ok(filled);
+        }
         let fail = |error: io::Error| self.explain(index, error);
         if reader.file.as_ref().is_none_or(|(open, _)| *open != index) {
             reader.file = None;

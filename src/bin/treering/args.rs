@@ -14,7 +14,7 @@ const ABOUT: &str = "Grow OCI images from a directory: no root, no daemon";
 
 /// The verbs, by what they are for; a test holds this and the parser together.
 const VERBS: &[(&str, &[&str])] = &[
-    ("Grow", &["commit", "diff", "snapshot", "layer"]),
+    ("Grow", &["build", "commit", "diff", "snapshot", "layer"]),
     ("Look", &["images", "inspect", "history", "df", "info"]),
     ("Move", &["save", "load", "import", "export", "tag", "rmi"]),
     #[cfg(feature = "registry")]
@@ -82,6 +82,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     // Grow
+    Build(Box<verb::build::Build>),
     Commit(verb::commit::Commit),
     Diff(verb::diff::Diff),
     Snapshot(verb::snapshot::Snapshot),
@@ -230,6 +231,7 @@ impl Command {
     /// Does it.
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         match self {
+            Command::Build(args) => args.run(context),
             Command::Commit(args) => args.run(context),
             Command::Diff(args) => args.run(context),
             Command::Snapshot(args) => args.run(context),

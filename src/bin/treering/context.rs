@@ -18,7 +18,7 @@ pub struct Context {
     pub json: bool,
     /// Threads to use; 0 for one per processor.
     pub threads: usize,
-    quiet: bool,
+    pub quiet: bool,
     root: Option<PathBuf>,
 }
 

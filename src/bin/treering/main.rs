@@ -22,6 +22,7 @@ mod output;
 mod progress;
 #[cfg(feature = "registry")]
 mod registries;
+mod steps;
 mod table;
 mod text;
 mod ui;

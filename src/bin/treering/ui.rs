@@ -94,6 +94,9 @@ impl Ui {
             }
             shown.push_str(&text.to_lowercase());
         }
+        if let Some(location) = ours.and_then(|error| error.location()) {
+            self.place(location);
+        }
         if let Some(hint) = hint {
             self.line("\x1b[1;36m", "hint: ", hint);
         }
@@ -112,9 +115,23 @@ impl Ui {
                 "path": ours.and_then(|e| e.path()).map(escape),
                 "message": ours.map_or_else(|| error.to_string(), |e| e.message().to_string()),
                 "hint": hint,
+                "location": ours.and_then(|e| e.location()).map(crate::steps::place),
             }
         });
         let _ = writeln!(std::io::stderr(), "{object}");
+    }
+
+    /// The line of a text that an error is about, with a caret below the column.
+    fn place(&self, location: &treering::Location) {
+        let at = format!("{}:{}", escape(&location.file), location.line);
+        self.line("", "  --> ", at);
+        let text = location.text.replace('\t', " ");
+        let number = location.line.to_string();
+        self.line("", "", format!(" {number} | {}", escape(text.as_bytes())));
+        if location.column > 0 {
+            let before = text.get(..location.column as usize - 1).map_or(0, |text| text.chars().count());
+            self.line("", "", format!(" {} | {}^", " ".repeat(number.len()), " ".repeat(before)));
+        }
     }
 
     /// One line on standard error. That it cannot be written is no reason to fail.

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+pub mod build;
 pub mod clone;
 pub mod commit;
 pub mod completion;

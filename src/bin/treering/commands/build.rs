@@ -1,0 +1,440 @@
+//! `treering build`: a Dockerfile becomes an image.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use treering::archive::{self, ExportOptions, ExportSource};
+use treering::build::{self, BuildOptions, Built, ContextSource, DockerfileSource};
+use treering::error::At;
+use treering::image::{Platform, UnpackOptions, unpack};
+use treering::store::{Store, descriptor_digest};
+use treering::{Control, Error};
+
+use crate::context::Context;
+use crate::grow::{Packing, Times, key_value};
+use crate::steps::{self, Style};
+use crate::ui::Usage;
+use crate::{json as print_json, output};
+
+const EXAMPLES: &str = "\
+Examples:
+  treering build -t app:v1 .
+  treering build -f docker/Dockerfile --target test --build-arg VERSION=2 .
+  treering build -t app:v1 -o type=docker,dest=app.tar .     for docker load
+  treering build -o ./out .                                  the files of the last stage
+  treering build --check .                                   what should be different in the Dockerfile
+
+Steps that nothing changed for come out of the cache. SOURCE_DATE_EPOCH or --reproducible make two builds equal, wherever they
+run. RUN is not supported yet.";
+
+/// What is done with the Dockerfile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Call {
+    /// Build it
+    Build,
+    /// Check it
+    Check,
+    /// Show what the target takes
+    Outline,
+    /// Show the stages
+    Targets,
+}
+
+/// Build an image from a Dockerfile
+///
+/// Prints the image id. COPY, ADD and what changes the configuration need no unpacked tree and no privileges.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Build {
+    /// The directory with the files; - for a tar or a Dockerfile on standard input
+    #[arg(value_name = "PATH", default_value = ".", hide_default_value = true)]
+    context: PathBuf,
+
+    /// A name for the image; may be repeated
+    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
+    tags: Vec<String>,
+
+    /// The Dockerfile [default: PATH/Dockerfile]; - for standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// The stage to build [default: the last one]
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+
+    /// The value of an ARG; without =VALUE that of the environment
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    build_args: Vec<String>,
+
+    /// A further context: a directory or docker-image://NAME
+    #[arg(long = "build-context", value_name = "NAME=VALUE", value_parser = key_value)]
+    build_contexts: Vec<(String, String)>,
+
+    /// A label of the image
+    #[arg(long = "label", value_name = "KEY[=VALUE]")]
+    labels: Vec<String>,
+
+    /// An annotation of the manifest
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = key_value)]
+    annotations: Vec<(String, String)>,
+
+    /// Carry out every step, whatever the cache has
+    #[arg(long)]
+    no_cache: bool,
+
+    /// Carry out the steps of this stage, whatever the cache has
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    no_cache_filter: Vec<String>,
+
+    /// The platform to build for [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
+
+    /// Where the result goes instead of the store: DIR, - for a tar, or type=local|tar|oci|docker|image,dest=PATH
+    #[arg(short, long, value_name = "DEST")]
+    output: Option<String>,
+
+    /// Write the image id to a file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+
+    /// Write digests and names to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
+
+    /// How progress is shown
+    #[arg(long, value_enum, default_value_t = Style::Auto, hide_default_value = true)]
+    progress: Style,
+
+    /// Check the Dockerfile, and build nothing
+    #[arg(long, conflicts_with = "call")]
+    check: bool,
+
+    /// What to do
+    #[arg(long, value_enum, default_value_t = Call::Build, hide_default_value = true)]
+    call: Call,
+
+    #[command(flatten)]
+    packing: Packing,
+
+    #[command(flatten)]
+    times: Times,
+
+    /// Accepted: images always go into the store
+    #[arg(long, hide = true)]
+    load: bool,
+
+    /// Accepted: there are no containers to remove
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    rm: Option<bool>,
+
+    /// Accepted: there are no containers to remove
+    #[arg(long, hide = true)]
+    force_rm: bool,
+}
+
+impl Build {
+    pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        let destination = self.output.as_deref().map(Destination::parse).transpose()?;
+        let mut options = self.options(context)?;
+        let store = context.store()?;
+        let control = Control::default();
+        match if self.check { Call::Check } else { self.call } {
+            Call::Build => {}
+            Call::Check => return check(context, &store, &options, &control),
+            Call::Outline => return outline(context, &store, &options, &control),
+            Call::Targets => return targets(context, &store, &options, &control),
+        }
+        let kept = destination.is_none() || !options.tags.is_empty();
+        let before: Vec<_> = store.entries()?.iter().map(|entry| entry.descriptor.clone()).collect();
+        let names = std::mem::take(&mut options.tags);
+        if kept {
+            options.tags.clone_from(&names);
+        }
+        let control = Control { events: steps::events(self.progress, context.quiet), ..control };
+        let built = build::build(&store, &options, &control)?;
+        if let Some(destination) = &destination {
+            let written = destination.write(&store, &built, &control);
+            let was_there = before.iter().any(|known| descriptor_digest(known).ok() == Some(built.manifest));
+            if !kept && !was_there {
+                store.remove(&built.manifest)?;
+            }
+            written?;
+        }
+        if let Some(path) = &self.iidfile {
+            write_file(path, built.image_id.to_string().as_bytes())?;
+        }
+        if let Some(path) = &self.metadata_file {
+            let metadata = json!({
+                "containerimage.config.digest": built.image_id.to_string(),
+                "containerimage.descriptor": {
+                    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "digest": built.manifest.to_string(), "size": built.manifest_size,
+                },
+                "containerimage.digest": built.manifest.to_string(),
+                "image.name": built.names.join(","),
+            });
+            write_file(path, serde_json::to_string_pretty(&metadata)?.as_bytes())?;
+        }
+        self.report(context, destination.as_ref(), &built)
+    }
+
+    fn report(
+        &self,
+        context: &Context,
+        destination: Option<&Destination>,
+        built: &Built,
+    ) -> anyhow::Result<ExitCode> {
+        // Data on standard output is not to be mixed with the id.
+        if destination.is_some_and(|destination| destination.path.as_deref() == Some(Path::new("-"))) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if context.json {
+            output::data(|out| {
+                print_json::document(
+                    out,
+                    &json!({
+                        "image_id": built.image_id.to_string(), "manifest": built.manifest.to_string(),
+                        "names": built.names, "cached": built.cached, "carried_out": built.carried_out,
+                        "warnings": built.warnings.len(),
+                    }),
+                )
+            })?;
+        } else {
+            output::lines([built.image_id.to_string()])?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn options(&self, context: &Context) -> anyhow::Result<BuildOptions> {
+        let stdin = || -> Result<Arc<File>, Error> {
+            let fd = std::io::stdin().as_fd().try_clone_to_owned().at("read file", "standard input")?;
+            Ok(Arc::new(File::from(fd)))
+        };
+        let dash = Path::new("-");
+        let from_stdin = self.context == dash;
+        if from_stdin && self.file.as_deref() == Some(dash) {
+            return Err(Usage::new("standard input is either the context or the Dockerfile").into());
+        }
+        if let Some(text) =
+            self.context.to_str().filter(|text| text.contains("://") || text.starts_with("git@"))
+        {
+            return Err(Usage::new(format!("a context at an address is not supported: {text}"))
+                .with_hint("clone or download it first, or pipe a tar: build -")
+                .into());
+        }
+        let pairs = |texts: &[String]| -> Vec<(String, String)> {
+            let pair = |text: &String| {
+                text.split_once('=').map_or((text.clone(), String::new()), |(k, v)| (k.into(), v.into()))
+            };
+            texts.iter().map(pair).collect()
+        };
+        let build_args = self.build_args.iter().filter_map(|text| match text.split_once('=') {
+            Some((name, value)) => Some((name.to_string(), value.to_string())),
+            None => std::env::var(text).ok().map(|value| (text.clone(), value)),
+        });
+        Ok(BuildOptions {
+            context: match from_stdin {
+                true => ContextSource::Stream(stdin()?),
+                false => ContextSource::Directory(self.context.clone()),
+            },
+            dockerfile: match &self.file {
+                Some(file) if file == dash => DockerfileSource::Stream(stdin()?),
+                Some(file) => DockerfileSource::Path(file.clone()),
+                None => DockerfileSource::Default,
+            },
+            named_contexts: self.build_contexts.clone(),
+            tags: self.tags.clone(),
+            target: self.target.clone(),
+            build_args: build_args.collect(),
+            labels: pairs(&self.labels),
+            annotations: self.annotations.clone(),
+            no_cache: self.no_cache,
+            no_cache_filter: self.no_cache_filter.clone(),
+            platform: self.platform.clone(),
+            profile: self.packing.profile()?,
+            source_date_epoch: self.times.fixed()?,
+            precision: self.times.layer()?.precision,
+            checks: None,
+            threads: context.threads,
+        })
+    }
+}
+
+/// Where a result goes.
+#[derive(Debug)]
+struct Destination {
+    kind: Kind,
+    path: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Image,
+    Local,
+    Tar,
+    Oci,
+    Docker,
+}
+
+impl Destination {
+    fn parse(text: &str) -> Result<Destination, Usage> {
+        if !text.contains('=') {
+            let kind = if text == "-" { Kind::Tar } else { Kind::Local };
+            return Ok(Destination { kind, path: Some(text.into()) });
+        }
+        let (mut kind, mut path) = (None, None);
+        for field in text.split(',') {
+            match field.split_once('=') {
+                Some(("type", value)) => {
+                    kind = Some(match value {
+                        "image" => Kind::Image,
+                        "local" => Kind::Local,
+                        "tar" => Kind::Tar,
+                        "oci" => Kind::Oci,
+                        "docker" => Kind::Docker,
+                        _ => {
+                            return Err(Usage::new(format!("type={value} is no kind of output"))
+                                .with_hint("one of: image, local, tar, oci, docker"));
+                        }
+                    });
+                }
+                Some(("dest", value)) => path = Some(PathBuf::from(value)),
+                _ => {
+                    return Err(Usage::new(format!("{field:?} is no field of --output"))
+                        .with_hint("as in type=docker,dest=app.tar"));
+                }
+            }
+        }
+        let kind =
+            kind.ok_or_else(|| Usage::new("--output without a type").with_hint("as in type=local,dest=out"))?;
+        if kind == Kind::Local && path.is_none() {
+            return Err(Usage::new("--output type=local needs a dest"));
+        }
+        Ok(Destination { kind, path })
+    }
+
+    fn write(&self, store: &Store, built: &Built, control: &Control) -> anyhow::Result<()> {
+        let reference = match built.names.first() {
+            Some(name) => name.clone(),
+            None => built.manifest.to_string(),
+        };
+        let format = match self.kind {
+            Kind::Image => return Ok(()),
+            Kind::Local => {
+                let path = self.path.as_deref().unwrap_or(Path::new("."));
+                unpack(store, &reference, path, &UnpackOptions::default(), control)?;
+                return Ok(());
+            }
+            Kind::Tar => {
+                return output::stream(self.path.as_deref(), |out| {
+                    let source = ExportSource::Image(&reference);
+                    Ok(archive::export(store, source, &ExportOptions::default(), out, control)?)
+                });
+            }
+            Kind::Oci => archive::Format::OciArchive,
+            Kind::Docker => archive::Format::DockerArchive,
+        };
+        let references = if built.names.is_empty() { vec![reference] } else { built.names.clone() };
+        output::stream(self.path.as_deref(), |out| {
+            Ok(archive::save(store, &references, format, out, control)?)
+        })
+    }
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    Ok(std::fs::write(path, bytes)
+        .at("write file", std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))?)
+}
+
+fn check(
+    context: &Context,
+    store: &Store,
+    options: &BuildOptions,
+    control: &Control,
+) -> anyhow::Result<ExitCode> {
+    let (warnings, fails) = build::check(store, options, control)?;
+    if context.json {
+        let list: Vec<Value> = warnings
+            .iter()
+            .map(|w| json!({ "rule": w.rule, "message": w.message, "location": steps::place(&w.location) }))
+            .collect();
+        output::data(|out| print_json::document(out, &list))?;
+    } else {
+        output::data(|out| {
+            for warning in &warnings {
+                write!(out, "{}", steps::warning(warning.rule, &warning.message, Some(&warning.location)))?;
+                writeln!(out, "  {} | {}", warning.location.line, warning.location.text)?;
+            }
+            match warnings.len() {
+                0 => writeln!(out, "no warnings")?,
+                1 => writeln!(out, "1 warning")?,
+                n => writeln!(out, "{n} warnings")?,
+            }
+            Ok(())
+        })?;
+    }
+    // As BuildKit has it: a warning is a failure of --check.
+    Ok(if warnings.is_empty() && !fails {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(u8::from(!warnings.is_empty()))
+    })
+}
+
+fn outline(
+    context: &Context,
+    store: &Store,
+    options: &BuildOptions,
+    control: &Control,
+) -> anyhow::Result<ExitCode> {
+    let outline = build::outline(store, options, control)?;
+    if context.json {
+        output::data(|out| print_json::document(out, &outline))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::data(|out| {
+        writeln!(out, "TARGET: {}", outline.name)?;
+        if !outline.description.is_empty() {
+            writeln!(out, "DESCRIPTION: {}", outline.description)?;
+        }
+        for arg in &outline.args {
+            let value = arg.value.as_deref().unwrap_or("");
+            writeln!(out, "BUILD ARG: {}={value}  {}", arg.name, arg.description)?;
+        }
+        for secret in &outline.secrets {
+            writeln!(out, "SECRET: {secret}")?;
+        }
+        for agent in &outline.ssh {
+            writeln!(out, "SSH: {agent}")?;
+        }
+        Ok(())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn targets(
+    context: &Context,
+    store: &Store,
+    options: &BuildOptions,
+    control: &Control,
+) -> anyhow::Result<ExitCode> {
+    let targets = build::targets(store, options, control)?;
+    if context.json {
+        output::data(|out| print_json::document(out, &targets))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::data(|out| {
+        for target in &targets {
+            let default = if target.default { " (default)" } else { "" };
+            writeln!(out, "{}{default}  {}", target.name, target.description)?;
+        }
+        Ok(())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

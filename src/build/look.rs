@@ -1,0 +1,127 @@
+//! Looks at a Dockerfile without building it: checks, targets and what a target takes.
+
+use std::collections::BTreeSet;
+
+use super::context::Contexts;
+use super::options::{BuildOptions, Outline, OutlineArg, Target};
+use super::plan;
+use crate::dockerfile::{Checks, Dockerfile, Facts, Instruction, MountKind, Stage, Warning};
+use crate::error::{Error, Result};
+use crate::image::{Image, Platform};
+use crate::progress::Control;
+use crate::store::Store;
+
+/// A build's inputs, opened and parsed.
+pub(super) struct Opened {
+    pub(super) contexts: Contexts,
+    pub(super) file: Dockerfile,
+    pub(super) warnings: Vec<Warning>,
+    /// Whether a warning is an error.
+    pub(super) fails: bool,
+}
+
+/// Opens the contexts, parses the Dockerfile and checks it.
+pub(super) fn open(store: &Store, options: &BuildOptions, control: &Control) -> Result<Opened> {
+    let contexts =
+        Contexts::open(store, &options.context, &options.dockerfile, &options.named_contexts, control)?;
+    let file = Dockerfile::parse(&contexts.dockerfile_name, &contexts.dockerfile)?;
+    let text = options.checks.as_ref().or(file.directives.check.as_ref());
+    let checks = text.map(|text| Checks::parse(text)).transpose().map_err(|message| {
+        Error::invalid("read checks", message).with_hint("as in skip=StageNameCasing,FromAsCasing;error=true")
+    })?;
+    let checks = checks.unwrap_or_default();
+    let given = |name: &str| {
+        options.build_args.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    };
+    let env = |name: &str| {
+        let name = contexts.image(name).ok().flatten().unwrap_or(name);
+        let image = Image::open(store, name, options.platform.as_ref()).ok()?;
+        let env = image.config().run().env.clone().unwrap_or_default();
+        let names = env.iter().filter_map(|item| item.split_once('=').map(|(name, _)| name.to_string()));
+        Some(names.chain(["PATH".to_string()]).collect())
+    };
+    let facts = Facts { build_arg: &given, ignore: contexts.ignore(), base_env: &env };
+    let warnings = file.check(&checks, &facts);
+    Ok(Opened { contexts, file, warnings, fails: checks.error })
+}
+
+/// The platform that is built for.
+pub(super) fn default_platform(options: &BuildOptions) -> Platform {
+    options.platform.clone().unwrap_or_else(Platform::host)
+}
+
+/// Checks a Dockerfile: what the rules of BuildKit's linter find, in the order of lines. The flag is whether the
+/// Dockerfile asks for warnings to be errors.
+pub fn check(store: &Store, options: &BuildOptions, control: &Control) -> Result<(Vec<Warning>, bool)> {
+    let opened = open(store, options, control)?;
+    plan::stages(&opened.file, options.target.as_deref(), &|name| opened.contexts.value(name).is_some())?;
+    Ok((opened.warnings, opened.fails))
+}
+
+/// Lists the stages that can be built.
+pub fn targets(store: &Store, options: &BuildOptions, control: &Control) -> Result<Vec<Target>> {
+    let Opened { contexts, file, .. } = open(store, options, control)?;
+    let chosen = plan::stages(&file, options.target.as_deref(), &|name| contexts.value(name).is_some())?;
+    let target = |(at, stage): (usize, &Stage)| Target {
+        name: name_of(stage, at),
+        description: description(stage.name.as_deref(), stage.line.comment.as_deref()),
+        base: stage.from.base.clone(),
+        default: chosen.last() == Some(&at),
+    };
+    Ok(file.stages.iter().enumerate().map(target).collect())
+}
+
+/// Lists the arguments, secrets and agents of a target and of the stages it needs.
+pub fn outline(store: &Store, options: &BuildOptions, control: &Control) -> Result<Outline> {
+    let Opened { contexts, file, .. } = open(store, options, control)?;
+    let chosen = plan::stages(&file, options.target.as_deref(), &|name| contexts.value(name).is_some())?;
+    let at = *chosen.last().expect("a file has stages");
+    let (mut args, mut secrets, mut ssh) = (Vec::<OutlineArg>::new(), BTreeSet::new(), BTreeSet::new());
+    let statements = chosen.iter().flat_map(|at| &file.stages[*at].statements);
+    for statement in file.globals.iter().chain(statements) {
+        match &statement.instruction {
+            Instruction::Arg(list) => {
+                for (name, default) in list {
+                    let given = options.build_args.iter().rev().find(|(known, _)| known == name);
+                    let value = given.map(|(_, value)| value.clone()).or_else(|| default.clone());
+                    let description = description(Some(name), statement.line.comment.as_deref());
+                    match args.iter_mut().find(|arg| arg.name == *name) {
+                        Some(arg) if arg.value.is_none() => arg.value = value,
+                        Some(_) => {}
+                        None => args.push(OutlineArg { name: name.clone(), description, value }),
+                    }
+                }
+            }
+            Instruction::Run(run) => {
+                for mount in run.mounts.iter().filter_map(|mount| mount.resolve(&|text| Ok(text.into())).ok())
+                {
+                    let id = mount.id.unwrap_or_else(|| "default".into());
+                    match mount.kind {
+                        MountKind::Secret => drop(secrets.insert(id)),
+                        MountKind::Ssh => drop(ssh.insert(id)),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let stage = &file.stages[at];
+    Ok(Outline {
+        name: name_of(stage, at),
+        description: description(stage.name.as_deref(), stage.line.comment.as_deref()),
+        args,
+        secrets: secrets.into_iter().collect(),
+        ssh: ssh.into_iter().collect(),
+    })
+}
+
+fn name_of(stage: &Stage, at: usize) -> String {
+    stage.name.clone().unwrap_or_else(|| at.to_string())
+}
+
+/// The text behind the name in a comment `# NAME DESCRIPTION`.
+fn description(name: Option<&str>, comment: Option<&str>) -> String {
+    let described = name.zip(comment).and_then(|(name, comment)| comment.strip_prefix(name));
+    described.filter(|rest| rest.starts_with(char::is_whitespace)).unwrap_or_default().trim().into()
+}

@@ -1,0 +1,24 @@
+//! WORKDIR: the directory is made when it is not there.
+
+use crate::build::layer::{Tools, write_layer};
+use crate::build::merge::Merge;
+use crate::build::state::State;
+use crate::error::Result;
+use crate::fs::Timestamp;
+use crate::image::StepLayer;
+use crate::tree::builder::Builder;
+
+/// Makes the working directory of a state. `None` when it is there.
+pub(in crate::build) fn make(
+    state: &State,
+    now: Timestamp,
+    tools: Tools<'_>,
+) -> Result<Option<(StepLayer, crate::tree::Snapshot)>> {
+    let list = state.list(tools.store, tools.control)?;
+    let mut merge = Merge::new(Builder::from_snapshot(&list), now);
+    merge.make_directories(state.working_dir().as_bytes())?;
+    match merge.is_unchanged() {
+        true => Ok(None),
+        false => write_layer(merge, tools).map(Some),
+    }
+}

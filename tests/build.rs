@@ -307,11 +307,11 @@ fn the_configuration_is_what_the_instructions_say() {
          CMD [\"base\"]\nUSER 5\n",
     );
     let id = place.image().id().to_string();
-    let mut options = place.options(&format!(
-        "ARG IMAGE\nFROM $IMAGE AS one\nARG VERSION=1\nARG HIDDEN\nENV B=$A$VERSION C=${{HIDDEN:-none}}\n\
+    let mut options = place.options(
+        "ARG IMAGE\nFROM $IMAGE AS one\nARG VERSION=1\nARG HIDDEN\nENV B=$A$VERSION C=${HIDDEN:-none}\n\
          LABEL v=$VERSION\nEXPOSE 80\nVOLUME /data\nSTOPSIGNAL SIGUSR1\nMAINTAINER me\nSHELL [\"/bin/bash\", \"-c\"]\n\
          CMD run $A\nENTRYPOINT [\"/e\"]\nHEALTHCHECK --retries=2 CMD true\nWORKDIR /x\nWORKDIR y\n"
-    ));
+    );
     options.build_args =
         vec![("IMAGE".into(), id), ("VERSION".into(), "2".into()), ("UNUSED".into(), "1".into())];
     options.labels = vec![("given".into(), "1".into())];
@@ -377,7 +377,7 @@ fn only_what_the_target_needs_is_built_and_read() {
         place.write("other", "1");
         place.write(".dockerignore", "secret\n");
         for name in ["secret", "other"] {
-            std::fs::set_permissions(place.context.join(name), PermissionsExt::from_mode(0)).unwrap();
+            std::fs::set_permissions(place.context.join(name), PermissionsExt::from_mode(0o000)).unwrap();
         }
         place.build("FROM scratch\nCOPY a /\n");
         std::fs::set_permissions(place.context.join("other"), PermissionsExt::from_mode(0o600)).unwrap();

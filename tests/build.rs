@@ -525,3 +525,62 @@ fn a_dockerfile_can_be_looked_at() {
     assert_eq!(args, [("V", "is the version", Some("1")), ("W", "", Some("2"))]);
     assert_eq!((found.secrets, found.ssh), (vec!["s".to_string()], vec!["default".to_string()]));
 }
+
+#[test]
+fn no_file_of_the_base_is_made_or_read() {
+    use std::process::{Command, Stdio};
+    let strace =
+        Command::new("strace").args(["-f", "-qq", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
+    if !strace.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no usable strace");
+        return;
+    }
+    let place = Place::new();
+    let tree = place.scratch.dir("tree");
+    for i in 0..30 {
+        let dir = tree.join(format!("of-the-base-{i}"));
+        std::fs::create_dir(&dir).unwrap();
+        for j in 0..100 {
+            std::fs::write(dir.join(format!("file-of-the-base-{j}")), vec![b'x'; j]).unwrap();
+        }
+    }
+    commit(&place.store, &tree, Some("base"), &CommitOptions::default(), &Control::default()).unwrap();
+    let base = Image::open(&place.store, "base", None).unwrap();
+    contents(&place.store, &base, &Control::default()).unwrap();
+    place.write("new", "1");
+    place
+        .write("Dockerfile", "FROM base\nCOPY new /of-the-base-7/\nWORKDIR /made\nCOPY new .\nCMD [\"x\"]\n");
+    let log = place.scratch.join("log");
+    let built = Command::new("strace")
+        .args(["-f", "-qq", "-s", "4096", "-e", "trace=%file,%desc", "-o"])
+        .arg(&log)
+        .arg(env!("CARGO_BIN_EXE_treering"))
+        .args(["--quiet", "build", "-t", "t"])
+        .arg(&place.context)
+        .env("TREERING_ROOT", place.scratch.join("store"))
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(built.success());
+    let log = std::fs::read(&log).unwrap();
+    let log = String::from_utf8_lossy(&log);
+    let calls = |names: &[&str]| -> Vec<&str> {
+        let of = |line: &&str| {
+            names
+                .iter()
+                .any(|name| line.split_once(' ').is_some_and(|(_, call)| call.trim_start().starts_with(name)))
+        };
+        log.lines().filter(of).collect()
+    };
+    let named: Vec<&str> = calls(&[
+        "open", "mkdir", "link", "symlink", "mknod", "rename", "unlink", "stat", "fchmod", "utimens",
+    ])
+    .into_iter()
+    .filter(|line| line.contains("of-the-base"))
+    .collect();
+    assert!(named.is_empty(), "{named:#?}");
+    let blob = base.layers()[0].digest.hex();
+    let read: Vec<&str> = calls(&["open"]).into_iter().filter(|line| line.contains(&blob)).collect();
+    assert!(read.is_empty(), "the layer of the base is not read: {read:#?}");
+    assert_eq!(place.entries().len(), 30 * 101 + 3);
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use treering::archive::{ExportOptions, ImportOptions};
+use treering::build::{self, BuildOptions, ContextSource, DockerfileSource};
 use treering::error::Error;
 use treering::fs::Root;
 use treering::image::{
@@ -224,6 +225,76 @@ impl Store {
             Ok((committed, made))
         })?;
         self.made(py, store, &committed, made)
+    }
+
+    /// Build an image from a Dockerfile, as ``treering build`` does.
+    ///
+    /// ``context`` is the directory with the files. ``dockerfile`` is a path, ``Dockerfile`` in the context by default, and
+    /// ``dockerfile_text`` the text itself. Steps that nothing changed for come out of the cache. RUN is not supported yet.
+    /// ``source_date_epoch`` dates everything the build makes; with ``reproducible`` it is 1970 where nothing else is said.
+    #[pyo3(signature = (
+        context, *, dockerfile = None, dockerfile_text = None, tags = None, target = None, build_args = None,
+        build_contexts = None, labels = None, annotations = None, no_cache = false, no_cache_filter = None, platform = None,
+        compression = "gzip", level = None, source_date_epoch = None, reproducible = false, nanoseconds = false, threads = 0,
+        progress = None
+    ))]
+    fn build(
+        &self,
+        py: Python<'_>,
+        context: PathArg,
+        dockerfile: Option<PathArg>,
+        #[pyo3(from_py_with = arguments::maybe_text)] dockerfile_text: Option<&str>,
+        #[pyo3(from_py_with = arguments::texts)] tags: Option<Vec<String>>,
+        #[pyo3(from_py_with = arguments::maybe_text)] target: Option<&str>,
+        build_args: Option<&Bound<'_, PyAny>>,
+        build_contexts: Option<&Bound<'_, PyAny>>,
+        labels: Option<&Bound<'_, PyAny>>,
+        annotations: Option<&Bound<'_, PyAny>>,
+        no_cache: bool,
+        #[pyo3(from_py_with = arguments::texts)] no_cache_filter: Option<Vec<String>>,
+        #[pyo3(from_py_with = arguments::maybe_text)] platform: Option<&str>,
+        #[pyo3(from_py_with = arguments::text)] compression: &str,
+        #[pyo3(from_py_with = arguments::maybe_number)] level: Option<i32>,
+        source_date_epoch: Option<&Bound<'_, PyAny>>,
+        reproducible: bool,
+        nanoseconds: bool,
+        #[pyo3(from_py_with = arguments::number)] threads: usize,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Image> {
+        let store = self.open(py)?;
+        let dockerfile = match (dockerfile, dockerfile_text) {
+            (None, None) => DockerfileSource::Default,
+            (Some(path), None) => DockerfileSource::Path(path.0),
+            (None, Some(text)) => DockerfileSource::Text(text.into()),
+            (Some(_), Some(_)) => {
+                let error = Error::invalid("build", "dockerfile and dockerfile_text exclude each other");
+                return Err(to_python(py, &error));
+            }
+        };
+        let options = BuildOptions {
+            context: ContextSource::Directory(context.0),
+            dockerfile,
+            named_contexts: arguments::pairs(build_contexts)?,
+            tags: tags.unwrap_or_default(),
+            target: target.map(String::from),
+            build_args: arguments::pairs(build_args)?,
+            labels: arguments::pairs(labels)?,
+            annotations: arguments::pairs(annotations)?,
+            no_cache,
+            no_cache_filter: no_cache_filter.unwrap_or_default(),
+            platform: arguments::platform(py, platform)?,
+            profile: arguments::profile(py, compression, level)?,
+            source_date_epoch: arguments::seconds(source_date_epoch)?.or(reproducible.then_some(0)),
+            precision: arguments::layer(None, nanoseconds)?.precision,
+            checks: None,
+            threads,
+        };
+        let theirs = store.clone();
+        let made = Job::new("build", progress).run(py, move |control, _| {
+            let built = build::build(&theirs, &options, control)?;
+            image::Image::open(&theirs, &built.manifest.to_string(), None)
+        })?;
+        Ok(Image::new(store, made))
     }
 
     /// Unpack an image into a directory, which must not exist or be empty.

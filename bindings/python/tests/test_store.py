@@ -309,3 +309,24 @@ def test_caps(tmp_path: pathlib.Path, tree: pathlib.Path) -> None:
     assert treering.Store(path).image("multi", platform="linux/amd64").id == image.id
     with pytest.raises(treering.LimitError, match="nested more than 1 deep"):
         treering.Store(path, max_index_depth=1).image("multi", platform="linux/amd64")
+
+
+def test_a_dockerfile_becomes_an_image(store: treering.Store, tmp_path: pathlib.Path) -> None:
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "file").write_text("content\n")
+    (context / "Dockerfile").write_text("FROM scratch\nARG V=1\nCOPY file /app/\nENV V=$V\n")
+    options = {"tags": ["app:v1", "app:latest"], "build_args": {"V": "2"}, "labels": {"a": "b"}}
+    image = store.build(context, **options)
+    assert image.tags == ["app:latest", "app:v1"] or image.tags == ["app:v1", "app:latest"]
+    assert "V=2" in image.config["config"]["Env"]
+    assert image.config["config"]["Labels"] == {"a": "b"}
+    assert [entry.path for entry in image.contents()] == ["app", "app/file"]
+    assert store.build(context, **options) == image
+    text = store.build(context, dockerfile_text="FROM app:v1\nUSER 5\n", reproducible=True)
+    assert text.config["created"] == "1970-01-01T00:00:00Z"
+    with pytest.raises(treering.Error, match="unknown instruction") as raised:
+        store.build(context, dockerfile_text="FROM scratch\nCPOY a b\n")
+    assert raised.value.hint == "did you mean COPY?"
+    with pytest.raises(treering.Error):
+        store.build(context, dockerfile="x", dockerfile_text="FROM scratch")

@@ -518,6 +518,52 @@ fn a_mount_point_or_a_link_is_filled_where_it_is() {
     }
 }
 
+/// By a link to a directory, which is filled where it is: nothing of a failed unpack stays, and of two at once one fails.
+#[test]
+fn a_directory_filled_in_place_holds_one_image_or_nothing() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    for name in ["one", "two"] {
+        let tree = scratch.join(name);
+        std::fs::create_dir_all(tree.join(name)).unwrap();
+        for number in 0..50 {
+            std::fs::write(tree.join(name).join(number.to_string()), name).unwrap();
+        }
+        commit(&store, &tree, Some(name), &CommitOptions::default(), &control()).unwrap();
+    }
+    std::fs::write(scratch.join("one/second"), vec![7; 1 << 20]).unwrap();
+    commit(&store, &scratch.join("one"), Some("bad"), &CommitOptions::default(), &control()).unwrap();
+    let layer = Image::open(&store, "bad", None).unwrap().layers()[1].digest;
+    let blob = scratch.join(&format!("store/oci/blobs/sha256/{}", layer.hex()));
+    let mut bytes = std::fs::read(&blob).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::remove_file(&blob).unwrap();
+    std::fs::write(&blob, bytes).unwrap();
+
+    let (real, link) = (scratch.join("real"), scratch.join("link"));
+    std::fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink("real", &link).unwrap();
+    let names = || {
+        let entries = std::fs::read_dir(&real).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    let unpack = |name: &str| unpack(&store, name, &link, &UnpackOptions::default(), &control()).map(drop);
+    assert_eq!(unpack("bad").unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(names(), [""; 0]);
+    for _ in 0..20 {
+        let results = std::thread::scope(|scope| {
+            let threads =
+                ["one", "two"].map(|name| scope.spawn(|| unpack(name).map_err(|error| error.kind())));
+            threads.map(|thread| thread.join().unwrap())
+        });
+        let won = results.iter().position(|result| result.is_ok()).expect("one of them is first");
+        let lost = results[1 - won].unwrap_err();
+        assert!([ErrorKind::Busy, ErrorKind::AlreadyExists].contains(&lost), "{lost:?}");
+        assert_eq!(names(), [["one", "two"][won]]);
+        std::fs::remove_dir_all(real.join(["one", "two"][won])).unwrap();
+    }
+}
+
 #[test]
 fn what_is_unpacked_with_sync_has_its_name_for_good() {
     if !tool("strace", Command::new("strace").args(["-qq", "-o", "/dev/null", "true"])) {

@@ -24,8 +24,11 @@ struct Name {
 }
 
 impl Names {
-    /// Reads all names in `dir` but `.` and `..`, sorted by bytes. The previous names are forgotten.
+    /// Reads all names in `dir` but `.` and `..`, sorted by bytes, however far the descriptor was read before. The previous
+    /// names are forgotten.
     pub fn read(&mut self, dir: impl AsFd) -> io::Result<()> {
+        let dir = dir.as_fd();
+        rustix::fs::seek(dir, rustix::fs::SeekFrom::Start(0))?;
         self.bytes.clear();
         self.names.clear();
         // 64 KiB: below that, the number of getdents64 calls on large directories begins to show.

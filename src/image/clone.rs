@@ -4,10 +4,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::tree::{Tree, scan_options};
-use super::unpack::Place;
 use crate::Digest;
 use crate::error::{At, Error, Result};
 use crate::fs::Root;
+use crate::fs::staged_dir::StagedDir;
 use crate::fs::stat::stat_fd;
 use crate::layer::Loss;
 use crate::progress::Control;
@@ -80,12 +80,14 @@ pub fn clone(
         ..scan_options(owners, Some(store))?
     };
     let Scan { snapshot, skipped, .. } = scan(&from, &scan_options, control)?;
-    let place = Place::prepare(store, new)?;
+    let mut place = StagedDir::prepare(store, new, CLONE)?;
+    let names = snapshot.children(0).map(|at| snapshot.name(at).to_vec()).collect::<Vec<_>>();
+    place.made(names);
     let ownership = Ownership { policy: &owners.policy, ledger: None, source: &owners.source };
     let made =
-        clone_tree(&snapshot, &from, &place.root, &ownership, options.threads, control).and_then(|copy| {
+        clone_tree(&snapshot, &from, place.root(), &ownership, options.threads, control).and_then(|copy| {
             if options.sync {
-                rustix::fs::syncfs(&place.root).at(CLONE, place.root.describe(b""))?;
+                rustix::fs::syncfs(place.root()).at(CLONE, place.root().describe(b""))?;
             }
             let Copy { stats, ledger, lost, clock } = copy;
             let index = index.map(|index| {
@@ -94,7 +96,7 @@ pub fn clone(
             });
             let owners = Owners { policy: owners.policy.clone(), source: owners.source.clone(), ledger };
             // Before the clone has its place: one that the store knows nothing of would have lost its owners.
-            let copy = Tree::open(store, &place.root)?;
+            let copy = Tree::open(store, place.root())?;
             let key = copy.bind_copy(manifest, bound.reference(), &owners, index.as_ref())?;
             Ok((key, owners.ledger.len() as u64, lost))
         });
@@ -105,7 +107,7 @@ pub fn clone(
             return Err(error);
         }
     };
-    let parent = place.publish(new).inspect_err(|_| {
+    let parent = place.publish().inspect_err(|_| {
         // The clone is gone again; its record, if it stays, is one of those that prune forgets.
         let _ = store.unbind(&key);
     })?;

@@ -17,6 +17,7 @@ use super::read::{ChunkStream, LayerReader, ReadLimits};
 use super::whiteout::Strictness;
 use super::writers::{Done, Job, Piece, Writers};
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::make_dir::PrivateDirs;
 use crate::fs::remove::remove_all;
 use crate::fs::root::{c_name, open_dir_at};
 use crate::fs::stat::{stat_at, stat_fd};
@@ -111,6 +112,11 @@ impl<'a> Target<'a> {
         Self::over(root, Builder::from_snapshot(snapshot), ledger, options)
     }
 
+    /// Returns the names in the root that the layers have made so far, those of a layer that failed included.
+    pub fn root_names(&self) -> Vec<Vec<u8>> {
+        self.model.tree.children(ROOT).map(|(name, _)| name.to_vec()).collect()
+    }
+
     fn over(root: &'a Root, tree: Builder, ledger: Ledger, options: ApplyOptions) -> Target<'a> {
         let who = Privileges::of_process(options.owner_xattr);
         let disk = OnDisk {
@@ -123,6 +129,7 @@ impl<'a> Target<'a> {
             dirty: HashSet::from([ROOT]),
             done: Vec::new(),
             links: Vec::new(),
+            directories: PrivateDirs::default(),
             link_targets: HashSet::new(),
             pending: None,
             ledger,
@@ -406,6 +413,7 @@ struct OnDisk<'a> {
     /// Nodes below this number were there before the first layer.
     before: u32,
     dirty: HashSet<u32>,
+    directories: PrivateDirs,
     done: Vec<Done>,
     /// Hard links to make once their targets surely are there: the new name, the existing one, and `replaces`.
     links: Vec<(u32, u32, bool)>,
@@ -544,8 +552,8 @@ impl Disk for OnDisk<'_> {
     fn make_directory(&mut self, tree: &Builder, node: u32) -> Result<()> {
         let parent = self.directory(tree, tree.parent(node))?;
         let name = c_name(tree.name(node)).at_path("create directory", || self.shown(tree, node))?;
-        rustix::fs::mkdirat(&*parent, &name, Mode::RWXU)
-            .at_path("create directory", || self.shown(tree, node))?;
+        let made = self.directories.make(&*parent, &name);
+        made.at_path("create directory", || self.shown(tree, node))?;
         self.dirty.insert(node);
         Ok(())
     }

@@ -49,7 +49,7 @@ pub use reference::Reference;
 pub(crate) use refs::check_new_name;
 pub use refs::{Entry, REF_NAME, Ref};
 pub use resolve::Resolved;
-pub(crate) use scratch::{MARK as SCRATCH_MARK, Scratch};
+pub(crate) use scratch::Scratch;
 pub(crate) use trees::StagedFile;
 pub use trees::{Binding, BindingFile};
 pub use verify::VerifiedReader;

@@ -15,20 +15,30 @@ use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::Root;
 use crate::fs::remove::remove_all;
 use crate::fs::root::c_name;
+use crate::fs::staged_dir::{Claims, MARK};
 
 const OP: &str = "clear scratch directory";
 /// What the names of claims in `tmp/` begin with.
 const CLAIM: &str = "scratch-";
-/// What the name of every scratch directory contains: nothing else is ever removed.
-pub(crate) const MARK: &str = ".unpacking-";
-
 /// Says in `tmp/` that a scratch directory is somebody's. The file is locked as long as its maker lives, and goes with
 /// this value.
 #[derive(Debug)]
-pub(crate) struct Scratch {
+pub struct Scratch {
     store: Store,
     name: String,
     _file: File,
+}
+
+impl Claims for Store {
+    type Claim = Scratch;
+
+    fn clear(&self, parent: &Path) -> Result<()> {
+        self.clear_scratch(Some(parent)).map(drop)
+    }
+
+    fn claim(&self, path: &Path) -> Result<Scratch> {
+        self.claim_scratch(path)
+    }
 }
 
 impl Store {

@@ -21,6 +21,7 @@ use super::way::Ways;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::copy::Copier;
 use crate::fs::generation::generation;
+use crate::fs::make_dir::PrivateDirs;
 use crate::fs::root::{c_name, open_file_at, was_replaced};
 use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root, Stat, Timestamp, chmod, clock, xattr};
@@ -138,13 +139,12 @@ impl<'a> Cloning<'a> {
             rustix::fs::fremovexattr(&top, DEFAULT_ACL).at(CLONE, self.shown(0))?;
         }
         retry_on_intr(|| rustix::fs::fchmod(&top, Mode::RWXU)).at(CLONE, self.shown(0))?;
-        let mut targets = self.targets();
+        let (mut targets, mut made) = (self.targets(), PrivateDirs::default());
         for &index in &directories[1..] {
             self.control.check(CLONE)?;
             let parent = targets.open(self.scan.parent(index))?;
             let name = c_name(self.scan.name(index)).at_path(CLONE, || self.shown(index))?;
-            rustix::fs::mkdirat(&*parent, &name, Mode::RWXU)
-                .at_path("create directory", || self.shown(index))?;
+            made.make(&*parent, &name).at_path("create directory", || self.shown(index))?;
         }
         Ok(())
     }

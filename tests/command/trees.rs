@@ -1,6 +1,6 @@
 //! What the store knows of directories that were made from images: it stays usable whatever happens to names.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
@@ -261,4 +261,18 @@ fn an_image_for_another_machine_is_said_to_be_one() {
     );
     world.run(&["commit", "--base", "scratch", "tree", "app:v2"]).ok();
     assert!(!world.run(&["unpack", "app:v2", "work2"]).ok().stderr.contains("this machine is"));
+}
+
+/// A umask may take bits of the owner; without privileges nothing could be made in a new directory then.
+#[test]
+fn the_umask_does_not_matter_to_a_tree() {
+    let world = World::unpacked();
+    let program = env!("CARGO_BIN_EXE_treering");
+    let script = format!("umask 0777; {program} unpack app:v1 masked && {program} clone masked twice");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).current_dir(world.path()).env("TREERING_ROOT", world.join("store"));
+    assert!(command.status().unwrap().success());
+    assert_eq!(world.run(&["diff", "masked"]).ok().text(), "");
+    assert_eq!(world.run(&["diff", "work", "masked"]).ok().text(), "");
+    assert_eq!(world.run(&["diff", "work", "twice"]).ok().text(), "");
 }

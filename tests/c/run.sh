@@ -78,7 +78,7 @@ for source in "$here"/*.c "$here"/*.cc "$top"/examples/c/*.c; do
     run "$name (static)" env TREERING_SOAK_ROUNDS=$rounds "${command[@]}" "$work/$name-static"
   elif command -v valgrind >/dev/null; then
     run "$name (valgrind)" env TREERING_SOAK_ROUNDS=30 "${command[@]}" valgrind -q --leak-check=full \
-      --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect --error-exitcode=9 --fair-sched=try "$work/$name-static"
+      --show-leak-kinds=definite,indirect,possible --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=9 --suppressions="$here/valgrind.supp" --fair-sched=try "$work/$name-static"
   else
     missing valgrind
   fi

@@ -1,4 +1,4 @@
-//go:build !treering_gc
+//go:build !treering_gc && cgo && linux
 
 package ffi
 

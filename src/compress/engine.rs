@@ -350,8 +350,7 @@ impl Engine {
             }
             Task::Stream(mut streaming, mut part) => {
                 let Streaming { decoder, partial, filled } = &mut *streaming;
-                let (taken, given) =
-                    decoder.feed(&part.bytes[part.at..], part.last, &mut partial[*filled..])?;
+                let (taken, given) = decoder.feed(&part.bytes[part.at..], part.last, partial, *filled)?;
                 *filled += given;
                 part.at += taken;
                 let used_up = part.at == part.bytes.len() && !streaming.is_full();
@@ -469,7 +468,10 @@ impl State {
             Outcome::Read(splitter, Some(unit)) => {
                 let streamed = matches!(unit, Unit::Part(_) | Unit::End);
                 if streamed && !std::mem::replace(&mut self.streaming, true) {
-                    let decoder = Stream::new(engine.compression, splitter.begun(), &engine.limits)?;
+                    let mut decoder = Stream::new(engine.compression, splitter.begun(), &engine.limits)?;
+                    if let Some(notes) = splitter.notes() {
+                        decoder.collect(notes);
+                    }
                     self.stream = Some(Box::new(Streaming { decoder, partial: Vec::new(), filled: 0 }));
                 }
                 self.slots.push_back(match unit {

@@ -97,6 +97,12 @@ impl Flushed {
         count
     }
 
+    /// The window and how much waits to be taken, where what was taken in ends at the boundary of a block.
+    pub(super) fn boundary(&self) -> Option<(&[u8], u64)> {
+        let there = self.input.len() == self.begin && self.begin > STORED;
+        there.then(|| (&self.input[STORED..self.begin], self.ready.len() as u64))
+    }
+
     /// Takes input up to the next flush and decodes the piece that ends there. Says how much was taken. Only when there is
     /// nothing left to take.
     pub(super) fn add(&mut self, bytes: &[u8]) -> (usize, Next) {

@@ -15,6 +15,7 @@ mod gzip;
 mod hostile;
 mod pool;
 mod profile;
+mod restart;
 mod split;
 mod stream;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use crate::media_type::{OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD};
 pub use decode::{Chunk, DecodeLimits, DecodeOptions, Decoded, Decoder};
 pub use pool::{Written, write};
 pub use profile::Profile;
+pub use restart::{Restarts, Resumed};
 
 /// How a layer's tar stream is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -7,6 +7,8 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
+use super::restart::Shared;
+use super::stream::Notes;
 use super::zstd::{self, Front};
 use super::{Compression, gzip};
 use crate::digest::Digest;
@@ -50,6 +52,11 @@ pub(super) struct Splitter {
     begun: bool,
     /// How much was skipped.
     skipped: u64,
+    /// How much content the members and frames that were cut out have.
+    content: u64,
+    /// Where in the input the stream begins that is decoded in order.
+    streamed: Option<u64>,
+    points: Option<Shared>,
 }
 
 /// What the next bytes are.
@@ -85,6 +92,9 @@ impl Splitter {
             mode: Mode::Front,
             begun: false,
             skipped: 0,
+            content: 0,
+            streamed: None,
+            points: None,
         };
         splitter.read_to(512)?;
         splitter.compression = super::detect_supported(splitter.rest())?;
@@ -103,6 +113,26 @@ impl Splitter {
         let mut hasher = Sha256::new();
         hasher.update(self.rest());
         self.hasher = Some(hasher);
+    }
+
+    /// Notes from now on where decoding may begin.
+    pub(super) fn collect(&mut self, points: Shared) {
+        self.points = Some(points);
+    }
+
+    /// What the decoder of the stream has to begin its own notes with, if there are to be any.
+    pub(super) fn notes(&self) -> Option<Notes> {
+        let (points, input) = (self.points.clone()?, self.streamed?);
+        Some(Notes { points, input, output: self.content })
+    }
+
+    /// Notes a member or frame that is cut out whole: where it began, and its content.
+    fn note(&mut self, size: usize, content: usize) {
+        if let Some(points) = &self.points {
+            let begin = self.size - (self.end - self.start) as u64 - size as u64;
+            points.start(begin, self.content);
+        }
+        self.content += content as u64;
     }
 
     /// Whether complete members or frames came before the stream.
@@ -126,6 +156,7 @@ impl Splitter {
                 Mode::Plain => return self.plain(spare),
                 Mode::Stream => {
                     self.read_to(READ)?;
+                    self.streamed.get_or_insert(self.size - (self.end - self.start) as u64);
                     spare.extend_from_slice(self.take(READ));
                     if spare.is_empty() {
                         self.mode = Mode::End;
@@ -183,6 +214,7 @@ impl Splitter {
                     if let Some(frame) = self.frame(at, checksum, &mut spare)? {
                         self.mode = Mode::Front;
                         self.begun = true;
+                        self.note(frame.len(), content);
                         return Ok(Some(Unit::Whole(frame, content)));
                     }
                     self.mode = Mode::Stream;
@@ -214,6 +246,7 @@ impl Splitter {
         spare.extend_from_slice(member);
         self.start += size;
         self.begun = true;
+        self.note(size, content);
         Ok(Some(Unit::Whole(std::mem::take(spare), content)))
     }
 

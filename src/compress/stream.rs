@@ -1,10 +1,11 @@
 //! Decoding of streams that others made, in order and in pieces: any gzip file, any zstd file.
 
-use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::Crc;
+use zlib_rs::{Inflate, InflateFlush, Status};
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
 use super::flushed::{Flushed, Next, STORED, WINDOW};
+use super::restart::{self, Shared};
 use super::zstd::decode_error;
 use super::{Compression, DecodeLimits};
 use crate::error::{Error, ErrorKind, Result};
@@ -24,12 +25,27 @@ impl Stream {
         })
     }
 
-    /// Decodes from `input` into `out` until one of them is used up, and says how much of each. When `out` is full
-    /// there may be more to come even from an empty input. Everything has come once it was `last` and `out` is not full.
-    pub(super) fn feed(&mut self, input: &[u8], last: bool, out: &mut [u8]) -> Result<(usize, usize)> {
+    /// Notes from now on where decoding may begin.
+    pub(super) fn collect(&mut self, notes: Notes) {
         match self {
-            Stream::Gzip(stream) => stream.feed(input, last, out),
-            Stream::Zstd(stream) => stream.feed(input, out),
+            Stream::Gzip(stream) => stream.notes = Some(notes),
+            Stream::Zstd(stream) => stream.notes = Some(notes),
+        }
+    }
+
+    /// Decodes from `input` into `out`, of which `filled` bytes are content already, until one of them is used up. Gives how much
+    /// of each. When `out` is full there may be more to come even from an empty input. Everything has come once it was `last` and
+    /// `out` is not full.
+    pub(super) fn feed(
+        &mut self,
+        input: &[u8],
+        last: bool,
+        out: &mut [u8],
+        filled: usize,
+    ) -> Result<(usize, usize)> {
+        match self {
+            Stream::Gzip(stream) => stream.feed(input, last, out, filled),
+            Stream::Zstd(stream) => stream.feed(input, &mut out[filled..]),
         }
     }
 
@@ -43,6 +59,16 @@ impl Stream {
     }
 }
 
+/// Where a streaming decoder is, for those who want to begin there another time.
+pub(super) struct Notes {
+    /// Where the points go.
+    pub(super) points: Shared,
+    /// The offset in the blob of what is fed next.
+    pub(super) input: u64,
+    /// The offset in the tar stream of what comes out next.
+    pub(super) output: u64,
+}
+
 fn corrupt(message: &str) -> Error {
     Error::corrupt("decompress layer", format!("gzip: {message}"))
 }
@@ -50,7 +76,7 @@ fn corrupt(message: &str) -> Error {
 /// A gzip file: members one after the other, then possibly zeros (as tapes and block devices leave them). This
 /// never recurses and keeps nothing of a header, so neither a million members nor an endless name cost memory.
 pub(super) struct Gunzip {
-    inflate: Decompress,
+    inflate: Inflate,
     /// What inflates instead as long as it can.
     flushed: Option<Box<Flushed>>,
     /// Input that came before the next, and how much of it is taken.
@@ -60,6 +86,11 @@ pub(super) struct Gunzip {
     fixed: [u8; 10],
     sum: Sum,
     begun: bool,
+    /// Whether the trailer of this member is not compared, since decoding began inside it.
+    unchecked: bool,
+    notes: Option<Notes>,
+    /// Tries where in a byte a block begins.
+    trial: Option<Inflate>,
 }
 
 /// What the trailer of a member says of its content.
@@ -101,6 +132,12 @@ enum Place {
     Padding,
 }
 
+const WINDOW_BITS: u8 = 15;
+/// How much input a trial gets, how much of its output is compared, and the least that proves anything.
+const TRIAL_IN: usize = 8 << 10;
+const TRIAL_OUT: usize = 4 << 10;
+const TRIAL_LEAST: usize = 64;
+
 const HEADER_CRC: u8 = 2;
 const EXTRA: u8 = 4;
 const NAME: u8 = 8;
@@ -109,7 +146,7 @@ const COMMENT: u8 = 16;
 impl Gunzip {
     fn new(begun: bool) -> Self {
         Gunzip {
-            inflate: Decompress::new(false),
+            inflate: Inflate::new(false, WINDOW_BITS),
             // Of the first member only: files of many are cut too small for it to pay.
             flushed: (!begun).then(|| Box::new(Flushed::new())),
             backlog: (Vec::new(), 0),
@@ -117,27 +154,56 @@ impl Gunzip {
             fixed: [0; 10],
             sum: Sum::new(),
             begun,
+            unchecked: false,
+            notes: None,
+            trial: None,
         }
+    }
+
+    /// A decoder at the beginning of a member, of which `begun` says that it is not the first. It decodes no further than asked.
+    pub(super) fn resumed_at_member(begun: bool) -> Self {
+        Gunzip { flushed: None, ..Gunzip::new(begun) }
+    }
+
+    /// A decoder at a block inside a member, given the content before it, and the byte before it with as many of its upper bits
+    /// as belong to the block.
+    pub(super) fn resumed_inside(bits: u8, byte: u8, window: &[u8]) -> Result<Self> {
+        let mut new = Gunzip { place: Place::Body, unchecked: true, ..Gunzip::resumed_at_member(true) };
+        prime(&mut new.inflate, window)?;
+        new.backlog = (lead(bits, byte), 0);
+        Ok(new)
     }
 
     fn complete(&self) -> bool {
         self.begun && matches!(self.place, Place::Header(0) | Place::Padding)
     }
 
-    fn feed(&mut self, input: &[u8], last: bool, out: &mut [u8]) -> Result<(usize, usize)> {
-        let (mut at, mut filled) = (0, 0);
-        while filled < out.len() {
+    fn feed(
+        &mut self,
+        input: &[u8],
+        last: bool,
+        out: &mut [u8],
+        filled: usize,
+    ) -> Result<(usize, usize)> {
+        let (mut at, mut to) = (0, filled);
+        while to < out.len() {
             if self.place == Place::Body
                 && let Some(flushed) = &mut self.flushed
             {
-                let given = flushed.take(&mut out[filled..]);
-                self.sum.add(&out[filled..filled + given]);
-                filled += given;
+                let given = flushed.take(&mut out[to..]);
+                self.sum.add(&out[to..to + given]);
+                to += given;
                 if given > 0 {
                     continue;
                 }
                 let (taken, next) = flushed.add(&input[at..]);
                 at += taken;
+                if let (Some(notes), Some((window, ready))) = (&self.notes, flushed.boundary()) {
+                    let output = notes.output + (to - filled) as u64 + ready;
+                    if notes.points.wants_window(output) {
+                        notes.points.inside(notes.input + at as u64, output, 0, window);
+                    }
+                }
                 if next == Next::Leave || last && taken == 0 {
                     self.leave_flushed()?;
                 } else if taken == 0 {
@@ -145,55 +211,84 @@ impl Gunzip {
                 }
             } else if self.backlog.1 < self.backlog.0.len() {
                 let (bytes, begin) = std::mem::take(&mut self.backlog);
-                let (taken, given) = self.stream(&bytes[begin..], &mut out[filled..])?;
-                filled += given;
+                let before = (bytes.len() - begin) as u64;
+                let here = (at as u64).wrapping_sub(before);
+                let (taken, given) = self.stream(&bytes[begin..], here, out, to, filled)?;
+                to += given;
                 self.backlog = (bytes, begin + taken);
                 if (taken, given) == (0, 0) {
                     break;
                 }
             } else {
                 self.backlog = (Vec::new(), 0);
-                let (taken, given) = self.stream(&input[at..], &mut out[filled..])?;
+                let (taken, given) = self.stream(&input[at..], at as u64, out, to, filled)?;
                 at += taken;
-                filled += given;
+                to += given;
                 if (taken, given) == (0, 0) || at == input.len() && self.flushed.is_none() {
                     break;
                 }
             }
         }
-        Ok((at, filled))
+        if let Some(notes) = &mut self.notes {
+            notes.input += at as u64;
+            notes.output += (to - filled) as u64;
+        }
+        Ok((at, to - filled))
     }
 
-    /// Goes on with the streaming decoder, which has to be told the window first.
+    /// Goes on with the streaming decoder, which needs the window first.
     fn leave_flushed(&mut self) -> Result<()> {
         let Some(flushed) = self.flushed.take() else { return Ok(()) };
         let (window, rest) = flushed.leave();
-        let mut known = vec![0; WINDOW + 1];
-        let status = self.inflate.decompress(&window, &mut known, FlushDecompress::None);
-        if status.is_err() || self.inflate.total_out() as usize + STORED != window.len() {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "decompress layer",
-                "gzip: the window was not taken",
-            ));
-        }
+        prime(&mut self.inflate, &window[STORED..])?;
         self.backlog = (rest, 0);
         Ok(())
     }
 
-    /// Goes through the file by streaming, up to the next data that [`Flushed`] is for.
-    fn stream(&mut self, input: &[u8], out: &mut [u8]) -> Result<(usize, usize)> {
-        let (mut at, mut filled) = (0, 0);
+    /// Goes through the file by streaming, up to the next data that [`Flushed`] is for. `here` is where the input begins, counted
+    /// from what is fed now; `out` is filled up to `filled`, and was up to `before` when the feeding began.
+    fn stream(
+        &mut self,
+        input: &[u8],
+        here: u64,
+        out: &mut [u8],
+        filled: usize,
+        before: usize,
+    ) -> Result<(usize, usize)> {
+        let (mut at, mut to) = (0, filled);
         loop {
             if self.place == Place::Body {
-                if filled == out.len() || self.flushed.is_some() {
-                    return Ok((at, filled));
+                if to == out.len() || self.flushed.is_some() {
+                    return Ok((at, to - filled));
                 }
-                let (taken, given) = self.inflate_into(&input[at..], &mut out[filled..])?;
+                let due = |notes: &Notes| notes.points.wants_window(notes.output + (to - before) as u64);
+                if to >= WINDOW && self.notes.as_ref().is_some_and(due) {
+                    // Up to the end of the block; from there on it is another block, or another call.
+                    let (taken, given) = self.inflate_into(&input[at..], &mut out[to..], InflateFlush::Block)?;
+                    at += taken;
+                    to += given;
+                    if self.place == Place::Body {
+                        if at == input.len() || to == out.len() {
+                            return Ok((at, to - filled));
+                        }
+                        let begin = (at, to);
+                        let (taken, given) =
+                            self.inflate_into(&input[at..], &mut out[to..], InflateFlush::NoFlush)?;
+                        at += taken;
+                        to += given;
+                        self.note_block(input, begin.0, here, &out[..to], begin.1, before);
+                        if self.place == Place::Body {
+                            return Ok((at, to - filled));
+                        }
+                    }
+                    continue;
+                }
+                let (taken, given) =
+                    self.inflate_into(&input[at..], &mut out[to..], InflateFlush::NoFlush)?;
                 at += taken;
-                filled += given;
+                to += given;
                 if self.place == Place::Body {
-                    return Ok((at, filled));
+                    return Ok((at, to - filled));
                 }
                 continue;
             }
@@ -201,9 +296,56 @@ impl Gunzip {
                 self.place = Self::field(flags);
                 continue;
             }
-            let Some(&byte) = input.get(at) else { return Ok((at, filled)) };
+            let Some(&byte) = input.get(at) else { return Ok((at, to - filled)) };
             at += 1;
+            let trailer = matches!(self.place, Place::Trailer(_));
             self.step(byte)?;
+            if trailer
+                && self.place == Place::Header(0)
+                && let Some(notes) = &self.notes
+            {
+                let input = notes.input.wrapping_add(here).wrapping_add(at as u64);
+                notes.points.start(input, notes.output + (to - before) as u64);
+            }
+        }
+    }
+
+    /// Notes that a block begins in or behind the byte before `input[begin]`, and its content at `out[content]`. The decoder does
+    /// not give away how many bits of that byte are the block's, so each number is tried, and compared with what came out.
+    fn note_block(
+        &mut self,
+        input: &[u8],
+        begin: usize,
+        here: u64,
+        out: &[u8],
+        content: usize,
+        before: usize,
+    ) {
+        let (Some(notes), Some(&byte)) = (&self.notes, begin.checked_sub(1).and_then(|at| input.get(at))) else {
+            return;
+        };
+        let known = &out[content..out.len().min(content + TRIAL_OUT)];
+        if known.len() < TRIAL_LEAST {
+            return;
+        }
+        let window = &out[content - WINDOW..content];
+        let rest = &input[begin..input.len().min(begin + TRIAL_IN)];
+        let trial = self.trial.get_or_insert_with(|| Inflate::new(false, WINDOW_BITS));
+        let mut came = [0; TRIAL_OUT];
+        for bits in 0..8 {
+            trial.reset(false);
+            if prime(trial, window).is_err() {
+                return;
+            }
+            let feed = [&lead(bits, byte)[..], rest].concat();
+            let ended = trial.decompress(&feed, &mut came, InflateFlush::NoFlush).is_err();
+            let length = (trial.total_out() as usize).min(known.len());
+            if !ended && length >= TRIAL_LEAST && came[..length] == known[..length] {
+                let input = notes.input.wrapping_add(here).wrapping_add(begin as u64);
+                let output = notes.output + (content - before) as u64;
+                notes.points.inside(input, output, bits, window);
+                return;
+            }
         }
     }
 
@@ -211,12 +353,15 @@ impl Gunzip {
     ///
     /// Into a slice, not into the spare capacity of a vector: the binding would fill all of that with zeros
     /// before every call, which makes a small member as expensive as a large one.
-    fn inflate_into(&mut self, input: &[u8], out: &mut [u8]) -> Result<(usize, usize)> {
+    fn inflate_into(
+        &mut self,
+        input: &[u8],
+        out: &mut [u8],
+        flush: InflateFlush,
+    ) -> Result<(usize, usize)> {
         let (in_before, out_before) = (self.inflate.total_in(), self.inflate.total_out());
-        let status = self
-            .inflate
-            .decompress(input, out, FlushDecompress::None)
-            .map_err(|_| corrupt("invalid compressed data"))?;
+        let status =
+            self.inflate.decompress(input, out, flush).map_err(|_| corrupt("invalid compressed data"))?;
         let taken = (self.inflate.total_in() - in_before) as usize;
         let given = (self.inflate.total_out() - out_before) as usize;
         self.sum.add(&out[..given]);
@@ -275,10 +420,11 @@ impl Gunzip {
             Place::Trailer(n) => {
                 self.fixed[n] = byte;
                 if n == 7 {
-                    if self.fixed[..4] != self.sum.crc.sum().to_le_bytes() {
+                    let unchecked = std::mem::take(&mut self.unchecked);
+                    if !unchecked && self.fixed[..4] != self.sum.crc.sum().to_le_bytes() {
                         return Err(corrupt("wrong checksum"));
                     }
-                    if self.fixed[4..8] != self.sum.length.to_le_bytes() {
+                    if !unchecked && self.fixed[4..8] != self.sum.length.to_le_bytes() {
                         return Err(corrupt("wrong length"));
                     }
                     self.begun = true;
@@ -295,20 +441,41 @@ impl Gunzip {
     }
 }
 
+/// Gives a decoder of raw deflate data the content before it.
+fn prime(inflate: &mut Inflate, window: &[u8]) -> Result<()> {
+    if window.is_empty() {
+        return Ok(());
+    }
+    inflate.set_dictionary(window).map(drop).map_err(|_| {
+        Error::new(ErrorKind::Internal, "decompress layer", "gzip: the window was not taken")
+    })
+}
+
+/// What has to come before the next byte of a deflate stream when so many upper bits of `byte` belong to the block that begins.
+fn lead(bits: u8, byte: u8) -> Vec<u8> {
+    let used = 8 - bits.clamp(0, 7);
+    let mut lead = if used == 8 { Vec::new() } else { restart::padding(used) };
+    if let Some(last) = lead.last_mut() {
+        *last |= byte >> used << used;
+    }
+    lead
+}
+
 /// A zstd file: frames one after the other. libzstd skips skippable ones by itself.
 pub(super) struct Unzstd {
     context: DCtx<'static>,
     complete: bool,
+    notes: Option<Notes>,
 }
 
 impl Unzstd {
-    fn new(begun: bool, limits: &DecodeLimits) -> Result<Self> {
+    pub(super) fn new(begun: bool, limits: &DecodeLimits) -> Result<Self> {
         let mut context = DCtx::try_create()
             .ok_or_else(|| Error::new(ErrorKind::Internal, "decompress layer", "zstd: out of memory"))?;
         // A window is allocated before the first byte comes out, so this is a cap on memory.
         let window = limits.zstd_window.clamp(1 << 10, 1 << 31).ilog2();
         context.set_parameter(DParameter::WindowLogMax(window)).map_err(decode_error)?;
-        Ok(Unzstd { context, complete: begun })
+        Ok(Unzstd { context, complete: begun, notes: None })
     }
 
     fn feed(&mut self, input: &[u8], out: &mut [u8]) -> Result<(usize, usize)> {
@@ -322,9 +489,18 @@ impl Unzstd {
             let before = (source.pos(), target.pos());
             let hint = self.context.decompress_stream(&mut target, &mut source).map_err(decode_error)?;
             self.complete = hint == 0;
+            if self.complete
+                && let Some(notes) = &self.notes
+            {
+                notes.points.start(notes.input + source.pos() as u64, notes.output + target.pos() as u64);
+            }
             if (source.pos(), target.pos()) == before {
                 break;
             }
+        }
+        if let Some(notes) = &mut self.notes {
+            notes.input += source.pos() as u64;
+            notes.output += target.pos() as u64;
         }
         Ok((source.pos(), target.pos()))
     }

@@ -13,9 +13,11 @@ mod flushed;
 mod gzip;
 #[cfg(test)]
 mod hostile;
+mod index;
 mod pool;
 mod profile;
 mod restart;
+mod seek;
 mod split;
 mod stream;
 #[cfg(test)]
@@ -28,10 +30,14 @@ use std::str::FromStr;
 use crate::error::{Error, ErrorKind, Result};
 use crate::media_type::{OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD};
 
+pub(crate) use index::INDEX_MAX;
+
 pub use decode::{Chunk, DecodeLimits, DecodeOptions, Decoded, Decoder};
+pub use index::LayerIndex;
 pub use pool::{Written, write};
 pub use profile::Profile;
 pub use restart::{Restarts, Resumed};
+pub use seek::EntryReader;
 
 /// How a layer's tar stream is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

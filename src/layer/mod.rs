@@ -6,6 +6,7 @@
 pub(crate) mod apply;
 mod create;
 mod fault;
+pub mod index;
 mod list;
 pub(crate) mod model;
 pub(crate) mod pax;

@@ -128,6 +128,8 @@ pub struct LayerReader<S> {
     /// The entry at hand and where its header starts, for messages.
     path: Vec<u8>,
     start: u64,
+    /// Where the first of the headers is that describe it.
+    first: u64,
     /// Content of the entry at hand still in the stream, and the padding after it.
     stored: u64,
     padding: u64,
@@ -203,6 +205,7 @@ impl<S: ChunkStream> LayerReader<S> {
             declared: 0,
             path: Vec::new(),
             start: 0,
+            first: 0,
             stored: 0,
             padding: 0,
             holes: None,
@@ -267,6 +270,29 @@ impl<S: ChunkStream> LayerReader<S> {
         self.marked_end
     }
 
+    /// The offset in the stream of the first header that describes the entry at hand.
+    pub fn entry_offset(&self) -> u64 {
+        self.first
+    }
+
+    /// Whether the archive is over, or reading it failed.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state != State::Open
+    }
+
+    /// Goes on at a later offset, where a header must be.
+    pub(crate) fn skip_to(&mut self, offset: u64) -> Result<()> {
+        (self.stored, self.padding, self.holes) = (0, 0, None);
+        let skipped = match offset.checked_sub(self.cursor.offset) {
+            Some(distance) => self.cursor.skip(distance).map_err(Stop::Error),
+            None => stop("what was asked for is behind"),
+        };
+        match self.settle(skipped)? {
+            true => Ok(()),
+            false => self.settle(stop("the archive ends before the entry")),
+        }
+    }
+
     /// How many bytes of the stream have been read.
     pub fn offset(&self) -> u64 {
         self.cursor.offset
@@ -296,6 +322,9 @@ impl<S: ChunkStream> LayerReader<S> {
         let mut pending = Pending::default();
         loop {
             self.start = self.cursor.offset;
+            if pending.is_empty() {
+                self.first = self.start;
+            }
             let bytes = match self.cursor.block()? {
                 Ok(bytes) => bytes,
                 Err(0) if pending.is_empty() => {

@@ -79,7 +79,8 @@ impl LayerIndex {
             return Err(wrong("its checksum is wrong"));
         }
         let rest = &mut rest;
-        let restarts = decode(rest, size).ok_or_else(|| wrong("its points are damaged, or another blob's"))?;
+        let restarts =
+            decode(rest, size).ok_or_else(|| wrong("its points are damaged, or another blob's"))?;
         let places = Places::decode(rest).map_err(|fault| Error::corrupt(DECODE, fault.message))?;
         match rest.is_empty() {
             true => Ok(LayerIndex { size, restarts, places }),

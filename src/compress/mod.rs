@@ -30,8 +30,6 @@ use std::str::FromStr;
 use crate::error::{Error, ErrorKind, Result};
 use crate::media_type::{OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD};
 
-pub(crate) use index::INDEX_MAX;
-
 pub use decode::{Chunk, DecodeLimits, DecodeOptions, Decoded, Decoder};
 pub use index::LayerIndex;
 pub use pool::{Written, write};

@@ -103,11 +103,16 @@ impl Collector {
         self.windows += point.inside.as_ref().map_or(0, |inside| inside.window.len());
         self.points.push(point);
         if self.windows > WINDOWS_MAX || self.points.len() > POINTS_MAX {
-            let mut all = Restarts { compression: Compression::None, points: std::mem::take(&mut self.points) };
+            let mut all =
+                Restarts { compression: Compression::None, points: std::mem::take(&mut self.points) };
             all.thin();
             self.points = all.points;
-            self.windows =
-                self.points.iter().filter_map(|it| it.inside.as_ref()).map(|inside| inside.window.len()).sum();
+            self.windows = self
+                .points
+                .iter()
+                .filter_map(|it| it.inside.as_ref())
+                .map(|inside| inside.window.len())
+                .sum();
             self.grown += 1;
         }
     }
@@ -250,7 +255,14 @@ pub(super) fn padding(bits: u8) -> Vec<u8> {
         out.push(0, 5);
         out.push(14, 4);
         for symbol in [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1] {
-            out.push(match symbol { 0 => 1, 1 | 18 => 2, _ => 0 }, 3);
+            out.push(
+                match symbol {
+                    0 => 1,
+                    1 | 18 => 2,
+                    _ => 0,
+                },
+                3,
+            );
         }
         // 138 and 118 lengths of zero, one for the end of the block, zero for the one distance code there must be.
         out.push(0b11, 2);
@@ -309,7 +321,8 @@ mod tests {
     /// The points of a blob, once it has been decoded to `data`.
     fn points(blob: &[u8], data: &[u8], threads: usize) -> Restarts {
         let options = DecodeOptions { restarts: true, threads, ..DecodeOptions::default() };
-        let mut decoder = Decoder::new(Box::new(io::Cursor::new(blob.to_vec())), options, Control::default()).unwrap();
+        let mut decoder =
+            Decoder::new(Box::new(io::Cursor::new(blob.to_vec())), options, Control::default()).unwrap();
         let mut out = Vec::new();
         decoder.read_to_end(&mut out).unwrap();
         assert!(out == data, "decoding itself");
@@ -378,7 +391,8 @@ mod tests {
     #[test]
     fn every_point_inside_gzip_leads_to_the_same_content() {
         let data = data();
-        for (every, level) in [(data.len(), 6), (data.len(), 1), (1 << 20, 6), (300_000, 9), (data.len(), 0)] {
+        for (every, level) in [(data.len(), 6), (data.len(), 1), (1 << 20, 6), (300_000, 9), (data.len(), 0)]
+        {
             let blob = gzip(&data, every, level);
             let restarts = points(&blob, &data, 1);
             let mut offsets: Vec<u64> = restarts.points.iter().map(|point| point.output).collect();

@@ -2,8 +2,8 @@
 
 use std::fs::File;
 
-use super::restart::{Restarts, Resumed};
 use super::DecodeLimits;
+use super::restart::{Restarts, Resumed};
 use crate::error::{Error, Result};
 use crate::layer::EntryKind;
 use crate::layer::read::{LayerReader, ReadChunks, ReadLimits};

@@ -178,13 +178,7 @@ impl Gunzip {
         self.begun && matches!(self.place, Place::Header(0) | Place::Padding)
     }
 
-    fn feed(
-        &mut self,
-        input: &[u8],
-        last: bool,
-        out: &mut [u8],
-        filled: usize,
-    ) -> Result<(usize, usize)> {
+    fn feed(&mut self, input: &[u8], last: bool, out: &mut [u8], filled: usize) -> Result<(usize, usize)> {
         let (mut at, mut to) = (0, filled);
         while to < out.len() {
             if self.place == Place::Body
@@ -264,7 +258,8 @@ impl Gunzip {
                 let due = |notes: &Notes| notes.points.wants_window(notes.output + (to - before) as u64);
                 if to >= WINDOW && self.notes.as_ref().is_some_and(due) {
                     // Up to the end of the block; from there on it is another block, or another call.
-                    let (taken, given) = self.inflate_into(&input[at..], &mut out[to..], InflateFlush::Block)?;
+                    let (taken, given) =
+                        self.inflate_into(&input[at..], &mut out[to..], InflateFlush::Block)?;
                     at += taken;
                     to += given;
                     if self.place == Place::Body {
@@ -321,7 +316,8 @@ impl Gunzip {
         content: usize,
         before: usize,
     ) {
-        let (Some(notes), Some(&byte)) = (&self.notes, begin.checked_sub(1).and_then(|at| input.get(at))) else {
+        let (Some(notes), Some(&byte)) = (&self.notes, begin.checked_sub(1).and_then(|at| input.get(at)))
+        else {
             return;
         };
         let known = &out[content..out.len().min(content + TRIAL_OUT)];
@@ -353,12 +349,7 @@ impl Gunzip {
     ///
     /// Into a slice, not into the spare capacity of a vector: the binding would fill all of that with zeros
     /// before every call, which makes a small member as expensive as a large one.
-    fn inflate_into(
-        &mut self,
-        input: &[u8],
-        out: &mut [u8],
-        flush: InflateFlush,
-    ) -> Result<(usize, usize)> {
+    fn inflate_into(&mut self, input: &[u8], out: &mut [u8], flush: InflateFlush) -> Result<(usize, usize)> {
         let (in_before, out_before) = (self.inflate.total_in(), self.inflate.total_out());
         let status =
             self.inflate.decompress(input, out, flush).map_err(|_| corrupt("invalid compressed data"))?;
@@ -446,9 +437,10 @@ fn prime(inflate: &mut Inflate, window: &[u8]) -> Result<()> {
     if window.is_empty() {
         return Ok(());
     }
-    inflate.set_dictionary(window).map(drop).map_err(|_| {
-        Error::new(ErrorKind::Internal, "decompress layer", "gzip: the window was not taken")
-    })
+    inflate
+        .set_dictionary(window)
+        .map(drop)
+        .map_err(|_| Error::new(ErrorKind::Internal, "decompress layer", "gzip: the window was not taken"))
 }
 
 /// What has to come before the next byte of a deflate stream when so many upper bits of `byte` belong to the block that begins.

@@ -4,14 +4,13 @@
 //! all layers takes a while, so the list is kept in the store under the ChainID (config.md, "Layer ChainID"), which names
 //! exactly this stack of layers; an image built on the same ones begins with their list.
 
-use sha2::{Digest as _, Sha256};
-
 use super::open::{Image, Layer};
+use super::pass::{Budget, hash_layer};
 use crate::compress::{DecodeOptions, Decoder};
 use crate::digest::{Digest, chain_ids};
 use crate::error::{Error, Result};
 use crate::layer::model::{Model, NoDisk};
-use crate::layer::read::{ChunkStream, Data, LayerReader, ReadLimits};
+use crate::layer::read::{ChunkStream, ReadLimits};
 use crate::layer::whiteout::Strictness;
 use crate::progress::Control;
 use crate::store::Store;
@@ -46,12 +45,21 @@ pub(crate) fn contents_of(store: &Store, layers: &[Layer], control: &Control) ->
     };
     let limits = ReadLimits::default();
     let mut model = Model::new(tree, Strictness::Lenient, &limits);
+    let mut budget = Budget::default();
     for layer in &layers[start..] {
         control.check(READ)?;
-        read_layer(store, &mut model, layer, &limits, control).map_err(|error| {
-            let shown = layer.digest.to_string();
-            if error.path().is_none() { error.with_path(shown) } else { error }
-        })?;
+        model.next_layer();
+        // One of the two at a time.
+        let shared = std::cell::RefCell::new(&mut model);
+        hash_layer(
+            store,
+            layer,
+            &limits,
+            &mut budget,
+            control,
+            &mut |entry| shared.borrow_mut().entry(entry, &mut NoDisk),
+            &mut |node, digest| shared.borrow_mut().tree.inode_mut(node).digest = Some(digest),
+        )?;
     }
     let list = model.tree.finish(None)?;
     if let Some(chain) = chains.last() {
@@ -59,41 +67,6 @@ pub(crate) fn contents_of(store: &Store, layers: &[Layer], control: &Control) ->
         let _ = store.put_chain_list(chain, list.as_bytes());
     }
     Ok(list)
-}
-
-fn read_layer(
-    store: &Store,
-    model: &mut Model,
-    layer: &Layer,
-    limits: &ReadLimits,
-    control: &Control,
-) -> Result<()> {
-    let file = store.open_blob(&layer.digest)?;
-    let decoder = Decoder::new(Box::new(file), layer.decode_options(store)?, control.clone())?;
-    model.next_layer();
-    let mut reader = LayerReader::new(decoder, limits.clone());
-    while let Some(entry) = reader.next_entry()? {
-        let Some(node) = model.entry(&entry, &mut NoDisk)? else { continue };
-        let mut hasher = Sha256::new();
-        while let Some(data) = reader.next_data()? {
-            match data {
-                Data::Bytes(slice) => hasher.update(&slice.chunk[slice.range.clone()]),
-                Data::Hole(len) => hash_zeros(&mut hasher, len),
-            }
-        }
-        model.tree.inode_mut(node).digest = Some(hasher.finalize().into());
-    }
-    let decoded = reader.finish()?.finish()?;
-    layer.check(&decoded)
-}
-
-fn hash_zeros(hasher: &mut Sha256, mut len: u64) {
-    static ZEROS: [u8; 65536] = [0; 65536];
-    while len > 0 {
-        let n = len.min(ZEROS.len() as u64);
-        hasher.update(&ZEROS[..n as usize]);
-        len -= n;
-    }
 }
 
 /// Lets a layer reader take its chunks straight from a decoder.

@@ -66,6 +66,9 @@ pub enum ProblemKind {
     BadDocument,
     /// What is known of a tree cannot be used.
     BadTree,
+    /// The index of a layer cannot be used: reading files out of an image is slower until it is made again, as it is when one is
+    /// read.
+    BadLayerIndex,
 }
 
 /// One thing that is wrong.
@@ -117,6 +120,9 @@ impl Store {
         if level >= FsckLevel::Reachability {
             self.check_reachable(&entries, &mut report, control)?;
             self.check_trees(&mut report)?;
+            for (subject, message) in self.bad_layer_indexes()? {
+                report.add(ProblemKind::BadLayerIndex, subject, message);
+            }
         }
         self.check_blobs(level >= FsckLevel::Bytes, &mut report, control)?;
         Ok(report)

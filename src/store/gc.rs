@@ -6,6 +6,7 @@ use std::time::Duration;
 use cap_std::fs::Dir;
 
 use super::document::descriptor_digest;
+use super::layers::INDEX;
 use super::layout::Store;
 use super::mark::Marks;
 use super::publish::{is_litter, remove_dir, sync_dir};
@@ -182,6 +183,16 @@ impl Store {
                 let gone = format!("sha256:{hex}").parse().is_ok_and(|digest| !kept.contains(&digest));
                 if gone && !options.dry_run {
                     layers.remove_file(&name).at(OP, &name)?;
+                }
+                continue;
+            }
+            if let Some(hex) = name.strip_prefix(INDEX) {
+                let gone = format!("sha256:{hex}").parse().is_ok_and(|digest| !kept.contains(&digest));
+                if gone {
+                    report.bytes += layers.symlink_metadata(&name).at(OP, &name)?.len();
+                    if !options.dry_run {
+                        layers.remove_file(&name).at(OP, &name)?;
+                    }
                 }
                 continue;
             }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! layers/blob-HEX        the LayerInfo of a blob
+//! layers/index-HEX       the LayerIndex of a blob: where its files are and where decoding may begin
 //! layers/HEX/list        the entry list of the stack of layers with this ChainID, opaque to the store
 //! layers/HEX/HEX         empty; says that the blob (the second) holds this DiffID (the first)
 //! ```
@@ -13,8 +14,10 @@ use std::io::Write;
 
 use cap_std::fs::Dir;
 
+use super::gc::files;
 use super::layout::Store;
 use super::publish;
+use crate::compress::LayerIndex;
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
 
@@ -98,6 +101,45 @@ impl Store {
         publish::replace_cached(&dir, "list", &format!("layers/{}/list", chain_id.hex()), write)
     }
 
+    /// The index of a blob of this size; `None` when there is none that can be used.
+    pub fn layer_index(&self, blob: &Digest, size: u64) -> Result<Option<LayerIndex>> {
+        let (name, cap) = (index_name(blob), LayerIndex::cap(size));
+        match publish::read_capped(&self.0.layers, &name, &format!("layers/{name}"), cap) {
+            Ok(bytes) => Ok(LayerIndex::decode(&bytes, size).ok()),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Limit) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores the index of a blob, as much of it as may be there, replacing the one that is there. Prune keeps it as long as
+    /// the blob.
+    pub fn put_layer_index(&self, blob: &Digest, index: &LayerIndex) -> Result<()> {
+        let _lease = self.lease()?;
+        let name = index_name(blob);
+        let shown = format!("layers/{name}");
+        let bytes = index.encode(LayerIndex::cap(index.size));
+        let write = |out: &mut dyn Write| out.write_all(&bytes).at("write layer index", &shown);
+        publish::replace_cached(&self.0.layers, &name, &shown, write)
+    }
+
+    /// What is wrong with the indexes of blobs: their names in the store, and a message for each.
+    pub(super) fn bad_layer_indexes(&self) -> Result<Vec<(String, String)>> {
+        let mut bad = Vec::new();
+        for (name, _) in files(&self.0.layers, "layers")? {
+            let Some(hex) = name.strip_prefix(INDEX) else { continue };
+            let shown = format!("layers/{name}");
+            let checked = format!("sha256:{hex}").parse::<Digest>().and_then(|blob| {
+                let size = self.blob_size(&blob)?;
+                let bytes = publish::read_capped(&self.0.layers, &name, &shown, LayerIndex::cap(size))?;
+                LayerIndex::decode(&bytes, size)
+            });
+            if let Err(error) = checked {
+                bad.push((shown, error.message().to_string()));
+            }
+        }
+        Ok(bad)
+    }
+
     /// The room of a DiffID or ChainID.
     fn layer_dir(&self, id: &Digest, make: bool) -> Result<Option<Dir>> {
         const OP: &str = "open layer";
@@ -114,6 +156,13 @@ impl Store {
             publish::make_dir(&self.0.layers, &name).at(OP, format!("layers/{name}"))?;
         }
     }
+}
+
+/// What the name of the index of a blob begins with.
+pub(super) const INDEX: &str = "index-";
+
+fn index_name(blob: &Digest) -> String {
+    format!("{INDEX}{}", blob.hex())
 }
 
 #[cfg(test)]

@@ -1,0 +1,332 @@
+//! Files of images, read without unpacking: whatever made the layers, and whatever is in the index.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use proptest::prelude::*;
+use treering::archive::{ImportOptions, import};
+use treering::compress::{Compression, LayerIndex, Profile};
+use treering::image::{CommitOptions, Image, ImageFiles, UnpackOptions, commit, contents, unpack};
+use treering::store::{FsckLevel, ProblemKind, PruneOptions, Store};
+use treering::{Control, ErrorKind};
+
+/// Bytes that compress somewhat, the same for the same seed.
+fn bytes(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut out = Vec::with_capacity(length + 8);
+    while out.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let word = state.to_le_bytes();
+        out.extend_from_slice(&word[..4]);
+        out.extend_from_slice(b"tree");
+    }
+    out.truncate(length);
+    out
+}
+
+type Tree = BTreeMap<String, Vec<u8>>;
+
+fn tree() -> Tree {
+    let mut tree = Tree::new();
+    for n in 0..24 {
+        tree.insert(format!("d{}/f{n}", n % 4), bytes(n, 300 * n as usize));
+    }
+    tree.insert("big".into(), bytes(1000, 9 << 20));
+    tree.insert("d1/big".into(), bytes(1001, 5 << 20));
+    tree.insert("d2/last".into(), bytes(1002, 3 << 20));
+    tree
+}
+
+fn tar(tree: &Tree) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, content) in tree {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        tar.append_data(&mut header, path, &content[..]).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+/// Compressed as other tools do.
+fn packed(tar: &[u8], how: &str) -> Vec<u8> {
+    let gzip = |every: usize| {
+        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+        for piece in tar.chunks(every) {
+            out.write_all(piece).unwrap();
+            out.flush().unwrap();
+        }
+        out.finish().unwrap()
+    };
+    let ours = |compression| {
+        struct Memory<'a>(&'a [u8]);
+        impl treering::layer::TarSource for Memory<'_> {
+            type Worker = ();
+            fn len(&self) -> u64 {
+                self.0.len() as u64
+            }
+            fn worker(&self) {}
+            fn fill(
+                &self,
+                _: &mut (),
+                offset: u64,
+                buf: &mut [u8],
+            ) -> treering::Result<treering::layer::Filled> {
+                buf.copy_from_slice(&self.0[offset as usize..][..buf.len()]);
+                Ok(treering::layer::Filled::Data)
+            }
+        }
+        let mut out = Vec::new();
+        let profile = Profile::new(compression, None).unwrap();
+        treering::compress::write(&Memory(tar), &profile, 2, &mut out, &Control::default()).unwrap();
+        out
+    };
+    match how {
+        "plain" => tar.to_vec(),
+        "gzip" => gzip(tar.len()),
+        "flushed" => gzip(1 << 20),
+        "ours-gzip" => ours(Compression::Gzip),
+        "ours-zstd" => ours(Compression::Zstd),
+        _ => unreachable!(),
+    }
+}
+
+const HOW: [&str; 5] = ["plain", "gzip", "flushed", "ours-gzip", "ours-zstd"];
+
+fn store_with(dir: &Path, layer: &[u8]) -> (Store, Image) {
+    let store = Store::open(dir).unwrap();
+    let input = std::io::Cursor::new(layer.to_vec());
+    import(
+        &store,
+        Box::new(input),
+        Some(&"app:1".parse().unwrap()),
+        &ImportOptions::default(),
+        &Control::default(),
+    )
+    .unwrap();
+    let image = Image::open(&store, "app:1", None).unwrap();
+    (store, image)
+}
+
+fn index_path(dir: &Path, image: &Image) -> std::path::PathBuf {
+    dir.join("layers").join(format!("index-{}", image.layers()[0].digest.hex()))
+}
+
+/// Compares every file with what it is, one by one and all in one pass.
+fn check(store: &Store, image: &Image, tree: &Tree) {
+    let control = Control::default();
+    let files = ImageFiles::open(store, image, &control).unwrap();
+    let mut wanted = BTreeMap::new();
+    for (path, content) in tree {
+        let entry = files.resolve(path).unwrap();
+        assert!(files.read(entry, 1 << 30, &control).unwrap() == *content, "{path}");
+        wanted.insert(entry, content);
+    }
+    let files = ImageFiles::open(store, image, &control).unwrap();
+    let all: Vec<u32> = wanted.keys().copied().collect();
+    let mut seen = Vec::new();
+    files
+        .read_each(&all, &control, &mut |entry, content| {
+            let mut read = Vec::new();
+            content.read_to_end(&mut read).unwrap();
+            assert!(read == *wanted[&entry]);
+            seen.push(entry);
+            Ok(())
+        })
+        .unwrap();
+    seen.sort_unstable();
+    assert_eq!(seen, all);
+}
+
+#[test]
+fn files_come_out_of_layers_of_every_kind() {
+    let tree = tree();
+    let tar = tar(&tree);
+    for how in HOW {
+        let temp = tempfile::tempdir().unwrap();
+        let (store, image) = store_with(temp.path(), &packed(&tar, how));
+        check(&store, &image, &tree);
+        let path = index_path(temp.path(), &image);
+        let index = std::fs::read(&path).unwrap();
+        assert!(index.len() as u64 <= LayerIndex::cap(image.layers()[0].size), "{how}");
+        // Without the index, and with a damaged one, the same; both are made anew.
+        std::fs::remove_file(&path).unwrap();
+        check(&store, &image, &tree);
+        assert_eq!(std::fs::read(&path).unwrap(), index, "{how}");
+        std::fs::write(&path, &index[..index.len() / 2]).unwrap();
+        let report = store.fsck(FsckLevel::Reachability, &Control::default()).unwrap();
+        assert!(report.problems.iter().any(|it| it.kind == ProblemKind::BadLayerIndex), "{how}");
+        check(&store, &image, &tree);
+        assert_eq!(std::fs::read(&path).unwrap(), index, "{how}");
+        let report = store.fsck(FsckLevel::Reachability, &Control::default()).unwrap();
+        assert!(report.problems.is_empty(), "{:?}", report.problems);
+        // It goes with its blob.
+        store.untag(&"app:1".parse().unwrap()).unwrap();
+        store.prune(&PruneOptions::default(), &Control::default()).unwrap();
+        assert!(!path.exists());
+    }
+}
+
+/// An index with other bytes in it, and the checksum of those.
+fn forged(index: &[u8], changes: &[(usize, u8)]) -> Vec<u8> {
+    let mut forged = index.to_vec();
+    for &(at, value) in changes {
+        forged[at] = value;
+    }
+    let mut crc = flate2::Crc::new();
+    crc.update(&forged[12..]);
+    forged[8..12].copy_from_slice(&crc.sum().to_le_bytes());
+    forged
+}
+
+fn small_tree() -> Tree {
+    let mut tree = Tree::new();
+    for n in 0..12 {
+        tree.insert(format!("f{n:02}"), bytes(n, 100 + 60_000 * n as usize));
+    }
+    tree.insert("a".into(), bytes(77, 4 << 20));
+    tree
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10))]
+    /// Wherever an index lies, the content is right.
+    #[test]
+    fn a_hostile_index_gives_the_right_answer(
+        how in 0..HOW.len(),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>(), any::<u8>()), 1..6),
+    ) {
+        let tree = small_tree();
+        let temp = tempfile::tempdir().unwrap();
+        let (store, image) = store_with(temp.path(), &packed(&tar(&tree), HOW[how]));
+        check(&store, &image, &tree);
+        let path = index_path(temp.path(), &image);
+        let index = std::fs::read(&path).unwrap();
+        // Half of the changes go to the numbers at the front and the places at the end, windows being large.
+        let changes: Vec<(usize, u8)> = changes.iter().map(|(at, edge, value)| {
+            let at = at.index(index.len() - 12);
+            let edge_at = if at % 2 == 0 { at % 40 } else { index.len() - 13 - at % 150 };
+            (12 + if *edge { edge_at.min(index.len() - 13) } else { at }, *value)
+        }).collect();
+        std::fs::write(&path, forged(&index, &changes)).unwrap();
+        check(&store, &image, &tree);
+    }
+}
+
+#[test]
+fn every_field_of_an_index_may_be_wrong() {
+    // Of plain gzip there has to be enough for a window.
+    let tiny: Tree = (0..6).map(|n| (format!("f{n}"), bytes(n, 3000 * n as usize))).collect();
+    for (how, tree) in [("gzip", small_tree()), ("ours-gzip", tiny.clone()), ("plain", tiny)] {
+        let temp = tempfile::tempdir().unwrap();
+        let (store, image) = store_with(temp.path(), &packed(&tar(&tree), how));
+        check(&store, &image, &tree);
+        let path = index_path(temp.path(), &image);
+        let index = std::fs::read(&path).unwrap();
+        let step = if how == "gzip" { 5 } else { 1 };
+        let front = 12..40.min(index.len());
+        let back = index.len().saturating_sub(100).max(40)..index.len();
+        for at in front.chain(back).step_by(step) {
+            let value = index[at] ^ [1, 0x80, 0xff][at % 3];
+            std::fs::write(&path, forged(&index, &[(at, value)])).unwrap();
+            let control = Control::default();
+            let files = ImageFiles::open(&store, &image, &control).unwrap();
+            for name in tree.keys().rev().take(2) {
+                let entry = files.resolve(name).unwrap();
+                assert!(files.read(entry, 1 << 30, &control).unwrap() == tree[name], "{how}, byte {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn whichever_layer_holds_a_file_and_whatever_leads_to_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut tree = tar::Builder::new(Vec::new());
+    let mut put = |path: &str, kind: tar::EntryType, link: &str, content: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(0o755);
+        header.set_size(content.len() as u64);
+        match link {
+            "" => tree.append_data(&mut header, path, content).unwrap(),
+            link => tree.append_link(&mut header, path, link).unwrap(),
+        }
+    };
+    put("usr/", tar::EntryType::Directory, "", b"");
+    put("usr/lib/", tar::EntryType::Directory, "", b"");
+    put("usr/lib/os-release", tar::EntryType::Regular, "", b"NAME=tree\n");
+    put("lib", tar::EntryType::Symlink, "usr/lib", b"");
+    put("etc/", tar::EntryType::Directory, "", b"");
+    put("etc/os-release", tar::EntryType::Symlink, "../lib/os-release", b"");
+    put("etc/out", tar::EntryType::Symlink, "/../../../../etc/passwd", b"");
+    put("etc/hard", tar::EntryType::Link, "usr/lib/os-release", b"");
+    put("etc/passwd", tar::EntryType::Regular, "", b"inside\n");
+    put("etc/empty", tar::EntryType::Regular, "", b"");
+    let tar = tree.into_inner().unwrap();
+    let (store, _) = store_with(&temp.path().join("store"), &packed(&tar, "gzip"));
+    let work = temp.path().join("work");
+    let control = Control::default();
+    unpack(&store, "app:1", &work, &UnpackOptions::default(), &control).unwrap();
+    std::fs::write(work.join("usr/lib/new"), b"new\n").unwrap();
+    std::fs::write(work.join("etc/passwd"), b"changed\n").unwrap();
+    std::fs::set_permissions(work.join("etc/passwd"), PermissionsExt::from_mode(0o600)).unwrap();
+    commit(&store, &work, Some("app:2"), &CommitOptions::default(), &control).unwrap();
+    let image = Image::open(&store, "app:2", None).unwrap();
+    assert_eq!(image.layers().len(), 2);
+    let files = ImageFiles::open(&store, &image, &control).unwrap();
+    let read = |path: &str| {
+        let entry = files.resolve(path).unwrap();
+        String::from_utf8(files.read(entry, 100, &control).unwrap()).unwrap()
+    };
+    for path in ["/etc/os-release", "lib/os-release", "/etc/hard", "etc/../lib/./os-release"] {
+        assert_eq!(read(path), "NAME=tree\n", "{path}");
+    }
+    assert_eq!([read("/lib/new"), read("/etc/out"), read("etc/empty")], ["new\n", "changed\n", ""]);
+    let error = files.resolve("/etc/none").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let error = files.read(files.resolve("/etc").unwrap(), 9, &control).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    let error = files.read(files.resolve("/etc/passwd").unwrap(), 3, &control).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    // The first image still has what it had.
+    let image = Image::open(&store, "app:1", None).unwrap();
+    let files = ImageFiles::open(&store, &image, &control).unwrap();
+    assert_eq!(files.read(files.resolve("etc/passwd").unwrap(), 100, &control).unwrap(), b"inside\n");
+    // A blob that is damaged is an error, not another content.
+    let blob = temp.path().join("store/oci/blobs/sha256").join(image.layers()[0].digest.hex());
+    let mut damaged = std::fs::read(&blob).unwrap();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 0x55;
+    std::fs::set_permissions(&blob, PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::write(&blob, damaged).unwrap();
+    let files = ImageFiles::open(&store, &image, &control).unwrap();
+    let error = files.read(files.resolve("etc/passwd").unwrap(), 100, &control).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_list_that_lies_is_an_error() {
+    let tree = small_tree();
+    let temp = tempfile::tempdir().unwrap();
+    let (store, image) = store_with(temp.path(), &packed(&tar(&tree), "ours-gzip"));
+    let control = Control::default();
+    let list = contents(&store, &image, &control).unwrap();
+    let entry = list.lookup(b"f03").unwrap();
+    let digest = list.digest(entry).unwrap();
+    let mut other = list.as_bytes().to_vec();
+    let at = other.windows(32).position(|part| part == digest).unwrap();
+    other[at] ^= 1;
+    let chain = treering::image::chain_ids(&[image.layers()[0].diff_id])[0];
+    store.put_chain_list(&chain, &other).unwrap();
+    let files = ImageFiles::open(&store, &image, &control).unwrap();
+    // Either the list was seen to be damaged and made anew, or the file is not handed out.
+    match files.read(entry, 1 << 20, &control) {
+        Ok(content) => assert!(content == tree["f03"]),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt),
+    }
+}

@@ -16,6 +16,7 @@
 //! DiffIDs is compared with its bytes before any name is given.
 
 mod contents;
+mod copy;
 mod docker;
 mod export;
 mod import;
@@ -28,6 +29,7 @@ mod save;
 mod tarout;
 
 pub use crate::image::{Loaded, NamePolicy};
+pub use copy::{copy_directory, copy_file, copy_tar};
 pub use export::{ExportOptions, ExportSource, export};
 pub use import::{ImportOptions, import};
 pub use load::{LoadOptions, load};

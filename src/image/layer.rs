@@ -3,11 +3,12 @@
 use std::io::{Read, Write};
 use std::path::Path;
 
-use super::tree::Tree;
+use super::tree::{Tree, scan_options};
 use crate::compress::{self, DecodeOptions, Decoded, Decoder, Profile, Written};
 use crate::diff::Change;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::Root;
+use crate::fs::stat::stat_fd;
 use crate::layer::{Applied, ApplyOptions, Files, LayerOptions, LayerPlan, LayerTar, Target};
 use crate::progress::{Control, Counters};
 use crate::store::Store;
@@ -99,10 +100,13 @@ pub fn apply_layer(
         owners.ledger = ledger.clone();
     }
     let mut apply = options.apply.clone();
+    // No digest says that all of it came.
+    apply.limits.require_end = true;
     if let (None, OwnerSource::Xattr(attribute)) = (apply.owner_xattr, &owners.source) {
         apply.owner_xattr = Some(*attribute);
     }
-    let scan_options = ScanOptions { threads: apply.threads, ..owners.scan_options() };
+    let scan_options = ScanOptions { threads: apply.threads, ..scan_options(&owners, store)? };
+    let left_out = scan_options.leave_out;
     // What is there already is not progress.
     let quiet = Control { cancel: control.cancel.clone(), ..Control::default() };
     let found = scan(&root, &scan_options, &quiet)?;
@@ -110,6 +114,13 @@ pub fn apply_layer(
         1 if found.skipped.is_empty() && tree.is_none() => Target::empty(&root, apply)?,
         _ => Target::existing(&root, &found.snapshot, owners.ledger, apply),
     };
+    // What the scan left out is unknown to the list, and would go with a directory it is in.
+    for skipped in &found.skipped {
+        let stat = root.open_dir(&skipped.path).and_then(stat_fd);
+        if stat.is_ok_and(|stat| left_out == Some((stat.dev, stat.ino))) {
+            target.protect(&skipped.path);
+        }
+    }
     let decoder = Decoder::new(input, options.decode.clone(), control.clone())?;
     let layer = target.apply(decoder, control)?.finish()?;
     let applied = target.finish()?;

@@ -20,7 +20,7 @@ use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::make_dir::PrivateDirs;
 use crate::fs::remove::remove_all;
 use crate::fs::root::{c_name, open_dir_at};
-use crate::fs::stat::{stat_at, stat_fd};
+use crate::fs::stat::{is_mount_point, stat_at, stat_fd};
 use crate::fs::{Kind, Root, Stat, clock};
 use crate::progress::{Control, Counters};
 use crate::threads;
@@ -126,6 +126,8 @@ impl<'a> Target<'a> {
             open: HashMap::new(),
             age: 0,
             before: tree.node_count() as u32,
+            protected: Vec::new(),
+            mounted: HashMap::new(),
             dirty: HashSet::from([ROOT]),
             done: Vec::new(),
             links: Vec::new(),
@@ -137,6 +139,11 @@ impl<'a> Target<'a> {
         };
         let model = Model::new(tree, options.strictness, &options.limits);
         Target { model, disk, options, control: Control::default() }
+    }
+
+    /// Keeps the layers from removing what is at this path, which the snapshot does not have, and the directories it is in.
+    pub fn protect(&mut self, path: &[u8]) {
+        self.disk.protected.push(path.to_vec());
     }
 
     /// Applies one layer: all of its tar entries, in order.
@@ -412,6 +419,10 @@ struct OnDisk<'a> {
     age: u64,
     /// Nodes below this number were there before the first layer.
     before: u32,
+    /// Paths that stay whatever a layer says.
+    protected: Vec<Vec<u8>>,
+    /// For directories that were there before: whether something is mounted on them.
+    mounted: HashMap<u32, bool>,
     dirty: HashSet<u32>,
     directories: PrivateDirs,
     done: Vec<Done>,
@@ -500,6 +511,51 @@ impl OnDisk<'_> {
         Ok(())
     }
 
+    /// Refuses to remove what was there before where that would reach through a mount point, or take what is protected: a layer
+    /// does not say what else this machine has in the tree.
+    fn spare(&mut self, tree: &Builder, node: u32) -> Result<()> {
+        if node >= self.before {
+            return Ok(());
+        }
+        let path = tree.path(node);
+        let kept = self.protected.iter().any(|kept| {
+            kept.strip_prefix(&path[..]).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        });
+        if kept {
+            return Err(Error::invalid(APPLY, "the layer removes a directory that the store is in")
+                .with_path(self.shown(tree, node))
+                .with_hint("move the store, or apply the layer to a copy of the tree"));
+        }
+        let above =
+            std::iter::successors(Some(tree.parent(node)), |&at| (at != ROOT).then(|| tree.parent(at)));
+        let mut suspects: Vec<u32> = above.filter(|&at| at != ROOT).collect();
+        let mut todo = vec![node];
+        while let Some(at) = todo.pop() {
+            if tree.kind(at) == Kind::Directory && at < self.before {
+                suspects.push(at);
+                todo.extend(tree.children(at).map(|(_, child)| child));
+            }
+        }
+        for at in suspects {
+            let known = self.mounted.get(&at).copied();
+            let mounted = match known {
+                Some(mounted) => mounted,
+                None => {
+                    let fd = self.directory(tree, at)?;
+                    is_mount_point(&fd).at_path(APPLY, || self.shown(tree, at))?
+                }
+            };
+            self.mounted.insert(at, mounted);
+            if mounted {
+                let message = "the layer removes something from where another filesystem is mounted";
+                return Err(Error::invalid(APPLY, message)
+                    .with_path(self.shown(tree, at))
+                    .with_hint("unmount it, or apply the layer to a copy of the tree"));
+            }
+        }
+        Ok(())
+    }
+
     fn keep_open(&mut self, node: u32, fd: Arc<OwnedFd>) {
         if self.open.len() >= OPEN_DIRECTORIES {
             let mut ages: Vec<u64> = self.open.values().map(|(_, used)| *used).collect();
@@ -564,6 +620,7 @@ impl Disk for OnDisk<'_> {
     }
 
     fn remove(&mut self, tree: &Builder, node: u32, fresh: bool) -> Result<()> {
+        self.spare(tree, node)?;
         let directory = tree.kind(node) == Kind::Directory;
         let linked = self.link_targets.contains(&(tree.parent(node), tree.name(node).clone()));
         if fresh || linked || (directory && !self.links.is_empty()) {

@@ -25,7 +25,9 @@ impl Default for ListOptions {
 pub fn list(layer: impl ChunkStream, options: &ListOptions, control: &Control) -> Result<Vec<TarEntry>> {
     const OP: &str = "list layer";
     let cap = options.max_memory;
-    let mut reader = LayerReader::new(layer, options.limits.clone());
+    // No digest says that all of it came.
+    let limits = ReadLimits { require_end: true, ..options.limits.clone() };
+    let mut reader = LayerReader::new(layer, limits);
     let (mut entries, mut bytes) = (Vec::new(), 0u64);
     while let Some(entry) = reader.next_entry()? {
         control.check(OP)?;

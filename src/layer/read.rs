@@ -5,10 +5,10 @@
 //! reader refuses. What it accepts, they read alike. The rules, beside those at each function:
 //!
 //! - A PAX `size` beats the size in the header; if the header has another one that is not zero, that is an error.
-//! - Before an entry there may be one each of `x`, `L` and `K`, in any order. If two of them name the entry, the names
-//!   must be equal. A `g` header stands before them or is an error.
-//! - Only files have content: any other entry with a size is an error. Readers disagree whether the content of hard
-//!   links, directories and the rest is there.
+//! - Before an entry there may be `x`, `L` and `K`, in any order; two of one kind must say the same. If two of them name
+//!   the entry, the names must be equal. A `g` header stands before them or is an error.
+//! - Only files have content: any other entry with a size is an error, since readers disagree whether it is there. But a hard
+//!   link may carry the size of its file in its header, which nobody takes for content.
 //! - The type NUL with a name that ends in a slash is a directory, as v7 tar wrote it. All other types but `5` with
 //!   such a name are errors.
 //! - The archive ends with two zero blocks and then nothing but zeros, or with the stream between two entries.
@@ -56,6 +56,9 @@ pub struct ReadLimits {
     pub max_held: u64,
     /// Bytes all files together have when written out, holes included.
     pub max_bytes: u64,
+    /// Whether the archive has to say where it ends. Where a digest is compared that is not needed: see
+    /// [`LayerReader::has_end`].
+    pub require_end: bool,
     /// Whether only zeros may follow the end of the archive. GNU tar and Docker ignore what follows.
     pub zero_tail: bool,
 }
@@ -73,6 +76,7 @@ impl Default for ReadLimits {
             max_entries: 10_000_000,
             max_held: 1 << 30,
             max_bytes: 1 << 40,
+            require_end: false,
             zero_tail: true,
         }
     }
@@ -327,6 +331,9 @@ impl<S: ChunkStream> LayerReader<S> {
             }
             let bytes = match self.cursor.block()? {
                 Ok(bytes) => bytes,
+                Err(0) if pending.is_empty() && self.limits.require_end => {
+                    return stop("the archive has no end: it was cut off between two entries, or is empty");
+                }
                 Err(0) if pending.is_empty() => {
                     self.state = State::Ended;
                     return Ok(None);
@@ -345,9 +352,11 @@ impl<S: ChunkStream> LayerReader<S> {
             match block.typeflag() {
                 b'x' => {
                     let body = self.metadata(&block, &mut pending)?;
-                    if pending.extended.replace(Extended::parse(&body, &self.limits)?).is_some() {
-                        return stop("an entry has two PAX headers");
+                    let extended = Extended::parse(&body, &self.limits)?;
+                    if pending.extended.as_ref().is_some_and(|before| *before != extended) {
+                        return stop("an entry has two PAX headers that say different things");
                     }
+                    pending.extended = Some(extended);
                     self.scratch = body;
                 }
                 b'g' => {
@@ -364,9 +373,10 @@ impl<S: ChunkStream> LayerReader<S> {
                     let body = self.metadata(&block, &mut pending)?;
                     let long = long_name(&body)?;
                     let slot = if flag == b'L' { &mut pending.name } else { &mut pending.link };
-                    if slot.replace(long).is_some() {
-                        return stop("an entry has two GNU long names");
+                    if slot.as_ref().is_some_and(|before| *before != long) {
+                        return stop("an entry has two different GNU long names");
                     }
+                    *slot = Some(long);
                     self.scratch = body;
                 }
                 _ => {

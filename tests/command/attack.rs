@@ -441,6 +441,24 @@ fn a_list_that_cannot_be_kept_is_no_failure() {
     assert_ne!(world.sh("find store/layers -name list"), "");
 }
 
+/// A layer is about the tree, and what this machine mounts in it is none of its business.
+#[test]
+fn a_whiteout_does_not_reach_through_a_mount_point() {
+    let Some(flags) = unshare("a_whiteout_does_not_reach_through_a_mount_point") else { return };
+    let world = World::unpacked();
+    world.sh("mkdir work/m data w; echo mine >data/file; touch w/.wh.m; tar -C w -cf gone.tar .wh.m
+              mkdir w/m; touch w/m/.wh..wh..opq w/m/.wh.file; tar -C w -cf opaque.tar m/.wh..wh..opq
+              tar -C w -cf one.tar m/.wh.file");
+    let bound = format!("unshare {flags} sh -euc 'mount --bind data work/m; exec \"$@\"' sh \"$@\"");
+    for layer in ["gone.tar", "opaque.tar", "one.tar"] {
+        by_shell(&world, &bound, &["layer", "apply", layer, "work"])
+            .fails(1, "another filesystem is mounted");
+        assert_eq!(world.sh("cat data/file"), "mine\n", "{layer}");
+    }
+    world.run(&["layer", "apply", "gone.tar", "work"]).ok();
+    assert!(!world.join("work/m").exists());
+}
+
 /// Docker keeps what is under a volume: what was not looked at was not deleted.
 #[test]
 fn what_lies_under_a_mount_point_is_not_deleted() {

@@ -10,6 +10,7 @@ set -e
 export PATH="$PWD/tools:$PATH"
 mkdir -p rootfs/bin rootfs/etc lower upper low up home bin tools
 printf '#!/bin/sh\necho hello\n' >rootfs/bin/app; chmod 755 rootfs/bin/app; echo welcome >rootfs/etc/motd
+mkdir -p rootfs/usr/share/doc; echo 'ID=debian' >rootfs/etc/os-release
 printf 'install:\n\techo installed >etc/installed\n' >rootfs/Makefile
 echo low >low/file; echo up >up/file; echo lower >lower/file; echo upper >upper/file
 ln -s "$TREERING" tools/treering

@@ -87,6 +87,25 @@ hrw-r--r-- 0/0               0 2001-09-09 01:46 etc/z link to etc/motd
 }
 
 #[test]
+fn a_layer_does_not_remove_the_store() {
+    let world = World::unpacked();
+    world.sh("mkdir -p work/srv/data; mv store work/srv/data/store; mkdir -p whiteout/srv/data; touch whiteout/.wh.srv
+              tar -C whiteout -cf gone.tar .wh.srv
+              touch whiteout/srv/data/.wh..wh..opq; tar -C whiteout -cf opaque.tar srv/data/.wh..wh..opq
+              touch whiteout/srv/data/.wh.store; tar -C whiteout -cf named.tar srv/data/.wh.store");
+    let apply = |layer: &str| {
+        let store = world.join("work/srv/data/store");
+        crate::world::run(world.command(&["layer", "apply", layer, "work"]).env("TREERING_ROOT", store))
+    };
+    apply("gone.tar").fails(1, "the store is in");
+    apply("opaque.tar").ok();
+    apply("named.tar").ok();
+    assert_eq!(world.sh("ls work/srv/data"), "store\n");
+    let store = world.join("work/srv/data/store");
+    crate::world::run(world.command(&["fsck"]).env("TREERING_ROOT", store)).ok();
+}
+
+#[test]
 fn damaged_layers_are_errors() {
     let world = World::with_tree();
     world.run(&["layer", "create", "tree", "-o", "layer"]).ok();
@@ -98,6 +117,13 @@ fn damaged_layers_are_errors() {
             let run = world.run(&line).code(1);
             assert!(run.stderr.starts_with("error: "), "{verb} {file}: {}", run.stderr);
         }
+    }
+    // Cut off between two entries, or before the first.
+    world.sh("tar -C tree -cf whole.tar etc; head -c 512 whole.tar >cut; : >empty");
+    for file in ["cut", "empty"] {
+        world.run(&["layer", "ls", file]).code(1);
+        let run = world.run(&["layer", "apply", file, "dir"]).code(1);
+        assert!(run.stderr.contains("the archive has no end"), "{}", run.stderr);
     }
     world.run(&["layer", "ls", "nowhere"]).fails(1, "no such file or directory");
     world.run(&["layer", "ls", "tree"]).fails(1, "is a directory");

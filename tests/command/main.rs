@@ -15,6 +15,7 @@ mod attack;
 mod diff;
 mod examples;
 mod grow;
+mod inside;
 mod keep;
 mod layer;
 mod look;

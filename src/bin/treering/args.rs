@@ -15,14 +15,14 @@ const ABOUT: &str = "Grow OCI images from a directory: no root, no daemon";
 /// The verbs, by what they are for; a test holds this and the parser together.
 const VERBS: &[(&str, &[&str])] = &[
     ("Grow", &["build", "commit", "diff", "snapshot", "layer"]),
-    ("Look", &["images", "inspect", "history", "df", "info"]),
+    ("Look", &["images", "ls", "cat", "inspect", "history", "df", "info"]),
     ("Move", &["save", "load", "import", "export", "tag", "rmi"]),
     #[cfg(feature = "registry")]
     ("Ship", &["pull", "push", "copy", "manifest", "tags", "login", "logout"]),
     #[cfg(feature = "sandbox")]
-    ("Work", &["unpack", "clone", "run"]),
+    ("Work", &["unpack", "cp", "clone", "run"]),
     #[cfg(not(feature = "sandbox"))]
-    ("Work", &["unpack", "clone"]),
+    ("Work", &["unpack", "cp", "clone"]),
     ("Keep", &["prune", "fsck"]),
     ("More", &["version", "completion", "man", "image", "system", "help"]),
 ];
@@ -90,6 +90,8 @@ pub enum Command {
     Layer(verb::layer::Layer),
     // Look
     Images(verb::images::Images),
+    Ls(verb::ls::Ls),
+    Cat(verb::cat::Cat),
     Inspect(verb::inspect::Inspect),
     History(verb::history::History),
     Df(verb::df::Df),
@@ -119,6 +121,7 @@ pub enum Command {
     Logout(verb::login::Logout),
     // Work
     Unpack(verb::unpack::Unpack),
+    Cp(verb::cp::Cp),
     Clone(verb::clone::Clone),
     #[cfg(feature = "sandbox")]
     Run(verb::run::Run),
@@ -262,6 +265,9 @@ impl Command {
             #[cfg(feature = "registry")]
             Command::Logout(args) => args.run(context),
             Command::Unpack(args) => args.run(context),
+            Command::Ls(args) => args.run(context),
+            Command::Cat(args) => args.run(context),
+            Command::Cp(args) => args.run(context),
             Command::Clone(args) => args.run(context),
             #[cfg(feature = "sandbox")]
             Command::Run(args) => args.run(context),

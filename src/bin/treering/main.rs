@@ -14,6 +14,7 @@ mod entry;
 mod filter;
 mod grow;
 mod input;
+mod inside;
 mod interrupt;
 mod json;
 mod listing;

@@ -18,6 +18,11 @@ const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
 
+/// The attribute of an NFSv4 ACL, as macOS and FreeBSD have them.
+pub(super) const NFS4: &[u8] = b"system.nfs4_acl";
+/// Why such an ACL is lost.
+pub(super) const NFS4_ONLY: &str = "it is an NFSv4 ACL, and Linux filesystems have POSIX ACLs";
+
 /// Why an ACL is lost whose users or groups have names only.
 pub(super) const NAMES_ONLY: &str = "the archive names a user or group of the ACL without its number";
 
@@ -54,6 +59,13 @@ pub(super) fn from_text(text: &[u8]) -> Parsed<Option<Vec<u8>>> {
         value.extend_from_slice(&id.to_le_bytes());
     }
     Ok(Some(value))
+}
+
+/// The permissions of the mask in the value of an access ACL; nothing where it has none.
+pub(super) fn mask(value: &[u8]) -> Option<u32> {
+    let entries = value.strip_prefix(&2u32.to_le_bytes())?.chunks_exact(8);
+    let mut masks = entries.filter(|entry| entry[..2] == MASK.to_le_bytes());
+    masks.next().map(|entry| u32::from(entry[2]) & 7)
 }
 
 /// One entry; nothing if its user or group has a name and no number.

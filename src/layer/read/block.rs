@@ -9,7 +9,7 @@ use crate::layer::header::BLOCK;
 pub(super) enum Format {
     /// Before POSIX: no magic, no prefix, no device numbers.
     V7,
-    /// `ustar\0` and `00`: has a prefix.
+    /// `ustar\0`: has a prefix.
     Ustar,
     /// `ustar  \0`: times and sparse regions where ustar has its prefix.
     Gnu,
@@ -25,8 +25,9 @@ pub(super) struct Block<'a> {
 impl<'a> Block<'a> {
     pub(super) fn parse(bytes: &'a [u8; BLOCK]) -> Parsed<Self> {
         verify_checksum(bytes)?;
+        // The magic decides: layers that Go or Maven wrote have another version behind that of ustar.
         let format = match &bytes[257..265] {
-            b"ustar\x0000" => Format::Ustar,
+            [b'u', b's', b't', b'a', b'r', 0, ..] => Format::Ustar,
             b"ustar  \0" => Format::Gnu,
             [0, 0, 0, 0, 0, 0, 0, 0] => Format::V7,
             _ => return Err(Fault::unsupported("the magic of a header is not that of ustar, GNU or v7 tar")),
@@ -49,8 +50,11 @@ impl<'a> Block<'a> {
         }
         // Only POSIX headers have a prefix. Python takes one from any header but that of a sparse file, Go before 1.8
         // wrote one where GNU tar keeps times, and libarchive takes sparse regions and a real size from any GNU header.
+        // Times are what GNU tar and Go write: as many digits as fit.
+        let times = [345..357, 357..369].map(|field| is_time(&bytes[field])) == [true, true];
         let stray: &[u8] = match (format, bytes[156]) {
             (Format::Ustar, _) | (Format::Gnu, b'S') => &[],
+            (Format::Gnu, _) if times => &bytes[369..495],
             (Format::Gnu, _) => &bytes[345..495],
             (Format::V7, _) => &bytes[345..500],
         };
@@ -115,6 +119,13 @@ impl<'a> Block<'a> {
     pub(super) fn gnu_sparse(&self) -> Parsed<(&'a [u8], bool, u64)> {
         Ok((&self.bytes[386..482], self.bytes[482] != 0, unsigned(&self.bytes[483..495], "real size")?))
     }
+}
+
+/// Whether the field of an access or change time is empty, or full of what can only be a time.
+fn is_time(field: &[u8]) -> bool {
+    let Some((&last, digits)) = field.split_last() else { return false };
+    let octal = matches!(last, 0 | b' ') && digits.iter().all(|digit| matches!(digit, b'0'..=b'7'));
+    octal || field.iter().all(|&byte| byte == 0) || field[0] & 0x80 != 0 && base256(field).is_ok()
 }
 
 fn text(field: &[u8]) -> &[u8] {

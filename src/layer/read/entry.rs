@@ -1,5 +1,6 @@
 //! One entry, put together from its header and what stands before it.
 
+use super::acl;
 use super::block::{Block, Format};
 use super::extended::{Extended, narrow_owner};
 use super::name::normalise;
@@ -62,10 +63,17 @@ impl<S: ChunkStream> LayerReader<S> {
             Some(mtime) => mtime,
             None => (block.mtime()?, 0),
         };
+        // With an access ACL, what the mode says of the group is its mask (acl(5)); libarchive writes the group's own
+        // permissions there.
+        let acl = extended.xattrs.iter().find(|(name, _)| name == acl::ACCESS);
+        let mode = match acl.and_then(|(_, value)| acl::mask(value)) {
+            Some(mask) => block.mode()? & !0o070 | mask << 3,
+            None => block.mode()?,
+        };
         Ok(TarEntry {
             path: name.path,
             kind,
-            mode: block.mode()?,
+            mode,
             uid,
             gid,
             size,
@@ -119,6 +127,11 @@ impl<S: ChunkStream> LayerReader<S> {
             None => in_header,
         };
         let gnu_sparse = block.typeflag() == b'S';
+        // Some writers give a hard link the size of the file it joins, and no content. No reader looks for any unless a PAX
+        // header has the size; where there is some after all, what follows is no header, and an error.
+        if kind == EntryKind::Hardlink && pax_size.is_none() && sparse.is_none() {
+            return Ok(0);
+        }
         if kind != EntryKind::File {
             if stored != 0 || sparse.is_some() {
                 return stop("an entry that is not a file has content");

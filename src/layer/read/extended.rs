@@ -12,7 +12,7 @@ pub(super) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What an `x` or `g` header says. A setting is `Some(None)` where an empty value takes back what a global header
 /// said (POSIX pax: a zero-length value deletes).
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Extended {
     pub(super) path: Option<Vec<u8>>,
     pub(super) link: Option<Vec<u8>>,
@@ -64,6 +64,7 @@ impl Extended {
                         None => header.lost.push((name, acl::NAMES_ONLY)),
                     }
                 }
+                b"SCHILY.acl.ace" => header.lost.push((acl::NFS4.to_vec(), acl::NFS4_ONLY)),
                 _ => {
                     if let Some(rest) = keyword.strip_prefix(pax::XATTR_PREFIX) {
                         attributes.push((xattr_name(rest.to_vec())?, Origin::Schily, value.to_vec()));
@@ -140,6 +141,8 @@ impl Seen {
             | b"SCHILY.release"
             | b"SCHILY.archtype"
             | b"SCHILY.volhdr.fallback" => {}
+            // What star's first header says of the whole archive.
+            _ if keyword.starts_with(b"SCHILY.volhdr.") => {}
             // What is left of these families changes the type, the place or the content of an entry.
             _ if keyword.starts_with(b"SCHILY.") || keyword.starts_with(b"GNU.") => {
                 return Err(Fault::unsupported(format!(
@@ -391,7 +394,6 @@ mod tests {
             &[("LIBARCHIVE.xattr.user.a", b"aG!k")],
             &[("LIBARCHIVE.xattr.user.a", b"aGl")],
             &[("SCHILY.acl.access", b"nonsense")],
-            &[("SCHILY.acl.ace", b"owner@:rw::allow")],
             &[("SCHILY.filetype", b"sparse")],
             &[("SCHILY.realsize", b"5")],
             &[("GNU.dumpdir", b"Ya\0\0")],
@@ -417,6 +419,16 @@ mod tests {
         // `user.`, ten digits and a NUL.
         assert_eq!(parse(&names(4096)).unwrap().xattrs.len(), 4096);
         assert_eq!(parse(&names(4097)).unwrap_err().kind, crate::ErrorKind::Limit);
+    }
+
+    #[test]
+    fn what_no_layer_needs_is_read_and_reported_where_something_is_lost() {
+        let header =
+            parse(&[("SCHILY.acl.ace", b"owner@:rw::allow"), ("SCHILY.volhdr.blocksize", b"20")]).unwrap();
+        assert_eq!(header.lost, [(b"system.nfs4_acl".to_vec(), acl::NFS4_ONLY)]);
+        let limits = ReadLimits::default();
+        let star = body(&[("SCHILY.volhdr.label", b"x"), ("SCHILY.volhdr.dumplevel", b"0")]);
+        assert!(Extended::parse_global(&star, &limits).is_ok());
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub(super) struct Region {
 }
 
 /// The keywords `GNU.sparse.*` of one header.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct SparseKeys {
     major: Option<u64>,
     minor: Option<u64>,

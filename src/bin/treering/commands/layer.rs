@@ -238,7 +238,9 @@ impl Ls {
         let limits = decode_limits(self.max_ratio);
         let decode = DecodeOptions { limits, ..DecodeOptions::with_threads(context.threads) };
         let decoder = Decoder::new(input, decode, control.clone())?;
-        let mut reader = LayerReader::new(decoder, ReadLimits::default());
+        // No digest says that all of it came.
+        let limits = ReadLimits { require_end: true, ..ReadLimits::default() };
+        let mut reader = LayerReader::new(decoder, limits);
         output::data(|out| {
             if context.json {
                 // An error in the middle of the layer must not look like a short list.

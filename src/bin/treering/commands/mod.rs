@@ -1,11 +1,13 @@
 //! One file per verb.
 
 pub mod build;
+pub mod cat;
 pub mod clone;
 pub mod commit;
 pub mod completion;
 #[cfg(feature = "registry")]
 pub mod copy;
+pub mod cp;
 pub mod df;
 pub mod diff;
 pub mod export;
@@ -19,6 +21,7 @@ pub mod layer;
 pub mod load;
 #[cfg(feature = "registry")]
 pub mod login;
+pub mod ls;
 pub mod man;
 #[cfg(feature = "registry")]
 pub mod manifest;

@@ -1,0 +1,219 @@
+//! Copying files and directories out of an image that is not unpacked.
+
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+
+use super::tarout::TarOut;
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::Kind;
+use crate::fs::publish::Replacement;
+use crate::image::{AppliedLayer, ImageFiles, LayerApplyOptions, apply_layer};
+use crate::layer::MtimePrecision;
+use crate::layer::header::{EntryKind, HeaderEntry};
+use crate::progress::Control;
+use crate::threads;
+use crate::tree::Snapshot;
+
+const COPY: &str = "copy out of image";
+/// How much is copied at once.
+const PIECE: usize = 256 << 10;
+
+/// Writes an entry of an image, and what is below it, as a tar: parents first, then files in the order in which the layers hold
+/// them, hard links last. The entry has `name` in the tar, a path without a slash at its ends; with none, it is left out where it is
+/// a directory, and what is in it is at the top.
+///
+/// A hard link to a file that is not below the entry is a file of its own.
+///
+/// # Errors
+/// Those of [`ImageFiles::reader`], and those of writing. What was written until then is useless.
+pub fn copy_tar(
+    files: &ImageFiles,
+    entry: u32,
+    name: &[u8],
+    out: &mut (dyn Write + Send),
+    control: &Control,
+) -> Result<()> {
+    let list = files.list();
+    let mut out = TarOut::new(out, MtimePrecision::Nanoseconds, control);
+    let top = list.path(entry);
+    let path = |node: u32| {
+        let path = list.path(node);
+        let below = path.strip_prefix(&top[..]).unwrap_or(&path);
+        let below = below.strip_prefix(b"/").unwrap_or(below);
+        match (name, below) {
+            (b"", below) => below.to_vec(),
+            (name, b"") => name.to_vec(),
+            (name, below) => [name, b"/", below].concat(),
+        }
+    };
+    // The first name of a file that is copied leads the others.
+    let mut leaders = std::collections::HashMap::new();
+    let (mut content, mut links) = (Vec::new(), Vec::new());
+    let mut todo = vec![entry];
+    while let Some(node) = todo.pop() {
+        control.check(COPY)?;
+        let meta = list.meta(node);
+        if meta.kind == Kind::Directory {
+            if !path(node).is_empty() {
+                write_entry(&mut out, list, node, &path(node), None)?;
+            }
+            todo.extend(list.children(node).rev());
+            continue;
+        }
+        let leader = *leaders.entry(list.leader(node)).or_insert(node);
+        if leader != node {
+            links.push((node, leader));
+        } else if meta.kind == Kind::File && meta.size > 0 {
+            content.push(node);
+        } else {
+            write_entry(&mut out, list, node, &path(node), None)?;
+        }
+    }
+    files.read_each(&content, control, &mut |node, content| {
+        write_entry(&mut out, list, node, &path(node), None)?;
+        let mut buffer = vec![0; PIECE];
+        loop {
+            match content.read(&mut buffer).at(COPY, path(node))? {
+                0 => return Ok(()),
+                count => out.data(&buffer[..count])?,
+            }
+        }
+    })?;
+    for (node, leader) in links {
+        write_entry(&mut out, list, node, &path(node), Some(&path(leader)))?;
+    }
+    out.finish()
+}
+
+fn write_entry(
+    out: &mut TarOut<'_>,
+    list: &Snapshot,
+    node: u32,
+    path: &[u8],
+    leader: Option<&[u8]>,
+) -> Result<()> {
+    let meta = list.meta(node);
+    let (kind, link) = match leader {
+        Some(leader) => (EntryKind::Hardlink, leader),
+        None => {
+            let kind = EntryKind::of(meta.kind)
+                .ok_or_else(|| Error::corrupt(COPY, "a socket came out of a layer").with_path(path))?;
+            (kind, list.link_target(node))
+        }
+    };
+    let xattrs: Vec<(&[u8], &[u8])> = match leader {
+        None => list.xattrs(node).into_iter().collect(),
+        Some(_) => Vec::new(),
+    };
+    out.entry(&HeaderEntry {
+        path,
+        kind,
+        mode: u32::from(meta.mode),
+        uid: meta.uid,
+        gid: meta.gid,
+        size: if kind == EntryKind::File { meta.size } else { 0 },
+        mtime: (meta.mtime.secs, meta.mtime.nanos),
+        link,
+        rdev: meta.rdev,
+        xattrs: &xattrs,
+    })
+}
+
+/// Copies a directory of an image to a directory on disk, which is made when it is not there, and otherwise gets what the image
+/// has besides what it has. Owners and attributes that the disk does not take are in the result.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`] when the entry is no directory; those of [`ImageFiles::reader`] and of [`apply_layer`]. After an
+/// error a part of it may be there.
+pub fn copy_directory(
+    files: &ImageFiles,
+    entry: u32,
+    to: &Path,
+    options: &LayerApplyOptions,
+    control: &Control,
+) -> Result<AppliedLayer> {
+    if files.list().meta(entry).kind != Kind::Directory {
+        return Err(Error::invalid(COPY, "it is not a directory").with_path(files.list().path(entry)));
+    }
+    let (send, receive) = sync_channel(4);
+    std::thread::scope(|scope| {
+        let write = move || {
+            let mut sender = Sender(send);
+            if let Err(error) = copy_tar(files, entry, b"", &mut sender, control) {
+                // Nobody listens any more where applying failed, and that error counts.
+                let _ = sender.0.send(Err(error));
+            }
+        };
+        threads::spawn(scope, "treering-copy", write)
+            .map_err(|error| Error::limit(COPY, "the system refuses another thread").with_source(error))?;
+        let input = Receiving { receive, piece: Vec::new(), at: 0 };
+        apply_layer(None, Box::new(input), to, options, control)
+    })
+}
+
+/// Copies a file of an image to a file on disk, with its permissions and its time, but no owner. A file that is there is replaced
+/// once all is written. Gives the size.
+///
+/// # Errors
+/// Those of [`ImageFiles::reader`], and those of writing; the old file is then as it was.
+pub fn copy_file(files: &ImageFiles, entry: u32, to: &Path, control: &Control) -> Result<u64> {
+    let shown = to.as_os_str().as_bytes();
+    let Some(name) = to.file_name() else {
+        return Err(Error::invalid(COPY, "a file needs a name").with_path(shown));
+    };
+    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = Dir::open_ambient_dir(parent, ambient_authority()).at(COPY, shown)?;
+    let mut new = Replacement::new(&dir).at(COPY, shown)?;
+    let size = files.copy(entry, new.file(), control)?;
+    let meta = files.list().meta(entry);
+    let mode = rustix::fs::Mode::from_raw_mode(u32::from(meta.mode) & 0o777);
+    rustix::fs::fchmod(new.file(), mode).at(COPY, shown)?;
+    let time = rustix::fs::Timespec { tv_sec: meta.mtime.secs, tv_nsec: i64::from(meta.mtime.nanos) };
+    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+    rustix::fs::futimens(new.file(), &times).at(COPY, shown)?;
+    new.publish_cached(name).at(COPY, shown)?;
+    Ok(size)
+}
+
+/// Hands pieces of a stream to another thread.
+struct Sender(SyncSender<Result<Vec<u8>>>);
+
+impl Write for Sender {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.send(Ok(bytes.to_vec())) {
+            Ok(()) => Ok(bytes.len()),
+            Err(_) => Err(Error::new(ErrorKind::Cancelled, COPY, "the reading side has ended").into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The other end.
+struct Receiving {
+    receive: Receiver<Result<Vec<u8>>>,
+    piece: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Receiving {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.piece.len() {
+            match self.receive.recv() {
+                Ok(piece) => (self.piece, self.at) = (piece?, 0),
+                Err(_) => return Ok(0),
+            }
+        }
+        let count = out.len().min(self.piece.len() - self.at);
+        out[..count].copy_from_slice(&self.piece[self.at..][..count]);
+        self.at += count;
+        Ok(count)
+    }
+}

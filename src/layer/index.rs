@@ -34,7 +34,7 @@ impl PlacesBuilder {
     /// of the tar. Of equal files the first is kept.
     pub fn note(&mut self, digest: &[u8; 32], offset: u64) {
         let key = key(digest);
-        if self.places.list.len() >= MOST || offset % BLOCK as u64 != 0 {
+        if self.places.list.len() >= MOST || !offset.is_multiple_of(BLOCK as u64) {
             self.places.partial = true;
         } else if self.seen.insert(key) {
             self.places.list.push((key, offset / BLOCK as u64));

@@ -466,7 +466,7 @@ fn with_an_acl_the_mode_has_its_mask() {
 fn where_no_digest_is_compared_an_archive_says_where_it_ends() {
     let limits = ReadLimits { require_end: true, ..ReadLimits::default() };
     let one = file(b"f", b"x");
-    assert_eq!(read_in(&archive(&[one.clone()]), 512, &limits).unwrap().len(), 1);
+    assert_eq!(read_in(&archive(std::slice::from_ref(&one)), 512, &limits).unwrap().len(), 1);
     for cut in [&one[..], b""] {
         assert_eq!(read_in(cut, 512, &limits).unwrap_err().kind(), ErrorKind::Corrupt);
         assert!(read_in(cut, 512, &ReadLimits::default()).is_ok());

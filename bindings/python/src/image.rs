@@ -7,6 +7,7 @@ use treering::image;
 use treering::store::descriptor_digest;
 
 use crate::errors::OrRaise;
+use crate::inside::Files;
 use crate::output::{json, json_value, make};
 use crate::run::Job;
 use crate::snapshot::Snapshot;
@@ -18,12 +19,14 @@ pub struct Image {
     pub store: treering::store::Store,
     /// What the commit that made it has to tell.
     pub committed: PyOnceLock<Py<PyAny>>,
+    /// Its files, once a path was asked for.
+    files: PyOnceLock<Py<Files>>,
 }
 
 impl Image {
     /// An image as Python has it.
     pub fn new(store: treering::store::Store, inner: image::Image) -> Self {
-        Image { inner, store, committed: PyOnceLock::new() }
+        Image { inner, store, committed: PyOnceLock::new(), files: PyOnceLock::new() }
     }
 }
 
@@ -165,6 +168,32 @@ impl Image {
         let list = Job::new("read image contents", progress)
             .run(py, move |control, _| image::contents(&store, &image, control))?;
         Ok(Snapshot::new(std::sync::Arc::new(list)))
+    }
+
+    /// A path inside the image, to be read without unpacking it. The first time its layers are read.
+    #[pyo3(signature = (path = None, *, progress = None))]
+    fn path<'py>(
+        &self,
+        py: Python<'py>,
+        path: Option<&Bound<'py, PyAny>>,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let files = match self.files.get(py) {
+            Some(files) => files.clone_ref(py),
+            None => {
+                let (store, image) = (self.store.clone(), self.inner.clone());
+                let opened = Job::new("read image contents", progress)
+                    .run(py, move |control, _| image::ImageFiles::open(&store, &image, control))?;
+                let made = Py::new(py, Files::new(opened))?;
+                self.files.get_or_init(py, || made).clone_ref(py)
+            }
+        };
+        let pure = py.import("pathlib")?.getattr("PurePosixPath")?;
+        let path = match path {
+            Some(path) => pure.call1((path,))?,
+            None => pure.call0()?,
+        };
+        py.import("treering._path")?.getattr("ImagePath")?.call1((files, path))
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {

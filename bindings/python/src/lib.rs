@@ -18,6 +18,7 @@ mod event;
 mod file;
 mod image;
 mod info;
+mod inside;
 mod layer;
 mod output;
 mod run;
@@ -36,6 +37,8 @@ mod _treering {
     use crate::image::Image;
     #[pymodule_export]
     use crate::info::info;
+    #[pymodule_export]
+    use crate::inside::{FileReader, Files};
     #[pymodule_export]
     use crate::layer::{layer_apply, layer_create, layer_list};
     #[pymodule_export]

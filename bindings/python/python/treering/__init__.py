@@ -46,6 +46,7 @@ from ._errors import (
     UnauthorizedError,
     UnsupportedError,
 )
+from ._path import ImagePath, PathStat
 from ._tree import Tree
 from ._treering import (
     Change,
@@ -107,6 +108,7 @@ __all__ = [
     "FsckReport",
     "HistoryRow",
     "Image",
+    "ImagePath",
     "ImageUsage",
     "InUseError",
     "InputOutputError",
@@ -124,6 +126,7 @@ __all__ = [
     "NetworkError",
     "NoSpaceError",
     "NotFoundError",
+    "PathStat",
     "PermissionDeniedError",
     "Problem",
     "Progress",

@@ -5,6 +5,7 @@ from typing import Any, Literal, final, overload
 
 from typing_extensions import Self
 
+from ._path import ImagePath
 from ._tree import Tree
 from ._types import (
     Applied,
@@ -36,6 +37,8 @@ from ._types import (
 __all__ = [
     "_events",
     "_fail",
+    "_FileReader",
+    "_ImageFiles",
     "_main",
     "_panic",
     "Change",
@@ -282,8 +285,23 @@ class Image:
     def history(self) -> list[HistoryRow]: ...
     def inspect(self) -> dict[str, Any]: ...
     def contents(self, *, progress: ProgressFunction | None = None) -> Snapshot: ...
+    def path(
+        self, path: str | os.PathLike[str] | None = None, *, progress: ProgressFunction | None = None
+    ) -> ImagePath: ...
     def __eq__(self, value: object, /) -> bool: ...
     def __hash__(self) -> int: ...
+
+@final
+class _ImageFiles:
+    def stat(self, path: bytes, follow: bool) -> tuple[int, int, int, int, int, int]: ...
+    def names(self, path: bytes) -> list[bytes]: ...
+    def link(self, path: bytes) -> bytes: ...
+    def path(self, path: bytes) -> bytes: ...
+    def open(self, path: bytes) -> _FileReader: ...
+
+@final
+class _FileReader:
+    def read(self, size: int) -> bytes: ...
 
 @final
 class Snapshot:

@@ -18,7 +18,7 @@ use crate::compress::{DecodeLimits, EntryReader, LayerIndex, Resumed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Kind;
 use crate::layer::EntryKind;
-use crate::layer::index::key;
+use crate::layer::index::{Key, key};
 use crate::layer::read::{Data, LayerReader, ReadChunks, ReadLimits};
 use crate::progress::{Control, Counters};
 use crate::store::Store;
@@ -27,7 +27,7 @@ use crate::tree::Snapshot;
 const READ: &str = "read file of image";
 /// Files up to this size are read into memory and verified there; larger ones are read twice.
 const BUFFER: u64 = 8 << 20;
-/// How many places are tried for one file in one layer. There is more than one only in an index that was made to deceive.
+/// How many places of one key are tried by an index that was not made here. There are more only to deceive, or by great chance.
 const TRIES: usize = 4;
 
 /// The files of one image.
@@ -159,7 +159,7 @@ impl ImageFiles {
     ) -> Result<()> {
         let _lease = self.store.lease_for(control)?;
         // By the part of the digest that the indexes have.
-        let mut by_key: HashMap<[u8; 8], Vec<(u32, [u8; 32], u64)>> = HashMap::new();
+        let mut by_key: HashMap<Key, Vec<(u32, [u8; 32], u64)>> = HashMap::new();
         let mut large = Vec::new();
         for &entry in wanted {
             match self.content(entry)? {
@@ -175,9 +175,15 @@ impl ImageFiles {
             let known = self.known(layer, control)?;
             let open = || self.store.open_blob(&self.layers[layer].digest);
             let mut reader = EntryReader::new(&open, &known.index.restarts, &self.limits);
+            let mut tried: HashMap<Key, usize> = HashMap::new();
             for (key, place) in known.index.places.iter() {
                 let Some(entries) = by_key.get(&key) else { continue };
                 control.check(READ)?;
+                let tries = tried.entry(key).or_default();
+                *tries += 1;
+                if *tries > TRIES {
+                    continue;
+                }
                 // What the index has wrong is left for later.
                 let Ok((content, size)) = reader.file_at(place) else { continue };
                 if !entries.iter().any(|(_, _, wanted)| *wanted == size) {
@@ -258,7 +264,8 @@ impl ImageFiles {
                     true if self.known(layer, control)?.made => continue,
                     true => self.make(layer, control)?,
                 };
-                for place in known.index.places.find(digest).take(TRIES) {
+                let most = if known.made { usize::MAX } else { TRIES };
+                for place in known.index.places.find(digest).take(most) {
                     control.check(READ)?;
                     let open = || self.store.open_blob(&self.layers[layer].digest);
                     let mut reader = EntryReader::new(&open, &known.index.restarts, &self.limits);
@@ -267,7 +274,7 @@ impl ImageFiles {
                         Ok(true) => return Ok(Found { layer, index: Arc::clone(&known.index), place }),
                         Ok(false) => {}
                         Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-                        // Of a wrong place anything may come; of a right one, the next round says what is wrong.
+                        // Of a wrong place anything may come; the next round says what is wrong with the layer itself.
                         Err(error) if known.made => return Err(error),
                         Err(_) => {}
                     }

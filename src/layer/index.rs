@@ -10,14 +10,16 @@ use super::header::BLOCK;
 
 /// More files than this in one layer are not noted.
 const MOST: usize = 2_000_000;
-/// Bytes of a digest that are kept.
-const KEY: usize = 8;
+/// Bytes of a digest that are kept: enough that two files of one layer seldom share them.
+const KEY: usize = 4;
+/// What of a digest is kept.
+pub type Key = [u8; KEY];
 
 /// The places of a layer's files, in the order of the tar.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places {
     /// The first bytes of a digest, and the block of the tar where the first header of the entry is.
-    list: Vec<([u8; KEY], u64)>,
+    list: Vec<(Key, u64)>,
     /// Whether files are missing, because there were too many.
     partial: bool,
 }
@@ -26,18 +28,17 @@ pub struct Places {
 #[derive(Debug, Default)]
 pub struct PlacesBuilder {
     places: Places,
-    seen: HashSet<[u8; KEY]>,
+    seen: HashSet<[u8; 32]>,
 }
 
 impl PlacesBuilder {
     /// Notes a file with content: its digest, and the offset in the tar of the first header of its entry. Call it in the order
     /// of the tar. Of equal files the first is kept.
     pub fn note(&mut self, digest: &[u8; 32], offset: u64) {
-        let key = key(digest);
         if self.places.list.len() >= MOST || !offset.is_multiple_of(BLOCK as u64) {
             self.places.partial = true;
-        } else if self.seen.insert(key) {
-            self.places.list.push((key, offset / BLOCK as u64));
+        } else if self.seen.insert(*digest) {
+            self.places.list.push((key(digest), offset / BLOCK as u64));
         }
     }
 
@@ -75,7 +76,7 @@ impl Places {
     }
 
     /// Every key with its offset, in the order of the tar.
-    pub fn iter(&self) -> impl Iterator<Item = ([u8; KEY], u64)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Key, u64)> {
         self.list.iter().map(|(key, block)| (*key, block * BLOCK as u64))
     }
 
@@ -114,8 +115,8 @@ impl Places {
     }
 }
 
-/// What of a digest is kept.
-pub fn key(digest: &[u8; 32]) -> [u8; KEY] {
+/// Returns what of a digest is kept.
+pub fn key(digest: &[u8; 32]) -> Key {
     let mut key = [0; KEY];
     key.copy_from_slice(&digest[..KEY]);
     key

@@ -355,7 +355,8 @@ fn hole(name: &str, size: u64) -> Vec<u8> {
 
 #[test]
 fn holes_without_end_are_not_hashed() {
-    let small = [tar(&Tree::from([("a".into(), b"a".to_vec())]))[..1024].to_vec(), hole("small", 3 << 20)].concat();
+    let small =
+        [tar(&Tree::from([("a".into(), b"a".to_vec())]))[..1024].to_vec(), hole("small", 3 << 20)].concat();
     let layer = [small, hole("large", 900 << 30), vec![0; 1024]].concat();
     let temp = tempfile::tempdir().unwrap();
     let (store, image) = store_with(temp.path(), &layer);

@@ -22,14 +22,21 @@ macro_rules! exported {
 fn rust() -> Names {
     exported![
         treering::Counters,
+        treering::archive::copy_directory,
+        treering::archive::copy_file,
+        treering::archive::copy_tar,
         treering::archive::export,
         treering::archive::import,
         treering::archive::load,
         treering::archive::save,
+<<<<<<< HEAD
         treering::build::build,
         treering::build::check,
         treering::build::outline,
         treering::build::targets,
+=======
+        treering::image::ImageFiles,
+>>>>>>> e3befe4 (The page of surfaces has reading out of images)
         treering::image::TreeDiff,
         treering::image::apply_layer,
         treering::image::clone,
@@ -330,7 +337,7 @@ fn go_fills_every_member() {
 /// What the stubs and the Python sources define: `Class.member`, and names of the package.
 fn python() -> Names {
     let mut all = Names::new();
-    for file in ["_treering.pyi", "_types.py", "_errors.py", "_tree.py", "progress.py"] {
+    for file in ["_treering.pyi", "_types.py", "_errors.py", "_path.py", "_tree.py", "progress.py"] {
         let mut class = String::new();
         for line in read(format!("bindings/python/python/treering/{file}")).lines() {
             let word = |rest: &str| rest.split(['(', ':', ' ']).next().unwrap().to_string();

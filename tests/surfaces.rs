@@ -29,14 +29,11 @@ fn rust() -> Names {
         treering::archive::import,
         treering::archive::load,
         treering::archive::save,
-<<<<<<< HEAD
         treering::build::build,
         treering::build::check,
         treering::build::outline,
         treering::build::targets,
-=======
         treering::image::ImageFiles,
->>>>>>> e3befe4 (The page of surfaces has reading out of images)
         treering::image::TreeDiff,
         treering::image::apply_layer,
         treering::image::clone,

@@ -59,7 +59,9 @@ def test_what_is_in_a_layer(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
     file = tmp_path / "layer.tar.zst"
     treering.layer_create(treering.diff(before, tree), file, compression="zstd")
     listed = treering.layer_list(file)
-    assert [entry.path for entry in listed] == ["etc", "etc/.wh.motd", "etc/caf\udce9", "etc/hostname", "etc/other"]
+    assert [entry.path for entry in listed] == [
+        "etc", "etc/.wh.motd", "etc/caf\udce9", "etc/hostname", "etc/other"
+    ]
     assert [entry.kind for entry in listed] == ["directory", "file", "file", "file", "hardlink"]
     assert listed[4].link == "etc/hostname"
     assert listed[2].size == 5 and listed[2].mtime_ns > 1_600_000_000 * 10**9

@@ -59,7 +59,9 @@ def test_iterators_are_independent(tree: pathlib.Path) -> None:
     assert list(one) == []
 
 
-def test_sockets_are_told(tree: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sockets_are_told(
+    tree: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import socket
 
     monkeypatch.chdir(tree)
@@ -188,7 +190,9 @@ def test_a_ledger_travels(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
     assert (entry.uid, entry.gid) == (12, 34)
 
 
-def test_a_store_keeps_what_a_layer_brings(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_a_store_keeps_what_a_layer_brings(
+    store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     store.commit(tree, "app")
     layer = tmp_path / "layer"
     (tree / "new").touch()
@@ -203,7 +207,9 @@ def test_a_store_keeps_what_a_layer_brings(store: treering.Store, tree: pathlib.
         treering.layer_apply(layer, work, store=store, ledger=ledger)
 
 
-def test_owners_for_and_from_other_tools(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_owners_for_and_from_other_tools(
+    store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     store.commit(tree, "app", owner=(12, 34))
     work = store.unpack("app", tmp_path / "work", owner_xattr="override-stat")
     entry = treering.scan(work, owner_from="override-stat")["etc/motd"]
@@ -216,7 +222,9 @@ def test_owners_for_and_from_other_tools(store: treering.Store, tree: pathlib.Pa
         work.commit(owner_from=f"fakeroot:{tmp_path}/missing")
 
 
-def test_what_the_store_knows_of_a_directory_counts(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_what_the_store_knows_of_a_directory_counts(
+    store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     """Owners that the disk does not hold (or the default policy does not ask it for) are no change."""
     image = store.commit(tree, "own", owner=(12, 34))
     one, two = store.unpack(image, tmp_path / "one"), store.unpack(image, tmp_path / "two")

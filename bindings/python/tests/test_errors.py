@@ -199,7 +199,9 @@ def test_a_defect_is_an_exception() -> None:
     assert (caught.value.code, caught.value.operation) == (15, "panic")
 
 
-def test_a_defect_on_any_thread_is_an_exception(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_a_defect_on_any_thread_is_an_exception(
+    store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     """Each operation panics at every look whether it was cancelled in turn, until it gets through."""
     from treering._treering import _panic
 

@@ -220,7 +220,9 @@ class Runner:
         return self.commit(step, progress=lambda _: True)
 
     def unpack(self, step: Step) -> dict[str, Any]:
-        tree = self.store(step).unpack(step["reference"], self.place(step["dir"]), platform=step.get("platform"))
+        tree = self.store(step).unpack(
+            step["reference"], self.place(step["dir"]), platform=step.get("platform")
+        )
         return {
             "manifest": tree.image.digest,
             "entries": tree.unpacked.entries,

@@ -7,6 +7,7 @@ import pathlib
 import stat
 
 import pytest
+
 import treering
 
 

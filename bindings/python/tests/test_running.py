@@ -30,8 +30,11 @@ def large(tmp_path: pathlib.Path) -> pathlib.Path:
     return root
 
 
-def slow(store: treering.Store, tree: pathlib.Path, progress: treering.progress.ProgressFunction | None = None) -> treering.Image:
-    return store.commit(tree, "slow", base="scratch", compression="zstd", level=12, threads=1, progress=progress)
+def slow(store: treering.Store, tree: pathlib.Path, progress: treering.progress.ProgressFunction | None = None
+) -> treering.Image:
+    return store.commit(
+        tree, "slow", base="scratch", compression="zstd", level=12, threads=1, progress=progress
+    )
 
 
 def test_progress_is_told_on_the_calling_thread(store: treering.Store, large: pathlib.Path) -> None:
@@ -90,7 +93,9 @@ def commit_anew(root: str, tree: str, number: int) -> str:
     return treering.Store(root).commit(tree, f"child:{number}", base="scratch", message=str(number)).id
 
 
-def test_forked_children_have_stores_of_their_own(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_forked_children_have_stores_of_their_own(
+    store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     store.commit(tree, "parent:1", base="scratch")
     with contextlib.ExitStack() as files:
         # What the children write must get none of these, whatever their numbers.

@@ -155,7 +155,9 @@ def test_keeping_house(store: treering.Store, tree: pathlib.Path, tmp_path: path
     assert store.fsck("reachability")
 
 
-def test_prune_lets_go_of_names_and_trees(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_prune_lets_go_of_names_and_trees(
+    store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     image = store.commit(tree, "app:v1", base="scratch")
     store.commit(tree, "other:v1", base="scratch", message="other")
     store.unpack("app:v1", tmp_path / "work")
@@ -176,7 +178,9 @@ def test_prune_lets_go_of_names_and_trees(store: treering.Store, tree: pathlib.P
         store.prune(keep=["sha256:12"])
 
 
-def test_what_the_store_knows_of_a_tree(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_what_the_store_knows_of_a_tree(
+    store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     store.commit(tree, "app", owner="7:8")
     assert {entry.uid for entry in treering.scan(tree, store=store)} == {7}
     assert {entry.uid for entry in treering.scan(tree)} == {0}
@@ -249,7 +253,9 @@ def test_a_temporary_tree_goes(store: treering.Store, tree: pathlib.Path, tmp_pa
     assert not kept.path.exists()
 
 
-def test_the_default_store_is_where_the_environment_says(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_store_is_where_the_environment_says(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TREERING_ROOT", str(tmp_path / "here"))
     assert treering.Store().path == str(tmp_path / "here")
     assert treering.info()["default_store"] == str(tmp_path / "here")
@@ -290,22 +296,15 @@ def test_caps(tmp_path: pathlib.Path, tree: pathlib.Path) -> None:
         treering.Store(path, max_layers=-1)
     # An index in an index.
     index = json.loads((path / "oci/index.json").read_text())
-    inner = json.dumps(
-        {
-            "schemaVersion": 2,
-            "manifests": [{**index["manifests"][0], "annotations": {}, "platform": {"os": "linux", "architecture": "amd64"}}],
-        }
-    ).encode()
+    inner = json.dumps({"schemaVersion": 2, "manifests": [
+        {**index["manifests"][0], "annotations": {}, "platform": {"os": "linux", "architecture": "amd64"}}
+    ]}).encode()
     digest = hashlib.sha256(inner).hexdigest()
     (path / "oci/blobs/sha256" / digest).write_bytes(inner)
-    index["manifests"].append(
-        {
-            "mediaType": "application/vnd.oci.image.index.v1+json",
-            "digest": f"sha256:{digest}",
-            "size": len(inner),
-            "annotations": {"org.opencontainers.image.ref.name": "multi"},
-        }
-    )
+    index["manifests"].append({
+        "mediaType": "application/vnd.oci.image.index.v1+json", "digest": f"sha256:{digest}", "size": len(inner),
+        "annotations": {"org.opencontainers.image.ref.name": "multi"},
+    })
     (path / "oci/index.json").write_text(json.dumps(index))
     assert treering.Store(path).image("multi", platform="linux/amd64").id == image.id
     with pytest.raises(treering.LimitError, match="nested more than 1 deep"):

@@ -160,7 +160,8 @@ class ImagePath:
         todo = [self]
         while todo:
             here = todo.pop()
-            directories, others = [], []
+            directories: list[str] = []
+            others: list[str] = []
             for child in here.iterdir():
                 (directories if stat.S_ISDIR(child._mode(False)) else others).append(child.name)
             yield here, directories, others
@@ -168,7 +169,12 @@ class ImagePath:
 
     @overload
     def open(
-        self, mode: Literal["r", "rt"] = "r", *, encoding: str | None = None, errors: str | None = None, newline: str | None = None
+        self,
+        mode: Literal["r", "rt"] = "r",
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
     ) -> io.TextIOWrapper: ...
     @overload
     def open(self, mode: Literal["rb"]) -> io.BufferedReader: ...
@@ -183,7 +189,8 @@ class ImagePath:
         """Open the file for reading. The encoding is UTF-8 where none is given."""
         if mode not in ("r", "rt", "rb"):
             raise ValueError(f"an image can only be read: mode {mode!r}")
-        binary = io.BufferedReader(_Raw(self._files.open(self._bytes())), 1 << 18)
+        raw: Any = _Raw(self._files.open(self._bytes()))
+        binary: io.BufferedReader = io.BufferedReader(raw, 1 << 18)
         if mode == "rb":
             return binary
         return io.TextIOWrapper(binary, encoding or "utf-8", errors, newline)

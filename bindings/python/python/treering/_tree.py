@@ -45,7 +45,9 @@ class Tree:
         """What changed since the tree was unpacked or committed, or since another image."""
         return self.store.diff(self.path, base=base, **options)
 
-    def commit(self, name: str | None = None, *, base: ImageLike | None = None, **options: Unpack[CommitOptions]) -> Image:
+    def commit(
+        self, name: str | None = None, *, base: ImageLike | None = None, **options: Unpack[CommitOptions]
+    ) -> Image:
         """Add what changed as a layer; see ``Store.commit``."""
         self.image = self.store.commit(self.path, name, base=base, **options)
         return self.image

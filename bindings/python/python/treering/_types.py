@@ -168,7 +168,9 @@ class LayerEntry:
 
     #: Empty for the root. A whiteout is a file ``.wh.NAME``.
     path: str
-    kind: Literal["file", "directory", "symlink", "hardlink", "character device", "block device", "fifo"]
+    kind: Literal[
+        "file", "directory", "symlink", "hardlink", "character device", "block device", "fifo"
+    ]
     #: Permission bits with setuid, setgid and sticky.
     mode: int
     uid: int

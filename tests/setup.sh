@@ -14,12 +14,8 @@ tools=(
   umoci:umoci skopeo:skopeo buildah:buildah dockerd:docker.io docker:docker.io mmdebstrap:mmdebstrap
   bsdtar:libarchive-tools rsync:rsync pigz:pigz zstd:zstd fakeroot:fakeroot
   setfattr:attr setfacl:acl setcap:libcap2-bin mkfs.ext4:e2fsprogs busybox:busybox-static
-<<<<<<< HEAD
-  strace:strace valgrind:valgrind qemu-aarch64-static:qemu-user-static jq:jq cc:gcc pkg-config:pkgconf python3:python3
-=======
   docker-registry:docker-registry openssl:openssl
-  strace:strace valgrind:valgrind jq:jq cc:gcc pkg-config:pkgconf python3:python3
->>>>>>> 6de577e (Pull, push, tags, login and logout: registries over ureq, without an async runtime)
+  strace:strace valgrind:valgrind qemu-aarch64-static:qemu-user-static jq:jq cc:gcc pkg-config:pkgconf python3:python3
 )
 # Too old, or not there at all, in a distribution's archive: found or not, never installed from here.
 found_only=(cargo go)

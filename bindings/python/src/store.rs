@@ -232,11 +232,12 @@ impl Store {
     /// ``context`` is the directory with the files. ``dockerfile`` is a path, ``Dockerfile`` in the context by default, and
     /// ``dockerfile_text`` the text itself. Steps that nothing changed for come out of the cache. RUN is not supported yet.
     /// ``source_date_epoch`` dates everything the build makes; with ``reproducible`` it is 1970 where nothing else is said.
+    /// ``events`` is called with each ``Event``: steps that begin and end, and warnings.
     #[pyo3(signature = (
         context, *, dockerfile = None, dockerfile_text = None, tags = None, target = None, build_args = None,
         build_contexts = None, labels = None, annotations = None, no_cache = false, no_cache_filter = None, platform = None,
         compression = "gzip", level = None, source_date_epoch = None, reproducible = false, nanoseconds = false, threads = 0,
-        progress = None
+        progress = None, events = None
     ))]
     fn build(
         &self,
@@ -260,6 +261,7 @@ impl Store {
         nanoseconds: bool,
         #[pyo3(from_py_with = arguments::number)] threads: usize,
         progress: Option<&Bound<'_, PyAny>>,
+        events: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Image> {
         let store = self.open(py)?;
         let dockerfile = match (dockerfile, dockerfile_text) {
@@ -290,7 +292,8 @@ impl Store {
             threads,
         };
         let theirs = store.clone();
-        let made = Job::new("build", progress).run(py, move |control, _| {
+        let job = Job { events, ..Job::new("build", progress) };
+        let made = job.run(py, move |control, _| {
             let built = build::build(&theirs, &options, control)?;
             image::Image::open(&theirs, &built.manifest.to_string(), None)
         })?;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import threading
 
 import pytest
@@ -46,3 +47,28 @@ def test_a_function_that_raises_is_the_cause() -> None:
         _events(events=breaks)
     assert isinstance(caught.value.__cause__, ValueError)
     assert calls == 1
+
+
+def test_a_build_says_what_happens(store: treering.Store, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "file").write_text("content\n")
+    seen: list[treering.Event] = []
+    text = "FROM scratch\nCOPY file /app/\nENV V=1\n"
+    store.build(tmp_path, dockerfile_text=text, tags=["app:v1"], events=seen.append)
+    started = {event.step: event for event in seen if event.kind == "started"}
+    finished = {event.step: event for event in seen if event.kind == "finished"}
+    assert started.keys() == finished.keys()
+    copy = next(event for event in started.values() if "COPY file" in event.text)
+    assert copy.location is not None and (copy.location.line, copy.location.text) == (2, "COPY file /app/")
+    assert finished[copy.step].size > 0
+    assert seen.index(copy) < seen.index(finished[copy.step])
+
+    again: list[treering.Event] = []
+    store.build(tmp_path, dockerfile_text=text, tags=["app:v1"], events=again.append)
+    assert any(event.kind == "cached" for event in again)
+
+
+def test_a_dockerfile_that_is_not_well_formed_has_a_place(store: treering.Store, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(treering.InvalidSyntaxError) as caught:
+        store.build(tmp_path, dockerfile_text="FROM scratch\nCPOY a b\n")
+    assert caught.value.location is not None
+    assert (caught.value.location.line, caught.value.location.text) == (2, "CPOY a b")

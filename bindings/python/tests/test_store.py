@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import shutil
+from typing import Any
 
 import pytest
 
@@ -316,12 +317,16 @@ def test_a_dockerfile_becomes_an_image(store: treering.Store, tmp_path: pathlib.
     context.mkdir()
     (context / "file").write_text("content\n")
     (context / "Dockerfile").write_text("FROM scratch\nARG V=1\nCOPY file /app/\nENV V=$V\n")
-    options = {"tags": ["app:v1", "app:latest"], "build_args": {"V": "2"}, "labels": {"a": "b"}}
+    options: dict[str, Any] = {
+        "tags": ["app:v1", "app:latest"],
+        "build_args": {"V": "2"},
+        "labels": {"a": "b"},
+    }
     image = store.build(context, **options)
     assert image.tags == ["app:latest", "app:v1"] or image.tags == ["app:v1", "app:latest"]
     assert "V=2" in image.config["config"]["Env"]
     assert image.config["config"]["Labels"] == {"a": "b"}
-    assert [entry.path for entry in image.contents()] == ["app", "app/file"]
+    assert [entry.path for entry in image.contents()] == ["", "app", "app/file"]
     assert store.build(context, **options) == image
     text = store.build(context, dockerfile_text="FROM app:v1\nUSER 5\n", reproducible=True)
     assert text.config["created"] == "1970-01-01T00:00:00Z"

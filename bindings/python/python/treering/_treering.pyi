@@ -132,6 +132,7 @@ class Store:
         nanoseconds: bool = False,
         threads: int = 0,
         progress: ProgressFunction | None = None,
+        events: EventFunction | None = None,
     ) -> Image: ...
     def unpack(
         self,

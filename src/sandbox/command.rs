@@ -19,7 +19,12 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 /// The reaper. It builds what the step sees, because only from within a process namespace its /proc can be mounted; then starts the command,
 /// reaps whatever ends, passes signals on, and reports how the command ended. When it exits, the kernel kills what is left.
 pub fn reaper(order: &Order, given: Given, helper: Channel, gate: OwnedFd) -> ! {
+    // Before the root changes, below which there may be none.
+    let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let result = start(order, given, &helper, gate).and_then(|command| watch(command, &helper));
+    if let (false, Ok(proc)) = (order.rung.mounts(), &proc) {
+        end_children(proc);
+    }
     match result {
         Ok((code, signal)) => {
             let mut body = Writer::default();
@@ -36,12 +41,12 @@ pub fn reaper(order: &Order, given: Given, helper: Channel, gate: OwnedFd) -> ! 
 
 fn start(order: &Order, given: Given, helper: &Channel, gate: OwnedFd) -> Result<i32, Failure> {
     // Should the helper be killed, its end of the socket closes, and poll() says so; this is for the moments before that.
-    sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong)
-        .map_err(|error| failed("set up step", error))?;
-    if !order.rung.mounts() {
-        // Without a process namespace, what the command leaves behind becomes this process's own.
-        sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1).map_err(|error| failed("set up step", error))?;
-    }
+    let prepared = match order.rung.mounts() {
+        true => sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong),
+        // Without a process namespace, what the command leaves behind becomes this process's own, to be ended by it.
+        false => sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1),
+    };
+    prepared.map_err(|error| failed("set up step", error))?;
     init::see(order, &given)?;
     match sys::fork().map_err(|error| failed("start command", error))? {
         0 => {
@@ -82,11 +87,51 @@ fn watch(command: i32, helper: &Channel) -> Result<(i32, i32), Failure> {
                     }
                 }
                 Ok(Some(_)) => {}
-                // The helper is gone: everything here ends with this process.
-                Ok(None) | Err(_) => sys::exit(1),
+                // The helper is gone: everything here ends.
+                Ok(None) | Err(_) => return Err(failed("wait for command", io::ErrorKind::UnexpectedEof)),
             }
         }
     }
+}
+
+/// Kills all children of this process, and what becomes its child by that, until none is left.
+pub fn end_children(proc: &OwnedFd) {
+    let me = rustix::process::getpid().as_raw_nonzero().get();
+    loop {
+        let open = rustix::fs::openat(proc, c".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let mut names = crate::fs::dirents::Names::default();
+        if open.map_err(io::Error::from).and_then(|directory| names.read(&directory)).is_err() {
+            return;
+        }
+        for at in 0..names.len() {
+            let Some(pid) = names.get(at).to_str().ok().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            if parent(proc, pid) == Some(me) {
+                let _ = sys::kill(pid, libc::SIGKILL);
+            }
+        }
+        // Each that is reaped may leave children; they are this process's by then.
+        let mut reaped = false;
+        loop {
+            match sys::wait(-1, !reaped) {
+                Ok(Some(_)) => reaped = true,
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// The parent of a process (proc_pid_stat(5): the second field after the name, which may hold anything but the last parenthesis).
+fn parent(proc: &OwnedFd, pid: i32) -> Option<i32> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(proc, format!("{pid}/stat"), flags, Mode::empty()).ok()?;
+    let mut bytes = [0; 512];
+    let n = rustix::io::read(&fd, &mut bytes[..]).ok()?;
+    let rest = bytes[..n].rsplit(|&c| c == b')').next()?;
+    let field = rest.split(|&c| c == b' ').filter(|field| !field.is_empty()).nth(1)?;
+    std::str::from_utf8(field).ok()?.parse().ok()
 }
 
 /// Exit code and signal of a wait status; a signal counts as 128 and its number, as in a shell.

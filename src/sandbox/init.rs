@@ -145,6 +145,11 @@ fn run(host: &Channel, order: &Order, descriptors: Vec<OwnedFd>) -> Setup<()> {
     // Copied into a new mount namespace, the working directory is the tree there: the only way to it that no path can change.
     rustix::process::fchdir(&given.tree).what("enter tree")?;
     rustix::process::umask(Mode::empty());
+    become_owner(order, &given.tree)?;
+    if !order.rung.mounts() {
+        // What a killed reaper leaves comes to this process.
+        sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1).what("set up step")?;
+    }
     namespaces(order)?;
     let (inner, theirs) = Channel::pair().what("make socket")?;
     // Reaper and command share their end of that socket, so what only the command is to read comes by a pipe.
@@ -160,14 +165,36 @@ fn run(host: &Channel, order: &Order, descriptors: Vec<OwnedFd>) -> Setup<()> {
     // A reader of the command's output sees its end when the last process that may write is gone, whatever this one does.
     let Given { ledger, journal, .. } = given;
     // Whatever happens from here on, the reaper ends with this process: its end of the socket closes.
+    let processes = proc.try_clone().what("open /proc")?;
     let result = setup_and_supervise(host, order, (ledger, journal), (&inner, go), proc, device);
     drop(inner);
-    let _ = sys::kill(reaper, libc::SIGKILL);
-    let _ = sys::wait(reaper, true);
+    if order.rung.mounts() {
+        let _ = sys::kill(reaper, libc::SIGKILL);
+        let _ = sys::wait(reaper, true);
+    } else {
+        // It ends its children itself, now that its socket is closed; what it could not end is left to this process.
+        let _ = sys::wait(reaper, true);
+        command::end_children(&processes);
+    }
     let (code, signal) = result?;
     let mut body = Writer::default();
     body.number(code as u64).number(signal as u64);
     host.send(Message::EXITED, &body.finish(), &[]).what("report")
+}
+
+/// Becomes the owner of the tree where root runs a command in a tree of somebody without privileges: on disk all of it belongs to that user,
+/// who is root in the user namespace then.
+fn become_owner(order: &Order, tree: &OwnedFd) -> Setup<()> {
+    let stat = stat_fd(tree).what("look at tree")?;
+    if !order.rung.emulates() || !rustix::process::geteuid().is_root() || stat.uid == 0 {
+        return Ok(());
+    }
+    sys::set_groups(&[])
+        .and_then(|()| sys::set_gid(stat.gid))
+        .and_then(|()| sys::set_uid(stat.uid))
+        // Else the entries of this process in /proc, where its ids are mapped, would be root's.
+        .and_then(|()| sys::prctl(libc::PR_SET_DUMPABLE, 1))
+        .what("become the owner of the tree")
 }
 
 /// Moves into new namespaces: with a user namespace the one id of this process is root in it.

@@ -16,6 +16,7 @@ mod names;
 mod notify;
 mod order;
 mod points;
+mod probe;
 mod protocol;
 mod rung;
 mod step;
@@ -45,12 +46,19 @@ use crate::tree::Ledger;
 
 pub use helper::VARIABLE as HELPER_VARIABLE;
 pub use order::{Ids, Network};
+pub use probe::{Probed, ladder};
 pub use rung::Rung;
 pub use step::{Signals, Step};
 
 /// What the helper program does; for the command, which is that program under a hidden verb. It changes the whole process.
+/// `word` is what follows the verb. Gives the exit code.
 #[doc(hidden)]
-pub use init::main as helper_main;
+pub fn helper_main(word: Option<std::ffi::OsString>) -> i32 {
+    match word {
+        Some(word) if word == probe::WORD => probe::check(),
+        _ => init::main(),
+    }
+}
 
 /// The hidden verb.
 #[doc(hidden)]

@@ -8,6 +8,7 @@ mod common;
 #[path = "../common/tools.rs"]
 mod tools;
 
+mod debian;
 mod digests;
 mod inside;
 mod world;

@@ -33,6 +33,40 @@ pub fn own_program() -> Option<std::path::PathBuf> {
     })
 }
 
+/// A control for a command that runs in a tree: the first signal goes to the command, which may take its time; the second one ends it.
+#[cfg(all(feature = "sandbox", feature = "cli"))]
+pub fn forward(signals: treering::sandbox::Signals, resized: impl Fn() + Send + 'static) -> Control {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
+    let control = Control::default();
+    if !OURS.load(Ordering::Relaxed) {
+        return control;
+    }
+    if let Ok(mut came) = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH]) {
+        let cancel = control.cancel.clone();
+        let watch = move || {
+            let mut first = true;
+            for signal in came.forever() {
+                match signal {
+                    SIGWINCH => resized(),
+                    _ if first => first = signals.send(signal).is_err(),
+                    _ => {
+                        GOT.store(signal, Ordering::Relaxed);
+                        cancel.cancel();
+                    }
+                }
+            }
+        };
+        let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);
+    }
+    control
+}
+
+/// In the command as a library no process is ours.
+#[cfg(all(feature = "sandbox", not(feature = "cli")))]
+pub fn forward(_: treering::sandbox::Signals, _: impl Fn() + Send + 'static) -> Control {
+    Control::default()
+}
+
 #[cfg(feature = "cli")]
 fn watch(control: &Control) {
     use signal_hook::consts::{SIGINT, SIGTERM};

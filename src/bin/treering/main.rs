@@ -25,6 +25,8 @@ mod progress;
 mod registries;
 mod steps;
 mod table;
+#[cfg(feature = "sandbox")]
+mod terminal;
 mod text;
 mod ui;
 
@@ -41,7 +43,7 @@ pub fn main() -> ExitCode {
     // The helper of a command that runs in a tree: this program once more, see `treering::sandbox`.
     #[cfg(feature = "sandbox")]
     if std::env::args_os().nth(1).is_some_and(|verb| verb == treering::sandbox::HELPER_VERB) {
-        return ExitCode::from(treering::sandbox::helper_main() as u8);
+        return ExitCode::from(treering::sandbox::helper_main(std::env::args_os().nth(2)) as u8);
     }
     // Python's build of the command comes in by `run`, and Python sees to signals itself.
     treering::fs::signals::ignore_file_size_signal();

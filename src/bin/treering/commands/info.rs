@@ -31,7 +31,8 @@ impl Info {
         let threads = treering::threads::processors();
         let abilities = abilities(Some(&root));
         if context.json {
-            let object = json!({
+            #[cfg_attr(not(feature = "sandbox"), allow(unused_mut))]
+            let mut object = json!({
                 "version": env!("CARGO_PKG_VERSION"),
                 "platform": Platform::host().to_string(),
                 "kernel": kernel,
@@ -40,6 +41,10 @@ impl Info {
                 "store": { "root": root.to_string_lossy(), "images": images, "trees": trees },
                 "abilities": abilities_json(&abilities),
             });
+            #[cfg(feature = "sandbox")]
+            {
+                object["rungs"] = rungs().iter().map(rung_object).collect();
+            }
             output::data(|out| json::document(out, &object))?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -59,7 +64,27 @@ impl Info {
             let answer = if one.works { "yes" } else { "no" };
             lines.push(format!(" {}: {answer} ({})", one.name, one.remark));
         }
+        #[cfg(feature = "sandbox")]
+        {
+            lines.push("Ways to run commands, best first:".into());
+            for one in rungs() {
+                let answer = if one.works { "yes" } else { "no" };
+                let fix = one.fix.map_or(String::new(), |fix| format!("; to have it: {fix}"));
+                lines.push(format!(" {}: {answer} ({}{fix})", one.rung, one.remark));
+            }
+        }
         output::lines(lines)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Every way to run a command, tried. None where there is no helper program, as in another program's Python.
+#[cfg(feature = "sandbox")]
+fn rungs() -> Vec<treering::sandbox::Probed> {
+    treering::sandbox::ladder(crate::interrupt::own_program().as_deref()).unwrap_or_default()
+}
+
+#[cfg(feature = "sandbox")]
+fn rung_object(one: &treering::sandbox::Probed) -> serde_json::Value {
+    json!({ "name": one.rung.name(), "works": one.works, "remark": one.remark, "fix": one.fix })
 }

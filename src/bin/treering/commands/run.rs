@@ -1,5 +1,6 @@
 //! `treering run`: a command in a tree.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,6 +10,8 @@ use treering::sandbox::{BindMount, Network, Rung, Stream};
 
 use crate::context::Context;
 use crate::interrupt;
+use crate::terminal::Terminal;
+use crate::ui::Usage;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,6 +42,10 @@ pub struct Run {
     /// Pass standard input on
     #[arg(short, long)]
     interactive: bool,
+
+    /// Give the command a terminal of its own, joined with this one
+    #[arg(short, long)]
+    tty: bool,
 
     /// An environment variable; a name alone takes this process's value
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
@@ -87,7 +94,7 @@ impl Run {
             environment: self.environment.into_iter().filter_map(variable).collect(),
             user: self.user,
             directory: self.workdir,
-            terminal: false,
+            terminal: self.tty,
             hostname: self.hostname,
         };
         let mut options = step_options(tree.root(), tree.image().config().run(), &overrides)?;
@@ -98,10 +105,25 @@ impl Run {
         options.helper = interrupt::own_program();
         options.stdin = if self.interactive { Stream::Inherit } else { Stream::Null };
         (options.stdout, options.stderr) = (Stream::Inherit, Stream::Inherit);
-        let control = interrupt::control();
-        let step = tree.start(options)?;
+        if self.tty && !std::io::stdin().is_terminal() {
+            return Err(
+                Usage::new("--tty joins the command with a terminal, and standard input is none").into()
+            );
+        }
+        let mut step = tree.start(options)?;
         context.ui.note(choice(step.rung(), step.refused()));
-        let outcome = tree.wait(step, &control)?;
+        let terminal = step.terminal().map(|other| Terminal::join(other, self.interactive)).transpose()?;
+        let resized = terminal.as_ref().map(Terminal::resizer).transpose()?;
+        let control = interrupt::forward(step.signals(), move || {
+            if let Some(resize) = &resized {
+                resize();
+            }
+        });
+        let outcome = tree.wait(step, &control);
+        if let Some(terminal) = terminal {
+            terminal.part();
+        }
+        let outcome = outcome?;
         Ok(ExitCode::from(u8::try_from(outcome.code).unwrap_or(125)))
     }
 }

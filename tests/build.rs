@@ -1,4 +1,4 @@
-//! Builds without RUN: what goes where, what comes out of the cache, and what bad input gets.
+//! Builds: what goes where, what comes out of the cache, and what bad input gets.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -488,7 +488,6 @@ fn errors_name_the_place_in_the_dockerfile() {
         ("FROM scratch\nUSER $nobody\n", 2, ErrorKind::Syntax),
         ("FROM scratch\nCOPY a a /x\n", 2, ErrorKind::Syntax),
         ("FROM scratch\nCOPY --chmod=9 a /x\n", 2, ErrorKind::Syntax),
-        ("FROM scratch\nRUN true\n", 2, ErrorKind::Unsupported),
         ("FROM scratch\nADD https://example.org/x /\n", 2, ErrorKind::Unsupported),
         ("FROM scratch\nADD --checksum=sha256:00 a /\n", 2, ErrorKind::Syntax),
         ("FROM scratch\nCOPY <<E /.wh.x\nE\n", 2, ErrorKind::InvalidArgument),
@@ -583,4 +582,102 @@ fn no_file_of_the_base_is_made_or_read() {
     let read: Vec<&str> = calls(&["open"]).into_iter().filter(|line| line.contains(&blob)).collect();
     assert!(read.is_empty(), "the layer of the base is not read: {read:#?}");
     assert_eq!(place.entries().len(), 30 * 101 + 3);
+}
+
+/// A context with a static shell, if this machine has one.
+#[cfg(feature = "sandbox")]
+fn with_shell() -> Option<Place> {
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists())?;
+    let place = Place::new();
+    std::fs::copy(busybox, place.context.join("busybox")).unwrap();
+    place.write("file", "1");
+    Some(place)
+}
+
+#[cfg(feature = "sandbox")]
+const SHELL: &str = "FROM scratch\nCOPY --chmod=755 busybox /bin/busybox\nCOPY --chmod=755 busybox /bin/sh\n\
+    COPY <<P /etc/passwd\nroot:x:0:0::/root:/bin/sh\napp:x:31:32::/home/app:/bin/sh\nP\n";
+
+#[cfg(feature = "sandbox")]
+impl Place {
+    fn run(&self, text: &str) -> Result<Built, Error> {
+        let options = BuildOptions {
+            helper: Some(env!("CARGO_BIN_EXE_treering").into()),
+            source_date_epoch: Some(1_000_000_000),
+            ..self.options(&format!("{SHELL}{text}"))
+        };
+        build(&self.store, &options, &Control::default())
+    }
+
+    /// Whether commands can be run here at all.
+    fn can_run(&self) -> bool {
+        match self.run("RUN true\n") {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                eprintln!("skipped: {error}");
+                false
+            }
+            result => {
+                result.unwrap();
+                true
+            }
+        }
+    }
+}
+
+#[cfg(feature = "sandbox")]
+#[test]
+fn commands_run_and_what_they_change_is_a_layer() {
+    let Some(place) = with_shell().filter(Place::can_run) else { return };
+    let text = "ARG V=7\nENV W=$V\nRUN busybox mkdir /d && busybox chown 31:32 /d && echo x > /d/set && busybox chmod 4755 /d/set\n\
+                COPY file /d/\nUSER app\nWORKDIR /w\n\
+                RUN echo $V $W $HOME `busybox id -u` `busybox pwd` > /d/said; busybox env > /d/env; busybox rm /d/file || true\n\
+                RUN <<E\necho one > /d/script\nE\nRUN [\"/bin/busybox\", \"touch\", \"/d/exec\"]\n";
+    let first = place.run(text).unwrap();
+    let found = place.entries();
+    for line in [
+        "d 755 31:32 d",
+        "f 4755 0:0 d/set",
+        "f 644 31:32 d/said",
+        "f 644 31:32 d/script",
+        "f 644 31:32 d/exec",
+        "d 755 0:0 w",
+    ] {
+        assert!(found.contains(&line.to_string()), "{line}: {found:#?}");
+    }
+    assert!(!found.iter().any(|line| line.ends_with("d/file")), "what a command removes is gone: {found:#?}");
+    let out = place.scratch.join("out");
+    treering::image::unpack(&place.store, "t", &out, &Default::default(), &Control::default()).unwrap();
+    assert_eq!(std::fs::read_to_string(out.join("d/said")).unwrap(), "7 7 /home/app 31 /w\n");
+    let env = std::fs::read_to_string(out.join("d/env")).unwrap();
+    let mut env: Vec<&str> = env.lines().map(|line| line.split('=').next().unwrap()).collect();
+    env.sort();
+    env.retain(|name| !["SHLVL", "PWD"].contains(name));
+    assert_eq!(env, ["HOME", "PATH", "V", "W"], "nothing of the host's environment");
+    let again = place.run(text).unwrap();
+    assert_eq!((again.image_id, again.carried_out), (first.image_id, 0));
+    // Without the cache the same bytes come out.
+    let other = with_shell().unwrap();
+    assert_eq!(other.run(text).unwrap().image_id, first.image_id);
+    let left = std::fs::read_dir(place.scratch.join("store/tmp")).unwrap().count();
+    assert_eq!(left, 0, "no tree is left");
+}
+
+#[cfg(feature = "sandbox")]
+#[test]
+fn a_command_that_fails_is_an_error_with_its_code_and_leaves_nothing() {
+    let Some(place) = with_shell().filter(Place::can_run) else { return };
+    let error = place.run("RUN exit 7\n").unwrap_err();
+    assert_eq!((error.kind(), error.exit_code()), (ErrorKind::CommandFailed, Some(7)));
+    assert_eq!(error.location().unwrap().text, "RUN exit 7");
+    assert_eq!(std::fs::read_dir(place.scratch.join("store/tmp")).unwrap().count(), 0);
+    for text in
+        ["RUN --network=host true", "RUN --security=insecure true", "RUN --mount=type=tmpfs,target=/t true"]
+    {
+        assert_eq!(place.run(text).unwrap_err().kind(), ErrorKind::Syntax, "{text}");
+    }
+    // What a step sees decides whether it is carried out again; a proxy does not.
+    place.run("ARG A=1\nRUN echo $A > /a\n").unwrap();
+    let same = place.run("ARG http_proxy=x\nARG A=1\nRUN echo $A > /a\n").unwrap();
+    assert_eq!(same.carried_out, 0);
+    assert_eq!(place.run("ARG A=2\nRUN echo $A > /a\n").unwrap().carried_out, 1);
 }

@@ -13,13 +13,18 @@ use super::look::{Opened, default_platform, open};
 use super::options::{BuildOptions, Built};
 use super::source::SourceTree;
 use super::state::State;
-use super::step::{config, copy, from, workdir};
+#[cfg(feature = "sandbox")]
+use super::step;
+use super::step::from::Images;
+use super::step::{config, copy, workdir};
 use super::{key, plan};
 use crate::digest::Digest;
 use crate::dockerfile::{
-    BUILD_ARGS, Change, Copy, Dockerfile, Instruction, PLATFORM_ARGS, PROXY_ARGS, Scope, Stage, Statement,
+    BUILD_ARGS, Change, Copy, Dockerfile, Instruction, PLATFORM_ARGS, PROXY_ARGS, Run, Scope, Stage,
+    Statement,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::StepId;
 use crate::image::{Image, Platform, Recipe, Step, StepLayer, compose, enter};
 use crate::layer::{LayerOptions, MtimePrecision};
 use crate::progress::Control;
@@ -87,6 +92,7 @@ struct Work<'a> {
     contexts: Contexts,
     reporter: Reporter<'a>,
     cache: Cache,
+    images: Images<'a>,
     global: Scope,
     used: BTreeSet<String>,
     epoch: Option<i64>,
@@ -95,6 +101,9 @@ struct Work<'a> {
     states: Vec<Option<State>>,
     cached: u64,
     carried_out: u64,
+    /// The tree of the last RUN.
+    #[cfg(feature = "sandbox")]
+    tree: Option<super::work_tree::WorkTree>,
 }
 
 /// Where a step stands, for events.
@@ -121,6 +130,7 @@ impl<'a> Work<'a> {
             contexts,
             reporter,
             cache: Cache::open(store)?,
+            images: Images { store, options, control, asked: BTreeSet::new() },
             global: Scope { escape: file.directives.escape, ..Scope::default() },
             used: BTreeSet::new(),
             epoch: options.source_date_epoch,
@@ -129,6 +139,8 @@ impl<'a> Work<'a> {
             states: vec![None; file.stages.len()],
             cached: 0,
             carried_out: 0,
+            #[cfg(feature = "sandbox")]
+            tree: None,
         };
         for (name, value) in config::platform_args(&default_platform(options)) {
             work.global.set_arg(&name, &value);
@@ -227,7 +239,7 @@ impl<'a> Work<'a> {
         };
         let text = format!("FROM {base}");
         let running = self.reporter.start(position.stage, position.place, text, Some(stage.location()));
-        let begun = self.base(&base, at, platform.as_ref());
+        let begun = self.base(&base, at, platform.as_ref(), running.id);
         let mut state = self.reporter.watch(&running, begun)?;
         if let Some(wanted) = platform.as_ref().filter(|wanted| !wanted.accepts().contains(&state.platform)) {
             let message = format!("{base} is for {}, not for {wanted}", state.platform);
@@ -245,10 +257,10 @@ impl<'a> Work<'a> {
         Ok((state, triggers))
     }
 
-    fn base(&mut self, base: &str, at: usize, platform: Option<&Platform>) -> Result<State> {
+    fn base(&mut self, base: &str, at: usize, platform: Option<&Platform>, step: StepId) -> Result<State> {
         let escape = self.file.directives.escape;
         if let Some(image) = self.contexts.image(base)?.map(String::from) {
-            return from::image(self.store, &image, platform, escape);
+            return self.images.state(&image, platform, escape, step);
         }
         if self.contexts.value(base).is_some() {
             return Err(Error::new(ErrorKind::Unsupported, OP, "a directory cannot be the base of a stage")
@@ -261,7 +273,7 @@ impl<'a> Work<'a> {
             let scope = Scope { args: Vec::new(), ..state.scope };
             return Ok(State { scope, ..state });
         }
-        from::image(self.store, base, platform, escape)
+        self.images.state(base, platform, escape, step)
     }
 
     fn statement(
@@ -304,8 +316,7 @@ impl<'a> Work<'a> {
             }
             Instruction::Copy(copy) => self.copy(state, statement, copy, false, at, position),
             Instruction::Add(copy) => self.copy(state, statement, copy, true, at, position),
-            Instruction::Run(_) => Err(Error::new(ErrorKind::Unsupported, OP, "RUN is not supported yet")
-                .with_hint("COPY-only Dockerfiles build; run commands before, and COPY what they make")),
+            Instruction::Run(run) => self.run(state, statement, run, position),
             Instruction::From(_) => Ok(()),
         };
         done.map_err(|error| located(error, line))
@@ -324,16 +335,45 @@ impl<'a> Work<'a> {
             }
         };
         state.row = key;
-        state.push(step(created, text, state.author.clone(), None)?)
+        state.push(history(created, text, state.author.clone(), None)?)
     }
 
     fn workdir(&mut self, state: &mut State, statement: &Statement, position: &Position<'_>) -> Result<()> {
         let text = format!("WORKDIR {}", state.working_dir());
         let inputs = json!({ "workdir": state.working_dir() });
         let planned = Planned { text, linked: false, inputs };
-        self.layer_step(state, statement, planned, position, |work, state, now| {
-            workdir::make(state, now, work.tools())
+        self.layer_step(state, statement, planned, position, |work, state, now, _| {
+            Ok(workdir::make(state, now, work.tools())?.map(|(layer, list)| (layer, Some(list))))
         })
+    }
+
+    #[cfg(feature = "sandbox")]
+    fn run(
+        &mut self,
+        state: &mut State,
+        statement: &Statement,
+        run: &Run,
+        position: &Position<'_>,
+    ) -> Result<()> {
+        use super::work_tree::WorkTree;
+        let command = step::run::Command::new(run, state).map_err(|fault| statement.line.error(fault))?;
+        let planned = Planned { text: command.text(), linked: false, inputs: command.key() };
+        self.layer_step(state, statement, planned, position, |work, state, _, id| {
+            // A tree whose command failed is gone: it is taken out before.
+            let tree = work.tree.take().filter(|tree| tree.is_at(&state.layers));
+            let mut tree = match tree {
+                Some(tree) => tree,
+                None => WorkTree::make(&state.layers, work.tools())?,
+            };
+            let made = command.run(&mut tree, state, id, work.options, work.tools())?;
+            work.tree = Some(tree);
+            Ok(made.map(|layer| (layer, None)))
+        })
+    }
+
+    #[cfg(not(feature = "sandbox"))]
+    fn run(&mut self, _: &mut State, _: &Statement, _: &Run, _: &Position<'_>) -> Result<()> {
+        Err(Error::new(ErrorKind::Unsupported, OP, "this build of treering runs no commands"))
     }
 
     fn copy(
@@ -362,9 +402,10 @@ impl<'a> Work<'a> {
         }
         let linked = link.is_some();
         let planned = Planned { text, linked, inputs: key };
-        self.layer_step(state, statement, planned, position, |work, state, now| {
+        self.layer_step(state, statement, planned, position, |work, state, now, _| {
             let tools = Tools { store: work.store, packing: &work.packing, control: work.control };
-            resolved.apply(state, source.get(&mut work.contexts)?, &inputs, now, tools)
+            let made = resolved.apply(state, source.get(&mut work.contexts)?, &inputs, now, tools)?;
+            Ok(made.map(|(layer, list)| (layer, Some(list).filter(|_| !linked))))
         })
     }
 
@@ -376,9 +417,9 @@ impl<'a> Work<'a> {
         }
         let named_image = self.contexts.image(name)?.map(String::from);
         let state = match (named_image, self.file.stage(name, at)) {
-            (Some(image), _) => from::image(self.store, &image, self.platform.as_ref(), '\\')?,
+            (Some(image), _) => self.images.state(&image, self.platform.as_ref(), '\\', 0)?,
             (None, Some(stage)) => self.states[stage].clone().expect("planned before"),
-            (None, None) => from::image(self.store, name, self.platform.as_ref(), '\\')?,
+            (None, None) => self.images.state(name, self.platform.as_ref(), '\\', 0)?,
         };
         let list = state.list(self.store, self.control)?;
         Ok(Source::Own(Box::new(SourceTree::layers(&list, state.layers, self.store, name.into())?)))
@@ -395,7 +436,7 @@ impl<'a> Work<'a> {
         statement: &Statement,
         planned: Planned,
         position: &Position<'_>,
-        make: impl FnOnce(&mut Self, &State, crate::fs::Timestamp) -> Result<Option<(StepLayer, Snapshot)>>,
+        make: impl FnOnce(&mut Self, &State, crate::fs::Timestamp, StepId) -> Result<Made>,
     ) -> Result<()> {
         let Planned { text, linked, inputs } = planned;
         let location = Some(statement.line.location(0));
@@ -406,7 +447,7 @@ impl<'a> Work<'a> {
             "profile": format!("{:?}", self.packing.profile), "epoch": self.epoch,
             "nanoseconds": self.packing.options.precision == MtimePrecision::Nanoseconds,
         }));
-        let result = self.record(state, key, linked, position, &running, make);
+        let result = self.record(state, key, position, &running, make);
         let record = self.reporter.watch(&running, result)?;
         let layer = record.layer.as_ref().map(StepLayer::from);
         let size = record.layer.as_ref().map_or(0, |layer| layer.size);
@@ -414,7 +455,7 @@ impl<'a> Work<'a> {
         // With --link the same layer stands on other ones, too.
         state.key = key::of(&json!({ "parent": state.key.to_string(), "step": key.to_string() }));
         state.row = key::of(&json!({ "row": state.row.to_string(), "step": key.to_string() }));
-        state.push(step(record.created, text, state.author.clone(), layer)?)?;
+        state.push(history(record.created, text, state.author.clone(), layer)?)?;
         self.reporter.finish(running, size);
         Ok(())
     }
@@ -423,10 +464,9 @@ impl<'a> Work<'a> {
         &mut self,
         state: &State,
         key: Digest,
-        linked: bool,
         position: &Position<'_>,
         running: &super::events::Running,
-        make: impl FnOnce(&mut Self, &State, crate::fs::Timestamp) -> Result<Option<(StepLayer, Snapshot)>>,
+        make: impl FnOnce(&mut Self, &State, crate::fs::Timestamp, StepId) -> Result<Made>,
     ) -> Result<Record> {
         let known = if position.no_cache { None } else { self.cache.get(&key)? };
         if let Some(record) = known {
@@ -435,12 +475,12 @@ impl<'a> Work<'a> {
             return Ok(record);
         }
         let created = self.now();
-        let made = make(self, state, crate::fs::Timestamp::new(created, 0))?;
+        let made = make(self, state, crate::fs::Timestamp::new(created, 0), running.id)?;
         let layer = match made {
             None => None,
             Some((layer, list)) => {
                 let info = layer_info(self.store, &layer)?;
-                if !linked {
+                if let Some(list) = list {
                     let diff_ids = state.layers.iter().map(|layer| layer.diff_id).chain([layer.diff_id]);
                     let diff_ids: Vec<Digest> = diff_ids.collect();
                     if let Some(chain) = crate::image::chain_id(&diff_ids) {
@@ -485,6 +525,9 @@ impl<'a> Work<'a> {
     }
 }
 
+/// The layer of a step, and the list of the tree it leads to where that is at hand.
+type Made = Option<(StepLayer, Option<Snapshot>)>;
+
 /// A step that may make a layer.
 struct Planned {
     text: String,
@@ -520,7 +563,7 @@ fn layer_info(store: &Store, layer: &StepLayer) -> Result<LayerInfo> {
     })
 }
 
-fn step(created: i64, text: String, author: Option<String>, layer: Option<StepLayer>) -> Result<Step> {
+fn history(created: i64, text: String, author: Option<String>, layer: Option<StepLayer>) -> Result<Step> {
     Ok(Step {
         created: Some(crate::image::creation_time(Some(created), OP)?),
         created_by: Some(text),

@@ -39,6 +39,15 @@ pub struct BuildOptions {
     pub source_date_epoch: Option<i64>,
     /// Whole seconds (the default, as most tools write) or nanoseconds in layers.
     pub precision: MtimePrecision,
+    /// Where base images come from that are not in the store. `None`: nowhere, no socket is opened.
+    #[cfg(feature = "registry")]
+    pub registries: Option<crate::registry::Registries>,
+    /// Ask the registries for newer versions of base images.
+    #[cfg(feature = "registry")]
+    pub pull: bool,
+    /// The helper program of commands; `None` to look for it.
+    #[cfg(feature = "sandbox")]
+    pub helper: Option<std::path::PathBuf>,
     /// Which checks are skipped, as in the directive `check`; it stands before the directive.
     pub checks: Option<String>,
     /// Threads to use; 0 for one per processor. The result does not depend on it.

@@ -121,6 +121,13 @@ impl State {
         }
     }
 
+    /// What runs commands in shell form.
+    #[cfg(feature = "sandbox")]
+    pub(super) fn shell(&self) -> Vec<String> {
+        let shell = self.config.get("Shell").map(list_of).unwrap_or_default();
+        if shell.is_empty() { vec!["/bin/sh".into(), "-c".into()] } else { shell }
+    }
+
     /// Resolves `USER[:GROUP]`, numbers or names of the image's own /etc/passwd and /etc/group. Without a group, it is the
     /// number of the user, as Docker has it.
     pub(super) fn owner(&self, text: &str, store: &Store, control: &Control) -> Result<(u32, u32)> {

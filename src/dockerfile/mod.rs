@@ -29,7 +29,7 @@ pub(crate) use ignore::{SourcePattern, clean};
 pub(crate) use instruction::{
     Change, CommandLine, Copy, CopySource, HealthTest, Instruction, Run, parse_changes,
 };
-pub(crate) use lines::Line;
+pub(crate) use lines::{Line, heredoc as heredoc_name};
 pub(crate) use mount::{CacheSharing, Mount, MountKind};
 pub(crate) use scope::{BUILD_ARGS, DEFAULT_PATH, PLATFORM_ARGS, PROXY_ARGS, Scope};
 pub(crate) use source::{Fault, nearest};

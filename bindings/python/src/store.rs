@@ -230,7 +230,7 @@ impl Store {
     /// Build an image from a Dockerfile, as ``treering build`` does.
     ///
     /// ``context`` is the directory with the files. ``dockerfile`` is a path, ``Dockerfile`` in the context by default, and
-    /// ``dockerfile_text`` the text itself. Steps that nothing changed for come out of the cache. RUN is not supported yet.
+    /// ``dockerfile_text`` the text itself. Steps that nothing changed for come out of the cache. Base images come from the store.
     /// ``source_date_epoch`` dates everything the build makes; with ``reproducible`` it is 1970 where nothing else is said.
     /// ``events`` is called with each ``Event``: steps that begin and end, and warnings.
     #[pyo3(signature = (
@@ -288,8 +288,8 @@ impl Store {
             profile: arguments::profile(py, compression, level)?,
             source_date_epoch: arguments::seconds(source_date_epoch)?.or(reproducible.then_some(0)),
             precision: arguments::layer(None, nanoseconds)?.precision,
-            checks: None,
             threads,
+            ..BuildOptions::default()
         };
         let theirs = store.clone();
         let job = Job { events, ..Job::new("build", progress) };

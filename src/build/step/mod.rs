@@ -3,4 +3,6 @@
 pub(super) mod config;
 pub(super) mod copy;
 pub(super) mod from;
+#[cfg(feature = "sandbox")]
+pub(super) mod run;
 pub(super) mod workdir;

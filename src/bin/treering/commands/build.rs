@@ -30,7 +30,7 @@ Examples:
   treering build --check .                                   what should be different in the Dockerfile
 
 Steps that nothing changed for come out of the cache. SOURCE_DATE_EPOCH or --reproducible make two builds equal, wherever they
-run. RUN is not supported yet.";
+run.";
 
 /// What is done with the Dockerfile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -47,7 +47,7 @@ enum Call {
 
 /// Build an image from a Dockerfile
 ///
-/// Prints the image id. COPY, ADD and what changes the configuration need no unpacked tree and no privileges.
+/// Prints the image id. COPY, ADD and what changes the configuration need no unpacked tree; nothing needs privileges.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Build {
@@ -111,6 +111,16 @@ pub struct Build {
     #[arg(long, value_enum, default_value_t = Style::Auto, hide_default_value = true)]
     progress: Style,
 
+    /// Ask the registries for newer versions of base images
+    #[cfg(feature = "registry")]
+    #[arg(long, conflicts_with = "offline")]
+    pull: bool,
+
+    /// Use the base images of the store only
+    #[cfg(feature = "registry")]
+    #[arg(long)]
+    offline: bool,
+
     /// Check the Dockerfile, and build nothing
     #[arg(long, conflicts_with = "call")]
     check: bool,
@@ -143,7 +153,7 @@ impl Build {
         let destination = self.output.as_deref().map(Destination::parse).transpose()?;
         let mut options = self.options(context)?;
         let store = context.store()?;
-        let control = Control::default();
+        let control = crate::interrupt::control();
         match if self.check { Call::Check } else { self.call } {
             Call::Build => {}
             Call::Check => return check(context, &store, &options, &control),
@@ -260,6 +270,12 @@ impl Build {
             profile: self.packing.profile()?,
             source_date_epoch: self.times.fixed()?,
             precision: self.times.layer()?.precision,
+            #[cfg(feature = "registry")]
+            registries: if self.offline { None } else { Some(crate::registries::from_env()?) },
+            #[cfg(feature = "registry")]
+            pull: self.pull,
+            #[cfg(feature = "sandbox")]
+            helper: crate::interrupt::own_program(),
             checks: None,
             threads: context.threads,
         })

@@ -15,10 +15,11 @@ use crate::fs::Root;
 use crate::fs::remove::remove_all;
 use crate::fs::root::open_dir_at;
 use crate::fs::staged::random_name;
+use crate::fs::staged_dir::MARK;
 use crate::image::{Layer, StepLayer, record_layer};
 use crate::layer::{ApplyOptions, LayerPlan, LayerTar, Target};
 use crate::progress::{Control, Counters};
-use crate::store::{SCRATCH_MARK, Scratch, Store};
+use crate::store::{Scratch, Store};
 use crate::threads;
 use crate::tree::{OwnerSource, Owners, Scan, ScanOptions, Snapshot, scan};
 
@@ -58,7 +59,7 @@ impl WorkTree {
     pub(super) fn make(layers: &[Layer], tools: Tools<'_>) -> Result<WorkTree> {
         let Tools { store, packing, control } = tools;
         let tmp = store.dir().open_dir("tmp").at(OP, "tmp")?;
-        let name = format!("build{SCRATCH_MARK}{}", random_name());
+        let name = format!("build{MARK}{}", random_name());
         let path = store.root_path().join("tmp").join(&name);
         let claim = store.claim_scratch(&path)?;
         let name = CString::new(name).map_err(|_| Error::invalid(OP, "a name with NUL"))?;

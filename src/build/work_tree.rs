@@ -59,7 +59,7 @@ impl WorkTree {
     pub(super) fn make(layers: &[Layer], tools: Tools<'_>) -> Result<WorkTree> {
         let Tools { store, packing, control } = tools;
         let tmp = store.dir().open_dir("tmp").at(OP, "tmp")?;
-        let name = format!("build{MARK}{}", random_name());
+        let name = format!(".build{MARK}{}", random_name());
         let path = store.root_path().join("tmp").join(&name);
         let claim = store.claim_scratch(&path)?;
         let name = CString::new(name).map_err(|_| Error::invalid(OP, "a name with NUL"))?;

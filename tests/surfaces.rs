@@ -36,6 +36,7 @@ fn rust() -> Names {
         treering::image::ImageFiles,
         treering::image::TreeDiff,
         treering::image::apply_layer,
+        treering::image::checkout,
         treering::image::clone,
         treering::image::commit,
         treering::image::contents,

@@ -90,7 +90,7 @@ fn same_time(a: Timestamp, b: Timestamp, exact: bool) -> bool {
 }
 
 /// Everything that differs between two entries of one path.
-fn reasons(old: &Snapshot, new: &Snapshot, pair: Pair, options: &CompareOptions) -> Reasons {
+pub(super) fn reasons(old: &Snapshot, new: &Snapshot, pair: Pair, options: &CompareOptions) -> Reasons {
     let (o, n) = (old.meta(pair.old), new.meta(pair.new));
     let identity = options.mode != CompareMode::Content && o.same_identity(&n);
     let mut reasons = Reasons::empty();

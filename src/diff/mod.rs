@@ -5,6 +5,7 @@ pub(crate) mod compare;
 mod links;
 pub(crate) mod overlay;
 mod parents;
+pub(crate) mod transition;
 
 // Not part of the stable interface: for the Python package and the tests of this repository.
 #[doc(hidden)]

@@ -65,6 +65,26 @@ impl Root {
         Ok(Root { fd, path: self.path.clone() })
     }
 
+    /// Locks the tree against others that lock it (flock(2)), as long as this descriptor is open: `alone`, or together with
+    /// others that do not want it alone. `false` when somebody else has it. Where the filesystem has no such locks, all is
+    /// free.
+    pub(crate) fn lock(&self, alone: bool) -> io::Result<bool> {
+        use rustix::fs::FlockOperation::{NonBlockingLockExclusive, NonBlockingLockShared};
+        let how = if alone { NonBlockingLockExclusive } else { NonBlockingLockShared };
+        match retry_on_intr(|| rustix::fs::flock(&self.fd, how)) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(
+                rustix::io::Errno::BADF
+                | rustix::io::Errno::NOLCK
+                | rustix::io::Errno::OPNOTSUPP
+                | rustix::io::Errno::INVAL
+                | rustix::io::Errno::NOSYS,
+            ) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Opens the directory above the root; above the topmost one, that one.
     pub(crate) fn open_parent(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

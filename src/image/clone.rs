@@ -16,7 +16,7 @@ use crate::tree::clone::{Copy, clone_tree};
 use crate::tree::ownership::Ownership;
 use crate::tree::scan::{Scan, Skipped, scan};
 use crate::tree::walk::{Descend, Walk2};
-use crate::tree::{NONE, Owners, ScanOptions, Snapshot};
+use crate::tree::{Meta, NONE, Owners, ScanOptions, Snapshot};
 
 const CLONE: &str = "clone tree";
 
@@ -92,7 +92,7 @@ pub fn clone(
             let Copy { stats, ledger, lost, clock } = copy;
             let index = index.map(|index| {
                 let same = unchanged(&index, &snapshot);
-                index.identified(clock, |at| stats.get(same[at as usize] as usize).copied())
+                index.identified(clock, |at| stats.get(same[at as usize] as usize).map(Meta::from_stat))
             });
             let owners = Owners { policy: owners.policy.clone(), source: owners.source.clone(), ledger };
             // Before the clone has its place: one that the store knows nothing of would have lost its owners.
@@ -125,7 +125,7 @@ pub fn clone(
 }
 
 /// For each entry of the index of a tree: its number in a scan of the tree if it is untouched since, else [`NONE`].
-fn unchanged(index: &Snapshot, scan: &Snapshot) -> Vec<u32> {
+pub(super) fn unchanged(index: &Snapshot, scan: &Snapshot) -> Vec<u32> {
     let mut same = vec![NONE; index.len() as usize];
     let root = std::iter::once((0, 0));
     let pairs = Walk2::new(Some(index), Some(scan), Descend::New).map(|pair| (pair.old, pair.new));

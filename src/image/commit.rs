@@ -10,7 +10,7 @@ use super::tree::Tree;
 use crate::compress::{Profile, Written, write};
 use crate::diff::{CompareMode, Stat, all_added};
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
 use crate::event::Event;
 use crate::fs::Root;
 use crate::layer::{Files, LayerOptions, LayerPlan, LayerTar};
@@ -100,6 +100,9 @@ pub fn commit(
     name.as_ref().map(check_new_name).transpose()?;
     let _lease = store.lease_for(control)?;
     let root = Root::open(tree)?;
+    if !root.lock(false).at(COMMIT, root.describe(b""))? {
+        return Err(super::checkout::busy(&root));
+    }
     let diff_options = DiffOptions {
         owner: options.owner.clone(),
         owner_from: options.owner_from.clone(),

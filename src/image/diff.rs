@@ -112,7 +112,7 @@ fn lease(store: Option<&Store>, control: &Control) -> Result<Option<Lease>> {
 }
 
 /// Opens the image a tree is bound to. It need not be in the index: its name may have moved on, and the record keeps it.
-fn open_bound(store: &Store, manifest: &Digest, platform: Option<&Platform>) -> Result<Image> {
+pub(super) fn open_bound(store: &Store, manifest: &Digest, platform: Option<&Platform>) -> Result<Image> {
     let image = store.describe_manifest(manifest).and_then(|it| Image::from_descriptor(store, &it, platform));
     image.map_err(|error| {
         error.with_hint("the tree's base is not usable: name one with --base IMAGE or --base scratch")

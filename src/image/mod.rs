@@ -6,6 +6,7 @@
 mod admit;
 mod blobs;
 mod changes;
+mod checkout;
 mod clone;
 mod commit;
 mod compose;
@@ -34,6 +35,7 @@ pub(crate) use admit::{Admission, AdmissionLimits, Ready, Source, Walk, check_do
 pub use admit::{Loaded, NamePolicy};
 pub(crate) use blobs::Blobs;
 pub(crate) use changes::Parameters;
+pub use checkout::{CheckedOut, CheckoutOptions, checkout};
 pub use clone::{CloneOptions, Cloned, clone};
 pub use commit::{CommitOptions, Committed, commit};
 pub(crate) use compose::{Made, Recipe, Step, StepLayer, compose, creation_time, enter, record_layer};

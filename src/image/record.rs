@@ -31,6 +31,33 @@ pub(super) struct TreeRecord {
     /// How many files the ledger has.
     #[serde(default)]
     pub ledger: usize,
+    /// The manifest of the image that the tree is being made into, while it is something in between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub becoming: Option<Digest>,
+    /// The image before this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
+}
+
+/// The image that a tree was bound to before. It may be pruned: no string here is a digest as prune reads them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Before {
+    /// The digest of its manifest without the algorithm, which is sha256.
+    hex: String,
+    /// The reference of the image when the tree was bound; for people.
+    pub reference: Option<String>,
+}
+
+impl Before {
+    /// The image with this manifest.
+    pub fn new(manifest: &Digest, reference: Option<String>) -> Before {
+        Before { hex: manifest.hex(), reference }
+    }
+
+    /// Returns the digest of its manifest, as a reference.
+    pub fn image(&self) -> String {
+        format!("sha256:{}", self.hex)
+    }
 }
 
 /// Reads the `config.json` of a record; `None` when there is none, or no whole one.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::record::{self, Found, TreeRecord, absolute};
+use super::record::{self, Before, Found, TreeRecord, absolute};
 use super::tree_id::TreeId;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,6 +29,8 @@ pub struct Tree<'a> {
     /// The tree when it was bound. `None` for a tree that the store does not have, or when a crash came between the index
     /// and its record.
     pub index: Option<Snapshot>,
+    becoming: Option<Digest>,
+    before: Option<Before>,
 }
 
 impl<'a> Tree<'a> {
@@ -36,8 +38,24 @@ impl<'a> Tree<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] for a damaged record, [`ErrorKind::InvalidArgument`] where the filesystem cannot say whether the
-    /// record is that of this directory.
+    /// record is that of this directory, [`ErrorKind::InUse`] when the tree is something between two images, because a checkout
+    /// did not finish.
     pub fn open(store: &'a Store, root: &'a Root) -> Result<Self> {
+        let tree = Tree::open_unfinished(store, root)?;
+        match &tree.becoming {
+            None => Ok(tree),
+            Some(image) => {
+                let message = format!("a checkout of {image} is under way in this tree, or did not finish");
+                let hint =
+                    format!("treering checkout {} {} finishes it", image.short(), root.path().display());
+                let error = Error::new(ErrorKind::InUse, "read tree record", message);
+                Err(error.with_path(root.describe(b"")).with_hint(hint))
+            }
+        }
+    }
+
+    /// Does what [`Tree::open`] does for a tree that may be something between two images.
+    pub(super) fn open_unfinished(store: &'a Store, root: &'a Root) -> Result<Self> {
         let id = TreeId::of(root)?;
         let found = record::find(store, root, id)?;
         Tree::read(store, root, id, found, id.is_certain())
@@ -51,7 +69,8 @@ impl<'a> Tree<'a> {
         certain: bool,
     ) -> Result<Self> {
         let (owners, index) = (Owners::default(), None);
-        let mut tree = Tree { store, root, id, record: None, image: None, reference: None, owners, index };
+        let (record, image, reference, becoming, before) = (None, None, None, None, None);
+        let mut tree = Tree { store, root, id, record, image, reference, owners, index, becoming, before };
         let Some(Found { binding, config, device: then }) = found else { return Ok(tree) };
         let mut ledger = binding.ledger(&config)?;
         let record: TreeRecord = serde_json::from_value(config)
@@ -76,6 +95,7 @@ impl<'a> Tree<'a> {
         };
         tree.owners = Owners { policy: record.owner.parse()?, source, ledger };
         (tree.image, tree.reference) = (Some(record.manifest), record.reference);
+        (tree.becoming, tree.before) = (record.becoming, record.before);
         tree.record = Some((binding, then));
         Ok(tree)
     }
@@ -93,6 +113,30 @@ impl<'a> Tree<'a> {
     /// Returns the reference of that image when the tree was bound.
     pub fn reference(&self) -> Option<&str> {
         self.reference.as_deref()
+    }
+
+    /// Returns the manifest of the image that a checkout which did not finish was making of the tree.
+    pub(super) fn becoming(&self) -> Option<&Digest> {
+        self.becoming.as_ref()
+    }
+
+    /// Returns the image that the tree was bound to before.
+    pub(super) fn before(&self) -> Option<&Before> {
+        self.before.as_ref()
+    }
+
+    /// Writes down that a bound tree is being made into another image: until it is bound it is something in between. What the
+    /// record has of the image until now stays.
+    pub(super) fn begin(&self, image: Digest) -> Result<()> {
+        let missing = || Error::not_found("write tree record", "the store does not know this tree");
+        let (binding, _) = self.record.as_ref().ok_or_else(missing)?;
+        let config = binding.config()?.ok_or_else(missing)?;
+        let mut record: TreeRecord = serde_json::from_value(config)
+            .map_err(|error| binding.damaged(BindingFile::Config, &error.to_string()))?;
+        record.becoming = Some(image);
+        let bytes = serde_json::to_vec(&record)
+            .map_err(|error| Error::new(ErrorKind::Internal, "write tree record", error.to_string()))?;
+        binding.replace(BindingFile::Config, &bytes)
     }
 
     /// Returns the image of another directory that was at the path of this one, which is not bound: a directory that was
@@ -207,6 +251,11 @@ impl StagedTree {
             owner_xattr: self.owner_xattr,
             index: self.index_checksum,
             ledger: self.ledger_len,
+            becoming: None,
+            before: match tree.image {
+                Some(image) if image != manifest => Some(Before::new(&image, tree.reference.clone())),
+                _ => tree.before.clone(),
+            },
         };
         let record = serde_json::to_vec(&record)
             .map_err(|error| Error::new(ErrorKind::Internal, "write tree record", error.to_string()))?;

@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode};
 
-use super::create::{Made, Privileges, Wanted, finish_directory};
+use super::create::{Made, Privileges, Wanted, finish_existing};
 use super::model::{Disk, Model};
 use super::read::{ChunkStream, LayerReader, ReadLimits};
 use super::whiteout::Strictness;
-use super::writers::{Done, Job, Piece, Writers};
+use super::writers::{Done, Job, Piece, Writers, with_writers};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::make_dir::PrivateDirs;
 use crate::fs::remove::remove_all;
@@ -29,13 +29,11 @@ use crate::tree::{Ledger, Meta, OwnerPolicy, OwnerXattr, Snapshot};
 
 const APPLY: &str = "apply layer";
 /// Files up to this size are handed over whole.
-const WHOLE: u64 = 256 * 1024;
+pub(super) const WHOLE: u64 = 256 * 1024;
 /// How many directories the reading thread keeps open.
 const OPEN_DIRECTORIES: usize = 64;
 /// How many more wait, open, for the thread that gives them their metadata.
 const READY_DIRECTORIES: usize = 16;
-/// More threads than this only wait for each other in the filesystem.
-const MOST_WRITERS: usize = 4;
 
 /// How layers are applied.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +72,11 @@ pub struct Applied {
     pub losses: Vec<Loss>,
     /// The policy to scan the tree with: the owners on disk for root, 0:0 for everyone else.
     pub owner: OwnerPolicy,
+}
+
+/// The policy to scan a tree with that this process made: the owners on disk for root, 0:0 for everyone else.
+pub(crate) fn owner_on_disk() -> OwnerPolicy {
+    if Privileges::of_process(None).root() { OwnerPolicy::Keep } else { OwnerPolicy::Root }
 }
 
 /// A directory that layers are being applied to.
@@ -151,41 +154,11 @@ impl<'a> Target<'a> {
     /// After an error the directory is in no defined state; the caller applies to a scratch directory and publishes it
     /// by rename, or tells its own caller that the tree is damaged.
     pub fn apply<S: ChunkStream>(&mut self, stream: S, control: &Control) -> Result<S> {
-        let count = threads::count(self.options.threads).min(MOST_WRITERS);
         self.control = control.clone();
         self.model.next_layer();
-        std::thread::scope(|scope| {
-            // There are as many queues as threads, and how many those are is only known when they have started.
-            let mut started = Vec::new();
-            for number in 0..count {
-                let (give, take) = std::sync::mpsc::channel::<Arc<Writers>>();
-                let work = move || {
-                    if let Ok(writers) = take.recv() {
-                        writers.work(number);
-                    }
-                };
-                match threads::spawn(scope, "treering-apply", work) {
-                    Ok(_) => started.push(give),
-                    // Those we have do the work.
-                    Err(_) if number > 0 => break,
-                    Err(error) => return Err(no_thread(error)),
-                }
-            }
-            let writers = Arc::new(Writers::new(started.len(), self.disk.who, control));
-            debug_assert_eq!(writers.threads(), started.len());
-            // The threads must end however this goes, or the scope never would.
-            let guard = Abandon(&writers);
-            for give in started {
-                // It waits for nothing else.
-                let _ = give.send(Arc::clone(&writers));
-            }
-            self.disk.writers = Arc::clone(&writers);
-            let result = self.read(stream, control);
-            if result.is_ok() {
-                std::mem::forget(guard);
-                writers.close();
-            }
-            result
+        with_writers(self.options.threads, self.disk.who, control, |writers| {
+            self.disk.writers = Arc::clone(writers);
+            self.read(stream, control)
         })
     }
 
@@ -311,7 +284,7 @@ impl<'a> Target<'a> {
         let (root, who) = (disk.root, disk.who);
         let finish = |(node, fd, wanted): Ready| {
             // By its own descriptor: the name in the parent is not needed again.
-            let made = finish_directory(fd.as_fd(), c".", &fd, &wanted, who)
+            let made = finish_existing(fd.as_fd(), c".", &fd, &wanted, who)
                 .at_path("finish directory", || root.describe(&tree.path(node)))?;
             Ok(Done { node, made, linked: false })
         };
@@ -374,22 +347,8 @@ impl<'a> Target<'a> {
         // A tick's wait, and nothing in the list is in doubt.
         let clock = clock::wait_past(root, newest).at(APPLY, root.describe(b""))?;
         let snapshot = self.model.tree.finish(Some(clock))?;
-        let owner = if self.disk.who.root() { OwnerPolicy::Keep } else { OwnerPolicy::Root };
+        let owner = owner_on_disk();
         Ok(Applied { snapshot, ledger: self.disk.ledger, losses: self.disk.losses, owner })
-    }
-}
-
-fn no_thread(error: std::io::Error) -> Error {
-    Error::limit("start thread", "the system refuses another thread")
-        .with_hint("raise the limit on processes (ulimit -u), or that of the container")
-        .with_source(error)
-}
-
-struct Abandon<'a>(&'a Writers);
-
-impl Drop for Abandon<'_> {
-    fn drop(&mut self) {
-        self.0.abandon();
     }
 }
 
@@ -409,6 +368,23 @@ fn note(tree: &mut Builder, ledger: &mut Ledger, done: Done) -> Vec<(Vec<u8>, &'
         None => {}
     }
     made.lost
+}
+
+/// Makes a directory fit for being filled: what is put into it must not inherit its group or its default ACL, and must be
+/// allowed. Whether anything had to change.
+pub(super) fn open_up(fd: &OwnedFd, was_here: bool) -> std::io::Result<bool> {
+    let stat = stat_fd(fd)?;
+    let mode = (stat.mode | 0o700) & !0o2000;
+    let mut changed = mode != stat.mode;
+    if changed {
+        rustix::io::retry_on_intr(|| rustix::fs::fchmod(fd, Mode::from_raw_mode(mode as u32)))?;
+    }
+    const DEFAULT_ACL: &str = "system.posix_acl_default";
+    if was_here && rustix::fs::fgetxattr(fd, DEFAULT_ACL, &mut [0u8; 0]).is_ok() {
+        rustix::fs::fremovexattr(fd, DEFAULT_ACL)?;
+        changed = true;
+    }
+    Ok(changed)
 }
 
 struct OnDisk<'a> {
@@ -497,15 +473,7 @@ impl OnDisk<'_> {
         if self.who.root() && !was_here {
             return Ok(());
         }
-        let stat = stat_fd(fd)?;
-        let mode = (stat.mode | 0o700) & !0o2000;
-        if mode != stat.mode {
-            rustix::io::retry_on_intr(|| rustix::fs::fchmod(fd, Mode::from_raw_mode(mode as u32)))?;
-            self.dirty.insert(node);
-        }
-        const DEFAULT_ACL: &str = "system.posix_acl_default";
-        if was_here && rustix::fs::fgetxattr(fd, DEFAULT_ACL, &mut [0u8; 0]).is_ok() {
-            rustix::fs::fremovexattr(fd, DEFAULT_ACL)?;
+        if open_up(fd, was_here)? {
             self.dirty.insert(node);
         }
         Ok(())

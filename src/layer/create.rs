@@ -131,8 +131,9 @@ pub(crate) fn make_special(
     Work::new(Place::Named, dir, name, wanted, who).run()
 }
 
-/// Gives a directory its final metadata: owner, permissions, attributes (those it has and should not are removed), time.
-pub(crate) fn finish_directory(
+/// Gives a directory or file that was there its final metadata: owner, permissions, attributes (those it has and should not
+/// are removed), time.
+pub(crate) fn finish_existing(
     dir: BorrowedFd<'_>,
     name: &CStr,
     fd: &OwnedFd,

@@ -4,6 +4,7 @@
 //! [`read`] parses, `model` decides what each entry does, a [`Target`] has it done on disk with several threads.
 
 pub(crate) mod apply;
+mod content;
 mod create;
 mod fault;
 pub mod index;
@@ -12,6 +13,7 @@ pub(crate) mod model;
 pub(crate) mod pax;
 pub(crate) mod plan;
 pub mod read;
+pub(crate) mod reshape;
 pub(crate) mod source;
 pub(crate) mod whiteout;
 pub(crate) mod write;

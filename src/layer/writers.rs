@@ -17,7 +17,10 @@ use super::read::Data;
 use crate::error::{At, Error, Result};
 use crate::fs::Kind;
 use crate::progress::{Control, Counters};
+use crate::threads;
 
+/// More threads than this only wait for each other in the filesystem.
+const MOST_WRITERS: usize = 4;
 /// The most entries one queue holds; each may keep a directory descriptor open.
 const QUEUE_ENTRIES: usize = 96;
 /// The most bytes of content one queue holds.
@@ -83,6 +86,65 @@ struct State {
 struct Queue {
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// Runs `work` beside threads that create files: 0 is one per processor, and four are the most. They have ended when this
+/// returns.
+///
+/// # Errors
+/// That of `work`; [`crate::ErrorKind::Limit`] when the system grants no thread at all.
+pub(super) fn with_writers<T>(
+    wanted: usize,
+    who: Privileges,
+    control: &Control,
+    work: impl FnOnce(&Arc<Writers>) -> Result<T>,
+) -> Result<T> {
+    std::thread::scope(|scope| {
+        // There are as many queues as threads, and how many those are is only known when they have started.
+        let mut started = Vec::new();
+        for number in 0..threads::count(wanted).min(MOST_WRITERS) {
+            let (give, take) = std::sync::mpsc::channel::<Arc<Writers>>();
+            let write = move || {
+                if let Ok(writers) = take.recv() {
+                    writers.work(number);
+                }
+            };
+            match threads::spawn(scope, "treering-apply", write) {
+                Ok(_) => started.push(give),
+                // Those we have do the work.
+                Err(_) if number > 0 => break,
+                Err(error) => return Err(no_thread(error)),
+            }
+        }
+        let writers = Arc::new(Writers::new(started.len(), who, control));
+        debug_assert_eq!(writers.threads(), started.len());
+        // The threads must end however this goes, or the scope never would.
+        let guard = Abandon(&writers);
+        for give in started {
+            // It waits for nothing else.
+            let _ = give.send(Arc::clone(&writers));
+        }
+        let result = work(&writers);
+        if result.is_ok() {
+            std::mem::forget(guard);
+            writers.close();
+        }
+        result
+    })
+}
+
+fn no_thread(error: io::Error) -> Error {
+    Error::limit("start thread", "the system refuses another thread")
+        .with_hint("raise the limit on processes (ulimit -u), or that of the container")
+        .with_source(error)
+}
+
+struct Abandon<'a>(&'a Writers);
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
 }
 
 /// The queues, one for each thread that runs [`Writers::work`].

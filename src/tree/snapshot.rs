@@ -10,7 +10,7 @@ use super::walk::Walk;
 use crate::error::{At, Result};
 use crate::fs::map::Map;
 use crate::fs::root::read_file;
-use crate::fs::{Stat, Timestamp, publish};
+use crate::fs::{Timestamp, publish};
 
 /// A snapshot of a tree, or the entry list of a layer. Entries are numbered; number 0 is the root directory, and the
 /// children of a directory are numbered one after the other, sorted by the bytes of their names.
@@ -237,20 +237,20 @@ impl Snapshot {
         Snapshot { data: Data::Owned(bytes), shape: self.shape }
     }
 
-    /// Makes the same list for a copy of the tree: each entry gets the stat identity that `stat` gives, or none, so that it is
-    /// compared by all that is known of it. No stat was stamped within a tick of `clock`.
-    pub(crate) fn identified(&self, clock: Timestamp, stat: impl Fn(u32) -> Option<Stat>) -> Snapshot {
+    /// Makes the same list for a tree on disk: each entry gets the stat identity that `found` gives, or none, so that it is
+    /// compared by all that is known of it. Nothing found was stamped within a tick of `clock`.
+    pub(crate) fn identified(&self, clock: Timestamp, found: impl Fn(u32) -> Option<Meta>) -> Snapshot {
         let mut bytes = self.as_bytes().to_vec();
         codec::set_clock(&mut bytes, clock);
         for index in 0..self.len() {
             let mut record = self.record(index);
             let meta = &mut record.meta;
-            match stat(index) {
-                Some(stat) => {
-                    (meta.dev, meta.ino, meta.ctime, meta.nlink) =
-                        (stat.dev, stat.ino, stat.ctime, stat.nlink);
-                    meta.mtime = stat.mtime;
-                    meta.flags.remove(Flags::RACY | Flags::LEFT_OUT);
+            match found(index) {
+                Some(found) => {
+                    (meta.dev, meta.ino, meta.nlink) = (found.dev, found.ino, found.nlink);
+                    (meta.mtime, meta.ctime) = (found.mtime, found.ctime);
+                    meta.flags.remove(Flags::RACY);
+                    meta.flags.set(Flags::LEFT_OUT, found.flags.contains(Flags::LEFT_OUT));
                 }
                 None => (meta.dev, meta.ino, meta.ctime) = (0, 0, Timestamp::default()),
             }

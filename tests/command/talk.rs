@@ -22,6 +22,7 @@ const VERBS: [&str; 23] = [
     "tag",
     "rmi",
     "unpack",
+    "checkout",
     "clone",
     "run",
     "prune",

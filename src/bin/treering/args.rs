@@ -20,9 +20,9 @@ const VERBS: &[(&str, &[&str])] = &[
     #[cfg(feature = "registry")]
     ("Ship", &["pull", "push", "copy", "manifest", "tags", "login", "logout"]),
     #[cfg(feature = "sandbox")]
-    ("Work", &["unpack", "cp", "clone", "run"]),
+    ("Work", &["unpack", "checkout", "cp", "clone", "run"]),
     #[cfg(not(feature = "sandbox"))]
-    ("Work", &["unpack", "cp", "clone"]),
+    ("Work", &["unpack", "checkout", "cp", "clone"]),
     ("Keep", &["prune", "fsck"]),
     ("More", &["version", "completion", "man", "image", "system", "help"]),
 ];
@@ -122,6 +122,7 @@ pub enum Command {
     // Work
     Unpack(verb::unpack::Unpack),
     Cp(verb::cp::Cp),
+    Checkout(verb::checkout::Checkout),
     Clone(verb::clone::Clone),
     #[cfg(feature = "sandbox")]
     Run(verb::run::Run),
@@ -268,6 +269,7 @@ impl Command {
             Command::Ls(args) => args.run(context),
             Command::Cat(args) => args.run(context),
             Command::Cp(args) => args.run(context),
+            Command::Checkout(args) => args.run(context),
             Command::Clone(args) => args.run(context),
             #[cfg(feature = "sandbox")]
             Command::Run(args) => args.run(context),

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod cat;
+pub mod checkout;
 pub mod clone;
 pub mod commit;
 pub mod completion;

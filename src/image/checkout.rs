@@ -1,0 +1,465 @@
+//! Making a tree what another image says, in place: the inverse of a commit.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::clone::unchanged;
+use super::contents::contents;
+use super::diff::{mount_points, open_bound};
+use super::open::Image;
+use super::platform::Platform;
+use super::tree::{Tree, scan_options};
+use super::unpack::{UnpackOptions, unpack};
+use crate::compress::{DecodeLimits, DecodeOptions, Decoder};
+use crate::diff::transition::{Stay, Transition};
+use crate::diff::{Change, ChangeKind, CompareOptions, Comparison, Reasons, compare, content, listed};
+use crate::digest::Digest;
+use crate::error::{At, Error, ErrorKind, Result, escape};
+use crate::fs::dirents::Names;
+use crate::fs::{Kind, Root};
+use crate::layer::apply::{ApplyOptions, Loss, owner_on_disk};
+use crate::layer::reshape::{Goal, reshape};
+use crate::progress::Control;
+use crate::store::Store;
+use crate::tree::scan::{Scan, Skipped, scan};
+use crate::tree::walk::{Descend, Walk2};
+use crate::tree::{NONE, OwnerSource, Owners, ScanOptions, Snapshot};
+
+const CHECKOUT: &str = "check out";
+/// How many local changes an error lists.
+const LISTED: usize = 5;
+
+/// How a tree is checked out.
+#[derive(Debug, Clone, Default)]
+pub struct CheckoutOptions {
+    /// Throw away what changed in the tree since it was unpacked, committed or checked out.
+    pub discard: bool,
+    /// Only say what would happen.
+    pub dry_run: bool,
+    /// Which platform of a multi-platform image; `None` for this machine's.
+    pub platform: Option<Platform>,
+    /// Make everything durable before returning (syncfs(2)), before the store says so.
+    pub sync: bool,
+    /// How files are put on the disk. The attribute for owners is the one that the tree was unpacked with.
+    pub apply: ApplyOptions,
+    /// Caps on the decompression of each layer.
+    pub decode: DecodeLimits,
+}
+
+/// A tree that was checked out.
+#[derive(Debug)]
+pub struct CheckedOut {
+    /// The digest of the manifest of the image that the tree now is.
+    pub manifest: Digest,
+    /// How many entries were made, or got another content.
+    pub written: u64,
+    /// How many entries stayed and got other metadata, or names.
+    pub updated: u64,
+    /// How many entries were removed, those below a removed directory counted.
+    pub removed: u64,
+    /// How many entries were left as they were, the root counted.
+    pub kept: u64,
+    /// How many entries are in the ledger.
+    pub in_ledger: u64,
+    /// What could not be kept.
+    pub losses: Vec<Loss>,
+    /// What is, or would be, different: the path, and whether it is added, changed or deleted. In byte order. Not filled when
+    /// the directory was empty and the image was unpacked.
+    pub changes: Vec<(ChangeKind, Vec<u8>)>,
+}
+
+/// Makes a tree what an image says, touching only what differs. The tree came from whatever image. A file that has the content
+/// it should have is not rewritten. An empty or missing directory is unpacked to. `-` for the image is the one that the
+/// tree was bound to before the present one.
+///
+/// The tree is bound to the image, so the next commit or comparison is one with it, and reads only what changes. Until that is so,
+/// the record says what the tree is on the way to: wherever this ends, by an error or a kill, [`commit`](super::commit()) and
+/// the comparisons refuse the tree until another checkout, of any image, has finished.
+///
+/// # Errors
+/// [`ErrorKind::InUse`] when there are local changes, of which it lists the first, and [`CheckoutOptions::discard`] is not set;
+/// [`ErrorKind::NotFound`] when the store does not know the tree; [`ErrorKind::Unsupported`] when something is mounted in it;
+/// [`ErrorKind::Busy`] when another checkout or commit is at work in it; [`ErrorKind::Changed`] when anything else is.
+pub fn checkout(
+    store: &Store,
+    reference: &str,
+    dir: &Path,
+    options: &CheckoutOptions,
+    control: &Control,
+) -> Result<CheckedOut> {
+    let _lease = store.lease_for(control)?;
+    let root = match Root::open(dir) {
+        Ok(root) => root,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return unpacked(store, reference, dir, options, control);
+        }
+        Err(error) => return Err(error),
+    };
+    let tree = Tree::open_unfinished(store, &root)?;
+    let mut names = Names::default();
+    names.read(&root).at(CHECKOUT, root.describe(b""))?;
+    let (reference, name) = match reference {
+        "-" => before(&tree, &root)?,
+        reference => (reference.to_string(), Some(reference.to_string())),
+    };
+    if names.is_empty() {
+        return unpacked(store, &reference, dir, options, control);
+    }
+    if !tree.is_bound() {
+        return Err(Error::not_found(CHECKOUT, "the store does not know this tree, and it is not empty")
+            .with_path(root.describe(b""))
+            .with_hint("unpack the image to a new directory, or commit this one first"));
+    }
+    let image = Image::open(store, &reference, options.platform.as_ref())?;
+    if !root.lock(!options.dry_run).at(CHECKOUT, root.describe(b""))? {
+        return Err(busy(&root));
+    }
+    Checkout::new(store, &root, tree, image, options, control)?.run(name.as_deref())
+}
+
+/// The error for a tree that somebody else is at work in.
+pub(super) fn busy(root: &Root) -> Error {
+    Error::new(ErrorKind::Busy, CHECKOUT, "another commit or checkout is at work in this tree")
+        .with_path(root.describe(b""))
+}
+
+/// The image that a tree was bound to before, as a reference and as it was called.
+fn before(tree: &Tree<'_>, root: &Root) -> Result<(String, Option<String>)> {
+    match tree.before() {
+        Some(before) => Ok((before.image(), before.reference.clone())),
+        None => Err(Error::not_found(CHECKOUT, "the store knows no image that this tree was before")
+            .with_path(root.describe(b""))
+            .with_hint("name the image")),
+    }
+}
+
+fn unpacked(
+    store: &Store,
+    reference: &str,
+    dir: &Path,
+    options: &CheckoutOptions,
+    control: &Control,
+) -> Result<CheckedOut> {
+    let image = Image::open(store, reference, options.platform.as_ref())?;
+    let mut out = CheckedOut {
+        manifest: *image.digest(),
+        written: 0,
+        updated: 0,
+        removed: 0,
+        kept: 0,
+        in_ledger: 0,
+        losses: Vec::new(),
+        changes: Vec::new(),
+    };
+    if options.dry_run {
+        out.written = u64::from(contents(store, &image, control)?.len()) - 1;
+        return Ok(out);
+    }
+    let options = UnpackOptions {
+        apply: options.apply.clone(),
+        platform: options.platform.clone(),
+        sync: options.sync,
+        decode: options.decode.clone(),
+    };
+    let made = unpack(store, reference, dir, &options, control)?;
+    (out.written, out.in_ledger, out.losses) = (made.entries, made.in_ledger, made.losses);
+    Ok(out)
+}
+
+struct Checkout<'a> {
+    store: &'a Store,
+    root: &'a Root,
+    options: &'a CheckoutOptions,
+    control: &'a Control,
+    image: Image,
+    tree: Tree<'a>,
+    owners: Owners,
+    /// The tree as it is, and what is in neither list.
+    now: Snapshot,
+    beside: HashSet<Vec<u8>>,
+    wanted: Snapshot,
+    transition: Transition,
+    /// Nothing is to be written down, not even that.
+    settled: bool,
+}
+
+impl<'a> Checkout<'a> {
+    /// Looks at the tree, and finds out what has to happen.
+    fn new(
+        store: &'a Store,
+        root: &'a Root,
+        mut tree: Tree<'a>,
+        image: Image,
+        options: &'a CheckoutOptions,
+        control: &'a Control,
+    ) -> Result<Checkout<'a>> {
+        let (manifest, becoming, index) =
+            (tree.image().copied(), tree.becoming().is_some(), tree.index.take());
+        let mut owners = std::mem::take(&mut tree.owners);
+        let look = |owners: &Owners, previous: Option<&Snapshot>| -> Result<Scan> {
+            let threads = options.apply.threads;
+            let beside = scan_options(owners, Some(store))?;
+            scan(root, &ScanOptions { threads, previous, one_file_system: true, ..beside }, control)
+        };
+        let Scan { mut snapshot, skipped, .. } = look(&owners, index.as_ref())?;
+        if let Some(path) = mount_points(&skipped).first() {
+            return Err(Error::new(ErrorKind::Unsupported, CHECKOUT, "something is mounted in the tree")
+                .with_path(root.describe(path))
+                .with_hint("unmount it: what it hides cannot be compared"));
+        }
+        let wanted = contents(store, &image, control)?;
+        // Digests of the files that are as the index has them: those of the image that it is of.
+        let to_same = manifest.as_ref() == Some(image.digest());
+        let listed_before = match manifest.filter(|_| !to_same) {
+            None => None,
+            Some(manifest) => match open_bound(store, &manifest, options.platform.as_ref())
+                .and_then(|image| contents(store, &image, control))
+            {
+                Ok(list) => Some(list),
+                // Going back from an image that is damaged takes reading the files, and no more.
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => None,
+                Err(error) => return Err(error),
+            },
+        };
+        let list = if to_same { Some(&wanted) } else { listed_before.as_ref() };
+        if !becoming && !options.discard {
+            let now = &snapshot;
+            refuse_changes(root, index.as_ref(), list, now, options, control)?;
+        }
+        let same_policy = owners.policy == owner_on_disk();
+        if !same_policy {
+            // What a fresh tree of the image would be scanned with.
+            owners.policy = owner_on_disk();
+            snapshot = look(&owners, None)?.snapshot;
+        }
+        let known = known_digests(index.as_ref(), list, &snapshot);
+        let transition = Transition::new(&snapshot, &wanted, |at| {
+            snapshot.digest(at).or_else(|| match known.get(at as usize) {
+                Some(&number) if number != NONE => list?.digest(number),
+                _ => None,
+            })
+        });
+        let settled = transition.is_empty()
+            && !becoming
+            && to_same
+            && same_policy
+            && index.is_some_and(|index| unchanged(&index, &snapshot).iter().all(|&at| at != NONE));
+        let beside = skipped.into_iter().map(|skipped: Skipped| skipped.path).collect();
+        let found = Checkout {
+            store,
+            root,
+            options,
+            control,
+            image,
+            tree,
+            owners,
+            now: snapshot,
+            beside,
+            wanted,
+            transition,
+            settled,
+        };
+        found.refuse_to_remove_the_store()?;
+        Ok(found)
+    }
+
+    /// Refuses to remove what the store stands in.
+    fn refuse_to_remove_the_store(&self) -> Result<()> {
+        let stat = crate::fs::stat::stat_fd(self.store.dir()).at(CHECKOUT, "")?;
+        for path in &self.beside {
+            let gone = |at: &u32| {
+                let below = [&self.now.path(*at)[..], b"/"].concat();
+                path.starts_with(&below)
+            };
+            if !self.transition.removed.iter().any(gone) && self.wanted.lookup(path).is_none() {
+                continue;
+            }
+            let (parent, name) = crate::fs::root::split(path);
+            let found = self
+                .root
+                .open_dir(parent)
+                .and_then(|dir| crate::fs::stat::stat_at(dir, &crate::fs::root::c_name(name)?));
+            if found.is_ok_and(|found| (found.dev, found.ino) == (stat.dev, stat.ino)) {
+                return Err(Error::new(ErrorKind::InUse, CHECKOUT, "the image store itself is in the way")
+                    .with_path(self.root.describe(path)));
+            }
+        }
+        Ok(())
+    }
+
+    fn run(self, reference: Option<&str>) -> Result<CheckedOut> {
+        let (store, root, control) = (self.store, self.root, self.control);
+        let mut out = self.report();
+        if self.options.dry_run {
+            return Ok(out);
+        }
+        let manifest = *self.image.digest();
+        if self.settled {
+            out.in_ledger = self.owners.ledger.len() as u64;
+            return Ok(out);
+        }
+        self.tree.begin(manifest)?;
+        let owner_xattr = match &self.owners.source {
+            OwnerSource::Xattr(attribute) => Some(*attribute),
+            OwnerSource::Nothing | OwnerSource::Fakeroot(_) => None,
+        };
+        let apply = ApplyOptions { owner_xattr, ..self.options.apply.clone() };
+        let goal = Goal {
+            root,
+            now: &self.now,
+            wanted: &self.wanted,
+            transition: &self.transition,
+            beside: &self.beside,
+            options: &apply,
+        };
+        let layers = self.image.layers();
+        let open = |number: usize| {
+            let decode = DecodeOptions {
+                limits: self.options.decode.clone(),
+                threads: DecodeOptions::with_threads(apply.threads).threads,
+                // Each file is known by its own digest.
+                hash_input: false,
+                hash_output: false,
+            };
+            Decoder::new(Box::new(store.open_blob(&layers[number].digest)?), decode, control.clone())
+        };
+        let ledger = self.owners.ledger.clone();
+        let done = reshape(&goal, ledger, layers.len(), open, control)?;
+        if self.options.sync {
+            rustix::fs::syncfs(root).at(CHECKOUT, root.describe(b""))?;
+        }
+        let owners = Owners { ledger: done.ledger, ..self.owners.clone() };
+        self.tree.bind(manifest, reference, &owners, Some(&done.snapshot))?;
+        // Files that were compared and turned out to be other ones are written, not updated.
+        let also: u64 = self.names_of(&done.made, |stay| stay.is_some());
+        (out.written, out.updated) = (out.written + also, out.updated - also);
+        (out.in_ledger, out.losses) = (owners.ledger.len() as u64, done.losses);
+        Ok(out)
+    }
+
+    /// How many names the files have that begin with these names, of those that may stay or not.
+    fn names_of(&self, leaders: &[u32], of: impl Fn(Option<Stay>) -> bool) -> u64 {
+        let leaders: HashSet<u32> = leaders.iter().copied().collect();
+        let steps = self.transition.files.iter().filter(|step| leaders.contains(&step.leader));
+        steps.filter(|step| of(step.stays.map(|(_, stay)| stay))).map(|step| step.names.len() as u64).sum()
+    }
+
+    /// What is to happen, in numbers and by name.
+    fn report(&self) -> CheckedOut {
+        let (now, wanted, transition) = (&self.now, &self.wanted, &self.transition);
+        let mut changes = Vec::new();
+        let mut removed = 0;
+        for &gone in &transition.removed {
+            removed += 1 + below(now, gone);
+            let path = now.path(gone);
+            if wanted.lookup(&path).is_none() {
+                changes.push((ChangeKind::Deleted, path));
+            }
+        }
+        let kind_of = |old: u32, new: u32| match old == NONE && now.lookup(&wanted.path(new)).is_none() {
+            true => ChangeKind::Added,
+            false => ChangeKind::Changed,
+        };
+        for &at in &transition.directories {
+            changes.push((kind_of(NONE, at), wanted.path(at)));
+        }
+        for pair in &transition.touched {
+            changes.push((ChangeKind::Changed, wanted.path(pair.new)));
+        }
+        let (mut written, mut updated) =
+            (transition.directories.len() as u64, transition.touched.len() as u64);
+        for step in &transition.files {
+            for name in &step.names {
+                changes.push((kind_of(name.old, name.new), wanted.path(name.new)));
+            }
+            match step.stays {
+                Some(_) => updated += step.names.len() as u64,
+                None => written += step.names.len() as u64,
+            }
+        }
+        changes.sort_by(|a, b| a.1.cmp(&b.1));
+        CheckedOut {
+            manifest: *self.image.digest(),
+            written,
+            updated,
+            removed,
+            kept: transition.kept.iter().filter(|&&at| at != NONE).count() as u64,
+            in_ledger: 0,
+            losses: Vec::new(),
+            changes,
+        }
+    }
+}
+
+/// How many entries are below one.
+fn below(list: &Snapshot, top: u32) -> u64 {
+    let (mut todo, mut count) = (vec![top], 0);
+    while let Some(at) = todo.pop() {
+        count += list.children(at).len() as u64;
+        todo.extend(list.children(at).filter(|&child| list.meta(child).kind == Kind::Directory));
+    }
+    count
+}
+
+/// For each entry of a scan: its number in the list of the image that the index is of, when the index says that it is as it was
+/// there.
+fn known_digests(index: Option<&Snapshot>, list: Option<&Snapshot>, now: &Snapshot) -> Vec<u32> {
+    let (Some(index), Some(list)) = (index, list) else { return Vec::new() };
+    let mut known = vec![NONE; now.len() as usize];
+    let same = unchanged(index, now);
+    for pair in Walk2::new(Some(list), Some(index), Descend::New) {
+        if pair.old != NONE && pair.new != NONE && same[pair.new as usize] != NONE {
+            known[same[pair.new as usize] as usize] = pair.old;
+        }
+    }
+    known
+}
+
+/// Refuses a tree with local changes, and lists the first of them.
+fn refuse_changes(
+    root: &Root,
+    index: Option<&Snapshot>,
+    list: Option<&Snapshot>,
+    now: &Snapshot,
+    options: &CheckoutOptions,
+    control: &Control,
+) -> Result<()> {
+    let Some(old) = index.or(list) else {
+        let message = "whether there are local changes cannot be found out: the image of the tree is damaged";
+        return Err(Error::new(ErrorKind::InUse, CHECKOUT, message)
+            .with_path(root.describe(b""))
+            .with_hint("--discard throws away whatever there is"));
+    };
+    let mut comparison: Comparison<'_> = compare(old, now, &CompareOptions::default());
+    if comparison.changes.iter().any(|change| change.reasons.contains(Reasons::SUSPECT)) {
+        comparison.settle(options.apply.threads, |change| {
+            let known = old.digest(change.old).or_else(|| {
+                let list = list?;
+                list.digest(list.lookup(&old.path(change.old))?)
+            });
+            content::same_as_digest(change, known, now, root, control)
+        })?;
+    }
+    let changes = &comparison.changes;
+    let own = |change: &&Change| change.reasons != Reasons::PARENT;
+    let numbers = listed(changes, Some(old), now);
+    let mut local: Vec<&Change> =
+        numbers.into_iter().map(|number| &changes[number as usize]).filter(own).collect();
+    if local.is_empty() {
+        // The root's own, or a name more: not listed, and lost all the same.
+        local = changes.iter().filter(own).collect();
+    }
+    if local.is_empty() {
+        return Ok(());
+    }
+    let name =
+        |change: &&&Change| format!("{} /{}", change.kind.letter(), escape(&change.path(Some(old), now)));
+    let mut words: Vec<String> = local.iter().take(LISTED).map(|change| name(&change)).collect();
+    if local.len() > LISTED {
+        words.push(format!("and {} more", local.len() - LISTED));
+    }
+    let message = format!("the tree has changes that are in no image: {}", words.join(", "));
+    Err(Error::new(ErrorKind::InUse, CHECKOUT, message)
+        .with_path(root.describe(b""))
+        .with_hint("commit them, or throw them away with --discard"))
+}

@@ -1,0 +1,527 @@
+//! Making a tree on disk into what a list says, by the writers that apply layers, touching only what differs.
+//!
+//! What goes, goes first; then directories are made, then files that can stay get their metadata and are compared, then the
+//! others are made, their content out of the layers that hold it (see `layer/content.rs`), then hard links. Directories get
+//! their metadata at the end, deepest first. Wherever this stops, comparing the tree with the list again finds what is left
+//! to do.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::fs::{AtFlags, Mode};
+use sha2::{Digest as _, Sha256};
+
+use super::apply::{ApplyOptions, Loss, open_up};
+use super::content::{Contents, fill};
+use super::create::{Made, Privileges, Wanted, finish_existing};
+use super::read::{ChunkStream, Data};
+use super::writers::{Done, Job, Piece, Writers, with_writers};
+use crate::diff::transition::{FileStep, Stay, Transition};
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::dirents::Names;
+use crate::fs::remove::remove_all;
+use crate::fs::root::{c_name, open_file_at, was_replaced};
+use crate::fs::stat::{stat_at, stat_fd};
+use crate::fs::{Kind, Root, Stat, Timestamp, clock};
+use crate::progress::{Control, Counters};
+use crate::threads;
+use crate::tree::walk::Pair;
+use crate::tree::way::Ways;
+use crate::tree::{Flags, Ledger, Meta, NONE, Snapshot};
+
+const RESHAPE: &str = "check out";
+
+/// What a tree is to become, and what it is.
+pub(crate) struct Goal<'a> {
+    /// The tree.
+    pub root: &'a Root,
+    /// What a scan just found in it.
+    pub now: &'a Snapshot,
+    /// What it is to be, with the digest of every file that has content.
+    pub wanted: &'a Snapshot,
+    /// What has to happen.
+    pub transition: &'a Transition,
+    /// What lies in the tree and is in neither list: sockets, and the store.
+    pub beside: &'a HashSet<Vec<u8>>,
+    /// How files are put on the disk.
+    pub options: &'a ApplyOptions,
+}
+
+/// A tree that has become what it was to be.
+pub(crate) struct Reshaped {
+    /// What is wanted, with the stat identities of what is there.
+    pub snapshot: Snapshot,
+    /// What the disk did not take.
+    pub ledger: Ledger,
+    /// What neither took.
+    pub losses: Vec<Loss>,
+    /// The files that were made, and those that only got their metadata, by the first of their names.
+    pub made: Vec<u32>,
+}
+
+/// Makes the tree what it is to be. `ledger` is what the disk does not hold of it now. `open` opens one of the layers of the
+/// list that is wanted; the last one is asked first, and only as many as are needed.
+///
+/// # Errors
+/// [`ErrorKind::Changed`] when somebody else is at work in the tree, [`ErrorKind::Corrupt`] when the layers lack a file. The
+/// tree is then something in between.
+pub(crate) fn reshape<S: ChunkStream>(
+    goal: &Goal<'_>,
+    ledger: Ledger,
+    layers: usize,
+    open: impl Fn(usize) -> Result<S>,
+    control: &Control,
+) -> Result<Reshaped> {
+    let who = Privileges::of_process(goal.options.owner_xattr);
+    let mut work = Work {
+        goal,
+        who,
+        control,
+        ways: Ways::of_copy(goal.root, goal.wanted, RESHAPE),
+        dirty: HashSet::new(),
+        open: HashSet::new(),
+        found: vec![None; goal.wanted.len() as usize],
+        ledger,
+        losses: Vec::new(),
+    };
+    work.remove()?;
+    work.make_directories()?;
+    let checked = work.check_files()?;
+    let (mut contents, mut made) = (Contents::default(), Vec::new());
+    with_writers(goal.options.threads, who, control, |writers| {
+        for (step, right) in goal.transition.files.iter().zip(&checked) {
+            if right.is_some() {
+                continue;
+            }
+            made.push(step.leader);
+            let job = work.job(step)?;
+            let meta = goal.wanted.meta(step.leader);
+            if meta.kind == Kind::File && meta.size > 0 {
+                let paths = step.names.iter().map(|name| goal.wanted.path(name.new)).collect();
+                let digest = goal.wanted.digest(step.leader);
+                let digest = digest.ok_or_else(|| work.without_content(step.leader))?;
+                contents.add(step.leader, paths, meta.size, digest, job.replaces);
+            } else {
+                push(writers, work.goal.wanted, job, Vec::new())?;
+            }
+        }
+        let by_leader: HashMap<u32, &FileStep> =
+            goal.transition.files.iter().map(|step| (step.leader, step)).collect();
+        let limits = &goal.options.limits;
+        fill(&mut contents, limits, layers, open, control, |leader, replaces, piece| {
+            let mut job = || work.job(by_leader[&leader]).map(|job| Box::new(Job { replaces, ..*job }));
+            match piece {
+                Content::Whole(data) => push(writers, goal.wanted, job()?, data),
+                Content::Begin => writers.push(queue(writers, goal.wanted, leader), Piece::Begin(job()?)),
+                Content::More(data) => writers.push(queue(writers, goal.wanted, leader), Piece::More(data)),
+                Content::End => writers.push(queue(writers, goal.wanted, leader), Piece::End),
+            }
+        })?;
+        if let Some(leader) = contents.missing() {
+            return Err(work.without_content(leader));
+        }
+        for done in writers.drain()? {
+            work.take(done)?;
+        }
+        Ok(())
+    })?;
+    work.link(&checked)?;
+    work.finish_directories()?;
+    let (snapshot, ledger, losses) = work.finish()?;
+    Ok(Reshaped { snapshot, ledger, losses, made })
+}
+
+/// What becomes of a file: all of its content at once, or piece by piece.
+pub(super) enum Content {
+    Whole(Vec<Data>),
+    Begin,
+    More(Data),
+    End,
+}
+
+fn queue(writers: &Writers, wanted: &Snapshot, entry: u32) -> usize {
+    writers.queue_of(wanted.parent(entry))
+}
+
+fn push(writers: &Writers, wanted: &Snapshot, job: Box<Job>, data: Vec<Data>) -> Result<()> {
+    let queue = queue(writers, wanted, job.node);
+    writers.push(queue, Piece::Whole(job, data))
+}
+
+/// Where a file stays, for one that is right.
+type Right = Option<Pair>;
+
+struct Work<'a> {
+    goal: &'a Goal<'a>,
+    who: Privileges,
+    control: &'a Control,
+    ways: Ways<'a>,
+    /// Directories that get their metadata at the end, by their numbers in the list that is wanted.
+    dirty: HashSet<u32>,
+    /// Those of them that are fit for something being done in them.
+    open: HashSet<u32>,
+    /// What is there of what is wanted, and was touched.
+    found: Vec<Option<Meta>>,
+    ledger: Ledger,
+    losses: Vec<Loss>,
+}
+
+impl Work<'_> {
+    fn shown(&self, wanted: u32) -> Vec<u8> {
+        self.goal.root.describe(&self.goal.wanted.path(wanted))
+    }
+
+    fn changed(&self, path: &[u8]) -> Error {
+        let message = "it changed, vanished or was replaced while the tree was checked out";
+        Error::new(ErrorKind::Changed, RESHAPE, message).with_path(self.goal.root.describe(path))
+    }
+
+    fn without_content(&self, wanted: u32) -> Error {
+        let message = "no layer of the image holds the content of this file";
+        Error::corrupt(RESHAPE, message)
+            .with_path(self.goal.wanted.path(wanted))
+            .with_hint("the store is damaged: treering fsck")
+    }
+
+    /// Opens a directory of the tree to be, fit for something being done in it.
+    fn directory(&mut self, wanted: u32) -> Result<Arc<OwnedFd>> {
+        let fd = self.ways.open(wanted)?;
+        if self.open.insert(wanted) {
+            self.dirty.insert(wanted);
+            open_up(&fd, true).at_path("open directory", || self.shown(wanted))?;
+        }
+        Ok(fd)
+    }
+
+    fn remove(&mut self) -> Result<()> {
+        let (now, wanted) = (self.goal.now, self.goal.wanted);
+        for &gone in &self.goal.transition.removed {
+            self.control.check(RESHAPE)?;
+            let above =
+                wanted.lookup(&now.path(now.parent(gone))).expect("what goes is in a directory that stays");
+            let dir = self.directory(above)?;
+            let shown = || self.goal.root.describe(&now.path(gone));
+            let name = c_name(now.name(gone)).at_path("remove", shown)?;
+            remove_all(&*dir, &name).at_path("remove", shown)?;
+            Counters::add(&self.control.counters.entries, 1);
+        }
+        // A socket is in no list, and may be where something is to be made.
+        for path in self.goal.beside {
+            let Some(at) = wanted.lookup(path) else { continue };
+            let dir = self.directory(wanted.parent(at))?;
+            let name = c_name(wanted.name(at)).at_path("remove", || self.shown(at))?;
+            remove_all(&*dir, &name).at_path("remove", || self.shown(at))?;
+        }
+        Ok(())
+    }
+
+    fn make_directories(&mut self) -> Result<()> {
+        for &at in &self.goal.transition.directories {
+            self.control.check(RESHAPE)?;
+            let dir = self.directory(self.goal.wanted.parent(at))?;
+            let name = c_name(self.goal.wanted.name(at)).at_path("create directory", || self.shown(at))?;
+            rustix::fs::mkdirat(&*dir, &name, Mode::RWXU).at_path("create directory", || self.shown(at))?;
+            self.dirty.insert(at);
+            Counters::add(&self.control.counters.entries, 1);
+        }
+        self.dirty.extend(self.goal.transition.touched.iter().map(|pair| pair.new));
+        Ok(())
+    }
+
+    /// Gives files that stay their metadata and compares their content, with several threads. Says of each file where it stays.
+    fn check_files(&mut self) -> Result<Vec<Right>> {
+        let steps = &self.goal.transition.files;
+        let mut right: Vec<Right> = vec![None; steps.len()];
+        let mut doubtful: Vec<usize> = Vec::new();
+        for (number, step) in steps.iter().enumerate() {
+            match step.stays {
+                Some((place, Stay::Right)) => {
+                    right[number] = Some(place);
+                    self.found[place.new as usize] = Some(self.goal.now.meta(place.old));
+                }
+                Some((_, Stay::Check { .. })) => doubtful.push(number),
+                None => {}
+            }
+        }
+        let next = AtomicUsize::new(0);
+        let check = || -> Result<Vec<(usize, Option<Done>)>> {
+            let mut ways = Ways::of_scan(self.goal.root, self.goal.now, RESHAPE);
+            let (mut out, mut buffer) = (Vec::new(), vec![0; 256 * 1024]);
+            while let Some(&number) = doubtful.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let checked = self.check_file(&steps[number], &mut ways, &mut buffer);
+                out.push((number, checked.inspect_err(|_| next.store(doubtful.len(), Ordering::Relaxed))?));
+            }
+            Ok(out)
+        };
+        let parts = std::thread::scope(|scope| {
+            let count = threads::count(self.goal.options.threads).min(doubtful.len());
+            let spawn = |_| threads::spawn(scope, "treering-diff", check).ok();
+            let handles: Vec<_> = (1..count).map_while(spawn).collect();
+            let mut parts = vec![check()];
+            parts.extend(handles.into_iter().map(threads::join));
+            parts
+        });
+        for part in parts {
+            for (number, done) in part? {
+                let Some(done) = done else { continue };
+                right[number] = steps[number].stays.map(|(place, _)| place);
+                self.take(done)?;
+            }
+        }
+        Ok(right)
+    }
+
+    /// Gives a file its metadata, and compares its content with what is wanted. Nothing when it is another one, or cannot be
+    /// looked at: it is to be made anew then.
+    fn check_file(&self, step: &FileStep, ways: &mut Ways<'_>, buffer: &mut [u8]) -> Result<Option<Done>> {
+        let (now, wanted) = (self.goal.now, self.goal.wanted);
+        let Some((place, Stay::Check { metadata })) = step.stays else { return Ok(None) };
+        self.control.check(RESHAPE)?;
+        let path = || now.path(place.old);
+        let dir = ways.open(now.parent(place.old))?;
+        let name = c_name(now.name(place.old)).at_path(RESHAPE, || self.shown(place.new))?;
+        let fd = match open_file_at(&*dir, &name) {
+            Ok(fd) => fd,
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Ok(None),
+            Err(error) if was_replaced(&error) => return Err(self.changed(&path()).with_source(error)),
+            Err(error) => return Err(Error::io(RESHAPE, self.shown(place.new), error)),
+        };
+        let stat = |fd: &OwnedFd| stat_fd(fd).at_path(RESHAPE, || self.shown(place.new));
+        let (before, meta) = (stat(&fd)?, now.meta(place.old));
+        // Of one with several names another may be gone by now.
+        let moved = meta.nlink > 1 && meta.ctime != before.ctime;
+        if !(Meta { ctime: if moved { before.ctime } else { meta.ctime }, ..meta }).is_as_in(&before) {
+            return Err(self.changed(&path()));
+        }
+        let made = match metadata || moved {
+            false => Made { stat: before, ledger: None, lost: Vec::new() },
+            true => finish_existing(dir.as_fd(), &name, &fd, &wanted_of(wanted, step.leader), self.who)
+                .at_path("set metadata", || self.shown(place.new))?,
+        };
+        // After its time was set: what was written to it before that shows in its content alone.
+        let digest = self.hash(&fd, buffer, place.new)?;
+        let after = stat(&fd)?;
+        if (after.mtime, after.ctime, after.size) != (made.stat.mtime, made.stat.ctime, made.stat.size) {
+            return Err(self.changed(&path()));
+        }
+        if Some(digest) != wanted.digest(step.leader) {
+            return Ok(None);
+        }
+        // Where nothing was done to it, what is written down of it holds.
+        Ok(Some(Done { node: place.new, made, linked: !(metadata || moved) }))
+    }
+
+    fn hash(&self, fd: &OwnedFd, buffer: &mut [u8], wanted: u32) -> Result<[u8; 32]> {
+        let (mut hasher, mut at) = (Sha256::new(), 0);
+        loop {
+            self.control.check(RESHAPE)?;
+            match rustix::io::pread(fd, &mut *buffer, at) {
+                Ok(0) => return Ok(hasher.finalize().into()),
+                Ok(n) => {
+                    hasher.update(&buffer[..n]);
+                    at += n as u64;
+                    Counters::add(&self.control.counters.bytes_read, n as u64);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(Error::io("read file", self.shown(wanted), error)),
+            }
+        }
+    }
+
+    fn job(&mut self, step: &FileStep) -> Result<Box<Job>> {
+        let (wanted, node) = (self.goal.wanted, step.leader);
+        let dir = self.directory(wanted.parent(node))?;
+        let name = c_name(wanted.name(node)).at_path("create file", || self.shown(node))?;
+        let replaces = step.names.first().is_some_and(|name| name.old != NONE);
+        Ok(Box::new(Job {
+            node,
+            dir,
+            name,
+            wanted: wanted_of(wanted, node),
+            replaces,
+            path: self.shown(node),
+        }))
+    }
+
+    /// Takes down what became of a file.
+    fn take(&mut self, done: Done) -> Result<()> {
+        let Done { node, made, linked } = done;
+        self.found[node as usize] = Some(Meta::from_stat(&made.stat));
+        match made.ledger {
+            Some(record) => self.ledger.insert(record),
+            None if !linked => drop(self.ledger.take(made.stat.dev, made.stat.ino)),
+            None => {}
+        }
+        let path: Arc<[u8]> = match made.lost.is_empty() {
+            true => return Ok(()),
+            false => self.goal.wanted.path(node).into(),
+        };
+        if let (true, Some((attribute, reason))) = (self.goal.options.deny_loss, made.lost.first()) {
+            let message = format!("{} cannot be kept: {reason}", crate::error::escape(attribute));
+            return Err(Error::new(ErrorKind::Loss, RESHAPE, message).with_path(&path));
+        }
+        let loss = |(attribute, reason)| Loss { path: Arc::clone(&path), attribute, reason };
+        self.losses.extend(made.lost.into_iter().map(loss));
+        Ok(())
+    }
+
+    /// Gives files the names that they lack, and takes down what they are then: a name that comes or goes changes the ctime.
+    fn link(&mut self, right: &[Right]) -> Result<()> {
+        let (now, wanted) = (self.goal.now, self.goal.wanted);
+        for (step, stays) in self.goal.transition.files.iter().zip(right) {
+            let place = stays.unwrap_or(step.names[0]);
+            for name in step.missing(now, *stays) {
+                self.control.check(RESHAPE)?;
+                let from = self.directory(wanted.parent(place.new))?;
+                let to = self.directory(wanted.parent(name.new))?;
+                let shown = || self.shown(name.new);
+                let from_name = c_name(wanted.name(place.new)).at_path("create hard link", shown)?;
+                let to_name = c_name(wanted.name(name.new)).at_path("create hard link", shown)?;
+                if name.old != NONE {
+                    match rustix::fs::unlinkat(&*to, &to_name, AtFlags::empty()) {
+                        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                        Err(error) => return Err(Error::io("replace file", shown(), error)),
+                    }
+                }
+                rustix::fs::linkat(&*from, &from_name, &*to, &to_name, AtFlags::empty())
+                    .at_path("create hard link", shown)?;
+            }
+        }
+        let mut buffer = vec![0; 256 * 1024];
+        for (step, stays) in self.goal.transition.files.iter().zip(right) {
+            let place = stays.unwrap_or(step.names[0]);
+            let found = self.found[place.new as usize].expect("it was made, or stays");
+            let alone = step.names.len() == 1 && stays.is_none_or(|place| now.meta(place.old).nlink == 1);
+            let found = if alone { found } else { self.look_again(place.new, found, &mut buffer)? };
+            for name in &step.names {
+                self.found[name.new as usize] = Some(found);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at a file again whose names may have come or gone. Where its ctime moved, only the content says whether that was all.
+    fn look_again(&mut self, at: u32, found: Meta, buffer: &mut [u8]) -> Result<Meta> {
+        let wanted = self.goal.wanted;
+        let dir = self.ways.open(wanted.parent(at))?;
+        let shown = || self.shown(at);
+        let name = c_name(wanted.name(at)).at_path(RESHAPE, shown)?;
+        let look = || -> Result<Stat> {
+            stat_at(&*dir, &name).map_err(|error| match was_replaced(&error) {
+                true => self.changed(&wanted.path(at)).with_source(error),
+                false => Error::io(RESHAPE, shown(), error),
+            })
+        };
+        let stat = look()?;
+        let seen = Meta::from_stat(&stat);
+        if (seen.dev, seen.ino, seen.mtime, seen.size) != (found.dev, found.ino, found.mtime, found.size) {
+            return Err(self.changed(&wanted.path(at)));
+        }
+        if stat.ctime != found.ctime && stat.kind == Kind::File && stat.size > 0 {
+            let fd = match open_file_at(&*dir, &name) {
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => None,
+                other => Some(other.at_path(RESHAPE, shown)?),
+            };
+            let same = match fd {
+                // Nobody can have written to it either, but through a descriptor that was open before.
+                None => stat.size == wanted.meta(at).size,
+                Some(fd) => Some(self.hash(&fd, buffer, at)?) == wanted.digest(wanted.leader(at)),
+            };
+            if !same || look()? != stat {
+                return Err(self.changed(&wanted.path(at)));
+            }
+        }
+        Ok(seen)
+    }
+
+    fn finish_directories(&mut self) -> Result<()> {
+        let wanted = self.goal.wanted;
+        let mut order: Vec<u32> = self.dirty.iter().copied().collect();
+        order.sort_unstable();
+        let mut names = Names::default();
+        for &at in order.iter().rev() {
+            self.control.check(RESHAPE)?;
+            let fd = self.ways.open(at)?;
+            self.ways.close(at);
+            let made = finish_existing(fd.as_fd(), c".", &fd, &wanted_of(wanted, at), self.who)
+                .at_path("finish directory", || self.shown(at))?;
+            let stat = made.stat;
+            self.take(Done { node: at, made, linked: false })?;
+            self.compare_names(at, &fd, &stat, &mut names)?;
+        }
+        Ok(())
+    }
+
+    /// Compares the names in a directory with those that are wanted. From now on they count as these, so whatever somebody else
+    /// put there meanwhile would never be seen.
+    fn compare_names(&mut self, at: u32, fd: &OwnedFd, stat: &Stat, names: &mut Names) -> Result<()> {
+        let wanted = self.goal.wanted;
+        names.read(fd).at_path("read directory", || self.shown(at))?;
+        let mut children = wanted.children(at);
+        let mut left_out = false;
+        for i in 0..names.len() {
+            let name = names.get(i).to_bytes();
+            if children.clone().next().is_some_and(|child| wanted.name(child) == name) {
+                children.next();
+                continue;
+            }
+            let mut path = wanted.path(at);
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(name);
+            if !self.goal.beside.contains(&path) {
+                return Err(self.changed(&path));
+            }
+            left_out = true;
+        }
+        if let Some(child) = children.next() {
+            return Err(self.changed(&wanted.path(child)));
+        }
+        if stat_fd(fd).at_path(RESHAPE, || self.shown(at))?.ctime != stat.ctime {
+            return Err(self.changed(&wanted.path(at)));
+        }
+        if let Some(found) = &mut self.found[at as usize] {
+            found.flags.set(Flags::LEFT_OUT, left_out);
+        }
+        Ok(())
+    }
+
+    /// The list of what is there now, and what the disk does not hold of it.
+    fn finish(mut self) -> Result<(Snapshot, Ledger, Vec<Loss>)> {
+        let (now, wanted) = (self.goal.now, self.goal.wanted);
+        for (found, &kept) in self.found.iter_mut().zip(&self.goal.transition.kept) {
+            if found.is_none() && kept != NONE {
+                *found = Some(now.meta(kept));
+            }
+        }
+        let mut ledger = Ledger::default();
+        if !self.ledger.is_empty() {
+            for at in 0..wanted.len() {
+                let Some(found) = &self.found[at as usize] else { continue };
+                if let Some(mut record) = self.ledger.take(found.dev, found.ino) {
+                    record.path = wanted.path(wanted.leader(at));
+                    ledger.insert(record);
+                }
+            }
+        }
+        let newest =
+            self.found.iter().flatten().map(|found| found.ctime).fold(Timestamp::default(), Ord::max);
+        let root = self.goal.root;
+        let clock = clock::wait_past(root, newest).at(RESHAPE, root.describe(b""))?;
+        // What was in doubt when the tree was scanned still is.
+        let sure = |found: &Meta| !found.flags.contains(Flags::RACY);
+        let snapshot = wanted.identified(clock, |at| self.found[at as usize].filter(sure));
+        Ok((snapshot, ledger, self.losses))
+    }
+}
+
+fn wanted_of(list: &Snapshot, at: u32) -> Wanted {
+    Wanted {
+        meta: list.meta(at),
+        target: list.link_target(at).to_vec(),
+        xattrs: list.xattrs(at).packed().to_vec(),
+    }
+}

@@ -14,8 +14,8 @@ use common::{Scratch, describe, is_root};
 use proptest::prelude::*;
 use treering::fs::Root;
 use treering::image::{
-    Base, CheckedOut, CheckoutOptions, CommitOptions, DiffOptions, UnpackOptions, Whose, binding, checkout,
-    commit, diff_tree, unpack,
+    Base, CheckedOut, CheckoutOptions, CommitOptions, DiffOptions, Tree, UnpackOptions, checkout, commit,
+    diff_tree, owners_of, unpack,
 };
 use treering::layer::{LayerOptions, MtimePrecision};
 use treering::store::Store;
@@ -41,8 +41,8 @@ fn go(store: &Store, image: &str, tree: &Path, discard: bool) -> Result<CheckedO
 /// What is in a tree by all that the store knows of it, with nothing taken from its index.
 fn look(store: &Store, tree: &Path) -> Snapshot {
     let root = Root::open(tree).unwrap();
-    let whose = Whose::find(Some(store), &root, None, None).unwrap();
-    scan(&root, &whose.scan_options(), &Control::default()).unwrap().snapshot
+    let owners = owners_of(Some(store), &root, None, None).unwrap();
+    scan(&root, &owners.scan_options(), &Control::default()).unwrap().snapshot
 }
 
 /// The tree is as a fresh unpack of the image is, and the store says the same of it.
@@ -51,21 +51,20 @@ fn same_as_fresh(store: &Store, image: &str, tree: &Path, fresh: &Path) {
     unpack(store, image, fresh, &UnpackOptions::default(), &Control::default()).unwrap();
     let (here, there) = (look(store, tree), look(store, fresh));
     assert_eq!(describe(&here, Some(tree)), describe(&there, Some(fresh)));
-    let bound = |tree: &Path| binding::find(store, &Root::open(tree).unwrap()).unwrap().unwrap();
-    let (ours, theirs) = (bound(tree), bound(fresh));
-    assert_eq!((ours.manifest, ours.owner.clone()), (theirs.manifest, theirs.owner));
+    let (root, other) = (Root::open(tree).unwrap(), Root::open(fresh).unwrap());
+    let (ours, theirs) = (Tree::open(store, &root).unwrap(), Tree::open(store, &other).unwrap());
+    assert_eq!((ours.image(), &ours.owners.policy), (theirs.image(), &theirs.owners.policy));
     // The index is what a scan finds, all of it sure; the ledger is of files that are there.
-    let (index, fresh_index) = (ours.index.unwrap(), theirs.index.unwrap());
-    assert_eq!(describe(&index, Some(tree)), describe(&fresh_index, Some(fresh)));
+    let (index, fresh_index) = (ours.index.as_ref().unwrap(), theirs.index.unwrap());
+    assert_eq!(describe(index, Some(tree)), describe(&fresh_index, Some(fresh)));
     let flags = |list: &Snapshot| (0..list.len()).map(|at| list.meta(at).flags).collect::<Vec<_>>();
-    assert_eq!(flags(&index), flags(&fresh_index));
-    let root = Root::open(tree).unwrap();
-    let whose = Whose::find(Some(store), &root, None, None).unwrap();
-    let again = treering::tree::ScanOptions { previous: Some(&index), ..whose.scan_options() };
+    assert_eq!(flags(index), flags(&fresh_index));
+    let owners = owners_of(Some(store), &root, None, None).unwrap();
+    let again = treering::tree::ScanOptions { previous: Some(index), ..owners.scan_options() };
     let again = scan(&root, &again, &Control::default()).unwrap();
     // A root that was renamed into its place has another ctime since.
     assert!(again.unchanged + 1 >= u64::from(index.len()), "nothing is read again");
-    for record in ours.ledger.records() {
+    for record in ours.owners.ledger.records() {
         let at =
             here.lookup(&record.path).unwrap_or_else(|| panic!("{:?} is gone", record.path.escape_ascii()));
         assert_eq!((here.meta(at).dev, here.meta(at).ino), (record.dev, record.ino));
@@ -155,4 +154,292 @@ proptest! {
         }
         same_as_fresh(&store, ["app:a", "app:b", "app:c"][way[29]], &tree, &scratch.join("fresh"));
     }
+}
+
+/// A world of two images with a bit of everything: types that change, links made and broken, owners, devices, holes.
+fn two(scratch: &Scratch) -> Store {
+    let store = Store::open(scratch.join("store")).unwrap();
+    let (tree, control) = (scratch.dir("one"), Control::default());
+    common::sh(
+        &tree,
+        "mkdir -p d/e gone/deep; echo a >d/a; ln d/a d/b; echo kept >kept; ln -s d link; mkfifo pipe; echo x >type
+         truncate -s 3M hole; printf end >>hole; head -c 400000 /dev/zero | tr '\\0' q >large; chmod 4755 d/a
+         echo deep >gone/deep/f; touch empty",
+    );
+    commit(&store, &tree, Some("app:a"), &options(true), &control).unwrap();
+    common::sh(
+        &tree,
+        "rm -r gone type pipe link; mkdir type; echo in >type/in; ln -s kept link; echo was >pipe; rm d/b; echo b >d/b
+         ln kept twin; head -c 500000 /dev/zero | tr '\\0' r >large; chmod 600 d/a; mkdir -p new/er; echo n >new/er/n; rm empty",
+    );
+    commit(&store, &tree, Some("app:b"), &options(true), &control).unwrap();
+    store
+}
+
+fn usable_strace() -> bool {
+    let strace =
+        Command::new("strace").args(["-f", "-qq", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
+    let usable = strace.is_ok_and(|status| status.success());
+    if !usable {
+        eprintln!("skipped: no usable strace");
+    }
+    usable
+}
+
+/// Stopped at every system call that changes something, by a kill or an error: the tree is the old image or the new one, or it is
+/// refused by name until the next checkout, which makes it whole.
+#[test]
+fn stopped_at_any_step_the_next_checkout_makes_it_whole() {
+    if !usable_strace() {
+        return;
+    }
+    let scratch = Scratch::in_memory();
+    let store = two(&scratch);
+    let (tree, fresh) = (scratch.join("work"), scratch.join("fresh"));
+    unpack(&store, "app:a", &tree, &UnpackOptions::default(), &Control::default()).unwrap();
+    let (mut refused, mut stops) = (0, 0);
+    let calls = [
+        "unlinkat",
+        "mkdirat",
+        "openat",
+        "pwrite64",
+        "linkat",
+        "symlinkat",
+        "fchmod",
+        "utimensat",
+        "rename,renameat,renameat2",
+        "fsync,fdatasync",
+        "ftruncate",
+    ];
+    for (n, call) in calls.into_iter().enumerate() {
+        for fault in ["signal=KILL", "error=ENOSPC"] {
+            let step = if call == "openat" { 13 } else { 1 };
+            for when in (1..).step_by(step) {
+                let to = if (when as usize + n).is_multiple_of(2) { "app:b" } else { "app:a" };
+                let mut command = Command::new("strace");
+                let inject = format!("inject={call}:{fault}:when={when}");
+                command.args(["-f", "-qq", "-o", "/dev/null", "-e", &inject]);
+                command.arg(env!("CARGO_BIN_EXE_treering"));
+                command.args(["-q", "--threads=1", "checkout", "--discard", to, "work"]);
+                command.env("TREERING_ROOT", scratch.join("store")).current_dir(scratch.path());
+                let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+                let what = format!("{call} {fault} {when}");
+                let diff =
+                    diff_tree(Some(&store), &tree, &Base::Auto, &DiffOptions::default(), &Control::default());
+                match diff {
+                    // Before the first change, or after the last one.
+                    Ok(diff) => assert!(diff.changes.is_empty(), "{what}: {:?}", diff.changes),
+                    Err(error) => {
+                        assert!(!status.success(), "{what}: {error}");
+                        assert_eq!(error.kind(), ErrorKind::InUse, "{what}: {error}");
+                        assert!(error.message().contains("checkout"), "{what}: {error}");
+                        let error = commit(&store, &tree, Some("app:x"), &options(true), &Control::default())
+                            .unwrap_err();
+                        assert_eq!(error.kind(), ErrorKind::InUse, "{what}: {error}");
+                        refused += 1;
+                    }
+                }
+                // It is finished, or another image is gone to: no local change is in the way of that.
+                let to = if (when as usize / step).is_multiple_of(3) { "app:a" } else { to };
+                go(&store, to, &tree, false).unwrap_or_else(|error| panic!("{what}: {error}"));
+                same_as_fresh(&store, to, &tree, &fresh);
+                if status.success() {
+                    break;
+                }
+                stops += 1;
+            }
+        }
+    }
+    assert!(stops > 25 && refused > 12, "{stops} stops, {refused} of them on the way");
+}
+
+/// Another thread works in the tree while it is checked out: the result is the image, or an error and then the image; a change that came
+/// in between is seen. Nothing outside of the tree is touched.
+#[test]
+fn a_tree_that_is_changed_meanwhile_leads_nowhere() {
+    let scratch = Scratch::in_memory();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let (one, outside, tree) = (scratch.dir("one"), scratch.dir("outside"), scratch.join("work"));
+    let control = Control::default();
+    for i in 0..60 {
+        std::fs::create_dir(one.join(format!("d{i}"))).unwrap();
+        std::fs::write(one.join(format!("d{i}/f")), "first").unwrap();
+        std::fs::create_dir(outside.join(format!("d{i}"))).unwrap();
+    }
+    std::fs::write(outside.join("f"), "outside").unwrap();
+    commit(&store, &one, Some("app:a"), &options(true), &control).unwrap();
+    common::sh(&one, "for d in d*; do echo other >$d/f; echo new >$d/g; done; chmod 700 d1* d2*");
+    commit(&store, &one, Some("app:b"), &options(true), &control).unwrap();
+    unpack(&store, "app:a", &tree, &UnpackOptions::default(), &control).unwrap();
+    let before = common::canary(&outside);
+    let stop = AtomicBool::new(false);
+    let (mut done, mut changed) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut i = 0;
+            while !stop.load(Ordering::Relaxed) {
+                i = (i + 7) % 60;
+                let (dir, aside) = (tree.join(format!("d{i}")), tree.join("aside"));
+                // It may be gone, or just being made.
+                if std::fs::rename(&dir, &aside).is_ok() {
+                    let _ = std::os::unix::fs::symlink(&outside, &dir);
+                    std::thread::yield_now();
+                    let _ = std::fs::remove_file(&dir);
+                    let _ = std::fs::rename(&aside, &dir);
+                }
+                if i % 3 == 0 {
+                    let _ = std::fs::write(dir.join("f"), "mine!");
+                }
+                std::thread::sleep(std::time::Duration::from_micros(200));
+            }
+        });
+        for round in 0..60 {
+            match go(&store, ["app:a", "app:b"][round % 2], &tree, true) {
+                Ok(_) => done += 1,
+                Err(error) => {
+                    let kinds =
+                        [ErrorKind::Changed, ErrorKind::AlreadyExists, ErrorKind::Io, ErrorKind::NotFound];
+                    assert!(kinds.contains(&error.kind()), "{error}");
+                    changed += 1;
+                }
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(changed > 0, "{done} done, {changed} refused");
+    assert_eq!(common::canary(&outside), before);
+    go(&store, "app:a", &tree, true).unwrap();
+    same_as_fresh(&store, "app:a", &tree, &scratch.join("fresh"));
+}
+
+/// After a checkout every file has the content that the index says it has: one that was written to meanwhile shows in the next
+/// comparison.
+#[test]
+fn a_file_written_meanwhile_is_never_taken_for_the_images() {
+    let scratch = Scratch::in_memory();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let (one, tree, control) = (scratch.dir("one"), scratch.join("work"), Control::default());
+    for i in 0..40 {
+        std::fs::write(one.join(format!("f{i}")), vec![b'a'; 20_000]).unwrap();
+    }
+    commit(&store, &one, Some("app:a"), &options(true), &control).unwrap();
+    common::sh(&one, "chmod 600 f*; touch -d @1000000000.5 f*");
+    commit(&store, &one, Some("app:b"), &options(true), &control).unwrap();
+    unpack(&store, "app:a", &tree, &UnpackOptions::default(), &control).unwrap();
+    let stop = AtomicBool::new(false);
+    let mut clean = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut i = 0;
+            while !stop.load(Ordering::Relaxed) {
+                i = (i + 1) % 40;
+                let path = tree.join(format!("f{i}"));
+                if let Ok(file) = std::fs::OpenOptions::new().write(true).open(path) {
+                    let _ = std::os::unix::fs::FileExt::write_at(&file, b"b", 10_000);
+                }
+            }
+        });
+        for round in 0..60 {
+            if go(&store, ["app:a", "app:b"][round % 2], &tree, true).is_ok() {
+                // Everything that is not the image's is a change now.
+                let diff =
+                    diff_tree(Some(&store), &tree, &Base::Auto, &DiffOptions::default(), &Control::default());
+                let Ok(diff) = diff else { continue };
+                let changed: Vec<Vec<u8>> = diff.changes.iter().map(|change| diff.path(change)).collect();
+                for i in 0..40 {
+                    let name = format!("f{i}");
+                    let at = diff.new.lookup(name.as_bytes()).unwrap();
+                    let m = tree.join(&name).symlink_metadata().unwrap();
+                    let quiet = (m.ctime(), m.ctime_nsec() as u32)
+                        == (diff.new.meta(at).ctime.secs, diff.new.meta(at).ctime.nanos);
+                    let content = std::fs::read(tree.join(&name)).unwrap();
+                    let still = tree.join(&name).symlink_metadata().unwrap().ctime_nsec() == m.ctime_nsec();
+                    if quiet && still && content.contains(&b'b') {
+                        assert!(
+                            changed.contains(&name.clone().into_bytes()),
+                            "{name} is taken for the image's"
+                        );
+                    }
+                }
+                clean += 1;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    eprintln!("{clean} checkouts were not disturbed");
+    go(&store, "app:b", &tree, true).unwrap();
+    same_as_fresh(&store, "app:b", &tree, &scratch.join("fresh"));
+}
+
+#[test]
+fn what_stands_in_the_way_is_said() {
+    let scratch = Scratch::new();
+    let store = two(&scratch);
+    let (tree, control) = (scratch.join("work"), Control::default());
+    // Missing and empty: an unpack.
+    assert!(go(&store, "app:a", &tree, false).unwrap().written > 5);
+    same_as_fresh(&store, "app:a", &tree, &scratch.join("fresh"));
+    let error = go(&store, "-", &tree, false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    common::sh(&tree, "for i in 1 2 3 4 5 6 7; do echo $i >n$i; done");
+    let error = go(&store, "app:b", &tree, false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InUse);
+    assert!(error.message().ends_with("A /n1, A /n2, A /n3, A /n4, A /n5, and 2 more"), "{error}");
+    assert!(error.hint().unwrap().contains("--discard"));
+    // A dry run changes nothing and says all of it.
+    let before = common::canary(&tree);
+    let dry = CheckoutOptions { discard: true, dry_run: true, ..CheckoutOptions::default() };
+    let dry = checkout(&store, "app:b", &tree, &dry, &control).unwrap();
+    assert_eq!(common::canary(&tree), before);
+    let made = go(&store, "app:b", &tree, true).unwrap();
+    assert_eq!((dry.changes, dry.removed, dry.kept), (made.changes, made.removed, made.kept));
+    same_as_fresh(&store, "app:b", &tree, &scratch.join("fresh"));
+    // Nothing to do is nothing done.
+    let root = tree.symlink_metadata().unwrap();
+    let made = go(&store, "app:b", &tree, false).unwrap();
+    assert_eq!((made.written, made.updated, made.removed), (0, 0, 0));
+    assert_eq!(tree.symlink_metadata().unwrap().ctime_nsec(), root.ctime_nsec());
+    // A directory of somebody else's.
+    let other = scratch.dir("other");
+    std::fs::write(other.join("mine"), "mine").unwrap();
+    assert_eq!(go(&store, "app:a", &other, true).unwrap_err().kind(), ErrorKind::NotFound);
+    // A socket stays, unless the image has something there.
+    let _stays = std::os::unix::net::UnixListener::bind(tree.join("s")).unwrap();
+    let _goes = std::os::unix::net::UnixListener::bind(tree.join("empty")).unwrap();
+    go(&store, "app:a", &tree, true).unwrap();
+    assert!(tree.join("s").exists() && tree.join("empty").metadata().unwrap().is_file());
+    let again = diff_tree(Some(&store), &tree, &Base::Auto, &DiffOptions::default(), &control).unwrap();
+    assert_eq!((again.changes.len(), again.skipped.len()), (0, 1), "{:?}", again.changes);
+    std::fs::remove_file(tree.join("s")).unwrap();
+    // A name outside of the tree keeps its file.
+    std::fs::hard_link(tree.join("d/a"), scratch.join("outside")).unwrap();
+    let before = scratch.join("outside").symlink_metadata().unwrap();
+    go(&store, "app:b", &tree, true).unwrap();
+    let after = scratch.join("outside").symlink_metadata().unwrap();
+    assert_eq!((before.ino(), before.mode(), before.mtime()), (after.ino(), after.mode(), after.mtime()));
+    assert!(is_root() || after.uid() == before.uid());
+    same_as_fresh(&store, "app:b", &tree, &scratch.join("fresh"));
+}
+
+/// A store that stands in the tree is not removed with what it stands in.
+#[test]
+fn a_store_in_the_tree_stays() {
+    let scratch = Scratch::new();
+    let tree = scratch.dir("tree");
+    let control = Control::default();
+    std::fs::create_dir_all(tree.join("var")).unwrap();
+    let store = Store::open(tree.join("var/store")).unwrap();
+    std::fs::write(tree.join("f"), "x").unwrap();
+    commit(&store, &tree, Some("app:a"), &options(true), &control).unwrap();
+    std::fs::write(tree.join("g"), "y").unwrap();
+    commit(&store, &tree, Some("app:b"), &options(true), &control).unwrap();
+    go(&store, "app:a", &tree, false).unwrap();
+    assert!(!tree.join("g").exists() && tree.join("var/store").exists());
+    let other = scratch.dir("other");
+    std::fs::write(other.join("o"), "o").unwrap();
+    commit(&store, &other, Some("other:a"), &options(true), &control).unwrap();
+    let error = go(&store, "other:a", &tree, true).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InUse, "{error}");
+    go(&store, "app:b", &tree, false).unwrap();
+    store.fsck(treering::store::FsckLevel::Bytes, &control).unwrap();
 }

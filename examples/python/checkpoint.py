@@ -1,7 +1,8 @@
 """A directory that is checkpointed after every step, and can go back to any of them.
 
 A sandbox that lets somebody, or something, work in a directory calls `save` after each step. Every step is a layer of
-what the step changed, so a checkpoint costs what the step did, and a tree that nobody touched costs nothing.
+what the step changed, so a checkpoint costs what the step did, and a tree that nobody touched costs nothing. Going back
+touches only what differs.
 
 usage: checkpoint.py DIR
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import shutil
 import sys
 
 import treering
@@ -33,12 +33,7 @@ class Checkpoints:
 
     def back_to(self, step: int) -> None:
         """Make the directory what it was after a step; what was done since stays in the store."""
-        new = self.directory.with_name(self.directory.name + ".new")
-        old = self.directory.with_name(self.directory.name + ".old")
-        self.store.unpack(f"{self.name}:{step}", new)
-        os.rename(self.directory, old)
-        os.rename(new, self.directory)
-        shutil.rmtree(old)
+        self.store.checkout(f"{self.name}:{step}", self.directory, discard=True)
 
 
 def main() -> None:

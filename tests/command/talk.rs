@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::world::{World, run};
 
-const VERBS: [&str; 23] = [
+const VERBS: [&str; 24] = [
     "commit",
     "diff",
     "snapshot",

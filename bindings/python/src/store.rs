@@ -1,5 +1,6 @@
 //! A store: images, their names, and the trees made from them.
 
+use std::os::unix::ffi::OsStrExt;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use treering::build::{self, BuildOptions, ContextSource, DockerfileSource};
 use treering::error::Error;
 use treering::fs::Root;
 use treering::image::{
-    self, CloneOptions, CommitOptions, Committed, TidyOptions, TidyReport, UnpackOptions, tidy,
+    self, CheckoutOptions, CloneOptions, CommitOptions, Committed, TidyOptions, TidyReport, UnpackOptions,
+    tidy,
 };
 use treering::layer::ApplyOptions;
 use treering::store::{self, FsckLevel, PruneOptions, Reference};
@@ -349,6 +351,58 @@ impl Store {
             make(py, "Unpacked", (unpacked.entries, unpacked.in_ledger, losses(py, &unpacked.losses)?))?;
         let class = py.import("treering._tree")?.getattr("Tree")?;
         class.call1((slf, shown(py, &dir.0)?, image, report, temporary))
+    }
+
+    /// Make a directory what an image says, in place: only what differs is touched. It came from whatever image; an empty or
+    /// missing one is unpacked to.
+    ///
+    /// ``"-"`` is the image that the directory was before the present one. Changes that are in no image are an ``InUseError`` that
+    /// lists the first of them, unless ``discard`` throws them away. With ``dry_run`` nothing is done, and the report says what
+    /// would be. After an error, commits and comparisons refuse the directory until the next checkout has finished.
+    #[pyo3(signature = (
+        image, dir, *, discard = false, dry_run = false, platform = None, deny_loss = false, max_ratio = None, sync = false,
+        threads = 0, progress = None
+    ))]
+    #[allow(clippy::too_many_arguments)] // They are keywords.
+    fn checkout<'py>(
+        slf: &Bound<'py, Self>,
+        image: ImageArg,
+        dir: PathArg,
+        discard: bool,
+        dry_run: bool,
+        #[pyo3(from_py_with = arguments::maybe_text)] platform: Option<&str>,
+        deny_loss: bool,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_ratio: Option<u64>,
+        sync: bool,
+        #[pyo3(from_py_with = arguments::number)] threads: usize,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let store = slf.get().open(py)?;
+        let options = CheckoutOptions {
+            discard,
+            dry_run,
+            platform: arguments::platform(py, platform)?,
+            sync,
+            apply: arguments::apply(threads, deny_loss, false, None, None),
+            decode: arguments::decode(None, max_ratio),
+        };
+        let theirs = store.clone();
+        let (made, found) = Job::new("check out", progress).run(py, move |control, _| {
+            let made = image::checkout(&theirs, &image.0, &dir.0, &options, control)?;
+            let found = image::Image::open(&theirs, &made.manifest.to_string(), None)?;
+            Ok((made, found))
+        })?;
+        let changes: Vec<(&str, Bound<'py, PyString>)> = made
+            .changes
+            .iter()
+            .map(|(kind, path)| Ok((kind.name(), shown(py, std::ffi::OsStr::from_bytes(path).as_ref())?)))
+            .collect::<PyResult<_>>()?;
+        let losses = losses(py, &made.losses)?;
+        let counts = (made.written, made.updated, made.removed, made.kept, made.in_ledger);
+        let (written, updated, removed, kept, in_ledger) = counts;
+        let image = Image::new(store, found);
+        make(py, "CheckedOut", (image, written, updated, removed, kept, in_ledger, losses, changes))
     }
 
     /// Copy a tree that was unpacked or committed, with all that the store knows of it, to a directory that does not exist or

@@ -211,6 +211,23 @@ def test_a_tree_is_cloned(store: treering.Store, tree: pathlib.Path, tmp_path: p
         store.clone(tmp_path, tmp_path / "none")
 
 
+def test_a_tree_is_checked_out(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    first = store.commit(tree, "app:v1")
+    work = store.unpack("app:v1", tmp_path / "work")
+    inode = (work.path / "new").write_text("new") and os.stat(work.path).st_ino
+    second = work.commit("app:v2")
+    (work.path / "new").write_text("newer")
+    with pytest.raises(treering.InUseError, match="C /new"):
+        work.checkout(first)
+    assert work.checkout("app:v1", discard=True, dry_run=True).changes == [("changed", ""), ("deleted", "new")]
+    report = work.checkout(first, discard=True)
+    assert (report.image.id, report.removed, report.losses, work.image.id) == (first.id, 1, [], first.id)
+    assert (list(work.diff()), os.stat(work.path).st_ino) == ([], inode)
+    assert work.checkout("-").image.id == second.id
+    assert (work.path / "new").read_text() == "new"
+    assert store.checkout("app:v1", tmp_path / "fresh", threads=1, sync=True).written > 0
+
+
 def test_caps_of_unpacking(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
     store.commit(tree, "app")
     for caps in ({"max_bytes": 10}, {"max_entries": 2}):

@@ -67,6 +67,7 @@ from ._treering import (
 )
 from ._types import (
     Applied,
+    CheckedOut,
     Committed,
     Event,
     FsckReport,
@@ -98,6 +99,7 @@ __all__ = [
     "CancelledError",
     "Change",
     "ChangedError",
+    "CheckedOut",
     "CommandFailedError",
     "Committed",
     "CorruptError",

@@ -9,7 +9,7 @@ import shutil
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ._types import CommitOptions, DiffOptions, ImageLike, Path, Unpacked
+from ._types import CheckedOut, CommitOptions, DiffOptions, ImageLike, Path, Unpacked
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -51,6 +51,13 @@ class Tree:
         """Add what changed as a layer; see ``Store.commit``."""
         self.image = self.store.commit(self.path, name, base=base, **options)
         return self.image
+
+    def checkout(self, image: ImageLike, *, discard: bool = False, dry_run: bool = False) -> CheckedOut:
+        """Make the directory what an image says, in place; ``"-"`` is the one before. See ``Store.checkout``."""
+        report = self.store.checkout(image, self.path, discard=discard, dry_run=dry_run)
+        if not dry_run:
+            self.image = report.image
+        return report
 
     def clone(self, dir: Path, *, temporary: bool = False) -> Tree:
         """Copy the tree to a new directory, with all that the store knows of it; see ``Store.clone``."""

@@ -9,6 +9,7 @@ from ._path import ImagePath
 from ._tree import Tree
 from ._types import (
     Applied,
+    CheckedOut,
     Committed,
     Compare,
     Compression,
@@ -151,6 +152,20 @@ class Store:
         threads: int = 0,
         progress: ProgressFunction | None = None,
     ) -> Tree: ...
+    def checkout(
+        self,
+        image: ImageLike,
+        dir: Path,
+        *,
+        discard: bool = False,
+        dry_run: bool = False,
+        platform: str | None = None,
+        deny_loss: bool = False,
+        max_ratio: int | None = None,
+        sync: bool = False,
+        threads: int = 0,
+        progress: ProgressFunction | None = None,
+    ) -> CheckedOut: ...
     def clone(
         self,
         tree: Path,

@@ -226,6 +226,27 @@ class Unpacked:
 
 
 @dataclass(frozen=True)
+class CheckedOut:
+    """The report of a checkout."""
+
+    #: The image that the directory now is.
+    image: Image
+    #: How many entries were made, or got another content.
+    written: int
+    #: How many entries stayed and got other metadata, or names.
+    updated: int
+    #: How many entries were removed.
+    removed: int
+    #: How many entries were left as they were, the root counted.
+    kept: int
+    #: How many of them have something in the ledger.
+    in_ledger: int
+    losses: Sequence[Loss]
+    #: What is, or would be, different: ``"added"``, ``"changed"`` or ``"deleted"``, and the path.
+    changes: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
 class Applied:
     """What applying a layer gave."""
 

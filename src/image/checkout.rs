@@ -320,6 +320,7 @@ impl<'a> Checkout<'a> {
                 // Each file is known by its own digest.
                 hash_input: false,
                 hash_output: false,
+                ..DecodeOptions::default()
             };
             Decoder::new(Box::new(store.open_blob(&layers[number].digest)?), decode, control.clone())
         };

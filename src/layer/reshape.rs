@@ -129,6 +129,7 @@ pub(crate) fn reshape<S: ChunkStream>(
     })?;
     work.link(&checked)?;
     work.finish_directories()?;
+    work.settle()?;
     let (snapshot, ledger, losses) = work.finish()?;
     Ok(Reshaped { snapshot, ledger, losses, made })
 }
@@ -485,6 +486,42 @@ impl Work<'_> {
         }
         if let Some(found) = &mut self.found[at as usize] {
             found.flags.set(Flags::LEFT_OUT, left_out);
+        }
+        Ok(())
+    }
+
+    /// Looks again at what stayed untouched and was stamped so shortly before the scan that a later change could bear the same
+    /// time. That is over by now: what is as it was then will show any change.
+    fn settle(&mut self) -> Result<()> {
+        let (now, wanted) = (self.goal.now, self.goal.wanted);
+        let mut names = Names::default();
+        for at in 0..wanted.len() {
+            let kept = self.goal.transition.kept[at as usize];
+            if self.found[at as usize].is_some() || kept == NONE {
+                continue;
+            }
+            let meta = now.meta(kept);
+            // A file with content was compared, if it was in doubt.
+            if !meta.flags.contains(Flags::RACY) {
+                continue;
+            }
+            self.control.check(RESHAPE)?;
+            let shown = || self.goal.root.describe(&wanted.path(at));
+            let changed = self.changed(&wanted.path(at));
+            let directory = meta.kind == Kind::Directory;
+            let fd = self.ways.open(if directory { at } else { wanted.parent(at) })?;
+            let stat = match directory {
+                true => stat_fd(&fd),
+                false => c_name(wanted.name(at)).and_then(|name| stat_at(&*fd, &name)),
+            };
+            let stat = stat.at_path(RESHAPE, shown)?;
+            if (stat.dev, stat.ino, stat.mtime, stat.ctime) != (meta.dev, meta.ino, meta.mtime, meta.ctime) {
+                return Err(changed);
+            }
+            self.found[at as usize] = Some(Meta { flags: meta.flags - Flags::RACY, ..meta });
+            if directory {
+                self.compare_names(at, &fd, &stat, &mut names)?;
+            }
         }
         Ok(())
     }

@@ -59,6 +59,7 @@ fn rust() -> Names {
         treering::registry::login,
         treering::registry::logout,
         treering::registry::pull,
+        treering::registry::pull_and_unpack,
         treering::registry::push,
         treering::registry::read_manifest,
         treering::registry::tags,

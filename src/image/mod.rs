@@ -61,4 +61,6 @@ pub use platform::Platform;
 pub use read::ImageFiles;
 pub use tidy::{LostTree, TidyOptions, TidyReport, held_by_lost_trees, lost_trees, tidy, unused_names};
 pub use tree::{SealedTree, StagedTree, Tree, owners_of, scan_options};
+#[cfg(feature = "registry")]
+pub(crate) use unpack::{Layers, unpack_from};
 pub use unpack::{UnpackOptions, Unpacked, unpack};

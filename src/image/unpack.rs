@@ -1,11 +1,12 @@
 //! Putting an image's tree into a directory.
 
+use std::io::Read;
 use std::path::Path;
 
 use super::open::{Image, Layer};
 use super::platform::Platform;
 use super::tree::Tree;
-use crate::compress::{DecodeLimits, DecodeOptions, Decoder};
+use crate::compress::{DecodeLimits, DecodeOptions, Decoded, Decoder};
 use crate::digest::Digest;
 use crate::error::{At, Result};
 use crate::fs::Root;
@@ -60,8 +61,36 @@ pub fn unpack(
 ) -> Result<Unpacked> {
     let _lease = store.lease_for(control)?;
     let image = Image::open(store, reference, options.platform.as_ref())?;
+    unpack_from(store, &image, reference, dir, options, store, control)
+}
+
+/// Where the layers of an image come from while it is unpacked.
+pub(crate) trait Layers {
+    /// Opens the blob of a layer for reading from its beginning.
+    fn open(&self, layer: &Layer) -> Result<Box<dyn Read + Send>>;
+
+    /// Takes note of a layer that was applied, and had the digests that manifest and configuration say.
+    fn applied(&self, _: &Layer, _: &Decoded) {}
+}
+
+impl Layers for Store {
+    fn open(&self, layer: &Layer) -> Result<Box<dyn Read + Send>> {
+        Ok(Box::new(self.open_blob(&layer.digest)?))
+    }
+}
+
+/// Unpacks an image whose documents the store holds, as [`unpack`] does. The caller holds a lease.
+pub(crate) fn unpack_from(
+    store: &Store,
+    image: &Image,
+    reference: &str,
+    dir: &Path,
+    options: &UnpackOptions,
+    layers: &dyn Layers,
+    control: &Control,
+) -> Result<Unpacked> {
     let mut place = StagedDir::prepare(store, dir, UNPACK)?;
-    let filled = apply(store, &image, &mut place, options, control)
+    let filled = apply(store, image, &mut place, options, layers, control)
         .and_then(|applied| bind(store, *image.digest(), reference, &place, applied, options));
     let filled = match filled {
         Ok(filled) => filled,
@@ -113,10 +142,11 @@ fn apply(
     image: &Image,
     place: &mut StagedDir<Scratch>,
     options: &UnpackOptions,
+    layers: &dyn Layers,
     control: &Control,
 ) -> Result<Applied> {
     let mut names = Vec::new();
-    let applied = apply_layers(store, image, place.root(), options, control, &mut names);
+    let applied = apply_layers(store, image, place.root(), options, layers, control, &mut names);
     place.made(names);
     applied
 }
@@ -127,12 +157,13 @@ fn apply_layers(
     image: &Image,
     root: &Root,
     options: &UnpackOptions,
+    layers: &dyn Layers,
     control: &Control,
     names: &mut Vec<Vec<u8>>,
 ) -> Result<Applied> {
     let mut target = Target::empty(root, options.apply.clone())?;
     for layer in image.layers() {
-        let applied = apply_layer(store, layer, &mut target, options, control);
+        let applied = apply_layer(store, layer, &mut target, options, layers, control);
         names.extend(target.root_names());
         applied.map_err(|error| match error.path() {
             None => error.with_path(layer.digest.to_string()),
@@ -147,15 +178,19 @@ fn apply_layer(
     layer: &Layer,
     target: &mut Target<'_>,
     options: &UnpackOptions,
+    layers: &dyn Layers,
     control: &Control,
 ) -> Result<()> {
-    let file = store.open_blob(&layer.digest)?;
+    let blob = layers.open(layer)?;
     let decode = DecodeOptions {
         limits: options.decode.clone(),
         threads: DecodeOptions::with_threads(options.apply.threads).threads,
         ..layer.decode_options(store)?
     };
-    let decoder = Decoder::new(Box::new(file), decode, control.clone())?;
+    let decoder = Decoder::new(blob, decode, control.clone())?;
     let decoder = target.apply(decoder, control)?;
-    layer.check(&decoder.finish()?)
+    let decoded = decoder.finish()?;
+    layer.check(&decoded)?;
+    layers.applied(layer, &decoded);
+    Ok(())
 }

@@ -12,6 +12,11 @@ pub struct Challenge {
 }
 
 impl Challenge {
+    /// Every parameter, in order.
+    pub fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// A parameter by its name, which is compared without regard to case. The first one counts.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters

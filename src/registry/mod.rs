@@ -39,6 +39,7 @@ mod transfer;
 mod transport;
 mod upload;
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::error::Result;
@@ -48,9 +49,19 @@ pub use copy::{Copied, CopyOptions, copy};
 pub use credentials::{Asked, Credential, Credentials, HelperAnswer, HelperCall, HelperRunner};
 pub use list::{ListAnnotation, RemoteManifest, annotate_list, create_list, read_manifest};
 pub use login::{Login, login, logout};
-pub use pull::{PullOptions, Pulled, pull};
+pub use pull::{PullOptions, Pulled, pull, pull_and_unpack};
 pub use push::{PushOptions, Pushed, push};
 pub use tags::tags;
+
+// Not part of the stable interface: for the fuzz targets of this repository.
+#[doc(hidden)]
+pub use challenge::{Challenge, parse as parse_challenges};
+
+/// Looks credentials up in the bytes of a file. Not part of the stable interface.
+#[doc(hidden)]
+pub fn credentials_in(bytes: &[u8], registry: &str, repository: &str) -> Result<Option<Credential>> {
+    auth_file::AuthFile::parse(Path::new("config.json"), bytes)?.find(registry, repository)
+}
 
 /// The registries as this program reaches them: where they are, what proves who is asking, which proxies are between, and
 /// how much patience there is. Cheap to keep and to clone; connections belong to single operations.

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Registries;
@@ -12,11 +14,14 @@ use super::config::Endpoint;
 use super::origin::Location;
 use super::session::{Failure, Payload, Request, Session, broken};
 use super::transfer::{Progress, each};
-use crate::compress::{Compression, DecodeLimits, DecodeOptions, Decoder, detect_supported};
+use crate::compress::{Compression, DecodeLimits, DecodeOptions, Decoded, Decoder};
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::event::{Event, StepId};
-use crate::image::{DOCKER_CONFIG, Image, OCI_CONFIG, Platform, is_distributable, layer_compression};
+use crate::image::{
+    DOCKER_CONFIG, Image, Layer, Layers, OCI_CONFIG, Platform, UnpackOptions, Unpacked, is_distributable,
+    layer_compression, unpack_from,
+};
 use crate::progress::{Control, Counters};
 use crate::store::{
     BlobWriter, Descriptor, Document, DocumentKind, LayerInfo, Reference, Store, descriptor_digest,
@@ -25,6 +30,7 @@ use crate::threads;
 
 const PULL: &str = "pull image";
 const LAYER: &str = "pull layer";
+const STOPPED: &str = "unpacking failed";
 /// A transfer that was cut gets new tries once it has come this much further.
 const WORTH_NEW_TRIES: u64 = 1 << 20;
 /// How many other addresses of a layer are tried.
@@ -80,8 +86,47 @@ pub fn pull(
     options: &PullOptions,
     control: &Control,
 ) -> Result<Pulled> {
-    let _lease = store.lease_for(control)?;
     let name = Reference::parse(reference)?.or_latest();
+    run(store, registries, &name, control, |repository| {
+        let plan = Plan::make(store, repository, &name, options)?;
+        plan.fetch()?;
+        plan.publish(&name)
+    })
+}
+
+/// Pulls an image as [`pull`] does and unpacks it as [`unpack`](crate::image::unpack()) does, both at once: layers are
+/// decoded and applied while they arrive. `options` says which platform; the one in `unpack` is not looked at.
+///
+/// # Errors
+/// As both have them. Neither the name nor the directory is there then.
+pub fn pull_and_unpack(
+    store: &Store,
+    registries: &Registries,
+    reference: &str,
+    dir: &Path,
+    options: &PullOptions,
+    unpack: &UnpackOptions,
+    control: &Control,
+) -> Result<(Pulled, Unpacked)> {
+    let name = Reference::parse(reference)?.or_latest();
+    let mut unpacked = None;
+    let pulled = run(store, registries, &name, control, |repository| {
+        let plan = Plan::make(store, repository, &name, options)?;
+        unpacked = Some(plan.fetch_and_unpack(&name, dir, unpack)?);
+        plan.publish(&name)
+    })?;
+    Ok((pulled, unpacked.expect("set by what succeeded")))
+}
+
+/// Runs a pull with its lease and its events.
+fn run(
+    store: &Store,
+    registries: &Registries,
+    name: &Reference,
+    control: &Control,
+    work: impl FnMut(&Repository) -> Result<Pulled>,
+) -> Result<Pulled> {
+    let _lease = store.lease_for(control)?;
     let session = Session::new(registries, control);
     let began = Instant::now();
     let text = format!("pull {}", name.canonical());
@@ -92,11 +137,7 @@ pub fn pull(
         text,
         location: None,
     });
-    let result = from_any(&session, &name, |repository| {
-        let plan = Plan::make(store, repository, &name, options)?;
-        plan.fetch()?;
-        plan.publish(&name)
-    });
+    let result = from_any(&session, name, work);
     match &result {
         Ok(pulled) => {
             let size = pulled.bytes_fetched;
@@ -150,6 +191,37 @@ pub(super) struct Plan<'a> {
     pub jobs: Vec<Job>,
     /// Layers that the store holds, but has not seen decoding to their DiffID.
     unchecked: Vec<(Descriptor, Digest)>,
+    /// Whether what is fetched is of no use any more.
+    stop: AtomicBool,
+}
+
+/// The layers of a plan, from the store or on their way to it.
+struct Arriving<'a> {
+    plan: &'a Plan<'a>,
+    applied: Mutex<Vec<(Layer, Decoded)>>,
+}
+
+impl Layers for Arriving<'_> {
+    fn open(&self, layer: &Layer) -> Result<Box<dyn Read + Send>> {
+        match self.plan.jobs.iter().find(|job| job.digest == layer.digest) {
+            Some(job) => Ok(Box::new(job.arrival.reader(&self.plan.control.cancel))),
+            None => self.plan.store.open(layer),
+        }
+    }
+
+    fn applied(&self, layer: &Layer, decoded: &Decoded) {
+        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        applied.push((layer.clone(), *decoded));
+    }
+}
+
+/// What ends a transfer that is of no use any more.
+fn stopped() -> Error {
+    Error::new(ErrorKind::Cancelled, LAYER, STOPPED)
+}
+
+fn is_stop(error: &Error) -> bool {
+    error.kind() == ErrorKind::Cancelled && error.message() == STOPPED
 }
 
 impl<'a> Plan<'a> {
@@ -208,8 +280,19 @@ impl<'a> Plan<'a> {
         }
         let total: u64 = jobs.iter().fold(0, |sum, job| sum.saturating_add(job.descriptor.size()));
         Counters::add(&control.counters.bytes_total, total);
-        let step = 0;
-        Ok(Plan { store, repository, options, control, step, top: top.descriptor, image, jobs, unchecked })
+        let (step, stop) = (0, AtomicBool::new(false));
+        Ok(Plan {
+            store,
+            repository,
+            options,
+            control,
+            step,
+            top: top.descriptor,
+            image,
+            jobs,
+            unchecked,
+            stop,
+        })
     }
 
     /// Fetches every blob that is missing and checks every layer.
@@ -220,6 +303,62 @@ impl<'a> Plan<'a> {
             self.check(Box::new(self.store.open_blob(&digest)?), descriptor, diff_id)?;
         }
         Ok(())
+    }
+
+    /// Fetches every blob that is missing, and unpacks the image meanwhile.
+    fn fetch_and_unpack(&self, name: &Reference, dir: &Path, options: &UnpackOptions) -> Result<Unpacked> {
+        let own: HashSet<Digest> = self.image.layers().iter().map(|layer| layer.digest).collect();
+        let fetch = || {
+            // Unpacking checks the image's own layers.
+            let result = each("pull", &self.jobs, |job| match own.contains(&job.digest) {
+                true => self.fetch_one(job),
+                false => self.fetch_checked(job),
+            });
+            // What was not begun will not come.
+            self.jobs.iter().for_each(|job| job.arrival.end(false));
+            result
+        };
+        let layers = Arriving { plan: self, applied: Mutex::default() };
+        let text = name.to_string();
+        let unpack = || unpack_from(self.store, &self.image, &text, dir, options, &layers, self.control);
+        let unpacked = std::thread::scope(|scope| {
+            let Ok(thread) = threads::spawn(scope, "treering-fetch", fetch) else {
+                // Where no thread is to be had, one comes after the other.
+                fetch()?;
+                return unpack();
+            };
+            let unpacked = unpack();
+            self.stop.store(unpacked.is_err(), Ordering::Relaxed);
+            match (threads::join(thread), unpacked) {
+                // A layer that did not come fails both; the transfer's own error says why.
+                (Err(error), Err(_)) if !is_stop(&error) => Err(error),
+                (Err(error), Ok(_)) => Err(error),
+                (_, unpacked) => unpacked,
+            }
+        })?;
+        for (layer, decoded) in layers.applied.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            if self.store.diff_id_for_blob(&layer.digest)? != Some(layer.diff_id) {
+                self.remember(&layer.descriptor, layer.diff_id, &decoded)?;
+            }
+        }
+        for (descriptor, diff_id) in &self.unchecked {
+            let digest = descriptor_digest(descriptor)?;
+            if self.store.diff_id_for_blob(&digest)? != Some(*diff_id) {
+                self.check(Box::new(self.store.open_blob(&digest)?), descriptor, diff_id)?;
+            }
+        }
+        Ok(unpacked)
+    }
+
+    /// Records which DiffID a blob was seen to hold.
+    fn remember(&self, descriptor: &Descriptor, diff_id: Digest, decoded: &Decoded) -> Result<()> {
+        self.store.put_layer_info(&LayerInfo {
+            diff_id,
+            digest: descriptor_digest(descriptor)?,
+            size: descriptor.size(),
+            media_type: media_type(decoded.compression, descriptor),
+            diff_size: Some(decoded.diff_size),
+        })
     }
 
     /// Gives the image its name.
@@ -275,18 +414,9 @@ impl<'a> Plan<'a> {
     }
 
     /// Decodes a layer and compares its DiffID; remembers it.
-    fn check(
-        &self,
-        mut reader: Box<dyn Read + Send>,
-        descriptor: &Descriptor,
-        diff_id: &Digest,
-    ) -> Result<()> {
+    fn check(&self, reader: Box<dyn Read + Send>, descriptor: &Descriptor, diff_id: &Digest) -> Result<()> {
         let digest = descriptor_digest(descriptor)?;
         let shown = digest.to_string();
-        let mut head = Vec::new();
-        (&mut reader).take(512).read_to_end(&mut head).at(LAYER, &shown)?;
-        let compression = detect_supported(&head).map_err(|error| error.with_path(&shown))?;
-        let reader = Box::new(std::io::Cursor::new(head).chain(reader));
         let decode = DecodeOptions {
             hash_input: false,
             hash_output: true,
@@ -304,13 +434,7 @@ impl<'a> Plan<'a> {
             let message = format!("the layer's DiffID is {found}, and should be {diff_id}");
             return Err(Error::corrupt(LAYER, message).with_path(shown));
         }
-        self.store.put_layer_info(&LayerInfo {
-            diff_id: found,
-            digest,
-            size: descriptor.size(),
-            media_type: media_type(compression, descriptor),
-            diff_size: Some(decoded.diff_size),
-        })
+        self.remember(descriptor, found, &decoded)
     }
 
     /// Fetches a blob into the store. What reads along learns how it ended.
@@ -353,6 +477,9 @@ impl<'a> Plan<'a> {
         let mut buffer = vec![0; 128 << 10];
         loop {
             self.control.check(LAYER)?;
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(stopped().into());
+            }
             let n = match reader.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(n) => n,

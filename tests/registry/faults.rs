@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use treering::image::Image;
-use treering::registry::{Credential, PullOptions, Pulled, PushOptions, Pushed, login, pull, push, tags};
+use treering::image::{Base, DiffOptions, Image, UnpackOptions, diff_tree};
+use treering::registry::{
+    Credential, PullOptions, Pulled, PushOptions, Pushed, login, pull, pull_and_unpack, push, tags,
+};
 use treering::{Error, ErrorKind, Event, Events};
 
 use treering::store::FsckLevel;
 
+use crate::common::sh;
 use crate::fake::{Act, Answer, Door, Fake};
 use crate::world::World;
 
@@ -394,4 +397,55 @@ fn mirrors_are_asked_first_and_may_fail() {
     fake.rule(|_| None);
     from(&World::new());
     assert!(fake.log().is_empty());
+}
+
+#[test]
+fn an_image_is_unpacked_while_it_arrives() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let origin = World::with_image(&name, 3 << 20);
+    push_to(&origin, &name).unwrap();
+    let arrive = |world: &World, dir: &str| {
+        let (options, unpack) = (PullOptions::default(), UnpackOptions::default());
+        let (registries, dir) = (world.registries(""), world.scratch.join(dir));
+        pull_and_unpack(&world.store, &registries, &name, &dir, &options, &unpack, &world.control)
+    };
+    // Cut again and again, it still is the tree that was committed, and a bound one.
+    fake.rule(|seen| seen.is("GET", "/blobs/").then_some(Act::Cut(1 << 20)));
+    let world = World::new();
+    let (pulled, unpacked) = arrive(&world, "work").unwrap();
+    assert_eq!((pulled.layers_fetched, unpacked.manifest), (2, pulled.manifest));
+    let work = world.scratch.join("work");
+    sh(world.scratch.path(), &format!("diff -r work {}", origin.scratch.join("tree").display()));
+    let diff =
+        diff_tree(Some(&world.store), &work, &Base::Auto, &DiffOptions::default(), &world.control).unwrap();
+    assert_eq!(diff.listed().count(), 0);
+    for layer in Image::open(&world.store, &name, None).unwrap().layers() {
+        assert_eq!(world.store.diff_id_for_blob(&layer.digest).unwrap(), Some(layer.diff_id));
+    }
+    // All of it is there: nothing travels any more.
+    fake.rule(|_| None);
+    assert_eq!(arrive(&world, "again").unwrap().0.layers_fetched, 0);
+    assert!(fake.log().iter().all(|seen| !seen.target.contains("/blobs/")));
+
+    // A layer that does not come, one that is another, and a directory that is in the way.
+    let flip: fn(Answer) -> Answer = |mut answer| {
+        let middle = answer.body.len() / 2;
+        answer.body[middle] ^= 1;
+        answer
+    };
+    let large = Image::open(&origin.store, &name, None).unwrap().layers()[0].digest.to_string();
+    for (act, kind) in [(Act::Close, ErrorKind::Network), (Act::Change(flip), ErrorKind::Corrupt)] {
+        let of_layer = large.clone();
+        fake.rule(move |seen| seen.is("GET", &of_layer).then(|| act.clone()));
+        let world = World::new();
+        assert_eq!(arrive(&world, "work").unwrap_err().kind(), kind);
+        assert!(!world.scratch.join("work").exists() && world.store.refs().unwrap().is_empty());
+        fake.rule(|_| None);
+        arrive(&world, "work").unwrap();
+    }
+    let world = World::new();
+    std::fs::write(world.scratch.dir("work").join("mine"), "").unwrap();
+    assert_eq!(arrive(&world, "work").unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert!(world.scratch.join("work/mine").exists());
 }

@@ -21,6 +21,7 @@ mod info;
 mod inside;
 mod layer;
 mod output;
+mod registry;
 mod run;
 mod snapshot;
 mod store;
@@ -41,6 +42,8 @@ mod _treering {
     use crate::inside::{FileReader, Files};
     #[pymodule_export]
     use crate::layer::{layer_apply, layer_create, layer_list};
+    #[pymodule_export]
+    use crate::registry::{login, logout, tags};
     #[pymodule_export]
     use crate::run::{_events, _fail, _panic};
     #[pymodule_export]

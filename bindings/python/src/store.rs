@@ -15,6 +15,7 @@ use treering::image::{
     tidy,
 };
 use treering::layer::ApplyOptions;
+use treering::registry::{PullOptions, PushOptions};
 use treering::store::{self, FsckLevel, PruneOptions, Reference};
 
 use crate::archive;
@@ -24,6 +25,7 @@ use crate::errors::{OrRaise, to_python};
 use crate::image::Image;
 use crate::layer::{losses, written};
 use crate::output::{json_value, make};
+use crate::registry;
 use crate::run::Job;
 use crate::snapshot::skipped;
 
@@ -556,6 +558,48 @@ impl Store {
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         archive::save(py, &self.open(py)?, images, file, format, progress)
+    }
+
+    /// Fetch an image from a registry, as ``docker pull`` does; the name moves to it. Layers that the store holds are not
+    /// fetched, transfers that are cut go on, and all of it is checked before the name changes. ``auth`` is a user name and a
+    /// password; without, those are used that docker or podman keep. ``all_platforms`` fetches all that the image's index lists.
+    #[pyo3(signature = (name, *, platform = None, all_platforms = false, auth = None, progress = None, events = None))]
+    #[allow(clippy::too_many_arguments)] // They are keywords.
+    fn pull<'py>(
+        &self,
+        py: Python<'py>,
+        #[pyo3(from_py_with = arguments::text)] name: &str,
+        #[pyo3(from_py_with = arguments::maybe_text)] platform: Option<&str>,
+        all_platforms: bool,
+        auth: Option<(String, String)>,
+        progress: Option<&Bound<'py, PyAny>>,
+        events: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let platform = arguments::platform(py, platform)?;
+        let options = PullOptions { platform, all_platforms, ..PullOptions::default() };
+        let call = registry::Call { auth, progress, events };
+        registry::pull(py, &self.open(py)?, name.to_string(), options, call)
+    }
+
+    /// Send an image to a registry, as ``docker push`` does, under ``name`` or its own. What the registry has, or can take
+    /// from another of its repositories, is not sent. ``platform`` sends one out of an image for several.
+    #[pyo3(signature = (image, name = None, *, platform = None, auth = None, progress = None, events = None))]
+    #[allow(clippy::too_many_arguments)] // They are keywords.
+    fn push<'py>(
+        &self,
+        py: Python<'py>,
+        image: ImageArg,
+        #[pyo3(from_py_with = arguments::maybe_text)] name: Option<&str>,
+        #[pyo3(from_py_with = arguments::maybe_text)] platform: Option<&str>,
+        auth: Option<(String, String)>,
+        progress: Option<&Bound<'py, PyAny>>,
+        events: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let store = self.open(py)?;
+        let name = name.map_or_else(|| image.named(&store), String::from);
+        let options = PushOptions { platform: arguments::platform(py, platform)?, ..PushOptions::default() };
+        let call = registry::Call { auth, progress, events };
+        registry::push(py, &store, image.0, name, options, call)
     }
 
     /// Load every image of an archive: a path, or an object with ``read``. All of it is checked before any image gets its

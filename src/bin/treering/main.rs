@@ -13,6 +13,8 @@ mod context;
 mod entry;
 mod filter;
 mod grow;
+#[cfg(all(feature = "cli", feature = "registry"))]
+mod helper;
 mod input;
 mod inside;
 mod interrupt;

@@ -1,34 +1,17 @@
-//! Registries as the command reaches them: by the environment, and with credential helpers.
+//! Registries as the command reaches them.
 
-use std::io::{Read, Write};
-use std::process::{Command, Stdio};
-use std::sync::Arc;
+use treering::error::Result;
+use treering::registry::Registries;
 
-use treering::error::{At, Result};
-use treering::registry::{HelperAnswer, HelperCall, Registries};
-
-/// The most that a helper's answer may have.
-const MAX_ANSWER: u64 = 1 << 20;
-
-/// What the environment says about registries. Credential helpers are started when a file names them.
+/// What the environment says about registries. Credential helpers are started when a file names them, unless the process is
+/// somebody else's Python program.
 pub fn from_env() -> Result<Registries> {
     let registries = Registries::from_env()?;
-    let credentials = registries.credentials().clone().with_helpers(Arc::new(start));
-    Ok(registries.with_credentials(credentials))
-}
-
-/// Starts a credential helper, found on `PATH`, and waits for it. Its standard error is ours.
-fn start(call: &HelperCall<'_>) -> Result<HelperAnswer> {
-    const OP: &str = "start credential helper";
-    let mut command = Command::new(call.program);
-    command.arg(call.action).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().at(OP, call.program)?;
-    // One that needs no input may have ended without reading it.
-    let _ = child.stdin.take().expect("it was asked for").write_all(call.input);
-    let mut output = Vec::new();
-    let stdout = child.stdout.take().expect("it was asked for");
-    let read = stdout.take(MAX_ANSWER).read_to_end(&mut output);
-    let status = child.wait().at(OP, call.program)?;
-    read.at(OP, call.program)?;
-    Ok(HelperAnswer { success: status.success(), output })
+    #[cfg(feature = "cli")]
+    let registries = {
+        let start = std::sync::Arc::new(crate::helper::start);
+        let credentials = registries.credentials().clone().with_helpers(start);
+        registries.with_credentials(credentials)
+    };
+    Ok(registries)
 }

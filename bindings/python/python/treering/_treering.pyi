@@ -25,6 +25,8 @@ from ._types import (
     Path,
     ProgressFunction,
     PruneReport,
+    Pulled,
+    Pushed,
     Readable,
     Ref,
     Skipped,
@@ -52,6 +54,9 @@ __all__ = [
     "layer_apply",
     "layer_create",
     "layer_list",
+    "login",
+    "logout",
+    "tags",
     "Entry",
     "EntryIterator",
     "Ledger",
@@ -202,6 +207,26 @@ class Store:
         format: Literal["docker-archive", "oci-archive"] = "docker-archive",
         progress: ProgressFunction | None = None,
     ) -> None: ...
+    def pull(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        all_platforms: bool = False,
+        auth: tuple[str, str] | None = None,
+        progress: ProgressFunction | None = None,
+        events: EventFunction | None = None,
+    ) -> Pulled: ...
+    def push(
+        self,
+        image: ImageLike,
+        name: str | None = None,
+        *,
+        platform: str | None = None,
+        auth: tuple[str, str] | None = None,
+        progress: ProgressFunction | None = None,
+        events: EventFunction | None = None,
+    ) -> Pushed: ...
     def load(
         self,
         file: Path | Readable,
@@ -502,5 +527,8 @@ def layer_list(
 def info() -> dict[str, Any]: ...
 def _panic(look: int = 0) -> None: ...
 def _fail() -> None: ...
+def tags(repository: str, *, auth: tuple[str, str] | None = None) -> list[str]: ...
+def login(registry: str, username: str, password: str) -> str: ...
+def logout(registry: str) -> bool: ...
 def _events(*, events: EventFunction | None = None) -> None: ...
 def _main(arguments: Sequence[Path]) -> int: ...

@@ -299,6 +299,43 @@ class Loaded:
 
 
 @dataclass(frozen=True)
+class Pulled:
+    """An image that came from a registry."""
+
+    #: The name it has in the store; None when it was pulled by its digest alone.
+    name: str | None
+    #: The digest the registry has it under: of the index when it is for several platforms, else of the manifest.
+    digest: str
+    #: The digest of the manifest of the platform that was chosen.
+    manifest: str
+    #: The image id.
+    id: str
+    #: Whether the name stood for this very image before, and nothing was missing.
+    up_to_date: bool
+    layers_fetched: int
+    bytes_fetched: int
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """An image that went to a registry."""
+
+    #: The name it has there.
+    name: str
+    #: The digest the registry has it under now.
+    digest: str
+    #: How many blobs were sent.
+    sent: int
+    bytes_sent: int
+    #: How many blobs were taken from another repository of the registry.
+    mounted: int
+    #: How many blobs were there already.
+    present: int
+    #: The platform that was pushed alone, because the store does not hold the others of the image.
+    only_platform: str | None
+
+
+@dataclass(frozen=True)
 class ImageUsage:
     """What one image takes on disk, all platforms together."""
 

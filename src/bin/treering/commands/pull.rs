@@ -1,13 +1,16 @@
 //! `treering pull`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
-use treering::image::Platform;
-use treering::registry::{PullOptions, Pulled, Registries, pull, tags};
+use treering::image::{Platform, UnpackOptions};
+use treering::layer::ApplyOptions;
+use treering::registry::{PullOptions, Pulled, Registries, pull, pull_and_unpack, tags};
 use treering::store::{Reference, Store};
 
+use crate::commands::unpack::losses;
 use crate::context::Context;
 use crate::ui::Usage;
 use crate::{interrupt, json, output, registries, text};
@@ -17,6 +20,7 @@ Examples:
   treering pull debian:12
   treering pull registry.example:5000/app@sha256:9f2b1c0e8a7d6f5e4c3b2a190807060504030201f0e0d0c0b0a0908070605040
   treering pull --platform linux/arm64 debian:12
+  treering pull --unpack work debian:12             an image and its directory in one go
   treering pull --all-platforms debian:12           every platform, to be pushed elsewhere";
 
 /// Fetch an image from a registry
@@ -41,6 +45,10 @@ pub struct Pull {
     /// Every tag of the repository
     #[arg(short, long)]
     all_tags: bool,
+
+    /// Unpack it as well, while it arrives
+    #[arg(long, value_name = "DIR", conflicts_with = "all_tags")]
+    unpack: Option<PathBuf>,
 }
 
 impl Pull {
@@ -79,6 +87,14 @@ impl Pull {
             ..PullOptions::default()
         };
         let _progress = context.transfers("pulling", &control);
+        if let Some(dir) = &self.unpack {
+            let apply = ApplyOptions { threads: context.threads, ..ApplyOptions::default() };
+            let unpack = UnpackOptions { apply, ..UnpackOptions::default() };
+            let (pulled, unpacked) =
+                pull_and_unpack(store, registries, name, dir, &options, &unpack, &control)?;
+            losses(context, &unpacked.losses);
+            return Ok(pulled);
+        }
         Ok(pull(store, registries, name, &options, &control)?)
     }
 

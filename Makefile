@@ -27,6 +27,9 @@ VENV := $(abspath target/venv)
 VENV_RELEASE := $(abspath target/venv-release)
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1.0/p' Cargo.toml)
 ARCHES ?= x86_64 aarch64
+# cargo-nextest, where it is installed: it ends a test that hangs (.config/nextest.toml) and fills the processors better.
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+RUN_TESTS := $(CARGO) $(if $(NEXTEST),nextest run,test)
 WHEELS := $(TARGET)/wheels
 TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr a-z- A-Z_)
 
@@ -52,14 +55,15 @@ setup: ## tools and a Python environment for the tests (installs with apt when r
 	bash tests/setup.sh
 
 .PHONY: test-rust
-test-rust: ## Rust tests and doc-tests, as who you are
-	$(CARGO) test --locked --all-features
+test-rust: ## Rust tests and doc-tests, as the user you are
+	$(RUN_TESTS) --locked --all-features
+	$(if $(NEXTEST),$(CARGO) test --locked --all-features --doc)
 
 .PHONY: test-unprivileged
 test-unprivileged: ## the Rust tests as a user with no privileges and no subuid entries
 ifeq ($(shell id -u),0)
 	CARGO_TARGET_$(TRIPLE)_RUNNER="bash $(CURDIR)/tests/unprivileged.sh" \
-	  $(CARGO) test --locked --all-features --lib --bins --tests
+	  $(RUN_TESTS) --locked --all-features --lib --bins --tests
 else
 	@echo "test-unprivileged: you are not root, so test-rust was this already"
 endif
@@ -68,7 +72,7 @@ endif
 test-oracle: ## compare with GNU tar, umoci, skopeo and Docker, on a real root filesystem when root
 	@if corpus=$$(bash tests/corpus.sh debian-min); then export TREERING_CORPUS=$$corpus; \
 	else echo 'SKIP-PART corpus: the oracles run on their small trees only'; [ -z "$${CI:-}" ]; fi; \
-	$(CARGO) test --locked --all-features --test 'oracle*'
+	$(RUN_TESTS) --locked --all-features --test 'oracle*'
 
 .PHONY: check-fuzz
 check-fuzz: ## that the fuzz targets compile; running them is fuzz/README.md's

@@ -360,6 +360,22 @@ fn the_configuration_is_what_the_instructions_say() {
     assert_eq!((started, finished), (4, 4));
 }
 
+/// Arguments reach the stages that are built on the one that declares them, and no others.
+#[test]
+fn arguments_are_inherited_by_stages_built_on_theirs() {
+    let place = Place::new();
+    let file = "ARG G=g\nFROM scratch AS a\nARG V=1\nARG G\nFROM a AS b\nENV B=$V$G\nFROM b\nENV C=$V$G\nFROM scratch AS other\nENV D=$V$G\n";
+    for (value, target, expected) in [(None, "2", "1g"), (Some("7"), "2", "7g"), (Some("7"), "other", "")] {
+        let mut options = place.options(file);
+        options.target = Some(target.into());
+        options.build_args = value.map(|value| ("V".into(), value.into())).into_iter().collect();
+        build(&place.store, &options, &Control::default()).unwrap();
+        let env = place.image().config().run().env.clone().unwrap_or_default();
+        let name = if target == "other" { "D" } else { "C" };
+        assert!(env.contains(&format!("{name}={expected}")), "{value:?} {target}: {env:?}");
+    }
+}
+
 #[test]
 fn only_what_the_target_needs_is_built_and_read() {
     let place = Place::new();

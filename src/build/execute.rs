@@ -268,10 +268,9 @@ impl<'a> Work<'a> {
                 .with_hint("COPY --from copies from it; docker-image://NAME is an image"));
         }
         if let Some(earlier) = self.file.stage(base, at) {
-            let state = self.states[earlier].clone().expect("planned before");
-            // Arguments end with their stage.
-            let scope = Scope { args: Vec::new(), ..state.scope };
-            return Ok(State { scope, ..state });
+            // Arguments that a stage declares or consumes are those of the stages built on it as well (Dockerfile reference, "ARG",
+            // "Scope").
+            return Ok(self.states[earlier].clone().expect("planned before"));
         }
         self.images.state(base, platform, escape, step)
     }

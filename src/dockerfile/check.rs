@@ -295,6 +295,8 @@ impl Dockerfile {
                 _ => {}
             }
         }
+        // Arguments of a stage are those of the stages built on it as well.
+        env.append(&mut args);
         Some(env)
     }
 }

@@ -201,6 +201,17 @@ impl Error {
         Error::new(ErrorKind::NotFound, operation, message)
     }
 
+    /// The error for a panic that was caught at the boundary of an operation. Not part of the stable interface: for the Python
+    /// package.
+    #[doc(hidden)]
+    pub fn defect(operation: &'static str, panic: &(dyn std::any::Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text =
+            text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+        Error::new(ErrorKind::Internal, operation, format!("a defect in treering: {text}"))
+            .with_hint("please report it, with what you called and this message")
+    }
+
     /// The same error, naming a path (or an image, or a reference: whatever the operation worked on).
     pub fn with_path(mut self, path: impl AsRef<[u8]>) -> Self {
         self.0.path = Some(path.as_ref().to_vec());
@@ -334,12 +345,6 @@ pub fn escape(bytes: &[u8]) -> String {
         }
     }
     out
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 /// Turns the error of a system call into an [`Error`] that names the operation and the path. Not part of the stable interface: for

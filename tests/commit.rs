@@ -365,6 +365,63 @@ fn the_store_keeps_what_a_single_layer_brings() {
     assert_eq!(made.unkept == 0, is_root());
 }
 
+/// Where it is asked for, no change and nothing new to say is the same image.
+#[test]
+fn an_unchanged_tree_is_the_same_image() {
+    let scratch = Scratch::new();
+    let (store, tree) = (Store::open(scratch.join("store")).unwrap(), scratch.join("tree"));
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("f"), "x").unwrap();
+    let fixed = CommitOptions { created: Some(1_700_000_000), ..CommitOptions::default() };
+    let asked = CommitOptions { only_if_changed: true, ..CommitOptions::default() };
+    let again = |options: &CommitOptions, name: &str| {
+        let made = commit(&store, &tree, Some(name), options, &control()).unwrap();
+        assert_eq!(Image::open(&store, name, None).unwrap().digest(), &made.manifest);
+        made
+    };
+    let first = again(&fixed, "app:1");
+    let same = again(&asked, "app:2");
+    assert_eq!((same.manifest, same.image_id), (first.manifest, first.image_id));
+    assert!(same.layer.is_none());
+    let message = CommitOptions { message: Some("new".into()), ..asked.clone() };
+    assert_ne!(again(&message, "app:3").image_id, first.image_id);
+    assert_ne!(again(&CommitOptions::default(), "app:4").image_id, first.image_id, "as Docker has it");
+    std::fs::write(tree.join("f"), "changed").unwrap();
+    assert!(again(&asked, "app:5").layer.is_some());
+}
+
+/// What would be written is compared: clamped times with clamped ones, and fractions where they are written.
+#[test]
+fn times_are_compared_as_they_would_be_written() {
+    let scratch = Scratch::new();
+    let (store, tree) = (Store::open(scratch.join("store")).unwrap(), scratch.join("tree"));
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("f"), "x").unwrap();
+    let clamp = LayerOptions { clamp_mtime: Some(1_000_000), ..LayerOptions::default() };
+    let clamped = CommitOptions { layer: clamp, created: Some(1_000_000), ..CommitOptions::default() };
+    commit(&store, &tree, Some("day:1"), &clamped, &control()).unwrap();
+    let copy = scratch.join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    std::fs::write(copy.join("f"), "x").unwrap();
+    let base = Base::Image("day:1".into());
+    let made =
+        commit(&store, &copy, None, &CommitOptions { base: base.clone(), ..clamped }, &control()).unwrap();
+    assert!(made.layer.is_none(), "{:?}", made.stat);
+
+    let precision = treering::layer::header::MtimePrecision::Nanoseconds;
+    let exact = LayerOptions { precision, ..LayerOptions::default() };
+    let exact = CommitOptions { layer: exact, ..CommitOptions::default() };
+    let set = |nanos: u32| {
+        let time = std::time::UNIX_EPOCH + std::time::Duration::new(1_000_000, nanos);
+        std::fs::File::options().write(true).open(tree.join("f")).unwrap().set_modified(time).unwrap();
+    };
+    set(0);
+    commit(&store, &tree, Some("app:1"), &exact, &control()).unwrap();
+    set(500_000_000);
+    let made = commit(&store, &tree, Some("app:2"), &exact, &control()).unwrap();
+    assert_eq!(made.stat.changed, 1, "{:?}", made.stat);
+}
+
 #[test]
 fn the_thread_count_changes_no_digest() {
     let scratch = Scratch::new();

@@ -131,6 +131,7 @@ impl Case<'_> {
             changes: self.option("changes").map(list).unwrap_or_default(),
             created: self.number("created"),
             squash: self.flag("squash"),
+            only_if_changed: false,
             platform: self.parsed("platform")?,
             annotations: annotations.into_iter().map(|(k, v)| (k, v.as_str().unwrap().into())).collect(),
             one_file_system: self.flag("one_file_system"),

@@ -221,10 +221,7 @@ impl Intake {
             }
             drop(send);
             if let Ok(thread) = thread {
-                hasher = thread.join().map_err(|_| {
-                    let message = "the hashing thread panicked";
-                    Error::new(crate::ErrorKind::Internal, LOAD, message).with_path(&shown)
-                })?;
+                hasher = thread.join().map_err(|panic| Error::defect(LOAD, &*panic).with_path(&shown))?;
             }
             Ok(Digest::from_bytes(hasher.finalize().into()))
         })?;
@@ -290,12 +287,16 @@ fn next_slice(reader: &mut LayerReader<Decoder>, path: &[u8]) -> Result<Option<S
     }
 }
 
-/// What is called like a blob must be that blob.
+/// Refuses a file in the place of a blob that is not that blob. A digest with a suffix (`HEX.tar.gz`, of Bazel's rules) is no
+/// blob's name, only a path for `manifest.json` to refer to.
 fn check_name(path: &[u8], digest: &Digest) -> Result<()> {
     let Some(name) = path.strip_prefix(BLOBS.as_bytes()).and_then(|rest| rest.strip_prefix(b"/")) else {
         return Ok(());
     };
-    if name != digest.hex().as_bytes() {
+    let is_path = name.len() > 65
+        && name[64] == b'.'
+        && name[..64].iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if !is_path && name != digest.hex().as_bytes() {
         let message = format!("the content has another digest: {digest}");
         return Err(Error::corrupt(LOAD, message).with_path(path));
     }

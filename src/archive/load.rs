@@ -52,7 +52,9 @@ pub fn load(
     let intake = Intake::read(store, input, &options.limits, &options.decode, control)?;
     let limits = AdmissionLimits { max_entries: options.limits.max_entries, decode: options.decode.clone() };
     let mut admission = Admission::new(store, LOAD, limits, control);
-    let images = if intake.has(INDEX_FILE) {
+    let layout =
+        intake.has(INDEX_FILE) && !(intake.has(MANIFEST_FILE) && oci::is_hollow(&intake, &mut admission)?);
+    let images = if layout {
         oci::read(&intake, &mut admission)?
     } else if intake.has(MANIFEST_FILE) {
         docker::read(&intake, &mut admission)?

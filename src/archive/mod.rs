@@ -17,6 +17,7 @@
 
 mod contents;
 mod copy;
+mod directory;
 mod docker;
 mod export;
 mod import;
@@ -30,6 +31,7 @@ mod tarout;
 
 pub use crate::image::{Loaded, NamePolicy};
 pub use copy::{copy_directory, copy_file, copy_tar};
+pub use directory::open_layout;
 pub use export::{ExportOptions, ExportSource, export};
 pub use import::{ImportOptions, import};
 pub use load::{LoadOptions, load};

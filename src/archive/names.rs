@@ -20,7 +20,10 @@ pub(super) fn tagged(text: &str) -> Result<Reference> {
 
 /// The name of an entry of `index.json`: `io.containerd.image.name` where there is one, because Docker puts only the tag
 /// into `org.opencontainers.image.ref.name`; else that, if it is more than a tag. A lone word is a tag to some tools and a
-/// repository to others, so it names nothing.
+/// repository to others, so it names nothing by itself.
+///
+/// Tools that copy an entry for another tag (umoci) copy the first annotation and change the second. So where both are there
+/// and disagree, the second one counts: a whole name as it is, a lone word as the tag.
 pub(super) fn of_entry(descriptor: &Descriptor) -> Result<Option<Reference>> {
     let Some(annotations) = descriptor.annotations() else { return Ok(None) };
     if let Some(text) = annotations.get(CONTAINERD_NAME) {
@@ -30,16 +33,27 @@ pub(super) fn of_entry(descriptor: &Descriptor) -> Result<Option<Reference>> {
                 .with_source(error)
         })?;
         // containerd also keeps images under NAME@DIGEST.
-        return Ok(parsed.digest().is_none().then(|| parsed.or_latest()));
+        if parsed.digest().is_some() {
+            return Ok(None);
+        }
+        let name = parsed.or_latest();
+        let Some(text) = annotations.get(REF_NAME) else { return Ok(Some(name)) };
+        if name.tag() == Some(text.as_str()) {
+            return Ok(Some(name));
+        }
+        return Ok(Some(match whole_name(text) {
+            Some(other) => other,
+            None => Reference::parse(&format!("{}:{text}", name.familiar_name())).ok().unwrap_or(name),
+        }));
     }
     let Some(text) = annotations.get(REF_NAME) else { return Ok(None) };
-    match Reference::parse(text) {
-        Ok(name) if name.digest().is_none() && (name.tag().is_some() || text.contains('/')) => {
-            Ok(Some(name.or_latest()))
-        }
-        // The grammar of this annotation is wider than that of references (annotations.md).
-        _ => Ok(None),
-    }
+    Ok(whole_name(text))
+}
+
+/// A name that is more than a lone word. The grammar of the annotation is wider than that of references (annotations.md).
+fn whole_name(text: &str) -> Option<Reference> {
+    let name = Reference::parse(text).ok()?;
+    (name.digest().is_none() && (name.tag().is_some() || text.contains('/'))).then(|| name.or_latest())
 }
 
 #[cfg(test)]
@@ -63,6 +77,14 @@ mod tests {
         is(&[(REF_NAME, "quay.io/team/app")], Some("quay.io/team/app:latest"));
         is(&[(REF_NAME, "../../etc")], None);
         is(&[(REF_NAME, "v1"), (CONTAINERD_NAME, "docker.io/library/app:v1")], Some("app:v1"));
+        // Copied for another tag.
+        let first = (CONTAINERD_NAME, "docker.io/library/app:v1");
+        is(&[(REF_NAME, "v2"), first], Some("app:v2"));
+        is(&[(REF_NAME, "app:v2"), first], Some("app:v2"));
+        is(&[(REF_NAME, "app:v1"), first], Some("app:v1"));
+        is(&[(REF_NAME, "not a tag"), first], Some("app:v1"));
+        is(&[(REF_NAME, "v1"), (CONTAINERD_NAME, "quay.io/team/app:v1")], Some("quay.io/team/app:v1"));
+        is(&[(REF_NAME, "v2"), (CONTAINERD_NAME, "quay.io/team/app:v1")], Some("quay.io/team/app:v2"));
         assert!(entry(&[(CONTAINERD_NAME, "../x")]).is_err());
         assert!(tagged("app@sha256:00").is_err() && tagged("-x").is_err());
         assert_eq!(tagged("app").unwrap().to_string(), "app:latest");

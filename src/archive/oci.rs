@@ -8,7 +8,8 @@ use super::intake::{Intake, Stored};
 use super::{INDEX_FILE, LAYOUT_FILE, LOAD, MANIFEST_FILE, docker, names};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::{Admission, OCI_INDEX, Ready, Source, Walk};
+use crate::event::Event;
+use crate::image::{Admission, OCI_INDEX, Ready, Source, Walk, is_image_config};
 use crate::store::{Document, DocumentKind, Reference, descriptor_digest, parse_json};
 
 /// Checks all images of `index.json`.
@@ -19,12 +20,15 @@ pub(super) fn read<'a>(intake: &'a Intake, admission: &mut Admission<'a, Stored>
     let mut walk = Walk::new(admission, |digest| intake.blob(digest));
     let mut out: Vec<Ready> = Vec::new();
     let mut known: HashMap<Digest, usize> = HashMap::new();
+    let mut others: Vec<(Digest, String)> = Vec::new();
     for entry in index.manifests() {
-        let digest = descriptor_digest(entry)?;
+        // An unknown type is no error (image-index.md, "manifests"), nor is another algorithm where it names no image.
         if DocumentKind::of_media_type(entry.media_type().as_ref()).is_none() {
-            let message = format!("{} is not a media type of an image", entry.media_type());
-            return Err(Error::new(ErrorKind::Unsupported, LOAD, message).with_path(digest.to_string()));
+            let what = format!("of type {}", entry.media_type());
+            others.extend(descriptor_digest(entry).ok().map(|digest| (digest, what)));
+            continue;
         }
+        let digest = descriptor_digest(entry)?;
         let configs = walk.image(entry)?;
         let name = names::of_entry(entry)?;
         if let Some(known) = known.get(&digest) {
@@ -32,16 +36,54 @@ pub(super) fn read<'a>(intake: &'a Intake, admission: &mut Admission<'a, Stored>
             continue;
         }
         if configs.is_empty() {
-            let message = "an artifact, not an image";
-            return Err(Error::new(ErrorKind::Unsupported, LOAD, message).with_path(digest.to_string()));
+            others.push((digest, "an artifact".into()));
+            continue;
         }
         known.insert(digest, out.len());
         out.push(Ready { names: name.into_iter().collect(), descriptor: entry.clone(), configs });
+    }
+    if let (true, Some((digest, what))) = (out.is_empty(), others.first()) {
+        let message = format!("the archive holds no image, only what is {what}");
+        return Err(Error::new(ErrorKind::Unsupported, LOAD, message).with_path(digest.to_string()));
+    }
+    for (digest, what) in others {
+        let message = format!("not loaded: {digest} is {what}, not an image");
+        admission.control.events.send(Event::Warning { rule: String::new(), message, location: None });
     }
     if intake.has(MANIFEST_FILE) {
         agree(intake, admission, &mut out)?;
     }
     Ok(out)
+}
+
+/// Returns whether `index.json` says nothing of any image: it has no entries, or manifests without layers for configurations
+/// with some. Docker 25.0.0 wrote such beside a good `manifest.json`.
+pub(super) fn is_hollow<'a>(intake: &'a Intake, admission: &mut Admission<'a, Stored>) -> Result<bool> {
+    let limits = admission.store.limits();
+    let bytes = admission.document(intake.find(INDEX_FILE)?, INDEX_FILE)?;
+    let index = Document::parse(&bytes, Some(OCI_INDEX), INDEX_FILE, limits)?;
+    for entry in index.manifests() {
+        if DocumentKind::of_media_type(entry.media_type().as_ref()) != Some(DocumentKind::Manifest) {
+            return Ok(false);
+        }
+        let digest = descriptor_digest(entry)?;
+        let Some(stored) = intake.blob(&digest)? else { return Ok(false) };
+        let shown = digest.to_string();
+        let bytes = admission.document(stored, &shown)?;
+        let manifest = Document::parse(&bytes, Some(entry.media_type().as_ref()), &shown, limits)?;
+        let Some(config) = manifest.config().filter(|_| manifest.layers().is_empty()) else {
+            return Ok(false);
+        };
+        if !is_image_config(config.media_type().as_ref()) {
+            return Ok(false);
+        }
+        let config = descriptor_digest(config)?;
+        let Some(stored) = intake.blob(&config)? else { return Ok(false) };
+        if admission.config(stored, &config.to_string())?.diff_ids.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn check_layout<'a>(intake: &'a Intake, admission: &mut Admission<'a, Stored>) -> Result<()> {

@@ -10,6 +10,7 @@ use super::{CONTAINERD_NAME, INDEX_FILE, LAYOUT_FILE, MANIFEST_FILE, SAVE, blob_
 use crate::compress::{Compression, DecodeOptions, Decoder, detect};
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
+use crate::event::Event;
 use crate::image::{
     Blobs, Image, Layer, ManifestOptions, OCI_LAYER, OCI_MANIFEST, new_index, new_manifest, to_oci_layer,
 };
@@ -17,6 +18,10 @@ use crate::progress::Control;
 use crate::store::{
     BlobInfo, Descriptor, REF_NAME, Reference, Store, descriptor, descriptor_digest, json_to_bytes,
 };
+
+/// From this size on, and this many times its blob's, a layer that is written uncompressed is worth a warning.
+const MUCH: u64 = 64 << 20;
+const TIMES: u64 = 10;
 
 /// What kind of archive [`save`] writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -203,6 +208,13 @@ fn docker_layer(
             Decoder::new(Box::new(file), options, control.clone())?.finish()?.diff_size
         }
     };
+    if size > MUCH && size / TIMES > layer.size {
+        let message = format!(
+            "layer {shown} is written uncompressed, {size} bytes instead of {}: an OCI archive keeps it as it is",
+            layer.size
+        );
+        control.events.send(Event::Warning { rule: String::new(), message, location: None });
+    }
     let info = BlobInfo { digest: layer.diff_id, size };
     contents.plain(layer, size);
     let mut plain = to_oci_layer(&layer.descriptor);

@@ -89,6 +89,7 @@ unsafe impl Options for treering_commit_options {
                 changes: texts(self.changes, self.changes_len, "changes")?,
                 created: number(self.created, "created")?,
                 squash: self.squash,
+                only_if_changed: false,
                 platform: Text::new(self.platform).parse("platform")?,
                 annotations: pairs(self.annotations, self.annotations_len, "annotations")?,
                 one_file_system: self.one_file_system,

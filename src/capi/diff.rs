@@ -265,7 +265,8 @@ pub unsafe extern "C" fn treering_diff_snapshots(
         let old = if before.is_null() { None } else { Some(shared(before, "before")?) };
         let new = shared(after, "after")?;
         let options = options.read()?;
-        let compare_options = CompareOptions { mode: options.compare, exact_times: options.exact_times };
+        let compare_options =
+            CompareOptions { mode: options.compare, exact_times: options.exact_times, clamp_mtime: None };
         let changes = match &old {
             Some(old) => compare(old, &new, &compare_options).changes,
             None => crate::diff::all_added(&new),

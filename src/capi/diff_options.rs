@@ -43,6 +43,7 @@ unsafe impl Options for treering_diff_options {
                 compare: Text::new(self.compare).parse("compare")?.unwrap_or_default(),
                 platform: Text::new(self.platform).parse("platform")?,
                 exact_times: self.exact_times,
+                clamp_mtime: None,
                 one_file_system: self.one_file_system,
                 threads: self.threads,
             })

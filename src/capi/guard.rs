@@ -1,6 +1,5 @@
 //! The guard that every entry point runs in: errors and panics become a status and an error object.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,11 +7,12 @@ use super::arguments::Out;
 use super::error::treering_error;
 use super::handle::{self, Noun};
 use super::status::treering_status;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// Runs the body of an entry point, turns an error into an object and a panic into an error.
 pub(super) fn guard(err: Out<'_, *mut treering_error>, body: impl FnOnce() -> Result<()>) -> treering_status {
-    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(&*panic)));
+    let outcome = catch_unwind(AssertUnwindSafe(body))
+        .unwrap_or_else(|panic| Err(Error::defect("call treering", &*panic)));
     let Err(error) = outcome else { return treering_status::TREERING_OK };
     let status = treering_status::from(error.kind());
     // Whatever happens in here must not unwind into C either.
@@ -40,12 +40,6 @@ pub(super) fn give<N: Noun>(
 /// Locks; a thread that panicked meanwhile leaves nothing half done in what is locked here.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let text = crate::error::panic_text(panic);
-    Error::new(ErrorKind::Internal, "call treering", format!("a defect in treering: {text}"))
-        .with_hint("please report it, with what you called and this message")
 }
 
 #[cfg(test)]

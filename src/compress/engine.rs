@@ -14,7 +14,6 @@ use sha2::{Digest as _, Sha256};
 use zstd_safe::DCtx;
 
 use super::decode::{Chunk, DecodeLimits};
-use super::pool::panicked;
 use super::split::{Splitter, Unit};
 use super::stream::Stream;
 use super::{Compression, gzip, zstd};
@@ -320,7 +319,7 @@ impl Engine {
             self.control.check("read layer")?;
             self.run(task, tools)
         }))
-        .unwrap_or_else(|panic| Err(panicked("read layer", &*panic)));
+        .unwrap_or_else(|panic| Err(Error::defect("read layer", &*panic)));
         let mut state = self.lock();
         match outcome {
             Ok(outcome) => {

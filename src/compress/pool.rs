@@ -5,7 +5,6 @@
 //! early as possible, two cores are as busy as sixty-four, and one thread alone needs no special case. Writing
 //! and hashing happen strictly in order; nothing about the result depends on who did what when.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -212,7 +211,7 @@ impl<'a, S: TarSource> Pool<'a, S> {
                 self.control.check("write layer")?;
                 self.run(task, &mut hands)
             }))
-            .unwrap_or_else(|panic| Err(panicked("write layer", &*panic)));
+            .unwrap_or_else(|panic| Err(Error::defect("write layer", &*panic)));
             let mut state = self.lock();
             match outcome {
                 Ok(outcome) => state.put_back(outcome, self.profile.compression()),
@@ -409,12 +408,6 @@ impl<'a> State<'a> {
             self.failure = Some((index, error));
         }
     }
-}
-
-/// A panic as an error: a defect, told at the boundary of the operation.
-pub(super) fn panicked(operation: &'static str, panic: &(dyn Any + Send)) -> Error {
-    let text = crate::error::panic_text(panic);
-    Error::new(ErrorKind::Internal, operation, format!("a thread panicked: {text}"))
 }
 
 #[cfg(test)]

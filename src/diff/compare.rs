@@ -46,6 +46,8 @@ pub struct CompareOptions {
     /// Take times that agree in the second for different when one of them has no fraction. Off, such times are the
     /// same, because layers usually carry whole seconds.
     pub exact_times: bool,
+    /// Take times from this second on for this second (seconds since 1970): what a layer with clamped times would say.
+    pub clamp_mtime: Option<i64>,
 }
 
 /// The outcome of [`compare`]: changes in byte order of their paths, some of them still to be settled by content.
@@ -85,7 +87,13 @@ pub fn compare<'a>(old: &'a Snapshot, new: &'a Snapshot, options: &CompareOption
     Comparison { changes, old, new }
 }
 
-fn same_time(a: Timestamp, b: Timestamp, exact: bool) -> bool {
+fn same_time(a: Timestamp, b: Timestamp, options: &CompareOptions) -> bool {
+    let exact = options.exact_times;
+    let clamped = |time: Timestamp| match options.clamp_mtime {
+        Some(secs) if time.secs >= secs => Timestamp { secs, nanos: 0 },
+        _ => time,
+    };
+    let (a, b) = (clamped(a), clamped(b));
     a == b || (!exact && a.secs == b.secs && (a.nanos == 0 || b.nanos == 0))
 }
 
@@ -100,7 +108,7 @@ pub(super) fn reasons(old: &Snapshot, new: &Snapshot, pair: Pair, options: &Comp
     let mut differs = |flag: Reasons, different: bool| reasons.set(flag, different);
     differs(Reasons::MODE, o.mode != n.mode && n.kind != Kind::Symlink);
     differs(Reasons::OWNER, (o.uid, o.gid) != (n.uid, n.gid));
-    differs(Reasons::MTIME, !same_time(o.mtime, n.mtime, options.exact_times));
+    differs(Reasons::MTIME, !same_time(o.mtime, n.mtime, options));
     differs(Reasons::DEVICE, o.rdev != n.rdev);
     differs(Reasons::CONTENT, o.size != n.size);
     // Compared whatever the identity says: a ledger's attributes change without the disk's ctime.

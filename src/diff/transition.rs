@@ -203,7 +203,7 @@ fn stay(
 /// Whether anything but content is different between two entries of the same kind. Attributes that are not kept on disk do not
 /// count.
 fn differ(now: &Snapshot, wanted: &Snapshot, pair: Pair) -> bool {
-    let options = CompareOptions { mode: CompareMode::Metadata, exact_times: true };
+    let options = CompareOptions { mode: CompareMode::Metadata, exact_times: true, clamp_mtime: None };
     let mut found = reasons(now, wanted, pair, &options) - Reasons::CONTENT;
     if found.contains(Reasons::XATTRS) {
         let kept = |list: &Snapshot, at: u32| -> Vec<(Vec<u8>, Vec<u8>)> {

@@ -13,14 +13,17 @@ use crate::digest::Digest;
 use crate::error::{At, Error, Result};
 use crate::event::Event;
 use crate::fs::Root;
+use crate::layer::header::MtimePrecision;
 use crate::layer::{Files, LayerOptions, LayerPlan, LayerTar};
 use crate::progress::{Control, Counters};
-use crate::store::{Reference, Store, check_new_name};
+use crate::store::{BlobInfo, Reference, Store, check_new_name};
 use crate::threads;
 use crate::tree::scan::Skipped;
 use crate::tree::{OwnerPolicy, OwnerSource};
 
 const COMMIT: &str = "commit";
+/// From here on a warning: Docker's limit is near 125.
+const DOCKER_LAYERS: usize = 120;
 
 /// How a directory becomes an image.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +53,9 @@ pub struct CommitOptions {
     pub squash: bool,
     /// The platform of the new image, and of a multi-platform base; `None` for the base's, else this machine's.
     pub platform: Option<Platform>,
+    /// Make no image where nothing changed and nothing is asked for but a name: the base gets the name. Otherwise the image
+    /// has a row of history more than its base, as Docker has it.
+    pub only_if_changed: bool,
     /// Annotations of the manifest.
     pub annotations: Vec<(String, String)>,
     /// Do not look below mount points.
@@ -107,7 +113,9 @@ pub fn commit(
         owner: options.owner.clone(),
         owner_from: options.owner_from.clone(),
         compare: options.compare,
-        exact_times: false,
+        // What would be written is compared.
+        exact_times: options.layer.precision == MtimePrecision::Nanoseconds,
+        clamp_mtime: options.layer.clamp_mtime,
         platform: options.platform.clone(),
         one_file_system: options.one_file_system,
         threads: options.threads,
@@ -133,7 +141,10 @@ pub fn commit(
             1 => None,
             _ => threads::spawn(scope, "treering-write", stage).ok(),
         };
-        let made = write_image(store, base.as_ref(), &diff, &root, options, control);
+        let made = match base.as_ref().filter(|base| is_unchanged(base, &diff, options)) {
+            Some(base) => Ok((made_before(base), None)),
+            None => write_image(store, base.as_ref(), &diff, &root, options, control),
+        };
         let staged = thread.map(threads::join);
         let made = made?;
         Ok((made, staged.unwrap_or_else(stage)?))
@@ -149,6 +160,27 @@ pub fn commit(
     }
     let skipped = diff.skipped;
     Ok(Committed { manifest, image_id, layer, stat, skipped, owners_replaced, former_image })
+}
+
+/// Returns whether the image would be the base again, with a row of history more that says nothing.
+fn is_unchanged(base: &Image, diff: &TreeDiff, options: &CommitOptions) -> bool {
+    options.only_if_changed
+        && diff.changes.is_empty()
+        && !options.squash
+        && options.changes.is_empty()
+        && (options.author.is_none() && options.message.is_none() && options.annotations.is_empty())
+        && options.platform.as_ref().is_none_or(|platform| *platform == base.platform())
+}
+
+/// The base as the outcome of a commit that made nothing.
+fn made_before(base: &Image) -> Made {
+    let size = base.manifest_bytes().len() as u64;
+    let manifest = BlobInfo { digest: *base.digest(), size };
+    let mut entry = base.descriptor().clone();
+    // They are about the index that the image was found in.
+    entry.set_annotations(None);
+    entry.set_data(None);
+    Made { manifest, image_id: *base.id(), entry }
 }
 
 fn commit_overlay(
@@ -202,6 +234,12 @@ fn write_image(
         if layers > cap {
             let message = format!("the image would have {layers} layers, more than the cap of {cap}");
             return Err(too_large(Error::limit(COMMIT, message)));
+        }
+        if layers > DOCKER_LAYERS {
+            let message = format!(
+                "the image has {layers} layers; Docker takes {DOCKER_LAYERS} or few more, and squashing drops those of the base"
+            );
+            control.events.send(Event::Warning { rule: String::new(), message, location: None });
         }
     }
     let plan = LayerPlan::new(&diff.changes, diff.old.as_ref(), &diff.new, options.layer)?;

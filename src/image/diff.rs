@@ -54,6 +54,8 @@ pub struct DiffOptions {
     pub compare: CompareMode,
     /// Compare time stamps to the nanosecond even where one side has whole seconds.
     pub exact_times: bool,
+    /// Take times from this second on for this second (seconds since 1970), as a layer with clamped times has them.
+    pub clamp_mtime: Option<i64>,
     /// Which platform of a multi-platform base.
     pub platform: Option<Platform>,
     /// Do not look below mount points.
@@ -64,7 +66,7 @@ pub struct DiffOptions {
 
 impl DiffOptions {
     fn compare_options(&self) -> CompareOptions {
-        CompareOptions { mode: self.compare, exact_times: self.exact_times }
+        CompareOptions { mode: self.compare, exact_times: self.exact_times, clamp_mtime: self.clamp_mtime }
     }
 }
 
@@ -259,7 +261,7 @@ pub fn diff_roots(
     let (old, new) = (scan_one(old_root)?, scan_one(new_root)?);
     let (old, skipped, new) = (old.snapshot, new.skipped, new.snapshot);
     // Two directories are quiet at best: every time counts.
-    let compare_options = CompareOptions { mode: options.compare, exact_times: true };
+    let compare_options = CompareOptions { mode: options.compare, exact_times: true, clamp_mtime: None };
     let mut comparison = compare(&old, &new, &compare_options);
     comparison.unseen(&mount_points(&skipped));
     comparison.settle(options.threads, |change| {

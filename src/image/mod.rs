@@ -31,7 +31,7 @@ mod tree_id;
 mod unpack;
 
 pub use crate::digest::{chain_id, chain_ids};
-pub(crate) use admit::{Admission, AdmissionLimits, Ready, Source, Walk, check_document};
+pub(crate) use admit::{Admission, AdmissionLimits, Ready, Source, Walk, check_document, is_image_config};
 pub use admit::{Loaded, NamePolicy};
 pub(crate) use blobs::Blobs;
 pub(crate) use changes::Parameters;

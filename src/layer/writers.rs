@@ -301,9 +301,7 @@ impl Writers {
                     Ok(Ok(None)) => {}
                     Ok(Err(error)) => return self.fail(error),
                     Err(panic) => {
-                        let text = crate::error::panic_text(&*panic);
-                        let message = format!("a writer thread panicked; please report this: {text}");
-                        return self.fail(Error::new(crate::ErrorKind::Internal, "apply layer", message));
+                        return self.fail(Error::defect("apply layer", &*panic));
                     }
                 }
             }

@@ -329,6 +329,13 @@ pub(crate) fn check_new_name(name: &Reference) -> Result<Reference> {
         let message = "a name that is a digest algorithm would be taken for a digest";
         return Err(Error::invalid(TAG, message).with_path(name.to_string()));
     }
+    // As a base they mean something else.
+    if ["auto", "scratch"].contains(&name.familiar_name().as_str()) {
+        let message = "the name is reserved: as a base it stands for no image";
+        return Err(Error::invalid(TAG, message)
+            .with_path(name.to_string())
+            .with_hint("put a directory before it: my/scratch"));
+    }
     taggable(TAG, name)
 }
 

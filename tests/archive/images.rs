@@ -75,6 +75,90 @@ pub fn points_to(kind: &str, bytes: &[u8], name: Option<&str>) -> Descriptor {
     out
 }
 
+/// What stands in `index.json` beside images does not keep them from being loaded: an unknown media type is no error
+/// (image-index.md). A warning names it.
+#[test]
+fn what_is_no_image_is_left_out_with_a_warning() {
+    let scratch = Scratch::new();
+    let (layer, host) = (layer("here"), Platform::host().to_string());
+    let config = config(&host, &[&layer]);
+    let image = manifest(&config, &[&layer]);
+    let sbom = b"{\"an\":\"sbom\"}".as_slice();
+    let artifact = {
+        let mut value: Value = serde_json::from_slice(&manifest(b"{}", &[sbom])).unwrap();
+        value["config"]["mediaType"] = json!("application/vnd.oci.empty.v1+json");
+        value["subject"] = serde_json::to_value(descriptor(OCI_MANIFEST, &BlobInfo::of(&image))).unwrap();
+        serde_json::to_vec(&value).unwrap()
+    };
+    let nothing = index(&[]);
+    let entries = [
+        points_to("application/vnd.example.unknown", b"absent", None),
+        points_to(OCI_MANIFEST, &artifact, None),
+        points_to(OCI_MANIFEST, &image, Some("app:v1")),
+        points_to(OCI_INDEX, &nothing, None),
+    ];
+    let archive = |entries: &[Descriptor]| {
+        let parts: [&[u8]; 7] = [&layer, &config, &image, b"{}", sbom, &artifact, &nothing];
+        let mut all = vec![layout(), file("index.json", index(entries))];
+        all.extend(parts.map(blob));
+        tar(&all)
+    };
+    let store = store(&scratch, "store");
+    let control = Control { events: treering::Events::queue(1 << 16), ..Control::default() };
+    let input = Box::new(std::io::Cursor::new(archive(&entries)));
+    let loaded = load(&store, input, &LoadOptions::default(), &control).unwrap();
+    let names: Vec<_> = loaded.iter().map(|image| image.name.as_ref().unwrap().to_string()).collect();
+    assert_eq!(names, ["app:v1"]);
+    for left_out in [Digest::of(b"absent"), Digest::of(&artifact), Digest::of(&nothing)] {
+        match control.events.poll() {
+            Some(treering::Event::Warning { message, .. }) => {
+                assert!(message.contains(&left_out.to_string()), "{message}")
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(control.events.poll(), None);
+    let without = [entries[0].clone(), entries[1].clone(), entries[3].clone()];
+    assert_eq!(load_bytes(&store, &archive(&without)).unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+/// Docker 25.0.0 wrote an index of nothing beside a good `manifest.json`; Bazel's rules call layers `HEX.tar.gz`.
+#[test]
+fn manifest_json_counts_where_the_index_says_nothing() {
+    let scratch = Scratch::new();
+    let layer = layer("here");
+    let config = config(&Platform::host().to_string(), &[&layer]);
+    let hollow = manifest(&config, &[]);
+    let null =
+        String::from_utf8(hollow.clone()).unwrap().replace("\"layers\":[]", "\"layers\":null").into_bytes();
+    assert_ne!(hollow, null);
+    let blobs = |bytes: &[u8], suffix: &str| format!("blobs/sha256/{}{suffix}", Digest::of(bytes).hex());
+    let list = json!([{
+        "Config": blobs(&config, ""), "RepoTags": ["app:v1"], "Layers": [blobs(&layer, ".tar.gz")],
+    }]);
+    let indexes = [
+        index(&[]),
+        br#"{"schemaVersion":2,"manifests":null}"#.to_vec(),
+        index(&[points_to(OCI_MANIFEST, &hollow, None)]),
+        index(&[points_to(OCI_MANIFEST, &null, None)]),
+    ];
+    for (number, index) in indexes.iter().enumerate() {
+        let archive = tar(&[
+            layout(),
+            file("index.json", index),
+            file("manifest.json", serde_json::to_vec(&list).unwrap()),
+            file(blobs(&layer, ".tar.gz"), &layer),
+            blob(&config),
+            blob(&hollow),
+            blob(&null),
+        ]);
+        let store = store(&scratch, &format!("store{number}"));
+        let loaded = load_bytes(&store, &archive).unwrap();
+        assert_eq!((loaded.len(), loaded[0].image_id), (1, Digest::of(&config)), "{number}");
+        assert_eq!(Image::open(&store, "app:v1", None).unwrap().layers()[0].diff_id, Digest::of(&layer));
+    }
+}
+
 /// An index may hold what is no image, whether it holds images too or not.
 #[test]
 fn an_index_without_images_is_saved_or_refused() {

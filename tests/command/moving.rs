@@ -207,3 +207,17 @@ fn import_and_export_are_each_others_way_back() {
     world.run(&["export", "nope"]).fails(1, "no image in the store");
     world.run(&["export", "image.tar"]).fails(2, "neither a directory nor an image");
 }
+
+/// An image layout that is a directory loads like one in a tar: that of a store, for one.
+#[test]
+fn a_layout_in_a_directory_is_loaded() {
+    let world = World::unpacked();
+    world.run(&["--root=elsewhere", "load", "-i", "store/oci"]).ok();
+    let id = |root: &str| world.run(&[root, "inspect", "app:v1"]).ok().json()[0]["Id"].clone();
+    assert_eq!(id("--root=elsewhere"), id("--root=store"));
+    world.sh("mkdir empty");
+    world.run(&["load", "-i", "empty"]).fails(1, "not an image layout");
+    world.run(&["tag", "app:v1", "scratch"]).fails(1, "reserved");
+    world.run(&["commit", "work", "auto:v1"]).fails(1, "reserved");
+    world.run(&["tag", "app:v1", "my/scratch"]).ok();
+}

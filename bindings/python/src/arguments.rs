@@ -223,6 +223,7 @@ pub fn diff_options(
         owner_from: self::owner_from(py, owner_from)?,
         compare: self::compare(py, compare)?,
         exact_times,
+        clamp_mtime: None,
         platform: self::platform(py, platform)?,
         one_file_system,
         threads,

@@ -357,7 +357,7 @@ fn compare_sides(
     let Some(old) = old else {
         return Ok(TreeDiff { old: None, changes: treering::diff::all_added(&new), new, skipped });
     };
-    let mode = CompareOptions { mode: options.compare, exact_times: options.exact_times };
+    let mode = CompareOptions { mode: options.compare, exact_times: options.exact_times, clamp_mtime: None };
     let mut comparison = compare_snapshots(&old, &new, &mode);
     if let Some(root) = root {
         // The list of an image has digests of its files.

@@ -4,7 +4,6 @@
 //! several times a second: for signals (so that Ctrl-C works), for the caller's progress function, and whenever the work
 //! asks to read from or write to the caller's file object. All Python code therefore runs on the thread that called.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
@@ -102,7 +101,7 @@ impl<'a, 'py> Job<'a, 'py> {
         }
         let result = match py.detach(|| thread.join()) {
             Ok(Ok(result)) => result,
-            Ok(Err(panic)) | Err(panic) => Err(defect(self.operation, &*panic)),
+            Ok(Err(panic)) | Err(panic) => Err(Error::defect(self.operation, &*panic)),
         };
         let value = result.map_err(|error| to_python(py, &error))?;
         if self.progress.is_some() {
@@ -110,16 +109,6 @@ impl<'a, 'py> Job<'a, 'py> {
         }
         Ok(value)
     }
-}
-
-/// A panic as an error: the interpreter goes on.
-fn defect(operation: &'static str, panic: &(dyn Any + Send)) -> Error {
-    let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (None, Some(text)) => text.as_str(),
-        _ => "no message",
-    };
-    Error::new(ErrorKind::Internal, operation, format!("a defect in treering: {text}"))
 }
 
 /// What the calling thread does meanwhile.

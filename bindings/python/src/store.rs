@@ -215,6 +215,7 @@ impl Store {
             changes: changes.unwrap_or_default(),
             created,
             squash,
+            only_if_changed: false,
             platform: arguments::platform(py, platform)?,
             annotations: arguments::pairs(annotations)?,
             one_file_system,

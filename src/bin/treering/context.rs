@@ -1,9 +1,10 @@
 //! What every command gets: the global options, the way to talk, and the store when it is needed.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use treering::store::{Store, default_root};
-use treering::{Control, Result};
+use treering::{Control, Event, Events, Result};
 
 use crate::args::Global;
 use crate::progress::Progress;
@@ -52,6 +53,17 @@ impl Context {
         let none = missing(std::fs::symlink_metadata(&root))
             || std::fs::metadata(&root).is_ok() && missing(std::fs::metadata(root.join("oci")));
         if none { Ok(None) } else { Store::open(root).map(Some) }
+    }
+
+    /// A control whose warnings are shown as they come.
+    pub fn control(&self) -> Control {
+        let ui = self.ui;
+        let show = move |event: &Event| {
+            if let Event::Warning { message, .. } = event {
+                ui.warn(message);
+            }
+        };
+        Control { events: Events::observed(Arc::new(show)), ..Control::default() }
     }
 
     /// Starts showing the progress of an operation until the value is dropped. Nothing is drawn for what is quick.

@@ -41,7 +41,7 @@ pub fn colours(stream: &impl IsTerminal) -> bool {
 }
 
 /// Where messages go and how they look.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Ui {
     quiet: bool,
     json: bool,

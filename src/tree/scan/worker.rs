@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use super::open_dir::OpenDir;
 use super::{MOUNT_POINT, OPEN_DIRECTORIES, SCAN, ScanOptions, Skipped, replaced, vanished, xattrs};
-use crate::error::{At, Error, ErrorKind, Result, panic_text};
+use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::dirents::Names;
 use crate::fs::generation::generation;
 use crate::fs::stat::{stat_at, stat_fd};
@@ -167,12 +167,8 @@ impl<'s, 'a> Worker<'s, 'a> {
                 },
             };
             // A panic must not leave the others waiting for a task that never ends.
-            let result =
-                catch_unwind(AssertUnwindSafe(|| read(self, task, in_hand))).unwrap_or_else(|panic| {
-                    let text = panic_text(&*panic);
-                    let message = format!("a scanning thread panicked; please report this: {text}");
-                    Err(Error::new(ErrorKind::Internal, SCAN, message))
-                });
+            let result = catch_unwind(AssertUnwindSafe(|| read(self, task, in_hand)))
+                .unwrap_or_else(|panic| Err(Error::defect(SCAN, &*panic)));
             let mut queue = self.shared.queue.lock().expect("no holder panics");
             let mut news = false;
             match result {

@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use clap::Args;
 use serde_json::{Value, json};
+use treering::ErrorKind;
 use treering::compress::Written;
 use treering::diff::{CompareMode, Stat};
 use treering::error::{At, escape};
 use treering::image::{Base, CommitOptions, Committed, commit};
-use treering::{Control, ErrorKind};
 
 use super::snapshot::{skipped, skipped_object};
 use crate::context::Context;
@@ -101,7 +101,7 @@ impl Commit {
         let began = Instant::now();
         let tree = self.operands()?;
         let store = context.store()?;
-        let control = Control::default();
+        let control = context.control();
         let options = CommitOptions {
             base: self.base.clone(),
             compare: self.compare,
@@ -114,6 +114,7 @@ impl Commit {
             changes: self.words.changes.clone(),
             created: self.times.fixed()?,
             squash: self.squash,
+            only_if_changed: false,
             platform: self.words.platform.clone(),
             annotations: self.annotations.clone(),
             one_file_system: self.one_file_system,

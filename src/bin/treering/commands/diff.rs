@@ -124,6 +124,7 @@ impl Diff {
             owner_from: self.owners.source()?,
             compare: self.compare,
             exact_times: false,
+            clamp_mtime: None,
             platform: self.platform.clone(),
             one_file_system: self.one_file_system,
             threads: context.threads,

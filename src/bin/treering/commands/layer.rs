@@ -12,6 +12,7 @@ use treering::diff::{CompareOptions, all_added, compare};
 use treering::fs::Root;
 use treering::image::{AppliedLayer, LayerApplyOptions, LayerSource, apply_layer, scan_options, write_layer};
 use treering::layer::ApplyOptions;
+use treering::layer::header::MtimePrecision;
 use treering::layer::read::{LayerReader, ReadLimits};
 use treering::tree::{OwnerPolicy, OwnerSource, ScanOptions, Snapshot, scan};
 
@@ -96,8 +97,15 @@ impl Create {
         };
         let progress = context.progress("writing", &control);
         let found = scan(&root, &options, &control)?;
+        // What would be written is compared.
+        let layer = self.times.layer()?;
+        let compare_options = CompareOptions {
+            exact_times: layer.precision == MtimePrecision::Nanoseconds,
+            clamp_mtime: layer.clamp_mtime,
+            ..CompareOptions::default()
+        };
         let changes = match &old {
-            Some(old) => compare(old, &found.snapshot, &CompareOptions::default()).changes,
+            Some(old) => compare(old, &found.snapshot, &compare_options).changes,
             None => all_added(&found.snapshot),
         };
         let source =

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use treering::archive::{LoadOptions, Loaded, NamePolicy, load};
-use treering::{Control, ErrorKind};
+use treering::ErrorKind;
+use treering::archive::{LoadOptions, Loaded, NamePolicy, load, open_layout};
 
 use crate::context::Context;
 use crate::{input, json, output};
@@ -34,7 +34,7 @@ enum Names {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Load {
-    /// The archive; standard input when not given, or -
+    /// The archive, or a directory that is an image layout; standard input when not given, or -
     #[arg(short, long, value_name = "FILE")]
     input: Option<PathBuf>,
 
@@ -49,9 +49,12 @@ impl Load {
     }
 
     fn load(&self, context: &Context) -> anyhow::Result<ExitCode> {
-        let input = input::open(self.input.as_deref())?;
+        let input = match self.input.as_deref() {
+            Some(dir) if dir.is_dir() => open_layout(dir)?,
+            file => input::open(file)?,
+        };
         let store = context.store()?;
-        let control = Control::default();
+        let control = context.control();
         let loaded = {
             let _progress = context.progress("loading", &control);
             let names = match self.names {

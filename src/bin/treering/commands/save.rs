@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use treering::Control;
 use treering::archive;
 
 use crate::context::Context;
@@ -45,7 +44,7 @@ pub struct Save {
 impl Save {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let store = context.store()?;
-        let control = Control::default();
+        let control = context.control();
         let format = match self.format {
             Format::DockerArchive => archive::Format::DockerArchive,
             Format::OciArchive => archive::Format::OciArchive,

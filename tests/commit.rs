@@ -16,7 +16,7 @@ use treering::fs::{Kind, Root, Timestamp};
 use treering::image::{
     Base, CommitOptions, Committed, DiffOptions, History, Image, LayerApplyOptions, LayerSource,
     ManifestOptions, NewConfig, OCI_CONFIG, OCI_MANIFEST, TidyOptions, UnpackOptions, apply_layer, chain_ids,
-    commit, contents, diff_image, diff_tree, diff_trees, new_config, new_manifest, tidy, unpack, write_layer,
+    commit, contents, diff_image, diff_tree, new_config, new_manifest, tidy, unpack, write_layer,
 };
 use treering::layer::{LayerOptions, LayerPlan, LayerTar};
 use treering::store::{
@@ -888,30 +888,39 @@ fn a_commit_that_fails_leaves_its_name_where_it_was() {
         (std::fs::read(scratch.join("store/oci/index.json")).unwrap(), config)
     };
     std::fs::write(tree.join("file"), "changed").unwrap();
-    let before = state();
+    let mut before = state();
+    let trace = scratch.join("trace").to_str().unwrap().to_string();
+    let mut failed = 0;
     for when in 1.. {
         let mut command = Command::new("strace");
-        command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=write"]);
+        command.args(["-f", "-qq", "-o", &trace, "-e", "trace=write"]);
         command.args(["-e", &format!("inject=write:error=ENOSPC:when={when}")]);
         let inner = child(scratch.path());
         command.arg(inner.get_program()).args(inner.get_args());
         command.env("TREERING_TEST_COMMIT_IN", scratch.path());
         let said = String::from_utf8_lossy(&command.output().unwrap().stdout).to_string();
-        if scratch.join("committed").exists() {
-            assert!(when > 5, "{when} writes only");
-            assert!(before != state());
+        let done = scratch.join("committed").exists();
+        assert_eq!(done, before != state(), "write {when}: {said}");
+        if !std::fs::read_to_string(&trace).unwrap().contains("INJECTED") {
+            assert!(done && failed > 5, "{failed} writes of {when} only");
             return;
         }
-        assert!(before == state(), "write {when}: {said}");
+        // A write that is no part of the image, its pin for one, may fail and be done without.
+        if done {
+            std::fs::remove_file(scratch.join("committed")).unwrap();
+            std::fs::write(tree.join("file"), format!("changed again, {when}")).unwrap();
+            before = state();
+        }
+        failed += u64::from(!done);
     }
 }
 
-/// Whoever reads several blobs of an image waits for a prune to end, and can be cancelled meanwhile.
+/// An operation that needs something of the store waits for a prune to end, and can be cancelled meanwhile.
 #[test]
 fn readers_and_writers_wait_for_a_prune() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
-    let (tree, other) = (scratch.dir("tree"), scratch.dir("other"));
+    let tree = scratch.dir("tree");
     commit_as(&store, &tree, "app");
     let image = Image::open(&store, "app", None).unwrap();
     // What is cached already must not be what keeps the lease from being needed.
@@ -919,16 +928,12 @@ fn readers_and_writers_wait_for_a_prune() {
     let cancelled = control();
     cancelled.cancel.cancel();
     let options = DiffOptions::default();
-    let archive = || Box::new(std::io::empty());
     type Operation<'a> = Box<dyn Fn() -> treering::Result<()> + 'a>;
-    let operations: [(&str, Operation); 10] = [
+    let operations: [(&str, Operation); 8] = [
         ("contents", Box::new(|| contents(&store, &image, &cancelled).map(drop))),
         ("diff_image", Box::new(|| diff_image(&store, None, "app", &options, &cancelled).map(drop))),
         ("diff_tree", {
             Box::new(|| diff_tree(Some(&store), &tree, &Base::Auto, &options, &cancelled).map(drop))
-        }),
-        ("diff_trees", {
-            Box::new(|| diff_trees(Some(&store), &tree, &other, &options, &cancelled).map(drop))
         }),
         ("commit", {
             Box::new(|| commit(&store, &tree, None, &CommitOptions::default(), &cancelled).map(drop))
@@ -945,9 +950,6 @@ fn readers_and_writers_wait_for_a_prune() {
             Box::new(move || {
                 archive::save(store, &images, Format::OciArchive, &mut std::io::sink(), cancelled)
             })
-        }),
-        ("load", {
-            Box::new(|| archive::load(&store, archive(), &LoadOptions::default(), &cancelled).map(drop))
         }),
         ("usage", Box::new(|| store.usage(&cancelled).map(drop))),
         ("fsck", Box::new(|| store.fsck(FsckLevel::Structure, &cancelled).map(drop))),

@@ -15,5 +15,7 @@ mod images;
 mod interop;
 #[path = "store/keep.rs"]
 mod keep;
+#[path = "store/pins.rs"]
+mod pins;
 #[path = "common/tools.rs"]
 mod tools;

@@ -63,9 +63,9 @@ pub fn export(
 ) -> Result<()> {
     match source {
         ExportSource::Image(reference) => {
-            let _lease = store.lease_for(control)?;
-            let image = Image::open(store, reference, options.platform.as_ref())?;
-            export_image(store, &image, options, out, control)
+            let pin = store.pin(control)?;
+            let image = Image::open(&pin, reference, options.platform.as_ref())?;
+            export_image(&pin, &image, options, out, control)
         }
         ExportSource::Tree(path) => export_tree(store, path, options, out, control),
     }

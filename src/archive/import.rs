@@ -82,7 +82,8 @@ pub fn import(
     control: &Control,
 ) -> Result<Committed> {
     name.map(check_new_name).transpose()?;
-    let _lease = store.lease_for(control)?;
+    let pin = store.pin(control)?;
+    let store: &Store = &pin;
     let (written, layer, stat) = match &options.profile {
         None => keep(store, input, options, control)?,
         Some(profile) => recompress(store, input, profile, options, control)?,

@@ -48,7 +48,8 @@ pub fn load(
     options: &LoadOptions,
     control: &Control,
 ) -> Result<Vec<Loaded>> {
-    let _lease = store.lease_for(control)?;
+    let pin = store.pin(control)?;
+    let store: &Store = &pin;
     let intake = Intake::read(store, input, &options.limits, &options.decode, control)?;
     let limits = AdmissionLimits { max_entries: options.limits.max_entries, decode: options.decode.clone() };
     let mut admission = Admission::new(store, LOAD, limits, control);

@@ -84,7 +84,8 @@ pub fn save(
     if references.is_empty() {
         return Err(Error::invalid(SAVE, "no image is named"));
     }
-    let _lease = store.lease_for(control)?;
+    let pin = store.pin(control)?;
+    let store: &Store = &pin;
     let mut contents = Contents::default();
     let mut entries = Vec::new();
     match format {

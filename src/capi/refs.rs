@@ -11,6 +11,7 @@ use super::status::{treering_digest, treering_status};
 use super::store::treering_store;
 use super::structures::{Items, Plain, Record};
 use crate::error::Result;
+use crate::progress::Control;
 use crate::store::{Descriptor, Reference, descriptor_digest};
 
 /// The images of a store at one moment, in the order of its index, those without a name included. Owned by the caller, freed
@@ -159,8 +160,8 @@ pub unsafe extern "C" fn treering_refs_tag(
     guard(err, || {
         let store = handle::get(store, "store")?;
         let name = Reference::parse(name.required("name")?)?;
-        // Between finding the image and naming it, nobody may prune it.
-        let _lease = store.lease()?;
+        // An image that was found must not be pruned before it is named.
+        let store = store.pin(&Control::default())?;
         let found = store.resolve(reference.required("reference")?)?;
         store.tag(&name, &found.descriptor)?;
         Ok(())

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, FlockOperation};
 use rustix::io::Errno;
@@ -13,6 +12,7 @@ use super::dirents::Names;
 use super::make_dir::PrivateDirs;
 use super::remove::remove_all;
 use super::root::{c_name, open_dir_at};
+use super::staged::random_name;
 use super::stat::{Kind, is_mount_point, stat_at, stat_fd};
 use crate::error::{At, Error, ErrorKind, Result};
 
@@ -102,14 +102,12 @@ impl<C> StagedDir<C> {
         let above = std::path::absolute(parent.path()).at(operation, shown)?;
         // What a killed process left here; that it cannot be removed is no reason not to go on.
         let _ = claims.clear(&above);
-        // The process id and a counter: unique among everything alive, and what a crash leaves is easy to recognise.
-        static COUNT: AtomicU64 = AtomicU64::new(0);
+        // A random name: process numbers repeat, and containers that share a directory have equal ones.
         let mut tail = name.as_bytes().to_vec();
         tail.truncate(200);
         let tail = crate::error::escape(&tail).replace('\\', "_");
         for _ in 0..1000 {
-            let number = COUNT.fetch_add(1, Ordering::Relaxed);
-            let scratch = format!(".{tail}{MARK}{}-{number}", rustix::process::getpid().as_raw_nonzero());
+            let scratch = format!(".{tail}{MARK}{}", random_name());
             let claim = claims.claim(&above.join(&scratch))?;
             let at = c_name(scratch.as_bytes()).at(operation, shown)?;
             match PrivateDirs::default().make(&parent, &at) {

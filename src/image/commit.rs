@@ -104,7 +104,8 @@ pub fn commit(
     let name = reference.map(Reference::parse).transpose()?;
     // Before the work, not after it.
     name.as_ref().map(check_new_name).transpose()?;
-    let _lease = store.lease_for(control)?;
+    let pin = store.pin(control)?;
+    let store: &Store = &pin;
     let root = Root::open(tree)?;
     if !root.lock(false).at(COMMIT, root.describe(b""))? {
         return Err(super::checkout::busy(&root));

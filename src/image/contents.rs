@@ -21,12 +21,16 @@ const READ: &str = "read image contents";
 
 /// Everything in an image, from the store's cache where it is, else by reading the layers.
 pub fn contents(store: &Store, image: &Image, control: &Control) -> Result<Snapshot> {
-    contents_of(store, image.layers(), control)
+    let pin = store.pin(control)?;
+    pin.add(&[*image.digest()])?;
+    contents_of(&pin, image.layers(), control)
 }
 
 /// Everything in a stack of layers, base first; see [`contents`].
 pub(crate) fn contents_of(store: &Store, layers: &[Layer], control: &Control) -> Result<Snapshot> {
-    let _lease = store.lease_for(control)?;
+    let pin = store.pin(control)?;
+    let store: &Store = &pin;
+    pin.add(&layers.iter().map(|layer| layer.digest).collect::<Vec<_>>())?;
     let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
     let chains = chain_ids(&diff_ids);
     let mut start = 0;

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fs::Root;
 use crate::progress::Control;
-use crate::store::{Lease, Store};
+use crate::store::{Pin, Store};
 use crate::tree::scan::{MOUNT_POINT, Skipped, scan};
 use crate::tree::{OwnerPolicy, OwnerSource, Owners, Scan, ScanOptions, Snapshot};
 
@@ -109,8 +109,8 @@ pub(super) struct Examined {
     pub owners_replaced: u64,
 }
 
-fn lease(store: Option<&Store>, control: &Control) -> Result<Option<Lease>> {
-    store.map(|store| store.lease_for(control)).transpose()
+fn pin(store: Option<&Store>, control: &Control) -> Result<Option<Pin>> {
+    store.map(|store| store.pin(control)).transpose()
 }
 
 /// Opens the image a tree is bound to. It need not be in the index: its name may have moved on, and the record keeps it.
@@ -140,7 +140,7 @@ fn open_base(
 }
 
 /// Scans a directory and compares it with its base. `tree` is what the store has of the directory; its index and its owners
-/// are taken out of it. The caller holds a lease: prune must not come between the record and the layers of its image.
+/// are taken out of it. The store is that of a pin: prune must not come between the record and the layers of its image.
 pub(super) fn examine(
     store: Option<&Store>,
     root: &Root,
@@ -224,7 +224,8 @@ pub fn diff_root(
     options: &DiffOptions,
     control: &Control,
 ) -> Result<TreeDiff> {
-    let _lease = lease(store, control)?;
+    let pin = pin(store, control)?;
+    let store = pin.as_deref();
     let mut known = store.map(|store| Tree::open(store, tree)).transpose()?;
     Ok(examine(store, tree, known.as_mut(), base, options, control)?.diff)
 }
@@ -248,7 +249,8 @@ pub fn diff_roots(
     options: &DiffOptions,
     control: &Control,
 ) -> Result<TreeDiff> {
-    let _lease = lease(store, control)?;
+    let pin = pin(store, control)?;
+    let store = pin.as_deref();
     let scan_one = |root: &Root| -> Result<Scan> {
         let owners = owners_of(store, root, options.owner.clone(), options.owner_from.clone())?;
         let scan_options = ScanOptions {
@@ -286,7 +288,8 @@ pub fn diff_image(
     options: &DiffOptions,
     control: &Control,
 ) -> Result<TreeDiff> {
-    let _lease = lease(Some(store), control)?;
+    let pin = store.pin(control)?;
+    let store: &Store = &pin;
     let list = |reference: &str| -> Result<Snapshot> {
         contents(store, &Image::open(store, reference, options.platform.as_ref())?, control)
     };

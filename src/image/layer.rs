@@ -91,9 +91,10 @@ pub fn apply_layer(
     control: &Control,
 ) -> Result<AppliedLayer> {
     let root = open_or_make(dir)?;
+    let pin = store.map(|store| store.pin(control)).transpose()?;
+    let store = pin.as_deref();
     let tree = store.map(|store| Tree::open(store, &root)).transpose()?.filter(Tree::is_bound);
     let keeper = store.filter(|_| tree.is_some());
-    let _lease = keeper.map(Store::lease).transpose()?;
     let as_seen = || Owners { policy: OwnerPolicy::as_seen(), ..Owners::default() };
     let mut owners = tree.as_ref().map_or_else(as_seen, |tree| tree.owners.clone());
     if let Some(ledger) = &options.ledger {

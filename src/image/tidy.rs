@@ -48,21 +48,25 @@ pub struct LostTree {
 
 /// Prunes a store, and lets go of what was asked for. [`Store::prune`] says what can fail.
 ///
-/// All of it happens while the store is held: a tree that is just being unpacked, which has a record before it has its
-/// place, is not taken for one that is gone. A dry run does not hold the store, and may show such a tree as forgotten.
+/// All of it happens while the store is held, beside operations that go on: the trees and images that these need stay.
 pub fn tidy(store: &Store, options: &TidyOptions, control: &Control) -> Result<TidyReport> {
     let (mut untagged, mut forgotten) = (Vec::new(), Vec::new());
-    let pruned = store.prune_with(&options.prune, control, || {
+    let pruned = store.prune_with(&options.prune, control, |held| {
         let mut unneeded = Unneeded::default();
         if options.lost_trees {
-            for tree in lost_trees(store)? {
+            for tree in lost_trees(held)? {
                 control.check("prune")?;
+                // It is just being unpacked, and has its record before its place.
+                if held.needs_tree(&tree.key) {
+                    continue;
+                }
                 unneeded.trees.push(tree.key);
                 forgotten.push(tree.path);
             }
         }
         if options.unused_names {
-            let names = names_but_of(store, |key| !unneeded.trees.iter().any(|gone| gone == key))?;
+            let of_a_tree = |key: &str| !unneeded.trees.iter().any(|gone| gone == key);
+            let names = names_but_of(held, of_a_tree, |manifest| held.needs_image(manifest))?;
             untagged.extend(names.iter().map(ToString::to_string));
             unneeded.names.extend(names);
         }
@@ -79,20 +83,24 @@ pub fn held_by_lost_trees(store: &Store, control: &Control) -> Result<(u64, u64)
 
 /// The names of images that no tree was made from, or last committed as.
 pub fn unused_names(store: &Store) -> Result<Vec<Reference>> {
-    names_but_of(store, |_| true)
+    names_but_of(store, |_| true, |_| false)
 }
 
-/// The names of images that none of these trees was made from.
-fn names_but_of(store: &Store, trees: impl Fn(&str) -> bool) -> Result<Vec<Reference>> {
+/// The names of images that none of these trees was made from and no running operation needs.
+fn names_but_of(
+    store: &Store,
+    trees: impl Fn(&str) -> bool,
+    needed: impl Fn(&Digest) -> bool,
+) -> Result<Vec<Reference>> {
     let used: HashSet<Digest> = store.digests_of_trees(trees)?.into_iter().collect();
     let mut unused = Vec::new();
     for entry in store.entries()? {
         let Some(name) = entry.name.clone() else { continue };
-        if descriptor_digest(&entry.descriptor).is_err() {
+        if descriptor_digest(&entry.descriptor).map_or(true, |digest| needed(&digest)) {
             continue;
         }
         let images = store.identities(std::slice::from_ref(&entry))?;
-        if !images.iter().any(|image| used.contains(&image.manifest)) {
+        if !images.iter().any(|image| used.contains(&image.manifest) || needed(&image.manifest)) {
             unused.push(name);
         }
     }

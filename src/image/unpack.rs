@@ -59,7 +59,8 @@ pub fn unpack(
     options: &UnpackOptions,
     control: &Control,
 ) -> Result<Unpacked> {
-    let _lease = store.lease_for(control)?;
+    let pin = store.pin(control)?;
+    let store: &Store = &pin;
     let image = Image::open(store, reference, options.platform.as_ref())?;
     unpack_from(store, &image, reference, dir, options, store, control)
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, Write};
 use sha2::{Digest as _, Sha256};
 
 use super::layout::Store;
-use super::lease::Lease;
+use super::pin::Need;
 use super::publish::{self, FILE_MODE, open_regular};
 use super::verify::VerifiedReader;
 use crate::digest::Digest;
@@ -33,7 +33,8 @@ impl BlobInfo {
 /// A blob being written. Dropped without [`BlobWriter::finish`], it leaves nothing behind; so does a killed process
 /// where the filesystem has unnamed files, and elsewhere the next prune takes what is left.
 ///
-/// It holds a [`Lease`] of its own, which ends with it: hold another until the image is tagged.
+/// Once it is finished, the next prune removes a blob that nothing refers to: write the blobs of an image through one
+/// [`super::Pin`], and keep that until the image is named.
 pub struct BlobWriter {
     store: Store,
     staged: Staged,
@@ -42,7 +43,6 @@ pub struct BlobWriter {
     size: u64,
     /// How much of it the kernel was asked to write to the disk already.
     started: u64,
-    _lease: Lease,
 }
 
 impl Store {
@@ -57,9 +57,12 @@ impl Store {
     }
 
     fn start_blob(&self, hasher: Option<Sha256>) -> Result<BlobWriter> {
-        let lease = self.lease()?;
-        let staged = Staged::new(&self.0.blobs, &self.0.tmp, FILE_MODE).at("create temporary file", "tmp")?;
-        Ok(BlobWriter { store: self.clone(), staged, hasher, size: 0, started: 0, _lease: lease })
+        const OP: &str = "create temporary file";
+        // Where it has a name, prune must not see it before it is locked.
+        let _lease = self.lease()?;
+        let mut staged = Staged::new(&self.0.blobs, &self.0.tmp, FILE_MODE).at(OP, self.path("tmp"))?;
+        publish::claim(staged.file(), &self.0.blobs).at(OP, self.path("tmp"))?;
+        Ok(BlobWriter { store: self.clone(), staged, hasher, size: 0, started: 0 })
     }
 
     /// Writes a small blob: a manifest, a configuration. Writing what is there already is fine.
@@ -81,6 +84,8 @@ impl Store {
 
     /// The size of the blob on disk, in bytes. [`ErrorKind::NotFound`] when it is not there.
     pub fn blob_size(&self, digest: &Digest) -> Result<u64> {
+        // One that was seen must not go before it counts as needed.
+        self.need(Need::Blob(*digest))?;
         let shown = digest.to_string();
         let meta = self.0.blobs.symlink_metadata(digest.hex()).map_err(|error| missing(&shown, error))?;
         if !meta.is_file() {
@@ -187,12 +192,13 @@ impl BlobWriter {
         if let Some(hasher) = self.hasher.take() {
             return Ok(Digest::from_bytes(hasher.finalize().into()));
         }
+        let shown = self.store.path("tmp");
         let file = self.staged.file();
-        file.rewind().at("read blob back", "tmp")?;
+        file.rewind().at("read blob back", &shown)?;
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 1 << 17];
         loop {
-            match file.read(&mut buffer).at("read blob back", "tmp")? {
+            match file.read(&mut buffer).at("read blob back", &shown)? {
                 0 => return Ok(Digest::from_bytes(hasher.finalize().into())),
                 n => hasher.update(&buffer[..n]),
             }
@@ -201,9 +207,16 @@ impl BlobWriter {
 
     fn publish(self, digest: Digest) -> Result<BlobInfo> {
         let (name, shown) = (digest.hex(), digest.to_string());
-        // What is there already gives way, so that writing a blob again also repairs it.
-        let exists = self.store.0.blobs.symlink_metadata(&name).is_ok();
-        publish::publish(self.staged, &self.store.0.blobs, &name, &shown, exists)?;
+        let (store, blobs) = (&self.store, &self.store.0.blobs);
+        let named = publish::Whole::new(self.staged, &shown)?;
+        // Needed and named in one step, as prune sees it. What is there already gives way, so that writing a blob again also
+        // repairs it.
+        store.need_while(Need::Blob(digest), || {
+            let exists = blobs.symlink_metadata(&name).is_ok();
+            named.name(blobs, &name, &shown, exists)
+        })?;
+        // Also when the file was there already: its writer may not have come to this line yet.
+        publish::sync_dir(blobs, &shown)?;
         Ok(BlobInfo { digest, size: self.size })
     }
 }
@@ -217,8 +230,8 @@ impl Write for BlobWriter {
         }
         let n = self.staged.file().write(bytes).map_err(|error| match error.kind() {
             io::ErrorKind::Interrupted => error,
-            // Whoever writes does not know where to.
-            _ => Error::io("write blob", "tmp", error).into(),
+            // The caller cannot name the file.
+            _ => Error::io("write blob", self.store.path("tmp"), error).into(),
         })?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&bytes[..n]);

@@ -9,6 +9,7 @@ use super::blob::BlobInfo;
 use super::json;
 use super::layout::Store;
 use super::limits::Limits;
+use super::pin::Need;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
@@ -170,6 +171,7 @@ impl Store {
         let digest = descriptor_digest(descriptor)?;
         let shown = digest.to_string();
         self.0.limits.check_json("read manifest", &shown, descriptor.size())?;
+        self.need(Need::Image(digest))?;
         let bytes = self.read_blob(&digest, Some(descriptor.size()), self.0.limits.json_bytes)?;
         Document::parse(&bytes, Some(descriptor.media_type().as_ref()), &shown, &self.0.limits)
     }

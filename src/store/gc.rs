@@ -1,15 +1,18 @@
 //! Prune: removes blobs nothing refers to, and what dead writers left.
 
 use std::collections::HashSet;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cap_std::fs::Dir;
 
-use super::document::descriptor_digest;
+use super::document::{DocumentKind, descriptor_digest};
 use super::layers::INDEX;
-use super::layout::Store;
+use super::layout::{Hold, Store};
 use super::mark::Marks;
-use super::publish::{is_litter, remove_dir, sync_dir};
+use super::pin::Pins;
+use super::publish::{is_abandoned, is_litter, remove_dir, sync_dir};
 use super::reference::Reference;
 use super::refs::Entry;
 use crate::digest::Digest;
@@ -25,7 +28,8 @@ pub struct PruneOptions {
     pub nameless: bool,
     /// Digests to keep besides everything that is named or that a tree was made from; what they refer to is kept too.
     pub keep: Vec<Digest>,
-    /// How long to wait for writers to finish before giving up with [`crate::ErrorKind::Busy`]. Default 10 seconds.
+    /// How long to wait for leases, which others hold for moments, before giving up with [`crate::ErrorKind::Busy`]. Default
+    /// 10 seconds.
     pub wait: Duration,
 }
 
@@ -60,39 +64,88 @@ pub(crate) struct Unneeded {
 }
 
 impl Store {
-    /// Removes what nothing needs: blobs not reachable from `index.json` (through nested indexes, `subject`, manifests)
-    /// nor from the record of a tree, layer lists nobody can use any more, temporary files of dead writers, and the
-    /// hidden directories that an interrupted unpack left beside its target.
+    /// Removes what nothing needs: blobs not reachable from `index.json` (through nested indexes, `subject`, manifests),
+    /// from the record of a tree or from a running operation, layer lists that are of no use any more, temporary files of
+    /// dead writers, and the hidden directories that an interrupted unpack left beside its target. What is about an image
+    /// that stays (a signature, an SBOM: its `subject`) stays as well, and so does an entry that is no image.
     ///
-    /// Holds the store exclusively, so nothing a live writer needs can go: it waits for every [`super::Lease`] to end,
-    /// [`PruneOptions::wait`] at most. A dry run needs no such wait. When a manifest cannot be read, what it needs is
+    /// What a running operation needs is pinned ([`super::Pin`]) and stays; prune does not wait for it. It holds the store
+    /// exclusively while it works, so it waits for the [`super::Lease`]s that others hold for moments,
+    /// [`PruneOptions::wait`] at most; a dry run needs no such wait. When a manifest cannot be read, what it needs is
     /// unknown: the error names it and nothing is removed. A kill in between leaves a store with fewer unneeded blobs.
     pub fn prune(&self, options: &PruneOptions, control: &Control) -> Result<PruneReport> {
-        self.prune_with(options, control, || Ok(Unneeded::default()))
+        self.prune_with(options, control, |_| Ok(Unneeded::default()))
     }
 
     /// [`Store::prune`] that also lets go of what `find` names. `find` is called once the store is held, so that what it
-    /// sees is not about to change: no unpack or commit is half done. It must not take a lease.
+    /// sees is not about to change, and is given the store as it is held.
     pub(crate) fn prune_with(
         &self,
         options: &PruneOptions,
         control: &Control,
-        find: impl FnOnce() -> Result<Unneeded>,
+        find: impl FnOnce(&Held) -> Result<Unneeded>,
     ) -> Result<PruneReport> {
         let real = !options.dry_run;
         let mut report = PruneReport::default();
         let _lease = if real { None } else { Some(self.lease_for(control)?) };
         let _all = if real { Some(self.lock_all(options.wait, control)?) } else { None };
-        let unneeded = find()?;
+        // Nothing below takes a lock or a pin.
+        let store = Store(Arc::clone(&self.0), Hold::Exclusive);
+        let held = Held { pins: store.read_pins()?, store };
+        let unneeded = find(&held)?;
+        held.prune(options, control, &unneeded, &mut report)?;
+        Ok(report)
+    }
+}
+
+/// A store that is held for a prune, with what running operations need.
+#[derive(Debug)]
+pub(crate) struct Held {
+    store: Store,
+    pins: Pins,
+}
+
+impl Deref for Held {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl Held {
+    /// Whether a running operation needs the record of this tree.
+    pub fn needs_tree(&self, key: &str) -> bool {
+        self.pins.trees.contains(key)
+    }
+
+    /// Whether a running operation needs this image.
+    pub fn needs_image(&self, manifest: &Digest) -> bool {
+        self.pins.images.contains(manifest)
+    }
+
+    fn prune(
+        &self,
+        options: &PruneOptions,
+        control: &Control,
+        unneeded: &Unneeded,
+        report: &mut PruneReport,
+    ) -> Result<()> {
+        let real = !options.dry_run;
         let goes = |entry: &Entry| match &entry.name {
             Some(name) => unneeded.names.contains(name),
-            None => options.nameless && entry.text.is_none(),
+            None => options.nameless && entry.text.is_none() && self.is_unneeded_image(entry),
         };
         let (go, stay): (Vec<Entry>, Vec<Entry>) = self.entries()?.into_iter().partition(goes);
         let mut roots = self.digests_of_trees(|key| !unneeded.trees.iter().any(|gone| gone == key))?;
         roots.extend(&options.keep);
+        roots.extend(&self.pins.images);
         // Before anything goes: a manifest that cannot be read stops us here.
-        let marks = self.mark(&stay, &roots, control)?;
+        let mut marks = self.mark(&stay, &roots, control)?;
+        for blob in &self.pins.blobs {
+            marks.live.entry(*blob).or_default();
+        }
+        let go = self.without_referrers(go, &mut marks, control)?;
         let nameless = go.iter().filter(|entry| entry.text.is_none());
         report.nameless = nameless.filter_map(|it| descriptor_digest(&it.descriptor).ok()).collect();
         if real {
@@ -100,19 +153,57 @@ impl Store {
                 self.forget(key)?;
             }
             if !go.is_empty() {
+                let gone = |entry: &Entry| {
+                    go.iter().any(|it| {
+                        (&it.text, it.descriptor.digest()) == (&entry.text, entry.descriptor.digest())
+                    })
+                };
                 self.change_index(|index| {
-                    index.retain(|entry| !goes(entry));
+                    index.retain(|entry| !gone(entry));
                     Ok(())
                 })?;
             }
+            for name in &self.pins.dead {
+                self.0.pins.remove_file(name).at("prune", self.path(&format!("pins/{name}")))?;
+            }
         }
-        self.sweep(&marks, options, &mut report, control)?;
-        Ok(report)
+        self.sweep((&marks, &self.pins), options, report, control)
     }
 
+    /// Whether an entry without a name is an image that no running operation needs. What is no image may be there for a
+    /// reason that only its owner can see (image-spec, image-index.md: unknown types are no error).
+    fn is_unneeded_image(&self, entry: &Entry) -> bool {
+        let is_image = DocumentKind::of_media_type(entry.descriptor.media_type().as_ref()).is_some();
+        is_image && descriptor_digest(&entry.descriptor).is_ok_and(|digest| !self.needs_image(&digest))
+    }
+
+    /// Takes out, and marks, the nameless entries that are about something which stays; that may be one of them.
+    fn without_referrers(
+        &self,
+        mut go: Vec<Entry>,
+        marks: &mut Marks,
+        control: &Control,
+    ) -> Result<Vec<Entry>> {
+        let subjects: Vec<Option<Digest>> = go.iter().map(|entry| self.subject_of(entry)).collect();
+        let mut rest: Vec<_> = go.drain(..).zip(subjects).collect();
+        loop {
+            let stays = |subject: &Option<Digest>| subject.is_some_and(|it| marks.live.contains_key(&it));
+            let (stay, others): (Vec<_>, Vec<_>) =
+                rest.into_iter().partition(|(entry, subject)| entry.name.is_none() && stays(subject));
+            rest = others;
+            if stay.is_empty() {
+                return Ok(rest.into_iter().map(|(entry, _)| entry).collect());
+            }
+            let stay: Vec<Entry> = stay.into_iter().map(|(entry, _)| entry).collect();
+            self.mark_more(marks, &stay, &[], control)?;
+        }
+    }
+}
+
+impl Store {
     fn sweep(
         &self,
-        marks: &Marks,
+        (marks, pins): (&Marks, &Pins),
         options: &PruneOptions,
         report: &mut PruneReport,
         control: &Control,
@@ -144,23 +235,38 @@ impl Store {
         }
         for key in self.trees()? {
             let Some(binding) = self.find_tree(&key)? else { continue };
+            // What has no configuration was never finished, and is a record of nothing.
+            if !pins.trees.contains(&key) && binding.config()?.is_none() {
+                if !options.dry_run {
+                    self.forget(&key)?;
+                    report.litter += 1;
+                }
+                continue;
+            }
             for (name, size) in files(binding.dir(), "containers")? {
                 self.drop_litter(binding.dir(), &name, size, options, report)?;
             }
         }
-        // Writers hold a lease while they have a file here, so in the exclusive case all of it is litter.
         if !options.dry_run {
             report.litter += self.clear_scratch(None)?;
-            for entry in rooms.tmp.entries().at(OP, "tmp")? {
-                let entry = entry.at(OP, "tmp")?;
-                let meta = entry.metadata().at(OP, "tmp")?;
-                report.litter += 1;
+            let shown = self.path("tmp");
+            for entry in rooms.tmp.entries().at(OP, &shown)? {
+                let name = entry.at(OP, &shown)?.file_name();
+                // A writer may have finished with it.
+                let Some(meta) = found(rooms.tmp.symlink_metadata(&name)).at(OP, &shown)? else { continue };
+                // Directories are made and removed under a lease, so this one was left; files are locked by their writers.
                 if meta.is_dir() {
-                    remove_dir(&rooms.tmp, entry.file_name(), "tmp")?;
+                    remove_dir(&rooms.tmp, &name, "tmp")?;
+                } else if name
+                    .to_str()
+                    .is_none_or(|name| !is_abandoned(&rooms.tmp, name, &shown).is_ok_and(|it| it))
+                {
+                    continue;
                 } else {
                     report.bytes += meta.len();
-                    rooms.tmp.remove_file(entry.file_name()).at(OP, "tmp")?;
+                    found(rooms.tmp.remove_file(&name)).at(OP, &shown)?;
                 }
+                report.litter += 1;
             }
             sync_dir(&rooms.blobs, "oci/blobs/sha256")?;
         }
@@ -234,14 +340,21 @@ impl Store {
         options: &PruneOptions,
         report: &mut PruneReport,
     ) -> Result<()> {
-        if !is_litter(name) || options.dry_run {
+        if !is_litter(name) || options.dry_run || !is_abandoned(dir, name, name.as_bytes())? {
             return Ok(());
         }
-        // Whoever replaces a file of the store holds a lease meanwhile, so nobody is writing this one.
         dir.remove_file(name).at("prune", name)?;
         report.litter += 1;
         report.bytes += size;
         Ok(())
+    }
+}
+
+/// What a call on a name gave; `None` when the name is gone.
+fn found<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
     }
 }
 

@@ -70,7 +70,12 @@ impl Store {
     pub fn blobs_for_diff_id(&self, diff_id: &Digest) -> Result<Vec<LayerInfo>> {
         let Some(dir) = self.layer_dir(diff_id, false)? else { return Ok(Vec::new()) };
         let mut out = Vec::new();
-        for entry in dir.entries().at("list layers", diff_id.to_string())? {
+        let entries = match dir.entries() {
+            // Prune took it meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.at("list layers", diff_id.to_string())?,
+        };
+        for entry in entries {
             let name = entry.at("list layers", diff_id.to_string())?.file_name();
             let Ok(blob) = format!("sha256:{}", name.to_string_lossy()).parse::<Digest>() else { continue };
             if self.has_blob(&blob)? {

@@ -1,21 +1,23 @@
 //! Opening a store: where it is, what lies in it, who may look inside.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
+use rustix::fs::OFlags;
 use serde_json::json;
 
 use super::limits::Limits;
+use super::pin::Pinned;
 use super::publish::{self, FILE_MODE};
 use crate::error::{At, Error, ErrorKind, Result};
 
 const OP: &str = "open store";
 /// What may lie at the top of a store.
-const ROOMS: [&str; 7] = ["oci", "layers", "containers", "cache", "tmp", "lock", "index.lock"];
+const ROOMS: [&str; 8] = ["oci", "layers", "containers", "cache", "pins", "tmp", "lock", "index.lock"];
 /// What may lie in `oci`.
 const LAYOUT: [&str; 3] = ["oci-layout", "index.json", "blobs"];
 const LAYOUT_VERSION: &str = "1.0.0";
@@ -25,7 +27,17 @@ const LAYOUT_CAP: u64 = 4096;
 /// A store, open. Cheap to clone; clones share the same directory handles. `Send` and `Sync`: every method may be
 /// called from any thread, and any number of processes may have the same store open.
 #[derive(Clone)]
-pub struct Store(pub(super) Arc<Rooms>);
+pub struct Store(pub(super) Arc<Rooms>, pub(super) Hold);
+
+/// What holds the store besides its user.
+#[derive(Clone)]
+pub(super) enum Hold {
+    Nothing,
+    /// It belongs to an operation that pins what it needs.
+    Pin(Arc<Pinned>),
+    /// This process holds the store alone: no lock needs to be taken, and no pin.
+    Exclusive,
+}
 
 pub(super) struct Rooms {
     pub root: PathBuf,
@@ -34,6 +46,7 @@ pub(super) struct Rooms {
     pub blobs: Dir,
     pub layers: Dir,
     pub containers: Dir,
+    pub pins: Dir,
     pub tmp: Dir,
     pub limits: Limits,
 }
@@ -100,6 +113,7 @@ impl Store {
         let rooms = Rooms {
             layers: room(&dir, "layers")?,
             containers: room(&dir, "containers")?,
+            pins: room(&dir, "pins")?,
             tmp: room(&dir, "tmp")?,
             oci,
             blobs,
@@ -110,7 +124,7 @@ impl Store {
         room(&rooms.dir, "cache")?;
         lock_file(&rooms.dir, "lock")?;
         lock_file(&rooms.dir, "index.lock")?;
-        let store = Store(Arc::new(rooms));
+        let store = Store(Arc::new(rooms), Hold::Nothing);
         store.start_layout()?;
         Ok(store)
     }
@@ -124,6 +138,18 @@ impl Store {
     #[doc(hidden)]
     pub fn dir(&self) -> &Dir {
         &self.0.dir
+    }
+
+    /// The OCI image layout in it: a directory that other tools read and copy from as it is, as in
+    /// `skopeo copy oci:LAYOUT:NAME docker://…` or `crane push LAYOUT NAME`. They must not write to it, since they take
+    /// none of the store's locks.
+    pub fn layout(&self) -> PathBuf {
+        self.0.root.join("oci")
+    }
+
+    /// A path below the root, as messages name it.
+    pub(super) fn path(&self, below: &str) -> Vec<u8> {
+        self.0.root.join(below).into_os_string().into_vec()
     }
 
     /// The caps this store was opened with.
@@ -274,12 +300,16 @@ fn room(parent: &Dir, name: &str) -> Result<Dir> {
 
 /// Makes an empty lock file when it is missing.
 fn lock_file(dir: &Dir, name: &str) -> Result<()> {
-    if dir.try_exists(name).at(OP, name)? {
-        return Ok(());
+    match dir.symlink_metadata(name) {
+        Ok(meta) if meta.is_file() => return Ok(()),
+        Ok(_) => return Err(Error::corrupt(OP, "not a regular file").with_path(name)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::io(OP, name, error)),
     }
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).mode(FILE_MODE);
+    options.read(true).write(true).create(true).mode(FILE_MODE).custom_flags(OFlags::NOFOLLOW.bits() as i32);
     let file = dir.open_with(name, &options).at(OP, name)?;
+    publish::adopt(&file, dir).at(OP, name)?;
     file.set_permissions(Permissions::from_mode(FILE_MODE)).at(OP, name)
 }
 
@@ -347,7 +377,9 @@ mod tests {
         let store = Store::open(&root).unwrap();
         assert_eq!(store.root_path(), root);
         let mode = |name: &str| store.dir().metadata(name).unwrap().permissions().mode() & 0o777;
-        for name in [".", "oci", "oci/blobs", "oci/blobs/sha256", "layers", "containers", "tmp", "cache"] {
+        for name in
+            [".", "oci", "oci/blobs", "oci/blobs/sha256", "layers", "containers", "tmp", "cache", "pins"]
+        {
             assert_eq!(mode(name), 0o700, "{name}");
         }
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o777)).unwrap();

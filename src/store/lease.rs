@@ -3,46 +3,86 @@
 use std::fs::{File, TryLockError};
 use std::time::{Duration, Instant};
 
-use cap_std::fs::OpenOptions;
-
-use super::layout::Store;
-use crate::error::{At, Error, ErrorKind, Result};
+use super::layout::{Hold, Store};
+use super::publish::open_regular;
+use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Control;
 
-/// A writer's claim on the whole store: while any process holds one, [`Store::prune`] removes nothing.
+/// A claim on the whole store: while any process holds one, [`Store::prune`] removes nothing and waits.
 ///
-/// Take it before the first blob of an image is written (or found to be there already) and drop it after the image is
-/// tagged. Readers that open several blobs of one image one after another want one too. It is a shared `flock`, so
-/// it also ends with the process. A lease does not keep others from writing.
+/// Hold it for moments only. An operation that takes longer uses a [`super::Pin`], which keeps prune from what it needs and
+/// from nothing else. It is a shared `flock`, so it also ends with the process. A lease does not keep others from writing.
 #[derive(Debug)]
 #[must_use = "a lease ends when it is dropped"]
 pub struct Lease {
-    _file: File,
+    /// `None` where the store is held exclusively anyway.
+    _file: Option<Locked>,
 }
 
 /// An exclusive lock, released on drop.
 #[derive(Debug)]
 pub(super) struct Exclusive {
-    _file: File,
+    _file: Locked,
 }
 
-/// Short enough for whoever cancels, and for the many who wait for `index.json` at once.
+/// A file with a `flock` that ends with this value.
+///
+/// Closing the file would not be enough: a child forked meanwhile has a copy of the descriptor, and a lock belongs to the
+/// open file that both share (flock(2)). Unlocking ends it for all copies.
+#[derive(Debug)]
+pub(super) struct Locked {
+    file: File,
+    /// The process that took the lock: a forked child has a copy of this value and must not end what its parent holds.
+    process: u32,
+}
+
+impl Locked {
+    /// Takes over a file that is locked.
+    pub fn new(file: File) -> Locked {
+        Locked { file, process: std::process::id() }
+    }
+
+    /// The file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Whether this process took the lock, rather than the one it was forked from.
+    pub fn is_ours(&self) -> bool {
+        self.process == std::process::id()
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        if self.is_ours() {
+            // Closing follows, which unlocks as well unless the descriptor was inherited.
+            let _ = self.file.unlock();
+        }
+    }
+}
+
+/// Short, so that cancelling is prompt and waiters for `index.json` make progress.
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
-/// How long the lock around `index.json` is waited for. Whoever holds it for longer was stopped, or hangs on a dead disk.
+/// How long the lock around `index.json` is waited for. A process that holds it for longer was stopped, or hangs on a dead disk.
 const INDEX_WAIT: Duration = Duration::from_secs(60);
 
 impl Store {
     /// Takes a [`Lease`], waiting while a prune is at work (prune never waits for anything while it holds the lock).
-    /// [`Store::lease_for`] can be cancelled meanwhile.
+    /// [`Store::lease_for`] can be cancelled meanwhile, and so can this of a [`super::Pin`].
     pub fn lease(&self) -> Result<Lease> {
-        self.lease_for(&Control::default())
+        self.lease_for(&self.control())
     }
 
     /// [`Store::lease`] for an operation that can be cancelled.
     pub fn lease_for(&self, control: &Control) -> Result<Lease> {
         const OP: &str = "take lease";
-        self.lock("lock", OP, |file| file.try_lock_shared(), None, control).map(|file| Lease { _file: file })
+        if matches!(self.1, Hold::Exclusive) {
+            return Ok(Lease { _file: None });
+        }
+        let file = self.lock("lock", OP, |file| file.try_lock_shared(), None, control)?;
+        Ok(Lease { _file: Some(file) })
     }
 
     /// Waits until no lease is left, at most `wait`; then [`ErrorKind::Busy`].
@@ -53,8 +93,7 @@ impl Store {
 
     /// The lock around reading, changing and replacing `index.json`; held for milliseconds.
     pub(super) fn lock_index(&self) -> Result<Exclusive> {
-        let (wait, control) = (Some(INDEX_WAIT), Control::default());
-        self.lock("index.lock", "lock index", |file| file.try_lock(), wait, &control)
+        self.lock("index.lock", "lock index", |file| file.try_lock(), Some(INDEX_WAIT), &self.control())
             .map(|file| Exclusive { _file: file })
     }
 
@@ -68,23 +107,23 @@ impl Store {
         take: impl Fn(&File) -> std::result::Result<(), TryLockError>,
         wait: Option<Duration>,
         control: &Control,
-    ) -> Result<File> {
-        let file =
-            self.0.dir.open_with(name, OpenOptions::new().read(true)).at("open lock", name)?.into_std();
+    ) -> Result<Locked> {
+        let shown = self.path(name);
+        let file = open_regular(&self.0.dir, name, &shown)?;
         let end = wait.and_then(|wait| Instant::now().checked_add(wait));
         let mut pause = Duration::from_micros(200);
         loop {
             match take(&file) {
-                Ok(()) => return Ok(file),
+                Ok(()) => return Ok(Locked::new(file)),
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(TryLockError::Error(error)) => return Err(Error::io(operation, name, error)),
+                Err(TryLockError::Error(error)) => return Err(Error::io(operation, &shown, error)),
             }
             control.check(operation)?;
             if end.is_some_and(|end| Instant::now() >= end) {
                 let message = "another process is writing to the store";
                 return Err(Error::new(ErrorKind::Busy, operation, message)
-                    .with_path(name)
+                    .with_path(shown)
                     .with_hint("try again when it has finished"));
             }
             std::thread::sleep(pause);
@@ -109,6 +148,64 @@ mod tests {
         assert_eq!(busy(&store), ErrorKind::Busy);
         drop(two);
         let _all = store.lock_all(Duration::ZERO, &control).unwrap();
+    }
+
+    /// A forked child has copies of all descriptors, and may live on doing nothing.
+    #[test]
+    fn a_lock_ends_although_a_copy_of_its_descriptor_stays_open() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path()).unwrap();
+        let control = Control::default();
+        let lease = store.lease().unwrap();
+        let _copy = lease._file.as_ref().unwrap().file().try_clone().unwrap();
+        drop(lease);
+        let all = store.lock_all(Duration::ZERO, &control).unwrap();
+        let _copy = all._file.file().try_clone().unwrap();
+        drop(all);
+        drop(store.lock_all(Duration::ZERO, &control).unwrap());
+        let index = store.lock_index().unwrap();
+        let _copy = index._file.file().try_clone().unwrap();
+        drop(index);
+        drop(store.lock_index().unwrap());
+        // The child's own copy of the lock ends nothing.
+        let lease = store.lease().unwrap();
+        let mut child = Locked::new(lease._file.as_ref().unwrap().file().try_clone().unwrap());
+        child.process += 1;
+        drop(child);
+        assert_eq!(store.lock_all(Duration::ZERO, &control).unwrap_err().kind(), ErrorKind::Busy);
+    }
+
+    #[test]
+    fn the_index_is_waited_for_until_cancelled() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path()).unwrap();
+        let control = Control::default();
+        let pin = store.pin(&control).unwrap();
+        let _held = store.lock_index().unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| pin.untag(&"app".parse().unwrap()).unwrap_err().kind());
+            std::thread::sleep(Duration::from_millis(20));
+            control.cancel.cancel();
+            assert_eq!(waiting.join().unwrap(), ErrorKind::Cancelled);
+        });
+    }
+
+    #[test]
+    fn a_lock_that_is_no_file_is_an_error() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        for lock in ["lock", "index.lock"] {
+            let temp = tempfile::tempdir().unwrap();
+            let store = Store::open(temp.path()).unwrap();
+            std::fs::remove_file(temp.path().join(lock)).unwrap();
+            mknodat(CWD, temp.path().join(lock), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+            // Each of these would wait for a writer of the fifo.
+            assert_eq!(Store::open(temp.path()).unwrap_err().kind(), ErrorKind::Corrupt, "{lock}");
+            assert_eq!(
+                store.untag(&"app".parse().unwrap()).unwrap_err().kind(),
+                ErrorKind::Corrupt,
+                "{lock}"
+            );
+        }
     }
 
     #[test]

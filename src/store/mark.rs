@@ -72,6 +72,18 @@ impl Store {
     /// is damaged is an error, since what it needs cannot be known.
     pub(super) fn mark(&self, entries: &[Entry], keep: &[Digest], control: &Control) -> Result<Marks> {
         let mut marks = Marks::default();
+        self.mark_more(&mut marks, entries, keep, control)?;
+        Ok(marks)
+    }
+
+    /// [`Store::mark`] that adds to what was marked before.
+    pub(super) fn mark_more(
+        &self,
+        marks: &mut Marks,
+        entries: &[Entry],
+        keep: &[Digest],
+        control: &Control,
+    ) -> Result<()> {
         let mut queue: Vec<Visit> = Vec::new();
         for entry in entries {
             queue.extend(Visit::described(&entry.descriptor, 1));
@@ -86,7 +98,7 @@ impl Store {
             if !expanded.insert((next.digest, next.role)) {
                 continue;
             }
-            let Some(document) = self.expand(&next, &mut marks, &mut queue)? else { continue };
+            let Some(document) = self.expand(&next, marks, &mut queue)? else { continue };
             if document.kind() == DocumentKind::Index && next.depth >= self.limits().index_depth {
                 let message = format!("indexes nested more than {} deep", self.limits().index_depth);
                 return Err(Error::limit("mark blobs", message).with_path(next.digest.to_string()));
@@ -101,7 +113,14 @@ impl Store {
                 marks.stack(&found.unwrap_or_default());
             }
         }
-        Ok(marks)
+        Ok(())
+    }
+
+    /// What an entry of `index.json` is about rather than what it holds: a signature or an SBOM names its image as its
+    /// subject (image-spec, manifest.md). `None` for an image by itself, and where nothing can be read.
+    pub(super) fn subject_of(&self, entry: &Entry) -> Option<Digest> {
+        let document = self.read_document(&entry.descriptor).ok()?;
+        descriptor_digest(document.subject()?).ok()
     }
 
     /// The document a visited blob holds, when it is one.

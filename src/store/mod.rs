@@ -5,8 +5,9 @@
 //! layers/      entry lists by ChainID, and which blob holds which DiffID
 //! containers/  KEY/{config.json, index, ledger}: what is known about trees made from images
 //! cache/       room for build caches
+//! pins/        what running operations need
 //! tmp/         blobs being written where the filesystem has no unnamed files, and claims of scratch directories
-//! lock         held shared by writers (leases), exclusively by prune
+//! lock         held shared for moments by all others (leases), exclusively by prune
 //! index.lock   held exclusively while `oci/index.json` is replaced
 //! ```
 //!
@@ -25,6 +26,7 @@ mod layout;
 mod lease;
 mod limits;
 mod mark;
+mod pin;
 mod publish;
 mod reference;
 mod refs;
@@ -45,6 +47,7 @@ pub use layers::LayerInfo;
 pub use layout::{Store, default_root};
 pub use lease::Lease;
 pub use limits::Limits;
+pub use pin::Pin;
 pub use reference::Reference;
 pub(crate) use refs::check_new_name;
 pub use refs::{Entry, REF_NAME, Ref};

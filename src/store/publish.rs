@@ -1,13 +1,14 @@
 //! How a file gets its name: written elsewhere, fsynced, named in one step, directory fsynced.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
+use rustix::fs::{Gid, Uid};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
@@ -37,6 +38,24 @@ pub(super) fn make_private(dir: &Dir) -> rustix::io::Result<()> {
     }
 }
 
+/// Gives what root made in the directory of somebody else to that user, who could otherwise neither open nor remove it.
+pub(super) fn adopt(made: impl AsFd, dir: &Dir) -> std::io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = rustix::fs::fstat(dir)?;
+    let now = rustix::fs::fstat(&made)?;
+    if owner.st_uid == 0 || (now.st_uid, now.st_gid) == (owner.st_uid, owner.st_gid) {
+        return Ok(());
+    }
+    let (uid, gid) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
+    match rustix::fs::fchown(&made, Some(uid), Some(gid)) {
+        // Root without CAP_CHOWN, or of a user namespace that does not have this user.
+        Err(Errno::PERM | Errno::INVAL) => Ok(()),
+        result => Ok(result?),
+    }
+}
+
 /// Makes a directory with mode 0700; returns whether it was missing.
 pub(super) fn make_dir(parent: &Dir, name: impl AsRef<Path>) -> std::io::Result<bool> {
     let name = name.as_ref();
@@ -45,7 +64,14 @@ pub(super) fn make_dir(parent: &Dir, name: impl AsRef<Path>) -> std::io::Result<
     match parent.create_dir_with(name, &builder) {
         Ok(()) => {
             // A umask may have taken our own bits away.
-            make_private(&parent.open_dir(name)?)?;
+            let dir = parent.open_dir(name)?;
+            make_private(&dir)?;
+            match real_dir(&dir) {
+                Ok(fd) => adopt(fd, parent)?,
+                // Root may open it; anybody else has nothing to give away.
+                Err(Errno::ACCESS) => {}
+                Err(error) => return Err(error.into()),
+            }
             Ok(true)
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
@@ -96,18 +122,38 @@ pub(super) fn set_mode(file: &File) -> std::io::Result<()> {
     Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(FILE_MODE))?)
 }
 
-/// A file of the store that is whole and on the disk, but for its name.
-pub(super) fn replacement<'d>(
+/// A file of the store that is whole and on the disk, but for its name. The caller holds a lease.
+fn replacement<'d>(
     dir: &'d Dir,
     shown: &str,
-    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<Replacement<'d>> {
     const OP: &str = "write file";
     let mut new = Replacement::new(dir).at(OP, shown)?;
-    fill(new.file())?;
+    claim(new.file(), dir).at(OP, shown)?;
+    write(new.file())?;
     set_mode(new.file()).at(OP, shown)?;
     new.sync().at(OP, shown)?;
     Ok(new)
+}
+
+/// Marks a file that is about to be written: its lock says that its writer lives. The caller holds a lease.
+pub(super) fn claim(file: &File, dir: &Dir) -> std::io::Result<()> {
+    file.try_lock()?;
+    adopt(file, dir)
+}
+
+/// Whether a file that has the name of an unfinished one was left by a dead writer. The caller holds the store exclusively.
+pub(super) fn is_abandoned(dir: &Dir, name: &str, shown: &[u8]) -> Result<bool> {
+    match open_regular(dir, name, shown) {
+        Ok(file) => match file.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(Error::io("lock file", shown, error)),
+        },
+        // It is no file, or a writer has finished.
+        Err(error) => Ok(matches!(error.kind(), ErrorKind::Corrupt)),
+    }
 }
 
 /// Reads a whole file that must not be larger than `cap` bytes.
@@ -129,7 +175,8 @@ pub(super) fn read_capped(dir: &Dir, name: &str, shown: &str, cap: u64) -> Resul
 }
 
 /// Opens a regular file: never through a final symlink, never blocking on a fifo.
-pub(super) fn open_regular(dir: &Dir, name: &str, shown: &str) -> Result<File> {
+pub(super) fn open_regular(dir: &Dir, name: &str, shown: impl AsRef<[u8]>) -> Result<File> {
+    let shown = shown.as_ref();
     let mut options = OpenOptions::new();
     options.read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
     let file = match dir.open_with(name, &options) {
@@ -144,25 +191,26 @@ pub(super) fn open_regular(dir: &Dir, name: &str, shown: &str) -> Result<File> {
     Ok(file.into_std())
 }
 
-/// Publishes a file as `name` in `target`, durably. With `overwrite`, what is there gives way; without, it wins and the
-/// staged file is dropped.
-pub(super) fn publish(
-    mut staged: Staged,
-    target: &Dir,
-    name: &str,
-    shown: &str,
-    overwrite: bool,
-) -> Result<()> {
-    const OP: &str = "publish file";
-    rustix::fs::fchmod(staged.file(), Mode::from_raw_mode(FILE_MODE)).at(OP, shown)?;
-    staged.file().sync_all().at(OP, shown)?;
-    match overwrite {
-        true => staged.replace(target, name),
-        false => staged.link(target, name),
+/// A file that is whole and on the disk, but for its name.
+pub(super) struct Whole(Staged);
+
+impl Whole {
+    /// Makes the content durable.
+    pub fn new(mut staged: Staged, shown: &str) -> Result<Whole> {
+        rustix::fs::fchmod(staged.file(), Mode::from_raw_mode(FILE_MODE)).at("publish file", shown)?;
+        staged.file().sync_all().at("publish file", shown)?;
+        Ok(Whole(staged))
     }
-    .at(OP, shown)?;
-    // Also when the file was there already: its writer may not have come to this line yet.
-    sync_dir(target, shown)
+
+    /// Names the file. With `overwrite`, what is there gives way; without, it wins and this one is dropped. Survives a power
+    /// loss once the directory is synced.
+    pub fn name(self, target: &Dir, name: &str, shown: &str, overwrite: bool) -> Result<()> {
+        match overwrite {
+            true => self.0.replace(target, name),
+            false => self.0.link(target, name),
+        }
+        .at("publish file", shown)
+    }
 }
 
 fn proc_path(fd: impl AsFd) -> String {

@@ -5,6 +5,7 @@ use oci_spec::image::Descriptor;
 use super::blob::BlobInfo;
 use super::document::{Document, DocumentKind, descriptor, descriptor_digest};
 use super::layout::Store;
+use super::pin::Need;
 use super::reference::Reference;
 use super::refs::Entry;
 use crate::digest::Digest;
@@ -35,6 +36,16 @@ impl Store {
     /// [`ErrorKind::NotFound`] when nothing fits, [`ErrorKind::InvalidArgument`] when a prefix fits several images or
     /// the text can be none of these.
     pub fn resolve(&self, text: &str) -> Result<Resolved> {
+        // What is found must not go before it counts as needed. What is only looked at on the way is not needed.
+        let _lease = self.lease()?;
+        let found = self.unpinned().find(text)?;
+        if let Ok(digest) = descriptor_digest(&found.descriptor) {
+            self.need(Need::Image(digest))?;
+        }
+        Ok(found)
+    }
+
+    fn find(&self, text: &str) -> Result<Resolved> {
         const OP: &str = "find image";
         let nothing = || {
             Error::not_found(OP, "no image in the store has this name or id")
@@ -101,6 +112,7 @@ impl Store {
 
     /// The descriptor of a manifest or index that the store holds, read from the blob itself.
     pub(crate) fn describe_manifest(&self, digest: &Digest) -> Result<Descriptor> {
+        self.need(Need::Image(*digest))?;
         let bytes = self.read_blob(digest, None, self.limits().json_bytes)?;
         let document = Document::parse(&bytes, None, &digest.to_string(), self.limits())?;
         let usual = match document.kind() {
@@ -138,6 +150,7 @@ impl Store {
     ///
     /// A manifest whose blob is absent (image-layout.md allows that) is known by its own digest only.
     pub(crate) fn identities(&self, entries: &[Entry]) -> Result<Vec<Identity>> {
+        let store = self.unpinned();
         let mut out = Vec::new();
         let mut seen = std::collections::HashSet::new();
         let mut queue: Vec<(Descriptor, usize)> =
@@ -148,7 +161,7 @@ impl Store {
                 continue;
             }
             let kind = DocumentKind::of_media_type(descriptor.media_type().as_ref());
-            let document = match kind.map(|_| self.read_document(&descriptor)) {
+            let document = match kind.map(|_| store.read_document(&descriptor)) {
                 Some(Ok(document)) => Some(document),
                 Some(Err(error)) if error.kind() == ErrorKind::NotFound => None,
                 // A damaged image must not hide the others; it is named by its manifest digest, and fsck tells.

@@ -7,6 +7,7 @@ use cap_std::fs::Dir;
 use serde_json::Value;
 
 use super::layout::Store;
+use super::pin::Need;
 use super::publish;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::staged::Staged;
@@ -58,6 +59,7 @@ impl Store {
     pub fn bind_tree(&self, key: &str) -> Result<Binding> {
         const OP: &str = "bind tree";
         check_key(OP, key)?;
+        self.need(Need::Tree(key.into()))?;
         let _lease = self.lease()?;
         loop {
             if let Some(binding) = self.find_tree(key)? {
@@ -69,14 +71,18 @@ impl Store {
         }
     }
 
-    /// Writes a file that becomes one of a record with [`StagedFile::publish`]. The caller holds a lease.
+    /// Writes a file that becomes one of a record with [`StagedFile::publish`].
     pub(crate) fn stage_record(&self, bytes: &[u8]) -> Result<StagedFile> {
         const OP: &str = "write file";
-        let tmp = &self.0.tmp;
-        let mut staged = Staged::new(tmp, tmp, 0o666).at(OP, "tmp")?;
-        staged.file().write_all(bytes).at(OP, "tmp")?;
-        publish::set_mode(staged.file()).at(OP, "tmp")?;
-        staged.file().sync_all().at(OP, "tmp")?;
+        let (tmp, shown) = (&self.0.tmp, self.path("tmp"));
+        // Where it has a name, prune must not see it before it is locked; writing may take long.
+        let lease = self.lease()?;
+        let mut staged = Staged::new(tmp, tmp, 0o666).at(OP, &shown)?;
+        publish::claim(staged.file(), tmp).at(OP, &shown)?;
+        drop(lease);
+        staged.file().write_all(bytes).at(OP, &shown)?;
+        publish::set_mode(staged.file()).at(OP, &shown)?;
+        staged.file().sync_all().at(OP, &shown)?;
         Ok(StagedFile(staged))
     }
 
@@ -154,8 +160,7 @@ impl Binding {
 
     /// Replaces a file, atomically and durably.
     pub fn replace(&self, file: BindingFile, bytes: &[u8]) -> Result<()> {
-        let _lease = self.store.lease()?;
-        publish::replace(&self.dir, file.name(), &self.shown(file), bytes)
+        self.replace_with(file, |out| out.write_all(bytes).at("write file", self.shown(file)))
     }
 
     /// [`Binding::replace`] for content written piece by piece. When `fill` fails, the old file stays.

@@ -17,7 +17,7 @@ const ARG: &str = "TREERING_TEST_ARG";
 /// Writes an image with one layer (its content is `text`, not a tar: the store does not look) and returns its
 /// manifest, not named yet.
 pub fn put_image(store: &Store, text: &str, platform: &str) -> treering::Result<Descriptor> {
-    let _lease = store.lease()?;
+    let store = store.pin(&Control::default())?;
     let layer = store.put_blob(text.as_bytes())?;
     let config = new_config(&NewConfig {
         platform: Some(platform.parse()?),
@@ -30,10 +30,10 @@ pub fn put_image(store: &Store, text: &str, platform: &str) -> treering::Result<
     Ok(descriptor(OCI_MANIFEST, &store.put_blob(&manifest)?))
 }
 
-/// [`put_image`] and a name, under one lease.
+/// [`put_image`] and a name, under one pin.
 pub fn tag_image(store: &Store, name: &str, text: &str) -> treering::Result<Descriptor> {
-    let _lease = store.lease()?;
-    let manifest = put_image(store, text, "linux/amd64")?;
+    let store = store.pin(&Control::default())?;
+    let manifest = put_image(&store, text, "linux/amd64")?;
     store.tag(&name.parse::<Reference>()?, &manifest)?;
     Ok(manifest)
 }

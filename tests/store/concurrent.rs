@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use treering::store::{FsckLevel, PruneOptions, Store};
-use treering::{Control, ErrorKind};
+use treering::{Control, Digest, ErrorKind};
 
 use crate::common::{child, digest, name, problems, tag_image};
 
@@ -103,26 +103,31 @@ fn threads_share_one_store() {
 }
 
 #[test]
-fn a_lease_holds_prune_off_across_processes() {
+fn a_pin_keeps_what_its_process_needs_until_it_dies() {
     let temp = tempfile::tempdir().unwrap();
     let store = Store::open(temp.path()).unwrap();
     tag_image(&store, "kept", "kept").unwrap();
-    let mut writer = child("hold-lease", temp.path(), "").spawn().unwrap();
-    // Its unnamed image is there once it has its lease.
-    while store.fsck(FsckLevel::Structure, &Control::default()).unwrap().blobs < 6 {
+    let mut writer = child("hold-pin", temp.path(), "").spawn().unwrap();
+    // Its unnamed image is there, and there is something else that nothing needs.
+    store.put_blob(b"unneeded").unwrap();
+    while store.fsck(FsckLevel::Structure, &Control::default()).unwrap().blobs < 7 {
         assert!(writer.try_wait().unwrap().is_none(), "the writer ended early");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let quick = PruneOptions { wait: Duration::from_millis(100), ..PruneOptions::default() };
-    let busy = store.prune(&quick, &Control::default()).unwrap_err();
+    let now = PruneOptions { wait: Duration::ZERO, ..PruneOptions::default() };
+    let dry = PruneOptions { dry_run: true, ..PruneOptions::default() };
+    assert_eq!(store.prune(&dry, &Control::default()).unwrap().blobs.len(), 1);
+    assert_eq!(store.prune(&now, &Control::default()).unwrap().blobs, [Digest::of(b"unneeded")]);
+    // A lease of a moment, however, is waited for.
+    let lease = store.lease().unwrap();
+    let busy = store.prune(&now, &Control::default()).unwrap_err();
     assert_eq!(busy.kind(), ErrorKind::Busy);
     assert!(busy.hint().is_some());
-    let dry = PruneOptions { dry_run: true, ..PruneOptions::default() };
-    assert_eq!(store.prune(&dry, &Control::default()).unwrap().blobs.len(), 3);
+    drop(lease);
     writer.kill().unwrap();
     writer.wait().unwrap();
     let report = store.prune(&PruneOptions::default(), &Control::default()).unwrap();
-    assert_eq!(report.blobs.len(), 3, "the lease died with its process");
+    assert_eq!(report.blobs.len(), 3, "the pin died with its process");
     assert!(store.has_blob(&digest(&store.resolve("kept").unwrap().descriptor)).unwrap());
     store.untag(&name("kept")).unwrap();
     assert_eq!(store.prune(&PruneOptions::default(), &Control::default()).unwrap().blobs.len(), 3);

@@ -30,14 +30,15 @@ fn play() {
                 tag_image(&store, &format!("p{arg}:t{tag}"), &format!("{arg} {tag}")).unwrap();
             }
         }
-        "hold-lease" => {
+        "hold-pin" => {
             let store = Store::open(root).unwrap();
-            let _lease = store.lease().unwrap();
+            let store = store.pin(&Control::default()).unwrap();
             put_image(&store, "not named yet", "linux/amd64").unwrap();
             loop {
                 std::thread::sleep(Duration::from_secs(1));
             }
         }
+        "work-forever" => crate::pins::work_forever(&root, &arg),
         "tag-forever" => {
             let store = Store::open(root).unwrap();
             for number in 0u64.. {

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use treering::Control;
 use treering::store::Reference;
 
 use crate::context::Context;
@@ -31,7 +32,8 @@ impl Tag {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let target = Reference::parse(&self.target)?;
         let store = context.store()?;
-        let _lease = store.lease()?;
+        // An image that was found must not be pruned before it is named.
+        let store = store.pin(&Control::default())?;
         let source = store.resolve(&self.source)?;
         store.tag(&target, &source.descriptor)?;
         Ok(ExitCode::SUCCESS)

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::{Scratch, describe, is_root, sh};
-use treering::archive::{self, Format, LoadOptions};
+use treering::archive::{self, Format};
 use treering::compress::{Compression, Profile};
 use treering::diff::{ChangeKind, all_added};
 use treering::fs::{Kind, Root, Timestamp};
@@ -907,7 +907,7 @@ fn a_commit_that_fails_leaves_its_name_where_it_was() {
         }
         // A write that is no part of the image, its pin for one, may fail and be done without.
         if done {
-            std::fs::remove_file(scratch.join("committed")).unwrap();
+            std::fs::remove_dir(scratch.join("committed")).unwrap();
             std::fs::write(tree.join("file"), format!("changed again, {when}")).unwrap();
             before = state();
         }

@@ -62,7 +62,8 @@ pub fn clone(
     options: &CloneOptions,
     control: &Control,
 ) -> Result<Cloned> {
-    let _lease = store.lease_for(control)?;
+    let pin = store.pin(control)?;
+    let store: &Store = &pin;
     let from = Root::open(tree)?;
     let mut bound = Tree::open(store, &from)?;
     let Some(&manifest) = bound.image() else {
@@ -72,6 +73,8 @@ pub fn clone(
             .with_hint("no image was unpacked to it or committed from it: cp -a copies all there is of it"));
     };
     refuse_inside(&from, new)?;
+    // The record of the tree may go or change meanwhile; that of the clone needs the image.
+    pin.add(&[manifest])?;
     let index = bound.index.take();
     let owners = &bound.owners;
     let scan_options = ScanOptions {

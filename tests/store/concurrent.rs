@@ -37,7 +37,8 @@ fn no_name_is_lost() {
                     Ok(_) => pruned += 1,
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "{error}"),
                 }
-                std::thread::sleep(Duration::from_millis(200));
+                // It reads every manifest there is, and all others wait meanwhile.
+                std::thread::sleep(Duration::from_secs(2));
             }
             pruned
         });

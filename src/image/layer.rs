@@ -94,7 +94,6 @@ pub fn apply_layer(
     let pin = store.map(|store| store.pin(control)).transpose()?;
     let store = pin.as_deref();
     let tree = store.map(|store| Tree::open(store, &root)).transpose()?.filter(Tree::is_bound);
-    let keeper = store.filter(|_| tree.is_some());
     let as_seen = || Owners { policy: OwnerPolicy::as_seen(), ..Owners::default() };
     let mut owners = tree.as_ref().map_or_else(as_seen, |tree| tree.owners.clone());
     if let Some(ledger) = &options.ledger {

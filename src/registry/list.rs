@@ -67,7 +67,8 @@ pub fn create_list(
     amend: bool,
     control: &Control,
 ) -> Result<Digest> {
-    let _lease = store.lease_for(control)?;
+    let pin = store.pin(control)?;
+    let store: &Store = &pin;
     let name = Reference::parse(name)?.or_latest();
     let session = Session::new(registries, control);
     let (mut entries, annotations) = match existing(store, &name)? {
@@ -111,7 +112,8 @@ pub fn annotate_list(
     change: &ListAnnotation,
     control: &Control,
 ) -> Result<Digest> {
-    let _lease = store.lease_for(control)?;
+    let pin = store.pin(control)?;
+    let store: &Store = &pin;
     let name = Reference::parse(name)?.or_latest();
     let list = existing(store, &name)?.ok_or_else(|| {
         Error::not_found(OP, "no list in the store has this name").with_path(name.to_string())

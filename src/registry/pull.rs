@@ -86,6 +86,8 @@ pub fn pull(
     options: &PullOptions,
     control: &Control,
 ) -> Result<Pulled> {
+    let pin = store.pin(control)?;
+    let store: &Store = &pin;
     let name = Reference::parse(reference)?.or_latest();
     run(store, registries, &name, control, |repository| {
         let plan = Plan::make(store, repository, &name, options)?;
@@ -108,6 +110,8 @@ pub fn pull_and_unpack(
     unpack: &UnpackOptions,
     control: &Control,
 ) -> Result<(Pulled, Unpacked)> {
+    let pin = store.pin(control)?;
+    let store: &Store = &pin;
     let name = Reference::parse(reference)?.or_latest();
     let mut unpacked = None;
     let pulled = run(store, registries, &name, control, |repository| {
@@ -126,7 +130,6 @@ fn run(
     control: &Control,
     work: impl FnMut(&Repository) -> Result<Pulled>,
 ) -> Result<Pulled> {
-    let _lease = store.lease_for(control)?;
     let session = Session::new(registries, control);
     let began = Instant::now();
     let text = format!("pull {}", name.canonical());

@@ -72,7 +72,8 @@ pub fn push(
     options: &PushOptions,
     control: &Control,
 ) -> Result<Pushed> {
-    let _lease = store.lease_for(control)?;
+    let pin = store.pin(control)?;
+    let store: &Store = &pin;
     let name = Reference::parse(target)?.or_latest();
     let session = Session::new(registries, control);
     let began = Instant::now();

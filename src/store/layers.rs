@@ -90,7 +90,7 @@ impl Store {
     /// caller's: check them.
     pub fn open_chain_list(&self, chain_id: &Digest) -> Result<Option<File>> {
         let Some(dir) = self.layer_dir(chain_id, false)? else { return Ok(None) };
-        match publish::open_regular(&dir, "list", &format!("layers/{}/list", chain_id.hex())) {
+        match publish::open_regular(&dir, "list", format!("layers/{}/list", chain_id.hex())) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),

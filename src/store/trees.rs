@@ -142,7 +142,7 @@ impl Binding {
 
     /// Opens a file of the record; `None` when it is not there.
     pub fn open(&self, file: BindingFile) -> Result<Option<File>> {
-        match publish::open_regular(&self.dir, file.name(), &self.shown(file)) {
+        match publish::open_regular(&self.dir, file.name(), self.shown(file)) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),

@@ -320,7 +320,8 @@ mod tests {
         assert_eq!(pins(&store), 0);
         let mut gone = prune(&store).unwrap().blobs;
         let mut all = vec![blobs[0], blobs[1], written];
-        (gone.sort(), all.sort());
+        gone.sort();
+        all.sort();
         assert_eq!(gone, all);
     }
 

@@ -89,7 +89,7 @@ pub fn pull(
     let pin = store.pin(control)?;
     let store: &Store = &pin;
     let name = Reference::parse(reference)?.or_latest();
-    run(store, registries, &name, control, |repository| {
+    run(registries, &name, control, |repository| {
         let plan = Plan::make(store, repository, &name, options)?;
         plan.fetch()?;
         plan.publish(&name)
@@ -114,7 +114,7 @@ pub fn pull_and_unpack(
     let store: &Store = &pin;
     let name = Reference::parse(reference)?.or_latest();
     let mut unpacked = None;
-    let pulled = run(store, registries, &name, control, |repository| {
+    let pulled = run(registries, &name, control, |repository| {
         let plan = Plan::make(store, repository, &name, options)?;
         unpacked = Some(plan.fetch_and_unpack(&name, dir, unpack)?);
         plan.publish(&name)
@@ -122,9 +122,8 @@ pub fn pull_and_unpack(
     Ok((pulled, unpacked.expect("set by what succeeded")))
 }
 
-/// Runs a pull with its lease and its events.
+/// Runs a pull with its events.
 fn run(
-    store: &Store,
     registries: &Registries,
     name: &Reference,
     control: &Control,

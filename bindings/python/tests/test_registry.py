@@ -35,7 +35,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def handle_any(self) -> None:
-        server: Any = self.server
+        server = self.server
+        assert isinstance(server, Server)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if server.silent.is_set():
             time.sleep(30)
@@ -43,7 +44,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if server.guarded and self.headers.get("Authorization") != expected:
             return self.answer(401, WWW_Authenticate='Basic realm="test"')
         path, _, query = self.path.partition("?")
-        kept: dict[str, tuple[str, bytes]] = server.kept
+        kept = server.kept
         if path == "/v2/":
             return self.answer(200, b"{}")
         if path.endswith("/tags/list"):
@@ -69,13 +70,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = handle_any
 
 
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        #: Media type and bytes of what was sent, by path.
+        self.kept: dict[str, tuple[str, bytes]] = {}
+        #: Whether a password is wanted.
+        self.guarded = False
+        #: Whether nothing is answered.
+        self.silent = threading.Event()
+
+
 class Registry:
     def __init__(self) -> None:
-        self.server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.server.kept = {}
-        self.server.guarded = False
-        self.server.silent = threading.Event()
+        self.server = Server()
         self.host = f"127.0.0.1:{self.server.server_address[1]}"
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
@@ -88,9 +98,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regist
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
     made = Registry()
     # The scheme is not found out by asking: the small server would wait for the end of a line.
-    (tmp_path / "registries.toml").write_text(
-        f'[[registry]]\nprefix = "{made.host}"\nlocation = "http://{made.host}"\n'
-    )
+    (tmp_path / "registries.toml").write_text(f'[[registry]]\nprefix = "{made.host}"\nlocation = "http://{made.host}"\n')
     yield made
     made.server.shutdown()
     made.server.server_close()

@@ -46,8 +46,7 @@ const MAX_TRIGGERS: usize = 1_000;
 pub fn build(store: &Store, options: &BuildOptions, control: &Control) -> Result<Built> {
     let names = options.tags.iter().map(|tag| Reference::parse(tag)).collect::<Result<Vec<_>>>()?;
     names.iter().try_for_each(|name| check_new_name(name).map(drop))?;
-    let pin = store.pin(control)?;
-    let store: &Store = &pin;
+    let _lease = store.lease_for(control)?;
     let Opened { contexts, file, warnings, fails } = open(store, options, control)?;
     let reporter = Reporter::new(control);
     for warning in &warnings {

@@ -27,7 +27,7 @@ Examples:
   treering build -f docker/Dockerfile --target test --build-arg VERSION=2 .
   treering build -t app:v1 -o type=docker,dest=app.tar .     for docker load
   treering build -o ./out .                                  the files of the last stage
-  treering build --check .                                   what should be different in the Dockerfile
+  treering build --check .                                   warnings only
 
 Steps that nothing changed for come out of the cache. SOURCE_DATE_EPOCH or --reproducible make two builds equal, wherever they
 run.";

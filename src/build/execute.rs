@@ -28,7 +28,7 @@ use crate::event::StepId;
 use crate::image::{Image, Platform, Recipe, Step, StepLayer, compose, enter};
 use crate::layer::{LayerOptions, MtimePrecision};
 use crate::progress::Control;
-use crate::store::{LayerInfo, Reference, Store, check_new_name};
+use crate::store::{LayerInfo, Pin, Reference, Store, check_new_name};
 use crate::tree::Snapshot;
 
 pub(super) const OP: &str = "build";
@@ -46,7 +46,8 @@ const MAX_TRIGGERS: usize = 1_000;
 pub fn build(store: &Store, options: &BuildOptions, control: &Control) -> Result<Built> {
     let names = options.tags.iter().map(|tag| Reference::parse(tag)).collect::<Result<Vec<_>>>()?;
     names.iter().try_for_each(|name| check_new_name(name).map(drop))?;
-    let _lease = store.lease_for(control)?;
+    let pin = store.pin_later(control)?;
+    let store: &Store = &pin;
     let Opened { contexts, file, warnings, fails } = open(store, options, control)?;
     let reporter = Reporter::new(control);
     for warning in &warnings {
@@ -57,7 +58,7 @@ pub fn build(store: &Store, options: &BuildOptions, control: &Control) -> Result
             .with_location(warning.location.clone())
             .with_hint("the Dockerfile asks for warnings to be errors: # check=error=true"));
     }
-    let mut work = Work::new(store, options, control, &file, contexts, reporter)?;
+    let mut work = Work::new(&pin, options, control, &file, contexts, reporter)?;
     let order = plan::stages(&file, options.target.as_deref(), &|name| work.contexts.value(name).is_some())?;
     for at in &order {
         let state = work.stage(*at)?;
@@ -85,6 +86,7 @@ pub fn build(store: &Store, options: &BuildOptions, control: &Control) -> Result
 }
 
 struct Work<'a> {
+    pin: &'a Pin,
     store: &'a Store,
     options: &'a BuildOptions,
     control: &'a Control,
@@ -115,14 +117,16 @@ struct Position<'a> {
 
 impl<'a> Work<'a> {
     fn new(
-        store: &'a Store,
+        pin: &'a Pin,
         options: &'a BuildOptions,
         control: &'a Control,
         file: &'a Dockerfile,
         contexts: Contexts,
         reporter: Reporter<'a>,
     ) -> Result<Work<'a>> {
+        let store: &Store = pin;
         let mut work = Work {
+            pin,
             store,
             options,
             control,
@@ -473,6 +477,8 @@ impl<'a> Work<'a> {
             self.reporter.cached(running);
             return Ok(record);
         }
+        // From here on it takes time: what is needed is written down, and others may prune.
+        self.pin.settle();
         let created = self.now();
         let made = make(self, state, crate::fs::Timestamp::new(created, 0), running.id)?;
         let layer = match made {

@@ -57,6 +57,13 @@ impl Pin {
     pub fn add(&self, digests: &[Digest]) -> Result<()> {
         digests.iter().try_for_each(|digest| self.0.need(Need::Image(*digest)))
     }
+
+    /// Ends the lease of a pin that [`Store::pin_later`] began, and writes down what was needed so far. Does nothing for other pins.
+    pub(crate) fn settle(&self) {
+        if let Hold::Pin(pinned) = &self.0.1 {
+            pinned.settle();
+        }
+    }
 }
 
 /// One thing an operation needs.
@@ -117,7 +124,11 @@ impl Pinned {
     /// Writes a need down. Gives the lease back unless it has to stay in place of what could not be written.
     fn add(&self, need: Need, lease: Lease) -> Option<Lease> {
         let mut state = self.state();
-        if state.lease.is_some() || state.needs.contains(&need) {
+        if state.needs.contains(&need) {
+            return Some(lease);
+        }
+        if state.lease.is_some() {
+            state.needs.insert(need);
             return Some(lease);
         }
         let line = format!("{need}\n");
@@ -131,6 +142,20 @@ impl Pinned {
                 state.lease = Some(lease);
                 None
             }
+        }
+    }
+}
+
+impl Pinned {
+    fn settle(&self) {
+        let mut state = self.state();
+        if state.lease.is_none() {
+            return;
+        }
+        let lines: String = state.needs.iter().map(|need| format!("{need}\n")).collect();
+        // What cannot be written down is what the lease goes on for.
+        if lines.is_empty() || state.write(&self.rooms, lines.as_bytes()).is_ok() {
+            state.lease = None;
         }
     }
 }
@@ -198,6 +223,16 @@ impl Store {
         let (rooms, state) = (Arc::clone(&self.0), Mutex::default());
         let pinned = Pinned { rooms, control: control.clone(), state };
         Ok(Pin(Store(Arc::clone(&self.0), Hold::Pin(Arc::new(pinned)))))
+    }
+
+    /// [`Store::pin`] for an operation that may turn out to have nothing to do: it writes nothing, and holds a lease until
+    /// [`Pin::settle`].
+    pub(crate) fn pin_later(&self, control: &Control) -> Result<Pin> {
+        let pin = self.pin(control)?;
+        if let (Hold::Nothing, Hold::Pin(pinned)) = (&self.1, &pin.0.1) {
+            pinned.state().lease = Some(self.lease_for(control)?);
+        }
+        Ok(pin)
     }
 
     /// Keeps a thing for the operation this store belongs to, if it belongs to one.
@@ -364,6 +399,19 @@ mod tests {
         assert_eq!(prune(&store).unwrap_err().kind(), ErrorKind::Busy);
         drop(pin);
         assert_eq!(prune(&store).unwrap().blobs, [blob]);
+    }
+
+    #[test]
+    fn a_pin_for_later_writes_nothing_until_it_is_settled() {
+        let (_temp, store) = fresh();
+        let pin = store.pin_later(&Control::default()).unwrap();
+        let blob = pin.put_blob(b"x").unwrap().digest;
+        assert_eq!((pins(&store), prune(&store).unwrap_err().kind()), (0, ErrorKind::Busy));
+        pin.settle();
+        assert_eq!((pins(&store), prune(&store).unwrap().blobs), (1, vec![]));
+        pin.settle();
+        drop(pin);
+        assert_eq!((pins(&store), prune(&store).unwrap().blobs), (0, vec![blob]));
     }
 
     #[test]

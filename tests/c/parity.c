@@ -53,7 +53,7 @@ static void make(void) {
   if (strcmp(text("dir"), ".") != 0) sh("find '%s' -exec touch -h -d @1700000000 {} +", dir);
 }
 
-static void delete (void) {
+static void delete(void) {
   unescape(json_get(step, "path")->text);
   sh("rm -r '%s/%s' && find '%s' -exec touch -h -d @1700000000 {} +", path("dir"), text("path"), path("dir"));
 }
@@ -574,7 +574,7 @@ static treering_status run(const char *op) {
   treering_store *store = NULL;
   treering_status status = TREERING_OK;
   if (strcmp(op, "make") == 0) return make(), status;
-  if (strcmp(op, "delete") == 0) return delete (), status;
+  if (strcmp(op, "delete") == 0) return delete(), status;
   if (strcmp(op, "scan") == 0 || strcmp(op, "save_snapshot") == 0 || strcmp(op, "load_snapshot") == 0) return scan(op);
   if (strcmp(op, "lookup") == 0) return lookup();
   if (strcmp(op, "apply_layer") == 0 || strcmp(op, "list_layer") == 0) return layer(op);

@@ -164,7 +164,8 @@ impl Held {
                 })?;
             }
             for name in &self.pins.dead {
-                self.0.pins.remove_file(name).at("prune", self.path(&format!("pins/{name}")))?;
+                // One that ended after it was opened here took its file along.
+                found(self.0.pins.remove_file(name)).at("prune", self.path(&format!("pins/{name}")))?;
             }
         }
         self.sweep((&marks, &self.pins), options, report, control)

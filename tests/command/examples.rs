@@ -52,7 +52,7 @@ for name in v1 arm; do
   set -- arm64
 done | jq -cs '{schemaVersion: 2, mediaType: "application/vnd.oci.image.index.v1+json", manifests: .}' | tr -d '\n' >index
 jq '.manifests[0].platform.architecture = "amd64"' -c index | tr -d '\n' >index.new && mv index.new index
-digest=$(sha256sum <index | cut -d' ' -f1); size=$(wc -c <index); mv index layout/blobs/sha256/$digest
+digest=$(sha256sum <index | cut -d' ' -f1); size=$(wc -c <index); chmod -R u+w layout; mv index layout/blobs/sha256/$digest
 echo "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"digest\":\"sha256:$digest\",\
 \"size\":$size,\"annotations\":{\"org.opencontainers.image.ref.name\":\"multi:v1\"}}]}" >layout/index.json
 tar -C layout -c . | treering load -q; rm -rf layout

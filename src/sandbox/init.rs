@@ -166,7 +166,11 @@ fn run(host: &Channel, order: &Order, descriptors: Vec<OwnedFd>) -> Setup<()> {
     let Given { ledger, journal, .. } = given;
     // Whatever happens from here on, the reaper ends with this process: its end of the socket closes.
     let processes = proc.try_clone().what("open /proc")?;
-    let result = setup_and_supervise(host, order, (ledger, journal), (&inner, go), proc, device);
+    // Calls that wait for an answer wait until their processes have ended: closed before, it would fail them, and the step would
+    // go on for a moment.
+    let mut listener = None;
+    let result =
+        setup_and_supervise(host, order, (ledger, journal), (&inner, go), proc, device, &mut listener);
     drop(inner);
     if order.rung.mounts() {
         let _ = sys::kill(reaper, libc::SIGKILL);
@@ -239,6 +243,7 @@ fn setup_and_supervise(
     (inner, go): (&Channel, OwnedFd),
     proc: OwnedFd,
     device: u64,
+    listener: &mut Option<OwnedFd>,
 ) -> Setup<(i32, i32)> {
     let Some(ready) = inner.receive().what("set up step")? else {
         return Err(Failure::new("set up step", io::Error::other("its first process ended")));
@@ -247,9 +252,12 @@ fn setup_and_supervise(
         Message::LISTENER => ready.descriptors.into_iter(),
         _ => return Err(failure_of(&ready.body)),
     };
-    let listener = if order.rung.emulates() { descriptors.next() } else { None };
+    if order.rung.emulates() {
+        *listener = descriptors.next();
+    }
+    let listener = listener.as_ref();
     let terminal = descriptors.next();
-    let mut state = match &listener {
+    let mut state = match listener {
         Some(listener) => {
             sys::wake_in_turn(listener);
             // Paths of this process in /proc are relative to it from here on: the step's /proc does not show it.
@@ -265,7 +273,7 @@ fn setup_and_supervise(
     drop(terminal);
     rustix::io::write(&go, b"!").what("start command")?;
     drop(go);
-    supervise(host, inner, listener.as_ref(), &mut state)
+    supervise(host, inner, listener, &mut state)
 }
 
 fn read_ledger(fd: OwnedFd) -> Setup<Ledger> {

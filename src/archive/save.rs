@@ -72,7 +72,7 @@ impl std::str::FromStr for Format {
 /// reference that is a name becomes the image's name in the archive; one that is a digest or id saves it without a name.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] when an image or one of its blobs is not there, [`ErrorKind::Corrupt`] when a blob is damaged. What
+/// [`crate::ErrorKind::NotFound`] when an image or one of its blobs is not there, [`crate::ErrorKind::Corrupt`] when a blob is damaged. What
 /// was written until then is useless.
 pub fn save(
     store: &Store,

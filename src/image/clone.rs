@@ -53,8 +53,8 @@ pub struct Cloned {
 /// The clone is made beside `new` and renamed into place: after an error or a crash there is no half of one.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] when the store does not know the tree, [`ErrorKind::Changed`] when something changes in it
-/// meanwhile, [`ErrorKind::InvalidArgument`] when `new` lies in the tree.
+/// [`crate::ErrorKind::NotFound`] when the store does not know the tree, [`crate::ErrorKind::Changed`] when something changes in it
+/// meanwhile, [`crate::ErrorKind::InvalidArgument`] when `new` lies in the tree.
 pub fn clone(
     store: &Store,
     tree: &Path,

@@ -2,7 +2,7 @@
 # usage: tests/demo.sh PATH/TO/treering
 #
 # The main job, on a real tree and without network or privileges: commit a tree, unpack it, edit it, see what changed,
-# commit that as a second layer. The tree is a few thousand files of this machine's own system. Everything happens in
+# commit that as a second layer, go back, build a Dockerfile. The tree is a few thousand files of this machine's own system. Everything happens in
 # a temporary directory, its image store included, and is gone afterwards.
 set -euo pipefail
 bin=$(realpath "$1")
@@ -65,3 +65,26 @@ say 'Commit the change: only what changed becomes the second layer'
 show "treering commit work app:v2 -a 'Demo <demo@example.org>' -m 'The second ring'"
 show 'treering history app:v2'
 show 'treering df'
+
+say 'Go back to the first image, in place: only what differs is touched'
+show 'treering checkout app:v1 work'
+show 'treering diff work'
+show 'treering checkout - work'
+show 'treering cat app:v1:/app/hello.sh'
+
+say 'Build a two-stage Dockerfile, twice: the second time every step is in the cache'
+cat >Dockerfile <<'END'
+FROM app:v2 AS files
+FROM scratch
+COPY --from=files /app /srv
+COPY --chown=1000 settings /etc/app/
+USER 1000
+CMD ["/srv/hello.sh"]
+END
+mkdir settings
+echo debug=1 >settings/app.conf
+show 'cat Dockerfile'
+show 'treering build -t site:v1 .'
+show 'treering build -t site:v1 .'
+show 'treering history site:v1'
+show 'treering save -o site.tar site:v1'

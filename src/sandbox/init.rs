@@ -122,7 +122,7 @@ pub fn main() -> i32 {
     }
 }
 
-/// What came with an order.
+/// Descriptors that an order brings along.
 pub struct Given {
     tree: OwnedFd,
     ledger: OwnedFd,

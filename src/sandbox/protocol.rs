@@ -29,7 +29,7 @@ pub struct Message {
     pub kind: u8,
     /// The rest of it.
     pub body: Vec<u8>,
-    /// What came with it.
+    /// Descriptors sent along.
     pub descriptors: Vec<OwnedFd>,
 }
 

@@ -458,7 +458,7 @@ impl<'a> Cloning<'a> {
             };
             let before = stat_fd(&source).at_path(CLONE, || self.from.describe(&self.scan.path(index)))?;
             let meta = self.scan.meta(index);
-            // What came or went in it since is not in the copy; its own metadata has to be what was scanned.
+            // Entries added or removed since are not in the copy; the metadata of the directory has to be what was scanned.
             if (before.dev, before.ino) != (meta.dev, meta.ino) || before.ctime != meta.ctime {
                 return Err(self.changed(index));
             }

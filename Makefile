@@ -10,6 +10,12 @@ PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+DATADIR ?= $(PREFIX)/share
+DOCDIR ?= $(DATADIR)/doc/treering
+MANDIR ?= $(DATADIR)/man
+BASHDIR ?= $(DATADIR)/bash-completion/completions
+ZSHDIR ?= $(DATADIR)/zsh/site-functions
+FISHDIR ?= $(DATADIR)/fish/vendor_completions.d
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -46,7 +52,7 @@ demo: ## commit, unpack, edit, diff and commit a real tree, no network needed
 ## Tests
 
 .PHONY: test
-test: setup lint check-fuzz test-rust test-unprivileged test-oracle check-c check-go check-py ## everything: formats and lints, all tests
+test: setup lint check-fuzz test-rust test-unprivileged test-oracle check-install check-c check-go check-py ## everything: formats and lints, all tests
 # In that order, also under `make -j`: two cargo runs at once would only wait for each other.
 .NOTPARALLEL:
 
@@ -62,7 +68,8 @@ test-rust: ## Rust tests and doc-tests, as the user you are
 .PHONY: test-unprivileged
 test-unprivileged: ## the Rust tests as a user with no privileges and no subuid entries
 ifeq ($(shell id -u),0)
-	CARGO_TARGET_$(TRIPLE)_RUNNER="bash $(CURDIR)/tests/unprivileged.sh" \
+	@# Property tests have tried their cases as root; here a few of them.
+	CARGO_TARGET_$(TRIPLE)_RUNNER="bash $(CURDIR)/tests/unprivileged.sh" PROPTEST_CASES=$${PROPTEST_CASES:-10} \
 	  $(RUN_TESTS) --locked --all-features --lib --bins --tests
 else
 	@echo "test-unprivileged: you are not root, so test-rust was this already"
@@ -72,7 +79,27 @@ endif
 test-oracle: ## compare with GNU tar, umoci, skopeo and Docker, on a real root filesystem when root
 	@if corpus=$$(bash tests/corpus.sh debian-min); then export TREERING_CORPUS=$$corpus; \
 	else echo 'SKIP-PART corpus: the oracles run on their small trees only'; [ -z "$${CI:-}" ]; fi; \
-	$(RUN_TESTS) --locked --all-features --test 'oracle*'
+	bash tests/corpus.sh debian-apt >/dev/null || [ -z "$${CI:-}" ]
+	$(RUN_TESTS) --locked --all-features --test 'oracle*' --test everywhere
+
+.PHONY: check-install
+check-install: ## that `make install` brings manual, completions and licences along, and `make uninstall` takes all of it away
+	$(CARGO) build --locked --all-features --bin treering
+	bash tests/install.sh $(TARGET)/debug/treering
+
+TORTURE_SECONDS ?= 60
+TORTURE_CASES ?= 1000
+
+.PHONY: torture
+torture: ## sweeps, each for TORTURE_SECONDS: random commits, hostile tars, kill -9, failing system calls; property tests with TORTURE_CASES
+	$(CARGO) build --locked
+	python3 tests/torture.py $(TARGET)/debug/treering --seconds $(TORTURE_SECONDS) $(ARGS)
+	PROPTEST_CASES=$(TORTURE_CASES) TREERING_SWEEP=all $(CARGO) test --locked --all-features --test diff --test roundtrip --test checkout \
+	  --test clone --test overlay --test commit --test store
+
+.PHONY: miri
+miri: ## the handles of the C ABI under Miri, which finds undefined behaviour (needs the nightly toolchain with miri and rust-src)
+	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --locked --no-default-features --features capi --lib capi::handle
 
 .PHONY: check-fuzz
 check-fuzz: ## that the fuzz targets compile; running them is fuzz/README.md's
@@ -104,14 +131,17 @@ check-go: stage ## Go module: vet, tests with the race detector, linked statical
 	readelf -d $(TARGET)/make_image-dynamic | grep -q treering
 
 .PHONY: check-py
-check-py: ## Python package: build, lints, pytest, type stubs against the module, types of tests and examples
+check-py: init ## Python package: build, lints, pytest, type stubs against the module, types of tests and examples
 	$(CARGO) clippy --locked --no-deps -p treering-python -- -D warnings
 	@# The wheel that `pip install ./bindings/python` makes, installed where nothing else is, and where the tests are.
 	rm -rf $(WHEELS) $(TARGET)/venv-fresh
+	install -m 755 $(TARGET)/release/treering-init bindings/python/python/treering/treering-init
+	python3 .ci/third_party.py bindings/python/Cargo.toml >bindings/python/python/treering/THIRD-PARTY.txt
 	MATURIN_PEP517_ARGS=--locked PATH="$(VENV)/bin:$$PATH" $(VENV)/bin/pip wheel -q --no-deps --no-build-isolation -w $(WHEELS) ./bindings/python
 	python3 -m venv $(TARGET)/venv-fresh
 	$(TARGET)/venv-fresh/bin/pip install -q --no-index $(WHEELS)/*.whl
 	cd / && $(TARGET)/venv-fresh/bin/python -W error -m treering version
+	grep -q '^pyo3 ' $(TARGET)/venv-fresh/lib/python3*/site-packages/treering/THIRD-PARTY.txt
 	cd / && $(TARGET)/venv-fresh/bin/treering --help >$(TARGET)/help && grep -q commit $(TARGET)/help
 	bash tests/c/symbols.sh $(TARGET)/venv-fresh/lib/python3*/site-packages/treering/_treering.abi3.so python
 	$(VENV)/bin/pip install -q --no-deps --force-reinstall --no-index $(WHEELS)/*.whl
@@ -120,9 +150,10 @@ check-py: ## Python package: build, lints, pytest, type stubs against the module
 	cd bindings/python && $(VENV)/bin/mypy
 
 .PHONY: check-py-free
-check-py-free: ## the Python tests on an interpreter without the lock: PYTHON=python3.14t
+check-py-free: init ## the Python tests on an interpreter without the lock: PYTHON=python3.14t
 	$(PYTHON) -m venv $(TARGET)/venv-free
 	$(TARGET)/venv-free/bin/pip install -q -c tests/requirements.txt pytest hypothesis maturin rich tqdm typing_extensions
+	install -m 755 $(TARGET)/release/treering-init bindings/python/python/treering/treering-init
 	cd bindings/python && VIRTUAL_ENV=$(TARGET)/venv-free $(TARGET)/venv-free/bin/maturin develop --release --locked
 	$(TARGET)/venv-free/bin/pytest bindings/python
 
@@ -137,18 +168,44 @@ lib: ## libtreering.so and libtreering.a with the C ABI
 	mkdir -p $(dir $(ARCHIVE))
 	grep -ohE '\btreering_[a-z0-9_]+\(' include/treering.h tests/c/treering_test.h | grep -v '_fn(' | tr -d '(' | sort -u >$(ARCHIVE).symbols
 	$(LD) -r --gc-sections --force-group-allocation $$(sed 's/^/-u /' $(ARCHIVE).symbols) -o $(ARCHIVE:.a=.o) $(TARGET)/release/libtreering.a
-	$(OBJCOPY) --keep-global-symbols=$(ARCHIVE).symbols $(ARCHIVE:.a=.o)
+	$(OBJCOPY) --remove-section=.llvmbc --remove-section=.llvmcmd --keep-global-symbols=$(ARCHIVE).symbols $(ARCHIVE:.a=.o)
 	rm -f $(ARCHIVE)
 	$(AR) rcsD $(ARCHIVE) $(ARCHIVE:.a=.o)
 
+.PHONY: init
+init: ## treering-init, by which the libraries run commands
+	$(CARGO) build --locked --release --no-default-features --features sandbox --bin treering-init
+
 .PHONY: install
-install: lib ## command, libraries, header and pkg-config files into $(DESTDIR)$(PREFIX)
+install: lib ## command, manual, completions, libraries, header and pkg-config files into $(DESTDIR)$(PREFIX)
 	$(CARGO) build --locked --release
-	install -D -m 755 $(TARGET)/release/treering $(DESTDIR)$(BINDIR)/treering
-	$(MAKE) --no-print-directory install-lib
+	$(MAKE) --no-print-directory install-command install-lib
+
+# The command that is installed, and one that runs here and writes manual and completions. Both are built already.
+COMMAND ?= $(TARGET)/release/treering
+WRITER ?= $(COMMAND)
+
+.PHONY: install-command
+install-command: install-licences
+	install -D -m 755 $(COMMAND) $(DESTDIR)$(BINDIR)/treering
+	install -d -m 755 $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
+	umask 022 && $(WRITER) -q man $(DESTDIR)$(MANDIR)/man1
+	umask 022 && $(WRITER) completion bash >$(DESTDIR)$(BASHDIR)/treering
+	umask 022 && $(WRITER) completion zsh >$(DESTDIR)$(ZSHDIR)/_treering
+	umask 022 && $(WRITER) completion fish >$(DESTDIR)$(FISHDIR)/treering.fish
+
+.PHONY: install-licences
+install-licences: $(TARGET)/THIRD-PARTY.txt
+	install -D -m 644 -t $(DESTDIR)$(DOCDIR) LICENSE-MIT LICENSE-APACHE $<
+
+# What is linked in, with its licences. It is in cargo's cache, for it was built.
+$(TARGET)/THIRD-PARTY.txt: Cargo.lock .ci/third_party.py
+	mkdir -p $(TARGET)
+	python3 .ci/third_party.py >$@
 
 .PHONY: install-lib
-install-lib: $(if $(wildcard $(ARCHIVE)),,lib) ## the libraries, header and pkg-config files alone
+install-lib: $(if $(wildcard $(ARCHIVE)),,lib) init install-licences ## the libraries, what they run commands by, header and pkg-config files
+	install -D -m 755 $(TARGET)/release/treering-init $(DESTDIR)$(PREFIX)/libexec/treering/treering-init
 	install -D -m 755 $(TARGET)/release/libtreering.so $(DESTDIR)$(LIBDIR)/libtreering.so.$(VERSION)
 	ln -sf libtreering.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf libtreering.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libtreering.so
@@ -166,7 +223,10 @@ install-lib: $(if $(wildcard $(ARCHIVE)),,lib) ## the libraries, header and pkg-
 .PHONY: uninstall
 uninstall: ## what `make install` installed with the same PREFIX and DESTDIR
 	rm -f $(DESTDIR)$(BINDIR)/treering $(DESTDIR)$(LIBDIR)/libtreering.so* $(DESTDIR)$(LIBDIR)/libtreering.a \
-	  $(DESTDIR)$(INCLUDEDIR)/treering.h $(DESTDIR)$(LIBDIR)/pkgconfig/treering.pc $(DESTDIR)$(LIBDIR)/pkgconfig/treering-static.pc
+	  $(DESTDIR)$(PREFIX)/libexec/treering/treering-init $(DESTDIR)$(INCLUDEDIR)/treering.h $(DESTDIR)$(LIBDIR)/pkgconfig/treering.pc $(DESTDIR)$(LIBDIR)/pkgconfig/treering-static.pc
+	rm -f $(DESTDIR)$(MANDIR)/man1/treering.1 $(DESTDIR)$(MANDIR)/man1/treering-*.1 $(DESTDIR)$(BASHDIR)/treering $(DESTDIR)$(ZSHDIR)/_treering \
+	  $(DESTDIR)$(FISHDIR)/treering.fish $(addprefix $(DESTDIR)$(DOCDIR)/,LICENSE-MIT LICENSE-APACHE THIRD-PARTY.txt)
+	rmdir $(DESTDIR)$(DOCDIR) $(DESTDIR)$(PREFIX)/libexec/treering 2>/dev/null || true
 
 .PHONY: stage
 stage: lib
@@ -187,6 +247,7 @@ static: $(VENV_RELEASE)/.stamp ## the command as one static file, musl: target/s
 	  rustup target add $$arch-unknown-linux-musl >/dev/null 2>&1 || rustup target list --installed | grep -q "$$arch-unknown-linux-musl"; \
 	  PATH="$(VENV_RELEASE)/bin:$$PATH" $(CARGO) zigbuild --locked --release --target $$arch-unknown-linux-musl --bin treering; \
 	  install -m 755 $(TARGET)/$$arch-unknown-linux-musl/release/treering $(TARGET)/static-bin/treering-$$arch; \
+	  python3 .ci/third_party.py --target $$arch-unknown-linux-musl >$(TARGET)/static-bin/THIRD-PARTY-$$arch.txt; \
 	done
 
 .PHONY: check-static
@@ -197,7 +258,15 @@ check-static: static ## that the static command works where nothing else is, and
 .PHONY: wheels
 wheels: $(VENV_RELEASE)/.stamp ## wheels for glibc and musl on each of $(ARCHES), and a source distribution: target/dist/
 	mkdir -p $(TARGET)/dist
-	for arch in $(ARCHES); do for libc in gnu:manylinux2014 musl:musllinux_1_2; do \
+	@# treering-init is a static program in each: it needs nothing of where the wheel goes.
+	for arch in $(ARCHES); do \
+	  rustup target add $$arch-unknown-linux-musl >/dev/null 2>&1 || rustup target list --installed | grep -q "$$arch-unknown-linux-musl"; \
+	  PATH="$(VENV_RELEASE)/bin:$$PATH" $(CARGO) zigbuild --locked --release --no-default-features --features sandbox --target $$arch-unknown-linux-musl \
+	    --bin treering-init; \
+	  install -m 755 $(TARGET)/$$arch-unknown-linux-musl/release/treering-init bindings/python/python/treering/treering-init; \
+	  python3 .ci/third_party.py --musl --target $$arch-unknown-linux-gnu bindings/python/Cargo.toml \
+	    >bindings/python/python/treering/THIRD-PARTY.txt; \
+	  for libc in gnu:manylinux2014 musl:musllinux_1_2; do \
 	  target=$$arch-unknown-linux-$${libc%%:*}; \
 	  rustup target add $$target >/dev/null 2>&1 || rustup target list --installed | grep -q $$target; \
 	  (cd bindings/python && PATH="$(VENV_RELEASE)/bin:$$PATH" maturin build --release --locked --zig --target $$target \
@@ -234,6 +303,11 @@ bench-peers: ## side by side with umoci, buildah, skopeo, GNU tar, find; ARGS="-
 	$(CARGO) build --locked --release
 	python3 benches/peers --treering $(TARGET)/release/treering $(ARGS)
 
+.PHONY: bench-run
+bench-run: ## what a command in a tree costs: starting one, packages, du and computing, beside real root and PRoot
+	$(CARGO) build --locked --release
+	python3 benches/peers --treering $(TARGET)/release/treering --only '^run' $(ARGS)
+
 ## Keeping it tidy
 
 .PHONY: fmt
@@ -262,7 +336,7 @@ msrv: ## that the oldest compiler that is promised builds the library and the co
 deny: ## licences, sources, bans and known holes of what we depend on (cargo-deny)
 	$(CARGO) deny --locked check bans licenses sources
 	@# The list of known holes is fetched from GitHub, which a closed network may not let through: then, also in CI, this part
-	@# is left out and says so. Whoever publishes a release must see it run.
+	@# is left out and says so. A release must not be published before it ran.
 	@if $(CARGO) deny --locked fetch db 2>/dev/null; then $(CARGO) deny --locked check --disable-fetch advisories; \
 	else echo 'SKIP-PART advisories: their database cannot be fetched; known holes were NOT looked for'; fi
 

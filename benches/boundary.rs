@@ -1,4 +1,4 @@
-//! What the C ABI costs over the Rust call: a commit, and a change iterated. Both sides run in this process, so only the
+//! The cost of the C ABI over the Rust call: a commit, and a change iterated. Both sides run in this process, so only the
 //! boundary differs.
 #![allow(clippy::disallowed_methods)]
 

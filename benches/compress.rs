@@ -57,7 +57,7 @@ fn data() -> Memory {
     })
 }
 
-/// One thread, and as many as there are cores.
+/// Returns one thread, and as many as there are cores.
 fn thread_counts() -> Vec<usize> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if cores > 1 { vec![1, cores] } else { vec![1] }

@@ -7,7 +7,7 @@ use treering::Result;
 use treering::layer::header::{EntryKind, HeaderEntry, MtimePrecision, write_header};
 use treering::layer::read::{ChunkStream, LayerReader, ReadLimits};
 
-/// An archive in chunks of one mebibyte, as a decompressor gives them.
+/// Returns an archive in chunks of one mebibyte, as a decompressor gives them.
 fn chunks(entries: usize, size: usize, precision: MtimePrecision) -> Vec<Arc<Vec<u8>>> {
     let mut out = Vec::new();
     for number in 0..entries {

@@ -31,7 +31,7 @@
  * need no NUL behind them. TREERING_PATH() makes the two out of a C string. Choices are words, the same as the command's.
  *
  * Structures travel with their size: pass sizeof, and a library with a longer or shorter structure of the same name fills
- * what both know and zeroes the rest. Sizes are in bytes, times in seconds since 1970.
+ * what both have and zeroes the rest. Sizes are in bytes, times in seconds since 1970.
  *
  * Options are structures as well, and zero is the default of every member: `treering_commit_options options = {0};`, then set
  * what is wanted, and pass a pointer to it and sizeof. NULL stands for the defaults. A library with a longer structure takes
@@ -62,7 +62,7 @@
  * A defect is TREERING_INTERNAL, and a line on stderr. The library never calls abort() on purpose, installs no signal
  * handlers, and does not change the process: no umask, no working directory, no environment. A function starts a child process or
  * opens a socket only where its description says so; no other does. The library starts threads, and all have ended when a call
- * returns. Running out of memory aborts. Pointers must be NULL or point to what is said: nobody can check that.
+ * returns, but for those of a treering_process, which end with its command. Running out of memory aborts. Pointers must be NULL or point to what is said: that cannot be checked.
  *
  * A child after fork() without exec leaves the handles of its parent alone, freeing them included, and makes its own. That works
  * where no other thread of the parent was in a call when it forked.
@@ -120,7 +120,7 @@ template <typename... Arguments, void (*function)(Arguments...)> struct Catch<vo
 
 /**
  * In C++, a callback out of a function that may throw: an exception that leaves it is caught and lost, and stands for -1, so
- * that the operation fails with TREERING_CALLBACK (or is cancelled, where the function hears of progress). The function has a
+ * that the operation fails with TREERING_CALLBACK (or is cancelled, where the function receives progress). The function has a
  * name, and the type of the callback. Without this an exception that leaves a callback ends the process.
  */
 #define TREERING_CATCH(function) (&treering::Catch<decltype(&function), &function>::call)
@@ -194,8 +194,8 @@ template <typename... Arguments, void (*function)(Arguments...)> struct Catch<vo
 #define TREERING_NO_ENTRY UINT32_MAX
 
 /**
- * What a call came to. The numbers are stable and never used again for something else; a program should take numbers it
- * does not know for TREERING_INTERNAL.
+ * The outcome of a call. The numbers are stable and never used again for something else; a program should take unknown
+ * numbers for TREERING_INTERNAL.
  */
 enum treering_status
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -279,7 +279,7 @@ enum treering_status
    */
   TREERING_NETWORK = 18,
   /**
-   * A registry refused the credentials, or wants some.
+   * A registry refused the credentials, or asks for some.
    */
   TREERING_UNAUTHORIZED = 19,
   /**
@@ -296,7 +296,7 @@ typedef int32_t treering_status;
 #endif // __cplusplus
 
 /**
- * What happened. A program should pass over kinds it does not have.
+ * The kind of an event. A program should pass over kinds it does not have.
  */
 enum treering_event_kind
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -328,7 +328,7 @@ enum treering_event_kind
    */
   TREERING_EVENT_TRANSFER = 6,
   /**
-   * Something is worth a look, and nothing failed: `text`, and where there is one, the name of the `rule`, and the place.
+   * A warning: nothing failed. `text`, and where there is one, the name of the `rule`, and the place.
    */
   TREERING_EVENT_WARNING = 7,
   /**
@@ -345,7 +345,7 @@ typedef int32_t treering_event_kind;
 #endif // __cplusplus
 
 /**
- * What a note is about.
+ * The subject of a note.
  */
 enum treering_note_kind
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -357,7 +357,7 @@ enum treering_note_kind
    */
   TREERING_NOTE_LOSS = 1,
   /**
-   * Something in the tree cannot be part of a layer and was left out.
+   * An entry of the tree cannot be part of a layer and was left out.
    */
   TREERING_NOTE_SKIPPED = 2,
 };
@@ -370,7 +370,7 @@ typedef int32_t treering_note_kind;
 #endif // __cplusplus
 
 /**
- * What an entry is.
+ * The kind of an entry.
  */
 enum treering_file_kind
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -419,7 +419,7 @@ typedef int32_t treering_file_kind;
 #endif // __cplusplus
 
 /**
- * What happened to a path.
+ * The kind of a change.
  */
 enum treering_change_kind
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -431,7 +431,7 @@ enum treering_change_kind
    */
   TREERING_CHANGE_ADDED = 1,
   /**
-   * Something about the path is different: `C`.
+   * The path was changed: `C`.
    */
   TREERING_CHANGE_CHANGED = 2,
   /**
@@ -448,10 +448,56 @@ typedef int32_t treering_change_kind;
 #endif // __cplusplus
 
 /**
+ * The status of a container.
+ */
+enum treering_container_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * No command was run in it.
+   */
+  TREERING_CONTAINER_CREATED = 1,
+  /**
+   * A command runs in it.
+   */
+  TREERING_CONTAINER_RUNNING = 2,
+  /**
+   * The command ended.
+   */
+  TREERING_CONTAINER_EXITED = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum treering_container_status treering_container_status;
+#else
+typedef int32_t treering_container_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * The answer of a treering_credentials_fn: given to it, and of no use after it has returned.
+ */
+typedef struct treering_answer treering_answer;
+
+/**
  * Bytes made by the library, such as a JSON document; a NUL stands behind them. Owned by the caller, freed with
  * treering_bytes_free(). Never changes, so any number of threads may read it at once.
  */
 typedef struct treering_bytes treering_bytes;
+
+/**
+ * A list of changed paths, in byte order. Owned by the caller, freed with treering_changes_free(). Never changes, so any number
+ * of threads may read it at once.
+ */
+typedef struct treering_changes treering_changes;
+
+/**
+ * A container: a tree of a store with a name, settings and a state. Owned by the caller, freed with treering_container_free(), which leaves
+ * the container where it is. Any number of threads may use it at once. It keeps its store open.
+ */
+typedef struct treering_container treering_container;
 
 /**
  * Counters to poll and a way to cancel, for one or several operations. Every long operation takes one, or NULL. Any number
@@ -468,14 +514,14 @@ typedef struct treering_control treering_control;
 typedef struct treering_diff treering_diff;
 
 /**
- * Why a call failed. Made by the call that failed, owned by the caller, freed with treering_error_free(). Never changes, so
- * any number of threads may read it at once. What the accessors return lives as long as the error.
+ * The reason why a call failed. Made by the call that failed, owned by the caller, freed with treering_error_free(). Never
+ * changes, so any number of threads may read it at once. What the accessors return lives as long as the error.
  */
 typedef struct treering_error treering_error;
 
 /**
- * Something that happened during an operation. Made by treering_control_next_event(), owned by the caller, freed with
- * treering_event_free(). Never changes, so any number of threads may read it at once.
+ * An event of an operation. Made by treering_control_next_event(), owned by the caller, freed with treering_event_free().
+ * Never changes, so any number of threads may read it at once.
  */
 typedef struct treering_event treering_event;
 
@@ -484,6 +530,12 @@ typedef struct treering_event treering_event;
  * treering_image_free(). Never changes, so any number of threads may use it at once. It keeps its store open.
  */
 typedef struct treering_image treering_image;
+
+/**
+ * The entries of a layer, one after the other with their content; nothing is gathered. Owned by the caller, freed with
+ * treering_layer_files_free(). One thread at a time: a call while another thread is in one is TREERING_BUSY.
+ */
+typedef struct treering_layer_files treering_layer_files;
 
 /**
  * The entries of a layer, in its order. Owned by the caller, freed with treering_layer_list_free(). Never changes, so any
@@ -498,13 +550,33 @@ typedef struct treering_layer_list treering_layer_list;
 typedef struct treering_loaded treering_loaded;
 
 /**
+ * A command that runs, or has ended. Owned by the caller, freed with treering_process_free(), which ends the command. Any number of
+ * threads may use it at once. The calls that make one start one process, the helper; the command and what supervises it are that one's
+ * children. The calling process gets no SIGCHLD handler, and no child that it would have to wait for.
+ */
+typedef struct treering_process treering_process;
+
+/**
+ * Bytes that the library gives from their start to their end: a file of an image, a layer. Owned by the caller, freed with
+ * treering_reader_free(). One thread at a time: a call while another thread is in one is TREERING_BUSY. It keeps what it needs
+ * of the store and the image alive.
+ */
+typedef struct treering_reader treering_reader;
+
+/**
  * The images of a store at one moment, in the order of its index, those without a name included. Owned by the caller, freed
  * with treering_refs_free(). Never changes, so any number of threads may read it at once.
  */
 typedef struct treering_refs treering_refs;
 
 /**
- * What an operation could not keep or left out: a list of notes. Owned by the caller, freed with treering_report_free().
+ * The registries as a program reaches them: where they are, credentials, proxies, patience. Owned by the caller, freed with
+ * treering_registries_free(). Never changes, so any number of threads may use it at once. Connections belong to single operations.
+ */
+typedef struct treering_registries treering_registries;
+
+/**
+ * A report of what an operation could not keep or left out: a list of notes. Owned by the caller, freed with treering_report_free().
  * Never changes, so any number of threads may read it at once.
  */
 typedef struct treering_report treering_report;
@@ -524,7 +596,8 @@ typedef struct treering_snapshot treering_snapshot;
 typedef struct treering_store treering_store;
 
 /**
- * Iterates over the entries of a snapshot in byte order of their paths, the root first. One thread at a time: a call while
+ * Iterates over the entries of a snapshot in byte order of their paths, the root first, or over those of a directory of an
+ * image. One thread at a time: a call while
  * another thread is in one is TREERING_BUSY. It keeps what it needs of the snapshot alive.
  */
 typedef struct treering_walk treering_walk;
@@ -556,23 +629,25 @@ typedef struct {
 } treering_location;
 
 /**
- * What an operation has done so far.
+ * The progress of an operation so far.
  */
 typedef struct {
   /**
-   * Filesystem or tar entries handled.
+   * The number of entries of trees and tars, files of archives, and blobs that were handled.
    */
   uint64_t entries;
   /**
-   * Bytes of content read (uncompressed).
+   * Bytes of input that were read, as they are where they are read: files with their size, blobs and archives compressed
+   * as they are, a layer that is made with the size of its tar.
    */
   uint64_t bytes_read;
   /**
-   * Bytes written to the result (compressed, or into files).
+   * Bytes written to the result: of blobs, archives or files.
    */
   uint64_t bytes_written;
   /**
-   * Bytes of content that will be read in all; 0 while unknown.
+   * Bytes of input that will have been read at the end, as far as is known; 0 while nothing is. Equals `bytes_read` when an
+   * operation has succeeded.
    */
   uint64_t bytes_total;
   /**
@@ -583,8 +658,8 @@ typedef struct {
 
 /**
  * Receives how far an operation is. Returns 0 to go on; any other number cancels everything that has the control, as
- * treering_control_cancel() does. `size` is how many bytes of `progress` there are: sizeof(treering_progress) as the library
- * knows it.
+ * treering_control_cancel() does. `size` is how many bytes of `progress` there are: sizeof(treering_progress) in the library's
+ * version.
  *
  * Called from a thread of the library, never from two at once. Must not run an operation with the same control. For exceptions
  * see treering_write_fn.
@@ -603,7 +678,7 @@ typedef void (*treering_finalizer)(void *userdata);
  */
 typedef struct {
   /**
-   * What happened.
+   * The kind of the event.
    */
   treering_event_kind kind;
   /**
@@ -647,7 +722,7 @@ typedef struct {
    */
   const char *stage;
   /**
-   * What the step does, what is wrong, or why it failed, in one line.
+   * The step's name, the warning, or the reason of the failure, in one line.
    */
   const char *text;
   /**
@@ -681,15 +756,24 @@ typedef struct {
 } treering_event_data;
 
 /**
- * One note of a report. The pointers live as long as the report.
+ * Receives what happens during operations: a hook for a log. `event` and what it leads to live as long as the call. `size` is how
+ * many bytes of `event` there are: sizeof(treering_event_data) in the library's version.
+ *
+ * Called on the threads of the operation, never from two at once. Must return soon, and must not run an operation with the same
+ * control. For exceptions see treering_write_fn.
+ */
+typedef void (*treering_event_fn)(void *userdata, const treering_event_data *event, size_t size);
+
+/**
+ * A note of a report. The pointers live as long as the report.
  */
 typedef struct {
   /**
-   * What it is about.
+   * The kind of the note.
    */
   treering_note_kind kind;
   /**
-   * Where: a path below the root of the tree.
+   * A path below the root of the tree.
    */
   const uint8_t *path;
   /**
@@ -711,7 +795,7 @@ typedef struct {
 } treering_note;
 
 /**
- * How much what is in a store may ask for: TREERING_LIMIT where it asks for more.
+ * Caps on what the content of a store may ask for: TREERING_LIMIT where it asks for more.
  */
 typedef struct {
   /**
@@ -734,10 +818,15 @@ typedef struct {
    * Most bytes that a blob that is written may have. 0 for no cap.
    */
   uint64_t max_blob_bytes;
+  /**
+   * Most bytes that records of builds may take with the layers that nothing else needs, before a build lets go of those not
+   * used for longest. 0 for 20 GiB.
+   */
+  uint64_t max_cache_bytes;
 } treering_store_options;
 
 /**
- * What a check of a store found.
+ * The result of a check of a store.
  */
 typedef struct {
   /**
@@ -755,7 +844,7 @@ typedef struct {
 } treering_fsck_result;
 
 /**
- * What treering_store_prune() removes.
+ * Options of treering_store_prune().
  */
 typedef struct {
   /**
@@ -788,28 +877,44 @@ typedef struct {
    * Milliseconds to wait for writers to finish before giving up with TREERING_BUSY. NULL for 10 seconds.
    */
   const uint64_t *wait;
+  /**
+   * Remove records of build steps as well, those that hold layers which no image needs, and these layers.
+   */
+  bool build_cache;
+  /**
+   * Remove all records of build steps, also those of layers that images need.
+   */
+  bool all_build_cache;
+  /**
+   * Of records that would go, keep those used last, up to so many bytes with their layers. 0 for none.
+   */
+  uint64_t keep_storage;
+  /**
+   * Only records that were not used for so many seconds. 0 for all.
+   */
+  uint64_t unused_for;
 } treering_prune_options;
 
 /**
- * What a prune removed, or would remove.
+ * The result of a prune: what it removed, or would remove.
  */
 typedef struct {
   /**
-   * Nameless images whose entry went.
+   * Untagged images that lost their entry.
    */
-  uint64_t nameless;
+  uint64_t images;
   /**
    * Blobs that went.
    */
   uint64_t blobs;
   /**
-   * DiffIDs whose relations went, and ChainIDs whose entry list went.
+   * DiffIDs that lost their relations, and ChainIDs that lost their entry list.
    */
   uint64_t layers;
   /**
    * Files that dead writers had left.
    */
-  uint64_t litter;
+  uint64_t leftovers;
   /**
    * The bytes all of it took on disk.
    */
@@ -822,6 +927,10 @@ typedef struct {
    * Trees that were forgotten.
    */
   uint64_t forgotten;
+  /**
+   * Records of build steps that went.
+   */
+  uint64_t records;
 } treering_prune_result;
 
 /**
@@ -835,7 +944,7 @@ typedef struct {
 } treering_digest;
 
 /**
- * One name and what it stands for. The pointers live as long as the list they came from.
+ * A name and the image it stands for. The pointers live as long as the list they came from.
  */
 typedef struct {
   /**
@@ -857,7 +966,7 @@ typedef struct {
 } treering_ref;
 
 /**
- * What a name was found to stand for.
+ * The image that a name stands for.
  */
 typedef struct {
   /**
@@ -871,7 +980,7 @@ typedef struct {
 } treering_resolved;
 
 /**
- * One layer of an image. The pointers live as long as the image.
+ * A layer of an image. The pointers live as long as the image.
  */
 typedef struct {
   /**
@@ -921,17 +1030,17 @@ typedef struct {
 } treering_pair;
 
 /**
- * How a directory becomes an image.
+ * Options of a commit.
  */
 typedef struct {
   /**
-   * What the image is built on: `auto` (also NULL) for the image the directory was unpacked from or last committed to, if
+   * The base of the image: `auto` (also NULL) for the image the directory was unpacked from or last committed to, if
    * any; `scratch` for nothing; else the reference of an image.
    */
   const char *base;
   /**
    * How far metadata is trusted: `auto` (also NULL) trusts device, inode, ctime and the like, and compares the content of
-   * everything else whose metadata agrees; `metadata` trusts size and times alone; `content` trusts nothing.
+   * everything else with the same metadata; `metadata` trusts size and times alone; `content` trusts nothing.
    */
   const char *compare;
   /**
@@ -963,7 +1072,7 @@ typedef struct {
    */
   bool squash;
   /**
-   * Do not look below mount points: a mount point counts as an empty directory.
+   * Do not look at what is mounted: a mount point counts as unchanged, or as empty where there was nothing.
    */
   bool one_file_system;
   /**
@@ -971,8 +1080,8 @@ typedef struct {
    */
   const int64_t *clamp_mtime;
   /**
-   * Time the image is dated: seconds since 1970. NULL for now. Set it (and nothing else that varies) for an image whose
-   * digest depends on its content alone.
+   * Time the image is dated: seconds since 1970. NULL for now. Set it (and nothing else that varies) for an image with a
+   * digest that depends on its content alone.
    */
   const int64_t *created;
   /**
@@ -1017,10 +1126,32 @@ typedef struct {
    * Number of threads; 0 for one per processor. The result does not depend on it.
    */
   size_t threads;
+  /**
+   * Make no image where nothing changed and nothing is asked for but a name: the base gets the name. Otherwise the image has a
+   * row of history more than its base, as Docker has it.
+   */
+  bool only_if_changed;
+  /**
+   * Let times say nothing: what differs in its time alone is compared by its content.
+   */
+  bool ignore_times;
+  /**
+   * Patterns of paths to leave out, as in a .dockerignore; the last one that matches decides, `!` takes in again. Of what is
+   * left out nothing changes.
+   */
+  const char *const *exclude;
+  /**
+   * Number of `exclude`.
+   */
+  size_t exclude_len;
+  /**
+   * File of such patterns, one a line, which count before `exclude`. Empty for none.
+   */
+  treering_slice ignore_file;
 } treering_commit_options;
 
 /**
- * What a commit or an import made.
+ * The result of a commit or an import.
  */
 typedef struct {
   /**
@@ -1078,7 +1209,7 @@ typedef struct {
 } treering_commit_result;
 
 /**
- * How layers are put into a directory, by treering_unpack() and treering_layer_apply_fd().
+ * Options of how layers are put into a directory, by treering_unpack() and treering_layer_apply_fd().
  */
 typedef struct {
   /**
@@ -1123,7 +1254,7 @@ typedef struct {
 } treering_apply_options;
 
 /**
- * What was unpacked.
+ * The result of an unpack.
  */
 typedef struct {
   /**
@@ -1178,7 +1309,7 @@ typedef struct {
    */
   uint32_t mtime_nanos;
   /**
-   * What it is.
+   * The kind of the entry.
    */
   treering_file_kind kind;
   /**
@@ -1254,7 +1385,7 @@ typedef struct {
 } treering_xattr;
 
 /**
- * How treering_snapshot_scan() works.
+ * Options of treering_snapshot_scan().
  */
 typedef struct {
   /**
@@ -1287,10 +1418,22 @@ typedef struct {
    * Number of threads; 0 for one per processor.
    */
   size_t threads;
+  /**
+   * Patterns of paths to leave out, as in a .dockerignore; the last one that matches decides, `!` takes in again.
+   */
+  const char *const *exclude;
+  /**
+   * Number of `exclude`.
+   */
+  size_t exclude_len;
+  /**
+   * File of such patterns, one a line, which count before `exclude`. Empty for none.
+   */
+  treering_slice ignore_file;
 } treering_scan_options;
 
 /**
- * How trees are compared.
+ * Options of a comparison of trees.
  */
 typedef struct {
   /**
@@ -1312,21 +1455,42 @@ typedef struct {
   const char *platform;
   /**
    * Take times that agree in the second for different when one of them has no fraction. Layers usually carry whole seconds,
-   * so this is off. treering_diff_trees() always does.
+   * so this is off.
    */
   bool exact_times;
   /**
-   * Do not look below mount points: a mount point counts as an empty directory.
+   * Do not look at what is mounted: a mount point counts as unchanged, or as empty where there was nothing.
    */
   bool one_file_system;
   /**
    * Number of threads; 0 for one per processor. The result does not depend on it.
    */
   size_t threads;
+  /**
+   * Turn the sides of treering_diff_tree() around: what makes the tree into its base.
+   */
+  bool reverse;
+  /**
+   * Let times say nothing: what differs in its time alone is compared by its content.
+   */
+  bool ignore_times;
+  /**
+   * Patterns of paths to leave out, as in a .dockerignore; the last one that matches decides, `!` takes in again. Of what is
+   * left out nothing changes.
+   */
+  const char *const *exclude;
+  /**
+   * Number of `exclude`.
+   */
+  size_t exclude_len;
+  /**
+   * File of such patterns, one a line, which count before `exclude`. Empty for none.
+   */
+  treering_slice ignore_file;
 } treering_diff_options;
 
 /**
- * One changed path.
+ * A changed path.
  */
 typedef struct {
   /**
@@ -1338,7 +1502,7 @@ typedef struct {
    */
   size_t path_len;
   /**
-   * What happened to it.
+   * The kind of the change.
    */
   treering_change_kind kind;
   /**
@@ -1382,7 +1546,256 @@ typedef struct {
 } treering_diff_stat_result;
 
 /**
- * How a layer is written.
+ * Gives bytes that the library reads: puts at most `capacity` of them into `buffer`, their number into `len` (0 at the end)
+ * and returns 0. Any other number fails the operation with TREERING_CALLBACK. For the rest, see treering_write_fn.
+ */
+typedef int32_t (*treering_read_fn)(void *userdata, uint8_t *buffer, size_t capacity, size_t *len);
+
+/**
+ * A stream that an operation reads: of a callback, or of a descriptor.
+ */
+typedef struct {
+  /**
+   * Gives the bytes, see treering_read_fn. NULL for `fd`.
+   */
+  treering_read_fn read;
+  /**
+   * Handed to `read`, and not used when the operation has returned.
+   */
+  void *userdata;
+  /**
+   * A descriptor to read from without `read`, from its present position to its end. Stays open and yours.
+   */
+  int32_t fd;
+} treering_input;
+
+/**
+ * Options of an edit: how an image becomes another one. The order is always this one: another base, layers dropped, layers
+ * appended, layers squashed, then the configuration. With every member zero the image gets a name more.
+ */
+typedef struct {
+  /**
+   * Platform of a multi-platform image: `os/arch[/variant]`. NULL for this machine's.
+   */
+  const char *platform;
+  /**
+   * Another base: the key is the image that the image is built on, the value the one to take its place. NULL for the base it has.
+   */
+  const treering_pair *rebase;
+  /**
+   * How many of the last layers go.
+   */
+  size_t drop_last;
+  /**
+   * Layers to put on top, the first one first, as treering_layer_write_fd() writes them.
+   */
+  const treering_input *append;
+  /**
+   * Number of `append`.
+   */
+  size_t append_len;
+  /**
+   * How many of the last layers become one; -1 for all of them, 0 for none.
+   */
+  int32_t squash;
+  /**
+   * Changes of the configuration, applied in order: Dockerfile instructions as `docker commit --change` takes them.
+   */
+  const char *const *changes;
+  /**
+   * Number of `changes`.
+   */
+  size_t changes_len;
+  /**
+   * Labels of the configuration, set after `changes`.
+   */
+  const treering_pair *labels;
+  /**
+   * Number of `labels`.
+   */
+  size_t labels_len;
+  /**
+   * Annotations of the manifest. Those of the image stay.
+   */
+  const treering_pair *annotations;
+  /**
+   * Number of `annotations`.
+   */
+  size_t annotations_len;
+  /**
+   * Author of the image. NULL for the author of the old one.
+   */
+  const char *author;
+  /**
+   * Message for the history. NULL for none.
+   */
+  const char *message;
+  /**
+   * Time the image is dated: seconds since 1970. NULL for now.
+   */
+  const int64_t *created;
+  /**
+   * Compression of a squashed layer: `none`, `gzip` (also NULL) or `zstd`.
+   */
+  const char *compression;
+  /**
+   * Level of the compression; 0 for the default one.
+   */
+  int32_t level;
+  /**
+   * How many times larger than its blob an appended layer may get, beyond 64 MiB and zeros not counted. 0 for 1000.
+   */
+  uint64_t max_ratio;
+  /**
+   * Number of threads; 0 for one per processor. The result does not depend on it.
+   */
+  size_t threads;
+} treering_edit_options;
+
+/**
+ * The result of an edit.
+ */
+typedef struct {
+  /**
+   * The digest of the manifest.
+   */
+  treering_digest manifest;
+  /**
+   * The image id: the digest of the configuration.
+   */
+  treering_digest image_id;
+  /**
+   * How many layers the image has.
+   */
+  uint64_t layers;
+  /**
+   * Whether layers were squashed to one.
+   */
+  bool has_squashed;
+  /**
+   * The digest of that layer's tar stream; empty without one.
+   */
+  treering_digest squashed_diff_id;
+  /**
+   * The digest of that layer's blob; empty without one.
+   */
+  treering_digest squashed_digest;
+  /**
+   * The length of that layer's tar stream, in bytes.
+   */
+  uint64_t squashed_diff_size;
+  /**
+   * The length of that layer's blob, in bytes.
+   */
+  uint64_t squashed_size;
+} treering_edit_result;
+
+/**
+ * Options of a clone.
+ */
+typedef struct {
+  /**
+   * Number of threads; 0 for one per processor.
+   */
+  size_t threads;
+  /**
+   * Make everything durable before the function returns: the files (syncfs(2)), and then the name of the directory.
+   */
+  bool sync;
+} treering_clone_options;
+
+/**
+ * A tree that was copied.
+ */
+typedef struct {
+  /**
+   * The digest of the manifest of the image that both trees are bound to.
+   */
+  treering_digest manifest;
+  /**
+   * How many entries the copy has, its root not counted.
+   */
+  uint64_t entries;
+  /**
+   * For how many of them the store keeps what the disk did not take.
+   */
+  uint64_t in_ledger;
+  /**
+   * How many notes the report has: what was left out (sockets) and what was lost.
+   */
+  uint64_t notes;
+} treering_clone_result;
+
+/**
+ * Options of a checkout.
+ */
+typedef struct {
+  /**
+   * Throw away what changed in the directory since it was unpacked, committed or checked out.
+   */
+  bool discard;
+  /**
+   * Only say what would happen.
+   */
+  bool dry_run;
+  /**
+   * Make it an error, TREERING_LOSS, when an attribute can be kept neither on disk nor in the ledger.
+   */
+  bool deny_loss;
+  /**
+   * Make everything durable before the function returns (syncfs(2)).
+   */
+  bool sync;
+  /**
+   * Platform of a multi-platform image: `os/arch[/variant]`. NULL for this machine's.
+   */
+  const char *platform;
+  /**
+   * How many times larger than its blob a layer may get, beyond 64 MiB and zeros not counted. 0 for 1000.
+   */
+  uint64_t max_ratio;
+  /**
+   * Number of threads; 0 for one per processor.
+   */
+  size_t threads;
+} treering_checkout_options;
+
+/**
+ * A directory that was checked out.
+ */
+typedef struct {
+  /**
+   * The digest of the manifest of the image that the directory now is, or would be.
+   */
+  treering_digest manifest;
+  /**
+   * How many entries were made, or got another content.
+   */
+  uint64_t written;
+  /**
+   * How many entries stayed and got other metadata, or names.
+   */
+  uint64_t updated;
+  /**
+   * How many entries were removed, those below a removed directory counted.
+   */
+  uint64_t removed;
+  /**
+   * How many entries were left as they were, the root counted.
+   */
+  uint64_t kept;
+  /**
+   * For how many entries the store keeps what the disk did not take.
+   */
+  uint64_t in_ledger;
+  /**
+   * How many notes the report has: what neither took.
+   */
+  uint64_t losses;
+} treering_checkout_result;
+
+/**
+ * Options of a layer that is written.
  */
 typedef struct {
   /**
@@ -1479,13 +1892,7 @@ typedef struct {
 } treering_apply_result;
 
 /**
- * Gives bytes that the library reads: puts at most `capacity` of them into `buffer`, their number into `len` (0 at the end)
- * and returns 0. Any other number fails the operation with TREERING_CALLBACK. For the rest, see treering_write_fn.
- */
-typedef int32_t (*treering_read_fn)(void *userdata, uint8_t *buffer, size_t capacity, size_t *len);
-
-/**
- * How much a layer that is listed may ask for.
+ * Caps on what a layer that is listed may ask for.
  */
 typedef struct {
   /**
@@ -1508,7 +1915,7 @@ typedef struct {
 } treering_layer_list_options;
 
 /**
- * One entry of a layer. The pointers live as long as the list.
+ * An entry of a layer. The pointers live as long as the list.
  */
 typedef struct {
   /**
@@ -1540,7 +1947,7 @@ typedef struct {
    */
   uint32_t mtime_nanos;
   /**
-   * What it is.
+   * The kind of the entry.
    */
   treering_file_kind kind;
   /**
@@ -1570,11 +1977,25 @@ typedef struct {
 } treering_layer_entry;
 
 /**
- * How an archive is loaded.
+ * Options of a save.
  */
 typedef struct {
   /**
-   * What happens to the names in the archive: `keep` (also NULL), a name that stands for another image in the store is an
+   * Kind of archive: `docker-archive` (also NULL) or `oci-archive`.
+   */
+  const char *format;
+  /**
+   * Platform to save of an image for several: `os/arch[/variant]`. NULL for this machine's, or with `oci-archive` for all.
+   */
+  const char *platform;
+} treering_save_options;
+
+/**
+ * Options of a load.
+ */
+typedef struct {
+  /**
+   * The policy for the names in the archive: `keep` (also NULL), a name that stands for another image in the store is an
    * error, TREERING_ALREADY_EXISTS; `move`, it is moved, as `docker load` does; `ignore`, images get no names.
    */
   const char *names;
@@ -1589,7 +2010,7 @@ typedef struct {
 } treering_load_options;
 
 /**
- * One image that was loaded. The pointer lives as long as the list.
+ * An image that was loaded. The pointer lives as long as the list.
  */
 typedef struct {
   /**
@@ -1607,7 +2028,7 @@ typedef struct {
 } treering_loaded_image;
 
 /**
- * How a tar becomes an image.
+ * Options of an import.
  */
 typedef struct {
   /**
@@ -1657,7 +2078,7 @@ typedef struct {
 } treering_import_options;
 
 /**
- * How an image or a directory becomes one tar.
+ * Options of an export.
  */
 typedef struct {
   /**
@@ -1687,13 +2108,583 @@ typedef struct {
   size_t threads;
 } treering_export_options;
 
+/**
+ * Options of access to registries. Zero stands for what the environment says: `$TREERING_REGISTRIES` and the files of
+ * Docker and podman, and the proxies in `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+ */
+typedef struct {
+  /**
+   * File that says where registries are (`registries.toml`). Empty for that of the environment.
+   */
+  treering_slice config_file;
+  /**
+   * File that credentials are read from and kept in, in Docker's format. Empty for those of the environment.
+   */
+  treering_slice auth_file;
+  /**
+   * User name for every registry that is asked, before any file is looked at. NULL for none. With a `password`.
+   */
+  const char *username;
+  /**
+   * Password or token of that user.
+   */
+  const char *password;
+  /**
+   * Milliseconds that a connection may stand still; 0 for 60000.
+   */
+  uint32_t stall_ms;
+  /**
+   * Number of times a request is tried in all; 0 for 5.
+   */
+  uint32_t attempts;
+} treering_registries_options;
+
+/**
+ * Is asked for the credentials of a repository before any file is looked at: it calls treering_answer_basic() or
+ * treering_answer_token() with `answer`, or neither, which sends the question on to the files. Returns 0; any other number fails the
+ * operation with TREERING_CALLBACK, and treering_error_callback_code() gives the number back.
+ *
+ * This is the place for credential helpers: the library starts none, and an entry of a file that a helper holds is an error.
+ * Called from threads of the library, never from two at once. Must not use the treering_registries it belongs to. For exceptions
+ * see treering_write_fn.
+ */
+typedef int32_t (*treering_credentials_fn)(void *userdata,
+                                           const char *registry,
+                                           const char *repository,
+                                           treering_answer *answer);
+
+/**
+ * Options of a pull.
+ */
+typedef struct {
+  /**
+   * Platform of an image for several: `os/arch[/variant]`. NULL for this machine's.
+   */
+  const char *platform;
+  /**
+   * All platforms, and whatever else the index lists, attestations for example.
+   */
+  bool all_platforms;
+  /**
+   * Name that the image gets in the store. NULL for the one it is pulled by.
+   */
+  const char *as_name;
+  /**
+   * How many times larger than its blob a layer may get, beyond 64 MiB and zeros not counted. 0 for 1000.
+   */
+  uint64_t max_ratio;
+} treering_pull_options;
+
+/**
+ * An image that was pulled.
+ */
+typedef struct {
+  /**
+   * The digest the registry has it under: of the index when it is for several platforms, else of the manifest.
+   */
+  treering_digest digest;
+  /**
+   * The digest of the manifest of the platform that was chosen.
+   */
+  treering_digest manifest;
+  /**
+   * The image id: the digest of the configuration.
+   */
+  treering_digest image_id;
+  /**
+   * Whether the name stood for this very image before, and nothing was missing.
+   */
+  bool up_to_date;
+  /**
+   * How many layers were fetched; the others were in the store.
+   */
+  uint64_t layers_fetched;
+  /**
+   * How many bytes of layers were fetched.
+   */
+  uint64_t bytes_fetched;
+} treering_pull_result;
+
+/**
+ * Options of a push.
+ */
+typedef struct {
+  /**
+   * Only this platform's image out of one for several: `os/arch[/variant]`. NULL for all.
+   */
+  const char *platform;
+  /**
+   * Send blobs even where another repository of the registry is known to hold them.
+   */
+  bool no_mount;
+} treering_push_options;
+
+/**
+ * An image that was pushed, or copied.
+ */
+typedef struct {
+  /**
+   * The digest that the registry has it under now.
+   */
+  treering_digest digest;
+  /**
+   * The size of the manifest or index, in bytes.
+   */
+  uint64_t size;
+  /**
+   * How many blobs were sent.
+   */
+  uint64_t sent;
+  /**
+   * How many bytes they have.
+   */
+  uint64_t bytes_sent;
+  /**
+   * How many blobs were taken from another repository of the registry.
+   */
+  uint64_t mounted;
+  /**
+   * How many blobs were there already.
+   */
+  uint64_t present;
+  /**
+   * Whether this machine's platform was pushed alone, because the store does not hold the others of the image.
+   */
+  bool only_platform;
+} treering_push_result;
+
+/**
+ * Options of a build from a Dockerfile.
+ */
+typedef struct {
+  /**
+   * Directory with the files. Empty for none: the Dockerfile alone.
+   */
+  treering_slice context;
+  /**
+   * Path of the Dockerfile. Empty for `Dockerfile` in the context. Not with `dockerfile_text`.
+   */
+  treering_slice dockerfile;
+  /**
+   * Text of the Dockerfile. Empty for a file.
+   */
+  treering_slice dockerfile_text;
+  /**
+   * Further contexts by name: a directory, or `docker-image://NAME`.
+   */
+  const treering_pair *build_contexts;
+  /**
+   * Number of `build_contexts`.
+   */
+  size_t build_contexts_len;
+  /**
+   * Names of the image.
+   */
+  const char *const *tags;
+  /**
+   * Number of `tags`.
+   */
+  size_t tags_len;
+  /**
+   * Stage to build, by name or number. NULL for the last one.
+   */
+  const char *target;
+  /**
+   * Values of arguments (ARG).
+   */
+  const treering_pair *build_args;
+  /**
+   * Number of `build_args`.
+   */
+  size_t build_args_len;
+  /**
+   * Labels to add.
+   */
+  const treering_pair *labels;
+  /**
+   * Number of `labels`.
+   */
+  size_t labels_len;
+  /**
+   * Annotations of the manifest.
+   */
+  const treering_pair *annotations;
+  /**
+   * Number of `annotations`.
+   */
+  size_t annotations_len;
+  /**
+   * Carry out every step, whatever the cache has.
+   */
+  bool no_cache;
+  /**
+   * Stages that are carried out whatever the cache has.
+   */
+  const char *const *no_cache_filter;
+  /**
+   * Number of `no_cache_filter`.
+   */
+  size_t no_cache_filter_len;
+  /**
+   * Other places where records of steps are looked up, in this order: `REFERENCE` of a registry,
+   * `type=registry,ref=REFERENCE` or `type=local,src=DIRECTORY`.
+   */
+  const char *const *cache_from;
+  /**
+   * Number of `cache_from`.
+   */
+  size_t cache_from_len;
+  /**
+   * Places that records of steps are written to once the image has its names: `REFERENCE`,
+   * `type=registry,ref=REFERENCE[,mode=min|max]`, `type=local,dest=DIRECTORY[,mode=min|max]` or `type=inline`.
+   */
+  const char *const *cache_to;
+  /**
+   * Number of `cache_to`.
+   */
+  size_t cache_to_len;
+  /**
+   * Platform to build for: `os/arch[/variant]`, several with commas between them. NULL for this machine's.
+   */
+  const char *platform;
+  /**
+   * Compression of the layers: `none`, `gzip` (also NULL) or `zstd`.
+   */
+  const char *compression;
+  /**
+   * Level of the compression; 0 for the default one.
+   */
+  int32_t level;
+  /**
+   * Write time stamps with nanoseconds, instead of whole seconds as most tools write.
+   */
+  bool nanoseconds;
+  /**
+   * Time of everything that the build dates, and the latest time in a layer: seconds since 1970. NULL for now, and for times
+   * as they are.
+   */
+  const int64_t *source_date_epoch;
+  /**
+   * The registries of base images that are not in the store. NULL for nowhere: no socket is opened then.
+   */
+  const treering_registries *registries;
+  /**
+   * Ask the registries for newer versions of base images.
+   */
+  bool pull;
+  /**
+   * Program that commands are started with, `treering-init` or `treering`. Empty to look for it in `$TREERING_INIT`, beside the
+   * library, and on PATH.
+   */
+  treering_slice helper;
+  /**
+   * Which checks are skipped, as in the directive `# check=`: `skip=RULE,...;error=true`. NULL for what the Dockerfile says.
+   */
+  const char *checks;
+  /**
+   * Number of threads; 0 for one per processor. The result does not depend on it.
+   */
+  size_t threads;
+  /**
+   * Address of the files instead of `context`: a tar or a Dockerfile. NULL for none.
+   */
+  const char *context_address;
+  /**
+   * Make one layer of those of the build.
+   */
+  bool squash;
+  /**
+   * The most commands that run at once; 0 for one per processor.
+   */
+  size_t jobs;
+  /**
+   * Secrets that commands may be shown: id and value. They are in no cache, layer, event or message.
+   */
+  const treering_pair *secrets;
+  /**
+   * Number of `secrets`.
+   */
+  size_t secrets_len;
+  /**
+   * Secrets in files, read when a command needs them: id and path.
+   */
+  const treering_pair *secret_files;
+  /**
+   * Number of `secret_files`.
+   */
+  size_t secret_files_len;
+  /**
+   * Agents that commands may reach: id (`default` for mounts that name none) and the path of the socket.
+   */
+  const treering_pair *agents;
+  /**
+   * Number of `agents`.
+   */
+  size_t agents_len;
+  /**
+   * More lines for the `/etc/hosts` of commands: name and address.
+   */
+  const treering_pair *hosts;
+  /**
+   * Number of `hosts`.
+   */
+  size_t hosts_len;
+  /**
+   * Limits of commands, such as `nofile=1024:4096`.
+   */
+  const char *const *limits;
+  /**
+   * Number of `limits`.
+   */
+  size_t limits_len;
+  /**
+   * The most bytes in `/dev/shm` of commands; 0 for 64 MiB.
+   */
+  uint64_t shm_size;
+  /**
+   * Attest how the image was built (SLSA provenance): `true`, or fields with commas between them, `mode=min|max` and
+   * `builder-id=URI`. The name stands for an index then. NULL or `false` for not.
+   */
+  const char *provenance;
+  /**
+   * Attest what is in the image (SPDX).
+   */
+  bool sbom;
+} treering_build_options;
+
+/**
+ * The result of a build.
+ */
+typedef struct {
+  /**
+   * The digest of the manifest.
+   */
+  treering_digest manifest;
+  /**
+   * The image id: the digest of the configuration.
+   */
+  treering_digest image_id;
+  /**
+   * The size of the manifest, in bytes.
+   */
+  uint64_t manifest_size;
+  /**
+   * How many steps came out of the cache.
+   */
+  uint64_t cached;
+  /**
+   * How many steps were carried out.
+   */
+  uint64_t carried_out;
+  /**
+   * How many warnings the checks gave; each is an event as well.
+   */
+  uint64_t warnings;
+} treering_build_result;
+
+/**
+ * Settings of a container, in place of its image's or besides them.
+ */
+typedef struct {
+  /**
+   * Its name. NULL for one that is made up.
+   */
+  const char *name;
+  /**
+   * The command: arguments of the entry point, where there is one. Empty for the image's.
+   */
+  const char *const *command;
+  /**
+   * Number of `command`.
+   */
+  size_t command_len;
+  /**
+   * The entry point; an empty one is none. NULL for the image's. With one the image's CMD does not count.
+   */
+  const char *entrypoint;
+  /**
+   * Variables, `NAME=VALUE`; a name alone takes the variable away.
+   */
+  const char *const *environment;
+  /**
+   * Number of `environment`.
+   */
+  size_t environment_len;
+  /**
+   * User that it runs as: `USER[:GROUP]`. NULL for the image's.
+   */
+  const char *user;
+  /**
+   * The working directory of the command. NULL for the image's working directory.
+   */
+  const char *directory;
+  /**
+   * The host name. NULL for the first digits of its id.
+   */
+  const char *hostname;
+  /**
+   * Files and directories of the host in its tree, `HOST:PATH[:ro]`; nothing else of the host is there; a path alone is
+   * a directory of the container's own that no commit takes.
+   */
+  const char *const *volumes;
+  /**
+   * Number of `volumes`.
+   */
+  size_t volumes_len;
+  /**
+   * Filesystems in memory, `PATH[:OPTION,...]`, as `docker run --tmpfs` takes them.
+   */
+  const char *const *tmpfs;
+  /**
+   * Number of `tmpfs`.
+   */
+  size_t tmpfs_len;
+  /**
+   * The network: `host` (also NULL) or `none`.
+   */
+  const char *network;
+  /**
+   * Other containers that it finds by name, `NAME[:ALIAS]`.
+   */
+  const char *const *links;
+  /**
+   * Number of `links`.
+   */
+  size_t links_len;
+  /**
+   * Labels.
+   */
+  const treering_pair *labels;
+  /**
+   * Number of `labels`.
+   */
+  size_t labels_len;
+  /**
+   * The command cannot write to the tree.
+   */
+  bool read_only;
+  /**
+   * Remove the container when its command ends.
+   */
+  bool remove;
+  /**
+   * The signal that asks the command to stop, a name or a number. NULL for the image's, or TERM.
+   */
+  const char *stop_signal;
+  /**
+   * The only rung to run it by: `root`, `chroot`, `notify`, `ptrace`, `ids`, `paths` or `ptrace-paths`. NULL for the best that works.
+   */
+  const char *rung;
+  /**
+   * Platform of a multi-platform image: `os/arch[/variant]`. NULL for this machine's.
+   */
+  const char *platform;
+  /**
+   * Number of threads for unpacking; 0 for one per processor.
+   */
+  size_t threads;
+} treering_container_options;
+
+/**
+ * Options of a command; they count for this time alone.
+ */
+typedef struct {
+  /**
+   * The command. Empty for that of the container or the image.
+   */
+  const char *const *command;
+  /**
+   * Number of `command`.
+   */
+  size_t command_len;
+  /**
+   * More variables, `NAME=VALUE`; a name alone takes the variable away.
+   */
+  const char *const *environment;
+  /**
+   * Number of `environment`.
+   */
+  size_t environment_len;
+  /**
+   * User that it runs as: `USER[:GROUP]`. NULL for the container's or the image's.
+   */
+  const char *user;
+  /**
+   * The working directory. NULL for the container's or the image's working directory.
+   */
+  const char *directory;
+  /**
+   * Descriptor of its standard input. NULL for `/dev/null`. The command gets a copy, here and below; yours stays open.
+   */
+  const int32_t *stdin_fd;
+  /**
+   * Descriptor of its standard output. NULL for the output function, else `/dev/null`. A container's output is in its log as well,
+   * and is written to the descriptor by a thread of the library: a pipe without a reader raises SIGPIPE, as always.
+   */
+  const int32_t *stdout_fd;
+  /**
+   * Descriptor of its standard error. NULL for the output function, else `/dev/null`.
+   */
+  const int32_t *stderr_fd;
+  /**
+   * Standard error goes where standard output goes, in the order in which both are written. `stderr_fd` then does not count.
+   */
+  bool merge;
+  /**
+   * The only rung to run it by: `root`, `chroot`, `notify`, `ptrace`, `ids`, `paths` or `ptrace-paths`. NULL for the best that works.
+   */
+  const char *rung;
+  /**
+   * Program that it is started with, `treering-init` or `treering`. Empty to look for it: in `$TREERING_INIT`, beside the library
+   * and the program and in `../libexec/treering` from there, and as `treering` on PATH.
+   */
+  treering_slice helper;
+} treering_run_options;
+
+/**
+ * Takes what a command writes: `stream` is 1 for standard output, 2 for standard error. Returns 0 to go on; any other number ends the
+ * command, and waiting for it gives TREERING_CALLBACK.
+ *
+ * Called from a thread of the library, never from two at once, until the command has ended: also after the function that was given it
+ * has returned. Must neither free its process nor wait for its end. For exceptions see treering_write_fn.
+ */
+typedef int32_t (*treering_output_fn)(void *userdata, int32_t stream, const uint8_t *data, size_t len);
+
+/**
+ * The end of a command.
+ */
+typedef struct {
+  /**
+   * Whether it has ended; everything else is zero as long as it runs.
+   */
+  bool ended;
+  /**
+   * The exit code; 128 and the signal's number for a command that a signal ended.
+   */
+  int32_t exit_code;
+} treering_process_result;
+
+/**
+ * The state of a container.
+ */
+typedef struct {
+  /**
+   * Its status.
+   */
+  treering_container_status status;
+  /**
+   * How its command ended: the exit code, or 128 and the number of a signal.
+   */
+  int32_t exit_code;
+} treering_container_state;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
 
 /**
- * The lower-case name of a status, as in `not-found`; `ok` for 0 and `internal` for numbers that are none. Never NULL;
- * static, never freed. Any thread.
+ * Returns the lower-case name of a status, as in `not-found`; `ok` for 0 and `internal` for numbers that are none. Never
+ * NULL; static, never freed. Any thread.
  */
 const char *treering_status_name(int32_t status);
 
@@ -1703,38 +2694,46 @@ const char *treering_status_name(int32_t status);
 treering_status treering_error_free(treering_error *error);
 
 /**
- * The status of the call that failed; TREERING_INVALID_ARGUMENT when `error` is no error object.
+ * Returns the status of the call that failed; TREERING_INVALID_ARGUMENT when `error` is no error object.
  */
 treering_status treering_error_status(const treering_error *error);
 
 /**
- * The name of the kind of error, as treering_status_name() has it: `not-found`. NULL when `error` is no error object.
+ * Returns the name of the kind of error, as treering_status_name() has it: `not-found`. NULL when `error` is no error
+ * object.
  */
 const char *treering_error_kind(const treering_error *error);
 
 /**
- * The operation that failed, a short verb phrase: `open store`. NULL when `error` is no error object.
+ * Returns the operation that failed, a short verb phrase: `open store`. NULL when `error` is no error object.
  */
 const char *treering_error_operation(const treering_error *error);
 
 /**
- * What went wrong, in plain words, without operation and path. NULL when `error` is no error object.
+ * Returns the message: what is wrong, without operation and path. NULL when `error` is no error object.
  */
 const char *treering_error_message(const treering_error *error);
 
 /**
- * Operation, path and message in one line, for people; bytes of the path that are not UTF-8 appear as `\xNN`. NULL when
- * `error` is no error object.
+ * Returns operation, path and message in one line, for people; bytes of the path that are not UTF-8 appear as `\xNN`. NULL
+ * when `error` is no error object.
  */
 const char *treering_error_text(const treering_error *error);
 
 /**
- * What the user can do about it; NULL when nothing is known.
+ * Returns the hint: what the user can do, in the words of C: functions and members of option structures. NULL when nothing
+ * is known.
  */
 const char *treering_error_hint(const treering_error *error);
 
 /**
- * The path (or reference, or digest) the operation failed at, as bytes; a NUL stands behind them. NULL when there is none.
+ * Returns the hint in the words of the Go package, which is built on this library. NULL when nothing is known.
+ */
+const char *treering_error_hint_for_go(const treering_error *error);
+
+/**
+ * Returns the path (or reference, or digest) the operation failed at, as bytes; a NUL stands behind them. NULL when there
+ * is none.
  *
  * @param len receives the number of bytes; may be NULL.
  */
@@ -1742,23 +2741,24 @@ const uint8_t *treering_error_path(const treering_error *error,
                                    size_t *len);
 
 /**
- * The cause number `n`, 0 for the nearest; NULL behind the last. At most 32 are kept.
+ * Returns the cause number `n`, 0 for the nearest; NULL behind the last. At most 32 are kept.
  */
 const char *treering_error_cause(const treering_error *error, size_t n);
 
 /**
- * What the callback returned that made the call fail with TREERING_CALLBACK; 0 for every other error.
+ * Returns the number by which a callback made the call fail with TREERING_CALLBACK; 0 for every other error.
  */
 int32_t treering_error_callback_code(const treering_error *error);
 
 /**
- * The exit code of the command that was run and failed, with TREERING_COMMAND_FAILED: 128 and the number of the signal for one
- * that a signal ended. -1 for every other error.
+ * Returns the exit code of the command that was run and failed, with TREERING_COMMAND_FAILED: 128 and the number of the
+ * signal for one that a signal ended. -1 for every other error.
  */
 int32_t treering_error_exit_code(const treering_error *error);
 
 /**
- * The place in a text that is at fault, with TREERING_SYNTAX for one: whether there is one. `out` is left alone otherwise.
+ * Returns the place in a text that is at fault, with TREERING_SYNTAX for one: whether there is one. `out` is left alone
+ * otherwise.
  *
  * @param out may be NULL.
  * @param out_size sizeof(treering_location).
@@ -1768,23 +2768,23 @@ bool treering_error_location(const treering_error *error,
                              size_t out_size);
 
 /**
- * The number of the binary interface of the library that is loaded. A program compares it with TREERING_ABI_VERSION, which
- * it was compiled with, and does not go on when they differ. Any thread.
+ * Returns the number of the binary interface of the library that is loaded. A program compares it with
+ * TREERING_ABI_VERSION, which it was compiled with, and does not go on when they differ. Any thread.
  */
 uint32_t treering_abi_version(void);
 
 /**
- * The version of the library, `MAJOR.MINOR.PATCH`. Static, never freed. Any thread.
+ * Returns the version of the library, `MAJOR.MINOR.PATCH`. Static, never freed. Any thread.
  */
 const char *treering_version(void);
 
 /**
- * What this machine can do, found out by trying, and what the store holds: a JSON object with `version`, `abi`, `platform`,
- * `kernel`, `uid`, `processors`, `abilities` (each with `works` and `remark`) and, with a store, `store`.
+ * Reports what this machine can do, found out by trying, and what the store holds, as a JSON object with `version`, `abi`,
+ * `platform`, `kernel`, `uid`, `processors`, `abilities` (each with `works` and `remark`) and, with a store, `store`.
  *
  * Leaves nothing behind. Any thread.
  *
- * @param store whose filesystem to probe; may be NULL.
+ * @param store a store, to probe its filesystem; may be NULL.
  */
 treering_status treering_info(const treering_store *store,
                               treering_bytes **out,
@@ -1796,17 +2796,17 @@ treering_status treering_info(const treering_store *store,
 treering_status treering_bytes_free(treering_bytes *bytes);
 
 /**
- * The first byte; lives as long as `bytes`. NULL when `bytes` is no such object.
+ * Returns the first byte; lives as long as `bytes`. NULL when `bytes` is no such object.
  */
 const uint8_t *treering_bytes_data(const treering_bytes *bytes);
 
 /**
- * How many bytes there are, the NUL behind them not counted; 0 when `bytes` is no such object.
+ * Returns how many bytes there are, the NUL behind them not counted; 0 when `bytes` is no such object.
  */
 size_t treering_bytes_len(const treering_bytes *bytes);
 
 /**
- * A new control: counters at 0, not cancelled.
+ * Makes a control: counters at 0, not cancelled.
  */
 treering_status treering_control_new(treering_control **out, treering_error **err);
 
@@ -1850,6 +2850,38 @@ treering_status treering_control_set_progress(const treering_control *control,
                                               treering_error **err);
 
 /**
+ * Reads the next bytes. What they belong to was verified before, or is by the time of the end: an error is
+ * TREERING_CORRUPT then, and what came is not to be used.
+ *
+ * @param buffer room for `capacity` bytes.
+ * @param capacity how many bytes are wanted at most.
+ * @param n receives how many were written, which may be fewer; 0 at the end, and when `capacity` is 0.
+ */
+treering_status treering_reader_read(treering_reader *reader,
+                                     uint8_t *buffer,
+                                     size_t capacity,
+                                     size_t *n,
+                                     treering_error **err);
+
+/**
+ * Writes all that is left to a descriptor.
+ *
+ * @param fd where to write, from its present position on; stays open and yours.
+ * @param control may be NULL.
+ * @param n receives how many bytes were written; may be NULL.
+ */
+treering_status treering_reader_copy_fd(treering_reader *reader,
+                                        int32_t fd,
+                                        const treering_control *control,
+                                        uint64_t *n,
+                                        treering_error **err);
+
+/**
+ * Frees a reader. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
+ */
+treering_status treering_reader_free(treering_reader *reader);
+
+/**
  * Starts a queue of events: operations that are given the control from now on put what happens into it, and
  * treering_control_next_event() takes it out. Takes the place of a queue from before. A queue that is full drops output, says so
  * with TREERING_EVENT_OUTPUT_DROPPED, and never holds an operation up.
@@ -1859,6 +2891,22 @@ treering_status treering_control_set_progress(const treering_control *control,
 treering_status treering_control_enable_events(const treering_control *control,
                                                size_t limit,
                                                treering_error **err);
+
+/**
+ * Has a function called with what happens during the operations that are given the control from now on, instead of a queue:
+ * treering_control_next_event() then finds nothing. Takes the place of a queue or a function from before; operations that run
+ * already keep that.
+ *
+ * @param receive see treering_event_fn; NULL for none.
+ * @param userdata handed to the callback.
+ * @param finalizer called once with `userdata` when it will not be used any more: something else was set or the control freed,
+ * and the last operation has ended; at once when an argument was refused or `receive` is NULL. May be NULL.
+ */
+treering_status treering_control_set_events(const treering_control *control,
+                                            treering_event_fn receive,
+                                            void *userdata,
+                                            treering_finalizer finalizer,
+                                            treering_error **err);
 
 /**
  * Takes the next event out of the queue of a control. Any thread; each event comes once.
@@ -1887,7 +2935,7 @@ treering_status treering_event_free(treering_event *event);
 treering_status treering_report_free(treering_report *report);
 
 /**
- * How many notes there are; 0 when `report` is no report.
+ * Returns how many notes there are; 0 when `report` is no report.
  */
 size_t treering_report_len(const treering_report *report);
 
@@ -1936,7 +2984,8 @@ treering_status treering_store_open_default(treering_store **out,
 treering_status treering_store_free(treering_store *store);
 
 /**
- * The root directory of a store, as an absolute path; lives as long as the store. NULL when `store` is no store.
+ * Returns the root directory of a store, as an absolute path; lives as long as the store. NULL when `store` is no store.
+ * Its images are an OCI image layout, `oci` below it, which other tools read as it is.
  *
  * @param len receives the number of bytes; may be NULL. No NUL stands behind them.
  */
@@ -1967,7 +3016,7 @@ treering_status treering_store_fsck(const treering_store *store,
  * @param options NULL for the defaults.
  * @param control may be NULL.
  * @param out_size sizeof(treering_prune_result).
- * @param json receives what went: `nameless`, `blobs`, `layers` (lists of digests), `litter`, `bytes`, `untagged` (names),
+ * @param json receives what went: `images`, `blobs`, `layers` (lists of digests), `records`, `leftovers`, `bytes`, `untagged` (names),
  * `forgotten` (where trees were); may be NULL.
  */
 treering_status treering_store_prune(const treering_store *store,
@@ -1980,8 +3029,9 @@ treering_status treering_store_prune(const treering_store *store,
                                      treering_error **err);
 
 /**
- * What takes the space, as a JSON object: `images` (each `names`, `digest`, `size`, `shared`, `unique`, `layers`), `blobs`,
- * `blob_bytes`, `reclaimable`, `trees`, `layer_bytes`, `tmp_bytes`. Sizes are in bytes.
+ * Reports what takes the space, as a JSON object: `images` (each `names`, `digest`, `size`, `shared`, `unique`, `layers`),
+ * `blobs`, `blob_bytes`, `reclaimable`, `trees`, `layer_bytes` (of which `index_bytes`), `cache_records`, `cache_bytes`,
+ * `tmp_bytes`. Sizes are in bytes.
  *
  * @param control may be NULL.
  */
@@ -2001,7 +3051,7 @@ treering_status treering_refs_list(const treering_store *store, treering_refs **
 treering_status treering_refs_free(treering_refs *refs);
 
 /**
- * How many entries a list has; 0 when `refs` is no list.
+ * Returns how many entries a list has; 0 when `refs` is no list.
  */
 size_t treering_refs_len(const treering_refs *refs);
 
@@ -2074,8 +3124,8 @@ treering_status treering_image_open(const treering_store *store,
                                     treering_error **err);
 
 /**
- * Everything in an image, its layers merged, as a snapshot with the digest of every file. Reading all layers takes a while
- * the first time; the store keeps the list.
+ * Gives the merged layers of an image as a snapshot with the digest of every file. Reading all layers for the digests takes a
+ * while the first time; the store keeps them. treering_image_list() and treering_image_stat() need none.
  *
  * Errors: TREERING_CORRUPT and TREERING_LIMIT for what the layers are.
  *
@@ -2092,34 +3142,35 @@ treering_status treering_image_contents(const treering_image *image,
 treering_status treering_image_free(treering_image *image);
 
 /**
- * The image id: the digest of its configuration. An empty digest when `image` is no image.
+ * Returns the image id: the digest of its configuration. An empty digest when `image` is no image.
  */
 treering_digest treering_image_id(const treering_image *image);
 
 /**
- * The digest of its manifest. An empty digest when `image` is no image.
+ * Returns the digest of its manifest. An empty digest when `image` is no image.
  */
 treering_digest treering_image_digest(const treering_image *image);
 
 /**
- * The platform it is for, `os/arch[/variant]`; lives as long as the image. NULL when `image` is no image.
+ * Returns the platform it is for, `os/arch[/variant]`; lives as long as the image. NULL when `image` is no image.
  */
 const char *treering_image_platform(const treering_image *image);
 
 /**
- * The size of manifest, configuration and layers as stored (compressed), in bytes; 0 when `image` is no image.
+ * Returns the size of manifest, configuration and layers as stored (compressed), in bytes; 0 when `image` is no image.
  */
 uint64_t treering_image_size(const treering_image *image);
 
 /**
- * The manifest, exactly as stored: JSON. The bytes live as long as the image. NULL when `image` is no image.
+ * Returns the manifest, exactly as stored: JSON. The bytes live as long as the image. NULL when `image` is no image.
  *
  * @param len receives the number of bytes; may be NULL. No NUL stands behind them.
  */
-const uint8_t *treering_image_manifest(const treering_image *image, size_t *len);
+const uint8_t *treering_image_manifest(const treering_image *image,
+                                       size_t *len);
 
 /**
- * The configuration, exactly as stored: JSON. The bytes live as long as the image. NULL when `image` is no image.
+ * Returns the configuration, exactly as stored: JSON. The bytes live as long as the image. NULL when `image` is no image.
  *
  * @param len receives the number of bytes; may be NULL. No NUL stands behind them.
  */
@@ -2127,22 +3178,38 @@ const uint8_t *treering_image_config(const treering_image *image,
                                      size_t *len);
 
 /**
- * The history, newest row first: a JSON list of objects with `id`, `created`, `created_by`, `size`, `diff_size`, `diff_id`,
- * `comment`.
+ * Gives the history, newest row first: a JSON list of objects with `id`, `created`, `created_by`, `size`, `diff_size`,
+ * `diff_id`, `comment`.
  */
 treering_status treering_image_history(const treering_image *image,
                                        treering_bytes **out,
                                        treering_error **err);
 
 /**
- * What `docker inspect` prints for an image: a JSON object.
+ * Reports what each step of an image added, changed and wasted, the largest files and packages, and what could be smaller.
+ * Reads every layer once and unpacks nothing.
+ *
+ * Errors: TREERING_NOT_FOUND when the store lacks a layer; TREERING_CORRUPT and TREERING_LIMIT for what the layers are.
+ *
+ * @param html whether it is a page of HTML that needs nothing else; else a JSON object with `name`, `digest`, `image_id`,
+ * `platform`, `created`, `size`, `stored`, `visible`, `wasted`, `steps`, `files`, `wasted_files`, `packages`, `advice`.
+ * @param control may be NULL.
+ */
+treering_status treering_image_report(const treering_image *image,
+                                      bool html,
+                                      const treering_control *control,
+                                      treering_bytes **out,
+                                      treering_error **err);
+
+/**
+ * Gives the JSON object that `docker inspect` prints for an image.
  */
 treering_status treering_image_inspect(const treering_image *image,
                                        treering_bytes **out,
                                        treering_error **err);
 
 /**
- * How many layers it has; 0 when `image` is no image.
+ * Returns how many layers it has; 0 when `image` is no image.
  */
 size_t treering_image_layer_count(const treering_image *image);
 
@@ -2221,8 +3288,8 @@ treering_status treering_snapshot_load(const uint8_t *path,
                                        treering_error **err);
 
 /**
- * A snapshot out of the bytes that treering_snapshot_bytes() gave of one. They are copied. TREERING_CORRUPT when they are
- * none.
+ * Makes a snapshot out of the bytes that treering_snapshot_bytes() gave of one. They are copied. TREERING_CORRUPT when
+ * they are none.
  */
 treering_status treering_snapshot_from_bytes(const uint8_t *data,
                                              size_t len,
@@ -2244,16 +3311,17 @@ treering_status treering_snapshot_save(const treering_snapshot *snapshot,
 treering_status treering_snapshot_free(treering_snapshot *snapshot);
 
 /**
- * How many entries it has, the root included; 0 when `snapshot` is no snapshot.
+ * Returns how many entries it has, the root included; 0 when `snapshot` is no snapshot.
  */
 uint32_t treering_snapshot_len(const treering_snapshot *snapshot);
 
 /**
- * The bytes as they are saved; they live as long as the snapshot. NULL when `snapshot` is no snapshot.
+ * Returns the bytes as they are saved; they live as long as the snapshot. NULL when `snapshot` is no snapshot.
  *
  * @param len receives the number of bytes; may be NULL.
  */
-const uint8_t *treering_snapshot_bytes(const treering_snapshot *snapshot, size_t *len);
+const uint8_t *treering_snapshot_bytes(const treering_snapshot *snapshot,
+                                       size_t *len);
 
 /**
  * Finds the entry at a path, without following symbolic links. TREERING_NOT_FOUND when there is none.
@@ -2314,7 +3382,7 @@ treering_status treering_snapshot_walk(const treering_snapshot *snapshot,
                                        treering_error **err);
 
 /**
- * The next entries.
+ * Gives the next entries.
  *
  * @param out room for `max` entries; their paths live until the next call with this walk, their targets as long as it.
  * @param entry_size sizeof(treering_entry).
@@ -2331,6 +3399,63 @@ treering_status treering_walk_next(treering_walk *walk,
  * Frees a walk. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
  */
 treering_status treering_walk_free(treering_walk *walk);
+
+/**
+ * Finds an entry of an image, symbolic links followed inside the image: absolute targets begin at its root, and `..` does not
+ * leave it. The first time this takes as long as reading all layers; the store keeps the list.
+ *
+ * Errors: TREERING_NOT_FOUND when there is none; TREERING_INVALID_ARGUMENT for a component that is no directory, and for too many
+ * links.
+ *
+ * @param path below the root of the image; empty (NULL, 0) for the root itself. treering_entry::path is this very pointer, its
+ * target lives as long as the image, and its `index` is the one it has in treering_image_contents().
+ * @param follow whether a symbolic link that the path ends with is followed as well.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_entry).
+ */
+treering_status treering_image_stat(const treering_image *image,
+                                    const uint8_t *path,
+                                    size_t path_len,
+                                    bool follow,
+                                    const treering_control *control,
+                                    treering_entry *out,
+                                    size_t out_size,
+                                    treering_error **err);
+
+/**
+ * Lists a directory of an image, without what is below its directories. Symbolic links are followed as by
+ * treering_image_stat().
+ *
+ * Errors: those of treering_image_stat(); TREERING_INVALID_ARGUMENT for what is no directory.
+ *
+ * @param path below the root of the image; empty (NULL, 0) for the root itself.
+ * @param control may be NULL.
+ * @param out receives what gives the entries, by treering_walk_next(), in byte order of their names; their paths are those from
+ * the root of the image.
+ */
+treering_status treering_image_list(const treering_image *image,
+                                    const uint8_t *path,
+                                    size_t path_len,
+                                    const treering_control *control,
+                                    treering_walk **out,
+                                    treering_error **err);
+
+/**
+ * Opens a file of an image, whichever layer holds it, symbolic links followed as by treering_image_stat(). What is given was
+ * verified, piece by piece: it is what the layer with the DiffID of the configuration has.
+ *
+ * Errors: those of treering_image_stat(); TREERING_INVALID_ARGUMENT for what is no regular file; TREERING_CORRUPT when the image
+ * does not have the content that its list promises.
+ *
+ * @param path below the root of the image.
+ * @param control may be NULL; cancelling it ends what is read later as well.
+ */
+treering_status treering_image_file(const treering_image *image,
+                                    const uint8_t *path,
+                                    size_t path_len,
+                                    const treering_control *control,
+                                    treering_reader **out,
+                                    treering_error **err);
 
 /**
  * Compares a directory with its base: what `docker diff` shows of a container.
@@ -2353,7 +3478,7 @@ treering_status treering_diff_tree(const treering_store *store,
                                    treering_error **err);
 
 /**
- * Compares two directories, reading the content of files whose metadata agrees.
+ * Compares two directories, reading the content of files with the same metadata.
  *
  * @param store what is known of the trees; may be NULL.
  * @param options NULL for the defaults.
@@ -2373,7 +3498,7 @@ treering_status treering_diff_trees(const treering_store *store,
                                     treering_error **err);
 
 /**
- * Compares two snapshots by what they hold. Where only content could tell, the entry counts as changed, with
+ * Compares two snapshots by what they hold. Where only content could decide, the entry counts as changed, with
  * TREERING_REASON_SUSPECT.
  *
  * @param before NULL for nothing: everything is added then.
@@ -2407,7 +3532,7 @@ treering_status treering_diff_images(const treering_store *store,
                                      treering_error **err);
 
 /**
- * What an overlay's upper directory changes over its lower directories, found without mounting it.
+ * Compares an overlay's upper directory with its lower directories, without mounting it.
  *
  * @param store what is known of the owners in the lower directories; may be NULL.
  * @param lowers the lower directories, topmost first; with none, everything in the upper one counts as added.
@@ -2434,13 +3559,13 @@ treering_status treering_diff_overlay(const treering_store *store,
 treering_status treering_diff_free(treering_diff *diff);
 
 /**
- * How many changes there are; 0 when `diff` is no diff.
+ * Returns how many changes there are; 0 when `diff` is no diff.
  */
 size_t treering_diff_len(const treering_diff *diff);
 
 /**
- * The next changes, in byte order of their paths. Neither the root itself is among them, nor the old
- * names of a file that only gained one, as `docker diff` has it; a layer holds them.
+ * Gives the next changes, in byte order of their paths. Neither the root itself is among them, nor the old names of a file
+ * that only gained one, as `docker diff` has it; a layer holds them.
  *
  * @param out room for `max` changes; their paths live until the next call of this function with this diff.
  * @param change_size sizeof(treering_change).
@@ -2459,7 +3584,7 @@ treering_status treering_diff_next(treering_diff *diff,
 treering_status treering_diff_rewind(treering_diff *diff, treering_error **err);
 
 /**
- * The changes in numbers.
+ * Gives the changes in numbers.
  *
  * @param out_size sizeof(treering_diff_stat_result).
  */
@@ -2469,28 +3594,135 @@ treering_status treering_diff_stat(const treering_diff *diff,
                                    treering_error **err);
 
 /**
- * The snapshot that was compared with, as a handle of its own. TREERING_NOT_FOUND when it was nothing.
+ * Gives the snapshot that was compared with, as a handle of its own. TREERING_NOT_FOUND when it was nothing.
  */
 treering_status treering_diff_old_snapshot(const treering_diff *diff,
                                            treering_snapshot **out,
                                            treering_error **err);
 
 /**
- * The snapshot of the newer tree, as a handle of its own.
+ * Gives the snapshot of the newer tree, as a handle of its own.
  */
 treering_status treering_diff_new_snapshot(const treering_diff *diff,
                                            treering_snapshot **out,
                                            treering_error **err);
 
 /**
+ * Makes an image out of another one, without a directory: other layers, another base, another configuration. Layers that stay are not read.
+ * The old image stays as it is, and nothing has a name after an error.
+ *
+ * Errors: TREERING_INVALID_ARGUMENT when there are fewer layers than are to go, and when the image is not built on the base that is to be
+ * replaced; TREERING_LIMIT for an appended layer beyond the caps.
+ *
+ * @param reference the image, as treering_refs_resolve() finds it.
+ * @param name the name of the new image; NULL for none.
+ * @param options NULL for the defaults: the image gets a name more.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_edit_result).
+ */
+treering_status treering_edit(const treering_store *store,
+                              const char *reference,
+                              const char *name,
+                              const treering_edit_options *options,
+                              size_t options_size,
+                              const treering_control *control,
+                              treering_edit_result *out,
+                              size_t out_size,
+                              treering_error **err);
+
+/**
+ * Copies a directory that was unpacked or committed, with its owners and its record in the store, to one that must not
+ * exist or be empty: owners, image and changes are the same, and the next commit or comparison of the copy reads only what
+ * changes. Blocks are shared where the filesystem can. After an error there is no half of a copy.
+ *
+ * Errors: TREERING_NOT_FOUND when the store has no record of the tree, TREERING_CHANGED when something changes in it
+ * meanwhile.
+ *
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_clone_result).
+ * @param report receives what was left out or lost; may be NULL.
+ */
+treering_status treering_clone(const treering_store *store,
+                               const uint8_t *tree,
+                               size_t tree_len,
+                               const uint8_t *dir,
+                               size_t dir_len,
+                               const treering_clone_options *options,
+                               size_t options_size,
+                               const treering_control *control,
+                               treering_clone_result *out,
+                               size_t out_size,
+                               treering_report **report,
+                               treering_error **err);
+
+/**
+ * Makes a directory what an image says, in place: only what differs is touched. The directory came from whatever image; an empty
+ * or missing one is unpacked to. It is bound to the image then, so that the next commit or comparison is one with it.
+ *
+ * After an error treering_commit() and the comparisons refuse the directory until another checkout, of any image, has
+ * finished.
+ *
+ * Errors: TREERING_IN_USE when the directory has changes that are in no image, of which the message lists the first, and
+ * `discard` is not set; TREERING_NOT_FOUND when the store has no record of the directory; TREERING_UNSUPPORTED when
+ * something is mounted in it; TREERING_BUSY when another checkout or commit is at work in it; TREERING_LOSS where asked
+ * for.
+ *
+ * @param reference the image, as treering_refs_resolve() finds it; `-` for the one the directory was before its present one.
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_checkout_result).
+ * @param changes receives the paths that are, or would be, different; empty when the directory was empty. May be NULL.
+ * @param report receives what was lost; may be NULL.
+ */
+treering_status treering_checkout(const treering_store *store,
+                                  const char *reference,
+                                  const uint8_t *dir,
+                                  size_t dir_len,
+                                  const treering_checkout_options *options,
+                                  size_t options_size,
+                                  const treering_control *control,
+                                  treering_checkout_result *out,
+                                  size_t out_size,
+                                  treering_changes **changes,
+                                  treering_report **report,
+                                  treering_error **err);
+
+/**
+ * Returns how many paths there are; 0 when `changes` is no such list.
+ */
+size_t treering_changes_len(const treering_changes *changes);
+
+/**
+ * Copies paths out, with `kind`; all other members are zero or TREERING_NO_ENTRY.
+ *
+ * @param first the number of the first path wanted, from 0.
+ * @param out room for `max` changes; their paths live as long as the list.
+ * @param change_size sizeof(treering_change).
+ * @param n receives how many were written; 0 behind the last.
+ */
+treering_status treering_changes_get(const treering_changes *changes,
+                                     size_t first,
+                                     treering_change *out,
+                                     size_t change_size,
+                                     size_t max,
+                                     size_t *n,
+                                     treering_error **err);
+
+/**
+ * Frees a list of changes. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
+ */
+treering_status treering_changes_free(treering_changes *changes);
+
+/**
  * Writes the layer that makes the old tree of a diff into the new one, from the files of the new tree.
  *
- * Errors: TREERING_CHANGED when a file is not as it was compared; TREERING_UNSUPPORTED when the diff knows no directory (of
+ * Errors: TREERING_CHANGED when a file is not as it was compared; TREERING_UNSUPPORTED when the diff has no directory (of
  * images, or of snapshots without a tree). After an error what was written is a useless prefix.
  *
  * @param options NULL for the defaults.
- * @param fd where to write, from its present position on; stays open and yours. Not flushed to disk. A pipe whose reader is
- * gone raises SIGPIPE, as always, unless your program ignores it.
+ * @param fd where to write, from its present position on; stays open and yours. Not flushed to disk. A pipe without a reader
+ * raises SIGPIPE, as always, unless your program ignores it.
  * @param control may be NULL.
  * @param out_size sizeof(treering_layer_result).
  */
@@ -2504,7 +3736,7 @@ treering_status treering_layer_write_fd(const treering_diff *diff,
                                         treering_error **err);
 
 /**
- * treering_layer_write_fd() to a callback.
+ * Does what treering_layer_write_fd() does, to a callback.
  *
  * @param write see treering_write_fn.
  * @param userdata handed to the callback.
@@ -2524,8 +3756,8 @@ treering_status treering_layer_write_callback(const treering_diff *diff,
 /**
  * Applies a layer, compressed or not, to a directory, which is made when it is not there. Whiteouts remove what is there.
  *
- * What the disk does not take of owners, permissions, devices and attributes goes where treering_unpack() put it: into the
- * store, when that knows the directory. Nothing keeps it otherwise, see treering_apply_result::unkept.
+ * Whatever the disk does not take of owners, permissions, devices and attributes goes where treering_unpack() put it: into
+ * the store, when that has a record of the directory. Nothing keeps it otherwise, see treering_apply_result::unkept.
  *
  * Errors: TREERING_CORRUPT, TREERING_LIMIT, TREERING_UNSUPPORTED for what the layer is; whatever writing can meet. After an
  * error the directory is in no defined state.
@@ -2550,7 +3782,7 @@ treering_status treering_layer_apply_fd(const treering_store *store,
                                         treering_error **err);
 
 /**
- * treering_layer_apply_fd() from a callback.
+ * Does what treering_layer_apply_fd() does, from a callback.
  *
  * @param read see treering_read_fn.
  * @param userdata handed to the callback.
@@ -2587,7 +3819,7 @@ treering_status treering_layer_list_fd(int32_t fd,
                                        treering_error **err);
 
 /**
- * treering_layer_list_fd() from a callback.
+ * Does what treering_layer_list_fd() does, from a callback.
  *
  * @param read see treering_read_fn.
  * @param userdata handed to the callback.
@@ -2608,7 +3840,7 @@ treering_status treering_layer_list_callback(treering_read_fn read,
 treering_status treering_layer_list_free(treering_layer_list *list);
 
 /**
- * How many entries a list has; 0 when `list` is no list.
+ * Returns how many entries a list has; 0 when `list` is no list.
  */
 size_t treering_layer_list_len(const treering_layer_list *list);
 
@@ -2647,24 +3879,135 @@ treering_status treering_layer_list_xattrs(const treering_layer_list *list,
                                            treering_error **err);
 
 /**
+ * Opens a layer of an image as a stream. When the end is reached it was verified: TREERING_CORRUPT when it is not what manifest
+ * and configuration say.
+ *
+ * @param index the number of the layer, from 0, base first.
+ * @param tar whether the tar inside is wanted, decompressed; else the blob as it is stored.
+ * @param control may be NULL; cancelling it ends what is read later as well, of a tar.
+ */
+treering_status treering_image_layer(const treering_image *image,
+                                     size_t index,
+                                     bool tar,
+                                     const treering_control *control,
+                                     treering_reader **out,
+                                     treering_error **err);
+
+/**
+ * Opens a layer of an image to read its entries. When the end is reached it was verified, as by treering_image_layer().
+ *
+ * @param index the number of the layer, from 0, base first.
+ * @param options NULL for the defaults; `max_ratio` and `max_memory` are of no matter here.
+ * @param control may be NULL; cancelling it ends what is read later as well.
+ */
+treering_status treering_layer_files_image(const treering_image *image,
+                                           size_t index,
+                                           const treering_layer_list_options *options,
+                                           size_t options_size,
+                                           const treering_control *control,
+                                           treering_layer_files **out,
+                                           treering_error **err);
+
+/**
+ * Opens a layer, compressed or not, to read its entries.
+ *
+ * @param fd where to read, from its present position on; stays open and yours, and is read from until the handle is freed.
+ * @param options NULL for the defaults; `max_memory` is of no matter here.
+ * @param control may be NULL; cancelling it ends what is read later as well.
+ */
+treering_status treering_layer_files_fd(int32_t fd,
+                                        const treering_layer_list_options *options,
+                                        size_t options_size,
+                                        const treering_control *control,
+                                        treering_layer_files **out,
+                                        treering_error **err);
+
+/**
+ * Does what treering_layer_files_fd() does, from a callback.
+ *
+ * @param read see treering_read_fn; it is called until the handle is freed, also between calls with the handle.
+ * @param userdata handed to the callback.
+ * @param finalizer see treering_finalizer, but called when the handle is freed; may be NULL.
+ */
+treering_status treering_layer_files_callback(treering_read_fn read,
+                                              void *userdata,
+                                              treering_finalizer finalizer,
+                                              const treering_layer_list_options *options,
+                                              size_t options_size,
+                                              const treering_control *control,
+                                              treering_layer_files **out,
+                                              treering_error **err);
+
+/**
+ * Goes to the next entry. What was not read of the content of the one before is passed over.
+ *
+ * Errors: those of treering_layer_list_fd().
+ *
+ * @param out receives the entry; its pointers live until the next call of this function. Left alone at the end.
+ * @param out_size sizeof(treering_layer_entry).
+ * @param more receives whether there was one; false at the end.
+ */
+treering_status treering_layer_files_next(treering_layer_files *files,
+                                          treering_layer_entry *out,
+                                          size_t out_size,
+                                          bool *more,
+                                          treering_error **err);
+
+/**
+ * Copies the extended attributes of the present entry out; none before the first and behind the last.
+ *
+ * @param first the number of the first attribute wanted, from 0.
+ * @param out room for `max` attributes; their pointers live until the next call of treering_layer_files_next().
+ * @param xattr_size sizeof(treering_xattr).
+ * @param n receives how many were written; 0 behind the last.
+ */
+treering_status treering_layer_files_xattrs(treering_layer_files *files,
+                                            size_t first,
+                                            treering_xattr *out,
+                                            size_t xattr_size,
+                                            size_t max,
+                                            size_t *n,
+                                            treering_error **err);
+
+/**
+ * Reads the next bytes of the content of the present entry, holes as zeros.
+ *
+ * @param buffer room for `capacity` bytes.
+ * @param capacity how many bytes are wanted at most.
+ * @param n receives how many were written, which may be fewer; 0 at the end of the content, and when `capacity` is 0.
+ */
+treering_status treering_layer_files_read(treering_layer_files *files,
+                                          uint8_t *buffer,
+                                          size_t capacity,
+                                          size_t *n,
+                                          treering_error **err);
+
+/**
+ * Frees it. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already. Waits for a read of a callback that is
+ * under way.
+ */
+treering_status treering_layer_files_free(treering_layer_files *files);
+
+/**
  * Writes images as one archive, which `docker load`, podman and skopeo read. The same images make the same bytes.
  *
  * @param references the images, as treering_refs_resolve() finds them: an array of `references_len` texts. One that is a
  * name becomes the image's name in the archive.
- * @param format `docker-archive` (also for NULL) or `oci-archive`.
+ * @param options NULL for the defaults.
  * @param fd where to write, from its present position on; stays open and yours.
  * @param control may be NULL.
  */
 treering_status treering_archive_save_fd(const treering_store *store,
                                          const char *const *references,
                                          size_t references_len,
-                                         const char *format,
+                                         const treering_save_options *options,
+                                         size_t options_size,
                                          int32_t fd,
                                          const treering_control *control,
                                          treering_error **err);
 
 /**
- * treering_archive_save_fd() to a callback.
+ * Does what treering_archive_save_fd() does, to a callback.
  *
  * @param write see treering_write_fn.
  * @param userdata handed to the callback.
@@ -2673,7 +4016,8 @@ treering_status treering_archive_save_fd(const treering_store *store,
 treering_status treering_archive_save_callback(const treering_store *store,
                                                const char *const *references,
                                                size_t references_len,
-                                               const char *format,
+                                               const treering_save_options *options,
+                                               size_t options_size,
                                                treering_write_fn write,
                                                void *userdata,
                                                treering_finalizer finalizer,
@@ -2700,7 +4044,7 @@ treering_status treering_archive_load_fd(const treering_store *store,
                                          treering_error **err);
 
 /**
- * treering_archive_load_fd() from a callback.
+ * Does what treering_archive_load_fd() does, from a callback.
  *
  * @param read see treering_read_fn.
  * @param userdata handed to the callback.
@@ -2722,7 +4066,7 @@ treering_status treering_archive_load_callback(const treering_store *store,
 treering_status treering_loaded_free(treering_loaded *loaded);
 
 /**
- * How many images a list has; 0 when `loaded` is no list.
+ * Returns how many images a list has; 0 when `loaded` is no list.
  */
 size_t treering_loaded_len(const treering_loaded *loaded);
 
@@ -2763,7 +4107,7 @@ treering_status treering_archive_import_fd(const treering_store *store,
                                            treering_error **err);
 
 /**
- * treering_archive_import_fd() from a callback.
+ * Does what treering_archive_import_fd() does, from a callback.
  *
  * @param read see treering_read_fn.
  * @param userdata handed to the callback.
@@ -2802,7 +4146,7 @@ treering_status treering_archive_export_fd(const treering_store *store,
                                            treering_error **err);
 
 /**
- * treering_archive_export_fd() to a callback.
+ * Does what treering_archive_export_fd() does, to a callback.
  *
  * @param write see treering_write_fn.
  * @param userdata handed to the callback.
@@ -2819,6 +4163,696 @@ treering_status treering_archive_export_callback(const treering_store *store,
                                                  treering_finalizer finalizer,
                                                  const treering_control *control,
                                                  treering_error **err);
+
+/**
+ * Makes registries. Reads the files of the options or of the environment.
+ *
+ * @param options NULL for the defaults.
+ * @param credentials see treering_credentials_fn; NULL for none, and refused beside a `username`.
+ * @param userdata handed to the callback.
+ * @param finalizer called once with `userdata` when it will not be used any more: the registries were freed and the last operation
+ * with them has ended; at once when an argument was refused. May be NULL.
+ */
+treering_status treering_registries_new(const treering_registries_options *options,
+                                        size_t options_size,
+                                        treering_credentials_fn credentials,
+                                        void *userdata,
+                                        treering_finalizer finalizer,
+                                        treering_registries **out,
+                                        treering_error **err);
+
+/**
+ * Answers with a user name and a password, which are copied.
+ */
+treering_status treering_answer_basic(treering_answer *answer,
+                                      const char *username,
+                                      const char *password,
+                                      treering_error **err);
+
+/**
+ * Answers with a token, which is copied.
+ *
+ * @param identity whether the registry's token server exchanges it for others (an identity token); else it is sent to the
+ * registry as it is.
+ */
+treering_status treering_answer_token(treering_answer *answer,
+                                      const char *token,
+                                      bool identity,
+                                      treering_error **err);
+
+/**
+ * Asks a registry whether it takes a user name and a password, and keeps them where Docker does, or in `auth_file`. Opens sockets.
+ *
+ * Errors: TREERING_UNAUTHORIZED when the registry refuses them, and nothing is kept; TREERING_NETWORK.
+ *
+ * @param registries NULL for those of the environment.
+ * @param registry as names write it: `docker.io`, `registry.example:5000`.
+ * @param control may be NULL.
+ * @param kept_in receives where they are kept now, for people to read; may be NULL.
+ */
+treering_status treering_registry_login(const treering_registries *registries,
+                                        const char *registry,
+                                        const char *username,
+                                        const char *password,
+                                        const treering_control *control,
+                                        treering_bytes **kept_in,
+                                        treering_error **err);
+
+/**
+ * Forgets the credentials of a registry. Asks no registry.
+ *
+ * @param registries NULL for those of the environment.
+ * @param registry as names write it.
+ * @param was receives whether there were any; may be NULL.
+ */
+treering_status treering_registry_logout(const treering_registries *registries,
+                                         const char *registry,
+                                         bool *was,
+                                         treering_error **err);
+
+/**
+ * Lists every tag of a repository, in the registry's order. Opens sockets.
+ *
+ * Errors: TREERING_NOT_FOUND when the registry does not have the repository; TREERING_UNAUTHORIZED, TREERING_NETWORK.
+ *
+ * @param registries NULL for those of the environment.
+ * @param repository a name without tag and digest.
+ * @param control may be NULL.
+ * @param out receives a JSON list of texts.
+ */
+treering_status treering_registry_tags(const treering_registries *registries,
+                                       const char *repository,
+                                       const treering_control *control,
+                                       treering_bytes **out,
+                                       treering_error **err);
+
+/**
+ * Frees registries. NULL is fine. TREERING_INVALID_ARGUMENT when they are none, or were freed already.
+ */
+treering_status treering_registries_free(treering_registries *registries);
+
+/**
+ * Pulls an image as `docker pull` does; the name moves to it. Layers that the store holds are not fetched, transfers that are
+ * cut go on, and everything is checked before the name changes. Opens sockets; a wait for the network ends within 100 ms when the
+ * control is cancelled.
+ *
+ * Errors: TREERING_NOT_FOUND when the registry does not have it, or nothing for the platform; TREERING_UNAUTHORIZED,
+ * TREERING_NETWORK; TREERING_CORRUPT when what arrives is not what was announced; TREERING_LIMIT over a cap.
+ *
+ * @param registries NULL for those of the environment.
+ * @param name as `docker pull` takes it: `debian`, `registry.example:5000/app:v1`, `app@sha256:...`.
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_pull_result).
+ */
+treering_status treering_registry_pull(const treering_store *store,
+                                       const treering_registries *registries,
+                                       const char *name,
+                                       const treering_pull_options *options,
+                                       size_t options_size,
+                                       const treering_control *control,
+                                       treering_pull_result *out,
+                                       size_t out_size,
+                                       treering_error **err);
+
+/**
+ * Pulls an image as treering_registry_pull() does and unpacks it as treering_unpack() does, both at once: layers are applied while
+ * they arrive. After an error neither the name nor the directory is there.
+ *
+ * @param registries NULL for those of the environment.
+ * @param options of the pull, its platform among them; NULL for the defaults.
+ * @param apply options of the unpacking; their platform is not looked at; NULL for the defaults.
+ * @param apply_size sizeof(treering_apply_options).
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_pull_result).
+ * @param unpacked receives what was unpacked; may be NULL.
+ * @param unpacked_size sizeof(treering_unpack_result).
+ * @param report receives what was lost; may be NULL.
+ */
+treering_status treering_registry_pull_unpack(const treering_store *store,
+                                              const treering_registries *registries,
+                                              const char *name,
+                                              const uint8_t *dir,
+                                              size_t dir_len,
+                                              const treering_pull_options *options,
+                                              size_t options_size,
+                                              const treering_apply_options *apply,
+                                              size_t apply_size,
+                                              const treering_control *control,
+                                              treering_pull_result *out,
+                                              size_t out_size,
+                                              treering_unpack_result *unpacked,
+                                              size_t unpacked_size,
+                                              treering_report **report,
+                                              treering_error **err);
+
+/**
+ * Pushes an image of the store, as `docker push` does. What the registry has, or can take from another of its repositories, is
+ * not sent. Opens sockets, as treering_registry_pull() does.
+ *
+ * Errors: TREERING_NOT_FOUND when the image, or a blob that the registry lacks, is not in the store; TREERING_UNAUTHORIZED,
+ * TREERING_NETWORK.
+ *
+ * @param registries NULL for those of the environment.
+ * @param reference the image, as treering_refs_resolve() finds it.
+ * @param target where to; its tag is `latest` when it has none.
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_push_result).
+ */
+treering_status treering_registry_push(const treering_store *store,
+                                       const treering_registries *registries,
+                                       const char *reference,
+                                       const char *target,
+                                       const treering_push_options *options,
+                                       size_t options_size,
+                                       const treering_control *control,
+                                       treering_push_result *out,
+                                       size_t out_size,
+                                       treering_error **err);
+
+/**
+ * Copies an image from one registry to another, or within one: every byte as it is, nothing kept on disk. Blobs that the target
+ * has do not travel. Opens sockets, as treering_registry_pull() does.
+ *
+ * Errors: those of treering_registry_pull() and treering_registry_push().
+ *
+ * @param registries NULL for those of the environment.
+ * @param source the name to copy.
+ * @param target the name it gets; its tag is `latest` when it has none.
+ * @param platform only this platform's image out of one for several; NULL for everything that the index lists.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_push_result).
+ */
+treering_status treering_registry_copy(const treering_registries *registries,
+                                       const char *source,
+                                       const char *target,
+                                       const char *platform,
+                                       const treering_control *control,
+                                       treering_push_result *out,
+                                       size_t out_size,
+                                       treering_error **err);
+
+/**
+ * Reads a manifest or an index from its registry, and nothing below it. Opens sockets, as treering_registry_pull() does.
+ *
+ * @param registries NULL for those of the environment.
+ * @param control may be NULL.
+ * @param digest receives its digest; may be NULL.
+ * @param media_type receives its media type; may be NULL.
+ * @param out receives its bytes, as the registry has them.
+ */
+treering_status treering_registry_manifest(const treering_registries *registries,
+                                           const char *name,
+                                           const treering_control *control,
+                                           treering_digest *digest,
+                                           treering_bytes **media_type,
+                                           treering_bytes **out,
+                                           treering_error **err);
+
+/**
+ * Makes a list of images for several platforms (an index) and gives it a name in the store, from where treering_registry_push()
+ * takes it. Each image is one of the store, or else one of its registry, of which only manifest and configuration are fetched:
+ * opens sockets for that, as treering_registry_pull() does.
+ *
+ * Errors: TREERING_ALREADY_EXISTS when the name stands for an image and `amend` is not set.
+ *
+ * @param registries NULL for those of the environment.
+ * @param images the images; of one for several platforms all are taken.
+ * @param amend add to the list that has the name, replacing what is for the same platform.
+ * @param control may be NULL.
+ * @param out receives the digest of the list; may be NULL.
+ */
+treering_status treering_registry_list_create(const treering_store *store,
+                                              const treering_registries *registries,
+                                              const char *name,
+                                              const char *const *images,
+                                              size_t images_len,
+                                              bool amend,
+                                              const treering_control *control,
+                                              treering_digest *out,
+                                              treering_error **err);
+
+/**
+ * Changes what a list in the store says about one of its images.
+ *
+ * @param name the list.
+ * @param image the image, as it was named when the list was made, or by its digest.
+ * @param platform the platform that the entry is for; NULL to leave it.
+ * @param annotations annotations to set on the entry.
+ * @param control may be NULL.
+ * @param out receives the digest of the list; may be NULL.
+ */
+treering_status treering_registry_list_annotate(const treering_store *store,
+                                                const char *name,
+                                                const char *image,
+                                                const char *platform,
+                                                const treering_pair *annotations,
+                                                size_t annotations_len,
+                                                const treering_control *control,
+                                                treering_digest *out,
+                                                treering_error **err);
+
+/**
+ * Builds an image from a Dockerfile, in BuildKit's language. Steps that nothing changed for come out of the cache. What happens goes
+ * out as events, see treering_control_enable_events(): steps that begin and end, their output, transfers, warnings, errors.
+ *
+ * Starts processes for RUN, with the helper program, each isolated in a tree of its own, and opens sockets where `registries` is set or
+ * the Dockerfile asks for something of the network. Cancelling the control ends the commands.
+ *
+ * Errors: TREERING_SYNTAX with treering_error_location(); TREERING_COMMAND_FAILED with treering_error_exit_code(); TREERING_NOT_FOUND
+ * for a base image or a file that is not there; TREERING_UNSUPPORTED for what this machine cannot run.
+ *
+ * @param options NULL for the defaults, which have neither context nor Dockerfile.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_build_result).
+ */
+treering_status treering_build(const treering_store *store,
+                               const treering_build_options *options,
+                               size_t options_size,
+                               const treering_control *control,
+                               treering_build_result *out,
+                               size_t out_size,
+                               treering_error **err);
+
+/**
+ * Checks a Dockerfile by the rules of BuildKit's linter, and builds nothing.
+ *
+ * @param options as for treering_build().
+ * @param control may be NULL.
+ * @param fails receives whether the Dockerfile, or `checks`, asks for warnings to be errors; may be NULL.
+ * @param out receives a JSON list of objects with `rule`, `message`, `file`, `line`, `column` and `text`, in the order of lines.
+ */
+treering_status treering_build_check(const treering_store *store,
+                                     const treering_build_options *options,
+                                     size_t options_size,
+                                     const treering_control *control,
+                                     bool *fails,
+                                     treering_bytes **out,
+                                     treering_error **err);
+
+/**
+ * Lists what a target of a Dockerfile takes, and builds nothing.
+ *
+ * @param options as for treering_build().
+ * @param control may be NULL.
+ * @param out receives a JSON object with `name`, `description`, `args` (objects with `name`, `description`, `value`), `secrets` and
+ * `ssh`.
+ */
+treering_status treering_build_outline(const treering_store *store,
+                                       const treering_build_options *options,
+                                       size_t options_size,
+                                       const treering_control *control,
+                                       treering_bytes **out,
+                                       treering_error **err);
+
+/**
+ * Lists the stages of a Dockerfile that can be built, and builds nothing.
+ *
+ * @param options as for treering_build().
+ * @param control may be NULL.
+ * @param out receives a JSON list of objects with `name`, `description`, `base` and `default`.
+ */
+treering_status treering_build_targets(const treering_store *store,
+                                       const treering_build_options *options,
+                                       size_t options_size,
+                                       const treering_control *control,
+                                       treering_bytes **out,
+                                       treering_error **err);
+
+/**
+ * Runs a command in a directory that was unpacked, checked out, cloned or committed. Owners, devices, capabilities and all else that the
+ * disk does not take without privileges are kept in the store, and every later commit and comparison of the directory has them.
+ *
+ * Starts a process, the helper. Returns when the command has started; treering_process_wait() waits for its end. Cancelling the control
+ * ends the command and all that it started.
+ *
+ * Errors: TREERING_NOT_FOUND when the store has no record of the directory; TREERING_BUSY when another command runs in it;
+ * TREERING_UNSUPPORTED when there is no way to run a command here.
+ *
+ * @param settings settings of the command besides the directory: of it count `entrypoint`, `environment`, `user`,
+ * `directory`, `hostname`, `volumes`, `tmpfs`, `network`, `read_only` and `rung`. NULL for the defaults.
+ * @param output gets the streams that have no descriptor; may be NULL.
+ * @param userdata handed to the function.
+ * @param finalizer called once with `userdata` when it will not be used any more, from whatever thread: the command has
+ * ended, or was not started. May be NULL.
+ * @param control may be NULL.
+ */
+treering_status treering_tree_run(const treering_store *store,
+                                  const uint8_t *dir,
+                                  size_t dir_len,
+                                  const treering_container_options *settings,
+                                  size_t settings_size,
+                                  const treering_run_options *options,
+                                  size_t options_size,
+                                  treering_output_fn output,
+                                  void *userdata,
+                                  treering_finalizer finalizer,
+                                  const treering_control *control,
+                                  treering_process **out,
+                                  treering_error **err);
+
+/**
+ * Waits until a command has ended and all its output was passed on. Any number of threads may wait, and every call after the end gives the
+ * same.
+ *
+ * Errors: a command that runs and fails is none. TREERING_COMMAND_FAILED with treering_error_exit_code() when it could not be
+ * executed (126, 127) or ended with its supervisor (137); TREERING_CANCELLED after treering_process_kill() or when its control was
+ * cancelled; TREERING_CALLBACK; TREERING_INVALID_ARGUMENT where its output function waits without a limit.
+ *
+ * @param limit_ms milliseconds to wait at most; a negative number for no limit, 0 to look only.
+ * @param out_size sizeof(treering_process_result).
+ */
+treering_status treering_process_wait(const treering_process *process,
+                                      int64_t limit_ms,
+                                      treering_process_result *out,
+                                      size_t out_size,
+                                      treering_error **err);
+
+/**
+ * Sends a signal to the first process of a command. One that has ended gets none, and that is no error. Any thread.
+ *
+ * @param signal its number, as in signal.h.
+ */
+treering_status treering_process_signal(const treering_process *process,
+                                        int32_t signal,
+                                        treering_error **err);
+
+/**
+ * Ends a command and all that it started, without waiting for that. Of a command beside a container's own, what it started stays there
+ * until the container's ends. Any thread.
+ */
+treering_status treering_process_kill(const treering_process *process,
+                                      treering_error **err);
+
+/**
+ * Returns the rung by which a command is run, such as `notify`; lives as long as the process. Empty for one that is beside
+ * a container's own, NULL when `process` is no process.
+ */
+const char *treering_process_rung(const treering_process *process);
+
+/**
+ * Frees a process: ends its command, unless it has ended, and waits until nothing of it is left. NULL is fine.
+ * TREERING_INVALID_ARGUMENT when it is none, or was freed already.
+ */
+treering_status treering_process_free(treering_process *process);
+
+/**
+ * Makes a container of an image of the store: a tree, unpacked or moved from one that a container of the image left, and its settings.
+ *
+ * Errors: TREERING_ALREADY_EXISTS when another container has the name.
+ *
+ * @param reference the image, as treering_refs_resolve() finds it.
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ */
+treering_status treering_container_create(const treering_store *store,
+                                          const char *reference,
+                                          const treering_container_options *options,
+                                          size_t options_size,
+                                          const treering_control *control,
+                                          treering_container **out,
+                                          treering_error **err);
+
+/**
+ * Finds a container of a store.
+ *
+ * @param name its name, its id, or the first four or more digits of that.
+ */
+treering_status treering_container_open(const treering_store *store,
+                                        const char *name,
+                                        treering_container **out,
+                                        treering_error **err);
+
+/**
+ * Frees a container. NULL is fine. TREERING_INVALID_ARGUMENT when it is none, or was freed already.
+ */
+treering_status treering_container_free(treering_container *container);
+
+/**
+ * Lists the containers of a store.
+ *
+ * @param out receives a JSON list, the newest first: objects with `id`, `name`, `image`, `image_id`, `created`, `status`, `exit_code`, `labels`
+ * and `tree`.
+ */
+treering_status treering_container_list(const treering_store *store,
+                                        treering_bytes **out,
+                                        treering_error **err);
+
+/**
+ * Returns the id, 64 hexadecimal digits; lives as long as the handle. NULL when `container` is no container.
+ */
+const char *treering_container_id(const treering_container *container);
+
+/**
+ * Returns the path of its tree, which all functions take that take the path of one; lives as long as the handle. NULL when
+ * `container` is no container.
+ *
+ * @param len receives how many bytes it has; may be NULL.
+ */
+const uint8_t *treering_container_tree(const treering_container *container,
+                                       size_t *len);
+
+/**
+ * Says how a container is. One has ended when its supervisor was killed.
+ *
+ * @param out_size sizeof(treering_container_state).
+ */
+treering_status treering_container_get_state(const treering_container *container,
+                                             treering_container_state *out,
+                                             size_t out_size,
+                                             treering_error **err);
+
+/**
+ * Gives the object that `docker inspect` prints of a container, as JSON.
+ */
+treering_status treering_container_inspect(const treering_container *container,
+                                           treering_bytes **out,
+                                           treering_error **err);
+
+/**
+ * Runs a container's command, or another one, supervised by this process: it ends with it. For the rest, see treering_tree_run().
+ *
+ * Errors: TREERING_BUSY when it runs already.
+ *
+ * @param output gets the streams that have no descriptor; may be NULL.
+ * @param userdata handed to the function.
+ * @param finalizer see treering_tree_run(); may be NULL.
+ * @param control may be NULL.
+ */
+treering_status treering_container_run(const treering_container *container,
+                                       const treering_run_options *options,
+                                       size_t options_size,
+                                       treering_output_fn output,
+                                       void *userdata,
+                                       treering_finalizer finalizer,
+                                       const treering_control *control,
+                                       treering_process **out,
+                                       treering_error **err);
+
+/**
+ * Runs one more command in a container that runs: it has the same files and processes, and ends with the container. For
+ * the rest, see treering_tree_run().
+ *
+ * Errors: TREERING_INVALID_ARGUMENT when the container does not run, and for `rung` and `helper`, which are the container's;
+ * TREERING_UNSUPPORTED where the rung runs one command at a time (`paths`).
+ *
+ * @param output gets the streams that have no descriptor; may be NULL.
+ * @param userdata handed to the function.
+ * @param finalizer see treering_tree_run(); may be NULL.
+ * @param control may be NULL.
+ */
+treering_status treering_container_exec(const treering_container *container,
+                                        const treering_run_options *options,
+                                        size_t options_size,
+                                        treering_output_fn output,
+                                        void *userdata,
+                                        treering_finalizer finalizer,
+                                        const treering_control *control,
+                                        treering_process **out,
+                                        treering_error **err);
+
+/**
+ * Starts a container's command, or another one, with a supervisor of its own, which goes on when this process ends. What it writes is in
+ * the log. Starts a process, the helper, which leaves this one.
+ *
+ * Errors: TREERING_BUSY when it runs already.
+ *
+ * @param options of it count `command`, `environment`, `user`, `directory`, `rung` and `helper`; NULL for the defaults.
+ */
+treering_status treering_container_start(const treering_container *container,
+                                         const treering_run_options *options,
+                                         size_t options_size,
+                                         treering_error **err);
+
+/**
+ * Asks a container's command to stop, and kills it when it has not ended after a while. One that does not run is stopped.
+ *
+ * @param patience_ms milliseconds to wait before it is killed.
+ * @param control may be NULL.
+ */
+treering_status treering_container_stop(const treering_container *container,
+                                        uint64_t patience_ms,
+                                        const treering_control *control,
+                                        treering_error **err);
+
+/**
+ * Sends a container's command a signal.
+ *
+ * Errors: TREERING_INVALID_ARGUMENT when the container does not run.
+ *
+ * @param signal its number, as in signal.h.
+ */
+treering_status treering_container_kill(const treering_container *container,
+                                        int32_t signal,
+                                        treering_error **err);
+
+/**
+ * Waits until a container's command has ended, whichever process supervises it. Where none runs it is the last one's exit code.
+ *
+ * @param limit_ms milliseconds to wait at most; a negative number for no limit, 0 to look only.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_process_result).
+ */
+treering_status treering_container_wait(const treering_container *container,
+                                        int64_t limit_ms,
+                                        const treering_control *control,
+                                        treering_process_result *out,
+                                        size_t out_size,
+                                        treering_error **err);
+
+/**
+ * Gives what a container's command wrote, oldest first, line by line.
+ *
+ * @param follow whether to go on until the command ends.
+ * @param tail how many of the last lines; NULL for all.
+ * @param output gets the lines.
+ * @param userdata handed to the function.
+ * @param finalizer see treering_finalizer; may be NULL.
+ * @param control may be NULL.
+ */
+treering_status treering_container_logs(const treering_container *container,
+                                        bool follow,
+                                        const size_t *tail,
+                                        treering_output_fn output,
+                                        void *userdata,
+                                        treering_finalizer finalizer,
+                                        const treering_control *control,
+                                        treering_error **err);
+
+/**
+ * Gives a container another name. It may run.
+ */
+treering_status treering_container_rename(const treering_container *container,
+                                          const char *name,
+                                          treering_error **err);
+
+/**
+ * Removes a container with its tree. Its handles find nothing then.
+ *
+ * Errors: TREERING_BUSY when it runs, unless `force` is set.
+ *
+ * @param force whether its command is killed first.
+ * @param control may be NULL.
+ */
+treering_status treering_container_remove(const treering_container *container,
+                                          bool force,
+                                          const treering_control *control,
+                                          treering_error **err);
+
+/**
+ * Commits a container's tree as treering_commit() does, with what was said of the container in the configuration: command, variables,
+ * user, directory and labels. `changes` come after those.
+ *
+ * Errors: TREERING_BUSY while a command runs in it.
+ *
+ * @param reference the name the image gets; NULL for none.
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_commit_result).
+ * @param report receives what was left out; may be NULL.
+ */
+treering_status treering_container_commit(const treering_container *container,
+                                          const char *reference,
+                                          const treering_commit_options *options,
+                                          size_t options_size,
+                                          const treering_control *control,
+                                          treering_commit_result *out,
+                                          size_t out_size,
+                                          treering_report **report,
+                                          treering_error **err);
+
+/**
+ * Makes a container's tree what an image says, as treering_checkout() does.
+ *
+ * Errors: TREERING_BUSY while a command runs in it.
+ *
+ * @param reference the image, as treering_refs_resolve() finds it; `-` for the one the tree was before its present one.
+ * @param options NULL for the defaults.
+ * @param control may be NULL.
+ * @param out_size sizeof(treering_checkout_result).
+ * @param changes receives the paths that are, or would be, different. May be NULL.
+ * @param report receives what was lost; may be NULL.
+ */
+treering_status treering_container_checkout(const treering_container *container,
+                                            const char *reference,
+                                            const treering_checkout_options *options,
+                                            size_t options_size,
+                                            const treering_control *control,
+                                            treering_checkout_result *out,
+                                            size_t out_size,
+                                            treering_changes **changes,
+                                            treering_report **report,
+                                            treering_error **err);
+
+/**
+ * Copies a file or directory of the host into a container, as `docker cp` does: a directory that is there at `path` gets it under its own
+ * name, and a source that ends in `/.` is copied without its name. Symbolic links in `path` are followed inside the container.
+ *
+ * Errors: TREERING_BUSY while a command runs in it; TREERING_NOT_FOUND where the source, or the directory of `path`, is missing;
+ * TREERING_INVALID_ARGUMENT for a directory in place of a file, and for names that would delete files when the tree becomes a layer
+ * (`.wh.*`). After an error a part of it may be there.
+ *
+ * @param source the file or directory of the host.
+ * @param path where it goes in the container.
+ * @param keep_owners files keep the owners that they have on the host, in place of becoming root's.
+ * @param control may be NULL.
+ * @param unkept receives for how many entries owners or attributes are lost; may be NULL.
+ * @param report receives what was lost; may be NULL.
+ */
+treering_status treering_container_copy_in(const treering_container *container,
+                                           const uint8_t *source,
+                                           size_t source_len,
+                                           const uint8_t *path,
+                                           size_t path_len,
+                                           bool keep_owners,
+                                           const treering_control *control,
+                                           uint64_t *unkept,
+                                           treering_report **report,
+                                           treering_error **err);
+
+/**
+ * Copies a file or directory of a container to the host, as `docker cp` does: a directory that is there at `target` gets it under its own
+ * name, and a path that ends in `/.` is copied without its name. A command may run in the container.
+ *
+ * Errors: TREERING_NOT_FOUND where nothing is at `path`; TREERING_INVALID_ARGUMENT for what is neither file nor directory.
+ * A file that is there is replaced once all is written; of a directory a part may be there after an error.
+ *
+ * @param path the file or directory of the container.
+ * @param target where it goes on the host.
+ * @param control may be NULL.
+ * @param unkept receives for how many entries owners or attributes are lost, because the disk does not take them; may be NULL.
+ * @param report receives what was lost; may be NULL.
+ */
+treering_status treering_container_copy_out(const treering_container *container,
+                                            const uint8_t *path,
+                                            size_t path_len,
+                                            const uint8_t *target,
+                                            size_t target_len,
+                                            const treering_control *control,
+                                            uint64_t *unkept,
+                                            treering_report **report,
+                                            treering_error **err);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -12,22 +12,22 @@ use crate::error::{Error, Result};
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The digest with these 32 bytes.
+    /// Returns the digest with these 32 bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Digest(bytes)
     }
 
-    /// The digest of `data`.
+    /// Returns the digest of `data`.
     pub fn of(data: &[u8]) -> Self {
         Digest(Sha256::digest(data).into())
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The 64 lower-case hexadecimal digits, which are also the name of the blob in an image layout.
+    /// Returns the 64 lower-case hexadecimal digits, which are also the name of the blob in an image layout.
     pub fn hex(&self) -> String {
         let mut out = String::with_capacity(64);
         for byte in self.0 {
@@ -37,7 +37,7 @@ impl Digest {
         out
     }
 
-    /// The first 12 hexadecimal digits, as people read image ids.
+    /// Returns the first 12 hexadecimal digits, as people read image ids.
     pub fn short(&self) -> String {
         self.hex()[..12].to_string()
     }
@@ -93,12 +93,12 @@ impl<'de> serde::Deserialize<'de> for Digest {
     }
 }
 
-/// The identity of a stack of layers (config.md, "Layer ChainID"); `None` for an empty stack.
+/// Returns the identity of a stack of layers (config.md, "Layer ChainID"); `None` for an empty stack.
 pub fn chain_id(diff_ids: &[Digest]) -> Option<Digest> {
     chain_ids(diff_ids).last().copied()
 }
 
-/// The ChainID of every prefix of a stack, lowest first.
+/// Returns the ChainID of every prefix of a stack, lowest first.
 pub fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
     let mut out: Vec<Digest> = Vec::with_capacity(diff_ids.len());
     for diff_id in diff_ids {

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::io;
 
+use crate::hint::Hint;
+
 /// A result with treering's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, as a stable number: these are the codes of the C ABI, never reused.
+/// The kind of an error, as a stable number: these are the codes of the C ABI, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(i32)]
@@ -15,7 +17,7 @@ pub enum ErrorKind {
     InvalidArgument = 1,
     /// The named file, image, reference or blob does not exist.
     NotFound = 2,
-    /// Something by that name is already there.
+    /// There is something of that name already.
     AlreadyExists = 3,
     /// The system refused: permissions, ownership, or a security policy.
     PermissionDenied = 4,
@@ -47,19 +49,19 @@ pub enum ErrorKind {
     CommandFailed = 17,
     /// A server could not be reached, or the connection to it broke.
     Network = 18,
-    /// A registry refused the credentials, or wants some.
+    /// A registry refused the credentials, or asks for some.
     Unauthorized = 19,
     /// A Dockerfile or another text is not well formed; [`Error::location`] says where.
     Syntax = 20,
 }
 
 impl ErrorKind {
-    /// The stable number of this kind.
+    /// Returns the stable number of this kind.
     pub fn code(self) -> i32 {
         self as i32
     }
 
-    /// The stable lower-case name of this kind, as `--json` and the bindings show it.
+    /// Returns the stable lower-case name of this kind, as `--json` and the bindings show it.
     pub fn name(self) -> &'static str {
         match self {
             ErrorKind::InvalidArgument => "invalid-argument",
@@ -90,10 +92,10 @@ impl ErrorKind {
 /// UTF-8), a message in plain words, an optional hint, and the cause.
 ///
 /// ```
-/// use treering::{Error, ErrorKind};
+/// use treering::{Error, ErrorKind, Hint};
 /// let error = Error::new(ErrorKind::NotFound, "open image", "no image has this name")
 ///     .with_path("app:v1")
-///     .with_hint("treering images lists what is in the store");
+///     .with_hint(Hint::ListImages);
 /// assert_eq!(error.to_string(), "open image: app:v1: no image has this name");
 /// ```
 pub struct Error(Box<Inner>);
@@ -103,16 +105,17 @@ struct Inner {
     operation: &'static str,
     path: Option<Vec<u8>>,
     message: String,
-    hint: Option<String>,
+    hint: Option<Hint>,
     location: Option<Location>,
     exit_code: Option<i32>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 /// A place in a text: a Dockerfile's line, say.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Location {
     /// The file's name as it was given, as bytes.
+    #[serde(serialize_with = "as_text")]
     pub file: Vec<u8>,
     /// The line, counted from 1.
     pub line: u32,
@@ -123,7 +126,7 @@ pub struct Location {
 }
 
 impl Error {
-    /// A new error. `operation` is a short verb phrase ("read file"), `message` says what is wrong.
+    /// Returns a new error. `operation` is a short verb phrase ("read file"), `message` says what is wrong.
     pub fn new(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Self {
         Error(Box::new(Inner {
             kind,
@@ -137,7 +140,7 @@ impl Error {
         }))
     }
 
-    /// An error from an operating system call at `path`. The kind follows from the errno.
+    /// Returns an error from an operating system call at `path`. The kind follows from the errno.
     pub fn io(operation: &'static str, path: impl AsRef<[u8]>, error: impl Into<io::Error>) -> Self {
         // A treering error that travelled through an io::Error (a Read or Write adapter) comes out as it was.
         let error = match error.into().downcast::<Error>() {
@@ -148,8 +151,10 @@ impl Error {
             Some(libc::ENOENT) => (ErrorKind::NotFound, None),
             Some(libc::EEXIST | libc::ENOTEMPTY) => (ErrorKind::AlreadyExists, None),
             Some(libc::EACCES | libc::EPERM) => (ErrorKind::PermissionDenied, None),
+            // A path that leads to a file where a directory is needed, or the other way round.
+            Some(libc::ENOTDIR | libc::EISDIR) => (ErrorKind::InvalidArgument, None),
             Some(libc::ENOSPC | libc::EDQUOT) => {
-                (ErrorKind::NoSpace, Some("free some space, or point TREERING_ROOT at another filesystem"))
+                (ErrorKind::NoSpace, Some("free some space there, or use another filesystem"))
             }
             Some(libc::EMFILE | libc::ENFILE) => {
                 (ErrorKind::Limit, Some("raise the open file limit (ulimit -n)"))
@@ -176,33 +181,33 @@ impl Error {
             },
         };
         let mut made = Error::new(kind, operation, describe_io(&error)).with_path(path);
-        made.0.hint = hint.map(String::from);
+        made.0.hint = hint.map(Hint::from);
         made.0.source = Some(Box::new(error));
         made
     }
 
-    /// Short for an [`ErrorKind::InvalidArgument`] error.
+    /// Makes an [`ErrorKind::InvalidArgument`] error.
     pub fn invalid(operation: &'static str, message: impl Into<String>) -> Self {
         Error::new(ErrorKind::InvalidArgument, operation, message)
     }
 
-    /// Short for an [`ErrorKind::Corrupt`] error.
+    /// Makes an [`ErrorKind::Corrupt`] error.
     pub fn corrupt(operation: &'static str, message: impl Into<String>) -> Self {
         Error::new(ErrorKind::Corrupt, operation, message)
     }
 
-    /// Short for an [`ErrorKind::Limit`] error.
+    /// Makes an [`ErrorKind::Limit`] error.
     pub fn limit(operation: &'static str, message: impl Into<String>) -> Self {
         Error::new(ErrorKind::Limit, operation, message)
     }
 
-    /// Short for an [`ErrorKind::NotFound`] error.
+    /// Makes an [`ErrorKind::NotFound`] error.
     pub fn not_found(operation: &'static str, message: impl Into<String>) -> Self {
         Error::new(ErrorKind::NotFound, operation, message)
     }
 
-    /// The error for a panic that was caught at the boundary of an operation. Not part of the stable interface: for the Python
-    /// package.
+    /// Returns the error for a panic that was caught at the boundary of an operation. Not part of the stable interface: for
+    /// the Python package.
     #[doc(hidden)]
     pub fn defect(operation: &'static str, panic: &(dyn std::any::Any + Send)) -> Self {
         let text = panic.downcast_ref::<&str>().copied();
@@ -212,73 +217,82 @@ impl Error {
             .with_hint("please report it, with what you called and this message")
     }
 
-    /// The same error, naming a path (or an image, or a reference: whatever the operation worked on).
+    /// Returns the same error, naming a path (or an image, or a reference: whatever the operation worked on).
     pub fn with_path(mut self, path: impl AsRef<[u8]>) -> Self {
         self.0.path = Some(path.as_ref().to_vec());
         self
     }
 
-    /// The same error, with what the user can do about it.
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    /// Adds a hint to an error of this kind, unless it has one.
+    pub(crate) fn or_hint(self, kind: ErrorKind, hint: impl Into<Hint>) -> Self {
+        match self.kind() == kind && self.0.hint.is_none() {
+            true => self.with_hint(hint),
+            false => self,
+        }
+    }
+
+    /// Returns the same error, with what the user can do about it.
+    pub fn with_hint(mut self, hint: impl Into<Hint>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// The same error, at a place in a text.
+    /// Returns the same error, at a place in a text.
     pub fn with_location(mut self, location: Location) -> Self {
         self.0.location = Some(location);
         self
     }
 
-    /// The same error, with the exit code of the command that failed: 128 and the signal's number for one that a signal ended.
+    /// Returns the same error, with the exit code of the command that failed: 128 and the signal's number for one that a
+    /// signal ended.
     pub fn with_exit_code(mut self, code: i32) -> Self {
         self.0.exit_code = Some(code);
         self
     }
 
-    /// The same error, with its cause.
+    /// Returns the same error, with its cause.
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
-    /// What kind of error this is.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The operation that failed, a short verb phrase.
+    /// Returns the operation that failed, a short verb phrase.
     pub fn operation(&self) -> &'static str {
         self.0.operation
     }
 
-    /// The path (or reference) the operation failed at, as bytes.
+    /// Returns the path (or reference) the operation failed at, as bytes.
     pub fn path(&self) -> Option<&[u8]> {
         self.0.path.as_deref()
     }
 
-    /// What went wrong, without operation and path.
+    /// Returns what went wrong, without operation and path.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<&str> {
-        self.0.hint.as_deref()
+    /// Returns what the user can do about it.
+    pub fn hint(&self) -> Option<&Hint> {
+        self.0.hint.as_ref()
     }
 
-    /// The place in a text that is at fault.
+    /// Returns the place in a text that is at fault.
     pub fn location(&self) -> Option<&Location> {
         self.0.location.as_ref()
     }
 
-    /// The exit code of the command that failed.
+    /// Returns the exit code of the command that failed.
     pub fn exit_code(&self) -> Option<i32> {
         self.0.exit_code
     }
 }
 
-/// The text of an I/O error without Rust's "(os error N)" tail, in lower case like our own messages.
+/// Returns the text of an I/O error without Rust's "(os error N)" tail, in lower case like our own messages.
 fn describe_io(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
@@ -329,7 +343,7 @@ impl From<Error> for io::Error {
     }
 }
 
-/// A path as text for people: valid UTF-8 as it is, control characters and other bytes as `\xNN`.
+/// Returns a path as text for people: valid UTF-8 as it is, control characters and other bytes as `\xNN`.
 pub fn escape(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -347,6 +361,14 @@ pub fn escape(bytes: &[u8]) -> String {
     out
 }
 
+/// Serializes bytes as text; what is not text in them is escaped.
+pub(crate) fn as_text<S: serde::Serializer>(
+    bytes: &impl AsRef<[u8]>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&escape(bytes.as_ref()))
+}
+
 /// Turns the error of a system call into an [`Error`] that names the operation and the path. Not part of the stable interface: for
 /// the command and the Python package.
 #[doc(hidden)]
@@ -354,8 +376,8 @@ pub trait At<T> {
     /// Names the operation and the path of a failed call.
     fn at(self, operation: &'static str, path: impl AsRef<[u8]>) -> Result<T>;
 
-    /// The same, with a path that is put together only when there is something to say: in a deep tree that costs more
-    /// than the call itself.
+    /// Returns the same, with a path that is put together only when there is something to say: in a deep tree that costs
+    /// more than the call itself.
     fn at_path<P: AsRef<[u8]>>(self, operation: &'static str, path: impl FnOnce() -> P) -> Result<T>;
 }
 

@@ -1,6 +1,6 @@
 //! Events of a long operation: steps, output, transfers, warnings. One stream, many readers: a terminal, `--json`, C, Go, Python.
 //!
-//! Counters ([`crate::Counters`]) say how much was done; events say what. Nobody has to read them: a queue that is full drops
+//! Counters ([`crate::Counters`]) say how much was done; events say what. They need not be read: a queue that is full drops
 //! output first and counts what it dropped, and never holds an operation up.
 
 use std::collections::VecDeque;
@@ -22,7 +22,7 @@ pub enum OutputStream {
     Stderr,
 }
 
-/// Something that happened during an operation.
+/// An event of an operation.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
@@ -36,7 +36,7 @@ pub enum Event {
         place: (u32, u32),
         /// The step in one line: `RUN make`, `pull docker.io/library/debian:12`.
         text: String,
-        /// Where its instruction stands.
+        /// The place of its instruction.
         location: Option<Location>,
     },
     /// A step's result came out of the cache. Its [`Event::Finished`] follows.
@@ -48,12 +48,12 @@ pub enum Event {
     Output {
         /// The step.
         step: StepId,
-        /// Where to.
+        /// The stream that it went to.
         stream: OutputStream,
         /// The bytes as they came, not cut at lines.
         bytes: Vec<u8>,
     },
-    /// Output was dropped: nobody read it in time, or it passed the log's limit.
+    /// Output was dropped: it was not read in time, or it passed the log's limit.
     OutputDropped {
         /// The step.
         step: StepId,
@@ -80,20 +80,20 @@ pub enum Event {
         /// Bytes in all; 0 while unknown.
         total: u64,
     },
-    /// Something is worth a look, and nothing failed.
+    /// A warning: nothing failed.
     Warning {
         /// The name of the check that found it (`StageNameCasing`); empty where none has a name.
         rule: String,
-        /// What is wrong.
+        /// The message: what is wrong.
         message: String,
-        /// Where.
+        /// The place in a text that it is about.
         location: Option<Location>,
     },
     /// A step failed. The operation's own result is an error too.
     Failed {
         /// The step.
         step: StepId,
-        /// What went wrong, in one line.
+        /// The message: what went wrong, in one line.
         message: String,
     },
 }
@@ -103,7 +103,7 @@ impl Event {
         matches!(self, Event::Output { .. })
     }
 
-    /// What the event holds in memory, roughly: what the queue's limit counts.
+    /// Returns what the event holds in memory, roughly: what the queue's limit counts.
     fn weight(&self) -> usize {
         64 + match self {
             Event::Output { bytes, .. } => bytes.len(),
@@ -119,7 +119,7 @@ impl Event {
 /// Receives every event on the thread it happens on. Must return soon, and must not call back into the operation.
 pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
-/// Where an operation puts its events. The default drops them at no cost. Clones share one queue.
+/// A queue that an operation puts its events into. The default drops them at no cost. Clones share one queue.
 #[derive(Clone, Default)]
 pub struct Events(Option<Arc<Shared>>);
 
@@ -139,7 +139,7 @@ struct Queue {
 }
 
 impl Events {
-    /// A queue to poll, of at most about `limit` bytes.
+    /// Returns a queue to poll, of at most about `limit` bytes.
     pub fn queue(limit: usize) -> Events {
         Events(Some(Arc::new(Shared {
             observer: None,
@@ -157,7 +157,7 @@ impl Events {
         })))
     }
 
-    /// Whether anything receives events. An event that costs something to make need not be made otherwise.
+    /// Returns whether anything receives events. An event that costs something to make need not be made otherwise.
     pub fn wanted(&self) -> bool {
         self.0.is_some()
     }
@@ -184,12 +184,13 @@ impl Events {
         shared.came.notify_one();
     }
 
-    /// The next event; `None` when there is none now.
+    /// Returns the next event; `None` when there is none now.
     pub fn poll(&self) -> Option<Event> {
         self.0.as_ref()?.lock().next()
     }
 
-    /// The next event, waiting for one at most `wait`. `None` when the time is over, or the queue was closed and is empty.
+    /// Returns the next event, waiting for one at most `wait`. `None` when the time is over, or the queue was closed and is
+    /// empty.
     pub fn wait(&self, wait: Duration) -> Option<Event> {
         let shared = self.0.as_ref()?;
         let end = Instant::now().checked_add(wait);
@@ -268,12 +269,12 @@ impl std::fmt::Debug for Events {
 pub mod example {
     use super::*;
 
-    /// A place in a Dockerfile.
+    /// Returns a place in a Dockerfile.
     pub fn location() -> Location {
         Location { file: b"Dockerfile".to_vec(), line: 3, column: 5, text: "RUN make".into() }
     }
 
-    /// The events.
+    /// Returns the events.
     pub fn events() -> Vec<Event> {
         let digest = format!("sha256:{}", "ab".repeat(32));
         vec![

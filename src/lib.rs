@@ -31,14 +31,17 @@
 //!
 //! # What is stable
 //!
-//! What this documentation shows follows semantic versioning; what it hides does not. A few signatures have types of other crates,
-//! whose next incompatible version is therefore one of ours too: [`store::Descriptor`] (`oci-spec`), JSON objects and values
-//! (`serde_json`), the time in [`image::NewConfig`] (`jiff`) and flags (`bitflags`).
+//! Items that this documentation shows follow semantic versioning; hidden ones do not. `docs/api.txt` lists it, and a test
+//! compares. Options are made with `..Default::default()`, as a new version may have more of them; results are only read,
+//! and are `Clone` and `serde::Serialize` where they are plain data. What is a path is taken as `impl AsRef<Path>`. A few
+//! signatures have types of other crates, so that their next incompatible version is one of ours too: [`store::Descriptor`]
+//! (`oci-spec`), JSON objects and values (`serde_json`), the time in [`image::NewConfig`] (`jiff`) and flags (`bitflags`).
 #![deny(missing_docs, unsafe_code)]
 
 pub mod digest;
 pub mod error;
 pub mod event;
+pub mod hint;
 mod media_type;
 pub mod progress;
 // Not part of the stable interface: for the command and the Python package.
@@ -47,7 +50,7 @@ pub mod threads;
 
 pub mod archive;
 pub mod build;
-// What of it is stable is the header. Rust sees it for the benches alone.
+// What of it is stable is the header. It is public in Rust for the benches alone.
 #[cfg(feature = "capi")]
 #[doc(hidden)]
 #[allow(unsafe_code)]
@@ -74,6 +77,7 @@ pub mod tree;
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, Location, Result};
 pub use event::{Event, Events};
+pub use hint::{Hint, Surface};
 pub use progress::{Cancel, Control, Counters};
 
 /// The program in the README compiles.

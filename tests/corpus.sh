@@ -4,6 +4,7 @@
 # Makes a named tree once, keeps it in ${TREERING_CORPORA:-/var/tmp/treering-corpora}, and prints its path.
 #
 #   debian-min    a minimal Debian or Ubuntu root filesystem, about 190 MB     } by mmdebstrap, as root; the same tree
+#   debian-apt    one with apt and a repository of packages in /repo, to install from without a network
 #   debian-big    one with compilers, Python, Java and all locales, 1.2 GB     } stands beside it as NAME.tar
 #   small-100k    100,000 small files in 1,000 directories, the same bytes and times everywhere
 #   sparse-10g    one file of 10 GB that holds three short runs of data
@@ -28,22 +29,40 @@ archives() {
     sed -n -E 's/^Packages\|(Debian|Ubuntu)\|//p' | sort -u
 }
 
-debian() { # variant, packages
+bring=()
+
+debian() { # variant, packages, last hook
   [ "$(id -u)" = 0 ] || cannot 'only root can give its files their owners and make its devices'
   command -v mmdebstrap >/dev/null || cannot 'mmdebstrap is not installed (tests/setup.sh installs it)'
   local lines suite conf
   lines=$(archives) || cannot 'apt-get indextargets failed'
-  [ -n "$lines" ] || cannot 'apt knows no package lists; run apt-get update'
+  [ -n "$lines" ] || cannot 'apt has no package lists; run apt-get update'
   suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
   # A machine behind a proxy, or with a frozen archive, says so in its own apt configuration.
   conf=$tree.apt.conf
   apt-config dump | grep -E '^Acquire::(Check-|Retries|https?::)' >"$conf" || true
   # The machine's own mirror and proxy have no place in a corpus, so both are taken out again.
-  mmdebstrap --quiet --variant="$1" --include="$2" --aptopt="$conf" \
-    --customize-hook='rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap; : >"$1"/etc/apt/sources.list' \
+  mmdebstrap --quiet --variant="$1" --include="$2" --aptopt="$conf" "${bring[@]}" \
+    --customize-hook='rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap; : >"$1"/etc/apt/sources.list' ${3:+"--customize-hook=$3"} \
     --format=directory "$suite" "$tree.part" - <<<"$lines" >&2
   rm -f "$conf"
   tar --numeric-owner --xattrs --xattrs-include='*' --acls --sort=name -C "$tree.part" -cf "$tree.tar" .
+}
+
+# Packages that are not installed, in a repository of their own within the tree.
+debian_apt() {
+  local packages='openssh-client dbus systemd man-db iputils-ping sudo acl libcap2-bin attr nginx-light curl'
+  bring=(--customize-hook='
+    set -e
+    mkdir "$1/repo"
+    APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -qq -y --no-install-recommends --download-only install '"$packages"'
+    mv "$1"/var/cache/apt/archives/*.deb "$1/repo"
+    cd "$1/repo"
+    for deb in *.deb; do
+      dpkg-deb -f "$deb"
+      printf "Filename: ./%s\nSize: %s\nSHA256: %s\n\n" "$deb" "$(stat -c %s "$deb")" "$(sha256sum "$deb" | cut -d" " -f1)"
+    done >Packages')
+  debian minbase apt 'echo "deb [trusted=yes] file:/repo ./" >"$1"/etc/apt/sources.list'
 }
 
 small_100k() {
@@ -89,17 +108,22 @@ PY
 }
 
 case $name in
-  debian-min | debian-big | small-100k | sparse-10g | random-4g) ;;
+  debian-min | debian-apt | debian-big | small-100k | sparse-10g | random-4g) ;;
   *) sed -n '2,/^set /s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
 esac
 mkdir -p "$cache"
 # Two callers at once: the second waits and finds the tree made.
 exec 9>"$cache/.$name.lock"
 flock 9
+# One that was made before its packages were more.
+if [ "$name" = debian-apt ] && [ -d "$tree" ] && ! compgen -G "$tree/repo/nginx-light_*" >/dev/null; then
+  rm -rf --one-file-system "$tree"
+fi
 if [ ! -d "$tree" ]; then
   rm -rf --one-file-system "$tree.part"
   case $name in
     debian-min) debian minbase iputils-ping,ca-certificates,libcap2-bin,attr,acl ;;
+    debian-apt) debian_apt ;;
     debian-big) debian apt iputils-ping,ca-certificates,python3,python3-pip,python3-venv,gcc,g++,nodejs,git,default-jre-headless,locales-all,systemd,perl,vim,man-db,openssh-client ;;
     small-100k) small_100k ;;
     sparse-10g) sparse_10g ;;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # usage: tests/demo.sh PATH/TO/treering
 #
-# The main job, on a real tree and without network or privileges: commit a tree, unpack it, edit it, see what changed,
+# The main job, on a real tree and without network or privileges: commit a tree, unpack it, edit it, show what changed,
 # commit that as a second layer, go back, build a Dockerfile. The tree is a few thousand files of this machine's own system. Everything happens in
 # a temporary directory, its image store included, and is gone afterwards.
 set -euo pipefail

@@ -11,12 +11,14 @@ export PATH="$PATH:/usr/sbin:/sbin"
 
 # command:package, by the package names of Debian and Ubuntu.
 tools=(
-  umoci:umoci skopeo:skopeo buildah:buildah dockerd:docker.io docker:docker.io mmdebstrap:mmdebstrap
-  bsdtar:libarchive-tools rsync:rsync pigz:pigz zstd:zstd fakeroot:fakeroot
+  umoci:umoci skopeo:skopeo buildah:buildah podman:podman dockerd:docker.io docker:docker.io mmdebstrap:mmdebstrap
+  bsdtar:libarchive-tools rsync:rsync pigz:pigz zstd:zstd xz:xz-utils bzip2:bzip2 fakeroot:fakeroot
   setfattr:attr setfacl:acl setcap:libcap2-bin mkfs.ext4:e2fsprogs busybox:busybox-static
-  docker-registry:docker-registry openssl:openssl
+  docker-registry:docker-registry openssl:openssl chromium:chromium pasta:passt proot:proot newuidmap:uidmap
   strace:strace valgrind:valgrind qemu-aarch64-static:qemu-user-static jq:jq cc:gcc pkg-config:pkgconf python3:python3
 )
+# Built by Go where that is at hand, at the version that the tests were made with.
+built=(crane:github.com/google/go-containerregistry/cmd/crane@v0.22.1)
 # Too old, or not there at all, in a distribution's archive: found or not, never installed from here.
 found_only=(cargo go)
 
@@ -55,6 +57,14 @@ fi
 
 for pair in "${tools[@]}"; do
   have "${pair%%:*}" || skip "${pair%%:*}" "$reason"
+done
+for pair in "${built[@]}"; do
+  have "${pair%%:*}" && continue
+  if have go && [ "$(id -u)" = 0 ]; then
+    mkdir -p target
+    GOBIN=/usr/local/bin go install "${pair#*:}" >>target/setup.log 2>&1 || true
+  fi
+  have "${pair%%:*}" || skip "${pair%%:*}" 'not on PATH, and go as root could not build it; see target/setup.log'
 done
 for tool in "${found_only[@]}"; do
   have "$tool" || skip "$tool" 'not on PATH'

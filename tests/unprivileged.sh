@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # usage: tests/unprivileged.sh COMMAND [ARGUMENT...]
 #
-# Runs a command as somebody with no privileges at all: no root, no capabilities, no groups, no subordinate ids, a home
+# Runs a command as a user with no privileges at all: no root, no capabilities, no groups, no subordinate ids, a home
 # and temporary directory of their own that is gone afterwards. `make test-unprivileged` gives this script to cargo as
 # the runner of the test binaries. Nothing on the machine is changed: the user is a number, not an account.
 set -euo pipefail
 
 uid=65534
-# Without root there is nothing to drop; whoever calls is unprivileged already.
+# Without root there is nothing to drop; the caller is unprivileged already.
 [ "$(id -u)" = 0 ] || exec "$@"
 
 name=$(id -nu "$uid" 2>/dev/null || echo "$uid")

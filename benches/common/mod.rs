@@ -8,14 +8,14 @@ use treering::diff::{Change, ChangeKind, Reasons};
 use treering::fs::Root;
 use treering::tree::{NONE, OwnerPolicy, ScanOptions, Snapshot};
 
-/// A temporary directory, on tmpfs where there is one: the stages are measured, not a disk.
+/// Returns a temporary directory, on tmpfs where there is one: the stages are measured, not a disk.
 pub fn scratch() -> tempfile::TempDir {
     let shm = Path::new("/dev/shm");
     let base = if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
     tempfile::Builder::new().prefix("treering-bench-").tempdir_in(base).expect("a temporary directory")
 }
 
-/// The tree to measure, made below `dir` unless the environment names one: 200 directories of 50 files, 64 MB.
+/// Returns the tree to measure, made below `dir` unless the environment names one: 200 directories of 50 files, 64 MB.
 pub fn tree(dir: &Path) -> PathBuf {
     if let Some(tree) = std::env::var_os("TREERING_BENCH_TREE") {
         return tree.into();
@@ -42,13 +42,13 @@ pub fn tree(dir: &Path) -> PathBuf {
     tree
 }
 
-/// A scan with the owners on disk.
+/// Returns a scan with the owners on disk.
 pub fn scan(root: &Root, threads: usize, previous: Option<&Snapshot>) -> Snapshot {
     let options = ScanOptions { threads, owner: &OwnerPolicy::Keep, previous, ..ScanOptions::default() };
     treering::tree::scan(root, &options, &Control::default()).expect("a scan").snapshot
 }
 
-/// Everything as an addition: a first layer.
+/// Lists everything as an addition: a first layer.
 pub fn all_added(new: &Snapshot) -> Vec<Change> {
     std::iter::once(0)
         .chain(new.walk())
@@ -62,7 +62,7 @@ pub fn all_added(new: &Snapshot) -> Vec<Change> {
         .collect()
 }
 
-/// The bytes of file content in a snapshot.
+/// Returns the bytes of file content in a snapshot.
 pub fn content(snapshot: &Snapshot) -> u64 {
     snapshot.walk().map(|index| snapshot.meta(index).size).sum()
 }

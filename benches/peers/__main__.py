@@ -17,14 +17,21 @@ import sys
 from pathlib import Path
 
 import apply
+import checkout
 import commit
 import fresh
+import index
+import read
 import report
 import scan
 from corpora import Corpus
 from measure import Failed
 from peers import REPOSITORY, Peers, install
 from runner import Result, Runner, startup
+
+import build
+import registry
+import sandbox
 
 PRIVATE = "TREERING_BENCH_PRIVATE"
 
@@ -72,7 +79,8 @@ def main() -> int:
     standard = options.corpus or ("debian-big" if os.geteuid() == 0 else "small-100k")
 
     results: list[Result] = []
-    for row in [*scan.rows(), *commit.rows(), *apply.rows()]:
+    rooms = (scan, commit, apply, checkout, read, index, registry, build, sandbox)
+    for row in (row for room in rooms for row in room.rows()):
         if re.search(options.only, row.title):
             try:
                 results.append(runner.measure(row, Corpus(row.corpus or standard)))

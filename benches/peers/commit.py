@@ -78,7 +78,7 @@ def filled_bundle(ctx: Context) -> None:
 
 
 def repack() -> Side:
-    """The first layer by umoci, out of a bundle whose image was empty."""
+    """The first layer by umoci, out of a bundle of an empty image."""
     return Side(
         "umoci repack",
         lambda ctx: ["umoci", "repack", "--image", f"{ctx.fs}/oci:base", f"{ctx.fs}/bundle"],
@@ -158,7 +158,7 @@ def rows() -> list[Row]:
                     size=file_size("layer"), goal=4, tools=("tar", "pigz"),
                 ),
                 repack(),
-                # For the record: it looks for no changes, and knows of no tree afterwards.
+                # For the record: it looks for no changes, and has no record of the tree afterwards.
                 Side(
                     "umoci insert",
                     lambda ctx: ["umoci", "insert", "--image", f"{ctx.fs}/oci:base", str(ctx.corpus.tree), "/"],
@@ -176,7 +176,7 @@ def rows() -> list[Row]:
             ],
             no_larger_than="tar | pigz -6",
         ),
-        # For those who do not need pigz's size: the fastest level whose layer is smaller than umoci's.
+        # For users that do not need pigz's size: the fastest level with a layer smaller than umoci's.
         Row(
             "first layer, gzip, no larger than umoci's",
             first("--compression", "gzip", "--level", "2"),

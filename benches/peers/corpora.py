@@ -55,6 +55,11 @@ class Corpus:
         )
 
     @cached_property
+    def gzip(self) -> Path:
+        """The tar as gzip compresses it: one stream."""
+        return self.made(".tar.gz", 'gzip -6 -n <"$tar" >"$to"', tar=self.tar)
+
+    @cached_property
     def layout(self) -> Path:
         """The tree as a one-layer gzip image by umoci: an OCI layout with the tag `base`."""
         return self.made(

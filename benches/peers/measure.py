@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# A list is run as it is; a string is a shell pipeline, whose every part must succeed.
+# A list is run as it is; a string is a shell pipeline, every part of which must succeed.
 Command = list[str] | str
 
 
@@ -27,7 +27,7 @@ class Sample:
 
 
 def run(command: Command, env: dict[str, str], cwd: Path) -> Sample:
-    """Runs a command with nothing on stdin and nobody reading its stdout."""
+    """Runs a command with nothing on stdin and no reader of its stdout."""
     argv = command if isinstance(command, list) else ["bash", "-c", "set -euo pipefail\n" + command]
     with tempfile.TemporaryFile() as log:
         began = time.perf_counter()

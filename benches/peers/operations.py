@@ -1,7 +1,7 @@
 """What is compared: the words the tables are written in.
 
 A row is one job, done by treering and by its peers. Each of them is a side: how it gets ready (not measured), what it
-runs (measured), and how to tell that it really did the job. The rows themselves are in scan.py, commit.py and apply.py.
+runs (measured), and how to check that it really did the job. The rows themselves are in scan.py, commit.py and apply.py.
 """
 
 import os
@@ -29,6 +29,7 @@ class Context:
     treering: Path
     cpus: int
     env: dict[str, str] = field(init=False)
+    servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         # All that a tool writes goes to the run's own filesystem, temporary files included.
@@ -51,6 +52,28 @@ class Context:
         if done.returncode != 0:
             raise Failed(f"getting ready: {argv[-1]}: {' | '.join(done.stderr.strip().splitlines()[-3:])}")
 
+    def serve(self, argv: list[str], ready: str) -> None:
+        """Starts a server that runs until `close`, and waits until the shell command `ready` succeeds."""
+        with open(self.fs / "server.log", "ab") as log:
+            server = subprocess.Popen(argv, env=self.env, cwd=self.fs, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.servers.append(server)
+        end = time.monotonic() + 60
+        while subprocess.run(["bash", "-c", ready], env=self.env, cwd=self.fs, capture_output=True).returncode != 0:
+            if server.poll() is not None or time.monotonic() > end:
+                last = (self.fs / "server.log").read_text(errors="replace").strip().splitlines()[-3:]
+                raise Failed(f"{argv[0]} does not start: {' | '.join(last)}")
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        """Ends the servers."""
+        for server in self.servers:
+            server.terminate()
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
     def edit(self, tree: Path) -> None:
         """Changes one file of a tree: the edit that the small commits are about."""
         # Past the tick of the filesystem's clock, so that no tool need doubt the times of the other files.
@@ -60,7 +83,7 @@ class Context:
 
 
 def nothing(_: Context) -> None:
-    """For a side that needs no preparation, or whose exit status is proof enough."""
+    """For a side that needs no preparation, or one with an exit status that is proof enough."""
 
 
 @dataclass
@@ -80,20 +103,23 @@ class Side:
 
 @dataclass
 class Row:
-    """One job, ours and the peers'. With `no_larger_than` our output must be no larger than that peer's to count."""
+    """One job, ours and the peers'. With `no_larger_than` our output must be no larger than that peer's to count;
+    `at_most` is a limit in seconds for us alone, `peak_mb` one for our memory where it is not the general one."""
 
     title: str
     ours: Side
     peers: list[Side]
     corpus: str | None = None
     no_larger_than: str | None = None
+    at_most: float | None = None
+    peak_mb: float | None = None
 
 
 # --- what several rows share
 
 
 def umoci(_: Context) -> str:
-    """umoci needs to be told when it is not root."""
+    """umoci needs an option when it is not root."""
     return "" if os.geteuid() == 0 else "--rootless"
 
 

@@ -13,7 +13,8 @@ GO = {
     "umoci": ("github.com/opencontainers/umoci", "v0.6.0", "cmd/umoci"),
     "crane": ("github.com/google/go-containerregistry", "v0.22.1", "cmd/crane"),
 }
-NAMES = ["bash", "find", "tar", "zstd", "pigz", "sha256sum", "openssl", "umoci", "buildah", "skopeo", "crane"]
+NAMES = ["bash", "find", "tar", "zstd", "pigz", "sha256sum", "openssl", "umoci", "buildah", "skopeo", "crane", "git",
+         "gzip", "podman", "docker", "dockerd", "docker-registry", "proot"]
 
 
 class Peers:

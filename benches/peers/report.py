@@ -47,8 +47,12 @@ def peak(result: Result) -> int:
 def limits(results: list[Result], start: Outcome, treering: Path) -> list[dict[str, Any]]:
     """The goals that are plain limits: memory of each row, start-up, size of the program."""
     wanted: list[tuple[str, float | None, float]] = [
-        (f"peak MB: {result.row.title}", peak(result) / MB or None, PEAK_MB) for result in results
+        (f"peak MB: {result.row.title}", peak(result) / MB or None, result.row.peak_mb or PEAK_MB) for result in results
     ]
+    for result in results:
+        if result.row.at_most:
+            took = result.ours.middle("wall")
+            wanted.append((f"ms: {result.row.title}", took * 1000 if took else None, result.row.at_most * 1000))
     wall = start.middle("wall")
     wanted.append(("start-up of treering --version, ms", wall * 1000 if wall else None, STARTUP_MS))
     wanted.append(("size of the program, MB", treering.stat().st_size / MB, BINARY_MB))

@@ -63,13 +63,16 @@ class Runner:
         try:
             with Fresh(self.kind, self.place) as path:
                 ctx = Context(path, corpus, self.treering, self.cpus)
-                side.prepare(ctx)
-                settle(path)
-                sample = run(side.command(ctx), ctx.env, path)
-                side.check(ctx)
-                if side.size:
-                    sample.size = side.size(ctx)
-                outcome.samples.append(sample)
+                try:
+                    side.prepare(ctx)
+                    settle(path)
+                    sample = run(side.command(ctx), ctx.env, path)
+                    side.check(ctx)
+                    if side.size:
+                        sample.size = side.size(ctx)
+                    outcome.samples.append(sample)
+                finally:
+                    ctx.close()
         except (Failed, OSError) as error:
             outcome.failed = str(error)
             print(f"  {side.name}: {error}", file=sys.stderr)

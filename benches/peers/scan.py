@@ -60,7 +60,7 @@ def rows() -> list[Row]:
                     lambda ctx: "tar --xattrs --xattrs-include='*' --acls -cf - -C \"$fs/tree\" . | cat >/dev/null",
                     prepare=extracted, tools=("tar",),
                 ),
-                # GNU tar sees that nobody will read the archive and does not read the files: the closest to a scan.
+                # GNU tar finds that the archive has no reader and does not read the files: the closest to a scan.
                 Side(
                     "tar --xattrs to /dev/null",
                     lambda ctx: "tar --xattrs --xattrs-include='*' --acls -cf /dev/null -C \"$fs/tree\" .",

@@ -19,7 +19,21 @@ const (
 
 // Save writes images as one archive, which docker load, podman and skopeo read.
 func (s *Store) Save(ctx context.Context, w io.Writer, format Format, references ...string) error {
-	return wrap(ffi.SaveArchive(ctx, s.h(), w, references, string(format)))
+	return wrap(ffi.SaveArchive(ctx, s.h(), w, references, string(format), ""))
+}
+
+// SaveOptions says how images are saved.
+type SaveOptions struct {
+	// Format of the archive; DockerArchive by default.
+	Format Format
+	// Platform to save of an image for several; this machine's by default, or all of them in an OCIArchive.
+	Platform string
+}
+
+// SaveWith writes images as one archive, as [Store.Save] does. Options may be nil.
+func (s *Store) SaveWith(ctx context.Context, w io.Writer, options *SaveOptions, references ...string) error {
+	o := or(options)
+	return wrap(ffi.SaveArchive(ctx, s.h(), w, references, string(o.Format), o.Platform))
 }
 
 // Names says what happens to the names of loaded images.
@@ -98,7 +112,7 @@ func (s *Store) Import(ctx context.Context, r io.Reader, reference string, optio
 type ExportOptions struct {
 	// Platform of a multi-platform image; this machine's by default.
 	Platform string
-	// Owner is whose the files are: root, keep, UID:GID or map:IMAGE:DISK:COUNT[,...].
+	// Owner is the owner of the files: root, keep, UID:GID or map:IMAGE:DISK:COUNT[,...].
 	Owner string
 	// OwnerFrom is another tool's record of owners to go by: none, rootlesscontainers, override-stat or fakeroot:FILE.
 	OwnerFrom string

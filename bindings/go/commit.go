@@ -14,7 +14,7 @@ type CommitOptions struct {
 	Base string
 	// Compare is how far metadata is trusted: auto, the default; metadata for size and times alone; content for nothing.
 	Compare string
-	// Owner is whose the files are: root, keep, UID:GID or map:IMAGE:DISK:COUNT[,...].
+	// Owner is the owner of the files: root, keep, UID:GID or map:IMAGE:DISK:COUNT[,...].
 	Owner string
 	// OwnerFrom is another tool's record of owners to go by: none, rootlesscontainers, override-stat or fakeroot:FILE.
 	OwnerFrom string
@@ -47,6 +47,14 @@ type CommitOptions struct {
 	// Lowers makes the directory the upper one of an overlay over these, topmost first. Needs Base. The files keep their
 	// owners by default when root commits it.
 	Lowers []string
+	// OnlyIfChanged makes no image where nothing changed and nothing is asked for but a name: the base gets the name.
+	OnlyIfChanged bool
+	// IgnoreTimes lets times say nothing: what differs in its time alone is compared by its content.
+	IgnoreTimes bool
+	// Exclude has patterns of paths to leave out, as in a .dockerignore: of what is left out nothing changes.
+	Exclude []string
+	// IgnoreFile is a file of such patterns, which count before those of Exclude.
+	IgnoreFile string
 }
 
 // CommitResult is what a commit or an import made.

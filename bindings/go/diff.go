@@ -11,7 +11,7 @@ import (
 
 // DiffOptions says how trees are compared.
 type DiffOptions struct {
-	// Owner is whose the files are: root, keep, UID:GID or map:IMAGE:DISK:COUNT[,...].
+	// Owner is the owner of the files: root, keep, UID:GID or map:IMAGE:DISK:COUNT[,...].
 	Owner string
 	// OwnerFrom is another tool's record of owners to go by: none, rootlesscontainers, override-stat or fakeroot:FILE.
 	OwnerFrom string
@@ -25,6 +25,14 @@ type DiffOptions struct {
 	OneFileSystem bool
 	// Threads to use; 0 for one per processor.
 	Threads int
+	// Reverse turns the sides of [Store.DiffTree] around: what makes the tree into its base.
+	Reverse bool
+	// IgnoreTimes lets times say nothing: what differs in its time alone is compared by its content.
+	IgnoreTimes bool
+	// Exclude has patterns of paths to leave out, as in a .dockerignore: of what is left out nothing changes.
+	Exclude []string
+	// IgnoreFile is a file of such patterns, which count before those of Exclude.
+	IgnoreFile string
 }
 
 // Diff is the changes from one tree to another.
@@ -48,13 +56,13 @@ func (s *Store) DiffTree(ctx context.Context, tree, base string, options *DiffOp
 	return newDiff(ffi.DiffTree(ctx, s.h(), tree, base, ffi.DiffOptions(or(options))))
 }
 
-// DiffTrees compares two directories, reading the content of files whose metadata agrees. [Store.DiffTrees] also takes what
+// DiffTrees compares two directories, reading the content of files with the same metadata. [Store.DiffTrees] also takes what
 // the disk could not hold of them, owners without privileges among it, from a store.
 func DiffTrees(ctx context.Context, before, after string, options *DiffOptions) (*Diff, error) {
 	return newDiff(ffi.DiffTrees(ctx, nil, before, after, ffi.DiffOptions(or(options))))
 }
 
-// DiffTrees is the function of that name, with what the store knows of the two directories.
+// DiffTrees is the function of that name, with what the store has recorded of the two directories.
 func (s *Store) DiffTrees(ctx context.Context, before, after string, options *DiffOptions) (*Diff, error) {
 	if s == nil {
 		// Not to be taken for a comparison without a store.

@@ -48,7 +48,7 @@ const (
 	ErrCommandFailed Code = 17
 	// ErrNetwork: a server could not be reached, or the connection to it broke.
 	ErrNetwork Code = 18
-	// ErrUnauthorized: a registry refused the credentials, or wants some.
+	// ErrUnauthorized: a registry refused the credentials, or asks for some.
 	ErrUnauthorized Code = 19
 	// ErrSyntax: a Dockerfile or another text is not well formed; [Error.Location] says where.
 	ErrSyntax Code = 20
@@ -60,7 +60,7 @@ func (c Code) Error() string { return "treering: " + ffi.KindName(int32(c)) }
 // ErrClosed is found in the errors of everything done with an object after it was closed, closing it again included.
 var ErrClosed = ffi.ErrClosed
 
-// PanicError is found, with [errors.As], in the error of an operation whose reader, writer or progress function panicked.
+// PanicError is found, with [errors.As], in the error of an operation after a panic in its reader, writer or progress function.
 type PanicError = ffi.PanicError
 
 // Error is why a call failed.

@@ -62,11 +62,27 @@ type Event struct {
 // called by one goroutine per operation, the one of [WithProgress], and never after the operation has returned. A panic in it
 // counts as one in a progress function.
 func WithEvents(ctx context.Context, f func(Event)) context.Context {
+	return ffi.WithEvents(ctx, receive(f))
+}
+
+// addEvents is WithEvents with what the context has already.
+func addEvents(ctx context.Context, f func(Event)) context.Context {
+	before, own := ffi.EventsOf(ctx), receive(f)
+	if before == nil {
+		return ffi.WithEvents(ctx, own)
+	}
 	return ffi.WithEvents(ctx, func(e ffi.Event) {
+		before(e)
+		own(e)
+	})
+}
+
+func receive(f func(Event)) func(ffi.Event) {
+	return func(e ffi.Event) {
 		f(Event{
 			Kind: EventKind(e.Kind), Step: e.Step, Place: e.Place, Places: e.Places, Stream: e.Stream, Stage: e.Stage,
 			Text: e.Text, Rule: e.Rule, Digest: e.Digest, Output: e.Output, Bytes: e.Bytes, BytesTotal: e.BytesTotal,
 			Took: e.Took, Location: (*Location)(e.Location),
 		})
-	})
+	}
 }

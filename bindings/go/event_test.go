@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"reflect"
 	"strings"
@@ -12,6 +13,33 @@ import (
 
 	"github.com/treering/treering/bindings/go/internal/ffi"
 )
+
+func TestALoggerHearsOfWarnings(t *testing.T) {
+	var text strings.Builder
+	logger := slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	called := 0
+	ctx := WithLogger(WithEvents(background, func(Event) { called++ }), logger)
+	if err := ffi.TestEvents(ctx); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(text.String()), "\n")
+	if len(lines) != 2 || called != 8 {
+		t.Fatalf("%d calls: %s", called, text.String())
+	}
+	for i, part := range []string{`level=ERROR msg="the command failed" step=1`, `level=WARN msg="a stage has capitals" rule=StageNameCasing file=Dockerfile line=3`} {
+		if !strings.Contains(lines[i], part) {
+			t.Errorf("%s: %s", part, lines[i])
+		}
+	}
+	text.Reset()
+	logger = slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if err := ffi.TestEvents(WithLogger(background, logger)); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(text.String(), "\n"); n != 7 {
+		t.Fatal(text.String())
+	}
+}
 
 func TestEventsComeInOrder(t *testing.T) {
 	var seen []Event
@@ -99,5 +127,36 @@ func TestADeadlineWhileAReaderIsClosed(t *testing.T) {
 		stop()
 		cancel()
 		_ = w.Close()
+	}
+}
+
+func TestDirectoriesByDescriptor(t *testing.T) {
+	dir := t.TempDir()
+	store, err := Open(dir + "/store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if err := os.MkdirAll(dir+"/tree/etc", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := os.Open(dir + "/tree")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	if err := os.Rename(dir+"/tree", dir+"/moved"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Commit(background, Descriptor(tree.Fd()), "app:v1", nil); err != nil {
+		t.Fatal(err)
+	}
+	diff, err := store.DiffTree(background, dir+"/moved", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer diff.Close()
+	if stat, err := diff.Stat(); err != nil || stat != (DiffStat{}) {
+		t.Fatal(stat, err)
 	}
 }

@@ -79,8 +79,8 @@ func (i *Image) Layers() []Layer {
 	return out
 }
 
-// Contents is everything in the image, its layers merged, with the digest of every file. Reading all layers takes a while the
-// first time; the store keeps the list.
+// Contents is everything in the image, its layers merged, with the digest of every file. Reading all layers for the digests takes a
+// while the first time; the store keeps them. FS needs none.
 func (i *Image) Contents(ctx context.Context) (*Snapshot, error) {
 	handle, err := ffi.ImageContents(ctx, i.h())
 	return result(Snapshot{handle: handle}, err)
@@ -95,7 +95,7 @@ type HistoryRow struct {
 	CreatedBy string `json:"created_by"`
 	// Size of the layer's blob in bytes; 0 for a row without a layer.
 	Size uint64 `json:"size"`
-	// DiffSize is the size of the layer's tar; nil when the store does not know it.
+	// DiffSize is the size of the layer's tar; nil when the store does not have it.
 	DiffSize *uint64 `json:"diff_size"`
 	// DiffID of the layer; empty for a row without one.
 	DiffID  string `json:"diff_id"`

@@ -80,10 +80,14 @@ func ListLayer(ctx context.Context, r io.Reader, options *ListOptions) ([]LayerE
 	list, err := ffi.ListLayer(ctx, r, ffi.ListOptions(or(options)))
 	var out []LayerEntry
 	for _, e := range list {
-		out = append(out, LayerEntry{Path: e.Path, Link: e.Link, Size: e.Size, ModTime: e.ModTime, Kind: FileKind(e.Kind),
-			Mode: e.Mode, UID: e.UID, GID: e.GID, Major: e.Major, Minor: e.Minor, Xattrs: e.Xattrs})
+		out = append(out, layerEntry(e))
 	}
 	return out, wrap(err)
+}
+
+func layerEntry(e ffi.LayerEntry) LayerEntry {
+	return LayerEntry{Path: e.Path, Link: e.Link, Size: e.Size, ModTime: e.ModTime, Kind: FileKind(e.Kind), Mode: e.Mode,
+		UID: e.UID, GID: e.GID, Major: e.Major, Minor: e.Minor, Xattrs: e.Xattrs}
 }
 
 // ApplyResult is a layer that was applied.
@@ -107,7 +111,7 @@ func ApplyLayer(ctx context.Context, r io.Reader, dir string, options *ApplyOpti
 	return applied(ffi.ApplyLayer(ctx, nil, r, dir, ffi.ApplyOptions(or(options))))
 }
 
-// ApplyLayer is [ApplyLayer] to a directory that the store may know: what the disk does not take of owners and the like, the
+// ApplyLayer is [ApplyLayer] to a directory that may have a record in the store: what the disk does not take of owners and the like, the
 // store then keeps, as it does for [Store.Unpack].
 func (s *Store) ApplyLayer(ctx context.Context, r io.Reader, dir string, options *ApplyOptions) (*ApplyResult, error) {
 	if s == nil {

@@ -28,7 +28,7 @@ const parityTable = "../../tests/data/parity.json"
 // when every file of a tree was changed, by the rules of the table.
 var when = time.Unix(1_700_000_000, 0)
 
-// What a step gives: texts, numbers and lists of texts, or only "error".
+// The result of a step: texts, numbers and lists of texts, or only "error".
 type outcome map[string]any
 
 // parityEntry is a file, directory or link that a step makes.
@@ -47,16 +47,18 @@ type parityOptions struct {
 	Platform                          string
 	Annotations                       map[string]string
 	OneFileSystem                     bool `json:"one_file_system"`
+	OnlyIfChanged                     bool `json:"only_if_changed"`
 	Threads                           int
 	OwnerFrom                         string `json:"owner_from"`
 	DryRun                            bool   `json:"dry_run"`
-	UnusedNames                       bool   `json:"unused_names"`
-	LostTrees                         bool   `json:"lost_trees"`
+	Discard                           bool
+	UnusedNames                       bool `json:"unused_names"`
+	LostTrees                         bool `json:"lost_trees"`
 }
 
 // parityStep is one line of the table. What the table has and this has not is an error, so that nothing goes untested.
 type parityStep struct {
-	Op, Store, Dir, File, Reference, Platform, Base, Before, After, Path, Name, Format, Names string
+	Op, Store, Dir, File, Reference, Platform, Base, Before, After, Path, Name, Format, Names, To string
 
 	References []string
 	Lowers     []string
@@ -159,7 +161,7 @@ func (s *parityStep) commitOptions() *CommitOptions {
 	return &CommitOptions{Base: o.Base, Compare: o.Compare, Owner: o.Owner, OwnerFrom: o.OwnerFrom, Lowers: s.lowers(), Compression: o.Compression, Level: o.Level,
 		Nanoseconds: o.Nanoseconds, ClampMtime: seconds(o.ClampMtime), Author: o.Author, Message: o.Message,
 		Changes: o.Changes, Created: seconds(o.Created), Squash: o.Squash, Platform: o.Platform,
-		Annotations: o.Annotations, OneFileSystem: o.OneFileSystem, Threads: o.Threads}
+		Annotations: o.Annotations, OneFileSystem: o.OneFileSystem, Threads: o.Threads, OnlyIfChanged: o.OnlyIfChanged}
 }
 
 func (s *parityStep) commit(ctx context.Context, store *Store) (outcome, error) {
@@ -361,7 +363,49 @@ func (s *parityStep) layer(t *testing.T) (outcome, error) {
 	return outcome{"entries": list}, err
 }
 
-// facts are what a store and its images tell.
+// inPlace is about trees that become others, and files of images.
+func (s *parityStep) inPlace(t *testing.T, ctx context.Context, store *Store) (outcome, error) {
+	switch s.Op {
+	case "clone":
+		made, err := store.Clone(ctx, s.place(s.Dir), s.place(s.To), nil)
+		if err != nil {
+			return nil, err
+		}
+		return outcome{"manifest": made.Manifest, "entries": made.Entries}, nil
+	case "checkout":
+		made, err := store.Checkout(ctx, s.Reference, s.place(s.Dir), &CheckoutOptions{Discard: s.Options.Discard, DryRun: s.Options.DryRun})
+		if err != nil {
+			return nil, err
+		}
+		changes := []string{}
+		for _, change := range made.Changes {
+			changes = append(changes, change.Kind.String()+" "+parityPath(change.Path, ""))
+		}
+		return outcome{"manifest": made.Manifest, "removed": made.Removed, "changes": changes}, nil
+	}
+	image, err := store.Image(s.Reference)
+	if err != nil {
+		return nil, err
+	}
+	defer image.Close()
+	name := unescapePath(t, s.Path)
+	if name == "" {
+		name = "."
+	}
+	if s.Op == "read_file" {
+		content, err := image.FS().ReadFile(name)
+		sum := sha256.Sum256(content)
+		return outcome{"sha256": hex.EncodeToString(sum[:])}, err
+	}
+	list, err := image.FS().ReadDir(name)
+	lines := []string{}
+	for _, one := range list {
+		lines = append(lines, parityEntryLine(must[fs.FileInfo](t)(one.Info()).Sys().(Entry)))
+	}
+	return outcome{"entries": lines}, err
+}
+
+// facts are the facts of a store and its images.
 func (s *parityStep) facts(t *testing.T, ctx context.Context, store *Store) (outcome, error) {
 	switch s.Op {
 	case "documents", "history":
@@ -392,7 +436,7 @@ func (s *parityStep) facts(t *testing.T, ctx context.Context, store *Store) (out
 		if err != nil {
 			return nil, err
 		}
-		return outcome{"nameless": done.Nameless, "blobs": done.Blobs, "layers": len(done.Layers), "untagged": done.Untagged,
+		return outcome{"images": done.Images, "blobs": done.Blobs, "layers": len(done.Layers), "untagged": done.Untagged,
 			"forgotten": len(done.Forgotten)}, nil
 	case "usage":
 		used, err := store.Usage(ctx)
@@ -423,6 +467,8 @@ func (s *parityStep) facts(t *testing.T, ctx context.Context, store *Store) (out
 
 func (s *parityStep) runIn(t *testing.T, ctx context.Context, store *Store) (outcome, error) {
 	switch s.Op {
+	case "clone", "checkout", "list_files", "read_file":
+		return s.inPlace(t, ctx, store)
 	case "commit":
 		return s.commit(ctx, store)
 	case "cancelled_commit":

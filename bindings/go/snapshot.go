@@ -11,11 +11,11 @@ import (
 
 // ScanOptions says how a tree is listed.
 type ScanOptions struct {
-	// Owner is whose the files are: root, keep, UID:GID or map:IMAGE:DISK:COUNT[,...].
+	// Owner is the owner of the files: root, keep, UID:GID or map:IMAGE:DISK:COUNT[,...].
 	Owner string
 	// OwnerFrom is another tool's record of owners to go by: none, rootlesscontainers, override-stat or fakeroot:FILE.
 	OwnerFrom string
-	// Store that may know what the disk could not hold of the tree; may be nil.
+	// Store that may have what the disk could not hold of the tree; may be nil.
 	Store *Store
 	// Previous snapshot of the same tree, taken with the same owner and store: what did not change is not read again.
 	Previous *Snapshot
@@ -25,6 +25,10 @@ type ScanOptions struct {
 	AllXattrs bool
 	// Threads to use; 0 for one per processor.
 	Threads int
+	// Exclude has patterns of paths to leave out, as in a .dockerignore.
+	Exclude []string
+	// IgnoreFile is a file of such patterns, which count before those of Exclude.
+	IgnoreFile string
 }
 
 // Snapshot is the sorted list of everything in a tree at one moment. It never changes.
@@ -39,7 +43,8 @@ type Snapshot struct {
 func Scan(ctx context.Context, tree string, options *ScanOptions) (*Snapshot, error) {
 	o := or(options)
 	handle, list, err := ffi.Scan(ctx, tree, ffi.ScanOptions{Owner: o.Owner, OwnerFrom: o.OwnerFrom, Store: o.Store.h(),
-		Previous: o.Previous.h(), OneFileSystem: o.OneFileSystem, AllXattrs: o.AllXattrs, Threads: o.Threads})
+		Previous: o.Previous.h(), OneFileSystem: o.OneFileSystem, AllXattrs: o.AllXattrs, Threads: o.Threads,
+		Exclude: o.Exclude, IgnoreFile: o.IgnoreFile})
 	return result(Snapshot{Notes: notes(list), handle: handle}, err)
 }
 

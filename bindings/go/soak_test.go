@@ -44,7 +44,7 @@ func TestSoak(t *testing.T) {
 	dir := inMemory(t)
 	tree := filepath.Join(dir, "tree")
 	write(t, filepath.Join(tree, "a"), "a")
-	cycles := 10_000
+	cycles := 4000
 	if testing.Short() {
 		cycles = 100
 	} else if detectsRaces {

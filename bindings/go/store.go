@@ -24,6 +24,8 @@ type StoreOptions struct {
 	MaxLayers uint
 	// MaxBlobBytes is how many bytes a blob that is written may have; there is no cap by default.
 	MaxBlobBytes uint64
+	// MaxCacheBytes is how much records of builds may take, with the layers that nothing else needs; 20 GiB by default.
+	MaxCacheBytes uint64
 }
 
 // Open opens the store at a path, creating whatever is missing.
@@ -51,7 +53,7 @@ func (s *Store) h() *ffi.Handle {
 	return s.handle
 }
 
-// Path is the root directory of the store, absolute.
+// Path is the root directory of the store, absolute. Its images are an OCI image layout, oci below it, which other tools read as it is.
 func (s *Store) Path() (string, error) {
 	path, err := ffi.StorePath(s.h())
 	return path, wrap(err)
@@ -112,17 +114,25 @@ type PruneOptions struct {
 	UnusedNames bool
 	// LostTrees forgets trees that are not where they were, with the owners and devices the disk could not hold.
 	LostTrees bool
+	// BuildCache removes records of build steps that hold layers which no image needs, AllBuildCache all records. Those used
+	// last stay, up to KeepStorage bytes with their layers, and those used within UnusedFor.
+	BuildCache    bool
+	AllBuildCache bool
+	KeepStorage   uint64
+	UnusedFor     time.Duration
 }
 
 // PruneResult is what a prune removed, or would remove.
 type PruneResult struct {
-	// Nameless are images without a name that went, Blobs the digests of files.
-	Nameless []string `json:"nameless"`
-	Blobs    []string `json:"blobs"`
-	// Layers are the DiffIDs whose lists went.
+	// Images without a name that went, Blobs the digests of files.
+	Images []string `json:"images"`
+	Blobs  []string `json:"blobs"`
+	// Layers are the DiffIDs that lost their lists.
 	Layers []string `json:"layers"`
-	// Litter is how many files dead writers had left.
-	Litter uint64 `json:"litter"`
+	// Records is how many records of build steps went.
+	Records uint64 `json:"records"`
+	// Leftovers is how many files dead writers had left.
+	Leftovers uint64 `json:"leftovers"`
 	// Bytes all of it took on disk.
 	Bytes uint64 `json:"bytes"`
 	// Untagged are the names that were taken away.
@@ -147,15 +157,19 @@ type Usage struct {
 	Reclaimable uint64 `json:"reclaimable"`
 	// Trees is how many are known.
 	Trees uint64 `json:"trees"`
-	// LayerBytes is the size of layer lists and relations.
+	// LayerBytes is the size of layer lists, indexes and relations, IndexBytes that of the indexes alone.
 	LayerBytes uint64 `json:"layer_bytes"`
+	IndexBytes uint64 `json:"index_bytes"`
+	// CacheRecords is how many records of build steps there are, CacheBytes what builds keep: a prune of the build cache frees it.
+	CacheRecords uint64 `json:"cache_records"`
+	CacheBytes   uint64 `json:"cache_bytes"`
 	// TmpBytes is the size of files being written, or left by dead writers.
 	TmpBytes uint64 `json:"tmp_bytes"`
 }
 
 // ImageUsage is what one image takes on disk, all platforms together.
 type ImageUsage struct {
-	// Names it has; none for a nameless image.
+	// Names it has; none for an untagged image.
 	Names []string `json:"names"`
 	// Digest of the manifest or index.
 	Digest string `json:"digest"`

@@ -45,7 +45,7 @@ func TestEightGoroutinesCommitAtOnce(t *testing.T) {
 	}
 }
 
-// TestOneDiffManyGoroutines: whoever comes while another one iterates is told so, and nobody gets half of the changes.
+// TestOneDiffManyGoroutines: a second iteration gets an error while another one runs, and neither gets half of the changes.
 func TestOneDiffManyGoroutines(t *testing.T) {
 	store, tree := setting(t)
 	diff := must[*Diff](t)(store.DiffTree(background, tree, "scratch", nil))

@@ -56,19 +56,21 @@ func Info() (*Machine, error) { return decode[Machine](ffi.Info(nil)) }
 
 // Progress is what an operation has done so far.
 type Progress struct {
-	// Entries of a filesystem or tar handled.
+	// Entries handled: of trees and tars, files of archives, blobs.
 	Entries uint64
-	// BytesRead of content, uncompressed.
+	// BytesRead of input, as it is where it is read: files with their size, blobs and archives compressed as they are, a layer
+	// that is made with the size of its tar.
 	BytesRead uint64
-	// BytesWritten to the result: compressed, or into files.
+	// BytesWritten to the result: of blobs, archives or files.
 	BytesWritten uint64
-	// BytesTotal of content that will be read; 0 while unknown.
+	// BytesTotal of input that will have been read at the end, as far as is known; 0 while nothing is. Equals BytesRead when the
+	// operation has succeeded.
 	BytesTotal uint64
 }
 
 // WithProgress makes every operation that is given the context call f: ten times a second while it runs, and once when it
 // has ended. f is called by one goroutine per operation, and never after the operation has returned. A panic in it, and
-// runtime.Goexit (which testing.T.FailNow calls), cancel the operation, whose error is then ErrCallback. When that happens
+// runtime.Goexit (which testing.T.FailNow calls), cancel the operation; its error is then ErrCallback. When that happens
 // in the last call, what the operation made is there all the same.
 func WithProgress(ctx context.Context, f func(Progress)) context.Context {
 	return ffi.WithProgress(ctx, 100*time.Millisecond, func(p ffi.Progress) { f(Progress(p)) })

@@ -41,7 +41,7 @@ func write(t testing.TB, path, text string) {
 	}
 }
 
-// setting is an open store and a tree with a file whose name is not UTF-8.
+// setting is an open store and a tree with a file with a name that is not UTF-8.
 func setting(t testing.TB) (*Store, string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -64,6 +64,13 @@ func TestCommitUnpackDiff(t *testing.T) {
 	defer image.Close()
 	history := must[[]HistoryRow](t)(image.History())
 	inspect := must[*Inspection](t)(image.Inspect())
+	report := must[*Report](t)(image.Report(background))
+	if len(report.Steps) != 1 || report.Steps[0].Layer.Added.Files != 2 || report.Wasted != 0 || report.ImageID != made.ImageID {
+		t.Errorf("%+v", report)
+	}
+	if page := must[string](t)(image.ReportHTML(background)); !strings.HasPrefix(page, "<!doctype html>") {
+		t.Error(page[:80])
+	}
 	row := HistoryRow{ID: made.ImageID, Created: "1970-01-01T00:00:00Z", CreatedBy: history[0].CreatedBy,
 		Size: made.LayerSize, DiffSize: &made.LayerDiffSize, DiffID: made.LayerDiffID, Comment: "first"}
 	if len(history) != 1 || !reflect.DeepEqual(history[0], row) {
@@ -197,7 +204,7 @@ func TestStore(t *testing.T) {
 	tree = filepath.Join(t.TempDir(), "tree")
 	write(t, filepath.Join(tree, "file"), "")
 	must[*CommitResult](t)(store.Commit(background, tree, "c:1", &CommitOptions{Owner: "7:8"}))
-	// Only the store knows that the files of one are to be somebody else's.
+	// Only the store has another user as the owner of the files of one.
 	for known, diff := range map[bool]*Diff{
 		false: must[*Diff](t)(DiffTrees(background, tree, work, nil)),
 		true:  must[*Diff](t)(store.DiffTrees(background, tree, work, nil)),
@@ -221,7 +228,7 @@ func TestStore(t *testing.T) {
 		t.Fatalf("%+v %v", dry, refs)
 	}
 	pruned := must[*PruneResult](t)(store.Prune(background, &PruneOptions{UnusedNames: true, LostTrees: true}))
-	// What the first tree was committed as stays: its name is no text, so nobody can say that it is gone.
+	// What the first tree was committed as stays: its name is no text, so it cannot be said to be gone.
 	if len(pruned.Forgotten) != 2 || len(pruned.Untagged) != 1 || len(pruned.Blobs) == 0 {
 		t.Fatalf("%+v", pruned)
 	}
@@ -231,6 +238,11 @@ func TestStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	must[*PruneResult](t)(store.Prune(background, &PruneOptions{DryRun: true, Wait: time.Second}))
+	cache := must[*PruneResult](t)(store.Prune(background, &PruneOptions{BuildCache: true, AllBuildCache: true, KeepStorage: 1 << 20,
+		UnusedFor: time.Hour}))
+	if usage := must[*Usage](t)(store.Usage(background)); cache.Records != 0 || usage.CacheRecords != 0 {
+		t.Fatalf("%+v %+v", cache, usage)
+	}
 }
 
 func TestSnapshot(t *testing.T) {
@@ -328,7 +340,7 @@ func TestErrors(t *testing.T) {
 	_, err := store.Image("none:at-all")
 	var e *Error
 	if !errors.As(err, &e) || !errors.Is(err, ErrNotFound) || !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrIO) ||
-		e.Code != ErrNotFound || e.Kind != "not-found" || e.Operation == "" || e.Message == "" {
+		e.Code != ErrNotFound || e.Kind != "not-found" || e.Operation == "" || e.Message == "" || e.Hint != "Store.Refs lists what is in the store" {
 		t.Fatalf("%#v", err)
 	}
 	if err := store.Tag("a\x00b", "c"); !errors.Is(err, ErrInvalidArgument) {
@@ -600,7 +612,7 @@ func TestCapsOfListsAndStores(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	capped := must[*Store](t)(OpenWith(path, &StoreOptions{1 << 20, 64, 2, 2, 1 << 20}))
+	capped := must[*Store](t)(OpenWith(path, &StoreOptions{MaxDocumentBytes: 1 << 20, MaxDocumentDepth: 64, MaxIndexDepth: 2, MaxLayers: 2, MaxBlobBytes: 1 << 20}))
 	defer capped.Close()
 	must[*CommitResult](t)(capped.Commit(background, tree, "app:1", nil))
 }

@@ -9,9 +9,6 @@
  *
  * A sandbox would start its commands isolated; here they run in a child of this process, as they are.
  */
-#define _XOPEN_SOURCE 700 /* nftw(3) */
-
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -50,25 +47,15 @@ static int run(const char *dir, const char *command) {
   return child > 0 && waitpid(child, &status, 0) == child && status == 0 ? 0 : -1;
 }
 
-static int remove_one(const char *path, const struct stat *about, int kind, struct FTW *where) {
-  (void)about, (void)kind, (void)where;
-  return remove(path);
-}
-
-/* Unpacks beside the directory and swaps the two, so that it is never half of one and half of the other. What was done
- * since stays in the store. */
+/* Only what differs is touched. What was done since and is in no image goes; all that was kept stays in the store. */
 static void back(const char *dir, const char *reference) {
-  treering_unpack_result made;
-  char new[4096], old[4096];
-  snprintf(new, sizeof new, "%s.new", dir);
-  snprintf(old, sizeof old, "%s.old", dir);
-  check(treering_unpack(store, reference, TREERING_PATH(new), NULL, 0, NULL, &made, sizeof made, NULL, &err));
-  if (rename(dir, old) != 0 || rename(new, dir) != 0 || nftw(old, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0) {
-    perror(dir);
-    treering_store_free(store);
-    exit(1);
-  }
-  printf("%s is in %s: %llu entries\n", reference, dir, (unsigned long long)made.entries);
+  treering_checkout_result made;
+  treering_checkout_options options = {0};
+  options.discard = true;
+  check(treering_checkout(store, reference, TREERING_PATH(dir), &options, sizeof options, NULL, &made, sizeof made,
+                          NULL, NULL, &err));
+  printf("%s is in %s: %llu written, %llu removed, %llu as they were\n", reference, dir,
+         (unsigned long long)made.written, (unsigned long long)made.removed, (unsigned long long)made.kept);
 }
 
 int main(int argc, char **argv) {

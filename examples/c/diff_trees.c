@@ -1,5 +1,5 @@
 /*
- * What changed between two directories, as `docker diff` prints it: diff_trees OLD NEW
+ * Prints what changed between two directories, as `docker diff` prints it: diff_trees OLD NEW
  *
  *     cc diff_trees.c $(pkg-config --cflags --libs treering) -o diff_trees
  */

@@ -1,7 +1,7 @@
 """A directory that is checkpointed after every step, and can go back to any of them.
 
-A sandbox that lets somebody, or something, work in a directory calls `save` after each step. Every step is a layer of
-what the step changed, so a checkpoint costs what the step did, and a tree that nobody touched costs nothing. Going back
+A sandbox that lets a user or a program work in a directory calls `save` after each step. Every step is a layer of
+what the step changed, so a checkpoint costs what the step did, and an untouched tree costs nothing. Going back
 touches only what differs.
 
 usage: checkpoint.py DIR

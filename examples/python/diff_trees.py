@@ -1,4 +1,4 @@
-"""What is different between two directories: names, content, modes, owners, times, attributes.
+"""Print what is different between two directories: names, content, modes, owners, times, attributes.
 
 usage: diff_trees.py OLD NEW
 """

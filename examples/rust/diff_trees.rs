@@ -1,4 +1,5 @@
-//! What is different between two directories: names, content, modes, owners, times, attributes. usage: diff_trees OLD NEW
+//! Prints what is different between two directories: names, content, modes, owners, times, attributes. usage: diff_trees
+//! OLD NEW
 //!
 //!     cargo run --example diff_trees -- old new
 

@@ -52,7 +52,7 @@ fn check(entry: &TarEntry) {
     assert!(entry.xattrs.windows(2).all(|pair| pair[0].0 < pair[1].0));
 }
 
-/// The canonical form of what was read; `None` where it has none (device numbers over 21 bits, or more metadata
+/// Returns the canonical form of what was read; `None` where it has none (device numbers over 21 bits, or more metadata
 /// than one header may have once it is spelled out).
 fn write(entries: &[(TarEntry, Vec<u8>)]) -> Option<Vec<u8>> {
     let mut out = Vec::new();

@@ -11,7 +11,7 @@ use crate::compress::{DecodeOptions, Decoder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Layer;
 use crate::layer::header::{EntryKind, MtimePrecision};
-use crate::progress::{Control, Counters};
+use crate::progress::{Control, Share};
 use crate::store::{BlobInfo, Store};
 use crate::threads;
 
@@ -30,17 +30,17 @@ enum Content {
 }
 
 impl Contents {
-    /// A file with these bytes.
+    /// Adds a file with these bytes.
     pub fn bytes(&mut self, path: impl Into<String>, bytes: Vec<u8>) {
         self.0.insert(path.into(), Content::Bytes(bytes));
     }
 
-    /// A blob of the store as it is.
+    /// Adds a blob of the store as it is.
     pub fn blob(&mut self, info: BlobInfo) {
         self.0.entry(blob_path(&info.digest)).or_insert(Content::Blob(info));
     }
 
-    /// The tar inside a layer as a blob of its own; it has this size.
+    /// Adds the tar inside a layer as a blob of its own; it has this size.
     pub fn plain(&mut self, layer: &Layer, size: u64) {
         self.0.insert(blob_path(&layer.diff_id), Content::Plain(Box::new(layer.clone()), size));
     }
@@ -52,7 +52,7 @@ impl Contents {
             Content::Blob(info) => info.size,
             Content::Plain(_, size) => *size,
         };
-        Counters::add(&control.counters.bytes_total, self.0.values().map(size).sum());
+        let share = Share::new(control, self.0.values().map(size).sum());
         let mut out = TarOut::new(out, MtimePrecision::Seconds, control);
         out.plain("blobs", EntryKind::Directory, 0)?;
         out.plain(BLOBS, EntryKind::Directory, 0)?;
@@ -70,7 +70,7 @@ impl Contents {
                     Err(error) => ControlFlow::Break(Some(error)),
                 });
                 if let ControlFlow::Break(Some(error)) = sent {
-                    // Whoever does not listen any more has an error of its own.
+                    // If the writer stopped, it reports its own error.
                     let _ = send.send(Err(error));
                 }
             };
@@ -82,10 +82,14 @@ impl Contents {
                 out.plain(path, EntryKind::File, left)?;
                 if let Content::Bytes(bytes) = content {
                     out.data(bytes)?;
+                    share.add(left);
                     continue;
                 }
                 if alone {
-                    let mut write = |piece: Piece| out.data(piece.bytes()).map(|()| true);
+                    let mut write = |piece: Piece| {
+                        share.add(piece.bytes().len() as u64);
+                        out.data(piece.bytes()).map(|()| true)
+                    };
                     read(store, content, &unused, control, &mut write)?;
                     continue;
                 }
@@ -96,6 +100,7 @@ impl Contents {
                     };
                     out.data(piece.bytes())?;
                     left -= piece.bytes().len() as u64;
+                    share.add(piece.bytes().len() as u64);
                     if let Piece::Own(buffer) = piece {
                         let _ = back.try_send(buffer);
                     }
@@ -112,7 +117,7 @@ impl Contents {
     }
 }
 
-/// Where pieces go; `false` when no more are wanted.
+/// A receiver of pieces; `false` when no more are wanted.
 type Sink<'a> = &'a mut dyn FnMut(Piece) -> Result<bool>;
 
 /// Reads a file piece by piece, with an end mark after it.
@@ -174,7 +179,6 @@ fn read_blob(
         if filled == 0 {
             return Ok(true);
         }
-        Counters::add(&control.counters.bytes_read, filled as u64);
         buffer.truncate(filled);
         if !sink(Piece::Own(buffer))? {
             return Ok(false);
@@ -184,7 +188,9 @@ fn read_blob(
 
 fn read_plain(store: &Store, layer: &Layer, size: u64, control: &Control, sink: Sink<'_>) -> Result<bool> {
     let file = store.open_blob(&layer.digest)?;
-    let mut decoder = Decoder::new(Box::new(file), DecodeOptions::default(), control.clone())?;
+    // What is written of it is counted.
+    let (options, share) = (DecodeOptions::default(), Share::uncounted());
+    let mut decoder = Decoder::counting(Box::new(file), options, control.clone(), share)?;
     let mut left = size;
     let wrong = || {
         let message = format!("the layer is not {size} bytes long when decompressed");

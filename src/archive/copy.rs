@@ -1,4 +1,4 @@
-//! Copying files and directories out of an image that is not unpacked.
+//! Copying files and directories out of an image that is not unpacked, or out of a tree.
 
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -9,41 +9,55 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
 use super::tarout::TarOut;
+use super::tree_files::CopySource;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::Kind;
 use crate::fs::publish::Replacement;
-use crate::image::{AppliedLayer, ImageFiles, LayerApplyOptions, apply_layer};
+use crate::fs::stat::kind_at;
+use crate::image::{AppliedLayer, LayerApplyOptions, apply_layer};
 use crate::layer::MtimePrecision;
 use crate::layer::header::{EntryKind, HeaderEntry};
 use crate::progress::Control;
 use crate::threads;
 use crate::tree::Snapshot;
 
-const COPY: &str = "copy out of image";
+pub(super) const COPY: &str = "copy files";
 /// How much is copied at once.
 const PIECE: usize = 256 << 10;
 
-/// Writes an entry of an image, and what is below it, as a tar: parents first, then files in the order in which the layers hold
+/// Writes an entry of an image or a tree, and what is below it, as a tar: parents first, then files in the order in which the layers hold
 /// them, hard links last. The entry has `name` in the tar, a path without a slash at its ends; with none, it is left out where it is
 /// a directory, and what is in it is at the top.
 ///
 /// A hard link to a file that is not below the entry is a file of its own.
 ///
 /// # Errors
-/// Those of [`ImageFiles::reader`], and those of writing. What was written until then is useless.
+/// Those of the source, and those of writing. What was written until then is useless.
 pub fn copy_tar(
-    files: &ImageFiles,
+    files: &(impl CopySource + ?Sized),
     entry: u32,
     name: &[u8],
     out: &mut (dyn Write + Send),
     control: &Control,
 ) -> Result<()> {
+    tar_of(files, entry, name, !name.is_empty(), out, control)
+}
+
+/// Does what [`copy_tar`] does; `top` says whether a directory at the top is an entry itself.
+pub(super) fn tar_of(
+    files: &(impl CopySource + ?Sized),
+    entry: u32,
+    name: &[u8],
+    top: bool,
+    out: &mut (dyn Write + Send),
+    control: &Control,
+) -> Result<()> {
     let list = files.list();
     let mut out = TarOut::new(out, MtimePrecision::Nanoseconds, control);
-    let top = list.path(entry);
+    let above = list.path(entry);
     let path = |node: u32| {
         let path = list.path(node);
-        let below = path.strip_prefix(&top[..]).unwrap_or(&path);
+        let below = path.strip_prefix(&above[..]).unwrap_or(&path);
         let below = below.strip_prefix(b"/").unwrap_or(below);
         match (name, below) {
             (b"", below) => below.to_vec(),
@@ -59,7 +73,7 @@ pub fn copy_tar(
         control.check(COPY)?;
         let meta = list.meta(node);
         if meta.kind == Kind::Directory {
-            if !path(node).is_empty() {
+            if node != entry || top {
                 write_entry(&mut out, list, node, &path(node), None)?;
             }
             todo.extend(list.children(node).rev());
@@ -124,44 +138,101 @@ fn write_entry(
     })
 }
 
-/// Copies a directory of an image to a directory on disk, which is made when it is not there, and otherwise gets what the image
+/// Copies a directory of an image or a tree to a directory on disk, which is made when it is not there, and otherwise gets what the image
 /// has besides what it has. Owners and attributes that the disk does not take are in the result.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidArgument`] when the entry is no directory; those of [`ImageFiles::reader`] and of [`apply_layer`]. After an
+/// [`ErrorKind::InvalidArgument`] when the entry is no directory; those of the source and of [`apply_layer`]. After an
 /// error a part of it may be there.
 pub fn copy_directory(
-    files: &ImageFiles,
+    files: &(impl CopySource + ?Sized),
     entry: u32,
-    to: &Path,
+    to: impl AsRef<Path>,
     options: &LayerApplyOptions,
     control: &Control,
 ) -> Result<AppliedLayer> {
+    let to = to.as_ref();
     if files.list().meta(entry).kind != Kind::Directory {
         return Err(Error::invalid(COPY, "it is not a directory").with_path(files.list().path(entry)));
     }
+    let write = |out: &mut (dyn Write + Send)| copy_tar(files, entry, b"", out, control);
+    copy_through(write, |input| apply_layer(None, input, to, options, control))
+}
+
+/// The result of [`copy_out`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CopiedOut {
+    /// The file or directory that was written.
+    pub path: std::path::PathBuf,
+    /// The directory afterwards; `None` for a file.
+    pub directory: Option<AppliedLayer>,
+}
+
+/// Copies an entry of an image or a tree to a path of the host, as `docker cp` does: a directory that is there gets it under its own name,
+/// which is the last one of `path`, the path that was asked for; a path that ends in `/.` is copied without its name.
+///
+/// # Errors
+/// Those of [`copy_directory`] and [`copy_file`].
+pub fn copy_out(
+    files: &(impl CopySource + ?Sized),
+    entry: u32,
+    path: &[u8],
+    to: impl AsRef<Path>,
+    options: &LayerApplyOptions,
+    control: &Control,
+) -> Result<CopiedOut> {
+    let (to, name) = (to.as_ref(), own_name(path));
+    let to = match kind_at(to, true) == Some(Kind::Directory) && !name.is_empty() {
+        true => to.join(std::ffi::OsStr::from_bytes(name)),
+        false => to.to_path_buf(),
+    };
+    if files.list().meta(entry).kind == Kind::Directory {
+        let directory = copy_directory(files, entry, &to, options, control)?;
+        return Ok(CopiedOut { path: to, directory: Some(directory) });
+    }
+    copy_file(files, entry, &to, control)?;
+    Ok(CopiedOut { path: to, directory: None })
+}
+
+/// Returns the name that was asked for, and not that of the target of a link; none for what ends in a dot.
+fn own_name(path: &[u8]) -> &[u8] {
+    let asked = path.split(|&byte| byte == b'/').rfind(|name| !name.is_empty());
+    asked.filter(|name| ![&b"."[..], b".."].contains(name)).unwrap_or(b"")
+}
+
+/// Has a tar written on another thread and read on this one.
+pub(super) fn copy_through<T>(
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()> + Send,
+    read: impl FnOnce(Box<dyn Read + Send>) -> Result<T>,
+) -> Result<T> {
     let (send, receive) = sync_channel(4);
     std::thread::scope(|scope| {
         let write = move || {
             let mut sender = Sender(send);
-            if let Err(error) = copy_tar(files, entry, b"", &mut sender, control) {
-                // Nobody listens any more where applying failed, and that error counts.
+            if let Err(error) = write(&mut sender) {
+                // Where applying failed the receiver is gone, and that error counts.
                 let _ = sender.0.send(Err(error));
             }
         };
         threads::spawn(scope, "treering-copy", write)
             .map_err(|error| Error::limit(COPY, "the system refuses another thread").with_source(error))?;
-        let input = Receiving { receive, piece: Vec::new(), at: 0 };
-        apply_layer(None, Box::new(input), to, options, control)
+        read(Box::new(Receiving { receive, piece: Vec::new(), at: 0 }))
     })
 }
 
-/// Copies a file of an image to a file on disk, with its permissions and its time, but no owner. A file that is there is replaced
+/// Copies a file of an image or a tree to a file on disk, with its permissions and its time, but no owner. A file that is there is replaced
 /// once all is written. Gives the size.
 ///
 /// # Errors
-/// Those of [`ImageFiles::reader`], and those of writing; the old file is then as it was.
-pub fn copy_file(files: &ImageFiles, entry: u32, to: &Path, control: &Control) -> Result<u64> {
+/// Those of the source, and those of writing; the old file is then as it was.
+pub fn copy_file(
+    files: &(impl CopySource + ?Sized),
+    entry: u32,
+    to: impl AsRef<Path>,
+    control: &Control,
+) -> Result<u64> {
+    let to = to.as_ref();
     let shown = to.as_os_str().as_bytes();
     let Some(name) = to.file_name() else {
         return Err(Error::invalid(COPY, "a file needs a name").with_path(shown));

@@ -19,7 +19,8 @@ const BLOCK: u64 = 512;
 /// # Errors
 /// [`ErrorKind::InvalidArgument`] for a directory without `oci-layout`. Reading fails with [`ErrorKind::Changed`] when a file
 /// changes its size meanwhile.
-pub fn open_layout(dir: &Path) -> Result<Box<dyn Read + Send>> {
+pub fn open_layout(dir: impl AsRef<Path>) -> Result<Box<dyn Read + Send>> {
+    let dir = dir.as_ref();
     let shown = dir.as_os_str().as_bytes();
     let root = Dir::open_ambient_dir(dir, ambient_authority()).at(LOAD, shown)?;
     let mut names: Vec<String> = [LAYOUT_FILE, INDEX_FILE, MANIFEST_FILE]

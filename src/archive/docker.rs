@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::image::{Admission, ManifestOptions, OCI_CONFIG, OCI_MANIFEST, Ready, Source, new_manifest};
 use crate::store::{BlobInfo, Descriptor, Reference, descriptor, descriptor_digest, parse_json};
 
-/// One image of `manifest.json`, its paths found in the archive.
+/// An image of `manifest.json`, its paths found in the archive.
 pub(super) struct Item<'a> {
     pub config_path: String,
     pub config: &'a Stored,
@@ -67,7 +67,7 @@ pub(super) fn items<'a>(intake: &'a Intake, admission: &mut Admission<'a, Stored
     Ok(out)
 }
 
-/// Docker calls the configuration by the image id; another id there is a lie or damage.
+/// Refuses a configuration with another id in its name: Docker names it by the image id.
 fn check_config_name(path: &str, config: &Stored) -> Result<()> {
     let name = path.rsplit('/').next().unwrap_or(path);
     let name = name.strip_suffix(".json").unwrap_or(name);
@@ -113,7 +113,7 @@ pub(super) fn read<'a>(intake: &'a Intake, admission: &mut Admission<'a, Stored>
     Ok(out)
 }
 
-/// An image of this configuration and these layers, with a new manifest.
+/// Returns an image of this configuration and these layers, with a new manifest.
 pub(super) fn ready(
     admission: &mut Admission<'_, Stored>,
     names: Vec<Reference>,

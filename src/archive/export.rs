@@ -9,20 +9,21 @@ use crate::compress::{Compression, DecodeOptions, Decoder, Profile, write};
 use crate::diff::all_added;
 use crate::error::{Error, Result};
 use crate::fs::{Kind, Root};
+use crate::hint::Hint;
 use crate::image::{Base, DiffOptions, Image, Layer, Platform, diff_root};
 use crate::layer::header::{EntryKind, HeaderEntry};
 use crate::layer::model::{Model, NoDisk};
 use crate::layer::read::{Data, LayerReader, ReadLimits};
 use crate::layer::whiteout::Strictness;
 use crate::layer::{LayerOptions, LayerPlan, LayerTar};
-use crate::progress::{Control, Counters};
+use crate::progress::{Control, Share};
 use crate::store::Store;
 use crate::tree::builder::{Builder, ROOT};
-use crate::tree::{Flags, OwnerPolicy, OwnerSource};
+use crate::tree::{Flags, OwnersWanted};
 
 const EXPORT: &str = "export";
 
-/// What is exported.
+/// The source of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportSource<'a> {
     /// An image: a name, digest or id.
@@ -31,17 +32,15 @@ pub enum ExportSource<'a> {
     Tree(&'a Path),
 }
 
-/// How something is exported.
+/// Options of an export.
 #[derive(Debug, Clone, Default)]
 pub struct ExportOptions {
     /// Which platform of a multi-platform image; `None` for this machine's.
     pub platform: Option<Platform>,
     /// Time stamps in the tar.
     pub layer: LayerOptions,
-    /// Whose the files of a directory are; `None` for what it was bound with, else 0:0.
-    pub owner: Option<OwnerPolicy>,
-    /// Another tool's record of owners to go by; `None` for the one the directory was bound with, else none.
-    pub owner_from: Option<OwnerSource>,
+    /// The owners of a directory's files; by default those it was bound with, else 0:0.
+    pub owners: OwnersWanted,
     /// Threads to use; 0 for one per processor. The result does not depend on it.
     pub threads: usize,
 }
@@ -78,25 +77,20 @@ fn export_tree(
     out: &mut (dyn Write + Send),
     control: &Control,
 ) -> Result<()> {
-    let scan = DiffOptions {
-        owner: options.owner.clone(),
-        owner_from: options.owner_from.clone(),
-        threads: options.threads,
-        ..DiffOptions::default()
-    };
+    let scan =
+        DiffOptions { owners: options.owners.clone(), threads: options.threads, ..DiffOptions::default() };
     // The tree that is listed is the one that is read, whatever the path leads to meanwhile.
     let root = Root::open(path)?;
     let diff = diff_root(Some(store), &root, &Base::Scratch, &scan, control)?;
     let changes = all_added(&diff.new);
     let plan = LayerPlan::new(&changes, None, &diff.new, options.layer)?;
-    Counters::add(&control.counters.bytes_total, plan.content_len());
     let threads = crate::threads::count(options.threads);
     let profile = Profile::new(Compression::None, None)?;
     write(&LayerTar::new(plan, &root), &profile, threads, out, control)?;
     Ok(())
 }
 
-/// What remains when all layers are applied.
+/// The entries that remain when all layers are applied.
 struct Merged {
     tree: Builder,
     /// For each layer, and in it for each file with content in order, its node.
@@ -110,7 +104,10 @@ fn export_image(
     out: &mut (dyn Write + Send),
     control: &Control,
 ) -> Result<()> {
-    let merged = merge(store, image, options.threads, control)?;
+    // Once for the list of what remains, and once for the content.
+    let blobs = image.layers().iter().fold(0u64, |sum, layer| sum.saturating_add(layer.size));
+    let share = Share::new(control, blobs.saturating_mul(2));
+    let merged = merge(store, image, options.threads, &share, control)?;
     let tree = &merged.tree;
     let mut out =
         Output { out: TarOut::new(out, options.layer.precision, control), options: options.layer, tree };
@@ -144,7 +141,7 @@ fn export_image(
     let alive = |node: u32| (tree.names(node) > 0).then(|| leaders.get(&tree.inode_number(node))).flatten();
     for (layer, files) in image.layers().iter().zip(&merged.files) {
         let leaders: Vec<Option<u32>> = files.iter().map(|&node| alive(node).copied()).collect();
-        copy(store, layer, &leaders, options.threads, &mut out, control)?;
+        copy(store, layer, &leaders, (options.threads, &share), &mut out, control)?;
     }
     for (node, leader) in links {
         out.entry(node, Some(leader))?;
@@ -153,14 +150,14 @@ fn export_image(
 }
 
 /// Applies all layers in memory.
-fn merge(store: &Store, image: &Image, threads: usize, control: &Control) -> Result<Merged> {
+fn merge(store: &Store, image: &Image, threads: usize, share: &Share, control: &Control) -> Result<Merged> {
     let limits = ReadLimits::default();
     let mut model = Model::new(Builder::empty(), Strictness::Lenient, &limits);
     let mut files = Vec::new();
     for layer in image.layers() {
         model.next_layer();
-        // The second pass takes both digests; here it is enough to know that it will see the same blob.
-        let mut reader = open(store, layer, &limits, (false, threads), control)?;
+        // The second pass takes both digests; here it is enough that it will read the same blob.
+        let mut reader = open(store, layer, &limits, (false, threads), share, control)?;
         let mut nodes = Vec::new();
         while let Some(entry) = reader.next_entry()? {
             control.check(EXPORT)?;
@@ -170,7 +167,7 @@ fn merge(store: &Store, image: &Image, threads: usize, control: &Control) -> Res
         if (decoded.size, decoded.digest) != (layer.size, Some(layer.digest)) {
             return Err(Error::corrupt(EXPORT, "the layer's blob is damaged")
                 .with_path(layer.digest.to_string())
-                .with_hint("treering fsck shows what else is damaged; pull or load the image again"));
+                .with_hint(Hint::GetDamagedAgain));
         }
         files.push(nodes);
     }
@@ -182,11 +179,14 @@ fn open(
     layer: &Layer,
     limits: &ReadLimits,
     (hash_output, threads): (bool, usize),
+    share: &Share,
     control: &Control,
 ) -> Result<LayerReader<Decoder>> {
     let file = store.open_blob(&layer.digest)?;
     let options = DecodeOptions { hash_input: true, hash_output, ..DecodeOptions::with_threads(threads) };
-    Ok(LayerReader::new(Decoder::new(Box::new(file), options, control.clone())?, limits.clone()))
+    let share = share.split(layer.size);
+    let decoder = Decoder::counting(Box::new(file), options, control.clone(), share)?;
+    Ok(LayerReader::new(decoder, limits.clone()))
 }
 
 /// Writes those files of a layer that remain. `leaders` has one item for each file with content.
@@ -194,11 +194,11 @@ fn copy(
     store: &Store,
     layer: &Layer,
     leaders: &[Option<u32>],
-    threads: usize,
+    (threads, share): (usize, &Share),
     out: &mut Output<'_>,
     control: &Control,
 ) -> Result<()> {
-    let mut reader = open(store, layer, &ReadLimits::default(), (true, threads), control)?;
+    let mut reader = open(store, layer, &ReadLimits::default(), (true, threads), share, control)?;
     let mut next = leaders.iter();
     while let Some(entry) = reader.next_entry()? {
         if !has_content(&entry) {
@@ -220,7 +220,8 @@ fn copy(
     layer.check(&reader.finish()?.finish()?)
 }
 
-/// Whether the model gives a node for an entry, as [`Model::entry`] decides it: a file with content, and no whiteout.
+/// Returns whether the model gives a node for an entry, as [`Model::entry`] decides it: a file with content, and no
+/// whiteout.
 fn has_content(entry: &crate::layer::read::TarEntry) -> bool {
     use crate::layer::whiteout::{Whiteout, classify};
     entry.kind == EntryKind::File

@@ -1,44 +1,47 @@
 //! A tar of a filesystem as an image of one layer.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use crate::compress::{DecodeLimits, DecodeOptions, Decoder, Profile, Written, write};
+use crate::compress::{Archive, DecodeLimits, DecodeOptions, Decoder, Profile, Written, write_watched};
 use crate::diff::Stat;
 use crate::error::{At, Error, Result};
+use crate::event::Event;
 use crate::fs::staged::Staged;
+use crate::hint::Hint;
 use crate::image::{
-    Committed, Platform, Recipe, Step, StepLayer, compose, creation_time, enter, record_layer,
+    Committed, Notes, Platform, Reading, Recipe, Step, StepLayer, Tee, compose, creation_time, enter,
+    record_layer,
 };
 use crate::layer::header::EntryKind;
 use crate::layer::model::{Model, NoDisk};
 use crate::layer::read::{ChunkStream, LayerReader, ReadLimits};
 use crate::layer::source::{Filled, TarSource};
 use crate::layer::whiteout::{self, Strictness, Whiteout};
-use crate::progress::Control;
-use crate::store::{BlobWriter, Reference, Store, check_new_name};
+use crate::progress::{Control, Counters};
+use crate::store::{Reference, Store, check_new_name};
 use crate::tree::builder::Builder;
 
 const IMPORT: &str = "import";
 /// The longest target of a symbolic link that Linux stores: PATH_MAX without its NUL.
 const MAX_LINK: usize = 4095;
 
-/// How a tar becomes an image.
+/// Options of an import.
 #[derive(Debug, Clone)]
 pub struct ImportOptions {
     /// Dockerfile instructions that make the configuration: `CMD`, `ENV`, `LABEL` and so on.
     pub changes: Vec<String>,
     /// A message for the history.
     pub message: Option<String>,
-    /// Who made the image.
+    /// The author of the image.
     pub author: Option<String>,
     /// The platform; `None` for this machine's.
     pub platform: Option<Platform>,
     /// When the image was made, in seconds since 1970; `None` for now.
     pub created: Option<i64>,
-    /// How to compress the layer; `None` keeps the bytes as they come, compressed or not.
+    /// How to compress the layer; `None` keeps the bytes as they come, compressed or not (of xz and bzip2: the default).
     pub profile: Option<Profile>,
     /// Caps on the archive.
     pub limits: ReadLimits,
@@ -65,15 +68,15 @@ impl Default for ImportOptions {
     }
 }
 
-/// Makes an image of a tar of a filesystem, as `docker import` does: plain, gzip or zstd. Without a name it is kept
-/// nameless.
+/// Makes an image of a tar of a filesystem, as `docker import` does: plain, gzip, zstd, xz or bzip2. Without a name it is kept
+/// untagged.
 ///
 /// The tar is read strictly to its end first, and only then becomes a layer: names, links and sizes that readers would
 /// take differently are errors, and so are whiteouts, which would delete files where a filesystem has none to delete. With
-/// [`ImportOptions::profile`] it is compressed anew, by way of an unnamed file in the store.
+/// [`ImportOptions::profile`] it is compressed anew, by way of an unnamed file in the store; so are xz and bzip2, which no layer may be.
 ///
 /// # Errors
-/// Nothing is visible in the store after an error. [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for xz, bzip2 and other compressions.
+/// Nothing is visible in the store after an error. [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for lz4 and other compressions.
 pub fn import(
     store: &Store,
     input: Box<dyn Read + Send>,
@@ -84,9 +87,13 @@ pub fn import(
     name.map(check_new_name).transpose()?;
     let pin = store.pin(control)?;
     let store: &Store = &pin;
-    let (written, layer, stat) = match &options.profile {
-        None => keep(store, input, options, control)?,
-        Some(profile) => recompress(store, input, profile, options, control)?,
+    let notes = Notes::default();
+    let input = Archive::open(input, &options.decode, control)?;
+    // No layer is compressed with xz or bzip2.
+    let anew = options.profile.clone().or_else(|| input.is_foreign().then(Profile::default));
+    let (written, layer, stat) = match &anew {
+        None => keep(store, input, options, &notes, control)?,
+        Some(profile) => recompress(store, input, profile, options, &notes, control)?,
     };
     let created = creation_time(options.created, IMPORT)?;
     let step = Step {
@@ -108,6 +115,7 @@ pub fn import(
             ..Recipe::default()
         },
     )?;
+    notes.list_images(store, [&made.entry], control);
     enter(store, name, &made.entry)?;
     Ok(Committed {
         manifest: made.manifest.digest,
@@ -120,21 +128,21 @@ pub fn import(
     })
 }
 
-/// The input becomes the layer's blob, byte for byte.
+/// Makes the input the layer's blob, byte for byte.
 fn keep(
     store: &Store,
-    input: Box<dyn Read + Send>,
+    input: Archive,
     options: &ImportOptions,
+    notes: &Notes,
     control: &Control,
 ) -> Result<(Written, StepLayer, Stat)> {
-    let blob = Arc::new(Mutex::new(Some(store.unhashed_blob_writer()?)));
-    let tee = Tee { input, blob: Arc::clone(&blob) };
-    let decoder = Decoder::new(Box::new(tee), decode_options(options, true), control.clone())?;
-    let (decoder, stat) = examine(decoder, &options.limits, control)?;
-    let decoded = decoder.finish()?;
-    let blob = blob.lock().unwrap_or_else(PoisonError::into_inner).take().expect("nobody else takes it");
+    let (input, share) = input.into_parts();
+    let (tee, blob) = Tee::new(input, store.unhashed_blob_writer()?);
+    let decoder = Decoder::counting(Box::new(tee), decode_options(options, true), control.clone(), share)?;
+    let (decoder, stat, reading) = examine(decoder, &options.limits, notes, control)?;
+    let (decoded, index) = decoder.finish_noted()?;
     let digest = decoded.digest.expect("asked for");
-    blob.finish_with(digest, decoded.size)?;
+    blob.take().finish_with(digest, decoded.size)?;
     let written = Written {
         diff_id: decoded.diff_id.expect("asked for"),
         diff_size: decoded.diff_size,
@@ -142,29 +150,35 @@ fn keep(
         size: decoded.size,
     };
     let layer = record_layer(store, &written, decoded.compression.media_type())?;
+    if let Some(index) = index {
+        notes.keep(store, &digest, reading.finish(index, written.diff_size));
+    }
     Ok((written, layer, stat))
 }
 
-/// The tar inside the input is compressed anew. The encoder takes parts of it in any order, so it is a file until then.
+/// Compresses the tar inside the input anew. The encoder takes parts of it in any order, so it is a file until then.
 fn recompress(
     store: &Store,
-    input: Box<dyn Read + Send>,
+    input: Archive,
     profile: &Profile,
     options: &ImportOptions,
+    notes: &Notes,
     control: &Control,
 ) -> Result<(Written, StepLayer, Stat)> {
     let tmp = store.dir().open_dir("tmp").at(IMPORT, "tmp")?;
     let file = Staged::new(&tmp, &tmp, 0o600).and_then(Staged::into_unnamed).at(IMPORT, "tmp")?;
-    let decoder = Decoder::new(input, decode_options(options, false), control.clone())?;
+    let decoder = input.decoder(decode_options(options, false), control.clone())?;
     let spool = Spool { decoder, file, len: 0 };
-    let (spool, stat) = examine(spool, &options.limits, control)?;
+    let (spool, stat, reading) = examine(spool, &options.limits, notes, control)?;
     let Spool { decoder, file, len } = spool;
     decoder.finish()?;
     let mut blob = store.unhashed_blob_writer()?;
     let threads = crate::threads::count(options.threads);
-    let written = write(&TarFile { file, len }, profile, threads, &mut blob, control)?;
+    let tar = TarFile { file, len };
+    let (written, index) = write_watched(&tar, profile, threads, &mut blob, None, control)?;
     blob.finish_with(written.digest, written.size)?;
     let layer = record_layer(store, &written, profile.media_type())?;
+    notes.keep(store, &written.digest, reading.finish(index, written.diff_size));
     Ok((written, layer, stat))
 }
 
@@ -172,24 +186,31 @@ fn decode_options(options: &ImportOptions, hash: bool) -> DecodeOptions {
     DecodeOptions {
         hash_input: hash,
         hash_output: hash,
+        restarts: hash,
         limits: options.decode.clone(),
         ..DecodeOptions::with_threads(options.threads)
     }
 }
 
 /// Reads a whole archive and makes sure that it unpacks to a filesystem.
-fn examine<S: ChunkStream>(stream: S, limits: &ReadLimits, control: &Control) -> Result<(S, Stat)> {
+fn examine<'a, S: ChunkStream>(
+    stream: S,
+    limits: &ReadLimits,
+    notes: &'a Notes,
+    control: &Control,
+) -> Result<(S, Stat, Reading<'a>)> {
     let mut reader = LayerReader::new(stream, limits.clone());
     let mut model = Model::new(Builder::empty(), Strictness::Strict, limits);
     model.next_layer();
     let mut stat = Stat::default();
+    let mut marks = (false, false);
+    let mut reading = Reading::new(notes);
     while let Some(entry) = reader.next_entry()? {
         control.check(IMPORT)?;
+        Counters::add(&control.counters.entries, 1);
         if whiteout::classify(&entry.path, entry.kind, entry.size, Strictness::Strict)? != Whiteout::None {
             let message = "names that begin with .wh. mark deletions in a layer and cannot be imported";
-            return Err(Error::corrupt(IMPORT, message)
-                .with_path(&entry.path)
-                .with_hint("treering layer apply unpacks layers; import takes whole filesystems"));
+            return Err(Error::corrupt(IMPORT, message).with_path(&entry.path).with_hint(Hint::ApplyLayer));
         }
         if entry.kind == EntryKind::Symlink && entry.link.len() > MAX_LINK {
             let message =
@@ -199,12 +220,21 @@ fn examine<S: ChunkStream>(stream: S, limits: &ReadLimits, control: &Control) ->
         if !entry.path.is_empty() {
             stat.added += 1;
         }
+        match &entry.path[..] {
+            b"oci-layout" | b"manifest.json" | b"repositories" => marks.0 = true,
+            path => marks.1 |= path.starts_with(b"blobs/sha256/") || path.ends_with(b"/layer.tar"),
+        }
         if entry.kind == EntryKind::File {
             stat.bytes += entry.size;
         }
         model.entry(&entry, &mut NoDisk)?;
+        reading.take(entry, reader.entry_offset());
     }
-    // Of an import nobody knows a digest: its end is all that tells a whole archive from one whose writer died.
+    if marks == (true, true) {
+        let message = "the tar is an archive of images, which is loaded, not imported: its files become those of the image";
+        control.events.send(Event::Warning { rule: String::new(), message: message.into(), location: None });
+    }
+    // An import has no digest: its end is all that distinguishes a whole archive from one that was cut off.
     if !reader.has_end() {
         return Err(Error::corrupt(
             IMPORT,
@@ -212,23 +242,7 @@ fn examine<S: ChunkStream>(stream: S, limits: &ReadLimits, control: &Control) ->
         )
         .with_hint("an archive ends with two blocks of zeros; see whether what wrote it failed"));
     }
-    Ok((reader.finish()?, stat))
-}
-
-/// Writes everything that is read into a blob as well.
-struct Tee {
-    input: Box<dyn Read + Send>,
-    blob: Arc<Mutex<Option<BlobWriter>>>,
-}
-
-impl Read for Tee {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.input.read(buffer)?;
-        let mut blob = self.blob.lock().unwrap_or_else(PoisonError::into_inner);
-        let blob = blob.as_mut().ok_or_else(|| io::Error::other("the blob is complete"))?;
-        blob.write_all(&buffer[..n])?;
-        Ok(n)
-    }
+    Ok((reader.finish()?, stat, reading))
 }
 
 /// Writes the tar it passes on into a file.
@@ -249,7 +263,7 @@ impl ChunkStream for Spool {
     }
 }
 
-/// A tar in a file of ours that nobody else has a name for.
+/// A tar in an unnamed file.
 struct TarFile {
     file: File,
     len: u64,

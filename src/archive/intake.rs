@@ -1,19 +1,18 @@
 //! One pass over an archive: every file goes into the store under its digest, small documents into memory.
 //!
-//! What a file is for is only known when the archive's entry point has been read, and that may be its last entry. So every
+//! The use of a file is only found when the archive's entry point has been read, and that may be its last entry. So every
 //! file is kept under its content's digest, and its path is a key in a table.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{Read, Write};
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use sha2::{Digest as _, Sha256};
-
-use crate::compress::{DecodeLimits, DecodeOptions, Decoder};
+use crate::compress::{Archive, DecodeLimits, DecodeOptions, Decoder, LayerIndex, TarHasher};
 use crate::digest::Digest;
 use crate::error::{At, Error, Result, escape};
-use crate::image::{Source, check_document};
+use crate::image::{Beside, Noted, Notes, Source, check_document};
 use crate::layer::header::EntryKind;
 use crate::layer::read::{Data, LayerReader, ReadLimits, Slice, TarEntry};
 use crate::progress::{Control, Counters};
@@ -89,6 +88,9 @@ pub(super) struct Intake {
     memory: u64,
     /// Bytes of the paths and link targets of all entries.
     held: u64,
+    /// Those of layers that are not compressed; the others are read when they are decoded.
+    notes: Notes,
+    noted: HashMap<Digest, Noted>,
 }
 
 impl Intake {
@@ -100,14 +102,15 @@ impl Intake {
         decode: &DecodeLimits,
         control: &Control,
     ) -> Result<Self> {
-        // Every blob is hashed on its own; of the archive as a whole nobody knows a digest.
+        // Every blob is hashed on its own; of the archive as a whole no digest is known.
         let decode = DecodeOptions {
             hash_input: false,
             hash_output: false,
             limits: decode.clone(),
             ..DecodeOptions::default()
         };
-        let decoder = Decoder::new(input, decode, control.clone())?;
+        let archive = Archive::open(input, &decode.limits, control)?;
+        let decoder = archive.decoder(decode, control.clone())?;
         let mut reader = LayerReader::new(decoder, limits.clone());
         let mut intake = Intake::default();
         while let Some(entry) = reader.next_entry()? {
@@ -182,23 +185,33 @@ impl Intake {
             }
             self.memory += bytes.len() as u64;
             let digest = Digest::of(&bytes);
+            if is_tar(&bytes) {
+                self.note(digest, bytes.clone(), control);
+            }
             return Ok(Stored::Memory(bytes, digest));
         }
         let shown = escape(&entry.path);
         if entry.size < LARGE {
             let mut blob = store.blob_writer()?;
+            let mut tar = first.as_ref().is_some_and(|first| is_tar(first)).then(Vec::new);
             let mut slice = first;
             while let Some(bytes) = slice {
                 blob.write_all(&bytes).at(LOAD, &shown)?;
+                tar.iter_mut().for_each(|tar| tar.extend_from_slice(&bytes));
                 slice = next_slice(reader, &entry.path)?;
             }
-            return Ok(Stored::Blob(blob.finish(None)?));
+            let info = blob.finish(None)?;
+            if let Some(tar) = tar {
+                self.note(info.digest, tar, control);
+            }
+            return Ok(Stored::Blob(info));
         }
         let mut blob = store.unhashed_blob_writer()?;
-        let digest = std::thread::scope(|scope| -> Result<Digest> {
+        let notes = &self.notes;
+        let (digest, noted) = std::thread::scope(|scope| -> Result<_> {
             let (send, receive) = sync_channel::<Slice>(8);
             let hash = move || {
-                let mut hasher = Sha256::new();
+                let mut hasher = TarHasher::noting();
                 while let Ok(slice) = receive.recv() {
                     hasher.update(&slice[..]);
                 }
@@ -206,7 +219,9 @@ impl Intake {
             };
             // Where no thread is to be had, this one takes the digest, too.
             let thread = threads::spawn(scope, "treering-hash", hash);
-            let mut hasher = Sha256::new();
+            let mut hasher = TarHasher::noting();
+            let tar = threads::processors() > 1 && first.as_ref().is_some_and(|first| is_tar(first));
+            let beside = tar.then(|| notes.beside(scope, control)).flatten();
             let mut slice = first;
             while let Some(bytes) = slice {
                 control.check(LOAD)?;
@@ -214,6 +229,12 @@ impl Intake {
                     // It takes until we let go of the sender, so this cannot fail.
                     Ok(_) => drop(send.send(bytes.clone())),
                     Err(_) => hasher.update(&bytes[..]),
+                }
+                if let Some(beside) = &beside {
+                    beside.show(match bytes.range == (0..bytes.chunk.len()) {
+                        true => Arc::clone(&bytes.chunk),
+                        false => Arc::new(bytes.to_vec()),
+                    });
                 }
                 blob.write_all(&bytes).at(LOAD, &shown)?;
                 Counters::add(&control.counters.bytes_written, bytes.len() as u64);
@@ -223,18 +244,33 @@ impl Intake {
             if let Ok(thread) = thread {
                 hasher = thread.join().map_err(|panic| Error::defect(LOAD, &*panic).with_path(&shown))?;
             }
-            Ok(Digest::from_bytes(hasher.finalize().into()))
+            let (digest, states) = hasher.finish();
+            Ok((digest, beside.and_then(Beside::finish).zip(states)))
         })?;
         let size = blob.size();
+        if let Some((reading, states)) = noted {
+            self.noted.insert(digest, reading.finish(LayerIndex::of_plain(size, states), size));
+        }
         Ok(Stored::Blob(blob.finish_with(digest, size)?))
     }
 
-    /// Whether the archive has something of this name.
+    /// Takes notes of a layer that is in memory.
+    fn note(&mut self, digest: Digest, tar: Vec<u8>, control: &Control) {
+        self.noted.extend(self.notes.of_bytes(tar, control).map(|noted| (digest, noted)));
+    }
+
+    /// Returns what was noted of the layers among the files.
+    pub fn take_notes(&mut self) -> (Notes, HashMap<Digest, Noted>) {
+        (std::mem::take(&mut self.notes), std::mem::take(&mut self.noted))
+    }
+
+    /// Returns whether the archive has something of this name.
     pub fn has(&self, path: &str) -> bool {
         self.nodes.contains_key(path.as_bytes())
     }
 
-    /// The file a document of the archive calls by this path: relative, inside, and through links of the archive only.
+    /// Returns the file a document of the archive calls by this path: relative, inside, and through links of the archive
+    /// only.
     pub fn find(&self, path: &str) -> Result<&Stored> {
         let refuse = |message: &str| Err(Error::corrupt(LOAD, message).with_path(path));
         let mut at = match clean(path.as_bytes()) {
@@ -260,14 +296,14 @@ impl Intake {
         refuse("too many links")
     }
 
-    /// The blob of an image layout, if the archive holds it.
+    /// Returns the blob of an image layout, if the archive holds it.
     pub fn blob(&self, digest: &Digest) -> Result<Option<&Stored>> {
         let path = super::blob_path(digest);
         if !self.has(&path) {
             return Ok(None);
         }
         let stored = self.find(&path)?;
-        // It may have come by a link, whose target has another name.
+        // It may have come by a link to another name.
         if stored.info().digest != *digest {
             let message = format!("the content has another digest: {}", stored.info().digest);
             return Err(Error::corrupt(LOAD, message).with_path(path));
@@ -276,7 +312,8 @@ impl Intake {
     }
 }
 
-/// The next piece of content. Holes are refused: no tool writes archives with them, and a short one could fill a disk.
+/// Returns the next piece of content. Holes are refused: no tool writes archives with them, and a short one could fill a
+/// disk.
 fn next_slice(reader: &mut LayerReader<Decoder>, path: &[u8]) -> Result<Option<Slice>> {
     match reader.next_data()? {
         None => Ok(None),
@@ -303,7 +340,12 @@ fn check_name(path: &[u8], digest: &Digest) -> Result<()> {
     Ok(())
 }
 
-/// A relative path with `.` and `..` taken out; `None` if it is absolute, empty, or leads above where it starts.
+/// Returns whether a file begins as a tar does (POSIX pax, "ustar Interchange Format": the magic).
+fn is_tar(first: &[u8]) -> bool {
+    first.get(257..262) == Some(b"ustar")
+}
+
+/// Returns a relative path with `.` and `..` taken out; `None` if it is absolute, empty, or leads above where it starts.
 fn clean(path: &[u8]) -> Option<Vec<u8>> {
     if path.first() == Some(&b'/') || path.contains(&0) {
         return None;

@@ -109,7 +109,7 @@ fn image<'a>(
     ready(admission, names, config, &layers)
 }
 
-/// The row of history an old configuration stands for.
+/// Returns the row of history an old configuration stands for.
 fn row(config: &Map<String, Value>) -> Value {
     let mut row = Map::new();
     for key in ["created", "author", "comment"] {

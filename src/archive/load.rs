@@ -6,15 +6,16 @@ use super::intake::Intake;
 use super::{INDEX_FILE, LOAD, MANIFEST_FILE, REPOSITORIES_FILE, docker, legacy, oci};
 use crate::compress::DecodeLimits;
 use crate::error::{Error, Result};
+use crate::hint::Hint;
 use crate::image::{Admission, AdmissionLimits, Loaded, NamePolicy};
 use crate::layer::read::ReadLimits;
 use crate::progress::Control;
 use crate::store::Store;
 
-/// How an archive is loaded.
+/// Options of a load.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
-    /// What happens to the names in the archive.
+    /// The policy for the names in the archive.
     pub names: NamePolicy,
     /// Caps on the archive's own structure.
     pub limits: ReadLimits,
@@ -31,7 +32,7 @@ impl Default for LoadOptions {
     }
 }
 
-/// Loads every image of an archive, in any shape the [module](super) lists, compressed as a whole (gzip, zstd) or not.
+/// Loads every image of an archive, in any shape the [module](super) lists, compressed as a whole (gzip, zstd, xz, bzip2) or not.
 ///
 /// The archive is read once, to its end; its entries may come in any order. Sizes, digests and DiffIDs of everything an
 /// image consists of are checked before the first name is given. From Docker's shapes, where there is no manifest, one is
@@ -50,9 +51,10 @@ pub fn load(
 ) -> Result<Vec<Loaded>> {
     let pin = store.pin(control)?;
     let store: &Store = &pin;
-    let intake = Intake::read(store, input, &options.limits, &options.decode, control)?;
+    let mut intake = Intake::read(store, input, &options.limits, &options.decode, control)?;
     let limits = AdmissionLimits { max_entries: options.limits.max_entries, decode: options.decode.clone() };
-    let mut admission = Admission::new(store, LOAD, limits, control);
+    let noted = intake.take_notes();
+    let mut admission = Admission::new(store, LOAD, limits, control).with_notes(noted);
     let layout =
         intake.has(INDEX_FILE) && !(intake.has(MANIFEST_FILE) && oci::is_hollow(&intake, &mut admission)?);
     let images = if layout {
@@ -63,8 +65,7 @@ pub fn load(
         legacy::read(&intake, &mut admission)?
     } else {
         let message = "not an image archive: it has neither index.json nor manifest.json nor repositories";
-        return Err(Error::invalid(LOAD, message)
-            .with_hint("treering import makes an image of a tar of a filesystem"));
+        return Err(Error::invalid(LOAD, message).with_hint(Hint::Import));
     };
     if images.is_empty() {
         return Err(Error::corrupt(LOAD, "the archive holds no image"));

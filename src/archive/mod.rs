@@ -17,6 +17,7 @@
 
 mod contents;
 mod copy;
+mod copy_in;
 mod directory;
 mod docker;
 mod export;
@@ -28,14 +29,17 @@ mod names;
 mod oci;
 mod save;
 mod tarout;
+mod tree_files;
 
 pub use crate::image::{Loaded, NamePolicy};
-pub use copy::{copy_directory, copy_file, copy_tar};
+pub use copy::{CopiedOut, copy_directory, copy_file, copy_out, copy_tar};
+pub use copy_in::{CopyTarget, copy_in};
 pub use directory::open_layout;
 pub use export::{ExportOptions, ExportSource, export};
 pub use import::{ImportOptions, import};
 pub use load::{LoadOptions, load};
-pub use save::{Format, save};
+pub use save::{Format, SaveOptions, save};
+pub use tree_files::{CopySource, Sink, TreeFiles};
 
 /// The operation that errors of reading name.
 const LOAD: &str = "load archive";
@@ -51,10 +55,10 @@ const INDEX_FILE: &str = "index.json";
 const MANIFEST_FILE: &str = "manifest.json";
 /// The entry point of Docker's archives before 1.10.
 const REPOSITORIES_FILE: &str = "repositories";
-/// Where an image layout keeps its blobs.
+/// The directory of blobs in an image layout.
 const BLOBS: &str = "blobs/sha256";
 
-/// The path of a blob in an image layout.
+/// Returns the path of a blob in an image layout.
 fn blob_path(digest: &crate::digest::Digest) -> String {
     format!("{BLOBS}/{}", digest.hex())
 }

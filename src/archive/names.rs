@@ -5,7 +5,7 @@ use crate::store::{Descriptor, REF_NAME, Reference};
 
 use super::{CONTAINERD_NAME, LOAD};
 
-/// A name as `manifest.json` and `repositories` have it. Those come with a tag; what is no name is an error.
+/// Returns a name as `manifest.json` and `repositories` have it. Those come with a tag; what is no name is an error.
 pub(super) fn tagged(text: &str) -> Result<Reference> {
     let name = Reference::parse(text).map_err(|error| {
         Error::corrupt(LOAD, format!("an image has an unusable name: {}", error.message()))
@@ -18,9 +18,9 @@ pub(super) fn tagged(text: &str) -> Result<Reference> {
     Ok(name.or_latest())
 }
 
-/// The name of an entry of `index.json`: `io.containerd.image.name` where there is one, because Docker puts only the tag
-/// into `org.opencontainers.image.ref.name`; else that, if it is more than a tag. A lone word is a tag to some tools and a
-/// repository to others, so it names nothing by itself.
+/// Returns the name of an entry of `index.json`: `io.containerd.image.name` where there is one, because Docker puts only
+/// the tag into `org.opencontainers.image.ref.name`; else that, if it is more than a tag. A lone word is a tag to some
+/// tools and a repository to others, so it names nothing by itself.
 ///
 /// Tools that copy an entry for another tag (umoci) copy the first annotation and change the second. So where both are there
 /// and disagree, the second one counts: a whole name as it is, a lone word as the tag.
@@ -50,7 +50,8 @@ pub(super) fn of_entry(descriptor: &Descriptor) -> Result<Option<Reference>> {
     Ok(whole_name(text))
 }
 
-/// A name that is more than a lone word. The grammar of the annotation is wider than that of references (annotations.md).
+/// Returns a name that is more than a lone word. The grammar of the annotation is wider than that of references
+/// (annotations.md).
 fn whole_name(text: &str) -> Option<Reference> {
     let name = Reference::parse(text).ok()?;
     (name.digest().is_none() && (name.tag().is_some() || text.contains('/'))).then(|| name.or_latest())

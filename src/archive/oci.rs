@@ -94,12 +94,16 @@ fn check_layout<'a>(intake: &'a Intake, admission: &mut Admission<'a, Stored>) -
     let layout = parse_json(&bytes, LAYOUT_FILE, admission.store.limits())?;
     match layout.get("imageLayoutVersion").and_then(Value::as_str) {
         Some(version) if version.starts_with("1.") => Ok(()),
-        _ => Err(Error::new(ErrorKind::Unsupported, LOAD, "not a version of the image layout we know")
-            .with_path(LAYOUT_FILE)),
+        _ => Err(Error::new(
+            ErrorKind::Unsupported,
+            LOAD,
+            "not a version of the image layout that can be read",
+        )
+        .with_path(LAYOUT_FILE)),
     }
 }
 
-/// Older readers go by `manifest.json`, newer ones by `index.json`: both must see the same images.
+/// Checks that `manifest.json`, which older readers go by, has the same images as `index.json`.
 fn agree<'a>(intake: &'a Intake, admission: &mut Admission<'a, Stored>, images: &mut [Ready]) -> Result<()> {
     let mut having: HashMap<Digest, BTreeSet<usize>> = HashMap::new();
     let mut named: HashMap<Reference, usize> = HashMap::new();

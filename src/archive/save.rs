@@ -12,9 +12,10 @@ use crate::digest::Digest;
 use crate::error::{At, Error, Result};
 use crate::event::Event;
 use crate::image::{
-    Blobs, Image, Layer, ManifestOptions, OCI_LAYER, OCI_MANIFEST, new_index, new_manifest, to_oci_layer,
+    Blobs, Image, Layer, ManifestOptions, OCI_LAYER, OCI_MANIFEST, Platform, new_index, new_manifest,
+    to_oci_layer,
 };
-use crate::progress::Control;
+use crate::progress::{Control, Share};
 use crate::store::{
     BlobInfo, Descriptor, REF_NAME, Reference, Store, descriptor, descriptor_digest, json_to_bytes,
 };
@@ -23,11 +24,11 @@ use crate::store::{
 const MUCH: u64 = 64 << 20;
 const TIMES: u64 = 10;
 
-/// What kind of archive [`save`] writes.
+/// The kind of archive that [`save`] writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Format {
-    /// What `docker save` writes since Docker 25: an OCI image layout with `manifest.json` beside it. `docker load` of any
-    /// version since 1.10 takes it, and so does everything that reads `docker-archive:` or `oci-archive:`.
+    /// The format of `docker save` since Docker 25: an OCI image layout with `manifest.json` beside it. `docker load` of
+    /// any version since 1.10 takes it, and so does everything that reads `docker-archive:` or `oci-archive:`.
     ///
     /// Of an image for several platforms it holds the one for this machine. Layers compressed with zstd, which Docker before
     /// 23 cannot read, are written uncompressed; the manifest then is another one, the image id stays.
@@ -38,7 +39,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The name options and `--json` use.
+    /// Returns the name options and `--json` use.
     pub fn name(self) -> &'static str {
         match self {
             Format::DockerArchive => "docker-archive",
@@ -65,6 +66,22 @@ impl std::str::FromStr for Format {
     }
 }
 
+/// Options of [`save`]. A [`Format`] alone converts into it.
+#[derive(Debug, Clone, Default)]
+pub struct SaveOptions {
+    /// The kind of archive.
+    pub format: Format,
+    /// The platform to save of an image for several; `None` for this machine's in a Docker archive, and for all that the store
+    /// holds in an OCI archive.
+    pub platform: Option<Platform>,
+}
+
+impl From<Format> for SaveOptions {
+    fn from(format: Format) -> SaveOptions {
+        SaveOptions { format, ..SaveOptions::default() }
+    }
+}
+
 /// Writes images as one archive to `out`, which need not be able to seek. Blobs they share are there once.
 ///
 /// Sizes are known before anything is written, so nothing is kept on disk or in memory on the way. The same images under
@@ -77,32 +94,34 @@ impl std::str::FromStr for Format {
 pub fn save(
     store: &Store,
     references: &[String],
-    format: Format,
+    options: impl Into<SaveOptions>,
     out: &mut (dyn Write + Send),
     control: &Control,
 ) -> Result<()> {
     if references.is_empty() {
         return Err(Error::invalid(SAVE, "no image is named"));
     }
+    let SaveOptions { format, platform } = options.into();
+    let platform = platform.as_ref();
     let pin = store.pin(control)?;
     let store: &Store = &pin;
     let mut contents = Contents::default();
     let mut entries = Vec::new();
     match format {
-        Format::DockerArchive => docker(store, references, &mut contents, &mut entries, control)?,
-        Format::OciArchive => oci(store, references, &mut contents, &mut entries, control)?,
+        Format::DockerArchive => docker(store, references, platform, &mut contents, &mut entries, control)?,
+        Format::OciArchive => oci(store, references, platform, &mut contents, &mut entries, control)?,
     }
     contents.bytes(INDEX_FILE, new_index(&entries, &BTreeMap::new())?);
     contents.bytes(LAYOUT_FILE, json_to_bytes(&json!({ "imageLayoutVersion": "1.0.0" }))?);
     contents.write(store, out, control)
 }
 
-/// An image as the user named it. A name with a digest is no name to give.
+/// Returns an image as the user named it. A name with a digest is no name to give.
 fn name_of(name: Option<&Reference>) -> Option<Reference> {
     name.filter(|name| name.digest().is_none()).cloned()
 }
 
-/// The entry of `index.json`; the name is the only annotation.
+/// Returns the entry of `index.json`; the name is the only annotation.
 fn entry(descriptor: &Descriptor, name: Option<&Reference>, ref_name: Option<&str>) -> Descriptor {
     let mut entry = descriptor.clone();
     entry.set_data(None);
@@ -125,13 +144,14 @@ fn add(entries: &mut Vec<Descriptor>, entry: Descriptor) {
 fn docker(
     store: &Store,
     references: &[String],
+    platform: Option<&Platform>,
     contents: &mut Contents,
     entries: &mut Vec<Descriptor>,
     control: &Control,
 ) -> Result<()> {
     let mut items: Vec<(Digest, Value, Vec<String>)> = Vec::new();
     for reference in references {
-        let image = Image::open(store, reference, None)?;
+        let image = Image::open(store, reference, platform)?;
         let name = name_of(image.name());
         let mut layers = Vec::new();
         for layer in image.layers() {
@@ -185,7 +205,7 @@ fn docker(
     Ok(())
 }
 
-/// The descriptor of a layer in a Docker archive: as it is, or uncompressed where it is zstd.
+/// Returns the descriptor of a layer in a Docker archive: as it is, or uncompressed where it is zstd.
 fn docker_layer(
     store: &Store,
     layer: &Layer,
@@ -206,7 +226,8 @@ fn docker_layer(
         None => {
             let options = DecodeOptions { hash_input: false, hash_output: false, ..DecodeOptions::default() };
             let file = store.open_blob(&layer.digest)?;
-            Decoder::new(Box::new(file), options, control.clone())?.finish()?.diff_size
+            let share = Share::new(control, layer.size);
+            Decoder::counting(Box::new(file), options, control.clone(), share)?.finish()?.diff_size
         }
     };
     if size > MUCH && size / TIMES > layer.size {
@@ -228,6 +249,7 @@ fn docker_layer(
 fn oci(
     store: &Store,
     references: &[String],
+    platform: Option<&Platform>,
     contents: &mut Contents,
     entries: &mut Vec<Descriptor>,
     control: &Control,
@@ -235,10 +257,14 @@ fn oci(
     let mut blobs = Blobs::new(store, SAVE, control);
     for reference in references {
         let resolved = store.resolve(reference)?;
-        blobs.add(&resolved.descriptor)?;
+        let descriptor = match platform {
+            None => resolved.descriptor,
+            Some(_) => Image::open(store, reference, platform)?.descriptor().clone(),
+        };
+        blobs.add(&descriptor)?;
         let name = name_of(resolved.name.as_ref());
         let shown = name.as_ref().map(Reference::to_string);
-        add(entries, entry(&resolved.descriptor, name.as_ref(), shown.as_deref()));
+        add(entries, entry(&descriptor, name.as_ref(), shown.as_deref()));
     }
     blobs.into_parts().into_iter().for_each(|part| contents.blob(part.info));
     Ok(())

@@ -14,7 +14,7 @@ const BUFFER: usize = 256 << 10;
 pub(super) struct TarOut<'a> {
     out: BufWriter<&'a mut (dyn Write + Send)>,
     header: Vec<u8>,
-    /// What is still to come of the file at hand, and the padding after it.
+    /// The bytes still to come of the file at hand, and the padding after it.
     left: u64,
     padding: usize,
     precision: MtimePrecision,
@@ -35,11 +35,13 @@ impl<'a> TarOut<'a> {
         write_header(entry, self.precision, &mut self.header)?;
         self.out.write_all(&self.header).map_err(failed)?;
         Counters::add(&self.control.counters.bytes_written, self.header.len() as u64);
+        Counters::add(&self.control.counters.entries, 1);
         (self.left, self.padding) = (entry.size, (entry.size.wrapping_neg() % BLOCK as u64) as usize);
         self.pad()
     }
 
-    /// A directory or a file of an image archive: owned by root, dated 1970, so that the same image gives the same bytes.
+    /// Adds a directory or a file of an image archive: owned by root, dated 1970, so that the same image gives the same
+    /// bytes.
     pub fn plain(&mut self, path: &str, kind: EntryKind, size: u64) -> Result<()> {
         self.entry(&HeaderEntry {
             path: path.as_bytes(),
@@ -55,7 +57,7 @@ impl<'a> TarOut<'a> {
         })
     }
 
-    /// Content of the file at hand.
+    /// Adds content of the file at hand.
     pub fn data(&mut self, bytes: &[u8]) -> Result<()> {
         self.control.check(WRITE)?;
         self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(|| {
@@ -66,7 +68,7 @@ impl<'a> TarOut<'a> {
         self.pad()
     }
 
-    /// That many zeros as content of the file at hand.
+    /// Adds that many zeros as content of the file at hand.
     pub fn zeros(&mut self, mut len: u64) -> Result<()> {
         static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         while len > 0 {
@@ -77,7 +79,7 @@ impl<'a> TarOut<'a> {
         Ok(())
     }
 
-    /// After the last byte of content, the rest of its block.
+    /// Adds the rest of a block after the last byte of content.
     fn pad(&mut self) -> Result<()> {
         if self.left == 0 && self.padding > 0 {
             self.out.write_all(&[0; BLOCK][..self.padding]).map_err(failed)?;
@@ -86,7 +88,7 @@ impl<'a> TarOut<'a> {
         Ok(())
     }
 
-    /// The two zero blocks at the end (POSIX pax, "ustar Interchange Format").
+    /// Adds the two zero blocks at the end (POSIX pax, "ustar Interchange Format").
     pub fn finish(mut self) -> Result<()> {
         if self.left > 0 {
             return Err(Error::new(ErrorKind::Internal, WRITE, "less content than the header announces"));

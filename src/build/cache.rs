@@ -1,23 +1,29 @@
-//! What builds remember: records of steps, lists of contexts, and small files of images. All of it lies in the store's `cache/`
-//! and can be made again.
+//! The cache of builds: records of steps (`store::cache` keeps them), lists of contexts, and small files of images. All of
+//! it lies in the store's `cache/` and can be made again.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
+use std::sync::{Mutex, PoisonError};
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::options::BuildOptions;
+use super::remote::{Gone, Remotes};
 
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
 use crate::fs::staged::Staged;
-use crate::store::{LayerInfo, Store};
+use crate::image::Layer;
+use crate::progress::Control;
+use crate::store::{CacheRecord, Claim, LayerInfo, Pin, Store, adopt};
 
 const OP: &str = "build cache";
-/// Largest record, in bytes.
-const MAX_RECORD: u64 = 1 << 20;
 
-/// What a step made.
+/// The result of a step, as the cache keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     /// The layer; `None` when the step changed nothing in the tree.
@@ -26,20 +32,13 @@ pub(super) struct Record {
     pub(super) created: i64,
 }
 
-/// One directory below `cache/`.
+/// A directory below `cache/`.
 #[derive(Debug)]
 pub(super) struct Room(Dir);
 
 impl Room {
     pub(super) fn open(store: &Store, name: &str) -> Result<Room> {
-        let cache = store.dir().open_dir("cache").at(OP, "cache")?;
-        match cache.create_dir(name) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(Error::io(OP, format!("cache/{name}"), error));
-            }
-            _ => {}
-        }
-        cache.open_dir(name).map(Room).at(OP, format!("cache/{name}"))
+        store.cache_room(name).map(Room)
     }
 
     /// Opens a file; `None` when there is none, or none that can be read.
@@ -63,36 +62,160 @@ impl Room {
         use std::io::Write;
         let shown = key.hex();
         let mut new = Staged::new(&self.0, &self.0, 0o600).at(OP, &shown)?;
+        adopt(new.file(), &self.0).at(OP, &shown)?;
         new.file().write_all(bytes).at(OP, &shown)?;
         new.replace(&self.0, &shown).at(OP, &shown)
     }
 }
 
-/// Records of steps.
-#[derive(Debug)]
-pub(super) struct Cache {
-    store: Store,
-    room: Room,
+/// An entry of the cache, found by its key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Entry {
+    /// The key of a step: what it made.
+    Step(Record),
+    /// The key of a copy by what it is copied from: what goes in, as the key of the step has it.
+    Inputs {
+        /// As `copy::Inputs::key` says.
+        inputs: Value,
+    },
 }
 
-impl Cache {
-    pub(super) fn open(store: &Store) -> Result<Cache> {
-        Ok(Cache { store: store.clone(), room: Room::open(store, "steps")? })
+impl Entry {
+    /// Returns the layer that it is worth nothing without.
+    pub(super) fn layer(&self) -> Option<&LayerInfo> {
+        match self {
+            Entry::Step(record) => record.layer.as_ref(),
+            Entry::Inputs { .. } => None,
+        }
+    }
+}
+
+/// Records of steps: those of the store, and those that other machines have.
+#[derive(Debug)]
+pub(super) struct Cache<'a> {
+    pin: &'a Pin,
+    remotes: Remotes<'a>,
+    /// The entries that this build found or made.
+    used: Mutex<Vec<(Digest, Entry)>>,
+}
+
+impl<'a> Cache<'a> {
+    pub(super) fn open(
+        pin: &'a Pin,
+        options: &'a BuildOptions,
+        control: &'a Control,
+        gone: &'a Gone,
+    ) -> Result<Cache<'a>> {
+        Ok(Cache { pin, remotes: Remotes::open(options, control, gone)?, used: Mutex::default() })
     }
 
-    /// The record of a step, if its layer still is in the store.
+    fn use_of(&self, key: &Digest, entry: &Entry) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).push((*key, entry.clone()));
+    }
+
+    fn used(&self) -> Vec<(Digest, Entry)> {
+        let mut seen = HashSet::new();
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        used.retain(|(key, _)| seen.insert(*key));
+        // Stages are built at once: what is exported is the same in whatever order they came to their steps.
+        used.sort_by_key(|(key, _)| *key);
+        used
+    }
+
+    /// Returns the record of a step: of the store, if it has its layer, else of another machine. The layer is there then.
     pub(super) fn get(&self, key: &Digest) -> Result<Option<Record>> {
-        let record = self.room.read(key, MAX_RECORD);
-        let record = record.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
-        match record.as_ref().and_then(|record| record.layer.as_ref()) {
-            Some(layer) if !self.store.has_blob(&layer.digest)? => Ok(None),
-            _ => Ok(record),
+        Ok(match self.entry(key)? {
+            Some(Entry::Step(record)) => Some(record),
+            _ => None,
+        })
+    }
+
+    /// Does what [`Cache::get`] does, in the store alone: another build may have written the record since.
+    pub(super) fn get_again(&self, key: &Digest) -> Result<Option<Record>> {
+        Ok(match self.local(key)? {
+            Some(Entry::Step(record)) => Some(record),
+            _ => None,
+        })
+    }
+
+    /// Returns the inputs of a copy from a source that is identified by its layers.
+    pub(super) fn inputs(&self, key: &Digest) -> Result<Option<Value>> {
+        Ok(match self.entry(key)? {
+            Some(Entry::Inputs { inputs }) => Some(inputs),
+            _ => None,
+        })
+    }
+
+    fn local(&self, key: &Digest) -> Result<Option<Entry>> {
+        let Some(CacheRecord { blobs, value }) = self.pin.cache_record(key)? else { return Ok(None) };
+        let entry = serde_json::from_slice::<Entry>(&value).ok();
+        // A layer that the record does not keep may be gone at any time.
+        let entry = entry.filter(|entry| entry.layer().is_none_or(|layer| blobs.contains(&layer.digest)));
+        entry.iter().for_each(|entry| self.use_of(key, entry));
+        Ok(entry)
+    }
+
+    fn entry(&self, key: &Digest) -> Result<Option<Entry>> {
+        if let Some(entry) = self.local(key)? {
+            return Ok(Some(entry));
         }
+        let Some((source, entry)) = self.remotes.find(key)? else { return Ok(None) };
+        match &entry {
+            Entry::Step(record) if record.layer.is_some() => self.remotes.note(source, key, record),
+            entry => self.write(key, entry)?,
+        }
+        self.use_of(key, &entry);
+        Ok(Some(entry))
     }
 
     pub(super) fn put(&self, key: &Digest, record: &Record) -> Result<()> {
-        let bytes = serde_json::to_vec(record)
+        self.keep(key, Entry::Step(record.clone()))
+    }
+
+    /// Remembers what goes into a copy.
+    pub(super) fn put_inputs(&self, key: &Digest, inputs: &Value) -> Result<()> {
+        self.keep(key, Entry::Inputs { inputs: inputs.clone() })
+    }
+
+    fn keep(&self, key: &Digest, entry: Entry) -> Result<()> {
+        self.write(key, &entry)?;
+        self.use_of(key, &entry);
+        Ok(())
+    }
+
+    fn write(&self, key: &Digest, entry: &Entry) -> Result<()> {
+        let value = serde_json::to_vec(entry)
             .map_err(|error| Error::corrupt(OP, "a record cannot be written").with_source(error))?;
-        self.room.write(key, &bytes)
+        let blobs = entry.layer().iter().map(|layer| layer.digest).collect();
+        self.pin.put_cache_record(key, &CacheRecord { blobs, value })
+    }
+
+    /// Claims a step that is going to be carried out, see [`Store::claim_step`].
+    pub(super) fn claim(&self, key: &Digest, control: &Control) -> Result<Claim> {
+        self.pin.claim_step(key, control)
+    }
+
+    /// Makes sure that the store has these layers: those that a record of another machine named are fetched now.
+    pub(super) fn fetch(&self, layers: &[Layer]) -> Result<()> {
+        let digests: Vec<Digest> = layers.iter().map(|layer| layer.digest).collect();
+        if !self.remotes.has(&digests) {
+            return Ok(());
+        }
+        self.pin.settle();
+        for (key, record) in self.remotes.fetch(self.pin, &digests)? {
+            self.write(&key, &Entry::Step(record))?;
+        }
+        Ok(())
+    }
+
+    /// Sends what this build found or made to where the options say. `own` are the keys of the image's own steps.
+    pub(super) fn export(&self, own: &[Digest]) -> Result<()> {
+        self.remotes.export(self.pin, &self.used(), own)
+    }
+
+    /// Returns the annotation with the records of the image's own steps, if it is to have one.
+    pub(super) fn inline(&self, own: &[Digest]) -> Result<Option<(String, String)>> {
+        self.remotes.inline(&self.used(), own)
     }
 }

@@ -63,7 +63,7 @@ impl Chmod {
         Ok(Chmod::Symbolic(clauses))
     }
 
-    /// The mode of an entry that had `mode`.
+    /// Returns the mode of an entry that had `mode`.
     pub(super) fn apply(&self, mode: u16, kind: Kind) -> u16 {
         let clauses = match self {
             Chmod::Octal(mode) => return *mode,
@@ -101,7 +101,7 @@ impl Clause {
     }
 }
 
-/// The same three bits for user, group and others.
+/// Returns the same three bits for user, group and others.
 fn spread(bits: u16) -> u16 {
     let bits = bits & 7;
     bits << 6 | bits << 3 | bits

@@ -1,34 +1,39 @@
-//! What a build is given: the main context, named contexts, the Dockerfile and the ignore files.
+//! The inputs of a build: the main context, named contexts, the Dockerfile and the ignore files.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::address::{Elsewhere, Fact};
 use super::cache::Room;
+use super::options::BuildOptions;
 use super::source::SourceTree;
 use super::spool::{ContentReader, read_tar};
 use crate::Digest;
-use crate::dockerfile::Ignore;
+use crate::archive::{LoadOptions, load, open_layout};
+use crate::dockerfile::{GitSource, Ignore, is_address};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::input::Input;
 use crate::fs::root::open_given;
 use crate::fs::stat::stat_fd;
 use crate::fs::{Kind, Root};
+use crate::hint::Hint;
+use crate::image::{Loaded, NamePolicy};
 use crate::progress::Control;
 use crate::store::Store;
 use crate::tree::Meta;
 use crate::tree::Snapshot;
-use crate::tree::builder::{Builder, Inode};
+use crate::tree::builder::{Builder, Inode, ROOT};
 
 const OP: &str = "read build context";
 /// Largest Dockerfile and ignore file that are read, in bytes. The parsers have caps of their own below it.
 const MAX_FILE: u64 = (16 << 20) + 1;
 
-/// Where the files to build from are.
+/// The source of the files to build from.
 #[derive(Debug, Clone, Default)]
 pub enum ContextSource {
     /// No files at all: a Dockerfile alone.
@@ -38,9 +43,11 @@ pub enum ContextSource {
     Directory(PathBuf),
     /// A tar, compressed or not, or a Dockerfile without a context, as it comes on standard input.
     Stream(Arc<File>),
+    /// A git repository, as `https://host.example/project.git#REF:DIR`, or a tar or a Dockerfile at an address.
+    Address(String),
 }
 
-/// Where the Dockerfile is.
+/// The source of the Dockerfile.
 #[derive(Debug, Clone, Default)]
 pub enum DockerfileSource {
     /// `Dockerfile` in the context.
@@ -54,37 +61,49 @@ pub enum DockerfileSource {
     Stream(Arc<File>),
 }
 
-/// The opened contexts of a build.
+/// A tree that stages copy from, one at a time.
+pub(super) type Shared = Arc<Mutex<SourceTree>>;
+
+/// Waits until no other stage uses a tree.
+pub(super) fn lock(tree: &Mutex<SourceTree>) -> MutexGuard<'_, SourceTree> {
+    tree.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The opened contexts of a build. All of its stages use them.
 #[derive(Debug)]
 pub(super) struct Contexts {
     store: Store,
-    main: SourceTree,
+    main: Shared,
     /// Under which key the list of hashed files is kept.
     main_key: Option<Digest>,
     named: Vec<(String, String)>,
-    opened: HashMap<String, (SourceTree, Option<Digest>)>,
+    opened: Mutex<HashMap<String, (Shared, Option<Digest>)>>,
+    /// The digests of images that were taken out of layouts, by what names them.
+    layouts: Mutex<HashMap<String, String>>,
+    /// The digest of what the address of the main one gave, and those of all addresses.
+    fact: Option<Fact>,
+    facts: Mutex<BTreeSet<Fact>>,
     pub(super) dockerfile_name: Vec<u8>,
     pub(super) dockerfile: Vec<u8>,
 }
 
 impl Contexts {
-    pub(super) fn open(
-        store: &Store,
-        context: &ContextSource,
-        dockerfile: &DockerfileSource,
-        named: &[(String, String)],
-        control: &Control,
-    ) -> Result<Contexts> {
+    pub(super) fn open(elsewhere: Elsewhere<'_>) -> Result<Contexts> {
+        let Elsewhere { store, options, control } = elsewhere;
+        let BuildOptions { context, dockerfile, named_contexts: named, .. } = options;
         let given = match dockerfile {
             DockerfileSource::Text(text) => Some((b"Dockerfile".to_vec(), text.clone(), None)),
             DockerfileSource::Stream(file) => {
                 Some((b"Dockerfile".to_vec(), read_stream(file, b"Dockerfile", control)?, None))
             }
-            DockerfileSource::Path(path) if !matches!(context, ContextSource::Stream(_)) => {
+            DockerfileSource::Path(path)
+                if !matches!(context, ContextSource::Stream(_) | ContextSource::Address(_)) =>
+            {
                 Some((bytes(path), read_given(path)?, Some(path.clone())))
             }
             _ => None,
         };
+        let mut fact = None;
         let (main, main_key, (name, text)) = match context {
             ContextSource::Empty => {
                 let (name, text, _) =
@@ -101,73 +120,145 @@ impl Contexts {
                 (tree, Some(key), (name, text))
             }
             ContextSource::Stream(file) => {
-                stream(store, file, given.map(|(n, t, _)| (n, t)), dockerfile, control)?
+                stream(store, file, "-", given.map(|(n, t, _)| (n, t)), dockerfile, control)?
+            }
+            ContextSource::Address(address) => {
+                let given = given.map(|(name, text, _)| (name, text));
+                match GitSource::parse(address, true)
+                    .map_err(|fault| fault.argument(OP).with_path(address))?
+                {
+                    Some(source) => {
+                        let (mut tree, found) = elsewhere.tree(&source)?;
+                        fact = Some(found);
+                        tree.list_all(ROOT, control)?;
+                        let file = inside(&mut tree, given, dockerfile, control)?;
+                        (tree, None, file)
+                    }
+                    None => {
+                        let (file, found) = elsewhere.stream(address)?;
+                        fact = Some(found);
+                        stream(store, &file, address, given, dockerfile, control)?
+                    }
+                }
             }
         };
         Ok(Contexts {
             store: store.clone(),
-            main,
+            main: Arc::new(Mutex::new(main)),
             main_key,
             named: named.to_vec(),
-            opened: HashMap::new(),
+            opened: Mutex::default(),
+            layouts: Mutex::default(),
+            facts: Mutex::new(fact.iter().cloned().collect()),
+            fact,
             dockerfile_name: name,
             dockerfile: text,
         })
     }
 
-    pub(super) fn main(&mut self) -> &mut SourceTree {
-        &mut self.main
+    pub(super) fn main(&self) -> &Shared {
+        &self.main
     }
 
-    pub(super) fn ignore(&self) -> Option<&Ignore> {
-        self.main.ignore()
+    /// Returns the digest of what the address of the main context gave.
+    pub(super) fn fact(&self) -> Option<&Fact> {
+        self.fact.as_ref()
     }
 
-    /// What a named context stands for.
+    /// Returns the digests of what addresses gave.
+    pub(super) fn facts(&self) -> BTreeSet<Fact> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the text that a named context stands for.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         let found = self.named.iter().rev().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The image that a named context stands for: `docker-image://NAME`.
-    pub(super) fn image(&self, name: &str) -> Result<Option<&str>> {
+    /// Returns the image that a named context stands for: `docker-image://NAME` or `oci-layout://DIR`.
+    pub(super) fn image(&self, name: &str, control: &Control) -> Result<Option<String>> {
         let Some(value) = self.value(name) else { return Ok(None) };
         if let Some(image) = value.strip_prefix("docker-image://") {
-            return Ok(Some(image));
+            return Ok(Some(image.into()));
         }
-        match value.contains("://") {
+        if let Some(layout) = value.strip_prefix("oci-layout://") {
+            let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(digest) = layouts.get(layout) {
+                return Ok(Some(digest.clone()));
+            }
+            let digest = from_layout(&self.store, layout, control)?;
+            layouts.insert(layout.into(), digest.clone());
+            return Ok(Some(digest));
+        }
+        match value.contains("://") && !is_address(value) {
             true => Err(Error::new(
                 ErrorKind::Unsupported,
                 OP,
                 format!("contexts such as {value} are not supported"),
             )
             .with_path(name)
-            .with_hint("a directory, or docker-image://NAME")),
+            .with_hint("a directory, docker-image://NAME, oci-layout://DIR, or an address")),
             false => Ok(None),
         }
     }
 
-    /// A named context that is a directory.
-    pub(super) fn directory(&mut self, name: &str) -> Result<Option<&mut SourceTree>> {
-        if self.image(name)?.is_some() {
+    /// Returns whether a name stands for a context with files.
+    pub(super) fn has_files(&self, name: &str, control: &Control) -> Result<bool> {
+        Ok(self.image(name, control)?.is_none() && self.value(name).is_some())
+    }
+
+    /// Returns a named context that has files.
+    pub(super) fn files(&self, name: &str, elsewhere: Elsewhere<'_>) -> Result<Option<Shared>> {
+        let control = elsewhere.control;
+        if self.image(name, control)?.is_some() {
             return Ok(None);
         }
-        let Some(path) = self.value(name).map(PathBuf::from) else { return Ok(None) };
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         let key = name.to_ascii_lowercase();
-        if !self.opened.contains_key(&key) {
-            let ignore = ignore_file(&path, None)?;
-            let (tree, at) = directory(&self.store, &path, ignore)?;
-            self.opened.insert(key.clone(), (tree, Some(at)));
+        if let Some((tree, _)) = opened.get(&key) {
+            return Ok(Some(tree.clone()));
         }
-        Ok(self.opened.get_mut(&key).map(|(tree, _)| tree))
+        let source = GitSource::parse(value, true).map_err(|fault| fault.argument(OP).with_path(value))?;
+        let (mut tree, at) = match source {
+            Some(source) => {
+                let (tree, fact) = elsewhere.tree(&source)?;
+                self.note(fact);
+                (tree, None)
+            }
+            None if is_address(value) => {
+                let (file, fact) = elsewhere.stream(value)?;
+                self.note(fact);
+                let file = file.try_clone().at(OP, value)?;
+                (read_tar(&self.store, Box::new(file), value, control)?, None)
+            }
+            None => {
+                let path = PathBuf::from(value);
+                let (tree, at) = directory(&self.store, &path, ignore_file(&path, None)?)?;
+                (tree, Some(at))
+            }
+        };
+        if at.is_none() {
+            tree.list_all(ROOT, control)?;
+            ignored_inside(&mut tree, b"", control)?;
+        }
+        let tree = Arc::new(Mutex::new(tree));
+        opened.insert(key, (tree.clone(), at));
+        Ok(Some(tree))
+    }
+
+    fn note(&self, fact: Fact) {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).insert(fact);
     }
 
     /// Keeps the digests of files for the next build.
     pub(super) fn keep(&self) -> Result<()> {
         let room = Room::open(&self.store, "contexts")?;
-        let main = (&self.main, self.main_key);
-        for (tree, key) in std::iter::once(main).chain(self.opened.values().map(|(tree, key)| (tree, *key))) {
-            if let (Some(key), Some(list)) = (key, tree.to_keep()?) {
+        let main = (self.main.clone(), self.main_key);
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        for (tree, key) in std::iter::once(main).chain(opened.values().cloned()) {
+            if let (Some(key), Some(list)) = (key, lock(&tree).to_keep()?) {
                 room.write(&key, list.as_bytes())?;
             }
         }
@@ -210,7 +301,7 @@ fn read_stream(file: &File, name: &[u8], control: &Control) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// `Dockerfile`, else `dockerfile`, in a directory.
+/// Reads `Dockerfile`, else `dockerfile`, in a directory.
 fn default_dockerfile(context: &Path) -> Result<(Vec<u8>, Vec<u8>, Option<PathBuf>)> {
     let mut missing = None;
     for name in ["Dockerfile", "dockerfile"] {
@@ -221,10 +312,10 @@ fn default_dockerfile(context: &Path) -> Result<(Vec<u8>, Vec<u8>, Option<PathBu
             Err(error) => return Err(error),
         }
     }
-    Err(missing.expect("both are missing").with_hint("name another file with -f"))
+    Err(missing.expect("both are missing").with_hint(Hint::NameDockerfile))
 }
 
-/// `<Dockerfile>.dockerignore` beside the Dockerfile, else `.dockerignore` of the context.
+/// Reads `<Dockerfile>.dockerignore` beside the Dockerfile, else `.dockerignore` of the context.
 fn ignore_file(context: &Path, dockerfile: Option<&Path>) -> Result<Ignore> {
     let beside = dockerfile.map(|path| {
         let mut name = path.as_os_str().to_os_string();
@@ -241,31 +332,45 @@ fn ignore_file(context: &Path, dockerfile: Option<&Path>) -> Result<Ignore> {
     Ok(Ignore::default())
 }
 
-/// A stream is a tar of the context, or a Dockerfile alone.
+/// Reads a stream: a tar of the context, or a Dockerfile alone.
 fn stream(
     store: &Store,
     file: &File,
+    shown: &str,
     given: Option<(Vec<u8>, Vec<u8>)>,
     dockerfile: &DockerfileSource,
     control: &Control,
 ) -> Result<(SourceTree, Option<Digest>, (Vec<u8>, Vec<u8>))> {
-    let fd: OwnedFd = file.try_clone().at(OP, "-")?.into();
+    let fd: OwnedFd = file.try_clone().at(OP, shown)?.into();
     let mut input = Input::new(fd, control.cancel.clone());
     let mut head = Vec::new();
-    input.by_ref().take(1024).read_to_end(&mut head).at(OP, "-")?;
-    let is_tar = crate::compress::detect_supported(&head)? != crate::compress::Compression::None
+    input.by_ref().take(1024).read_to_end(&mut head).at(OP, shown)?;
+    let is_tar = crate::compress::is_foreign(&head)
+        || crate::compress::detect_supported(&head)? != crate::compress::Compression::None
         || head.get(257..262) == Some(b"ustar")
         || head.first_chunk().is_some_and(crate::layer::read::is_header);
     if !is_tar {
         if given.is_some() || matches!(dockerfile, DockerfileSource::Path(_)) {
-            return Err(Error::invalid(OP, "standard input is no tar of a context").with_path("-"));
+            return Err(Error::invalid(OP, "this is not a tar of a context").with_path(shown));
         }
         let mut text = head;
-        input.take(MAX_FILE).read_to_end(&mut text).at(OP, "-")?;
+        input.take(MAX_FILE).read_to_end(&mut text).at(OP, shown)?;
         return Ok((empty(store)?, None, (b"Dockerfile".to_vec(), text)));
     }
     let whole = std::io::Cursor::new(head).chain(input);
-    let mut tree = read_tar(store, Box::new(whole), "-", control)?;
+    let mut tree = read_tar(store, Box::new(whole), shown, control)?;
+    let file = inside(&mut tree, given, dockerfile, control)?;
+    Ok((tree, None, file))
+}
+
+/// Returns the Dockerfile of a tree that is there as a whole, where none was given. What the tree's ignore file leaves out
+/// goes.
+fn inside(
+    tree: &mut SourceTree,
+    given: Option<(Vec<u8>, Vec<u8>)>,
+    dockerfile: &DockerfileSource,
+    control: &Control,
+) -> Result<(Vec<u8>, Vec<u8>)> {
     let (name, text) = match given {
         Some(given) => given,
         None => {
@@ -273,22 +378,51 @@ fn stream(
                 DockerfileSource::Path(path) => bytes(path),
                 _ => b"Dockerfile".to_vec(),
             };
-            let text = file_in(&mut tree, &wanted, control)?.ok_or_else(|| {
-                Error::not_found(OP, "not in the context")
-                    .with_path(&wanted)
-                    .with_hint("name another file with -f")
+            let text = file_in(tree, &wanted, control)?.ok_or_else(|| {
+                Error::not_found(OP, "not in the context").with_path(&wanted).with_hint(Hint::NameDockerfile)
             })?;
             (wanted, text)
         }
     };
-    let own = [&name[..], b".dockerignore"].concat();
+    ignored_inside(tree, &name, control)?;
+    Ok((name, text))
+}
+
+/// Takes out what the ignore file of a tree leaves out: that of a Dockerfile with this name, else that of all.
+fn ignored_inside(tree: &mut SourceTree, dockerfile: &[u8], control: &Control) -> Result<()> {
+    let own = [dockerfile, b".dockerignore"].concat();
     for path in [&own[..], b".dockerignore"] {
-        if let Some(text) = file_in(&mut tree, path, control)? {
+        if let Some(text) = file_in(tree, path, control)? {
             tree.leave_out(&Ignore::parse(path, &text)?);
             break;
         }
     }
-    Ok((tree, None, (name, text)))
+    Ok(())
+}
+
+/// Takes an image out of a layout, `DIR[:TAG][@DIGEST]`: it is in the store without a name then. Gives its digest.
+fn from_layout(store: &Store, text: &str, control: &Control) -> Result<String> {
+    let (path, digest) = text.split_once('@').map_or((text, None), |(path, digest)| (path, Some(digest)));
+    let (path, tag) = match path.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
+        Some((path, tag)) => (path, Some(tag)),
+        None => (path, None),
+    };
+    let options = LoadOptions { names: NamePolicy::Ignore, ..LoadOptions::default() };
+    let loaded = load(store, open_layout(path)?, &options, control)?;
+    let tagged = tag.map(|tag| digests_of(path, tag)).transpose()?;
+    let fits = |image: &&Loaded| {
+        let own = image.manifest.to_string();
+        digest.is_none_or(|digest| own == digest)
+            && tagged.as_ref().is_none_or(|tagged| tagged.contains(&own))
+    };
+    let mut found = loaded.iter().filter(fits);
+    match (found.next(), found.next()) {
+        (Some(image), None) => Ok(image.manifest.to_string()),
+        (None, _) => Err(Error::not_found(OP, "the layout has no such image").with_path(text)),
+        _ => {
+            Err(Error::invalid(OP, "the layout has several images").with_path(text).with_hint("add @DIGEST"))
+        }
+    }
 }
 
 fn file_in(tree: &mut SourceTree, path: &[u8], control: &Control) -> Result<Option<Vec<u8>>> {
@@ -300,4 +434,18 @@ fn file_in(tree: &mut SourceTree, path: &[u8], control: &Control) -> Result<Opti
     let mut text = Vec::new();
     ContentReader::new(tree.content(node)?, size).read_to_end(&mut text).at(OP, path)?;
     Ok(Some(text))
+}
+
+/// Returns the digests that a layout has a name for: the tag itself, or a name that ends with it.
+fn digests_of(layout: &str, tag: &str) -> Result<Vec<String>> {
+    let path = Path::new(layout).join("index.json");
+    let text = crate::fs::root::read_small_file(&path, MAX_FILE).at(OP, bytes(&path))?;
+    let index: serde_json::Value = serde_json::from_slice(&text)
+        .map_err(|error| Error::corrupt(OP, "this is not JSON").with_path(bytes(&path)).with_source(error))?;
+    let entries = index["manifests"].as_array().into_iter().flatten();
+    let named = entries.filter(|entry| {
+        let name = entry["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap_or_default();
+        name == tag || name.strip_suffix(tag).is_some_and(|rest| rest.ends_with(':'))
+    });
+    Ok(named.filter_map(|entry| entry["digest"].as_str().map(String::from)).collect())
 }

@@ -15,13 +15,13 @@ use crate::fs::Kind;
 /// Changes whenever a key means something else, or a step makes other bytes.
 const FORMAT: &str = "treering build 1";
 
-/// The digest of a value.
+/// Returns the digest of a value.
 pub(super) fn of(value: &Value) -> Digest {
     Digest::of(&serde_json::to_vec(&json!([FORMAT, value])).unwrap_or_default())
 }
 
-/// The digest of everything that is copied: for each path, relative to where it goes, type, mode, owner, link target,
-/// extended attributes and the digest of the content. Files must have been hashed.
+/// Returns the digest of everything that is copied: for each path, relative to where it goes, type, mode, owner, link
+/// target, extended attributes and the digest of the content. Files must have been hashed.
 pub(super) fn of_picks(source: &SourceTree, picks: &[Pick]) -> Result<String> {
     let mut hasher = Sha256::new();
     for pick in picks {

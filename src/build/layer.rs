@@ -4,18 +4,17 @@ use std::collections::HashMap;
 
 use super::merge::Merge;
 use super::source::Content;
-use crate::compress::{Profile, write};
+use crate::compress::Profile;
 use crate::diff::{Change, ChangeKind, Reasons};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Root;
-use crate::image::{StepLayer, record_layer};
+use crate::image::{Notes, StepLayer};
 use crate::layer::{Files, Filled, LayerOptions, LayerPlan, LayerTar};
-use crate::progress::{Control, Counters};
+use crate::progress::Control;
 use crate::store::Store;
-use crate::threads;
 use crate::tree::{NONE, Snapshot};
 
-/// How layers are written.
+/// Options of the layers that steps write.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Packing {
     pub(super) profile: Profile,
@@ -23,7 +22,7 @@ pub(super) struct Packing {
     pub(super) threads: usize,
 }
 
-/// What steps that make layers need.
+/// The store and options that steps need to make layers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tools<'a> {
     pub(super) store: &'a Store,
@@ -53,6 +52,21 @@ impl Files for Contents {
 pub(super) fn write_layer(mut merge: Merge, tools: Tools<'_>) -> Result<(StepLayer, Snapshot)> {
     let Tools { store, packing, control } = tools;
     merge.round_times(packing.options);
+    let ((written, layer), list, places) = with_tar(merge, packing.options, |tar| {
+        Notes::default().write(store, tar, &packing.profile, packing.threads, control)
+    })?;
+    // Where the content is that just went in.
+    let list = list.with_places(written.diff_id.bytes(), |entry| places.get(&list.leader(entry)).copied());
+    Ok((layer, list))
+}
+
+/// Makes the tar of what was merged. Gives what `work` makes of it, the list of the tree it leads to, and the blocks of the tar in which
+/// contents are, by the first names of the files in the list.
+pub(super) fn with_tar<T>(
+    merge: Merge,
+    options: LayerOptions,
+    work: impl FnOnce(&LayerTar<'_>) -> Result<T>,
+) -> Result<(T, Snapshot, HashMap<u32, u64>)> {
     let (list, order, contents) = merge.finish()?;
     let changes: Vec<Change> = order
         .into_iter()
@@ -64,14 +78,11 @@ pub(super) fn write_layer(mut merge: Merge, tools: Tools<'_>) -> Result<(StepLay
             opaque: false,
         })
         .collect();
-    let plan = LayerPlan::new(&changes, None, &list, packing.options)?;
-    Counters::add(&control.counters.bytes_total, plan.content_len());
+    let plan = LayerPlan::new(&changes, None, &list, options)?;
     let contents = Contents(contents);
+    let places = plan.places();
     let tar = LayerTar::new(plan, &contents);
-    let mut blob = store.unhashed_blob_writer()?;
-    let written = write(&tar, &packing.profile, threads::count(packing.threads), &mut blob, control)?;
-    blob.finish_with(written.digest, written.size)?;
+    let made = work(&tar)?;
     drop(tar);
-    let layer = record_layer(store, &written, packing.profile.media_type())?;
-    Ok((layer, list))
+    Ok((made, list, places))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::address::Elsewhere;
 use super::context::Contexts;
 use super::options::{BuildOptions, Outline, OutlineArg, Target};
 use super::plan;
@@ -22,8 +23,7 @@ pub(super) struct Opened {
 
 /// Opens the contexts, parses the Dockerfile and checks it.
 pub(super) fn open(store: &Store, options: &BuildOptions, control: &Control) -> Result<Opened> {
-    let contexts =
-        Contexts::open(store, &options.context, &options.dockerfile, &options.named_contexts, control)?;
+    let contexts = Contexts::open(Elsewhere { store, options, control })?;
     let file = Dockerfile::parse(&contexts.dockerfile_name, &contexts.dockerfile)?;
     let text = options.checks.as_ref().or(file.directives.check.as_ref());
     let checks = text.map(|text| Checks::parse(text)).transpose().map_err(|message| {
@@ -34,34 +34,50 @@ pub(super) fn open(store: &Store, options: &BuildOptions, control: &Control) -> 
         options.build_args.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone())
     };
     let env = |name: &str| {
-        let name = contexts.image(name).ok().flatten().unwrap_or(name);
-        let image = Image::open(store, name, options.platform.as_ref()).ok()?;
+        let named = contexts.image(name, control).ok().flatten();
+        let image = Image::open(store, named.as_deref().unwrap_or(name), options.platforms.first()).ok()?;
         let env = image.config().run().env.clone().unwrap_or_default();
         let names = env.iter().filter_map(|item| item.split_once('=').map(|(name, _)| name.to_string()));
         Some(names.chain(["PATH".to_string()]).collect())
     };
-    let facts = Facts { build_arg: &given, ignore: contexts.ignore(), base_env: &env };
-    let warnings = file.check(&checks, &facts);
+    let warnings = {
+        let main = super::context::lock(contexts.main());
+        file.check(&checks, &Facts { build_arg: &given, ignore: main.ignore(), base_env: &env })
+    };
     Ok(Opened { contexts, file, warnings, fails: checks.error })
 }
 
-/// The platform that is built for.
+impl Opened {
+    /// Returns the stages that the target needs, see [`plan::stages`].
+    fn stages(&self, options: &BuildOptions) -> Result<Vec<usize>> {
+        let given = |name: &str| {
+            let found = options.build_args.iter().rev().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.clone())
+        };
+        let globals = plan::globals(&self.file, options, &given)?;
+        let is_context = |name: &str| self.contexts.value(name).is_some();
+        plan::stages(&self.file, options.target.as_deref(), &is_context, &globals)
+    }
+}
+
+/// Returns the platform that is built for.
 pub(super) fn default_platform(options: &BuildOptions) -> Platform {
-    options.platform.clone().unwrap_or_else(Platform::host)
+    options.platforms.first().cloned().unwrap_or_else(Platform::host)
 }
 
 /// Checks a Dockerfile: what the rules of BuildKit's linter find, in the order of lines. The flag is whether the
 /// Dockerfile asks for warnings to be errors.
 pub fn check(store: &Store, options: &BuildOptions, control: &Control) -> Result<(Vec<Warning>, bool)> {
     let opened = open(store, options, control)?;
-    plan::stages(&opened.file, options.target.as_deref(), &|name| opened.contexts.value(name).is_some())?;
+    opened.stages(options)?;
     Ok((opened.warnings, opened.fails))
 }
 
 /// Lists the stages that can be built.
 pub fn targets(store: &Store, options: &BuildOptions, control: &Control) -> Result<Vec<Target>> {
-    let Opened { contexts, file, .. } = open(store, options, control)?;
-    let chosen = plan::stages(&file, options.target.as_deref(), &|name| contexts.value(name).is_some())?;
+    let opened = open(store, options, control)?;
+    let chosen = opened.stages(options)?;
+    let file = &opened.file;
     let target = |(at, stage): (usize, &Stage)| Target {
         name: name_of(stage, at),
         description: description(stage.name.as_deref(), stage.line.comment.as_deref()),
@@ -73,8 +89,9 @@ pub fn targets(store: &Store, options: &BuildOptions, control: &Control) -> Resu
 
 /// Lists the arguments, secrets and agents of a target and of the stages it needs.
 pub fn outline(store: &Store, options: &BuildOptions, control: &Control) -> Result<Outline> {
-    let Opened { contexts, file, .. } = open(store, options, control)?;
-    let chosen = plan::stages(&file, options.target.as_deref(), &|name| contexts.value(name).is_some())?;
+    let opened = open(store, options, control)?;
+    let chosen = opened.stages(options)?;
+    let file = &opened.file;
     let at = *chosen.last().expect("a file has stages");
     let (mut args, mut secrets, mut ssh) = (Vec::<OutlineArg>::new(), BTreeSet::new(), BTreeSet::new());
     let statements = chosen.iter().flat_map(|at| &file.stages[*at].statements);
@@ -120,7 +137,7 @@ fn name_of(stage: &Stage, at: usize) -> String {
     stage.name.clone().unwrap_or_else(|| at.to_string())
 }
 
-/// The text behind the name in a comment `# NAME DESCRIPTION`.
+/// Returns the text behind the name in a comment `# NAME DESCRIPTION`.
 fn description(name: Option<&str>, comment: Option<&str>) -> String {
     let described = name.zip(comment).and_then(|(name, comment)| comment.strip_prefix(name));
     described.filter(|rest| rest.starts_with(char::is_whitespace)).unwrap_or_default().trim().into()

@@ -29,7 +29,7 @@ pub(super) struct Merge {
     contents: HashMap<u32, Content>,
 }
 
-/// Where a destination leads.
+/// The place that a destination leads to.
 struct Place {
     directory: u32,
     /// Components that do not exist, or the name of something that is no directory.
@@ -95,7 +95,7 @@ impl Merge {
         Ok(directory)
     }
 
-    /// The directory of this name, made when it is missing.
+    /// Returns the directory of this name, made when it is missing.
     fn directory_in(&mut self, parent: u32, name: &[u8], path: &[u8]) -> Result<u32> {
         if let Some(node) = self.tree.child(parent, name) {
             return match self.tree.kind(node) {
@@ -167,6 +167,15 @@ impl Merge {
             self.put(source, pick.node, directory, &name, &mut links, path)?;
         }
         Ok(())
+    }
+
+    /// Gives the root what a directory of a source has: mode, owner, times, attributes.
+    #[cfg(feature = "sandbox")]
+    pub(super) fn become_directory(&mut self, source: &SourceTree, from: u32) {
+        let mut inode = source.tree.inode(from).clone();
+        self.adjust(source, &mut inode.meta);
+        *self.tree.inode_mut(ROOT) = inode;
+        self.touched.insert(ROOT);
     }
 
     /// Copies everything below a picked directory.
@@ -294,12 +303,12 @@ impl Merge {
         }
     }
 
-    /// Whether nothing was put in.
+    /// Returns whether nothing was put in.
     pub(super) fn is_unchanged(&self) -> bool {
         self.touched.is_empty()
     }
 
-    /// The new list, the numbers in it of what was put in, in the order of paths, and where their contents are.
+    /// Returns the new list, the numbers in it of what was put in, in the order of paths, and where their contents are.
     pub(super) fn finish(self) -> Result<(Snapshot, Vec<u32>, HashMap<u32, Content>)> {
         let list = self.tree.finish(None)?;
         let index_of = |node: &u32| list.lookup(&self.tree.path(*node));

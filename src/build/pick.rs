@@ -17,7 +17,7 @@ pub(super) struct Pick {
     pub(super) name: Vec<u8>,
     /// With `--parents`: the path that is kept, without the name.
     pub(super) parents: Option<Vec<u8>>,
-    /// Everything below a directory, by path, parents first.
+    /// Entries below a directory, by path, parents first.
     pub(super) below: Vec<(Vec<u8>, u32)>,
 }
 
@@ -65,6 +65,19 @@ pub(super) fn pick(
         picks.push(pick);
     }
     Ok(picks)
+}
+
+/// Finds what a path names, with everything below it. Nothing in it is a pattern.
+pub(super) fn exactly(source: &mut SourceTree, text: &str, control: &Control) -> Result<Pick> {
+    check_name(text.as_bytes(), OP)?;
+    let path = clean(format!("/{text}").as_bytes())[1..].to_vec();
+    let node = source.find(&path, control)?.ok_or_else(|| not_found(source, text, &path))?;
+    let mut pick = Pick { node, name: Vec::new(), parents: None, below: Vec::new() };
+    if source.tree.kind(node) == Kind::Directory {
+        source.list_all(node, control)?;
+        below(source, node, b"", &Ignore::default(), &mut pick.below);
+    }
+    Ok(pick)
 }
 
 fn not_found(source: &SourceTree, text: &str, path: &[u8]) -> Error {

@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
+use super::place::Place;
 use super::spool::Spool;
 use crate::dockerfile::Ignore;
 use crate::error::{At, Error, ErrorKind, Result};
@@ -16,7 +17,7 @@ use crate::fs::dirents::Names;
 use crate::fs::root::c_name;
 use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root, Timestamp, clock, xattr};
-use crate::image::Layer;
+use crate::image::{ImageFiles, Layer};
 use crate::progress::Control;
 use crate::store::Store;
 use crate::threads;
@@ -35,20 +36,25 @@ pub(super) struct SourceTree {
     backing: Backing,
     /// For messages: a path, or a stage's or image's name.
     pub(super) name: String,
+    /// The place of a directory that goes with the tree.
+    place: Option<Place>,
 }
 
 #[derive(Debug)]
 enum Backing {
     Directory(Directory),
-    /// Where the content of each inode begins in a file without a name.
+    /// Offsets at which the content of each inode begins, in a file without a name.
     Spool {
         spool: Spool,
         places: HashMap<u32, u64>,
     },
+    /// Likewise, once it is fetched out of the layers.
     Layers {
+        #[cfg(feature = "sandbox")]
         layers: Vec<Layer>,
+        files: ImageFiles,
         spool: Spool,
-        places: HashMap<[u8; 32], u64>,
+        places: HashMap<u32, u64>,
     },
 }
 
@@ -63,7 +69,7 @@ struct Directory {
     no_xattrs_on: Option<u64>,
 }
 
-/// Where the content of a file is when a layer is written.
+/// The source of a file's content when a layer is written.
 #[derive(Debug, Clone)]
 pub(super) enum Content {
     /// A file below a root; it has to be the one that was hashed.
@@ -75,8 +81,8 @@ pub(super) enum Content {
 }
 
 impl SourceTree {
-    /// A directory, without what the ignore file leaves out. `previous` is the list of an earlier build: a file that has the same
-    /// stat identity there is not hashed again.
+    /// Returns a directory, without what the ignore file leaves out. `previous` is the list of an earlier build: a file
+    /// that has the same stat identity there is not hashed again.
     pub(super) fn directory(
         root: Arc<Root>,
         ignore: Ignore,
@@ -95,37 +101,67 @@ impl SourceTree {
             no_xattrs_on: None,
         };
         let tree = Builder::new(Inode::new(Meta::from_stat(&stat)));
-        Ok(SourceTree { tree, backing: Backing::Directory(directory), name })
+        Ok(SourceTree { tree, backing: Backing::Directory(directory), name, place: None })
     }
 
-    /// A tree whose contents stand in a spool file, by the number of the inode.
+    /// Returns a tree with its contents in a spool file, by the number of the inode.
     pub(super) fn spooled(
         tree: Builder,
         spool: Spool,
         places: HashMap<u32, u64>,
         name: String,
     ) -> SourceTree {
-        SourceTree { tree, backing: Backing::Spool { spool, places }, name }
+        SourceTree { tree, backing: Backing::Spool { spool, places }, name, place: None }
     }
 
-    /// The list of an image's or a stage's layers. Content is read out of the layers when it is fetched.
+    /// Returns the list of an image's or a stage's layers. Content is read out of the layers when it is fetched.
     pub(super) fn layers(
-        list: &Snapshot,
+        list: Snapshot,
         layers: Vec<Layer>,
         store: &Store,
         name: String,
     ) -> Result<SourceTree> {
-        let spool = Spool::new(store)?;
-        let backing = Backing::Layers { layers, spool, places: HashMap::new() };
-        Ok(SourceTree { tree: Builder::from_snapshot(list), backing, name })
+        let (spool, tree) = (Spool::new(store)?, Builder::from_snapshot(&list));
+        let files = ImageFiles::of(store, &layers, list);
+        let backing = Backing::Layers {
+            #[cfg(feature = "sandbox")]
+            layers,
+            files,
+            spool,
+            places: HashMap::new(),
+        };
+        Ok(SourceTree { tree, backing, name, place: None })
     }
 
-    /// Whether the modes, owners and times in it are to be kept: those of a directory on the disk belong to its machine.
+    /// Returns the file that all contents are in, one after the other.
+    pub(super) fn spool(&self) -> Option<Arc<File>> {
+        match &self.backing {
+            Backing::Spool { spool, .. } => Some(spool.file()),
+            _ => None,
+        }
+    }
+
+    /// Returns the same tree, with the place that its files are in.
+    pub(super) fn within(self, place: Place) -> SourceTree {
+        SourceTree { place: Some(place), ..self }
+    }
+
+    /// Returns whether the modes, owners and times in it are to be kept: those of a directory on the disk belong to its
+    /// machine.
     pub(super) fn is_local(&self) -> bool {
         matches!(self.backing, Backing::Directory(_))
     }
 
-    /// The ignore file of a directory.
+    /// Returns the layers that it is the whole of.
+    #[cfg(feature = "sandbox")]
+    pub(super) fn whole(&self) -> Option<&[Layer]> {
+        match &self.backing {
+            Backing::Layers { layers, .. } => Some(layers),
+            _ => None,
+        }
+    }
+
+    /// Returns the ignore file of a directory.
     pub(super) fn ignore(&self) -> Option<&Ignore> {
         match &self.backing {
             Backing::Directory(directory) => Some(&directory.ignore),
@@ -162,11 +198,11 @@ impl SourceTree {
         }
     }
 
-    /// A path of it as messages show it.
+    /// Returns a path of it as messages show it.
     pub(super) fn describe(&self, node: u32) -> Vec<u8> {
         let path = self.tree.path(node);
         match &self.backing {
-            Backing::Directory(directory) => directory.root.describe(&path),
+            Backing::Directory(directory) if self.place.is_none() => directory.root.describe(&path),
             _ => [self.name.as_bytes(), b":/", &path].concat(),
         }
     }
@@ -234,6 +270,7 @@ impl SourceTree {
 
     /// Computes the sha256 of every file among the nodes that has none yet, with several threads.
     pub(super) fn hash(&mut self, nodes: &[u32], threads: usize, control: &Control) -> Result<()> {
+        self.take_digests(nodes, control)?;
         let missing =
             |node: &&u32| self.tree.kind(**node) == Kind::File && self.tree.inode(**node).digest.is_none();
         let todo: Vec<u32> = nodes.iter().filter(missing).copied().collect();
@@ -243,9 +280,10 @@ impl SourceTree {
         let next = AtomicUsize::new(0);
         let done: Mutex<Vec<(u32, [u8; 32])>> = Mutex::new(Vec::with_capacity(todo.len()));
         let work = || -> Result<()> {
+            let mut reading = Reading { buffer: vec![0; 1 << 16], near: None };
             while let Some(node) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
                 control.check(READ)?;
-                let digest = self.hash_one(*node, control)?;
+                let digest = self.hash_one(*node, &mut reading, control)?;
                 done.lock().unwrap_or_else(PoisonError::into_inner).push((*node, digest));
             }
             Ok(())
@@ -266,12 +304,26 @@ impl SourceTree {
         Ok(())
     }
 
-    fn hash_one(&self, node: u32, control: &Control) -> Result<[u8; 32]> {
+    /// Takes the digests of files in layers that are known there, or are made there.
+    fn take_digests(&mut self, nodes: &[u32], control: &Control) -> Result<()> {
+        let Backing::Layers { files, .. } = &self.backing else { return Ok(()) };
+        let wanted = nodes.iter().filter(|node| self.tree.inode(**node).digest.is_none());
+        let listed = |node: &u32| Some((*node, files.list().lookup(&self.tree.path(*node))?));
+        let wanted: Vec<(u32, u32)> = wanted.filter_map(listed).collect();
+        let digests = files.digests(&wanted.iter().map(|(_, entry)| *entry).collect::<Vec<_>>(), control)?;
+        for (node, entry) in wanted {
+            let inode = self.tree.inode_mut(node);
+            inode.digest = inode.digest.or_else(|| digests.get(&entry).copied());
+        }
+        Ok(())
+    }
+
+    fn hash_one(&self, node: u32, reading: &mut Reading, control: &Control) -> Result<[u8; 32]> {
+        let Reading { buffer, near } = reading;
         let content = self.content(node)?;
         let meta = self.tree.inode(node).meta;
         let mut hasher = Sha256::new();
-        let mut buffer = vec![0; 1 << 16];
-        let mut reader = content.open()?;
+        let mut reader = content.open_near(near)?;
         let mut at = 0;
         while at < meta.size {
             control.check(READ)?;
@@ -284,7 +336,7 @@ impl SourceTree {
         Ok(hasher.finalize().into())
     }
 
-    /// Where the content of a file is. For layers only after [`SourceTree::fetch`].
+    /// Returns where the content of a file is. For layers only after [`SourceTree::fetch`].
     pub(super) fn content(&self, node: u32) -> Result<Content> {
         let missing = || {
             Error::corrupt(READ, "the content of this file is nowhere in its layers")
@@ -296,40 +348,34 @@ impl SourceTree {
                 Content::Below { root: directory.root.clone(), path: self.tree.path(node), meta: inode.meta }
             }
             _ if inode.meta.size == 0 => Content::Bytes(Arc::from(&b""[..])),
-            Backing::Spool { spool, places } => {
+            Backing::Spool { spool, places } | Backing::Layers { spool, places, .. } => {
                 let offset = *places.get(&self.tree.inode_number(node)).ok_or_else(missing)?;
                 Content::In { file: spool.file(), offset }
-            }
-            Backing::Layers { spool, places, .. } => {
-                let digest = inode.digest.ok_or_else(missing)?;
-                Content::In { file: spool.file(), offset: *places.get(&digest).ok_or_else(missing)? }
             }
         })
     }
 
     /// Reads the content of files out of the layers, so that [`SourceTree::content`] finds it.
-    pub(super) fn fetch(&mut self, nodes: &[u32], store: &Store, control: &Control) -> Result<()> {
-        let Backing::Layers { layers, spool, places } = &mut self.backing else { return Ok(()) };
-        let mut wanted: HashMap<[u8; 32], u64> = HashMap::new();
+    pub(super) fn fetch(&mut self, nodes: &[u32], control: &Control) -> Result<()> {
+        let Backing::Layers { files, spool, places, .. } = &mut self.backing else { return Ok(()) };
+        // The numbers of inodes by those of entries.
+        let mut wanted: HashMap<u32, u32> = HashMap::new();
+        let mut seen = HashSet::new();
         for node in nodes {
-            let inode = self.tree.inode(*node);
-            if inode.meta.kind == Kind::File && inode.meta.size > 0 {
-                wanted.extend(inode.digest.filter(|d| !places.contains_key(d)).map(|d| (d, inode.meta.size)));
+            let (inode, number) = (self.tree.inode(*node), self.tree.inode_number(*node));
+            let has_content = inode.meta.kind == Kind::File && inode.meta.size > 0;
+            if has_content && !places.contains_key(&number) && seen.insert(number) {
+                wanted.extend(files.list().lookup(&self.tree.path(*node)).map(|entry| (entry, number)));
             }
         }
-        for layer in layers.iter().rev() {
-            if wanted.is_empty() {
-                break;
-            }
-            for (digest, offset) in spool.take_from_layer(store, layer, &wanted, control)? {
-                wanted.remove(&digest);
-                places.insert(digest, offset);
-            }
-        }
-        Ok(())
+        let entries: Vec<u32> = wanted.keys().copied().collect();
+        files.read_each(&entries, control, &mut |entry, content| {
+            places.insert(wanted[&entry], spool.append_all(content)?);
+            Ok(())
+        })
     }
 
-    /// The list to keep for the next build, when anything was hashed.
+    /// Returns the list to keep for the next build, when anything was hashed.
     pub(super) fn to_keep(&self) -> Result<Option<Snapshot>> {
         match &self.backing {
             Backing::Directory(directory) if directory.hashed => {
@@ -406,6 +452,7 @@ impl Directory {
                 target: list.link_target(index).to_vec(),
                 xattrs: list.xattrs(index).packed().to_vec(),
                 digest: list.digest(index),
+                place: list.place(index),
                 ..Inode::new(meta)
             });
         }
@@ -436,6 +483,15 @@ fn changed(error: std::io::Error, path: Vec<u8>) -> Error {
     crate::tree::scan::vanished(error, READ, path)
 }
 
+/// A buffer and the directory of the last file, for a thread that reads many files.
+struct Reading {
+    buffer: Vec<u8>,
+    near: Near,
+}
+
+/// An open directory, and its path below the root.
+type Near = Option<(Vec<u8>, OwnedFd)>;
+
 /// An open content.
 pub(super) struct Reader<'a> {
     content: &'a Content,
@@ -444,14 +500,30 @@ pub(super) struct Reader<'a> {
 
 impl Content {
     pub(super) fn open(&self) -> Result<Reader<'_>> {
+        self.open_near(&mut None)
+    }
+
+    /// Opens the content. Where it is a file of the directory that is open, that one is not opened again.
+    fn open_near(&self, near: &mut Near) -> Result<Reader<'_>> {
         let file = match self {
             Content::Below { root, path, .. } => {
-                Some(File::from(root.open_file(path).map_err(|error| explain(error, root.describe(path)))?))
+                let opened = open_near(root, path, near);
+                Some(File::from(opened.map_err(|error| explain(error, root.describe(path)))?))
             }
             _ => None,
         };
         Ok(Reader { content: self, file })
     }
+}
+
+fn open_near(root: &Root, path: &[u8], near: &mut Near) -> std::io::Result<OwnedFd> {
+    let end = path.iter().rposition(|byte| *byte == b'/');
+    let (parent, name) = end.map_or((&b""[..], path), |end| (&path[..end], &path[end + 1..]));
+    let dir = match near {
+        Some((known, dir)) if *known == parent => dir,
+        _ => &near.insert((parent.to_vec(), root.open_dir(parent)?)).1,
+    };
+    root.open_file_in(dir, &c_name(name)?, path)
 }
 
 fn explain(error: std::io::Error, path: Vec<u8>) -> Error {
@@ -500,7 +572,7 @@ fn other_file(path: Vec<u8>) -> Error {
         .with_hint("build again when nothing writes to the context")
 }
 
-/// A name that the kernel takes: no NUL.
+/// Refuses a name that the kernel does not take: one with a NUL.
 pub(super) fn check_name(path: &[u8], operation: &'static str) -> Result<()> {
     c_name(path).map(drop).map_err(|_| Error::invalid(operation, "a path cannot contain NUL").with_path(path))
 }

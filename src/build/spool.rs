@@ -9,11 +9,9 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::source::SourceTree;
-use crate::compress::{DecodeOptions, Decoder};
+use crate::compress::{Archive, Compression, DecodeOptions, Decoder, detect, is_foreign};
 use crate::error::{At, Error, Result};
 use crate::fs::staged::Staged;
-use crate::image::Layer;
-use crate::layer::EntryKind;
 use crate::layer::model::{Model, NoDisk};
 use crate::layer::read::{Data, LayerReader, ReadLimits};
 use crate::layer::whiteout::{self, Strictness, Whiteout};
@@ -70,38 +68,41 @@ impl Spool {
         Ok((hasher.finalize().into(), start))
     }
 
+    /// Appends bytes.
+    #[cfg(feature = "registry")]
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all_at(bytes, self.len).at(READ, "tmp")?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
     /// Forgets what was appended last, from `start` on.
-    fn forget(&mut self, start: u64) -> Result<()> {
+    #[cfg(feature = "registry")]
+    pub(super) fn forget(&mut self, start: u64) -> Result<()> {
         self.len = start;
         self.file.set_len(start).at(READ, "tmp")
     }
 
-    /// Reads a layer and keeps those contents that are wanted, by digest and size.
-    pub(super) fn take_from_layer(
-        &mut self,
-        store: &Store,
-        layer: &Layer,
-        wanted: &HashMap<[u8; 32], u64>,
-        control: &Control,
-    ) -> Result<Vec<([u8; 32], u64)>> {
-        let file = store.open_blob(&layer.digest)?;
-        let decoder = Decoder::new(Box::new(file), layer.decode_options(store)?, control.clone())?;
-        let mut reader = LayerReader::new(decoder, ReadLimits::default());
-        let mut found: HashMap<[u8; 32], u64> = HashMap::new();
-        while let Some(entry) = reader.next_entry()? {
-            control.check(READ)?;
-            if entry.kind != EntryKind::File || !wanted.values().any(|size| *size == entry.size) {
-                continue;
-            }
-            let (digest, start) = self.append(&mut reader)?;
-            if wanted.contains_key(&digest) && !found.contains_key(&digest) {
-                found.insert(digest, start);
-            } else {
-                self.forget(start)?;
+    /// Appends all that a reader gives. Gives where it begins.
+    pub(super) fn append_all(&mut self, content: &mut dyn Read) -> Result<u64> {
+        let (start, mut buffer) = (self.len, vec![0; 64 << 10]);
+        loop {
+            match content.read(&mut buffer) {
+                Ok(0) => {
+                    self.file.set_len(self.len).at(READ, "tmp")?;
+                    return Ok(start);
+                }
+                Ok(count) => {
+                    // A hole stays one.
+                    if buffer[..count].iter().any(|&byte| byte != 0) {
+                        self.file.write_all_at(&buffer[..count], self.len).at(READ, "tmp")?;
+                    }
+                    self.len += count as u64;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io(READ, "", error)),
             }
         }
-        layer.check(&reader.finish()?.finish()?)?;
-        Ok(found.into_iter().collect())
     }
 }
 
@@ -114,7 +115,8 @@ pub(super) fn read_tar(
 ) -> Result<SourceTree> {
     let named = |error: Error| if error.path().is_none() { error.with_path(name) } else { error };
     let options = DecodeOptions { hash_input: false, hash_output: false, ..DecodeOptions::default() };
-    let decoder = Decoder::new(input, options, control.clone()).map_err(named)?;
+    let archive = Archive::open(input, &options.limits, control).map_err(named)?;
+    let decoder = archive.decoder(options, control.clone()).map_err(named)?;
     let limits = ReadLimits::default();
     let mut reader = LayerReader::new(decoder, limits.clone());
     let mut model = Model::new(Builder::empty(), Strictness::Strict, &limits);
@@ -136,9 +138,9 @@ pub(super) fn read_tar(
     Ok(SourceTree::spooled(model.tree, spool, places, name.to_string()))
 }
 
-/// Whether a content begins like a tar, or like a compressed one that holds a tar.
-pub(super) fn is_archive(content: &super::source::Content, size: u64) -> Result<bool> {
-    let mut head = vec![0; size.min(1024) as usize];
+/// Returns whether a content is a tar, or a compressed one: what is compressed and no tar is a file like others, as Docker has it.
+pub(super) fn is_archive(content: &super::source::Content, size: u64, control: &Control) -> Result<bool> {
+    let mut head = vec![0; size.min(512) as usize];
     content.open()?.read(0, &mut head)?;
     let tar = |bytes: &[u8]| {
         bytes.get(257..262) == Some(b"ustar")
@@ -147,20 +149,19 @@ pub(super) fn is_archive(content: &super::source::Content, size: u64) -> Result<
     if tar(&head) {
         return Ok(true);
     }
-    Ok(match &head[..] {
-        [0x1f, 0x8b, 0x08, ..] => {
-            // A gzip file is unpacked only if there is a tar in it, as Docker does.
-            let mut inside = [0; 512];
-            let mut whole = vec![0; size.min(1 << 20) as usize];
-            content.open()?.read(0, &mut whole)?;
-            let mut decoder = flate2::read::GzDecoder::new(&whole[..]);
-            decoder.read_exact(&mut inside).is_ok() && tar(&inside)
-        }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => true,
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => true,
-        [b'B', b'Z', b'h', b'1'..=b'9', ..] => true,
-        _ => false,
-    })
+    if detect(&head) == Compression::None && !is_foreign(&head) {
+        return Ok(false);
+    }
+    let quiet = Control { cancel: control.cancel.clone(), ..Control::default() };
+    let options =
+        DecodeOptions { hash_input: false, hash_output: false, threads: 0, ..DecodeOptions::default() };
+    let reader = Box::new(ContentReader::new(content.clone(), size));
+    let mut inside = [0; 512];
+    let begun = Archive::open(reader, &options.limits, &quiet)
+        .and_then(|archive| archive.decoder(options, quiet))
+        .map(|mut decoder| decoder.read_exact(&mut inside));
+    control.check(READ)?;
+    Ok(matches!(begun, Ok(Ok(()))) && tar(&inside))
 }
 
 /// Reads a content from its beginning.

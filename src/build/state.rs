@@ -1,4 +1,4 @@
-//! What an instruction starts from and leaves: a stack of layers, a configuration, and the variables in force.
+//! The state that an instruction starts from and leaves: a stack of layers, a configuration, and the variables in force.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::fs::Kind;
 use crate::image::{Image, Layer, Parameters, Platform, Step, StepLayer, chain_id, contents_of};
 use crate::progress::Control;
 use crate::store::{Store, descriptor_digest};
-use crate::tree::Snapshot;
 use crate::tree::builder::Builder;
+use crate::tree::{Meta, Snapshot};
 use crate::{Digest, ErrorKind};
 
 /// The largest /etc/passwd or /etc/group that names are looked up in, in bytes.
@@ -35,11 +35,13 @@ pub(super) struct State {
     pub(super) key: Digest,
     /// The key of the rows of history so far.
     pub(super) row: Digest,
+    /// The keys of all records that it consists of.
+    pub(super) records: Vec<Digest>,
     pub(super) platform: Platform,
 }
 
 impl State {
-    /// The state of `FROM scratch`, as BuildKit starts it.
+    /// Returns the state of `FROM scratch`, as BuildKit starts it.
     pub(super) fn scratch(platform: Platform, escape: char) -> State {
         let config = Map::from_iter([
             ("Env".to_string(), json!([format!("PATH={DEFAULT_PATH}")])),
@@ -48,7 +50,7 @@ impl State {
         State::of(None, Vec::new(), config, platform, escape)
     }
 
-    /// The state of an image.
+    /// Returns the state of an image.
     pub(super) fn image(image: Image, escape: char) -> State {
         let mut config = match image.config().value().get("config") {
             Some(Value::Object(config)) => config.clone(),
@@ -89,15 +91,13 @@ impl State {
         let key = super::key::of(&json!({ "base": chain, "platform": platform.to_string() }));
         let row = super::key::of(&json!({ "base": base.as_ref().map(|image| image.id().to_string()) }));
         let config = Parameters::new(config);
-        State { base, layers, steps: Vec::new(), config, author: None, scope, key, row, platform }
+        let records = Vec::new();
+        State { base, layers, steps: Vec::new(), config, author: None, scope, key, row, records, platform }
     }
 
-    /// The list of everything in the layers.
+    /// Returns the list of everything in the layers.
     pub(super) fn list(&self, store: &Store, control: &Control) -> Result<Snapshot> {
-        match self.layers.is_empty() {
-            true => Builder::empty().finish(None),
-            false => contents_of(store, &self.layers, control),
-        }
+        list_of_layers(store, &self.layers, control)
     }
 
     /// Adds a row of history, and the layer that goes with it.
@@ -112,7 +112,7 @@ impl State {
         Ok(())
     }
 
-    /// The working directory, absolute.
+    /// Returns the working directory, absolute.
     pub(super) fn working_dir(&self) -> String {
         match self.config.get("WorkingDir").and_then(Value::as_str) {
             Some(path) if path.starts_with('/') => path.to_string(),
@@ -121,7 +121,12 @@ impl State {
         }
     }
 
-    /// What runs commands in shell form.
+    /// Returns the user that steps run as, if one was named.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.config.get("User").and_then(Value::as_str).filter(|user| !user.is_empty())
+    }
+
+    /// Returns the shell of commands in shell form.
     #[cfg(feature = "sandbox")]
     pub(super) fn shell(&self) -> Vec<String> {
         let shell = self.config.get("Shell").map(list_of).unwrap_or_default();
@@ -138,7 +143,7 @@ impl State {
         let mut named = |path: &str, name: &str, what: &str| -> Result<(u32, Option<u32>)> {
             if files.is_none() {
                 let list = self.list(store, control)?;
-                files = Some(SourceTree::layers(&list, self.layers.clone(), store, "the image".into())?);
+                files = Some(SourceTree::layers(list, self.layers.clone(), store, "the image".into())?);
             }
             let tree = files.as_mut().expect("made above");
             let text = small_file(tree, path, store, control)?;
@@ -166,25 +171,34 @@ impl State {
     }
 }
 
-/// The text of a small file of an image; empty when there is none. It is kept in the store by its digest.
+/// Returns the list of everything in some layers.
+pub(super) fn list_of_layers(store: &Store, layers: &[Layer], control: &Control) -> Result<Snapshot> {
+    match layers.is_empty() {
+        true => Builder::empty().finish(None),
+        false => contents_of(store, layers, control),
+    }
+}
+
+/// Returns the text of a small file of an image; empty when there is none. It is kept in the store by its digest.
 fn small_file(tree: &mut SourceTree, path: &str, store: &Store, control: &Control) -> Result<String> {
     let Some(node) = tree.find(path.as_bytes(), control)? else { return Ok(String::new()) };
-    let inode = tree.tree.inode(node);
-    let (size, digest) = (inode.meta.size, inode.digest);
-    if inode.meta.kind != Kind::File {
+    let Meta { kind, size, .. } = tree.tree.inode(node).meta;
+    if kind != Kind::File {
         return Ok(String::new());
     }
     if size > MAX_NAMES {
         let message = format!("larger than {MAX_NAMES} bytes");
         return Err(Error::new(ErrorKind::Limit, "resolve owner", message).with_path(path));
     }
+    tree.hash(&[node], 1, control)?;
+    let digest = tree.tree.inode(node).digest;
     let room = super::cache::Room::open(store, "files")?;
     let key = digest.map(Digest::from_bytes);
     let kept = key.and_then(|key| room.read(&key, MAX_NAMES));
     if let Some(bytes) = kept.filter(|bytes| Some(<[u8; 32]>::from(Sha256::digest(bytes))) == digest) {
         return Ok(String::from_utf8_lossy(&bytes).into_owned());
     }
-    tree.fetch(&[node], store, control)?;
+    tree.fetch(&[node], control)?;
     let mut bytes = Vec::new();
     super::spool::ContentReader::new(tree.content(node)?, size)
         .read_to_end(&mut bytes)

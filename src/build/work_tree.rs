@@ -1,77 +1,99 @@
 //! The directory that RUN steps run in: made of a state's layers when the first of them misses the cache.
 
-use std::ffi::CString;
+use std::sync::Arc;
 
-use cap_std::fs::Dir;
-use rustix::fs::Mode;
-
-use super::layer::Tools;
+use super::layer::{Tools, with_tar};
+use super::merge::Merge;
+use super::place::Place;
+use super::pool::{self, Slot, Taken};
 use super::state::State;
 use crate::compress::{DecodeOptions, Decoder};
-use crate::diff::{CompareOptions, Reasons, compare, content};
+use crate::diff::{Change, CompareOptions, Reasons, compare, content};
 use crate::digest::Digest;
-use crate::error::{At, Error, Result};
+use crate::error::{Error, Result};
 use crate::fs::Root;
-use crate::fs::remove::remove_all;
-use crate::fs::root::open_dir_at;
-use crate::fs::staged::random_name;
-use crate::fs::staged_dir::MARK;
-use crate::image::{Layer, StepLayer, record_layer};
-use crate::layer::{ApplyOptions, LayerPlan, LayerTar, Target};
-use crate::progress::{Control, Counters};
-use crate::store::{Scratch, Store};
-use crate::threads;
+use crate::image::{ImageFiles, Layer, Notes, StepLayer};
+use crate::layer::read::ChunkStream;
+use crate::layer::{
+    Applied, ApplyOptions, LayerOptions, LayerPlan, LayerTar, MtimePrecision, TarSource, Target,
+};
+use crate::progress::{Control, Share};
+use crate::store::Store;
 use crate::tree::{OwnerSource, Owners, Scan, ScanOptions, Snapshot, scan};
 
-const OP: &str = "make tree";
-
-/// A directory in the store's `tmp/`, at the state of some layers. It goes with the value, and after a kill with the next prune.
+/// A directory at the state of some layers.
 #[derive(Debug)]
 pub(super) struct WorkTree {
     pub(super) root: Root,
     pub(super) owners: Owners,
     index: Snapshot,
-    layers: Vec<Digest>,
-    _place: Place,
+    /// The DiffIDs of the layers, and what their blobs take.
+    layers: Vec<(Digest, u64)>,
+    home: Home,
 }
 
-/// The directory, removed when it is dropped.
+/// The owner of the directory: a pool, or this build.
 #[derive(Debug)]
-struct Place {
-    tmp: Dir,
-    name: CString,
-    _claim: Scratch,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = remove_all(&self.tmp, &self.name);
-    }
+enum Home {
+    /// It goes with the value.
+    Place(#[expect(dead_code, reason = "held until it is dropped")] Place),
+    /// It stays in the pool.
+    Slot(Slot),
 }
 
 impl WorkTree {
-    /// Whether the tree is what these layers make.
+    /// Returns whether the tree is what these layers make.
     pub(super) fn is_at(&self, layers: &[Layer]) -> bool {
-        self.layers.iter().eq(layers.iter().map(|layer| &layer.diff_id))
+        self.layers.iter().map(|(diff_id, _)| diff_id).eq(layers.iter().map(|layer| &layer.diff_id))
     }
 
-    /// Makes a tree of layers.
+    /// Takes the tree of the pool that is nearest to these layers, moved to them, else unpacks them to a new one.
+    pub(super) fn take(layers: &[Layer], tools: Tools<'_>) -> Result<WorkTree> {
+        let numbers = layers.iter().map(|layer| (layer.diff_id, layer.size)).collect();
+        if let Some(Taken { slot, root, owners, index }) = pool::take(layers, tools)? {
+            return Ok(WorkTree { root, owners, index, layers: numbers, home: Home::Slot(slot) });
+        }
+        let Tools { store, packing, control } = tools;
+        let (slot, root) = pool::new(tools)?;
+        let applied = apply(store, &root, layers, packing.threads, control)?;
+        Ok(WorkTree::of(Home::Slot(slot), root, applied, numbers))
+    }
+
+    /// Opens an empty journal for a command; `None` for a tree that goes with the value.
+    pub(super) fn journal(&self) -> Result<Option<std::fs::File>> {
+        match &self.home {
+            Home::Place(_) => Ok(None),
+            Home::Slot(slot) => slot.journal().map(Some),
+        }
+    }
+
+    /// Gives the tree back to the pool. With `clean` it is what its layers make; else whatever a command left of that.
+    pub(super) fn release(self, clean: bool) -> Result<()> {
+        match self.home {
+            Home::Place(_) => Ok(()),
+            Home::Slot(slot) => slot.release(&self.layers, &self.owners.ledger, &self.index, clean),
+        }
+    }
+
+    /// Makes a tree of layers that goes with the value.
     pub(super) fn make(layers: &[Layer], tools: Tools<'_>) -> Result<WorkTree> {
         let Tools { store, packing, control } = tools;
-        let tmp = store.dir().open_dir("tmp").at(OP, "tmp")?;
-        let name = format!(".build{MARK}{}", random_name());
-        let path = store.root_path().join("tmp").join(&name);
-        let claim = store.claim_scratch(&path)?;
-        let name = CString::new(name).map_err(|_| Error::invalid(OP, "a name with NUL"))?;
-        let place = Place { tmp, name, _claim: claim };
-        rustix::fs::mkdirat(&place.tmp, &place.name, Mode::RWXU).at(OP, "tmp")?;
-        let root = Root::from_fd(open_dir_at(&place.tmp, &place.name).at(OP, "tmp")?, path);
-        // Users of the image are to enter it, whatever the umask is; what the layers say of it follows.
-        rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755)).at(OP, root.describe(b""))?;
+        let (place, root) = Place::new(store)?;
         let applied = apply(store, &root, layers, packing.threads, control)?;
+        let layers = layers.iter().map(|layer| (layer.diff_id, layer.size)).collect();
+        Ok(WorkTree::of(Home::Place(place), root, applied, layers))
+    }
+
+    /// Makes a tree of what was put into a list.
+    pub(super) fn of_merge(merge: Merge, tools: Tools<'_>) -> Result<WorkTree> {
+        let (place, root) = Place::new(tools.store)?;
+        let applied = write_merge(merge, &root, tools)?;
+        Ok(WorkTree::of(Home::Place(place), root, applied, Vec::new()))
+    }
+
+    fn of(home: Home, root: Root, applied: Applied, layers: Vec<(Digest, u64)>) -> WorkTree {
         let owners = Owners { policy: applied.owner, source: OwnerSource::Nothing, ledger: applied.ledger };
-        let layers = layers.iter().map(|layer| layer.diff_id).collect();
-        Ok(WorkTree { root, owners, index: applied.snapshot, layers, _place: place })
+        WorkTree { root, owners, index: applied.snapshot, layers, home }
     }
 
     /// Writes what changed since the tree was at the state as a layer, and moves on to what is there now. `None` when nothing
@@ -86,9 +108,13 @@ impl WorkTree {
         let Scan { snapshot: new, .. } = scan(&self.root, &options, control)?;
         let mut comparison = compare(&self.index, &new, &CompareOptions::default());
         if comparison.changes.iter().any(|change| change.reasons.contains(Reasons::SUSPECT)) {
-            let list = state.list(store, control)?;
+            let files = ImageFiles::of(store, &state.layers, state.list(store, control)?);
+            let suspect = |change: &&Change| change.reasons.contains(Reasons::SUSPECT);
+            let number = |change: &Change| files.list().lookup(&self.index.path(change.old));
+            let suspects: Vec<u32> = comparison.changes.iter().filter(suspect).filter_map(number).collect();
+            let digests = files.digests(&suspects, control)?;
             comparison.settle(packing.threads, |change| {
-                let known = list.lookup(&self.index.path(change.old)).and_then(|at| list.digest(at));
+                let known = number(change).and_then(|at| digests.get(&at).copied());
                 content::same_as_digest(change, known, &new, &self.root, control)
             })?;
         }
@@ -98,34 +124,58 @@ impl WorkTree {
             return Ok(None);
         }
         let plan = LayerPlan::new(&changes, Some(&self.index), &new, packing.options)?;
-        Counters::add(&control.counters.bytes_total, plan.content_len());
         let tar = LayerTar::new(plan, &self.root);
-        let mut blob = store.unhashed_blob_writer()?;
-        let written = crate::compress::write(
-            &tar,
-            &packing.profile,
-            threads::count(packing.threads),
-            &mut blob,
-            control,
-        )?;
-        blob.finish_with(written.digest, written.size)?;
+        let notes = Notes::default();
+        let (_, layer) = notes.write(store, &tar, &packing.profile, packing.threads, control)?;
         drop(tar);
-        let layer = record_layer(store, &written, packing.profile.media_type())?;
         self.index = new;
-        self.layers.push(layer.diff_id);
+        self.layers.push((layer.diff_id, layer.descriptor.size()));
         Ok(Some(layer))
     }
 }
 
-fn apply(
-    store: &Store,
-    root: &Root,
-    layers: &[Layer],
-    threads: usize,
-    control: &Control,
-) -> Result<crate::layer::Applied> {
+/// Writes what was put into a list to an empty directory.
+pub(super) fn write_merge(merge: Merge, root: &Root, tools: Tools<'_>) -> Result<Applied> {
+    let options = ApplyOptions { threads: tools.packing.threads, ..ApplyOptions::default() };
+    let exact = LayerOptions { clamp_mtime: None, precision: MtimePrecision::Nanoseconds };
+    let (applied, ..) = with_tar(merge, exact, |tar| {
+        let mut target = Target::empty(root, options)?;
+        target.apply(TarStream::new(tar), tools.control)?;
+        target.finish()
+    })?;
+    Ok(applied)
+}
+
+/// A tar that is read as it is made.
+struct TarStream<'a> {
+    tar: &'a LayerTar<'a>,
+    worker: <LayerTar<'a> as TarSource>::Worker,
+    at: u64,
+}
+
+impl<'a> TarStream<'a> {
+    fn new(tar: &'a LayerTar<'a>) -> TarStream<'a> {
+        TarStream { tar, worker: tar.worker(), at: 0 }
+    }
+}
+
+impl ChunkStream for TarStream<'_> {
+    fn next_chunk(&mut self) -> Result<Option<Arc<Vec<u8>>>> {
+        let length = (self.tar.len() - self.at).min(1 << 20) as usize;
+        if length == 0 {
+            return Ok(None);
+        }
+        let mut chunk = vec![0; length];
+        self.tar.fill(&mut self.worker, self.at, &mut chunk)?;
+        self.at += length as u64;
+        Ok(Some(Arc::new(chunk)))
+    }
+}
+
+fn apply(store: &Store, root: &Root, layers: &[Layer], threads: usize, control: &Control) -> Result<Applied> {
     let options = ApplyOptions { threads, ..ApplyOptions::default() };
     let mut target = Target::empty(root, options)?;
+    let share = Share::new(control, layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size)));
     for layer in layers {
         let named = |error: Error| match error.path() {
             None => error.with_path(layer.digest.to_string()),
@@ -136,7 +186,9 @@ fn apply(
             ..layer.decode_options(store)?
         };
         let file = store.open_blob(&layer.digest)?;
-        let decoder = Decoder::new(Box::new(file), decode, control.clone()).map_err(named)?;
+        let share = share.split(layer.size);
+        let decoder = Decoder::counting(Box::new(file), decode, control.clone(), share).map_err(named)?;
+        target.begin_layer(&layer.diff_id);
         let decoder = target.apply(decoder, control).map_err(named)?;
         layer.check(&decoder.finish().map_err(named)?)?;
     }

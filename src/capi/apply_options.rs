@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::image::UnpackOptions;
 use crate::layer::whiteout::Strictness;
 
-/// How layers are put into a directory, by treering_unpack() and treering_layer_apply_fd().
+/// Options of how layers are put into a directory, by treering_unpack() and treering_layer_apply_fd().
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_apply_options {

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 
 use super::arguments::{Bytes, Out, Text, bad, texts};
 use super::commit::treering_commit_result;
-use super::control::{cancel_of, running, treering_control};
+use super::control::{control_of, running, treering_control};
 use super::error::{c_string, treering_error};
 use super::export_options::treering_export_options;
 use super::guard::{give, guard};
@@ -13,6 +13,7 @@ use super::handle::{self, noun};
 use super::import_options::treering_import_options;
 use super::load_options::treering_load_options;
 use super::report::copy_list;
+use super::save_options::treering_save_options;
 use super::status::{treering_digest, treering_status};
 use super::store::treering_store;
 use super::stream::{
@@ -31,7 +32,7 @@ pub struct treering_loaded {
 }
 noun!(treering_loaded, Vec<Row>);
 
-/// One image that was loaded. The pointer lives as long as the list.
+/// An image that was loaded. The pointer lives as long as the list.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_loaded_image {
@@ -44,7 +45,7 @@ pub struct treering_loaded_image {
 }
 impl Plain for treering_loaded_image {}
 
-/// One row of [`treering_loaded`].
+/// A row of [`treering_loaded`].
 pub struct Row {
     name: Option<CString>,
     manifest: treering_digest,
@@ -55,7 +56,7 @@ pub struct Row {
 ///
 /// @param references the images, as treering_refs_resolve() finds them: an array of `references_len` texts. One that is a
 /// name becomes the image's name in the archive.
-/// @param format `docker-archive` (also for NULL) or `oci-archive`.
+/// @param options NULL for the defaults.
 /// @param fd where to write, from its present position on; stays open and yours.
 /// @param control may be NULL.
 #[unsafe(no_mangle)]
@@ -63,21 +64,22 @@ pub unsafe extern "C" fn treering_archive_save_fd(
     store: *const treering_store,
     references: *const *const c_char,
     references_len: usize,
-    format: *const c_char,
+    options: *const treering_save_options,
+    options_size: usize,
     fd: i32,
     control: *const treering_control,
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
-    let (format, err) = unsafe { (Text::new(format), Out::new(err)) };
+    let (options, err) = unsafe { (Given::new(options, options_size), Out::new(err)) };
     guard(err, || {
         // SAFETY: the header's contract for pointers.
         let references = unsafe { texts(references, references_len, "references") }?;
-        save(store, &references, format, control, &mut file(fd, "fd")?)
+        save(store, &references, options, control, &mut file(fd, "fd")?)
     })
 }
 
-/// treering_archive_save_fd() to a callback.
+/// Does what treering_archive_save_fd() does, to a callback.
 ///
 /// @param write see treering_write_fn.
 /// @param userdata handed to the callback.
@@ -87,7 +89,8 @@ pub unsafe extern "C" fn treering_archive_save_callback(
     store: *const treering_store,
     references: *const *const c_char,
     references_len: usize,
-    format: *const c_char,
+    options: *const treering_save_options,
+    options_size: usize,
     write: treering_write_fn,
     userdata: *mut c_void,
     finalizer: treering_finalizer,
@@ -95,25 +98,25 @@ pub unsafe extern "C" fn treering_archive_save_callback(
     err: *mut *mut treering_error,
 ) -> treering_status {
     // SAFETY: the header's contract for pointers and callbacks.
-    let (userdata, format, err) =
-        unsafe { (Userdata::new(userdata, finalizer), Text::new(format), Out::new(err)) };
+    let (userdata, options, err) =
+        unsafe { (Userdata::new(userdata, finalizer), Given::new(options, options_size), Out::new(err)) };
     guard(err, || {
         let mut writer = CallbackWriter::new(write, userdata)?;
         // SAFETY: the header's contract for pointers.
         let references = unsafe { texts(references, references_len, "references") }?;
-        save(store, &references, format, control, &mut writer)
+        save(store, &references, options, control, &mut writer)
     })
 }
 
 fn save(
     store: *const treering_store,
     references: &[String],
-    format: Text<'_>,
+    options: Given<'_, treering_save_options>,
     control: *const treering_control,
     out: &mut (dyn Write + Send),
 ) -> Result<()> {
-    let format = format.parse("format")?.unwrap_or_default();
-    archive::save(&*handle::get(store, "store")?, references, format, out, &*running(control)?)
+    let options = options.read()?;
+    archive::save(&*handle::get(store, "store")?, references, options, out, &*running(control)?)
 }
 
 /// Loads every image of an archive: what `docker save`, podman, skopeo, buildx or treering_archive_save_fd() wrote, compressed
@@ -137,10 +140,10 @@ pub unsafe extern "C" fn treering_archive_load_fd(
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
     let (options, out, err) = unsafe { (Given::new(options, options_size), Out::new(out), Out::new(err)) };
-    give(err, out, || load(store, input(fd, "fd", cancel_of(control)?)?, options, control))
+    give(err, out, || load(store, input(fd, "fd", &control_of(control)?)?, options, control))
 }
 
-/// treering_archive_load_fd() from a callback.
+/// Does what treering_archive_load_fd() does, from a callback.
 ///
 /// @param read see treering_read_fn.
 /// @param userdata handed to the callback.
@@ -185,7 +188,7 @@ pub extern "C" fn treering_loaded_free(loaded: *mut treering_loaded) -> treering
     handle::free(loaded)
 }
 
-/// How many images a list has; 0 when `loaded` is no list.
+/// Returns how many images a list has; 0 when `loaded` is no list.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_loaded_len(loaded: *const treering_loaded) -> usize {
     handle::get(loaded, "loaded").map_or(0, |loaded| loaded.len())
@@ -245,12 +248,12 @@ pub unsafe extern "C" fn treering_archive_import_fd(
     };
     guard(err, || {
         let out = out.required("out")?;
-        out.write(&import(store, input(fd, "fd", cancel_of(control)?)?, reference, options, control)?);
+        out.write(&import(store, input(fd, "fd", &control_of(control)?)?, reference, options, control)?);
         Ok(())
     })
 }
 
-/// treering_archive_import_fd() from a callback.
+/// Does what treering_archive_import_fd() does, from a callback.
 ///
 /// @param read see treering_read_fn.
 /// @param userdata handed to the callback.
@@ -327,7 +330,7 @@ pub unsafe extern "C" fn treering_archive_export_fd(
     guard(err, || export(store, reference, tree, options, &mut file(fd, "fd")?, control))
 }
 
-/// treering_archive_export_fd() to a callback.
+/// Does what treering_archive_export_fd() does, to a callback.
 ///
 /// @param write see treering_write_fn.
 /// @param userdata handed to the callback.

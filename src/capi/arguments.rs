@@ -1,7 +1,7 @@
-//! What comes in and goes out through pointers: bytes, text, numbers, lists, and the places of results.
+//! Arguments and results behind pointers: bytes, text, numbers, lists, and the places of results.
 //!
-//! Each wrapper is made by an `unsafe fn new` whose contract is the header's: a pointer is NULL or points to as much as the
-//! header says, for as long as the call. From there on everything is checked and safe.
+//! Each wrapper is made by an `unsafe fn new` under the contract of the header: a pointer is NULL or points to as much as
+//! the header says, for as long as the call. From there on everything is checked and safe.
 
 use std::ffi::{CStr, OsStr, c_char};
 use std::marker::PhantomData;
@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::status::{treering_pair, treering_slice};
+use crate::dockerfile::Ignore;
 use crate::error::{Error, Result};
-use crate::tree::OwnerSource;
+use crate::image::excludes;
+use crate::tree::{OwnerSource, OwnersWanted};
 
-/// An error about an argument.
+/// Returns an error about an argument.
 pub(super) fn bad(message: impl Into<String>) -> Error {
     Error::invalid("check arguments", message)
 }
@@ -29,12 +31,12 @@ pub(super) struct Bytes<'a> {
 
 impl<'a> Bytes<'a> {
     /// # Safety
-    /// `data` is NULL or points to `len` bytes that nobody changes during `'a`.
+    /// `data` is NULL or points to `len` bytes that do not change during `'a`.
     pub unsafe fn new(data: *const u8, len: usize) -> Bytes<'a> {
         Bytes { data, len, life: PhantomData }
     }
 
-    /// The bytes. NULL is fine only where the length is 0.
+    /// Returns the bytes. NULL is fine only where the length is 0.
     pub fn bytes(self, argument: &str) -> Result<&'a [u8]> {
         if self.len == 0 {
             return Ok(&[]);
@@ -49,7 +51,7 @@ impl<'a> Bytes<'a> {
         Ok(unsafe { std::slice::from_raw_parts(self.data, self.len) })
     }
 
-    /// A path of the host: not empty, no NUL byte in it.
+    /// Returns a path of the host: not empty, no NUL byte in it.
     pub fn path(self, argument: &str) -> Result<&'a Path> {
         let bytes = self.bytes(argument)?;
         if bytes.is_empty() {
@@ -61,13 +63,13 @@ impl<'a> Bytes<'a> {
         Ok(Path::new(OsStr::from_bytes(bytes)))
     }
 
-    /// The same, or NULL for none.
+    /// Returns the same, or NULL for none.
     pub fn optional_path(self, argument: &str) -> Result<Option<&'a Path>> {
         if self.data.is_null() && self.len == 0 { Ok(None) } else { self.path(argument).map(Some) }
     }
 }
 
-/// A list of paths handed in.
+/// Returns a list of paths handed in.
 ///
 /// # Safety
 /// The contract of [`List::new`] for the list, and that of [`Bytes::new`] for each element.
@@ -84,7 +86,7 @@ pub(super) unsafe fn paths(list: *const treering_slice, len: usize, argument: &s
         .collect()
 }
 
-/// A list of texts handed in.
+/// Returns a list of texts handed in.
 ///
 /// # Safety
 /// The contract of [`List::new`] for the list, and that of [`Text::new`] for each element.
@@ -101,7 +103,7 @@ pub(super) unsafe fn texts(list: *const *const c_char, len: usize, argument: &st
         .collect()
 }
 
-/// A list of keys and values handed in.
+/// Returns a list of keys and values handed in.
 ///
 /// # Safety
 /// The contract of [`List::new`] for the list, and that of [`Text::new`] for the two of each element.
@@ -123,7 +125,7 @@ pub(super) unsafe fn pairs(
 }
 
 /// An array handed in.
-struct List<'a, T> {
+pub(super) struct List<'a, T> {
     data: *const T,
     len: usize,
     life: PhantomData<&'a [T]>,
@@ -131,12 +133,13 @@ struct List<'a, T> {
 
 impl<'a, T> List<'a, T> {
     /// # Safety
-    /// `data` is NULL or points to `len` elements that nobody changes during `'a`.
-    unsafe fn new(data: *const T, len: usize) -> List<'a, T> {
+    /// `data` is NULL or points to `len` elements that do not change during `'a`.
+    pub unsafe fn new(data: *const T, len: usize) -> List<'a, T> {
         List { data, len, life: PhantomData }
     }
 
-    fn items(self, argument: &str) -> Result<&'a [T]> {
+    /// Returns the elements. NULL is fine only where there are none.
+    pub fn items(self, argument: &str) -> Result<&'a [T]> {
         if self.len == 0 {
             return Ok(&[]);
         }
@@ -160,12 +163,12 @@ pub(super) struct Text<'a> {
 
 impl<'a> Text<'a> {
     /// # Safety
-    /// `data` is NULL or points to bytes that end with a NUL and that nobody changes during `'a`.
+    /// `data` is NULL or points to bytes that end with a NUL and do not change during `'a`.
     pub unsafe fn new(data: *const c_char) -> Text<'a> {
         Text { data, life: PhantomData }
     }
 
-    /// The text; NULL stands for none.
+    /// Returns the text; NULL stands for none.
     pub fn optional(self, argument: &str) -> Result<Option<&'a str>> {
         if self.data.is_null() {
             return Ok(None);
@@ -181,23 +184,56 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The text, which must be there.
+    /// Returns the text, which must be there.
     pub fn required(self, argument: &str) -> Result<&'a str> {
         self.optional(argument)?.ok_or_else(|| bad(format!("{argument} is NULL")))
     }
 
-    /// A copy of the text; NULL stands for none.
+    /// Returns a copy of the text; NULL stands for none.
     pub fn owned(self, argument: &str) -> Result<Option<String>> {
         Ok(self.optional(argument)?.map(String::from))
     }
 
-    /// The text parsed; NULL stands for none.
+    /// Returns the text parsed; NULL stands for none.
     pub fn parse<T: FromStr<Err = Error>>(self, argument: &str) -> Result<Option<T>> {
         self.optional(argument)?.map(str::parse).transpose()
     }
 }
 
-/// Where one value of a fixed type goes.
+/// Room for bytes.
+pub(super) struct Buffer<'a> {
+    data: *mut u8,
+    len: usize,
+    life: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> Buffer<'a> {
+    /// # Safety
+    /// `data` is NULL or points to `len` bytes that nothing else uses during `'a`.
+    pub unsafe fn new(data: *mut u8, len: usize) -> Buffer<'a> {
+        Buffer { data, len, life: PhantomData }
+    }
+
+    /// Returns the room, filled with zeros. NULL is fine only where the length is 0.
+    pub fn bytes(self, argument: &str) -> Result<&'a mut [u8]> {
+        if self.len == 0 {
+            return Ok(&mut []);
+        }
+        if self.data.is_null() {
+            return Err(bad(format!("{argument} is NULL")));
+        }
+        if self.len > isize::MAX as usize {
+            return Err(bad(format!("{argument} is longer than memory")));
+        }
+        // SAFETY: not NULL, and the contract of `new`. C need not have written anything there before.
+        unsafe {
+            self.data.write_bytes(0, self.len);
+            Ok(std::slice::from_raw_parts_mut(self.data, self.len))
+        }
+    }
+}
+
+/// The place of a result of a fixed type.
 #[derive(Clone, Copy)]
 pub(super) struct Out<'a, T> {
     place: *mut T,
@@ -206,12 +242,12 @@ pub(super) struct Out<'a, T> {
 
 impl<'a, T> Out<'a, T> {
     /// # Safety
-    /// `place` is NULL or nobody else uses what it points to during `'a`.
+    /// `place` is NULL or nothing else uses what it points to during `'a`.
     pub unsafe fn new(place: *mut T) -> Out<'a, T> {
         Out { place, life: PhantomData }
     }
 
-    /// The place; NULL when the value is not wanted.
+    /// Returns the place; NULL when the value is not wanted.
     pub fn place(self) -> Option<&'a mut MaybeUninit<T>> {
         if self.place.is_null() || !self.place.is_aligned() {
             return None;
@@ -220,26 +256,41 @@ impl<'a, T> Out<'a, T> {
         Some(unsafe { &mut *self.place.cast::<MaybeUninit<T>>() })
     }
 
-    /// The place, which must be there.
+    /// Returns the place, which must be there.
     pub fn required(self, argument: &str) -> Result<&'a mut MaybeUninit<T>> {
         self.place().ok_or_else(|| bad(format!("{argument} is NULL or not aligned")))
     }
 }
 
-/// A record of owners, as its options have it: `fakeroot:FILE` and the like; none where it is empty.
+/// Reads `owner` and `owner_from` of options: a policy, and a record of owners such as `fakeroot:FILE`; `None` where empty.
 ///
 /// # Safety
-/// The contract of [`Bytes::new`] for the slice.
-pub(super) unsafe fn source(slice: treering_slice) -> Result<Option<OwnerSource>> {
+/// The contracts of [`Text::new`] for the text and of [`Bytes::new`] for the slice.
+pub(super) unsafe fn owners(owner: *const c_char, owner_from: treering_slice) -> Result<OwnersWanted> {
     // SAFETY: the caller's contract.
-    let bytes = unsafe { Bytes::new(slice.data, slice.len) };
-    bytes.optional_path("owner_from")?.map(OwnerSource::parse).transpose()
+    let (owner, from) = unsafe { (Text::new(owner), Bytes::new(owner_from.data, owner_from.len)) };
+    let source = from.optional_path("owner_from")?.map(OwnerSource::parse).transpose()?;
+    Ok(OwnersWanted { policy: owner.parse("owner")?, source })
 }
 
-/// A number that a pointer leads to, because 0 is a number like any other; NULL stands for none.
+/// Patterns of what is left out, and the file of more.
 ///
 /// # Safety
-/// `pointer` is NULL or points to a value that nobody changes during the call.
+/// The contract of [`texts`] for the patterns, and that of [`Bytes::new`] for the slice.
+pub(super) unsafe fn exclude(
+    patterns: *const *const c_char,
+    len: usize,
+    file: treering_slice,
+) -> Result<Ignore> {
+    // SAFETY: the caller's contract.
+    let (patterns, file) = unsafe { (texts(patterns, len, "exclude")?, Bytes::new(file.data, file.len)) };
+    excludes(file.optional_path("ignore_file")?, &patterns)
+}
+
+/// Returns a number that a pointer leads to, because 0 is a number like any other; NULL stands for none.
+///
+/// # Safety
+/// `pointer` is NULL or points to a value that does not change during the call.
 pub(super) unsafe fn number<T: Copy>(pointer: *const T, argument: &str) -> Result<Option<T>> {
     if pointer.is_null() {
         return Ok(None);

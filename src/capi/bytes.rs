@@ -19,7 +19,7 @@ pub(super) fn owned(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// A JSON document.
+/// Returns a JSON document.
 pub(super) fn json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     crate::store::json_to_bytes(value).map(owned)
 }
@@ -34,13 +34,13 @@ pub extern "C" fn treering_bytes_free(bytes: *mut treering_bytes) -> treering_st
     handle::free(bytes)
 }
 
-/// The first byte; lives as long as `bytes`. NULL when `bytes` is no such object.
+/// Returns the first byte; lives as long as `bytes`. NULL when `bytes` is no such object.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_bytes_data(bytes: *const treering_bytes) -> *const u8 {
     get(bytes).map_or(std::ptr::null(), |bytes| bytes.as_ptr())
 }
 
-/// How many bytes there are, the NUL behind them not counted; 0 when `bytes` is no such object.
+/// Returns how many bytes there are, the NUL behind them not counted; 0 when `bytes` is no such object.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_bytes_len(bytes: *const treering_bytes) -> usize {
     get(bytes).map_or(0, |bytes| bytes.len() - 1)

@@ -14,7 +14,7 @@ use super::store::treering_store;
 use super::structures::{Given, Plain, Record};
 use crate::image::Committed;
 
-/// What a commit or an import made.
+/// The result of a commit or an import.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_commit_result {

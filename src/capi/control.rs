@@ -17,11 +17,11 @@ use super::stream::{Userdata, treering_finalizer};
 use super::structures::{Plain, Record};
 use crate::error::{At, Result};
 use crate::event::Events;
-use crate::progress::{Cancel, Control};
+use crate::progress::Control;
 
 /// Receives how far an operation is. Returns 0 to go on; any other number cancels everything that has the control, as
-/// treering_control_cancel() does. `size` is how many bytes of `progress` there are: sizeof(treering_progress) as the library
-/// knows it.
+/// treering_control_cancel() does. `size` is how many bytes of `progress` there are: sizeof(treering_progress) in the library's
+/// version.
 ///
 /// Called from a thread of the library, never from two at once. Must not run an operation with the same control. For exceptions
 /// see treering_write_fn.
@@ -37,7 +37,7 @@ pub struct treering_control {
 }
 noun!(treering_control, Shared);
 
-/// What a control stands for.
+/// The object behind a control.
 #[derive(Default)]
 pub struct Shared {
     control: Control,
@@ -88,12 +88,12 @@ impl Drop for Running {
     }
 }
 
-/// What cancels the work of a handle; for NULL nothing does.
-pub(super) fn cancel_of(handle: *const treering_control) -> Result<Cancel> {
-    Ok(handle::maybe(handle, "control")?.map(|shared| shared.control.cancel.clone()).unwrap_or_default())
+/// Returns the control behind a handle; for NULL one that nothing cancels.
+pub(super) fn control_of(handle: *const treering_control) -> Result<Control> {
+    Ok(handle::maybe(handle, "control")?.map(|shared| shared.control.clone()).unwrap_or_default())
 }
 
-/// The control behind a handle, or a fresh one for NULL, for as long as an operation runs: its progress is reported.
+/// Returns the control behind a handle, or a fresh one for NULL, for as long as an operation runs: its progress is reported.
 pub(super) fn running(handle: *const treering_control) -> Result<Running> {
     let Some(shared) = handle::maybe(handle, "control")? else {
         return Ok(Running { control: Control::default(), reporter: None });
@@ -118,24 +118,26 @@ pub(super) fn running(handle: *const treering_control) -> Result<Running> {
     Ok(Running { control, reporter: Some((end, thread)) })
 }
 
-/// What an operation has done so far.
+/// The progress of an operation so far.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_progress {
-    /// Filesystem or tar entries handled.
+    /// The number of entries of trees and tars, files of archives, and blobs that were handled.
     pub entries: u64,
-    /// Bytes of content read (uncompressed).
+    /// Bytes of input that were read, as they are where they are read: files with their size, blobs and archives compressed
+    /// as they are, a layer that is made with the size of its tar.
     pub bytes_read: u64,
-    /// Bytes written to the result (compressed, or into files).
+    /// Bytes written to the result: of blobs, archives or files.
     pub bytes_written: u64,
-    /// Bytes of content that will be read in all; 0 while unknown.
+    /// Bytes of input that will have been read at the end, as far as is known; 0 while nothing is. Equals `bytes_read` when an
+    /// operation has succeeded.
     pub bytes_total: u64,
     /// Whether treering_control_cancel() was called.
     pub cancelled: bool,
 }
 impl Plain for treering_progress {}
 
-/// A new control: counters at 0, not cancelled.
+/// Makes a control: counters at 0, not cancelled.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_control_new(
     out: *mut *mut treering_control,

@@ -1,4 +1,4 @@
-//! What changed.
+//! Comparisons, and their changes.
 
 use std::ffi::c_char;
 use std::sync::{Arc, Mutex};
@@ -30,16 +30,26 @@ pub struct treering_diff {
 }
 noun!(treering_diff, Diff);
 
-/// What happened to a path.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum treering_change_kind {
     /// The path is new: `A`.
     TREERING_CHANGE_ADDED = 1,
-    /// Something about the path is different: `C`.
+    /// The path was changed: `C`.
     TREERING_CHANGE_CHANGED = 2,
     /// The path is gone, with all below it: `D`.
     TREERING_CHANGE_DELETED = 3,
+}
+
+impl From<ChangeKind> for treering_change_kind {
+    fn from(kind: ChangeKind) -> treering_change_kind {
+        match kind {
+            ChangeKind::Added => Self::TREERING_CHANGE_ADDED,
+            ChangeKind::Changed => Self::TREERING_CHANGE_CHANGED,
+            ChangeKind::Deleted => Self::TREERING_CHANGE_DELETED,
+        }
+    }
 }
 
 /// It is another kind of file.
@@ -82,7 +92,7 @@ const _: () = assert!(
         && NONE == TREERING_NO_ENTRY
 );
 
-/// One changed path.
+/// A changed path.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_change {
@@ -90,7 +100,7 @@ pub struct treering_change {
     pub path: *const u8,
     /// The bytes in `path`.
     pub path_len: usize,
-    /// What happened to it.
+    /// The kind of the change.
     pub kind: treering_change_kind,
     /// Why it counts as changed: TREERING_REASON_* or-ed together; 0 for what was added or deleted.
     pub reasons: u32,
@@ -125,12 +135,12 @@ pub struct Diff {
     pub(super) changes: Vec<Change>,
     /// Which of them are listed.
     listed: Vec<u32>,
-    /// Where the content of the new tree's files is, if that is known: a layer can be written then.
+    /// The content of the new tree's files, if it is at hand: a layer can be written then.
     pub(super) files: Option<Box<dyn Content>>,
     cursor: Mutex<Cursor>,
 }
 
-/// Where content is, shareable.
+/// Content of files that threads share.
 pub(super) trait Content: Files + Send {}
 impl<T: Files + Send> Content for T {}
 
@@ -192,14 +202,17 @@ pub unsafe extern "C" fn treering_diff_tree(
         let store = handle::maybe(store, "store")?;
         let tree = Root::open(tree.path("tree")?)?;
         let base = base.parse("base")?.unwrap_or_default();
-        let diff = diff_root(store.as_deref(), &tree, &base, &options.read()?, &*running(control)?)?;
-        let (diff, skipped) = Diff::of_tree(diff, Some(Box::new(tree)));
+        let options = options.read()?;
+        let diff = diff_root(store.as_deref(), &tree, &base, &options, &*running(control)?)?;
+        // The content of what the tree is to become is in the layers of its base.
+        let files = if options.reverse { None } else { Some(Box::new(tree) as Box<dyn Content>) };
+        let (diff, skipped) = Diff::of_tree(diff, files);
         hand_over(report, Report::skipped(skipped));
         Ok(diff)
     })
 }
 
-/// Compares two directories, reading the content of files whose metadata agrees.
+/// Compares two directories, reading the content of files with the same metadata.
 ///
 /// @param store what is known of the trees; may be NULL.
 /// @param options NULL for the defaults.
@@ -240,7 +253,7 @@ pub unsafe extern "C" fn treering_diff_trees(
     })
 }
 
-/// Compares two snapshots by what they hold. Where only content could tell, the entry counts as changed, with
+/// Compares two snapshots by what they hold. Where only content could decide, the entry counts as changed, with
 /// TREERING_REASON_SUSPECT.
 ///
 /// @param before NULL for nothing: everything is added then.
@@ -265,10 +278,19 @@ pub unsafe extern "C" fn treering_diff_snapshots(
         let old = if before.is_null() { None } else { Some(shared(before, "before")?) };
         let new = shared(after, "after")?;
         let options = options.read()?;
-        let compare_options =
-            CompareOptions { mode: options.compare, exact_times: options.exact_times, clamp_mtime: None };
+        let compare_options = CompareOptions {
+            mode: options.compare,
+            exact_times: options.exact_times,
+            clamp_mtime: None,
+            all_reasons: true,
+            ignore_times: options.ignore_times,
+        };
         let changes = match &old {
-            Some(old) => compare(old, &new, &compare_options).changes,
+            Some(old) => {
+                let mut comparison = compare(old, &new, &compare_options);
+                comparison.exclude(&options.exclude);
+                comparison.changes
+            }
             None => crate::diff::all_added(&new),
         };
         let files = match tree.bytes("tree")? {
@@ -308,7 +330,7 @@ pub unsafe extern "C" fn treering_diff_images(
     })
 }
 
-/// What an overlay's upper directory changes over its lower directories, found without mounting it.
+/// Compares an overlay's upper directory with its lower directories, without mounting it.
 ///
 /// @param store what is known of the owners in the lower directories; may be NULL.
 /// @param lowers the lower directories, topmost first; with none, everything in the upper one counts as added.
@@ -358,14 +380,14 @@ pub extern "C" fn treering_diff_free(diff: *mut treering_diff) -> treering_statu
     handle::free(diff)
 }
 
-/// How many changes there are; 0 when `diff` is no diff.
+/// Returns how many changes there are; 0 when `diff` is no diff.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_diff_len(diff: *const treering_diff) -> usize {
     handle::get(diff, "diff").map_or(0, |diff| diff.listed.len())
 }
 
-/// The next changes, in byte order of their paths. Neither the root itself is among them, nor the old
-/// names of a file that only gained one, as `docker diff` has it; a layer holds them.
+/// Gives the next changes, in byte order of their paths. Neither the root itself is among them, nor the old names of a file
+/// that only gained one, as `docker diff` has it; a layer holds them.
 ///
 /// @param out room for `max` changes; their paths live until the next call of this function with this diff.
 /// @param change_size sizeof(treering_change).
@@ -403,11 +425,7 @@ pub unsafe extern "C" fn treering_diff_next(
                 &treering_change {
                     path: path.as_ptr(),
                     path_len: path.len(),
-                    kind: match change.kind {
-                        ChangeKind::Added => treering_change_kind::TREERING_CHANGE_ADDED,
-                        ChangeKind::Changed => treering_change_kind::TREERING_CHANGE_CHANGED,
-                        ChangeKind::Deleted => treering_change_kind::TREERING_CHANGE_DELETED,
-                    },
+                    kind: change.kind.into(),
                     reasons: change.reasons.bits().into(),
                     old_index: change.old,
                     new_index: change.new,
@@ -435,7 +453,7 @@ pub unsafe extern "C" fn treering_diff_rewind(
     })
 }
 
-/// The changes in numbers.
+/// Gives the changes in numbers.
 ///
 /// @param out_size sizeof(treering_diff_stat_result).
 #[unsafe(no_mangle)]
@@ -457,7 +475,7 @@ pub unsafe extern "C" fn treering_diff_stat(
     })
 }
 
-/// The snapshot that was compared with, as a handle of its own. TREERING_NOT_FOUND when it was nothing.
+/// Gives the snapshot that was compared with, as a handle of its own. TREERING_NOT_FOUND when it was nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_diff_old_snapshot(
     diff: *const treering_diff,
@@ -472,7 +490,7 @@ pub unsafe extern "C" fn treering_diff_old_snapshot(
     })
 }
 
-/// The snapshot of the newer tree, as a handle of its own.
+/// Gives the snapshot of the newer tree, as a handle of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_diff_new_snapshot(
     diff: *const treering_diff,

@@ -9,21 +9,23 @@ use super::handle::{self, noun};
 use super::status::treering_status;
 use super::structures::{Plain, Record};
 use crate::error::{Error, ErrorKind, Location};
+use crate::hint::Surface;
 
-/// Why a call failed. Made by the call that failed, owned by the caller, freed with treering_error_free(). Never changes, so
-/// any number of threads may read it at once. What the accessors return lives as long as the error.
+/// The reason why a call failed. Made by the call that failed, owned by the caller, freed with treering_error_free(). Never
+/// changes, so any number of threads may read it at once. What the accessors return lives as long as the error.
 pub struct treering_error {
     _opaque: (),
 }
 noun!(treering_error, Object);
 
-/// An error with its texts as C wants them.
+/// An error with its texts as C strings.
 pub struct Object {
     kind: ErrorKind,
     operation: CString,
     path: Option<Vec<u8>>,
     message: CString,
     hint: Option<CString>,
+    hint_for_go: Option<CString>,
     text: CString,
     causes: Vec<CString>,
     callback_code: i32,
@@ -33,7 +35,7 @@ pub struct Object {
 }
 
 impl Object {
-    /// All of it in one line.
+    /// Returns all of it in one line.
     #[cfg(test)]
     pub(super) fn text(&self) -> &str {
         self.text.to_str().unwrap()
@@ -57,7 +59,7 @@ pub struct treering_location {
 }
 impl Plain for treering_location {}
 
-/// What a callback returned that made an operation fail: a cause in the chain.
+/// The number that a callback returned to make an operation fail: a cause in the chain.
 #[derive(Debug)]
 pub(super) struct CallbackFailed(pub i32);
 
@@ -69,14 +71,14 @@ impl std::fmt::Display for CallbackFailed {
 
 impl std::error::Error for CallbackFailed {}
 
-/// Text for C: a NUL inside would cut it short.
+/// Makes a text for C: a NUL inside would cut it short.
 pub(super) fn c_string(text: impl Into<String>) -> CString {
     let text: String = text.into();
     let text = if text.contains('\0') { text.replace('\0', "\\0") } else { text };
     CString::new(text).unwrap_or_default()
 }
 
-/// An error object.
+/// Returns an error object.
 pub(super) fn object(error: &Error) -> *mut treering_error {
     let mut causes = Vec::new();
     let mut callback_code = 0;
@@ -90,17 +92,19 @@ pub(super) fn object(error: &Error) -> *mut treering_error {
         }
         at = cause.source();
     }
+    let hint = |surface| error.hint().map(|hint| c_string(hint.words(surface)));
     handle::make(Object {
         kind: error.kind(),
         operation: c_string(error.operation()),
         path: error.path().map(|path| {
-            // A NUL behind the path, for those who print it; the length does not count it.
+            // A NUL behind the path, for printing; the length does not count it.
             let mut path = path.to_vec();
             path.push(0);
             path
         }),
         message: c_string(error.message()),
-        hint: error.hint().map(c_string),
+        hint: hint(Surface::C),
+        hint_for_go: hint(Surface::Go),
         text: c_string(error.to_string()),
         causes,
         callback_code,
@@ -114,7 +118,7 @@ fn get(error: *const treering_error) -> Option<Arc<Object>> {
     handle::get(error, "error").ok()
 }
 
-/// A pointer into the object, which the table of handles keeps alive until the handle is freed.
+/// Returns a pointer into the object, which the table of handles keeps alive until the handle is freed.
 fn borrow(error: *const treering_error, part: impl FnOnce(&Object) -> Option<&CString>) -> *const c_char {
     match get(error) {
         Some(object) => part(&object).map_or(std::ptr::null(), |text| text.as_ptr()),
@@ -128,13 +132,14 @@ pub extern "C" fn treering_error_free(error: *mut treering_error) -> treering_st
     handle::free(error)
 }
 
-/// The status of the call that failed; TREERING_INVALID_ARGUMENT when `error` is no error object.
+/// Returns the status of the call that failed; TREERING_INVALID_ARGUMENT when `error` is no error object.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_error_status(error: *const treering_error) -> treering_status {
     get(error).map_or(treering_status::TREERING_INVALID_ARGUMENT, |object| object.kind.into())
 }
 
-/// The name of the kind of error, as treering_status_name() has it: `not-found`. NULL when `error` is no error object.
+/// Returns the name of the kind of error, as treering_status_name() has it: `not-found`. NULL when `error` is no error
+/// object.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_error_kind(error: *const treering_error) -> *const c_char {
     match get(error) {
@@ -143,32 +148,40 @@ pub extern "C" fn treering_error_kind(error: *const treering_error) -> *const c_
     }
 }
 
-/// The operation that failed, a short verb phrase: `open store`. NULL when `error` is no error object.
+/// Returns the operation that failed, a short verb phrase: `open store`. NULL when `error` is no error object.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_error_operation(error: *const treering_error) -> *const c_char {
     borrow(error, |object| Some(&object.operation))
 }
 
-/// What went wrong, in plain words, without operation and path. NULL when `error` is no error object.
+/// Returns the message: what is wrong, without operation and path. NULL when `error` is no error object.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_error_message(error: *const treering_error) -> *const c_char {
     borrow(error, |object| Some(&object.message))
 }
 
-/// Operation, path and message in one line, for people; bytes of the path that are not UTF-8 appear as `\xNN`. NULL when
-/// `error` is no error object.
+/// Returns operation, path and message in one line, for people; bytes of the path that are not UTF-8 appear as `\xNN`. NULL
+/// when `error` is no error object.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_error_text(error: *const treering_error) -> *const c_char {
     borrow(error, |object| Some(&object.text))
 }
 
-/// What the user can do about it; NULL when nothing is known.
+/// Returns the hint: what the user can do, in the words of C: functions and members of option structures. NULL when nothing
+/// is known.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_error_hint(error: *const treering_error) -> *const c_char {
     borrow(error, |object| object.hint.as_ref())
 }
 
-/// The path (or reference, or digest) the operation failed at, as bytes; a NUL stands behind them. NULL when there is none.
+/// Returns the hint in the words of the Go package, which is built on this library. NULL when nothing is known.
+#[unsafe(no_mangle)]
+pub extern "C" fn treering_error_hint_for_go(error: *const treering_error) -> *const c_char {
+    borrow(error, |object| object.hint_for_go.as_ref())
+}
+
+/// Returns the path (or reference, or digest) the operation failed at, as bytes; a NUL stands behind them. NULL when there
+/// is none.
 ///
 /// @param len receives the number of bytes; may be NULL.
 #[unsafe(no_mangle)]
@@ -183,26 +196,27 @@ pub unsafe extern "C" fn treering_error_path(error: *const treering_error, len: 
     path.map_or(std::ptr::null(), |path| path.as_ptr())
 }
 
-/// The cause number `n`, 0 for the nearest; NULL behind the last. At most 32 are kept.
+/// Returns the cause number `n`, 0 for the nearest; NULL behind the last. At most 32 are kept.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_error_cause(error: *const treering_error, n: usize) -> *const c_char {
     borrow(error, |object| object.causes.get(n))
 }
 
-/// What the callback returned that made the call fail with TREERING_CALLBACK; 0 for every other error.
+/// Returns the number by which a callback made the call fail with TREERING_CALLBACK; 0 for every other error.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_error_callback_code(error: *const treering_error) -> i32 {
     get(error).map_or(0, |object| object.callback_code)
 }
 
-/// The exit code of the command that was run and failed, with TREERING_COMMAND_FAILED: 128 and the number of the signal for one
-/// that a signal ended. -1 for every other error.
+/// Returns the exit code of the command that was run and failed, with TREERING_COMMAND_FAILED: 128 and the number of the
+/// signal for one that a signal ended. -1 for every other error.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_error_exit_code(error: *const treering_error) -> i32 {
     get(error).and_then(|object| object.exit_code).unwrap_or(-1)
 }
 
-/// The place in a text that is at fault, with TREERING_SYNTAX for one: whether there is one. `out` is left alone otherwise.
+/// Returns the place in a text that is at fault, with TREERING_SYNTAX for one: whether there is one. `out` is left alone
+/// otherwise.
 ///
 /// @param out may be NULL.
 /// @param out_size sizeof(treering_location).

@@ -1,6 +1,7 @@
 //! Events: what happens during an operation, beside the counters.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_void};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::arguments::Out;
@@ -9,18 +10,19 @@ use super::error::{c_string, treering_error};
 use super::guard::{guard, lock};
 use super::handle::{self, noun};
 use super::status::treering_status;
+use super::stream::{Userdata, treering_finalizer};
 use super::structures::{Plain, Record};
 use crate::error::{Location, Result};
 use crate::event::{Event, Events, OutputStream};
 
-/// Something that happened during an operation. Made by treering_control_next_event(), owned by the caller, freed with
-/// treering_event_free(). Never changes, so any number of threads may read it at once.
+/// An event of an operation. Made by treering_control_next_event(), owned by the caller, freed with treering_event_free().
+/// Never changes, so any number of threads may read it at once.
 pub struct treering_event {
     _opaque: (),
 }
 noun!(treering_event, Owned);
 
-/// What happened. A program should pass over kinds it does not have.
+/// The kind of an event. A program should pass over kinds it does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum treering_event_kind {
@@ -36,7 +38,7 @@ pub enum treering_event_kind {
     TREERING_EVENT_FINISHED = 5,
     /// A blob is on its way from or to a registry: `digest`, `bytes` so far, `bytes_total`.
     TREERING_EVENT_TRANSFER = 6,
-    /// Something is worth a look, and nothing failed: `text`, and where there is one, the name of the `rule`, and the place.
+    /// A warning: nothing failed. `text`, and where there is one, the name of the `rule`, and the place.
     TREERING_EVENT_WARNING = 7,
     /// A step failed: `text`. The operation fails as well.
     TREERING_EVENT_FAILED = 8,
@@ -46,7 +48,7 @@ pub enum treering_event_kind {
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_event_data {
-    /// What happened.
+    /// The kind of the event.
     pub kind: treering_event_kind,
     /// Number of the step, unique in its operation; 0 for a warning, which belongs to no step.
     pub step: u32,
@@ -68,7 +70,7 @@ pub struct treering_event_data {
     pub line_text: *const c_char,
     /// Name or number of the stage of a build.
     pub stage: *const c_char,
-    /// What the step does, what is wrong, or why it failed, in one line.
+    /// The step's name, the warning, or the reason of the failure, in one line.
     pub text: *const c_char,
     /// Name of the check that warns.
     pub rule: *const c_char,
@@ -87,7 +89,7 @@ pub struct treering_event_data {
 }
 impl Plain for treering_event_data {}
 
-/// An event with its texts as C wants them.
+/// An event with its texts as C strings.
 pub struct Owned {
     kind: treering_event_kind,
     step: u32,
@@ -155,7 +157,7 @@ impl Owned {
     }
 }
 
-/// A text, where there is one.
+/// Returns a text, where there is one.
 fn some(text: String) -> Option<CString> {
     (!text.is_empty()).then(|| c_string(text))
 }
@@ -202,7 +204,7 @@ impl From<Event> for Owned {
     }
 }
 
-/// What a queue holds at most where the caller does not say, in bytes.
+/// The capacity of a queue where the caller gives none, in bytes.
 const DEFAULT_LIMIT: usize = 1 << 20;
 
 /// Starts a queue of events: operations that are given the control from now on put what happens into it, and
@@ -223,6 +225,63 @@ pub unsafe extern "C" fn treering_control_enable_events(
         let limit = if limit == 0 { DEFAULT_LIMIT } else { limit };
         // Readers that wait on the old queue return.
         std::mem::replace(&mut *lock(&shared.events), Events::queue(limit)).close();
+        Ok(())
+    })
+}
+
+/// Receives what happens during operations: a hook for a log. `event` and what it leads to live as long as the call. `size` is how
+/// many bytes of `event` there are: sizeof(treering_event_data) in the library's version.
+///
+/// Called on the threads of the operation, never from two at once. Must return soon, and must not run an operation with the same
+/// control. For exceptions see treering_write_fn.
+pub type treering_event_fn =
+    Option<unsafe extern "C" fn(userdata: *mut c_void, event: *const treering_event_data, size: usize)>;
+
+/// A function that receives events. The lock around it keeps threads from calling at once.
+struct Hook {
+    function: unsafe extern "C" fn(*mut c_void, *const treering_event_data, usize),
+    userdata: Userdata,
+}
+
+impl Hook {
+    fn receive(&self, event: &Event) {
+        let owned = Owned::from(event.clone());
+        let data = owned.data();
+        // SAFETY: the contract of `Userdata::new`; the structure and what it leads to are local variables.
+        unsafe { (self.function)(self.userdata.pointer(), &raw const data, size_of::<treering_event_data>()) }
+    }
+}
+
+/// Has a function called with what happens during the operations that are given the control from now on, instead of a queue:
+/// treering_control_next_event() then finds nothing. Takes the place of a queue or a function from before; operations that run
+/// already keep that.
+///
+/// @param receive see treering_event_fn; NULL for none.
+/// @param userdata handed to the callback.
+/// @param finalizer called once with `userdata` when it will not be used any more: something else was set or the control freed,
+/// and the last operation has ended; at once when an argument was refused or `receive` is NULL. May be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_control_set_events(
+    control: *const treering_control,
+    receive: treering_event_fn,
+    userdata: *mut c_void,
+    finalizer: treering_finalizer,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers and callbacks.
+    let (userdata, err) = unsafe { (Userdata::new(userdata, finalizer), Out::new(err)) };
+    guard(err, || {
+        let shared = handle::get(control, "control")?;
+        let new = match receive {
+            None => Events::default(),
+            Some(function) => {
+                let hook = Mutex::new(Hook { function, userdata });
+                Events::observed(Arc::new(move |event| lock(&hook).receive(event)))
+            }
+        };
+        // The old one's finalizer is called behind the lock: it may use the control.
+        let old = std::mem::replace(&mut *lock(&shared.events), new);
+        old.close();
         Ok(())
     })
 }

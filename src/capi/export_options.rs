@@ -2,14 +2,14 @@
 
 use std::ffi::c_char;
 
-use super::arguments::{Text, number, source};
+use super::arguments::{Text, number, owners};
 use super::status::treering_slice;
 use super::structures::Options;
 use crate::archive::ExportOptions;
 use crate::error::Result;
 use crate::layer::{LayerOptions, MtimePrecision};
 
-/// How an image or a directory becomes one tar.
+/// Options of an export.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_export_options {
@@ -37,8 +37,7 @@ unsafe impl Options for treering_export_options {
         unsafe {
             Ok(ExportOptions {
                 platform: Text::new(self.platform).parse("platform")?,
-                owner: Text::new(self.owner).parse("owner")?,
-                owner_from: source(self.owner_from)?,
+                owners: owners(self.owner, self.owner_from)?,
                 layer: LayerOptions {
                     precision: MtimePrecision::nanoseconds(self.nanoseconds),
                     clamp_mtime: number(self.clamp_mtime, "clamp_mtime")?,

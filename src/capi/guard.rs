@@ -37,7 +37,7 @@ pub(super) fn give<N: Noun>(
     })
 }
 
-/// Locks; a thread that panicked meanwhile leaves nothing half done in what is locked here.
+/// Locks. A thread that panicked while it held the lock leaves nothing half done in what is locked here.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,9 @@
 //! Handles: what the opaque pointers of the header stand for.
 //!
 //! A handle is looked up, never followed: its pointer is the key of a table that owns the object. So a NULL, a handle of
-//! another type, one that was freed and one that never was are all told from a good one without touching memory they might
-//! point to. A call takes its own share of the object, so that freeing a handle while another thread is in a call with it
-//! ends the handle, not the object.
+//! another type, one that was freed and one that never was are all distinguished from a good one without touching memory
+//! they might point to. A call takes its own share of the object, so that freeing a handle while another thread is in a
+//! call with it ends the handle, not the object.
 //!
 //! The pointer is the address of a small allocation made for the handle, which stays allocated for a while after the handle
 //! was freed: a stale handle meets a new one of the same address only after many others were freed.
@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 
 /// A type of handle. Implemented by the opaque types of the header.
 pub(super) trait Noun: 'static {
-    /// What a handle of this type owns.
+    /// The value that a handle of this type owns.
     type Value: Send + Sync + 'static;
     /// The type's name in the header.
     const NAME: &'static str;
@@ -66,7 +66,7 @@ fn shard(address: usize) -> MutexGuard<'static, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A new handle.
+/// Returns a new handle.
 pub(super) fn make<N: Noun>(value: N::Value) -> *mut N {
     let key = Box::new(Key([0; 2]));
     let address = &raw const *key as usize;
@@ -76,7 +76,7 @@ pub(super) fn make<N: Noun>(value: N::Value) -> *mut N {
     pointer
 }
 
-/// What a handle stands for. `argument` is what errors call it.
+/// Returns the value behind a handle. `argument` is what errors call it.
 pub(super) fn get<N: Noun>(handle: *const N, argument: &str) -> Result<Arc<N::Value>> {
     if handle.is_null() {
         return Err(super::arguments::bad(format!("{argument} is NULL, not a {}", N::NAME)));
@@ -95,7 +95,7 @@ pub(super) fn get<N: Noun>(handle: *const N, argument: &str) -> Result<Arc<N::Va
     Ok(value.downcast::<N::Value>().expect("the noun says which type the value has"))
 }
 
-/// [`get`], where NULL stands for nothing.
+/// Does what [`get`] does, where NULL stands for nothing.
 pub(super) fn maybe<N: Noun>(handle: *const N, argument: &str) -> Result<Option<Arc<N::Value>>> {
     if handle.is_null() { Ok(None) } else { get(handle, argument).map(Some) }
 }
@@ -131,7 +131,7 @@ pub(super) fn free<N: Noun>(handle: *mut N) -> treering_status {
     }
 }
 
-/// How many handles there are.
+/// Returns how many handles there are.
 pub(super) fn count() -> usize {
     SHARDS_OF_HANDLES
         .iter()

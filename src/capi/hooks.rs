@@ -2,7 +2,7 @@
 
 use super::arguments::Out;
 use super::control::running;
-use super::control::{cancel_of, treering_control};
+use super::control::{control_of, treering_control};
 use super::error::treering_error;
 use super::guard::guard;
 use super::handle;
@@ -19,7 +19,7 @@ pub unsafe extern "C" fn treering_test_panic(err: *mut *mut treering_error) -> t
     guard(err, || panic!("treering_test_panic was called"))
 }
 
-/// The number of handles of all types that are live in this process. Any thread.
+/// Returns the number of handles of all types that are live in this process. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_test_live_handles() -> usize {
     handle::count()
@@ -38,7 +38,7 @@ pub unsafe extern "C" fn treering_test_panic_at(
     let err = unsafe { Out::new(err) };
     guard(err, || {
         handle::get(control, "control")?;
-        cancel_of(control)?.panic_at(look);
+        control_of(control)?.cancel.panic_at(look);
         Ok(())
     })
 }
@@ -55,7 +55,7 @@ pub unsafe extern "C" fn treering_test_error(err: *mut *mut treering_error) -> t
     })
 }
 
-/// Is an operation that sends one event of each kind, first to last, and does nothing else.
+/// Runs an operation that sends one event of each kind, first to last, and does nothing else.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_test_events(
     control: *const treering_control,

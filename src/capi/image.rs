@@ -1,7 +1,7 @@
 //! Images: manifest, configuration, history, layers.
 
 use std::ffi::{CString, c_char};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::arguments::{Out, Text};
 use super::bytes::{self, treering_bytes};
@@ -14,8 +14,9 @@ use super::snapshot::treering_snapshot;
 use super::status::{treering_digest, treering_status};
 use super::store::treering_store;
 use super::structures::{Items, Plain};
-use crate::image::contents;
-use crate::image::{Image, Platform};
+use crate::error::Result;
+use crate::image::{Image, ImageFiles, Layer, Platform, Report, contents};
+use crate::progress::Control;
 use crate::store::Store;
 
 /// An image for one platform: manifest and configuration read and checked, layers named. Owned by the caller, freed with
@@ -25,7 +26,7 @@ pub struct treering_image {
 }
 noun!(treering_image, Opened);
 
-/// One layer of an image. The pointers live as long as the image.
+/// A layer of an image. The pointers live as long as the image.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_layer {
@@ -46,6 +47,29 @@ pub struct Opened {
     image: Image,
     layers: Vec<(treering_digest, treering_digest, u64, CString)>,
     platform: CString,
+    /// The files, once they were asked for.
+    files: OnceLock<Arc<ImageFiles>>,
+}
+
+impl Opened {
+    /// Returns the store that the image is in.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Returns the layers, base first.
+    pub(super) fn layers(&self) -> &[Layer] {
+        self.image.layers()
+    }
+
+    /// Returns the files of the image. Threads that ask at once for the first time may each look for them.
+    pub(super) fn files(&self, control: &Control) -> Result<Arc<ImageFiles>> {
+        if let Some(files) = self.files.get() {
+            return Ok(Arc::clone(files));
+        }
+        let files = Arc::new(ImageFiles::open(&self.store, &self.image, control)?);
+        Ok(Arc::clone(self.files.get_or_init(|| files)))
+    }
 }
 
 /// Opens an image.
@@ -76,12 +100,12 @@ pub unsafe extern "C" fn treering_image_open(
         });
         let layers = layers.collect();
         let platform = c_string(image.platform().to_string());
-        Ok(Opened { store, image, layers, platform })
+        Ok(Opened { store, image, layers, platform, files: OnceLock::new() })
     })
 }
 
-/// Everything in an image, its layers merged, as a snapshot with the digest of every file. Reading all layers takes a while
-/// the first time; the store keeps the list.
+/// Gives the merged layers of an image as a snapshot with the digest of every file. Reading all layers for the digests takes a
+/// while the first time; the store keeps them. treering_image_list() and treering_image_stat() need none.
 ///
 /// Errors: TREERING_CORRUPT and TREERING_LIMIT for what the layers are.
 ///
@@ -107,31 +131,31 @@ pub extern "C" fn treering_image_free(image: *mut treering_image) -> treering_st
     handle::free(image)
 }
 
-/// The image id: the digest of its configuration. An empty digest when `image` is no image.
+/// Returns the image id: the digest of its configuration. An empty digest when `image` is no image.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_image_id(image: *const treering_image) -> treering_digest {
     handle::get(image, "image").map_or(treering_digest::NONE, |opened| opened.image.id().into())
 }
 
-/// The digest of its manifest. An empty digest when `image` is no image.
+/// Returns the digest of its manifest. An empty digest when `image` is no image.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_image_digest(image: *const treering_image) -> treering_digest {
     handle::get(image, "image").map_or(treering_digest::NONE, |opened| opened.image.digest().into())
 }
 
-/// The platform it is for, `os/arch[/variant]`; lives as long as the image. NULL when `image` is no image.
+/// Returns the platform it is for, `os/arch[/variant]`; lives as long as the image. NULL when `image` is no image.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_image_platform(image: *const treering_image) -> *const c_char {
     handle::get(image, "image").map_or(std::ptr::null(), |opened| opened.platform.as_ptr())
 }
 
-/// The size of manifest, configuration and layers as stored (compressed), in bytes; 0 when `image` is no image.
+/// Returns the size of manifest, configuration and layers as stored (compressed), in bytes; 0 when `image` is no image.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_image_size(image: *const treering_image) -> u64 {
     handle::get(image, "image").map_or(0, |opened| opened.image.size())
 }
 
-/// The manifest, exactly as stored: JSON. The bytes live as long as the image. NULL when `image` is no image.
+/// Returns the manifest, exactly as stored: JSON. The bytes live as long as the image. NULL when `image` is no image.
 ///
 /// @param len receives the number of bytes; may be NULL. No NUL stands behind them.
 #[unsafe(no_mangle)]
@@ -140,7 +164,7 @@ pub unsafe extern "C" fn treering_image_manifest(image: *const treering_image, l
     document(image, unsafe { Out::new(len) }, Image::manifest_bytes)
 }
 
-/// The configuration, exactly as stored: JSON. The bytes live as long as the image. NULL when `image` is no image.
+/// Returns the configuration, exactly as stored: JSON. The bytes live as long as the image. NULL when `image` is no image.
 ///
 /// @param len receives the number of bytes; may be NULL. No NUL stands behind them.
 #[unsafe(no_mangle)]
@@ -162,8 +186,8 @@ fn document(
     bytes.map_or(std::ptr::null(), <[u8]>::as_ptr)
 }
 
-/// The history, newest row first: a JSON list of objects with `id`, `created`, `created_by`, `size`, `diff_size`, `diff_id`,
-/// `comment`.
+/// Gives the history, newest row first: a JSON list of objects with `id`, `created`, `created_by`, `size`, `diff_size`,
+/// `diff_id`, `comment`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_image_history(
     image: *const treering_image,
@@ -178,7 +202,32 @@ pub unsafe extern "C" fn treering_image_history(
     })
 }
 
-/// What `docker inspect` prints for an image: a JSON object.
+/// Reports what each step of an image added, changed and wasted, the largest files and packages, and what could be smaller.
+/// Reads every layer once and unpacks nothing.
+///
+/// Errors: TREERING_NOT_FOUND when the store lacks a layer; TREERING_CORRUPT and TREERING_LIMIT for what the layers are.
+///
+/// @param html whether it is a page of HTML that needs nothing else; else a JSON object with `name`, `digest`, `image_id`,
+/// `platform`, `created`, `size`, `stored`, `visible`, `wasted`, `steps`, `files`, `wasted_files`, `packages`, `advice`.
+/// @param control may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_image_report(
+    image: *const treering_image,
+    html: bool,
+    control: *const treering_control,
+    out: *mut *mut treering_bytes,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
+    give(err, out, || {
+        let opened = handle::get(image, "image")?;
+        let report = Report::of(&opened.store, &opened.image, &*running(control)?)?;
+        if html { Ok(bytes::owned(report.to_html().into_bytes())) } else { bytes::json(&report) }
+    })
+}
+
+/// Gives the JSON object that `docker inspect` prints for an image.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_image_inspect(
     image: *const treering_image,
@@ -193,7 +242,7 @@ pub unsafe extern "C" fn treering_image_inspect(
     })
 }
 
-/// How many layers it has; 0 when `image` is no image.
+/// Returns how many layers it has; 0 when `image` is no image.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_image_layer_count(image: *const treering_image) -> usize {
     handle::get(image, "image").map_or(0, |opened| opened.layers.len())

@@ -8,7 +8,7 @@ use super::structures::{Options, cap};
 use crate::archive::ImportOptions;
 use crate::error::Result;
 
-/// How a tar becomes an image.
+/// Options of an import.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_import_options {

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 
 use super::apply_options::treering_apply_options;
 use super::arguments::{Bytes, Out};
-use super::control::{cancel_of, running, treering_control};
+use super::control::{control_of, running, treering_control};
 use super::diff::treering_diff;
 use super::error::treering_error;
 use super::guard::guard;
@@ -65,12 +65,12 @@ impl Plain for treering_apply_result {}
 
 /// Writes the layer that makes the old tree of a diff into the new one, from the files of the new tree.
 ///
-/// Errors: TREERING_CHANGED when a file is not as it was compared; TREERING_UNSUPPORTED when the diff knows no directory (of
+/// Errors: TREERING_CHANGED when a file is not as it was compared; TREERING_UNSUPPORTED when the diff has no directory (of
 /// images, or of snapshots without a tree). After an error what was written is a useless prefix.
 ///
 /// @param options NULL for the defaults.
-/// @param fd where to write, from its present position on; stays open and yours. Not flushed to disk. A pipe whose reader is
-/// gone raises SIGPIPE, as always, unless your program ignores it.
+/// @param fd where to write, from its present position on; stays open and yours. Not flushed to disk. A pipe without a reader
+/// raises SIGPIPE, as always, unless your program ignores it.
 /// @param control may be NULL.
 /// @param out_size sizeof(treering_layer_result).
 #[unsafe(no_mangle)]
@@ -94,7 +94,7 @@ pub unsafe extern "C" fn treering_layer_write_fd(
     })
 }
 
-/// treering_layer_write_fd() to a callback.
+/// Does what treering_layer_write_fd() does, to a callback.
 ///
 /// @param write see treering_write_fn.
 /// @param userdata handed to the callback.
@@ -157,8 +157,8 @@ fn write(
 
 /// Applies a layer, compressed or not, to a directory, which is made when it is not there. Whiteouts remove what is there.
 ///
-/// What the disk does not take of owners, permissions, devices and attributes goes where treering_unpack() put it: into the
-/// store, when that knows the directory. Nothing keeps it otherwise, see treering_apply_result::unkept.
+/// Whatever the disk does not take of owners, permissions, devices and attributes goes where treering_unpack() put it: into
+/// the store, when that has a record of the directory. Nothing keeps it otherwise, see treering_apply_result::unkept.
 ///
 /// Errors: TREERING_CORRUPT, TREERING_LIMIT, TREERING_UNSUPPORTED for what the layer is; whatever writing can meet. After an
 /// error the directory is in no defined state.
@@ -195,14 +195,15 @@ pub unsafe extern "C" fn treering_layer_apply_fd(
     };
     guard(err, || {
         let out = out.required("out")?;
-        let (result, losses) = apply(store, || input(fd, "fd", cancel_of(control)?), dir, options, control)?;
+        let (result, losses) =
+            apply(store, || input(fd, "fd", &control_of(control)?), dir, options, control)?;
         hand_over(report, Report::losses(losses));
         out.write(&result);
         Ok(())
     })
 }
 
-/// treering_layer_apply_fd() from a callback.
+/// Does what treering_layer_apply_fd() does, from a callback.
 ///
 /// @param read see treering_read_fn.
 /// @param userdata handed to the callback.

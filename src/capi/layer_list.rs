@@ -1,10 +1,10 @@
-//! What is in a layer.
+//! Lists of the entries of a layer.
 
 use std::ffi::c_void;
 use std::io::Read;
 
 use super::arguments::{Out, bad};
-use super::control::{cancel_of, running, treering_control};
+use super::control::{control_of, running, treering_control};
 use super::error::treering_error;
 use super::guard::{give, guard};
 use super::handle::{self, noun};
@@ -26,7 +26,7 @@ pub struct treering_layer_list {
 }
 noun!(treering_layer_list, Vec<TarEntry>);
 
-/// One entry of a layer. The pointers live as long as the list.
+/// An entry of a layer. The pointers live as long as the list.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_layer_entry {
@@ -44,7 +44,7 @@ pub struct treering_layer_entry {
     pub mtime_secs: i64,
     /// Last change of content: nanoseconds to add, 0 to 999999999.
     pub mtime_nanos: u32,
-    /// What it is.
+    /// The kind of the entry.
     pub kind: treering_file_kind,
     /// Permission bits with setuid, setgid and sticky: 0 to 07777.
     pub mode: u32,
@@ -60,6 +60,26 @@ pub struct treering_layer_entry {
     pub xattrs: u32,
 }
 impl Plain for treering_layer_entry {}
+
+/// Returns an entry as a C structure.
+pub(super) fn plain(entry: &TarEntry) -> treering_layer_entry {
+    treering_layer_entry {
+        path: entry.path.as_ptr(),
+        path_len: entry.path.len(),
+        link: entry.link.as_ptr(),
+        link_len: entry.link.len(),
+        size: entry.size,
+        mtime_secs: entry.mtime.0,
+        mtime_nanos: entry.mtime.1,
+        kind: entry.kind.into(),
+        mode: entry.mode,
+        uid: entry.uid,
+        gid: entry.gid,
+        rdev_major: entry.rdev.0,
+        rdev_minor: entry.rdev.1,
+        xattrs: entry.xattrs.len() as u32,
+    }
+}
 
 /// Lists what is in a layer, compressed or not, without putting it anywhere.
 ///
@@ -79,10 +99,10 @@ pub unsafe extern "C" fn treering_layer_list_fd(
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
     let (options, out, err) = unsafe { (Given::new(options, options_size), Out::new(out), Out::new(err)) };
-    give(err, out, || read(input(fd, "fd", cancel_of(control)?)?, options, control))
+    give(err, out, || read(input(fd, "fd", &control_of(control)?)?, options, control))
 }
 
-/// treering_layer_list_fd() from a callback.
+/// Does what treering_layer_list_fd() does, from a callback.
 ///
 /// @param read see treering_read_fn.
 /// @param userdata handed to the callback.
@@ -121,7 +141,7 @@ pub extern "C" fn treering_layer_list_free(list: *mut treering_layer_list) -> tr
     handle::free(list)
 }
 
-/// How many entries a list has; 0 when `list` is no list.
+/// Returns how many entries a list has; 0 when `list` is no list.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_layer_list_len(list: *const treering_layer_list) -> usize {
     handle::get(list, "list").map_or(0, |list| list.len())
@@ -145,24 +165,7 @@ pub unsafe extern "C" fn treering_layer_list_get(
 ) -> treering_status {
     // SAFETY: the header's contract for pointers.
     let (out, n, err) = unsafe { (Items::new(out, entry_size, max), Out::new(n), Out::new(err)) };
-    guard(err, || {
-        copy_list(&handle::get(list, "list")?, first, out, n, |entry| treering_layer_entry {
-            path: entry.path.as_ptr(),
-            path_len: entry.path.len(),
-            link: entry.link.as_ptr(),
-            link_len: entry.link.len(),
-            size: entry.size,
-            mtime_secs: entry.mtime.0,
-            mtime_nanos: entry.mtime.1,
-            kind: entry.kind.into(),
-            mode: entry.mode,
-            uid: entry.uid,
-            gid: entry.gid,
-            rdev_major: entry.rdev.0,
-            rdev_minor: entry.rdev.1,
-            xattrs: entry.xattrs.len() as u32,
-        })
-    })
+    guard(err, || copy_list(&handle::get(list, "list")?, first, out, n, plain))
 }
 
 /// Copies the extended attributes of an entry out.

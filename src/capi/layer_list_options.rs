@@ -5,7 +5,7 @@ use crate::compress::DecodeLimits;
 use crate::error::Result;
 use crate::layer::ListOptions;
 
-/// How much a layer that is listed may ask for.
+/// Caps on what a layer that is listed may ask for.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_layer_list_options {
@@ -20,7 +20,7 @@ pub struct treering_layer_list_options {
     pub max_memory: u64,
 }
 
-/// How a layer is listed.
+/// Options of a listing, checked.
 #[derive(Clone, Default)]
 pub struct Listing {
     pub(super) list: ListOptions,

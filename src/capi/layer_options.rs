@@ -8,7 +8,7 @@ use crate::compress::{Compression, Profile};
 use crate::error::Result;
 use crate::layer::{LayerOptions, MtimePrecision};
 
-/// How a layer is written.
+/// Options of a layer that is written.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_layer_options {
@@ -24,20 +24,20 @@ pub struct treering_layer_options {
     pub threads: usize,
 }
 
-/// How a layer is written.
+/// Options of a layer that is written, checked.
 pub struct Writing {
     pub(super) profile: Profile,
     pub(super) layer: LayerOptions,
     pub(super) threads: usize,
 }
 
-/// A compression with its level, where 0 is the default one; `None` where no compression is named.
+/// Returns a compression with its level, where 0 is the default one; `None` where no compression is named.
 pub(super) fn profile(compression: Text<'_>, level: i32) -> Result<Option<Profile>> {
     let compression = compression.parse("compression")?;
     compression.map(|compression| Profile::new(compression, (level != 0).then_some(level))).transpose()
 }
 
-/// The same, with gzip where none is named.
+/// Returns the same, with gzip where none is named.
 pub(super) fn profile_or_gzip(compression: Text<'_>, level: i32) -> Result<Profile> {
     match profile(compression, level)? {
         Some(profile) => Ok(profile),

@@ -7,11 +7,11 @@ use super::structures::{Options, cap};
 use crate::archive::LoadOptions;
 use crate::error::Result;
 
-/// How an archive is loaded.
+/// Options of a load.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_load_options {
-    /// What happens to the names in the archive: `keep` (also NULL), a name that stands for another image in the store is an
+    /// The policy for the names in the archive: `keep` (also NULL), a name that stands for another image in the store is an
     /// error, TREERING_ALREADY_EXISTS; `move`, it is moved, as `docker load` does; `ignore`, images get no names.
     pub names: *const c_char,
     /// Most bytes that the archive, and each layer in it, may have uncompressed. 0 for 1 TiB.

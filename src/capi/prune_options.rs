@@ -7,9 +7,9 @@ use super::arguments::{number, texts};
 use super::structures::Options;
 use crate::error::Result;
 use crate::image::TidyOptions;
-use crate::store::PruneOptions;
+use crate::store::{CachePruneOptions, PruneOptions};
 
-/// What treering_store_prune() removes.
+/// Options of treering_store_prune().
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_prune_options {
@@ -29,6 +29,14 @@ pub struct treering_prune_options {
     pub keep_len: usize,
     /// Milliseconds to wait for writers to finish before giving up with TREERING_BUSY. NULL for 10 seconds.
     pub wait: *const u64,
+    /// Remove records of build steps as well, those that hold layers which no image needs, and these layers.
+    pub build_cache: bool,
+    /// Remove all records of build steps, also those of layers that images need.
+    pub all_build_cache: bool,
+    /// Of records that would go, keep those used last, up to so many bytes with their layers. 0 for none.
+    pub keep_storage: u64,
+    /// Only records that were not used for so many seconds. 0 for all.
+    pub unused_for: u64,
 }
 
 // SAFETY: `repr(C)`, of pointers, numbers and bools.
@@ -44,8 +52,13 @@ unsafe impl Options for treering_prune_options {
             lost_trees: self.lost_trees,
             prune: PruneOptions {
                 dry_run: self.dry_run,
-                nameless: !self.keep_untagged,
+                untagged: !self.keep_untagged,
                 keep: keep.iter().map(|digest| digest.parse()).collect::<Result<_>>()?,
+                cache: (self.build_cache || self.all_build_cache).then(|| CachePruneOptions {
+                    all: self.all_build_cache,
+                    keep_bytes: self.keep_storage,
+                    unused_for: Duration::from_secs(self.unused_for),
+                }),
                 wait: wait.map_or(defaults.wait, Duration::from_millis),
             },
         })

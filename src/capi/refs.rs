@@ -21,7 +21,7 @@ pub struct treering_refs {
 }
 noun!(treering_refs, Vec<Row>);
 
-/// One name and what it stands for. The pointers live as long as the list they came from.
+/// A name and the image it stands for. The pointers live as long as the list they came from.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_ref {
@@ -36,7 +36,7 @@ pub struct treering_ref {
 }
 impl Plain for treering_ref {}
 
-/// What a name was found to stand for.
+/// The image that a name stands for.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_resolved {
@@ -47,7 +47,7 @@ pub struct treering_resolved {
 }
 impl Plain for treering_resolved {}
 
-/// One row of [`treering_refs`].
+/// A row of [`treering_refs`].
 pub struct Row {
     name: Option<CString>,
     media_type: CString,
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn treering_refs_list(
     let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
     give(err, out, || {
         let entries = handle::get(store, "store")?.entries()?;
-        // Entries of other tools, whose name is no reference, are found by digest.
+        // Entries of other tools, with names that are no reference, are found by digest.
         entries.iter().map(|entry| row(entry.name.as_ref(), &entry.descriptor)).collect()
     })
 }
@@ -86,7 +86,7 @@ pub extern "C" fn treering_refs_free(refs: *mut treering_refs) -> treering_statu
     handle::free(refs)
 }
 
-/// How many entries a list has; 0 when `refs` is no list.
+/// Returns how many entries a list has; 0 when `refs` is no list.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_refs_len(refs: *const treering_refs) -> usize {
     handle::get(refs, "refs").map_or(0, |refs| refs.len())

@@ -1,4 +1,4 @@
-//! What could not be kept or was left out.
+//! Reports of what could not be kept or was left out.
 
 use std::ffi::{CString, c_char};
 use std::sync::Arc;
@@ -13,30 +13,30 @@ use crate::error::Result;
 use crate::layer::Loss;
 use crate::tree::Skipped;
 
-/// What an operation could not keep or left out: a list of notes. Owned by the caller, freed with treering_report_free().
+/// A report of what an operation could not keep or left out: a list of notes. Owned by the caller, freed with treering_report_free().
 /// Never changes, so any number of threads may read it at once.
 pub struct treering_report {
     _opaque: (),
 }
 noun!(treering_report, Report);
 
-/// What a note is about.
+/// The subject of a note.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum treering_note_kind {
     /// An attribute could be kept neither on disk nor in the ledger.
     TREERING_NOTE_LOSS = 1,
-    /// Something in the tree cannot be part of a layer and was left out.
+    /// An entry of the tree cannot be part of a layer and was left out.
     TREERING_NOTE_SKIPPED = 2,
 }
 
-/// One note of a report. The pointers live as long as the report.
+/// A note of a report. The pointers live as long as the report.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_note {
-    /// What it is about.
+    /// The kind of the note.
     pub kind: treering_note_kind,
-    /// Where: a path below the root of the tree.
+    /// A path below the root of the tree.
     pub path: *const u8,
     /// The bytes in `path`.
     pub path_len: usize,
@@ -61,7 +61,7 @@ struct Note {
 }
 
 impl Report {
-    /// A report of what was skipped.
+    /// Returns a report of what was skipped.
     pub(super) fn skipped(list: Vec<Skipped>) -> Report {
         let note = |one: Skipped| Note {
             kind: treering_note_kind::TREERING_NOTE_SKIPPED,
@@ -72,7 +72,7 @@ impl Report {
         Report(list.into_iter().map(note).collect())
     }
 
-    /// A report of what was lost.
+    /// Returns a report of what was lost.
     pub(super) fn losses(list: Vec<Loss>) -> Report {
         let note = |one: Loss| Note {
             kind: treering_note_kind::TREERING_NOTE_LOSS,
@@ -81,6 +81,17 @@ impl Report {
             reason: c_string(one.reason),
         };
         Report(list.into_iter().map(note).collect())
+    }
+
+    /// This report, and behind it another one.
+    pub(super) fn and(mut self, mut other: Report) -> Report {
+        self.0.append(&mut other.0);
+        self
+    }
+
+    /// Returns how many notes there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -97,7 +108,7 @@ pub extern "C" fn treering_report_free(report: *mut treering_report) -> treering
     handle::free(report)
 }
 
-/// How many notes there are; 0 when `report` is no report.
+/// Returns how many notes there are; 0 when `report` is no report.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_report_len(report: *const treering_report) -> usize {
     handle::get(report, "report").map_or(0, |report| report.0.len())

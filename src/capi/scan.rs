@@ -48,12 +48,13 @@ pub unsafe extern "C" fn treering_snapshot_scan(
         let root = Root::open(tree.path("tree")?)?;
         let options = options.read()?;
         let store = options.store.as_deref();
-        let owners = owners_of(store, &root, options.owner, options.owner_from)?;
+        let owners = owners_of(store, &root, &options.owners)?;
         let scan_options = ScanOptions {
             threads: options.threads,
             previous: options.previous.as_deref(),
             one_file_system: options.one_file_system,
             all_xattrs: options.all_xattrs,
+            exclude: Some(&options.exclude),
             ..scan_options(&owners, store)?
         };
         let found = scan(&root, &scan_options, &*running(control)?)?;

@@ -3,17 +3,18 @@
 use std::ffi::c_char;
 use std::sync::Arc;
 
-use super::arguments::{Text, source};
+use super::arguments::{exclude, owners};
 use super::handle;
 use super::snapshot::{shared, treering_snapshot};
 use super::status::treering_slice;
 use super::store::treering_store;
 use super::structures::Options;
+use crate::dockerfile::Ignore;
 use crate::error::Result;
 use crate::store::Store;
-use crate::tree::{OwnerPolicy, OwnerSource, Snapshot};
+use crate::tree::{OwnersWanted, Snapshot};
 
-/// How treering_snapshot_scan() works.
+/// Options of treering_snapshot_scan().
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_scan_options {
@@ -33,17 +34,23 @@ pub struct treering_scan_options {
     pub all_xattrs: bool,
     /// Number of threads; 0 for one per processor.
     pub threads: usize,
+    /// Patterns of paths to leave out, as in a .dockerignore; the last one that matches decides, `!` takes in again.
+    pub exclude: *const *const c_char,
+    /// Number of `exclude`.
+    pub exclude_len: usize,
+    /// File of such patterns, one a line, which count before `exclude`. Empty for none.
+    pub ignore_file: treering_slice,
 }
 
 /// Options of a scan.
 pub struct Scanning {
     pub(super) threads: usize,
-    pub(super) owner: Option<OwnerPolicy>,
-    pub(super) owner_from: Option<OwnerSource>,
+    pub(super) owners: OwnersWanted,
     pub(super) store: Option<Arc<Store>>,
     pub(super) previous: Option<Arc<Snapshot>>,
     pub(super) one_file_system: bool,
     pub(super) all_xattrs: bool,
+    pub(super) exclude: Ignore,
 }
 
 // SAFETY: `repr(C)`, of pointers, numbers and bools.
@@ -52,17 +59,18 @@ unsafe impl Options for treering_scan_options {
 
     unsafe fn read(&self) -> Result<Scanning> {
         // SAFETY: the caller's contract.
-        let (owner, owner_from) =
-            unsafe { (Text::new(self.owner).parse("owner")?, source(self.owner_from)?) };
+        let owners = unsafe { owners(self.owner, self.owner_from) }?;
+        // SAFETY: the caller's contract.
+        let exclude = unsafe { exclude(self.exclude, self.exclude_len, self.ignore_file) }?;
         let previous = (!self.previous.is_null()).then(|| shared(self.previous, "previous")).transpose()?;
         Ok(Scanning {
             threads: self.threads,
-            owner,
-            owner_from,
+            owners,
             store: handle::maybe(self.store, "store")?,
             previous,
             one_file_system: self.one_file_system,
             all_xattrs: self.all_xattrs,
+            exclude,
         })
     }
 }

@@ -23,7 +23,7 @@ pub struct treering_snapshot {
 }
 noun!(treering_snapshot, Arc<Snapshot>);
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum treering_file_kind {
@@ -92,7 +92,7 @@ pub struct treering_entry {
     pub mtime_secs: i64,
     /// Last change of content: nanoseconds to add, 0 to 999999999.
     pub mtime_nanos: u32,
-    /// What it is.
+    /// The kind of the entry.
     pub kind: treering_file_kind,
     /// Permission bits with setuid, setgid and sticky: 0 to 07777.
     pub mode: u32,
@@ -136,7 +136,7 @@ pub struct treering_xattr {
 }
 impl Plain for treering_xattr {}
 
-/// An extended attribute as C sees it.
+/// Returns an extended attribute as a C structure.
 pub(super) fn xattr(name: &[u8], value: &[u8]) -> treering_xattr {
     treering_xattr {
         name: name.as_ptr(),
@@ -146,7 +146,7 @@ pub(super) fn xattr(name: &[u8], value: &[u8]) -> treering_xattr {
     }
 }
 
-/// An entry as C sees it.
+/// Returns an entry as a C structure.
 pub(super) fn entry(snapshot: &Snapshot, index: u32, path: &[u8]) -> treering_entry {
     let meta = snapshot.meta(index);
     let target = snapshot.link_target(index);
@@ -175,7 +175,7 @@ pub(super) fn entry(snapshot: &Snapshot, index: u32, path: &[u8]) -> treering_en
     }
 }
 
-/// The snapshot behind a handle.
+/// Returns the snapshot behind a handle.
 pub(super) fn shared(handle: *const treering_snapshot, argument: &str) -> Result<Arc<Snapshot>> {
     Ok(Arc::clone(&*handle::get(handle, argument)?))
 }
@@ -193,8 +193,8 @@ pub unsafe extern "C" fn treering_snapshot_load(
     give(err, out, || Ok(Arc::new(Snapshot::load(path.path("path")?)?)))
 }
 
-/// A snapshot out of the bytes that treering_snapshot_bytes() gave of one. They are copied. TREERING_CORRUPT when they are
-/// none.
+/// Makes a snapshot out of the bytes that treering_snapshot_bytes() gave of one. They are copied. TREERING_CORRUPT when
+/// they are none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_snapshot_from_bytes(
     data: *const u8,
@@ -227,13 +227,13 @@ pub extern "C" fn treering_snapshot_free(snapshot: *mut treering_snapshot) -> tr
     handle::free(snapshot)
 }
 
-/// How many entries it has, the root included; 0 when `snapshot` is no snapshot.
+/// Returns how many entries it has, the root included; 0 when `snapshot` is no snapshot.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_snapshot_len(snapshot: *const treering_snapshot) -> u32 {
     shared(snapshot, "snapshot").map_or(0, |snapshot| snapshot.len())
 }
 
-/// The bytes as they are saved; they live as long as the snapshot. NULL when `snapshot` is no snapshot.
+/// Returns the bytes as they are saved; they live as long as the snapshot. NULL when `snapshot` is no snapshot.
 ///
 /// @param len receives the number of bytes; may be NULL.
 #[unsafe(no_mangle)]

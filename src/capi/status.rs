@@ -5,8 +5,8 @@ use std::ffi::c_char;
 use crate::digest::Digest;
 use crate::error::ErrorKind;
 
-/// What a call came to. The numbers are stable and never used again for something else; a program should take numbers it
-/// does not know for TREERING_INTERNAL.
+/// The outcome of a call. The numbers are stable and never used again for something else; a program should take unknown
+/// numbers for TREERING_INTERNAL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum treering_status {
@@ -48,7 +48,7 @@ pub enum treering_status {
     TREERING_COMMAND_FAILED = 17,
     /// A server could not be reached, or the connection to it broke.
     TREERING_NETWORK = 18,
-    /// A registry refused the credentials, or wants some.
+    /// A registry refused the credentials, or asks for some.
     TREERING_UNAUTHORIZED = 19,
     /// A Dockerfile or another text is not well formed.
     TREERING_SYNTAX = 20,
@@ -81,8 +81,8 @@ impl From<ErrorKind> for treering_status {
     }
 }
 
-/// The lower-case name of a status, as in `not-found`; `ok` for 0 and `internal` for numbers that are none. Never NULL;
-/// static, never freed. Any thread.
+/// Returns the lower-case name of a status, as in `not-found`; `ok` for 0 and `internal` for numbers that are none. Never
+/// NULL; static, never freed. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_status_name(status: i32) -> *const c_char {
     let name = match status {

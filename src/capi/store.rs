@@ -21,7 +21,7 @@ pub struct treering_store {
 }
 noun!(treering_store, Store);
 
-/// What a check of a store found.
+/// The result of a check of a store.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_fsck_result {
@@ -34,24 +34,26 @@ pub struct treering_fsck_result {
 }
 impl Plain for treering_fsck_result {}
 
-/// What a prune removed, or would remove.
+/// The result of a prune: what it removed, or would remove.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_prune_result {
-    /// Nameless images whose entry went.
-    pub nameless: u64,
+    /// Untagged images that lost their entry.
+    pub images: u64,
     /// Blobs that went.
     pub blobs: u64,
-    /// DiffIDs whose relations went, and ChainIDs whose entry list went.
+    /// DiffIDs that lost their relations, and ChainIDs that lost their entry list.
     pub layers: u64,
     /// Files that dead writers had left.
-    pub litter: u64,
+    pub leftovers: u64,
     /// The bytes all of it took on disk.
     pub bytes: u64,
     /// Names that were taken away.
     pub untagged: u64,
     /// Trees that were forgotten.
     pub forgotten: u64,
+    /// Records of build steps that went.
+    pub records: u64,
 }
 impl Plain for treering_prune_result {}
 
@@ -96,7 +98,8 @@ pub extern "C" fn treering_store_free(store: *mut treering_store) -> treering_st
     handle::free(store)
 }
 
-/// The root directory of a store, as an absolute path; lives as long as the store. NULL when `store` is no store.
+/// Returns the root directory of a store, as an absolute path; lives as long as the store. NULL when `store` is no store.
+/// Its images are an OCI image layout, `oci` below it, which other tools read as it is.
 ///
 /// @param len receives the number of bytes; may be NULL. No NUL stands behind them.
 #[unsafe(no_mangle)]
@@ -162,7 +165,7 @@ pub(super) fn document(
 /// @param options NULL for the defaults.
 /// @param control may be NULL.
 /// @param out_size sizeof(treering_prune_result).
-/// @param json receives what went: `nameless`, `blobs`, `layers` (lists of digests), `litter`, `bytes`, `untagged` (names),
+/// @param json receives what went: `images`, `blobs`, `layers` (lists of digests), `records`, `leftovers`, `bytes`, `untagged` (names),
 /// `forgotten` (where trees were); may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_store_prune(
@@ -186,20 +189,22 @@ pub unsafe extern "C" fn treering_store_prune(
         document(json, || bytes::json(&report))?;
         let pruned = &report.pruned;
         out.write(&treering_prune_result {
-            nameless: pruned.nameless.len() as u64,
+            images: pruned.images.len() as u64,
             blobs: pruned.blobs.len() as u64,
             layers: pruned.layers.len() as u64,
-            litter: pruned.litter,
+            leftovers: pruned.leftovers,
             bytes: pruned.bytes,
             untagged: report.untagged.len() as u64,
             forgotten: report.forgotten.len() as u64,
+            records: pruned.records,
         });
         Ok(())
     })
 }
 
-/// What takes the space, as a JSON object: `images` (each `names`, `digest`, `size`, `shared`, `unique`, `layers`), `blobs`,
-/// `blob_bytes`, `reclaimable`, `trees`, `layer_bytes`, `tmp_bytes`. Sizes are in bytes.
+/// Reports what takes the space, as a JSON object: `images` (each `names`, `digest`, `size`, `shared`, `unique`, `layers`),
+/// `blobs`, `blob_bytes`, `reclaimable`, `trees`, `layer_bytes` (of which `index_bytes`), `cache_records`, `cache_bytes`,
+/// `tmp_bytes`. Sizes are in bytes.
 ///
 /// @param control may be NULL.
 #[unsafe(no_mangle)]

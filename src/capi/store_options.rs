@@ -4,7 +4,7 @@ use super::structures::{Options, cap};
 use crate::error::Result;
 use crate::store::Limits;
 
-/// How much what is in a store may ask for: TREERING_LIMIT where it asks for more.
+/// Caps on what the content of a store may ask for: TREERING_LIMIT where it asks for more.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_store_options {
@@ -18,6 +18,9 @@ pub struct treering_store_options {
     pub max_layers: usize,
     /// Most bytes that a blob that is written may have. 0 for no cap.
     pub max_blob_bytes: u64,
+    /// Most bytes that records of builds may take with the layers that nothing else needs, before a build lets go of those not
+    /// used for longest. 0 for 20 GiB.
+    pub max_cache_bytes: u64,
 }
 
 // SAFETY: `repr(C)`, of numbers.
@@ -31,6 +34,7 @@ unsafe impl Options for treering_store_options {
         cap(self.max_index_depth, |max| limits.index_depth = max);
         cap(self.max_layers, |max| limits.layers = max);
         cap(self.max_blob_bytes, |max| limits.blob_bytes = max);
+        cap(self.max_cache_bytes, |max| limits.cache_bytes = max);
         Ok(limits)
     }
 }

@@ -2,14 +2,14 @@
 
 use std::ffi::c_void;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::BorrowedFd;
 
 use super::arguments::bad;
 use super::error::CallbackFailed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::input::Input;
-use crate::progress::Cancel;
+use crate::progress::Control;
 
 /// Takes bytes that the library writes. Returns 0 when all of them were taken; any other number fails the operation with
 /// TREERING_CALLBACK, and treering_error_callback_code() gives the number back.
@@ -31,7 +31,36 @@ pub type treering_read_fn = Option<
 /// rule). NULL where nothing is to be done.
 pub type treering_finalizer = Option<unsafe extern "C" fn(userdata: *mut c_void)>;
 
-/// A duplicate of a descriptor of the caller's, which stays theirs. Both share the position in the file.
+/// A stream that an operation reads: of a callback, or of a descriptor.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct treering_input {
+    /// Gives the bytes, see treering_read_fn. NULL for `fd`.
+    pub read: treering_read_fn,
+    /// Handed to `read`, and not used when the operation has returned.
+    pub userdata: *mut c_void,
+    /// A descriptor to read from without `read`, from its present position to its end. Stays open and yours.
+    pub fd: i32,
+}
+
+/// Opens the stream that a [`treering_input`] describes.
+///
+/// # Safety
+/// `read` may be called with `userdata` from any thread, one call at a time, as long as the reader lives.
+pub(super) unsafe fn open_input(
+    from: &treering_input,
+    argument: &str,
+    control: &Control,
+) -> Result<Box<dyn Read + Send>> {
+    if from.read.is_none() {
+        return input(from.fd, argument, control);
+    }
+    // SAFETY: the caller's contract; there is no finalizer.
+    let userdata = unsafe { Userdata::new(from.userdata, None) };
+    Ok(Box::new(CallbackReader::new(from.read, userdata)?))
+}
+
+/// Returns a duplicate of a descriptor of the caller's, which stays theirs. Both share the position in the file.
 pub(super) fn file(fd: i32, argument: &str) -> Result<File> {
     if fd < 0 {
         return Err(bad(format!("{argument} is {fd}, not a file descriptor")));
@@ -45,12 +74,19 @@ pub(super) fn file(fd: i32, argument: &str) -> Result<File> {
     }
 }
 
-/// The same, to read from: waiting for it ends when the operation is cancelled.
-pub(super) fn input(fd: i32, argument: &str, cancel: Cancel) -> Result<Box<dyn Read + Send>> {
-    Ok(Box::new(Input::new(file(fd, argument)?, cancel)))
+/// Returns the same, to read from: waiting for it ends when the operation is cancelled. What a file has from here on is
+/// announced.
+pub(super) fn input(fd: i32, argument: &str, control: &Control) -> Result<Box<dyn Read + Send>> {
+    let mut file = file(fd, argument)?;
+    let ahead = file.metadata().ok().filter(|found| found.is_file()).zip(file.stream_position().ok());
+    if let Some((found, at)) = ahead {
+        control.counters.expect_stream(found.len().saturating_sub(at));
+    }
+    Ok(Box::new(Input::new(file, control.cancel.clone())))
 }
 
-/// What goes along with a callback. Made first of all in an entry point, so that the finalizer is called whatever comes.
+/// The pointer that goes along with a callback. Made first of all in an entry point, so that the finalizer is called
+/// whatever comes.
 pub(super) struct Userdata {
     pointer: *mut c_void,
     finalizer: treering_finalizer,
@@ -66,7 +102,7 @@ impl Userdata {
         Userdata { pointer, finalizer }
     }
 
-    /// What the callback is called with.
+    /// Returns the pointer that the callback is called with.
     pub fn pointer(&self) -> *mut c_void {
         self.pointer
     }
@@ -82,9 +118,13 @@ impl Drop for Userdata {
 }
 
 fn failed(operation: &'static str, code: i32) -> io::Error {
+    callback_failed(operation, code).into()
+}
+
+/// Returns the error for a callback that returned a number other than 0.
+pub(super) fn callback_failed(operation: &'static str, code: i32) -> Error {
     Error::new(ErrorKind::Callback, operation, format!("the callback failed with {code}"))
         .with_source(CallbackFailed(code))
-        .into()
 }
 
 /// Writes to a callback.

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// Marks structures of the header that are copied out byte by byte.
 pub(super) trait Plain: Copy {}
 
-/// Where plain structures go: an array of `max` elements of `size` bytes each, as the caller's header has them.
+/// The place of plain structures: an array of `max` elements of `size` bytes each, as the caller's header has them.
 pub(super) struct Items<'a, T> {
     data: *mut T,
     size: usize,
@@ -19,12 +19,12 @@ pub(super) struct Items<'a, T> {
 
 impl<'a, T: Plain> Items<'a, T> {
     /// # Safety
-    /// `data` is NULL or points to `max` times `size` bytes that nobody else uses during `'a`.
+    /// `data` is NULL or points to `max` times `size` bytes that nothing else uses during `'a`.
     pub unsafe fn new(data: *mut T, size: usize, max: usize) -> Items<'a, T> {
         Items { data, size, max, life: PhantomData }
     }
 
-    /// How many elements there is room for.
+    /// Returns how many elements there is room for.
     pub fn room(&self) -> usize {
         self.max
     }
@@ -45,7 +45,7 @@ impl<'a, T: Plain> Items<'a, T> {
         Ok(())
     }
 
-    /// Writes element `index`: a caller with an older header gets the part it knows, one with a newer one zeros behind.
+    /// Writes element `index`: a caller with an older header gets the part that it has, one with a newer one zeros behind.
     pub fn write(&self, index: usize, value: &T) {
         assert!(index < self.max);
         let known = self.size.min(size_of::<T>());
@@ -58,18 +58,18 @@ impl<'a, T: Plain> Items<'a, T> {
     }
 }
 
-/// One plain structure, with its size.
+/// A plain structure, with its size.
 pub(super) struct Record<'a, T>(Items<'a, T>);
 
 impl<'a, T: Plain> Record<'a, T> {
     /// # Safety
-    /// `data` is NULL or points to `size` bytes that nobody else uses during `'a`.
+    /// `data` is NULL or points to `size` bytes that nothing else uses during `'a`.
     pub unsafe fn new(data: *mut T, size: usize) -> Record<'a, T> {
         // SAFETY: the same contract.
         Record(unsafe { Items::new(data, size, 1) })
     }
 
-    /// The place, or nothing when it is NULL; a size that cannot be is an error.
+    /// Returns the place, or nothing when it is NULL; a size that cannot be is an error.
     pub fn optional(self, argument: &str) -> Result<Option<Record<'a, T>>> {
         if self.0.data.is_null() {
             return Ok(None);
@@ -78,7 +78,7 @@ impl<'a, T: Plain> Record<'a, T> {
         Ok(Some(self))
     }
 
-    /// The place, which must be there.
+    /// Returns the place, which must be there.
     pub fn required(self, argument: &str) -> Result<Record<'a, T>> {
         self.optional(argument)?.ok_or_else(|| bad(format!("{argument} is NULL")))
     }
@@ -97,7 +97,7 @@ pub(super) unsafe trait Options: Copy {
     /// The library's own options that it stands for.
     type Value;
 
-    /// The library's own options. What is zero stands for the default.
+    /// Returns the library's own options. What is zero stands for the default.
     ///
     /// # Safety
     /// The pointers in it are what the header says of them, for as long as the call.
@@ -119,20 +119,20 @@ const MAX_OPTIONS: usize = 4096;
 
 impl<'a, T: Options> Given<'a, T> {
     /// # Safety
-    /// `data` is NULL or points to `size` bytes that nobody changes during `'a`: a `T` of the caller's header, whose pointers
-    /// are what the header says of them.
+    /// `data` is NULL or points to `size` bytes that do not change during `'a`: a `T` of the caller's header, and its
+    /// pointers are what the header says of them.
     pub unsafe fn new(data: *const T, size: usize) -> Given<'a, T> {
         Given { data, size, life: PhantomData }
     }
 
-    /// The options; NULL stands for the defaults.
+    /// Returns the options; NULL stands for the defaults.
     pub fn read(self) -> Result<T::Value> {
         let options = self.copied()?;
         // SAFETY: the contract of `new`; zeros are NULL.
         unsafe { options.read() }
     }
 
-    /// The structure as this version has it.
+    /// Returns the structure as this version has it.
     fn copied(&self) -> Result<T> {
         let mut copy = MaybeUninit::<T>::zeroed();
         if !self.data.is_null() {

@@ -12,8 +12,9 @@ use super::report::{Report, hand_over, treering_report};
 use super::status::{treering_digest, treering_status};
 use super::store::treering_store;
 use super::structures::{Given, Plain, Record};
+use crate::image::Unpacked;
 
-/// What was unpacked.
+/// The result of an unpack.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_unpack_result {
@@ -27,6 +28,17 @@ pub struct treering_unpack_result {
     pub losses: u64,
 }
 impl Plain for treering_unpack_result {}
+
+impl From<&Unpacked> for treering_unpack_result {
+    fn from(made: &Unpacked) -> treering_unpack_result {
+        treering_unpack_result {
+            manifest: (&made.manifest).into(),
+            entries: made.entries,
+            in_ledger: made.in_ledger,
+            losses: made.losses.len() as u64,
+        }
+    }
+}
 
 /// Unpacks an image: its tree becomes a directory, which must not exist or be empty. The directory is bound to the image in
 /// the store, so that treering_commit() and treering_diff_tree() find it. After an error there is no half-unpacked tree.
@@ -70,12 +82,7 @@ pub unsafe extern "C" fn treering_unpack(
         let reference = reference.required("reference")?;
         let made =
             crate::image::unpack(&store, reference, dir.path("dir")?, &options.read()?, &*running(control)?)?;
-        out.write(&treering_unpack_result {
-            manifest: (&made.manifest).into(),
-            entries: made.entries,
-            in_ledger: made.in_ledger,
-            losses: made.losses.len() as u64,
-        });
+        out.write(&(&made).into());
         hand_over(report, Report::losses(made.losses));
         Ok(())
     })

@@ -17,25 +17,25 @@ use crate::info::info;
 /// before; before 1.0 that may happen with every minor version of the library.
 pub const TREERING_ABI_VERSION: u32 = 2;
 
-/// The number of the binary interface of the library that is loaded. A program compares it with TREERING_ABI_VERSION, which
-/// it was compiled with, and does not go on when they differ. Any thread.
+/// Returns the number of the binary interface of the library that is loaded. A program compares it with
+/// TREERING_ABI_VERSION, which it was compiled with, and does not go on when they differ. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_abi_version() -> u32 {
     TREERING_ABI_VERSION
 }
 
-/// The version of the library, `MAJOR.MINOR.PATCH`. Static, never freed. Any thread.
+/// Returns the version of the library, `MAJOR.MINOR.PATCH`. Static, never freed. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn treering_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// What this machine can do, found out by trying, and what the store holds: a JSON object with `version`, `abi`, `platform`,
-/// `kernel`, `uid`, `processors`, `abilities` (each with `works` and `remark`) and, with a store, `store`.
+/// Reports what this machine can do, found out by trying, and what the store holds, as a JSON object with `version`, `abi`,
+/// `platform`, `kernel`, `uid`, `processors`, `abilities` (each with `works` and `remark`) and, with a store, `store`.
 ///
 /// Leaves nothing behind. Any thread.
 ///
-/// @param store whose filesystem to probe; may be NULL.
+/// @param store a store, to probe its filesystem; may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_info(
     store: *const treering_store,
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn treering_info(
     let (out, err) = unsafe { (Out::new(out), Out::new(err)) };
     give(err, out, || {
         let store = handle::maybe(store, "store")?;
-        let mut object = info(store.as_deref())?;
+        let mut object = info(store.as_deref())?.to_json();
         object.insert("abi".into(), json!(TREERING_ABI_VERSION));
         bytes::json(&object)
     })

@@ -12,7 +12,8 @@ use super::structures::Items;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tree::Snapshot;
 
-/// Iterates over the entries of a snapshot in byte order of their paths, the root first. One thread at a time: a call while
+/// Iterates over the entries of a snapshot in byte order of their paths, the root first, or over those of a directory of an
+/// image. One thread at a time: a call while
 /// another thread is in one is TREERING_BUSY. It keeps what it needs of the snapshot alive.
 pub struct treering_walk {
     _opaque: (),
@@ -25,6 +26,13 @@ pub struct Walk {
     order: Vec<u32>,
     at: usize,
     paths: Paths,
+}
+
+impl Walk {
+    /// Returns a walk over these entries, in this order.
+    pub(super) fn new(snapshot: Arc<Snapshot>, order: Vec<u32>) -> Walk {
+        Walk { snapshot, order, at: 0, paths: Paths::default() }
+    }
 }
 
 /// The paths of the elements handed out last, one after the other.
@@ -47,14 +55,14 @@ impl Paths {
         self.ends.push(self.bytes.len());
     }
 
-    /// Path number `i`.
+    /// Returns path number `i`.
     pub fn get(&self, i: usize) -> &[u8] {
         let start = if i == 0 { 0 } else { self.ends[i - 1] };
         &self.bytes[start..self.ends[i]]
     }
 }
 
-/// What iterates serves one thread at a time.
+/// Locks an iterator: it serves one thread at a time.
 pub(super) fn alone<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>> {
     match mutex.try_lock() {
         Ok(guard) => Ok(guard),
@@ -78,11 +86,11 @@ pub unsafe extern "C" fn treering_snapshot_walk(
     give(err, out, || {
         let snapshot = shared(snapshot, "snapshot")?;
         let order = std::iter::once(0).chain(snapshot.walk()).collect();
-        Ok(Mutex::new(Walk { snapshot, order, at: 0, paths: Paths::default() }))
+        Ok(Mutex::new(Walk::new(snapshot, order)))
     })
 }
 
-/// The next entries.
+/// Gives the next entries.
 ///
 /// @param out room for `max` entries; their paths live until the next call with this walk, their targets as long as it.
 /// @param entry_size sizeof(treering_entry).

@@ -6,76 +6,36 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::Compression;
-use super::engine::{Engine, Tools};
-use super::restart::{Restarts, Shared};
+use super::engine::{Chunk, Engine, Worker};
+use super::index::LayerIndex;
+use super::limits::DecodeLimits;
+use super::restart::Shared;
 use super::split::Splitter;
+use super::states::{States, TarHasher};
 use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::progress::Control;
+use crate::error::Result;
+use crate::progress::{Control, Share};
 use crate::threads;
 
-/// A piece of the tar stream: at most 8 MiB (a zstd frame of ours), usually 1 MiB. Cheap to clone, so several threads
-/// can write from it.
-pub type Chunk = Arc<Vec<u8>>;
-
-/// What an input may ask for at most.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DecodeLimits {
-    /// How many times larger than the input the output may get, beyond `ratio_floor`. Chunks of nothing but zeros
-    /// are not counted: sparse files compress without bound.
-    pub ratio: u64,
-    /// As long as the output is shorter than this, its ratio does not matter.
-    pub ratio_floor: u64,
-    /// How long the output may get.
-    pub max_output: u64,
-    /// The largest window a zstd stream may use, which is memory we would allocate; rounded down to a power of two.
-    pub zstd_window: u64,
-}
-
-impl Default for DecodeLimits {
-    /// A ratio of 1000 beyond 64 MiB, 256 GiB in all, windows of 128 MiB (what `zstd -d` allows).
-    fn default() -> Self {
-        DecodeLimits { ratio: 1000, ratio_floor: 64 << 20, max_output: 256 << 30, zstd_window: 128 << 20 }
-    }
-}
-
-impl DecodeLimits {
-    /// Refuses what is beyond the limits.
-    pub(super) fn check(&self, consumed: u64, produced: u64, zeros: u64) -> Result<()> {
-        if produced > self.max_output {
-            let message = format!("the layer is longer than {} bytes", self.max_output);
-            return Err(Error::limit("decompress layer", message).with_hint(
-                "raise the limit on its bytes (max_bytes in the libraries) if you trust this image",
-            ));
-        }
-        let counted = produced - zeros;
-        if counted > self.ratio_floor && counted > consumed.saturating_mul(self.ratio) {
-            let message = format!("the layer grows to more than {} times its compressed size", self.ratio);
-            return Err(Error::limit("decompress layer", message)
-                .with_hint("if you trust it, raise the limit (--max-ratio) or decompress it first"));
-        }
-        Ok(())
-    }
-}
-
-/// How to decode.
+/// Options of decoding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeOptions {
     /// How many threads the decoder has of its own, besides the one that takes the chunks; at most 64. With 0 or 1 it has
     /// none and works on the calling thread.
     pub threads: usize,
-    /// What the input may ask for.
+    /// Caps on what the input may ask for.
     pub limits: DecodeLimits,
     /// Whether to take the digest of the input, which is the blob's.
     pub hash_input: bool,
     /// Whether to take the digest of the output, which is the DiffID.
     pub hash_output: bool,
-    /// Whether to note where decoding may begin another time, for [`Decoder::finish_noted`]. Costs about 1 % of the time.
+    /// Whether to note where decoding may begin another time, for [`Decoder::finish_noted`]. The digest of the output is taken for it
+    /// in any case; the rest costs about 1 % of the time.
     pub restarts: bool,
 }
 
 impl Default for DecodeOptions {
-    /// One thread for each core (at most 16), default limits, both digests.
+    /// Returns one thread for each core (at most 16), default limits, both digests.
     fn default() -> Self {
         DecodeOptions {
             threads: threads::processors().min(16),
@@ -88,7 +48,7 @@ impl Default for DecodeOptions {
 }
 
 impl DecodeOptions {
-    /// The defaults, with this many threads where it is not 0; at most 64.
+    /// Returns the defaults, with this many threads where it is not 0; at most 64.
     pub fn with_threads(threads: usize) -> Self {
         let default = Self::default();
         match threads {
@@ -98,8 +58,9 @@ impl DecodeOptions {
     }
 }
 
-/// What a [`Decoder`] has read, told at the end.
+/// Digests and sizes of what a [`Decoder`] has read, complete at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Decoded {
     /// How the input was compressed.
     pub compression: Compression,
@@ -139,7 +100,7 @@ pub struct Decoder {
     engine: Arc<Engine>,
     threads: Vec<JoinHandle<()>>,
     /// For work on the calling thread, when there are no others.
-    tools: Option<Tools>,
+    worker: Option<Worker>,
     compression: Compression,
     options: DecodeOptions,
     /// The chunk that `read` is in, and how much of it was read.
@@ -148,8 +109,21 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Starts to decode `input`, of which enough is read here to see how it is compressed.
+    /// Starts to decode `input`, of which enough is read here to see how it is compressed. What is read of it is added to
+    /// [`Counters::bytes_read`](crate::Counters::bytes_read).
     pub fn new(input: Box<dyn Read + Send>, options: DecodeOptions, control: Control) -> Result<Self> {
+        let share = Share::of_stream(&control);
+        Decoder::counting(input, options, control, share)
+    }
+
+    /// Does what [`Decoder::new`] does for an input that is part of what was announced.
+    pub(crate) fn counting(
+        input: Box<dyn Read + Send>,
+        options: DecodeOptions,
+        control: Control,
+        share: Share,
+    ) -> Result<Self> {
+        let input = Box::new(share.reader(input));
         let mut splitter = Splitter::new(input, control.clone())?;
         let compression = splitter.compression();
         // Uncompressed, both digests are the same, and only one is taken: that of the output, on another thread.
@@ -163,7 +137,11 @@ impl Decoder {
         }
         let hashing = options.hash_output || plain && options.hash_input;
         let count = if options.threads > 1 { threads::count(options.threads) } else { 0 };
-        let engine = Arc::new(Engine::new(splitter, hashing, options.limits.clone(), count, control));
+        let hasher = match options.restarts {
+            true => Some(TarHasher::noting()),
+            false => hashing.then(TarHasher::new),
+        };
+        let engine = Arc::new(Engine::new(splitter, hasher, options.limits.clone(), count, control));
         let mut started = Vec::new();
         for _ in 0..count {
             let engine = Arc::clone(&engine);
@@ -173,52 +151,56 @@ impl Decoder {
                 Err(_) => break,
             }
         }
-        let tools = started.is_empty().then(Tools::default);
-        Ok(Decoder { engine, threads: started, tools, compression, options, current: None, points })
+        let worker = started.is_empty().then(Worker::default);
+        Ok(Decoder { engine, threads: started, worker, compression, options, current: None, points })
     }
 
-    /// How the input is compressed.
+    /// Returns how the input is compressed.
     pub fn compression(&self) -> Compression {
         self.compression
     }
 
-    /// The next piece of the tar stream; nothing at the end. Never an empty piece.
-    ///
-    /// Adds to [`Counters::bytes_read`](crate::Counters::bytes_read).
+    /// Returns the next piece of the tar stream; nothing at the end. Never an empty piece.
     pub fn next_chunk(&mut self) -> Result<Option<Chunk>> {
         if let Some((chunk, at)) = self.current.take()
             && at < chunk.len()
         {
             return Ok(Some(if at == 0 { chunk } else { Arc::new(chunk[at..].to_vec()) }));
         }
-        self.engine.next(self.tools.as_mut())
+        self.engine.next(self.worker.as_mut())
     }
 
-    /// As [`finish`](Self::finish), with the points from which decoding may begin another time: none but the start unless
-    /// [`DecodeOptions::restarts`] asked for them.
-    pub fn finish_noted(self) -> Result<(Decoded, Restarts)> {
-        let (points, compression) = (self.points.clone().unwrap_or_default(), self.compression);
-        let decoded = self.finish()?;
-        Ok((decoded, points.take(compression)))
+    /// Does what [`finish`](Self::finish) does, and gives the index if [`DecodeOptions::restarts`] asked for it: with it
+    /// decoding may begin at other places another time.
+    pub fn finish_noted(self) -> Result<(Decoded, Option<LayerIndex>)> {
+        let (points, compression) = (self.points.clone(), self.compression);
+        let (decoded, states) = self.end()?;
+        let index = points.zip(states).map(|(points, states)| {
+            let restarts = points.take(compression);
+            LayerIndex { size: decoded.size, restarts, states }
+        });
+        Ok((decoded, index))
     }
 
     /// Reads the rest of the input, and says what all of it was. An error anywhere in the input comes out here at the latest.
-    pub fn finish(mut self) -> Result<Decoded> {
+    pub fn finish(self) -> Result<Decoded> {
+        Ok(self.end()?.0)
+    }
+
+    fn end(mut self) -> Result<(Decoded, Option<States>)> {
         while self.next_chunk()?.is_some() {}
-        let totals = self.engine.totals(self.tools.as_mut())?;
+        let totals = self.engine.totals(self.worker.as_mut())?;
         let (size, digest) = totals.splitter.finish();
-        let output = totals.hasher.map(|hasher| {
-            use sha2::Digest as _;
-            Digest::from_bytes(hasher.finalize().into())
-        });
+        let (output, states) = totals.hasher.map(TarHasher::finish).unzip();
         let plain = self.compression == Compression::None;
-        Ok(Decoded {
+        let decoded = Decoded {
             compression: self.compression,
             digest: if plain { output.filter(|_| self.options.hash_input) } else { digest },
             size,
             diff_id: output.filter(|_| self.options.hash_output),
             diff_size: totals.produced,
-        })
+        };
+        Ok((decoded, states.flatten()))
     }
 }
 
@@ -230,7 +212,7 @@ impl Read for Decoder {
         if self.current.as_ref().is_none_or(|(chunk, at)| *at == chunk.len()) {
             // Let go of the old one first, so that its memory can be used for the new one.
             self.current = None;
-            self.current = self.engine.next(self.tools.as_mut())?.map(|chunk| (chunk, 0));
+            self.current = self.engine.next(self.worker.as_mut())?.map(|chunk| (chunk, 0));
         }
         let Some((chunk, at)) = &mut self.current else { return Ok(0) };
         let count = buf.len().min(chunk.len() - *at);
@@ -244,7 +226,7 @@ impl Drop for Decoder {
     fn drop(&mut self) {
         self.engine.stop();
         for thread in self.threads.drain(..) {
-            // Panics inside were already turned into errors; there is nobody left to tell about others.
+            // Panics inside were already turned into errors; a drop reports no others.
             let _ = thread.join();
         }
     }
@@ -258,3 +240,6 @@ impl fmt::Debug for Decoder {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

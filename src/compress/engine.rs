@@ -1,4 +1,4 @@
-//! What the threads of a decoder share, and the choice of what to do next.
+//! State that the threads of a decoder share, and the choice of what to do next.
 //!
 //! As when writing, every thread takes the task that is furthest downstream: hash decoded bytes, else decode,
 //! else read more. A decoder without threads of its own runs the same tasks on the calling thread, one at a time,
@@ -10,22 +10,26 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use libdeflater::Decompressor;
-use sha2::{Digest as _, Sha256};
 use zstd_safe::DCtx;
 
-use super::decode::{Chunk, DecodeLimits};
+use super::limits::DecodeLimits;
 use super::split::{Splitter, Unit};
+use super::states::TarHasher;
 use super::stream::Stream;
 use super::{Compression, gzip, zstd};
 use crate::error::{Error, ErrorKind, Result};
-use crate::progress::{Control, Counters};
+use crate::progress::Control;
+
+/// A piece of the tar stream: at most 8 MiB (a zstd frame of ours), usually 1 MiB. Cheap to clone, so several threads
+/// can write from it.
+pub type Chunk = Arc<Vec<u8>>;
 
 /// How much decoded data waits to be taken, and to be hashed, before decoding pauses.
 const ROOM: usize = 4 << 20;
 /// How much a streaming decoder puts into one chunk.
 const CHUNK: usize = 1 << 20;
 
-/// Everything the threads share.
+/// State that the threads share.
 pub(super) struct Engine {
     state: Mutex<State>,
     /// Wakes threads that look for tasks.
@@ -39,13 +43,13 @@ pub(super) struct Engine {
     window: usize,
     /// How many decoded pieces may be alive before only the one that is wanted next is decoded.
     alive: usize,
-    /// How many chunks nobody holds any more are kept, to be used again.
+    /// How many free chunks are kept, to be used again.
     spare: usize,
     /// Whether the output is hashed.
     hashing: bool,
 }
 
-/// Where everything is.
+/// Shared state, under one lock.
 struct State {
     /// The input; absent while a thread reads from it, and after its end.
     splitter: Option<Box<Splitter>>,
@@ -54,8 +58,8 @@ struct State {
     /// The streaming decoder, once one is needed; absent while a thread uses it.
     stream: Option<Box<Streaming>>,
     streaming: bool,
-    /// The hash of the output; absent while a thread works on it, or if nobody wants it.
-    hasher: Option<Sha256>,
+    /// The hash of the output; absent while a thread works on it, or if it is not wanted.
+    hasher: Option<TarHasher>,
     /// Pieces in flight, in order; the first one is number `base`.
     slots: VecDeque<Slot>,
     base: u64,
@@ -74,7 +78,7 @@ struct State {
     stop: bool,
     /// Buffers to use again for input.
     spare: Vec<Vec<u8>>,
-    /// Chunks handed out, until somebody else uses their buffer: those that only stand here are free.
+    /// Chunks handed out, until their buffer is used again: those that only stand here are free.
     lent: Vec<Chunk>,
 }
 
@@ -90,7 +94,7 @@ impl Streaming {
         self.filled == self.partial.len()
     }
 
-    /// The chunk so far.
+    /// Returns the chunk so far.
     fn take(&mut self) -> Vec<u8> {
         let mut chunk = std::mem::take(&mut self.partial);
         chunk.truncate(std::mem::take(&mut self.filled));
@@ -117,21 +121,21 @@ enum Slot {
     Done(Vec<u8>, u64),
     /// To be decoded by the streaming decoder once it is the first one.
     Part(Part),
-    /// What takes the place of everything from here on.
+    /// The error that takes the place of everything from here on.
     Failed(Error),
 }
 
-/// Something to do, with what it needs taken out of the state.
+/// A task, with what it needs taken out of the state.
 enum Task {
-    Hash(Sha256, Chunk),
+    Hash(TarHasher, Chunk),
     Stream(Box<Streaming>, Part),
     Whole(u64, Vec<u8>, usize, Vec<u8>),
     Read(Box<Splitter>, Vec<u8>),
 }
 
-/// What came of it.
+/// The result of a task.
 enum Outcome {
-    Hashed(Sha256),
+    Hashed(TarHasher),
     /// With the part, how much of it was taken this time, and whether all that is in it came out.
     Streamed(Box<Streaming>, Part, u64, bool),
     /// With the piece, and its content.
@@ -139,7 +143,7 @@ enum Outcome {
     Read(Box<Splitter>, Option<Unit>),
 }
 
-/// Where in the order of pieces an error belongs.
+/// The place of an error in the order of pieces.
 #[derive(Clone, Copy)]
 enum Blame {
     Now,
@@ -148,29 +152,29 @@ enum Blame {
     Back,
 }
 
-/// What one thread keeps for itself, made when first needed.
+/// Buffers and hashers of one thread, made when first needed.
 #[derive(Default)]
-pub(super) struct Tools {
+pub(super) struct Worker {
     inflate: Option<Decompressor>,
     zstd: Option<DCtx<'static>>,
 }
 
-/// What is left when all is decoded.
+/// The sums when all is decoded.
 pub(super) struct Totals {
     pub(super) splitter: Splitter,
-    pub(super) hasher: Option<Sha256>,
+    pub(super) hasher: Option<TarHasher>,
     pub(super) produced: u64,
 }
 
 impl Engine {
     pub(super) fn new(
         splitter: Splitter,
-        hashing: bool,
+        hasher: Option<TarHasher>,
         limits: DecodeLimits,
         threads: usize,
         control: Control,
     ) -> Self {
-        // Frames of ours are large, and whoever writes files from them lets go of them late.
+        // Frames of ours are large, and threads that write files from them keep them long.
         let (window, alive, spare) = match splitter.compression() {
             Compression::Zstd => (threads.max(1), threads + 1, 1),
             _ => (2 * threads + 4, usize::MAX, threads + 4),
@@ -182,7 +186,7 @@ impl Engine {
             window,
             alive,
             spare,
-            hashing,
+            hashing: hasher.is_some(),
             work: Condvar::new(),
             ready: Condvar::new(),
             state: Mutex::new(State {
@@ -190,7 +194,7 @@ impl Engine {
                 ended: None,
                 stream: None,
                 streaming: false,
-                hasher: hashing.then(Sha256::new),
+                hasher,
                 slots: VecDeque::new(),
                 base: 0,
                 deliver: VecDeque::new(),
@@ -213,9 +217,9 @@ impl Engine {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The life of a thread: takes tasks until there will be none.
+    /// Runs a thread: takes tasks until there will be none.
     pub(super) fn work(&self) {
-        let mut tools = Tools::default();
+        let mut worker = Worker::default();
         let mut state = self.lock();
         loop {
             if state.stop || state.finished(self) {
@@ -224,7 +228,7 @@ impl Engine {
             match state.pick(self) {
                 Some(task) => {
                     drop(state);
-                    state = self.perform(task, &mut tools);
+                    state = self.perform(task, &mut worker);
                     self.work.notify_all();
                     self.ready.notify_one();
                 }
@@ -239,8 +243,8 @@ impl Engine {
         self.work.notify_all();
     }
 
-    /// The next chunk, or nothing at the end. With `tools` the calling thread does the work itself.
-    pub(super) fn next(&self, mut tools: Option<&mut Tools>) -> Result<Option<Chunk>> {
+    /// Returns the next chunk, or nothing at the end. With `worker` the calling thread does the work itself.
+    pub(super) fn next(&self, mut worker: Option<&mut Worker>) -> Result<Option<Chunk>> {
         let mut state = self.lock();
         loop {
             self.control.check("read layer")?;
@@ -249,7 +253,6 @@ impl Engine {
                 state.settle(self);
                 drop(state);
                 self.work.notify_all();
-                Counters::add(&self.control.counters.bytes_read, chunk.len() as u64);
                 return Ok(Some(chunk));
             }
             if let Some(error) = state.failure.take() {
@@ -261,16 +264,16 @@ impl Engine {
             if state.drained() {
                 return Ok(None);
             }
-            state = self.advance(state, &mut tools);
+            state = self.advance(state, &mut worker);
         }
     }
 
-    /// What is left once [`next`](Self::next) has come to the end and the hash is complete.
-    pub(super) fn totals(&self, mut tools: Option<&mut Tools>) -> Result<Totals> {
+    /// Returns what is left once [`next`](Self::next) has come to the end and the hash is complete.
+    pub(super) fn totals(&self, mut worker: Option<&mut Worker>) -> Result<Totals> {
         let mut state = self.lock();
         while !state.finished(self) {
             self.control.check("read layer")?;
-            state = self.advance(state, &mut tools);
+            state = self.advance(state, &mut worker);
         }
         if let Some(error) = state.failure.take() {
             return Err(error);
@@ -285,13 +288,13 @@ impl Engine {
     fn advance<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
-        tools: &mut Option<&mut Tools>,
+        worker: &mut Option<&mut Worker>,
     ) -> MutexGuard<'a, State> {
-        match tools {
-            Some(tools) => match state.pick(self) {
+        match worker {
+            Some(worker) => match state.pick(self) {
                 Some(task) => {
                     drop(state);
-                    self.perform(task, tools)
+                    self.perform(task, worker)
                 }
                 None => {
                     state.fail(Error::new(ErrorKind::Internal, "read layer", "nothing left to do"));
@@ -307,7 +310,7 @@ impl Engine {
     }
 
     /// Does a task and puts its outcome into the state, which comes back locked.
-    fn perform(&self, task: Task, tools: &mut Tools) -> MutexGuard<'_, State> {
+    fn perform(&self, task: Task, worker: &mut Worker) -> MutexGuard<'_, State> {
         let blame = match &task {
             Task::Hash(..) => Blame::Now,
             Task::Stream(..) => Blame::Front,
@@ -317,7 +320,7 @@ impl Engine {
         // A panic (of the reader, most likely) must not leave the consumer waiting.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             self.control.check("read layer")?;
-            self.run(task, tools)
+            self.run(task, worker)
         }))
         .unwrap_or_else(|panic| Err(Error::defect("read layer", &*panic)));
         let mut state = self.lock();
@@ -341,7 +344,7 @@ impl Engine {
         state
     }
 
-    fn run(&self, task: Task, tools: &mut Tools) -> Result<Outcome> {
+    fn run(&self, task: Task, worker: &mut Worker) -> Result<Outcome> {
         match task {
             Task::Hash(mut hasher, chunk) => {
                 hasher.update(&chunk[..]);
@@ -360,10 +363,10 @@ impl Engine {
             }
             Task::Whole(index, piece, size, mut out) => {
                 if self.compression == Compression::Gzip {
-                    let inflate = tools.inflate.get_or_insert_default();
+                    let inflate = worker.inflate.get_or_insert_default();
                     gzip::decode_member(inflate, &piece, size, &mut out)?;
                 } else {
-                    let context = tools.zstd.get_or_insert_with(DCtx::create);
+                    let context = worker.zstd.get_or_insert_with(DCtx::create);
                     zstd::decode_frame(context, &piece, size, &mut out)?;
                 }
                 Ok(Outcome::Decoded(index, piece, out))
@@ -377,12 +380,12 @@ impl Engine {
 }
 
 impl State {
-    /// Whether the consumer has everything.
+    /// Returns whether the consumer has everything.
     fn drained(&self) -> bool {
         self.ended.is_some() && self.slots.is_empty() && self.deliver.is_empty()
     }
 
-    /// Whether there is nothing left to do at all.
+    /// Returns whether there is nothing left to do at all.
     fn finished(&self, engine: &Engine) -> bool {
         self.stop
             || self.ended.is_some()
@@ -391,12 +394,12 @@ impl State {
                 && self.hasher.is_some() == engine.hashing
     }
 
-    /// Whether decoded data has somewhere to go.
+    /// Returns whether decoded data has somewhere to go.
     fn has_room(&self) -> bool {
         self.deliver_bytes < ROOM && self.unhashed_bytes < ROOM
     }
 
-    /// The most urgent task that can be done now, downstream first.
+    /// Returns the most urgent task that can be done now, downstream first.
     fn pick(&mut self, engine: &Engine) -> Option<Task> {
         if self.stop {
             return None;
@@ -421,7 +424,7 @@ impl State {
         }
         let whole = self.slots.iter().position(|slot| matches!(slot, Slot::Whole(..)));
         if let Some(i) = whole
-            // What the consumer takes next is decoded however many chunks it holds on to: it may want them all.
+            // What the consumer takes next is decoded however many chunks it holds on to: it may need them all.
             && (i == 0 && self.deliver.is_empty() || self.alive() < engine.alive)
             && let Slot::Whole(piece, size) = std::mem::replace(&mut self.slots[i], Slot::Busy)
         {
@@ -538,14 +541,14 @@ impl State {
         Ok(())
     }
 
-    /// How many pieces are decoded, or being decoded, and not yet let go of.
+    /// Returns how many pieces are decoded, or being decoded, and not yet let go of.
     fn alive(&self) -> usize {
         let here = self.slots.iter().filter(|slot| matches!(slot, Slot::Busy | Slot::Done(..))).count();
         here + self.lent.iter().filter(|chunk| !is_free(chunk)).count()
     }
 
-    /// A buffer (of any content) for at least `size` bytes of output, used before if possible: fresh memory costs page faults,
-    /// which would be a tenth of the work.
+    /// Returns a buffer (of any content) for at least `size` bytes of output, used before if possible: fresh memory costs
+    /// page faults, which would be a tenth of the work.
     fn buffer(&mut self, size: usize) -> Vec<u8> {
         let free = self.lent.iter().position(|chunk| is_free(chunk) && chunk.capacity() >= size);
         free.and_then(|i| Arc::into_inner(self.lent.swap_remove(i)))
@@ -560,12 +563,12 @@ impl State {
     }
 }
 
-/// Whether nobody but us holds a chunk.
+/// Returns whether a chunk is held here alone.
 fn is_free(chunk: &Chunk) -> bool {
     Arc::strong_count(chunk) == 1
 }
 
-/// Whether there are only zeros; quick to say no.
+/// Returns whether there are only zeros; quick to say no.
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(256).all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)
 }

@@ -1,12 +1,13 @@
 //! Inflating piece by piece where the writer flushed.
 //!
-//! Who compresses on several threads (pigz; pgzip, and with it podman, buildah and umoci) flushes between the pieces: an
+//! Tools that compress on several threads (pigz; pgzip, and with it podman, buildah and umoci) flush between the pieces: an
 //! empty stored block brings the stream to a byte boundary, and ends in `00 00 ff ff` (RFC 1951, 3.2.3 and 3.2.4). What lies
 //! between two flushes libdeflate decodes in one call, in two thirds of the time that a streaming decoder takes.
 //!
-//! libdeflate wants a stream that is whole. So each piece gets two stored blocks of ours: one before it holds the window, for
+//! libdeflate takes only a whole stream. So each piece gets two stored blocks of ours: one before it holds the window, for
 //! the piece to refer to, and the last one, behind it, a seal. The four bytes may also be anything else, in the middle of a
-//! block. Then the block goes on into the seal, and cannot come out as the seal: nobody who makes a layer knows its bytes.
+//! block. Then the block goes on into the seal, and cannot come out as the seal: its bytes are random and unknown to what
+//! made the layer.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
@@ -14,7 +15,7 @@ use std::ops::Range;
 use libdeflater::{DecompressionError, Decompressor};
 use memchr::memmem;
 
-/// What a flush ends with.
+/// The bytes that end a flush.
 const FLUSH: [u8; 4] = [0, 0, 0xff, 0xff];
 /// How far back a stream can refer.
 pub(super) const WINDOW: usize = 32 << 10;
@@ -47,28 +48,28 @@ pub(super) struct Flushed {
     least: usize,
     /// The window, and what a piece gave.
     output: Vec<u8>,
-    /// What of it waits to be taken.
+    /// The part of it that waits to be taken.
     ready: Range<usize>,
     seal: [u8; STORED + SEAL],
 }
 
-/// How it goes on.
+/// The next step of decoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Something to take, or more input needed.
+    /// There is output to take, or more input is needed.
     More,
     /// From here on the stream is for a streaming decoder, see [`Flushed::leave`].
     Leave,
 }
 
-/// The header of a stored block, where the bits before it are used up (RFC 1951, 3.2.4).
+/// Returns the header of a stored block, where the bits before it are used up (RFC 1951, 3.2.4).
 pub(super) fn stored(last: bool, length: u16) -> [u8; STORED] {
     let ([a, b], [c, d]) = (length.to_le_bytes(), (!length).to_le_bytes());
     [u8::from(last), a, b, c, d]
 }
 
 impl Flushed {
-    /// A decoder at the beginning of a stream.
+    /// Returns a decoder at the beginning of a stream.
     pub(super) fn new() -> Self {
         let mut seal = [0; STORED + SEAL];
         seal[..STORED].copy_from_slice(&stored(true, SEAL as u16));
@@ -97,7 +98,7 @@ impl Flushed {
         count
     }
 
-    /// The window and how much waits to be taken, where what was taken in ends at the boundary of a block.
+    /// Returns the window and how much waits to be taken, where what was taken in ends at the boundary of a block.
     pub(super) fn boundary(&self) -> Option<(&[u8], u64)> {
         let there = self.input.len() == self.begin && self.begin > STORED;
         there.then(|| (&self.input[STORED..self.begin], self.ready.len() as u64))
@@ -157,7 +158,7 @@ impl Flushed {
         Next::More
     }
 
-    /// What a streaming decoder needs to go on: a stored block with the window, and the input that is not decoded.
+    /// Returns what a streaming decoder needs to go on: a stored block with the window, and the input that is not decoded.
     pub(super) fn leave(mut self) -> (Vec<u8>, Vec<u8>) {
         let rest = self.input.split_off(self.begin);
         (self.input, rest)
@@ -169,7 +170,7 @@ mod tests {
     use super::*;
     use crate::compress::testing;
 
-    /// A deflate stream that is flushed after every so many bytes.
+    /// Returns a deflate stream that is flushed after every so many bytes.
     fn deflate(data: &[u8], every: usize, level: u32) -> Vec<u8> {
         let mut deflate = flate2::Compress::new(flate2::Compression::new(level), false);
         let mut out = Vec::with_capacity(2 * data.len() + 1000);
@@ -184,7 +185,7 @@ mod tests {
         out
     }
 
-    /// What comes out before the streaming decoder has to go on, and what is left for it.
+    /// Returns what comes out before the streaming decoder has to go on, and what is left for it.
     fn decode(stream: &[u8], step: usize) -> (Vec<u8>, Vec<u8>) {
         let mut flushed = Flushed::new();
         let (mut out, mut at) = (Vec::new(), 0);
@@ -258,7 +259,7 @@ mod tests {
         }
     }
 
-    /// What a streaming decoder makes of a stream, up to where it ends or is wrong, and whether it is.
+    /// Returns what a streaming decoder makes of a stream, up to where it ends or is wrong, and whether it is.
     fn streamed(stream: &[u8]) -> (Vec<u8>, bool) {
         let mut inflate = flate2::Decompress::new(false);
         let mut out = Vec::new();

@@ -1,7 +1,7 @@
 //! gzip members (RFC 1952): making our own, and decoding them whole.
 //!
-//! Our members say in an extra field how long they are, so that a reader can tell members apart without
-//! decoding them. Every gzip reader skips extra fields it does not know.
+//! Our members say in an extra field how long they are, so that a reader can separate members without
+//! decoding them. Every gzip reader skips extra fields it has no use for.
 
 use libdeflater::{CompressionLvl, Compressor, Crc, DecompressionError, Decompressor};
 
@@ -17,8 +17,8 @@ pub(super) const FOOTER: usize = 8;
 /// No member of ours is longer: what does not compress is stored, at 5 bytes for each 64 KiB.
 pub(super) const MEMBER_MAX: usize = CHUNK + CHUNK / 1024 + 1024;
 
-/// Everything before the member's length: deflate, an extra field, no time, no host system, and in the extra
-/// field (8 bytes) one subfield `TR` (4 bytes).
+/// The header before the member's length: deflate, an extra field, no time, no host system, and in the extra field (8
+/// bytes) one subfield `TR` (4 bytes).
 const PREFIX: [u8; 16] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255, 8, 0, b'T', b'R', 4, 0];
 
 /// Makes members.
@@ -52,14 +52,14 @@ impl MemberEncoder {
     }
 }
 
-/// The length of the member that starts with `header`, if it is one of ours.
+/// Returns the length of the member that starts with `header`, if it is one of ours.
 pub(super) fn member_size(header: &[u8]) -> Option<usize> {
     let size = header.strip_prefix(&PREFIX)?.first_chunk::<4>()?;
     let size = u32::from_le_bytes(*size) as usize;
     (HEADER + FOOTER + 1..=MEMBER_MAX).contains(&size).then_some(size)
 }
 
-/// The uncompressed length that a whole member claims, if it is one of ours.
+/// Returns the uncompressed length that a whole member claims, if it is one of ours.
 pub(super) fn content_size(member: &[u8]) -> Option<usize> {
     let size = u32::from_le_bytes(*member.last_chunk::<4>()?) as usize;
     (size <= CHUNK).then_some(size)

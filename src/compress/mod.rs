@@ -10,18 +10,21 @@
 mod decode;
 mod engine;
 mod flushed;
+mod foreign;
 mod gzip;
-#[cfg(test)]
-mod hostile;
 mod index;
+mod limits;
+mod number;
 mod pool;
 mod profile;
 mod restart;
 mod seek;
 mod split;
+mod states;
 mod stream;
 #[cfg(test)]
 mod testing;
+mod verified;
 mod zstd;
 
 use std::fmt;
@@ -30,14 +33,21 @@ use std::str::FromStr;
 use crate::error::{Error, ErrorKind, Result};
 use crate::media_type::{OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD};
 
-pub use decode::{Chunk, DecodeLimits, DecodeOptions, Decoded, Decoder};
+pub use decode::{DecodeOptions, Decoded, Decoder};
+pub use engine::Chunk;
+pub(crate) use foreign::{Archive, is_foreign};
 pub use index::LayerIndex;
+pub use limits::DecodeLimits;
+pub(crate) use pool::{Watch, write_watched};
 pub use pool::{Written, write};
 pub use profile::Profile;
 pub use restart::{Restarts, Resumed};
 pub use seek::EntryReader;
+pub use states::States;
+pub(crate) use states::TarHasher;
+pub use verified::Verified;
 
-/// How a layer's tar stream is compressed.
+/// The compression of a layer's tar stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Compression {
     /// The tar stream as it is.
@@ -49,7 +59,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The name as options and `--json` spell it: `none`, `gzip` or `zstd`.
+    /// Returns the name as options and `--json` spell it: `none`, `gzip` or `zstd`.
     pub fn name(self) -> &'static str {
         match self {
             Compression::None => "none",
@@ -58,7 +68,7 @@ impl Compression {
         }
     }
 
-    /// The media type of an OCI layer compressed this way (image-spec, layer.md).
+    /// Returns the media type of an OCI layer compressed this way (image-spec, layer.md).
     pub fn media_type(self) -> &'static str {
         match self {
             Compression::None => OCI_LAYER,
@@ -87,7 +97,7 @@ impl FromStr for Compression {
     }
 }
 
-/// How a stream that starts with these bytes is compressed. Whatever is not known counts as uncompressed;
+/// Returns how a stream that starts with these bytes is compressed. Whatever is not known counts as uncompressed;
 /// [`detect_supported`] also recognises what treering cannot read.
 ///
 /// Give it 512 bytes where there are as many: a name in a tar may begin like a compressed stream, and a whole header, with
@@ -105,8 +115,8 @@ pub fn detect(first_bytes: &[u8]) -> Compression {
     }
 }
 
-/// Like [`detect`], but an [`ErrorKind::Unsupported`] error names a compression that treering does not read
-/// (xz, bzip2, lz4, lzip, compress), instead of letting it pass for a broken tar stream.
+/// Does what [`detect`] does, but an [`ErrorKind::Unsupported`] error names a compression that treering does not read (xz,
+/// bzip2, lz4, lzip, compress), instead of letting it pass for a broken tar stream.
 ///
 pub fn detect_supported(first_bytes: &[u8]) -> Result<Compression> {
     let known = detect(first_bytes);
@@ -123,10 +133,13 @@ pub fn detect_supported(first_bytes: &[u8]) -> Result<Compression> {
         _ => return Ok(Compression::None),
     };
     Err(Error::new(ErrorKind::Unsupported, "read layer", format!("{name} compression is not supported"))
-        .with_hint("recompress it with gzip or zstd"))
+        .with_hint(match name {
+            "compress" => "send it decompressed: `uncompress -c FILE` writes it to standard output".into(),
+            program => format!("send it decompressed: `{program} -dc FILE` writes it to standard output"),
+        }))
 }
 
-/// Whether this begins with the header of a tar.
+/// Returns whether this begins with the header of a tar.
 fn is_tar(first_bytes: &[u8]) -> bool {
     first_bytes.get(257..262) == Some(b"ustar")
         && first_bytes.first_chunk().is_some_and(crate::layer::read::is_header)
@@ -165,7 +178,7 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Unsupported);
             assert!(error.message().starts_with(name), "{error}");
         }
-        // A tar archive whose first entry has such a name is a tar archive.
+        // A tar archive with such a name as its first entry is a tar archive.
         for name in
             [&b"BZh91AY&"[..], b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"P*M\x18", b"\xfd7zXZ", b"LZIP\x01"]
         {

@@ -3,7 +3,7 @@
 //! There is no thread per stage. Every thread takes the task that is furthest downstream: write the next piece,
 //! else hash the next piece, else compress the oldest filled piece, else fill a new one. So memory is freed as
 //! early as possible, two cores are as busy as sixty-four, and one thread alone needs no special case. Writing
-//! and hashing happen strictly in order; nothing about the result depends on who did what when.
+//! and hashing happen strictly in order; nothing about the result depends on scheduling.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -13,14 +13,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use sha2::{Digest as _, Sha256};
 
 use super::Compression;
+use super::engine::Chunk;
+use super::index::LayerIndex;
 use super::profile::{Encoder, Profile};
+use super::restart::Shared;
+use super::states::TarHasher;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer::source::{Filled, TarSource};
-use crate::progress::{Control, Counters};
+use crate::progress::{Control, Counters, Share};
 
 /// A layer that was written: its two digests and sizes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Written {
     /// The digest of the tar stream, which the image config lists as `diff_id`.
     pub diff_id: Digest,
@@ -46,6 +50,22 @@ pub fn write<S: TarSource>(
     out: &mut (dyn Write + Send),
     control: &Control,
 ) -> Result<Written> {
+    write_watched(source, profile, threads, out, None, control).map(|(written, _)| written)
+}
+
+/// Receives the pieces of a tar stream while it is written, in order, from changing threads. A piece that it keeps is in memory
+/// beyond those that are in flight.
+pub(crate) type Watch<'a> = &'a (dyn Fn(&Chunk) + Sync);
+
+/// Does what [`write`] does, shows the tar stream to `watch`, and gives the points where decoding may begin.
+pub(crate) fn write_watched<S: TarSource>(
+    source: &S,
+    profile: &Profile,
+    threads: usize,
+    out: &mut (dyn Write + Send),
+    watch: Option<Watch<'_>>,
+    control: &Control,
+) -> Result<(Written, LayerIndex)> {
     let size = source.len();
     let chunk = profile.chunk_size() as u64;
     // An empty stream still becomes one piece, since zero bytes are neither a gzip file nor a zstd frame.
@@ -58,6 +78,7 @@ pub fn write<S: TarSource>(
         source,
         profile,
         control,
+        share: Share::new(control, size),
         size,
         chunks,
         window: in_flight(threads, profile.chunk_size()),
@@ -68,12 +89,13 @@ pub fn write<S: TarSource>(
             hashed: 0,
             filled: 0,
             sink: Some(Sink { out, hasher: Sha256::new(), size: 0 }),
-            hasher: Some(Sha256::new()),
+            hasher: Some(Hasher { sum: TarHasher::noting(), watch }),
             raw: Vec::new(),
             packed: Vec::new(),
             failure: None,
         }),
         wake: Condvar::new(),
+        points: Shared::default(),
     };
     std::thread::scope(|scope| {
         for _ in 1..threads {
@@ -87,7 +109,7 @@ pub fn write<S: TarSource>(
     pool.finish()
 }
 
-/// How many pieces may be in memory: enough that nobody waits for a slower neighbour, and few of the large ones.
+/// Returns how many pieces may be in memory: enough that no thread waits for a slower one, and few of the large ones.
 fn in_flight(threads: usize, chunk: usize) -> usize {
     if chunk > 1 << 20 { threads + 2 } else { 2 * threads + 4 }
 }
@@ -95,11 +117,12 @@ fn in_flight(threads: usize, chunk: usize) -> usize {
 /// More threads than this wait for the DiffID, which is taken by one at a time.
 const THREADS_MAX: usize = 64;
 
-/// Everything the threads share.
+/// State that the threads share.
 struct Pool<'a, S> {
     source: &'a S,
     profile: &'a Profile,
     control: &'a Control,
+    share: Share,
     size: u64,
     chunks: u64,
     window: usize,
@@ -107,9 +130,11 @@ struct Pool<'a, S> {
     zero: OnceLock<Arc<Vec<u8>>>,
     state: Mutex<State<'a>>,
     wake: Condvar,
+    /// Points where decoding may begin: every piece stands alone.
+    points: Shared,
 }
 
-/// What is done, what is in flight, and who may do the things that must happen in order.
+/// Shared state: pieces done and in flight, and the right to do what must happen in order.
 struct State<'a> {
     /// The pieces in flight; the first one has the index `written`, unless it is only waiting for its hash.
     pieces: VecDeque<Piece>,
@@ -122,7 +147,7 @@ struct State<'a> {
     /// The output; absent while a thread writes.
     sink: Option<Sink<'a>>,
     /// The DiffID so far; absent while a thread hashes.
-    hasher: Option<Sha256>,
+    hasher: Option<Hasher<'a>>,
     /// Buffers to use again.
     raw: Vec<Vec<u8>>,
     packed: Vec<Vec<u8>>,
@@ -142,7 +167,7 @@ struct Piece {
 enum Packed {
     /// The piece is not filled.
     Absent,
-    /// The piece is filled and nobody compresses it.
+    /// The piece is filled and not being compressed.
     Wanted,
     /// A thread compresses it.
     Busy,
@@ -154,23 +179,29 @@ enum Packed {
     Written,
 }
 
-/// Where the compressed bytes go.
+/// The hasher that the tar bytes go through in order.
+struct Hasher<'a> {
+    sum: TarHasher,
+    watch: Option<Watch<'a>>,
+}
+
+/// The sink of the compressed bytes.
 struct Sink<'a> {
     out: &'a mut (dyn Write + Send),
     hasher: Sha256,
     size: u64,
 }
 
-/// Something to do, with what it needs taken out of the state.
+/// A task, with what it needs taken out of the state.
 enum Task<'a> {
     Write(Sink<'a>, u64, Arc<Vec<u8>>),
-    Hash(Sha256, u64, Arc<Vec<u8>>),
+    Hash(Hasher<'a>, u64, Arc<Vec<u8>>),
     Compress(u64, Arc<Vec<u8>>, bool, Vec<u8>),
     Fill(u64, Vec<u8>),
 }
 
 impl Task<'_> {
-    /// The piece this is about.
+    /// Returns the piece this is about.
     fn index(&self) -> u64 {
         match self {
             Task::Write(_, index, _)
@@ -181,17 +212,17 @@ impl Task<'_> {
     }
 }
 
-/// What came of it, to be put back into the state.
+/// The result of a task, to be put back into the state.
 enum Outcome<'a> {
     Written(Sink<'a>, u64, Option<Vec<u8>>),
-    Hashed(Sha256, u64),
+    Hashed(Hasher<'a>, u64),
     Compressed(u64, Arc<Vec<u8>>),
     Filled(u64, Arc<Vec<u8>>, bool),
 }
 
-/// What one thread keeps for itself.
-struct Hands<W> {
-    worker: Option<W>,
+/// Buffers of one thread.
+struct Worker<W> {
+    source: Option<W>,
     encoder: Option<Encoder>,
 }
 
@@ -203,13 +234,13 @@ impl<'a, S: TarSource> Pool<'a, S> {
 
     /// Takes tasks until all are done or one has failed.
     fn work(&self) {
-        let mut hands = Hands { worker: None, encoder: None };
+        let mut worker = Worker { source: None, encoder: None };
         while let Some(task) = self.next() {
             let index = task.index();
             // A panic in a source must not leave the other threads waiting for a piece that never comes.
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 self.control.check("write layer")?;
-                self.run(task, &mut hands)
+                self.run(task, &mut worker)
             }))
             .unwrap_or_else(|panic| Err(Error::defect("write layer", &*panic)));
             let mut state = self.lock();
@@ -236,13 +267,13 @@ impl<'a, S: TarSource> Pool<'a, S> {
         }
     }
 
-    /// The length of a piece's tar bytes.
+    /// Returns the length of a piece's tar bytes.
     fn length(&self, index: u64) -> usize {
         let chunk = self.profile.chunk_size() as u64;
         (self.size - index * chunk).min(chunk) as usize
     }
 
-    fn run(&self, task: Task<'a>, hands: &mut Hands<S::Worker>) -> Result<Outcome<'a>> {
+    fn run(&self, task: Task<'a>, worker: &mut Worker<S::Worker>) -> Result<Outcome<'a>> {
         match task {
             Task::Write(mut sink, index, packed) => {
                 // Uncompressed, the blob's digest is the DiffID.
@@ -250,20 +281,26 @@ impl<'a, S: TarSource> Pool<'a, S> {
                     sink.hasher.update(&packed[..]);
                 }
                 sink.out.write_all(&packed).map_err(|error| Error::io("write layer", "output", error))?;
+                if self.profile.compression() != Compression::None {
+                    self.points.start(sink.size, index * self.profile.chunk_size() as u64);
+                }
                 sink.size += packed.len() as u64;
                 Counters::add(&self.control.counters.bytes_written, packed.len() as u64);
                 // Not ours to reuse if it is the known form of zeros, or the tar bytes themselves.
                 Ok(Outcome::Written(sink, index, Arc::into_inner(packed)))
             }
             Task::Hash(mut hasher, index, raw) => {
-                hasher.update(&raw[..]);
+                hasher.sum.update(&raw[..]);
+                if let Some(watch) = hasher.watch {
+                    watch(&raw);
+                }
                 Ok(Outcome::Hashed(hasher, index))
             }
             Task::Compress(index, raw, zero, mut packed) => {
-                if hands.encoder.is_none() {
-                    hands.encoder = Some(Encoder::new(self.profile)?);
+                if worker.encoder.is_none() {
+                    worker.encoder = Some(Encoder::new(self.profile)?);
                 }
-                let encoder = hands.encoder.as_mut().expect("made above");
+                let encoder = worker.encoder.as_mut().expect("made above");
                 let full = raw.len() == self.profile.chunk_size();
                 if let (true, true, Some(known)) = (zero, full, self.zero.get()) {
                     return Ok(Outcome::Compressed(index, Arc::clone(known)));
@@ -271,7 +308,7 @@ impl<'a, S: TarSource> Pool<'a, S> {
                 encoder.encode(&raw, &mut packed)?;
                 let packed = Arc::new(packed);
                 if zero && full {
-                    // Whoever comes first: encoding is a pure function, so all would store the same.
+                    // The first thread to come: encoding is a pure function, so all would store the same.
                     let _ = self.zero.set(Arc::clone(&packed));
                 }
                 Ok(Outcome::Compressed(index, packed))
@@ -282,17 +319,17 @@ impl<'a, S: TarSource> Pool<'a, S> {
                 let offset = index * self.profile.chunk_size() as u64;
                 let mut filled = Filled::Data;
                 if length > 0 {
-                    let worker = hands.worker.get_or_insert_with(|| self.source.worker());
-                    filled = self.source.fill(worker, offset, &mut raw)?;
+                    let source = worker.source.get_or_insert_with(|| self.source.worker());
+                    filled = self.source.fill(source, offset, &mut raw)?;
                 }
-                Counters::add(&self.control.counters.bytes_read, length as u64);
+                self.share.add(length as u64);
                 Ok(Outcome::Filled(index, Arc::new(raw), filled == Filled::Zero))
             }
         }
     }
 
-    /// The result, once all threads are gone.
-    fn finish(self) -> Result<Written> {
+    /// Returns the result, once all threads are gone.
+    fn finish(self) -> Result<(Written, LayerIndex)> {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, error)) = state.failure {
             return Err(error);
@@ -300,17 +337,20 @@ impl<'a, S: TarSource> Pool<'a, S> {
         let (Some(sink), Some(hasher)) = (state.sink, state.hasher) else {
             return Err(Error::new(ErrorKind::Internal, "write layer", "a piece was lost"));
         };
-        let diff_id = Digest::from_bytes(hasher.finalize().into());
+        let (diff_id, states) = hasher.sum.finish();
         let digest = match self.profile.compression() {
             Compression::None => diff_id,
             _ => Digest::from_bytes(sink.hasher.finalize().into()),
         };
-        Ok(Written { diff_id, diff_size: self.size, digest, size: sink.size })
+        let written = Written { diff_id, diff_size: self.size, digest, size: sink.size };
+        let restarts = self.points.take(self.profile.compression());
+        let states = states.unwrap_or_else(|| unreachable!("they were asked for"));
+        Ok((written, LayerIndex { size: sink.size, restarts, states }))
     }
 }
 
 impl<'a> State<'a> {
-    /// The most urgent task that can be done now, downstream first.
+    /// Returns the most urgent task that can be done now, downstream first.
     fn pick<S: TarSource>(&mut self, pool: &Pool<'a, S>) -> Option<Task<'a>> {
         // Pieces that are written but not hashed may stand in front of the one to write.
         let gone = self.pieces.iter().take_while(|piece| matches!(piece.packed, Packed::Written)).count();
@@ -389,7 +429,7 @@ impl<'a> State<'a> {
         &mut self.pieces[(index - self.written) as usize]
     }
 
-    /// Takes the tar bytes of a piece back once nobody needs them.
+    /// Takes the tar bytes of a piece back once they are not needed.
     fn release_raw(&mut self, index: u64) {
         let hashed = self.hashed > index;
         let piece = self.piece(index);

@@ -7,13 +7,13 @@ use super::gzip::MemberEncoder;
 use super::zstd::FrameEncoder;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Everything that decides a layer's compressed bytes: the format, the level, where the stream is cut and the
-/// encoder's version, under an id such as `zstd-3/1`.
+/// The settings that decide a layer's compressed bytes: the format, the level, where the stream is cut and the encoder's
+/// version, under an id such as `zstd-3/1`.
 ///
 /// The bytes of a profile never change: the same tar stream gives the same blob on every machine, with every
-/// number of threads and in every later release. The last part of the id is the revision; a release whose
-/// encoder or parameters give other bytes has another revision. Tests compare the digests of known output, so
-/// an encoder that changes underneath cannot go unnoticed.
+/// number of threads and in every later release. The last part of the id is the revision; a release in which the encoder
+/// or its parameters give other bytes has another revision. Tests compare the digests of known output, so an encoder that changes
+/// underneath cannot go unnoticed.
 ///
 /// ```
 /// use treering::compress::{Compression, Profile};
@@ -34,7 +34,7 @@ pub struct Profile {
 const REVISION: u32 = 1;
 
 impl Profile {
-    /// The profile of a compression and a level; no level means the default one.
+    /// Returns the profile of a compression and a level; no level means the default one.
     ///
     /// | compression | levels | default |
     /// | --- | --- | --- |
@@ -64,27 +64,27 @@ impl Profile {
         Ok(Profile { compression, level, chunk, id })
     }
 
-    /// The compression.
+    /// Returns the compression.
     pub fn compression(&self) -> Compression {
         self.compression
     }
 
-    /// The level on the encoder's own scale; 0 without compression.
+    /// Returns the level on the encoder's own scale; 0 without compression.
     pub fn level(&self) -> i32 {
         self.level
     }
 
-    /// How many bytes of tar go into one piece (a zstd frame, a gzip member).
+    /// Returns how many bytes of tar go into one piece (a zstd frame, a gzip member).
     pub fn chunk_size(&self) -> usize {
         self.chunk
     }
 
-    /// The name of the format, for records: two blobs made from the same tar under the same id are equal.
+    /// Returns the name of the format, for records: two blobs made from the same tar under the same id are equal.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The media type of a layer made with this profile.
+    /// Returns the media type of a layer made with this profile.
     pub fn media_type(&self) -> &'static str {
         self.compression.media_type()
     }
@@ -96,14 +96,14 @@ impl fmt::Display for Profile {
     }
 }
 
-/// What one thread needs to compress pieces.
+/// An encoder that one thread compresses pieces with.
 pub(super) enum Encoder {
     Gzip(Box<MemberEncoder>),
     Zstd(FrameEncoder),
 }
 
 impl Encoder {
-    /// An encoder for pieces of this profile.
+    /// Returns an encoder for pieces of this profile.
     pub(super) fn new(profile: &Profile) -> Result<Self> {
         Ok(match profile.compression {
             Compression::None => {
@@ -128,7 +128,7 @@ impl Encoder {
 }
 
 impl Default for Profile {
-    /// gzip at its default level: what every tool that handles images reads.
+    /// Returns gzip at its default level: every tool that handles images reads it.
     fn default() -> Self {
         Profile::new(Compression::Gzip, None).expect("the default level is a level")
     }

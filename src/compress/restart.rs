@@ -3,7 +3,8 @@
 //! A zstd frame and a gzip member stand alone: their offsets are enough. Inside a gzip member decoding may begin at the boundary
 //! of any deflate block, given the 32 KiB of content before it, to which the block may refer (RFC 1951, section 2), and how many
 //! bits of the byte before it belong to it. [`Collector`] notes such points while a [`Decoder`](super::Decoder) works, [`Resumed`]
-//! decodes from one of them. Nothing here checks the content: callers compare digests.
+//! decodes from one of them. Nothing here checks the content:
+//! [`Verified`](super::Verified) does.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -26,18 +27,18 @@ const POINTS_MAX: usize = 100_000;
 /// How much of a blob is read at once.
 const READ: usize = 64 << 10;
 
-/// One point.
+/// A point.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Restart {
     /// The offset in the blob of the first byte that is not used up before the point.
     pub(super) input: u64,
     /// The offset in the tar stream.
     pub(super) output: u64,
-    /// What is needed inside a gzip member; `None` where a frame or member begins.
+    /// The state inside a gzip member; `None` where a frame or member begins.
     pub(super) inside: Option<Inside>,
 }
 
-/// What decoding needs to begin inside a gzip member.
+/// The state to begin with inside a gzip member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Inside {
     /// How many bits of the byte before [`Restart::input`] belong to the block, 0 to 7: the upper ones.
@@ -54,13 +55,18 @@ pub struct Restarts {
 }
 
 impl Restarts {
-    /// The last point that is not behind an offset in the tar stream; `None` for the start of the blob.
+    /// Returns the points of a blob that is not compressed: every offset.
+    pub(super) fn plain() -> Restarts {
+        Restarts { compression: Compression::None, points: Vec::new() }
+    }
+
+    /// Returns the last point that is not behind an offset in the tar stream; `None` for the start of the blob.
     fn before(&self, offset: u64) -> Option<&Restart> {
         let behind = self.points.partition_point(|point| point.output <= offset);
         behind.checked_sub(1).map(|last| &self.points[last])
     }
 
-    /// Where decoding begins that has to reach an offset in the tar stream.
+    /// Returns where decoding begins that has to reach an offset in the tar stream.
     pub fn start(&self, offset: u64) -> u64 {
         match self.compression {
             Compression::None => offset,
@@ -136,7 +142,7 @@ impl Shared {
         });
     }
 
-    /// Whether a point with a window is due.
+    /// Returns whether a point with a window is due.
     pub(super) fn wants_window(&self, output: u64) -> bool {
         self.with(|it| it.due(output, WINDOW_SPAN))
     }
@@ -150,7 +156,7 @@ impl Shared {
         }
     }
 
-    /// The points so far.
+    /// Returns the points so far.
     pub(super) fn take(&self, compression: Compression) -> Restarts {
         Restarts { compression, points: self.with(|it| std::mem::take(&mut it.points)) }
     }
@@ -318,7 +324,7 @@ mod tests {
         file
     }
 
-    /// The points of a blob, once it has been decoded to `data`.
+    /// Returns the points of a blob, once it has been decoded to `data`.
     fn points(blob: &[u8], data: &[u8], threads: usize) -> Restarts {
         let options = DecodeOptions { restarts: true, threads, ..DecodeOptions::default() };
         let mut decoder =
@@ -326,7 +332,7 @@ mod tests {
         let mut out = Vec::new();
         decoder.read_to_end(&mut out).unwrap();
         assert!(out == data, "decoding itself");
-        decoder.finish_noted().unwrap().1
+        decoder.finish_noted().unwrap().1.unwrap().restarts
     }
 
     /// Decodes from every point to the end.

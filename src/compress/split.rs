@@ -42,7 +42,7 @@ pub(super) struct Splitter {
     hasher: Option<Sha256>,
     size: u64,
     compression: Compression,
-    /// What is read and not handed out is `buffer[start..end]`.
+    /// The buffer: bytes that were read and not handed out are `buffer[start..end]`.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -54,12 +54,12 @@ pub(super) struct Splitter {
     skipped: u64,
     /// How much content the members and frames that were cut out have.
     content: u64,
-    /// Where in the input the stream begins that is decoded in order.
+    /// The offset in the input of the stream that is decoded in order.
     streamed: Option<u64>,
     points: Option<Shared>,
 }
 
-/// What the next bytes are.
+/// The kind of the next bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     /// Tar.
@@ -120,7 +120,7 @@ impl Splitter {
         self.points = Some(points);
     }
 
-    /// What the decoder of the stream has to begin its own notes with, if there are to be any.
+    /// Returns what the decoder of the stream has to begin its own notes with, if there are to be any.
     pub(super) fn notes(&self) -> Option<Notes> {
         let (points, input) = (self.points.clone()?, self.streamed?);
         Some(Notes { points, input, output: self.content })
@@ -135,17 +135,17 @@ impl Splitter {
         self.content += content as u64;
     }
 
-    /// Whether complete members or frames came before the stream.
+    /// Returns whether complete members or frames came before the stream.
     pub(super) fn begun(&self) -> bool {
         self.begun
     }
 
-    /// The length and digest of all that was read.
+    /// Returns the length and digest of all that was read.
     pub(super) fn finish(self) -> (u64, Option<Digest>) {
         (self.size, self.hasher.map(|hasher| Digest::from_bytes(hasher.finalize().into())))
     }
 
-    /// The next piece. Nothing at the end. `spare` is a buffer to use again.
+    /// Returns the next piece. Nothing at the end. `spare` is a buffer to use again.
     pub(super) fn next(&mut self, mut spare: Vec<u8>) -> Result<Option<Unit>> {
         if self.mode == Mode::Plain {
             return self.plain(spare);
@@ -177,7 +177,7 @@ impl Splitter {
                         }
                         left => Mode::Skip(left),
                     };
-                    // However little comes out, whoever waits is asked from time to time whether they still do.
+                    // However little comes out, cancelling is checked from time to time.
                     let before = self.skipped;
                     self.skipped += taken;
                     if self.skipped > SKIPPED_MAX {
@@ -223,7 +223,7 @@ impl Splitter {
         }
     }
 
-    /// The next piece of an uncompressed stream, read into its place at once.
+    /// Returns the next piece of an uncompressed stream, read into its place at once.
     fn plain(&mut self, mut piece: Vec<u8>) -> Result<Option<Unit>> {
         // A piece that was used before has this length and is not filled with zeros first.
         piece.resize(PLAIN, 0);
@@ -270,7 +270,7 @@ impl Splitter {
         Ok(Some(std::mem::take(spare)))
     }
 
-    /// What is read and not handed out.
+    /// Returns the bytes that were read and not handed out.
     fn rest(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }

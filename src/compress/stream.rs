@@ -17,7 +17,7 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// A decoder for the rest of a stream, of which `begun` says that complete members or frames came before.
+    /// Returns a decoder for the rest of a stream, of which `begun` says that complete members or frames came before.
     pub(super) fn new(compression: Compression, begun: bool, limits: &DecodeLimits) -> Result<Self> {
         Ok(match compression {
             Compression::Zstd => Stream::Zstd(Unzstd::new(begun, limits)?),
@@ -59,9 +59,9 @@ impl Stream {
     }
 }
 
-/// Where a streaming decoder is, for those who want to begin there another time.
+/// The position of a streaming decoder, from which decoding can begin another time.
 pub(super) struct Notes {
-    /// Where the points go.
+    /// The receiver of the points.
     pub(super) points: Shared,
     /// The offset in the blob of what is fed next.
     pub(super) input: u64,
@@ -77,7 +77,7 @@ fn corrupt(message: &str) -> Error {
 /// never recurses and keeps nothing of a header, so neither a million members nor an endless name cost memory.
 pub(super) struct Gunzip {
     inflate: Inflate,
-    /// What inflates instead as long as it can.
+    /// A faster decoder that inflates as long as it can.
     flushed: Option<Box<Flushed>>,
     /// Input that came before the next, and how much of it is taken.
     backlog: (Vec<u8>, usize),
@@ -93,7 +93,7 @@ pub(super) struct Gunzip {
     trial: Option<Inflate>,
 }
 
-/// What the trailer of a member says of its content.
+/// The trailer of a member: checksum and length of its content.
 struct Sum {
     crc: Crc,
     /// Modulo 2^32.
@@ -111,12 +111,12 @@ impl Sum {
     }
 }
 
-/// Where in the file the next byte is.
+/// The place in the file of the next byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// In the first ten bytes of a header.
     Header(usize),
-    /// In the optional fields, whose flags are left to do.
+    /// In the optional fields, of which these flags are left to do.
     Fields(u8),
     /// In the length of the extra field.
     ExtraLength(u8, usize),
@@ -160,13 +160,14 @@ impl Gunzip {
         }
     }
 
-    /// A decoder at the beginning of a member, of which `begun` says that it is not the first. It decodes no further than asked.
+    /// Returns a decoder at the beginning of a member, of which `begun` says that it is not the first. It decodes no
+    /// further than asked.
     pub(super) fn resumed_at_member(begun: bool) -> Self {
         Gunzip { flushed: None, ..Gunzip::new(begun) }
     }
 
-    /// A decoder at a block inside a member, given the content before it, and the byte before it with as many of its upper bits
-    /// as belong to the block.
+    /// Returns a decoder at a block inside a member, given the content before it, and the byte before it with as many of
+    /// its upper bits as belong to the block.
     pub(super) fn resumed_inside(bits: u8, byte: u8, window: &[u8]) -> Result<Self> {
         let mut new = Gunzip { place: Place::Body, unchecked: true, ..Gunzip::resumed_at_member(true) };
         prime(&mut new.inflate, window)?;
@@ -362,7 +363,7 @@ impl Gunzip {
         Ok((taken, given))
     }
 
-    /// The next optional field, in the order of RFC 1952.
+    /// Returns the next optional field, in the order of RFC 1952.
     fn field(flags: u8) -> Place {
         match flags {
             _ if flags & EXTRA != 0 => Place::ExtraLength(flags & !EXTRA, 0),
@@ -443,7 +444,7 @@ fn prime(inflate: &mut Inflate, window: &[u8]) -> Result<()> {
         .map_err(|_| Error::new(ErrorKind::Internal, "decompress layer", "gzip: the window was not taken"))
 }
 
-/// What has to come before the next byte of a deflate stream when so many upper bits of `byte` belong to the block that begins.
+/// Returns what has to come before the next byte of a deflate stream when so many upper bits of `byte` belong to the block that begins.
 fn lead(bits: u8, byte: u8) -> Vec<u8> {
     let used = 8 - bits.clamp(0, 7);
     let mut lead = if used == 8 { Vec::new() } else { restart::padding(used) };

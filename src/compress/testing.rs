@@ -1,4 +1,4 @@
-//! What the tests of this module share: data of known shape, and sources that misbehave on demand.
+//! Helpers of this module's tests: data of known shape, and sources that misbehave on demand.
 
 use crate::error::Result;
 use crate::layer::source::{Filled, TarSource};
@@ -51,7 +51,7 @@ pub(super) fn binary(length: usize) -> Vec<u8> {
     out
 }
 
-/// Text, then noise, then zeros, then text: every kind of piece once.
+/// Returns text, then noise, then zeros, then text: every kind of piece once.
 pub(super) fn mixture(length: usize) -> Vec<u8> {
     let quarter = length / 4;
     let mut out = text(quarter);
@@ -61,7 +61,7 @@ pub(super) fn mixture(length: usize) -> Vec<u8> {
     out
 }
 
-/// What a [`Memory`] source does before it fills a piece.
+/// A hook that a [`Memory`] source calls before it fills a piece.
 pub(super) type Hook = Box<dyn Fn(u64) -> Result<()> + Sync>;
 
 /// A tar source that is a slice.

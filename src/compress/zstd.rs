@@ -16,7 +16,7 @@ const WINDOW_LOG: u32 = 23;
 /// No frame of ours is longer: what does not compress is stored, at 3 bytes for each 128 KiB.
 pub(super) const FRAME_MAX: usize = CHUNK + CHUNK / 1024 + 1024;
 
-/// An error of the compressor, which can only be a defect or a lack of memory.
+/// Returns an error of the compressor, which can only be a defect or a lack of memory.
 fn failed(code: usize) -> Error {
     Error::new(ErrorKind::Internal, "compress layer", format!("zstd: {}", zstd_safe::get_error_name(code)))
 }
@@ -55,7 +55,7 @@ impl FrameEncoder {
     }
 }
 
-/// A compressor that has a level's parameters but for these.
+/// Returns a compressor that has a level's parameters but for these.
 fn context(level: i32, parameters: &[CParameter]) -> Result<CCtx<'static>> {
     let mut context = CCtx::try_create()
         .ok_or_else(|| Error::new(ErrorKind::Internal, "compress layer", "zstd: out of memory"))?;
@@ -71,19 +71,20 @@ fn context(level: i32, parameters: &[CParameter]) -> Result<CCtx<'static>> {
     Ok(context)
 }
 
-/// Whether most of this looks like text, judged by every 61st byte: a prime, so as not to meet one column of a table.
+/// Returns whether most of this looks like text, judged by every 61st byte: a prime, so as not to meet one column of a
+/// table.
 fn is_text(input: &[u8]) -> bool {
     let sampled = input.len().div_ceil(61);
     let high = input.iter().step_by(61).filter(|&&byte| byte >= 0x80).count();
     high * 20 < sampled * 3
 }
 
-/// What the front of a stream of frames is.
+/// The kind of data at the front of a stream of frames.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Front {
-    /// More bytes are needed to tell.
+    /// More bytes are needed to decide.
     Unknown,
-    /// A frame like ours: self-contained, of known and modest content size, whose first block header is at this offset.
+    /// A frame like ours: self-contained, of known and modest content size, with its first block header at this offset.
     Frame { blocks: usize, content: usize, checksum: bool },
     /// A frame to skip, of this many bytes with its header.
     Skippable(u64),
@@ -91,7 +92,7 @@ pub(super) enum Front {
     Other,
 }
 
-/// What a stream of frames starts with.
+/// Returns what a stream of frames starts with.
 pub(super) fn front(bytes: &[u8]) -> Front {
     let Some((magic, rest)) = bytes.split_first_chunk::<4>() else { return Front::Unknown };
     if matches!(magic, [0x50..=0x5f, 0x2a, 0x4d, 0x18]) {
@@ -106,7 +107,7 @@ pub(super) fn front(bytes: &[u8]) -> Front {
     let Some((&descriptor, rest)) = rest.split_first() else { return Front::Unknown };
     let single_segment = descriptor & 0x20 != 0;
     // A window of its own means the encoder was streaming; a dictionary means we cannot decode it; a reserved
-    // bit means nobody can. The streaming decoder says so better than we would here.
+    // bit has no reader. The streaming decoder reports it better than this would.
     if !single_segment || descriptor & 0x0b != 0 {
         return Front::Other;
     }
@@ -121,8 +122,8 @@ pub(super) fn front(bytes: &[u8]) -> Front {
     Front::Frame { blocks: 5 + width, content: size as usize, checksum: descriptor & 4 != 0 }
 }
 
-/// One step along the blocks of a frame: the offset behind the block whose header is at `at`, and whether it is
-/// the last one. Nothing when the header is not there yet or is not one.
+/// Takes one step along the blocks of a frame: the offset behind the block with its header at `at`, and whether it is the
+/// last one. Nothing when the header is not there yet or is not one.
 pub(super) fn block(bytes: &[u8], at: usize) -> Option<(usize, bool)> {
     let header = bytes.get(at..at + 3)?;
     let header = u32::from_le_bytes([header[0], header[1], header[2], 0]);
@@ -152,7 +153,7 @@ pub(super) fn decode_frame(
     Ok(())
 }
 
-/// An error of the decompressor.
+/// Returns an error of the decompressor.
 pub(super) fn decode_error(code: usize) -> Error {
     let name = zstd_safe::get_error_name(code);
     let kind = match name {

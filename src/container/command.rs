@@ -1,4 +1,4 @@
-//! What an image's configuration and a user's words make of a command, as Docker takes them.
+//! The command that an image's configuration and a user's words make, as Docker takes them.
 
 use crate::error::{Error, Result};
 use crate::fs::Root;
@@ -8,7 +8,7 @@ use crate::sandbox::{StepOptions, user};
 /// The PATH of an image that names none (moby, oci/defaults).
 pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What a user says in place of the image.
+/// Settings of the user that replace those of the image.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
     /// The command: arguments of the entry point, where there is one.
@@ -21,13 +21,13 @@ pub struct Overrides {
     pub user: Option<String>,
     /// The working directory.
     pub directory: Option<String>,
-    /// Whether there is a terminal, which programs want to hear of.
+    /// Whether there is a terminal, for the environment of programs.
     pub terminal: bool,
     /// The host name, which programs find in HOSTNAME.
     pub hostname: String,
 }
 
-/// The command in a tree: arguments, environment, user and directory; all else is the default.
+/// Returns the command in a tree: arguments, environment, user and directory; all else is the default.
 ///
 /// # Errors
 /// [`crate::ErrorKind::InvalidArgument`] when neither image nor user says what to run; [`crate::ErrorKind::NotFound`] when the tree has no such user.

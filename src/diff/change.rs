@@ -4,19 +4,19 @@ use std::collections::HashSet;
 
 use crate::tree::{NONE, Snapshot};
 
-/// What happened to a path, in Docker's words and letters.
+/// The kind of a change, in Docker's words and letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChangeKind {
     /// The path is new.
     Added,
-    /// Something about the path is different.
+    /// The path was changed.
     Changed,
     /// The path is gone, with all below it.
     Deleted,
 }
 
 impl ChangeKind {
-    /// The letter `docker diff` prints: `A`, `C` or `D`.
+    /// Returns the letter `docker diff` prints: `A`, `C` or `D`.
     pub fn letter(self) -> char {
         match self {
             ChangeKind::Added => 'A',
@@ -25,7 +25,7 @@ impl ChangeKind {
         }
     }
 
-    /// The lower-case word for `--json`.
+    /// Returns the lower-case word for `--json`.
     pub fn name(self) -> &'static str {
         match self {
             ChangeKind::Added => "added",
@@ -36,7 +36,7 @@ impl ChangeKind {
 }
 
 bitflags::bitflags! {
-    /// Why a path counts as changed.
+    /// The reasons why a path counts as changed.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
     pub struct Reasons: u16 {
         /// It is another kind of file.
@@ -65,7 +65,7 @@ bitflags::bitflags! {
 }
 
 impl Reasons {
-    /// The reasons as lower-case words, in a fixed order.
+    /// Returns the reasons as lower-case words, in a fixed order.
     pub fn words(self) -> Vec<&'static str> {
         self.iter_names()
             .map(|(name, _)| match name {
@@ -85,7 +85,7 @@ impl Reasons {
     }
 }
 
-/// One changed path, by its numbers in the old and the new snapshot.
+/// A changed path, by its numbers in the old and the new snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// Added, changed or deleted.
@@ -96,13 +96,13 @@ pub struct Change {
     pub old: u32,
     /// The entry in the new snapshot, [`NONE`] for what was deleted.
     pub new: u32,
-    /// The directory hides everything the layers below have in it (an overlay's opaque directory whose lower layers
-    /// are not at hand).
+    /// The directory hides everything the layers below have in it (an overlay's opaque directory when its lower layers are
+    /// not at hand).
     pub opaque: bool,
 }
 
 impl Change {
-    /// The path of the change, without a leading slash; empty for the root.
+    /// Returns the path of the change, without a leading slash; empty for the root.
     pub fn path(&self, old: Option<&Snapshot>, new: &Snapshot) -> Vec<u8> {
         match (self.new, old) {
             (NONE, Some(old)) => old.path(self.old),
@@ -124,8 +124,8 @@ pub fn all_added(new: &Snapshot) -> Vec<Change> {
     std::iter::once(0).chain(new.walk()).map(added).collect()
 }
 
-/// The numbers of those changes that `docker diff` would list: all but the root's own, and but those of a file that only
-/// gained another name. A layer holds all names of such a file; the new one alone is a change.
+/// Returns the numbers of those changes that `docker diff` would list: all but the root's own, and but those of a file that
+/// only gained another name. A layer holds all names of such a file; the new one alone is a change.
 pub fn listed(changes: &[Change], old: Option<&Snapshot>, new: &Snapshot) -> Vec<u32> {
     let gained: HashSet<u32> = changes
         .iter()
@@ -159,7 +159,7 @@ pub fn listed(changes: &[Change], old: Option<&Snapshot>, new: &Snapshot) -> Vec
 }
 
 /// Changes in numbers, as `diff --stat` prints them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Stat {
     /// Paths added.
     pub added: u64,

@@ -5,12 +5,12 @@ use std::os::fd::AsFd;
 
 use super::change::Change;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::root::{c_name, split, was_replaced};
+use crate::fs::root::was_replaced;
 use crate::fs::stat::stat_fd;
 use crate::fs::{Root, Stat};
-use crate::progress::{Control, Counters};
-use crate::tree::hash::hash_file_at;
-use crate::tree::{Meta, Snapshot};
+use crate::progress::{Control, Share};
+use crate::tree::hash::hash_file;
+use crate::tree::{Flags, Meta, Snapshot};
 
 const COMPARE: &str = "compare content";
 
@@ -19,7 +19,7 @@ fn changed(root: &Root, path: &[u8]) -> Error {
     Error::new(ErrorKind::Changed, COMPARE, message).with_path(root.describe(path))
 }
 
-/// What was scanned a moment ago and cannot be read now is a change under our hands, not a missing file.
+/// Explains an error of reading: what was scanned a moment ago and cannot be read now has changed, and is not missing.
 fn explain(error: io::Error, root: &Root, path: &[u8]) -> Error {
     if was_replaced(&error) {
         return changed(root, path).with_source(error);
@@ -28,8 +28,8 @@ fn explain(error: io::Error, root: &Root, path: &[u8]) -> Error {
 }
 
 fn hash(root: &Root, path: &[u8], control: &Control) -> io::Result<([u8; 32], Stat)> {
-    let (parent, name) = split(path);
-    hash_file_at(root.open_dir(parent)?, &c_name(name)?, &mut Vec::new(), control)
+    let (digest, stat) = hash_file(root.open_file(path)?, &mut Vec::new(), control)?;
+    Ok((digest, root.as_scanned(stat)))
 }
 
 /// Compares a file of the new tree with the digest the old snapshot has of it. `None` where it has none.
@@ -43,13 +43,35 @@ pub fn same_as_digest(
     new_root: &Root,
     control: &Control,
 ) -> Result<Option<bool>> {
-    let Some(expected) = old_digest else { return Ok(None) };
-    let path = new.path(change.new);
-    let (digest, stat) = hash(new_root, &path, control).map_err(|error| explain(error, new_root, &path))?;
-    if !new.meta(change.new).is_as_in(&stat) {
-        return Err(changed(new_root, &path));
+    has_digest(change.new, old_digest, new, new_root, control)
+}
+
+/// Compares one file of a tree that was scanned a moment ago with a digest, as [`same_as_digest`] does.
+pub(crate) fn has_digest(
+    index: u32,
+    expected: Option<[u8; 32]>,
+    scanned: &Snapshot,
+    root: &Root,
+    control: &Control,
+) -> Result<Option<bool>> {
+    let Some(expected) = expected else { return Ok(None) };
+    // What is as the index of the tree has it has the content that the index has.
+    let sure = !scanned.meta(index).flags.contains(Flags::RACY);
+    if let Some(digest) = scanned.digest(index).filter(|_| sure) {
+        return Ok(Some(digest == expected));
+    }
+    let path = scanned.path(index);
+    let (digest, stat) = hash(root, &path, control).map_err(|error| explain(error, root, &path))?;
+    if !scanned.meta(index).is_as_in(&stat) {
+        return Err(changed(root, &path));
     }
     Ok(Some(digest == expected))
+}
+
+/// Reads a file that was scanned a moment ago. `None` where it cannot be read, or is not what was scanned any more.
+pub(crate) fn digest_of(index: u32, scanned: &Snapshot, root: &Root, control: &Control) -> Option<[u8; 32]> {
+    let (digest, stat) = hash(root, &scanned.path(index), control).ok()?;
+    scanned.meta(index).is_as_in(&stat).then_some(digest)
 }
 
 /// Compares the content of a path in two trees. The old one may be a copy of what the old snapshot was made of.
@@ -67,7 +89,7 @@ pub fn same_in_trees(
     compare((old_root, &path, None), (new_root, &path, Some(&new.meta(change.new))), control).map(Some)
 }
 
-/// The same for two trees that were both scanned a moment ago.
+/// Returns the same for two trees that were both scanned a moment ago.
 pub(crate) fn same_in_scans(
     change: &Change,
     (old, old_root): (&Snapshot, &Root),
@@ -93,12 +115,15 @@ fn compare(a: Side<'_>, b: Side<'_>, control: &Control) -> Result<bool> {
         opened.map_err(|error| explain(error, root, path))
     };
     let ((left_before, left_fd), (right_before, right_fd)) = (open(a)?, open(b)?);
+    let share = Share::new(control, left_before.size.saturating_add(right_before.size));
     let (mut left, mut right) = (vec![0u8; 128 * 1024], vec![0u8; 128 * 1024]);
+    let mut offset = 0;
     let same = loop {
         control.check(COMPARE)?;
-        let n = read_full(&left_fd, &mut left).map_err(|error| explain(error, a.0, a.1))?;
-        let m = read_full(&right_fd, &mut right).map_err(|error| explain(error, b.0, b.1))?;
-        Counters::add(&control.counters.bytes_read, (n + m) as u64);
+        let n = read_full(&left_fd, &mut left, offset).map_err(|error| explain(error, a.0, a.1))?;
+        let m = read_full(&right_fd, &mut right, offset).map_err(|error| explain(error, b.0, b.1))?;
+        offset += n as u64;
+        share.add((n + m) as u64);
         if n != m || left[..n] != right[..m] {
             break false;
         }
@@ -108,8 +133,9 @@ fn compare(a: Side<'_>, b: Side<'_>, control: &Control) -> Result<bool> {
     };
     let whole = |(root, path, meta): Side<'_>, fd, before: &Stat| {
         let after = stat_fd(fd).map_err(|error| explain(error, root, path))?;
+        let scanned = root.as_scanned(after);
         let quiet = (after.size, after.ctime) == (before.size, before.ctime);
-        match quiet && meta.is_none_or(|meta| meta.is_as_in(&after)) {
+        match quiet && meta.is_none_or(|meta| meta.is_as_in(&scanned)) {
             true => Ok(()),
             false => Err(changed(root, path)),
         }
@@ -119,10 +145,11 @@ fn compare(a: Side<'_>, b: Side<'_>, control: &Control) -> Result<bool> {
     Ok(same)
 }
 
-fn read_full(fd: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+/// Reads by offset: a descriptor may be shared.
+fn read_full(fd: &impl AsFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
-        match rustix::io::read(fd, &mut buffer[filled..]) {
+        match rustix::io::pread(fd, &mut buffer[filled..], offset + filled as u64) {
             Ok(0) => break,
             Ok(n) => filled += n,
             Err(rustix::io::Errno::INTR) => {}

@@ -1,4 +1,4 @@
-//! What changed between two snapshots.
+//! The changes between two snapshots.
 
 pub(crate) mod change;
 pub(crate) mod compare;
@@ -12,5 +12,6 @@ pub(crate) mod transition;
 pub mod content;
 
 pub use change::{Change, ChangeKind, Reasons, Stat, all_added, listed};
+pub(crate) use compare::exclude;
 pub use compare::{CompareMode, CompareOptions, Comparison, compare};
 pub use overlay::{OverlayDiff, OverlayOptions, Sources, overlay};

@@ -1,4 +1,4 @@
-//! What an overlayfs upper directory changes, decoded without mounting it.
+//! The changes of an overlayfs upper directory, decoded without mounting it.
 //!
 //! The work is in proportion to what the upper directory holds: of the lower directories only what stands at the paths of
 //! upper entries is looked at, and the whole of a directory only where the upper one replaces or moves it.
@@ -22,6 +22,7 @@ use super::change::Change;
 use super::compare::{CompareOptions, compare};
 use super::content::same_content;
 use crate::error::{At, Error, Result};
+use crate::event::Event;
 use crate::fs::root::{c_name, split};
 use crate::fs::stat::stat_at;
 use crate::fs::{Kind, Root};
@@ -36,18 +37,18 @@ pub use sources::Sources;
 
 const DECODE: &str = "decode overlay";
 
-/// How an upper directory is decoded.
+/// Options of decoding an upper directory.
 #[derive(Debug, Clone, Copy)]
 pub struct OverlayOptions<'a> {
     /// Threads to use; 0 for one per processor.
     pub threads: usize,
-    /// Whose the files of all layers are when neither the ledger nor the source says.
+    /// The owners of files of all layers that neither the ledger nor the source has.
     pub owner: &'a OwnerPolicy,
     /// Another tool's record of owners to go by, in all layers.
     pub owner_from: &'a OwnerSource,
-    /// What the disk could not hold, of any of the layers.
+    /// The ledger of all layers: what the disk could not hold.
     pub ledger: Option<&'a Ledger>,
-    /// Where overlayfs keeps its marks.
+    /// The namespace of overlayfs's marks.
     pub namespace: Namespace,
     /// Keep extended attributes that no layer carries, see [`crate::tree::scan::kept_xattr`].
     pub all_xattrs: bool,
@@ -69,7 +70,7 @@ impl Default for OverlayOptions<'_> {
     }
 }
 
-/// What an upper directory changes.
+/// The changes of an upper directory.
 #[derive(Debug)]
 pub struct OverlayDiff {
     /// The lower entries that were looked at, at the paths the merged view of the lower directories has them. Where no
@@ -79,13 +80,13 @@ pub struct OverlayDiff {
     pub upper: Snapshot,
     /// The changes from `lower` to `upper`, in byte order of paths.
     pub changes: Vec<Change>,
-    /// What cannot be part of a layer and was left out.
+    /// Entries that cannot be part of a layer and were left out.
     pub skipped: Vec<Skipped>,
     /// How many upper entries have owners other than the policy gave them.
     pub owners_replaced: u64,
-    /// Where the content of the files in `upper` is.
+    /// The content of the files in `upper`.
     pub sources: Sources,
-    /// Where the content of the files in `lower` is.
+    /// The content of the files in `lower`.
     pub lower_sources: Sources,
 }
 
@@ -118,6 +119,7 @@ pub fn overlay(
         previous: None,
         one_file_system: true,
         leave_out: None,
+        exclude: None,
         all_xattrs: true,
     };
     let scan = scan(upper, &scan_options, control)?;
@@ -153,7 +155,7 @@ pub fn overlay(
     Ok(OverlayDiff { lower, upper, changes, skipped, owners_replaced, sources, lower_sources })
 }
 
-/// One of the two trees as it grows.
+/// A tree as it grows.
 struct Tree {
     builder: Builder,
     sources: HashMap<u32, Source>,
@@ -214,7 +216,7 @@ fn no_content(path: Vec<u8>) -> Error {
         .with_hint("give all lower directories of the mount, the topmost first")
 }
 
-/// One directory still to be looked into.
+/// A directory still to be looked into.
 struct Work {
     /// Its node in the lower view and the lower parts it has there, if it is a directory there.
     old: Option<(u32, Vec<Place>)>,
@@ -238,7 +240,7 @@ struct Decoder<'a> {
     indexed: HashMap<u64, u32>,
     /// Names found to be such a file's: directory, name, the file's leader.
     names_of_indexed: Vec<(u32, Vec<u8>, u32)>,
-    /// What the scan left out of each upper directory: such a name still hides what is below it.
+    /// Names that the scan left out of each upper directory: such a name still hides what is below it.
     sockets: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
     /// Opaque directories, where there is nothing to write their explicit whiteouts from.
     opaque: HashSet<u32>,
@@ -340,7 +342,7 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// A name that only lower layers have, in a directory that was moved here or has other lower parts than before.
+    /// Adds a name that only lower layers have, in a directory that was moved here or has other lower parts than before.
     fn lower_entry(
         &mut self,
         directory: u32,
@@ -385,8 +387,13 @@ impl<'a> Decoder<'a> {
         if is_whiteout(meta.kind, meta.rdev, meta.size, &marks) && self.is_on_disk(index, meta.kind)? {
             if self.layers.roots.len() == 1 {
                 self.unseen_whiteout(directory, name);
+            } else {
+                self.warn_of_index(index, name, stack)?;
             }
             return Ok(());
+        }
+        if !marks.indexed {
+            self.warn_of_index(index, name, stack)?;
         }
         let leader = self.upper.leader(index);
         let node = match self.leaders.get(&leader) {
@@ -416,7 +423,27 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// The lower parts that show through an upper directory; `stack` is what shows through the one it is in.
+    /// Warns where the upper directory may not have all. With the mount option index=on, a lower file with several names that
+    /// was changed through one of them, which then was removed or replaced, has its content in the work directory alone.
+    fn warn_of_index(&self, index: u32, name: &[u8], stack: &Stack) -> Result<()> {
+        let (root, _) = entry(&self.layers, self.upper, 0);
+        // Only such a mount writes down which lower directory it is for.
+        if root.origin.is_none() {
+            return Ok(());
+        }
+        let Some(view) = self.layers.lookup(stack, Search::any(name))? else { return Ok(()) };
+        let stat = &view.top().stat;
+        if stat.kind != Kind::Directory && stat.nlink > 1 {
+            let path = crate::error::escape(&self.upper.path(index));
+            let message = format!(
+                "/{path} was removed or replaced and has other names: with index=on, what was changed through it is in the work directory of the overlay and not read; commit the mounted directory instead"
+            );
+            self.control.events.send(Event::Warning { rule: String::new(), message, location: None });
+        }
+        Ok(())
+    }
+
+    /// Returns the lower parts that show through an upper directory; `stack` is what shows through the one it is in.
     fn below_directory(&self, index: u32, name: &[u8], stack: &Stack) -> Result<Vec<Place>> {
         let (marks, _) = entry(&self.layers, self.upper, index);
         if marks.opaque {
@@ -431,8 +458,8 @@ impl<'a> Decoder<'a> {
         Ok(self.layers.lookup(stack, search)?.map_or(Vec::new(), |view| view.stack()))
     }
 
-    /// Whether the disk itself has a whiteout there: the ledger of an unprivileged tree can name a device 0:0 too, and
-    /// that one is a device.
+    /// Returns whether the disk itself has a whiteout there: the ledger of an unprivileged tree can name a device 0:0 too,
+    /// and that one is a device.
     fn is_on_disk(&self, index: u32, kind: Kind) -> Result<bool> {
         if self.layers.options.ledger.is_none() {
             return Ok(true);
@@ -445,7 +472,7 @@ impl<'a> Decoder<'a> {
         Ok(stat_at(&dir, &name).at(DECODE, root.describe(&path))?.kind == kind)
     }
 
-    /// A whiteout of something in lower layers that are not at hand: a placeholder makes it a deletion, and the
+    /// Adds a whiteout of something in lower layers that are not at hand: a placeholder makes it a deletion, and the
     /// directories it is in must have been there.
     fn unseen_whiteout(&mut self, directory: u32, name: &[u8]) {
         let mut way = Vec::new();
@@ -470,12 +497,13 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// An entry of the upper directory, its marks apart.
+/// Returns an entry of the upper directory, its marks apart.
 fn entry(layers: &Layers<'_>, upper: &Snapshot, index: u32) -> (Marks, Inode) {
     let (marks, rest) = Marks::take(upper.xattrs(index), layers.counted, layers.options.all_xattrs);
     let mut inode = Inode::new(upper.meta(index));
     inode.target = upper.link_target(index).to_vec();
     inode.xattrs = Xattrs::pack(&rest);
     inode.digest = upper.digest(index);
+    inode.place = upper.place(index);
     (marks, inode)
 }

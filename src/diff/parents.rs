@@ -1,7 +1,7 @@
 //! The directories above a change.
 //!
 //! `docker diff` lists every directory on the way to something that changed, the root excepted, and puts them into the
-//! layer: whoever unpacks it then has their permissions at hand (moby, pkg/archive, `addChanges`).
+//! layer: a tool that unpacks it then has their permissions at hand (moby, pkg/archive, `addChanges`).
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! What has to happen to a tree so that it becomes what another list says: a comparison turned around, and made exact.
+//! The transition of a tree to what another list says: a comparison turned around, and made exact.
 //!
 //! A directory that both have stays. A file stays where it already is, with the names it should have; it gets the metadata
 //! that it lacks, and is made anew only if its content is another one. What has another type goes first.
@@ -12,7 +12,7 @@ use crate::tree::scan::kept_xattr;
 use crate::tree::walk::{Descend, Pair, Walk2};
 use crate::tree::{Flags, NONE, Snapshot};
 
-/// What is known of a file that stays.
+/// The state of a file that stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stay {
     /// It is right.
@@ -31,12 +31,13 @@ pub(crate) struct FileStep {
     pub leader: u32,
     /// All its names in path order, the first one first, each with what is in its place now.
     pub names: Vec<Pair>,
-    /// Where the file is now, if it is there: one of `names`.
+    /// The present place of the file, if it is there: one of `names`.
     pub stays: Option<(Pair, Stay)>,
 }
 
 impl FileStep {
-    /// The names that have to be made once the file is in one place: where it stays, or under its first name, made anew.
+    /// Returns the names that have to be made once the file is in one place: where it stays, or under its first name, made
+    /// anew.
     pub fn missing<'a>(&'a self, now: &'a Snapshot, stays: Option<Pair>) -> impl Iterator<Item = Pair> + 'a {
         let inode = |at: u32| (now.meta(at).dev, now.meta(at).ino);
         self.names.iter().copied().filter(move |name| match stays {
@@ -49,7 +50,7 @@ impl FileStep {
 /// All that has to happen. `old` is the number in the list of the tree as it is, `new` in the one that is wanted.
 #[derive(Debug, Default)]
 pub(crate) struct Transition {
-    /// What goes, with all below it: the numbers in the tree as it is, in path order.
+    /// Entries that go, with all below them: their numbers in the tree as it is, in path order.
     pub removed: Vec<u32>,
     /// Directories to be made, those above before those below.
     pub directories: Vec<u32>,
@@ -62,9 +63,9 @@ pub(crate) struct Transition {
 }
 
 impl Transition {
-    /// Compares the tree as it is with what is wanted. `digest` gives the sha256 of the content that a file of the tree has, where
-    /// it is known.
-    pub fn new(now: &Snapshot, wanted: &Snapshot, digest: impl Fn(u32) -> Option<[u8; 32]>) -> Transition {
+    /// Compares the tree as it is with what is wanted. `same` says of two files of one size whether the content is the same, where it is
+    /// known.
+    pub fn new(now: &Snapshot, wanted: &Snapshot, same: impl Fn(Pair) -> Option<bool>) -> Transition {
         let mut out = Transition { kept: vec![NONE; wanted.len() as usize], ..Transition::default() };
         let mut there = vec![NONE; wanted.len() as usize];
         let root = Pair { old: 0, new: 0 };
@@ -96,7 +97,7 @@ impl Transition {
         }
         // Numbers go directory by directory, those above before those below.
         out.directories.sort_unstable();
-        out.files(now, wanted, &there, digest);
+        out.files(now, wanted, &there, same);
         out
     }
 
@@ -105,7 +106,7 @@ impl Transition {
         now: &Snapshot,
         wanted: &Snapshot,
         there: &[u32],
-        digest: impl Fn(u32) -> Option<[u8; 32]>,
+        same: impl Fn(Pair) -> Option<bool>,
     ) {
         let mut groups: HashMap<u32, Vec<u32>> = HashMap::new();
         for at in 1..wanted.len() {
@@ -141,7 +142,7 @@ impl Transition {
                 }
                 // A name outside of the tree would see whatever is done to the file.
                 let outside = shared && names_of.get(&(meta.dev, meta.ino)) != Some(&meta.nlink);
-                let stay = stay(now, wanted, name, &digest)?;
+                let stay = stay(now, wanted, name, &same)?;
                 if outside && stay != Stay::Right {
                     return None;
                 }
@@ -166,7 +167,7 @@ impl Transition {
         }
     }
 
-    /// Whether the tree is what is wanted already.
+    /// Returns whether the tree is what is wanted already.
     pub fn is_empty(&self) -> bool {
         self.removed.is_empty()
             && self.directories.is_empty()
@@ -175,13 +176,8 @@ impl Transition {
     }
 }
 
-/// Whether a file can stay where it is.
-fn stay(
-    now: &Snapshot,
-    wanted: &Snapshot,
-    pair: Pair,
-    digest: impl Fn(u32) -> Option<[u8; 32]>,
-) -> Option<Stay> {
+/// Returns whether a file can stay where it is.
+fn stay(now: &Snapshot, wanted: &Snapshot, pair: Pair, same: impl Fn(Pair) -> Option<bool>) -> Option<Stay> {
     let (old, new) = (now.meta(pair.old), wanted.meta(pair.new));
     if old.kind != new.kind || old.size != new.size {
         return None;
@@ -191,19 +187,18 @@ fn stay(
         // Made anew in a moment.
         return (!metadata).then_some(Stay::Right);
     }
-    let known = digest(pair.old).filter(|_| !old.flags.contains(Flags::RACY));
-    match (known, wanted.digest(pair.new)) {
-        (Some(is), Some(should)) if is != should => None,
-        (Some(_), Some(_)) if !metadata => Some(Stay::Right),
-        (_, Some(_)) => Some(Stay::Check { metadata }),
-        (_, None) => None,
+    match same(pair).filter(|_| !old.flags.contains(Flags::RACY)) {
+        Some(false) => None,
+        Some(true) if !metadata => Some(Stay::Right),
+        _ => Some(Stay::Check { metadata }),
     }
 }
 
-/// Whether anything but content is different between two entries of the same kind. Attributes that are not kept on disk do not
-/// count.
+/// Returns whether anything but content is different between two entries of the same kind. Attributes that are not kept on
+/// disk do not count.
 fn differ(now: &Snapshot, wanted: &Snapshot, pair: Pair) -> bool {
-    let options = CompareOptions { mode: CompareMode::Metadata, exact_times: true, clamp_mtime: None };
+    let options =
+        CompareOptions { mode: CompareMode::Metadata, exact_times: true, ..CompareOptions::default() };
     let mut found = reasons(now, wanted, pair, &options) - Reasons::CONTENT;
     if found.contains(Reasons::XATTRS) {
         let kept = |list: &Snapshot, at: u32| -> Vec<(Vec<u8>, Vec<u8>)> {

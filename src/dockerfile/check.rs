@@ -40,14 +40,14 @@ pub(crate) const RULES: [&str; 22] = [
 /// Most warnings that are kept of one file.
 const MAX_WARNINGS: usize = 1_000;
 
-/// Something in a Dockerfile that works and should be different.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A warning about something in a Dockerfile that works and should be different.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Warning {
     /// The name of the rule.
     pub rule: &'static str,
-    /// What is wrong.
+    /// The message: what is wrong.
     pub message: String,
-    /// Where.
+    /// The place in the Dockerfile.
     pub location: Location,
 }
 
@@ -62,7 +62,7 @@ pub struct Checks {
 
 impl Checks {
     /// Reads the text of a directive. Names are compared without case; a name that is not known counts for nothing, as a
-    /// newer version may know it.
+    /// newer version may have it.
     pub fn parse(text: &str) -> Result<Checks, String> {
         let mut out = Checks::default();
         for part in text.split(';') {
@@ -82,14 +82,14 @@ impl Checks {
         Ok(out)
     }
 
-    /// Whether a rule is looked at.
+    /// Returns whether a rule is looked at.
     pub fn holds(&self, rule: &str) -> bool {
         let named = |set: &BTreeSet<String>| set.contains("all") || set.contains(&rule.to_ascii_lowercase());
         !named(&self.skip) && (rule != "InvalidDefinitionDescription" || named(&self.experimental))
     }
 }
 
-/// What the rules need to be told beside the text.
+/// Facts that the rules need beside the text.
 pub struct Facts<'a> {
     /// The value of a build argument that was given.
     pub build_arg: &'a dyn Fn(&str) -> Option<String>,
@@ -102,7 +102,7 @@ pub struct Facts<'a> {
 
 impl Dockerfile {
     /// Warnings of all rules that hold, in the order of their lines. InvalidBaseImagePlatform is found by the build, which
-    /// sees the images.
+    /// has the images.
     pub fn check(&self, checks: &Checks, facts: &Facts<'_>) -> Vec<Warning> {
         let mut found = Found { checks, out: Vec::new() };
         self.casing(&mut found);
@@ -200,7 +200,7 @@ impl Dockerfile {
         }
     }
 
-    /// Global arguments with their values; with `given`, build arguments replace defaults.
+    /// Returns global arguments with their values; with `given`, build arguments replace defaults.
     fn global_values(&self, facts: &Facts<'_>, given: bool) -> BTreeMap<String, Option<String>> {
         let mut out: BTreeMap<String, Option<String>> = BTreeMap::new();
         for name in PLATFORM_ARGS {
@@ -234,7 +234,7 @@ impl Dockerfile {
                 let unset = words::expand_and_list(text, self.directives.escape, &get);
                 for name in unset.map(|(_, unset)| unset).unwrap_or_default() {
                     if !known.contains_key(&name) {
-                        let message = format!("{name} in FROM is no ARG before the first FROM");
+                        let message = format!("{name} in FROM is not an ARG before the first FROM");
                         let near = nearest(&name, known.keys().map(String::as_str));
                         found.add("UndefinedArgInFrom", suggest(message, near), &stage.line, 0);
                     }
@@ -243,8 +243,10 @@ impl Dockerfile {
             if stage.from.base.contains('$') && self.stage(&stage.from.base, at).is_none() {
                 let base = self.expanded_base(stage, facts, false);
                 if !base.is_some_and(|base| is_reference(&base)) {
-                    let message =
-                        format!("the defaults of its arguments make {} no name of an image", stage.from.base);
+                    let message = format!(
+                        "the defaults of its arguments make {} not a name of an image",
+                        stage.from.base
+                    );
                     found.add("InvalidDefaultArgInFrom", message, &stage.line, 0);
                 }
             }
@@ -317,7 +319,7 @@ fn copied_texts(copy: &Copy) -> Vec<&str> {
     paths.chain(flags).chain([copy.destination.as_str()]).collect()
 }
 
-/// The texts of an instruction in which variables are replaced.
+/// Returns the texts of an instruction in which variables are replaced.
 fn variable_texts(instruction: &Instruction) -> Vec<&str> {
     match instruction {
         Instruction::Arg(list) => list.iter().filter_map(|(_, value)| value.as_deref()).collect(),
@@ -431,7 +433,7 @@ fn ignored(copy: &Copy, facts: &Facts<'_>, line: &Line, found: &mut Found<'_>) {
     }
 }
 
-/// Whether a text has the form of an image's name: `[HOST[:PORT]/]PATH[:TAG][@DIGEST]`.
+/// Returns whether a text has the form of an image's name: `[HOST[:PORT]/]PATH[:TAG][@DIGEST]`.
 fn is_reference(text: &str) -> bool {
     let (name, digest) = text.split_once('@').map_or((text, None), |(n, d)| (n, Some(d)));
     let slash = name.rfind('/').map_or(0, |at| at + 1);

@@ -2,7 +2,7 @@
 
 use super::source::Fault;
 
-/// Go's notation (`1m30s`, `500ms`) in nanoseconds; at least a millisecond, as Docker asks.
+/// Reads Go's notation (`1m30s`, `500ms`) in nanoseconds; at least a millisecond, as Docker asks.
 pub(crate) fn nanoseconds(text: &str) -> Result<i64, Fault> {
     let bad = || Fault::new(format!("{text:?} is not a duration such as 30s, 1m30s or 500ms"));
     let mut total = 0f64;

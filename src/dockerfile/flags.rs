@@ -7,7 +7,7 @@ use super::source::{Fault, nearest};
 pub(crate) struct Flag {
     pub(crate) name: String,
     pub(crate) value: Option<String>,
-    /// Where it stands, in bytes.
+    /// The offset of the flag, in bytes.
     pub(crate) at: usize,
 }
 
@@ -60,7 +60,7 @@ impl Flags {
         Flags { keyword, all }
     }
 
-    /// Every value of a flag that may be repeated, with its place.
+    /// Returns every value of a flag that may be repeated, with its place.
     pub(crate) fn many(&mut self, name: &str) -> Result<Vec<(String, usize)>, Fault> {
         let (found, rest) = std::mem::take(&mut self.all).into_iter().partition(|flag| flag.name == name);
         self.all = rest;
@@ -72,7 +72,7 @@ impl Flags {
         found.into_iter().map(value).collect()
     }
 
-    /// The value of a flag that is there at most once.
+    /// Returns the value of a flag that is there at most once.
     pub(crate) fn value(&mut self, name: &str) -> Result<Option<(String, usize)>, Fault> {
         let mut values = self.many(name)?;
         match values.len() {
@@ -81,12 +81,12 @@ impl Flags {
         }
     }
 
-    /// The text of a flag that is there at most once.
+    /// Returns the text of a flag that is there at most once.
     pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, Fault> {
         Ok(self.value(name)?.map(|(text, _)| text))
     }
 
-    /// A switch: `--name`, `--name=true` or `--name=false`.
+    /// Returns a switch: `--name`, `--name=true` or `--name=false`.
     pub(crate) fn switch(&mut self, name: &str) -> Result<Option<bool>, Fault> {
         for flag in self.all.iter_mut().filter(|flag| flag.name == name && flag.value.is_none()) {
             flag.value = Some("true".into());

@@ -39,7 +39,7 @@ impl Glob {
         Ok(Glob(out))
     }
 
-    /// The lengths of the shortest and the longest match at the start.
+    /// Returns the lengths of the shortest and the longest match at the start.
     fn ends(&self, text: &[char]) -> Option<(usize, usize)> {
         // Which numbers of tokens can have matched what was read so far.
         let mut live = vec![false; self.0.len() + 1];
@@ -71,7 +71,7 @@ impl Glob {
         found
     }
 
-    /// The text without its shortest or longest match at one side.
+    /// Returns the text without its shortest or longest match at one side.
     pub(crate) fn trim<'a>(&self, text: &'a str, side: Side, longest: bool) -> &'a str {
         let mut chars: Vec<char> = text.chars().collect();
         let glob = match side {

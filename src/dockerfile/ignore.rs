@@ -108,7 +108,7 @@ impl Ignore {
         Ok(Ignore { rules })
     }
 
-    /// Whether a path, relative to the context and without leading `/`, is left out.
+    /// Returns whether a path, relative to the context and without leading `/`, is left out.
     pub fn is_ignored(&self, path: &[u8]) -> bool {
         let mut ignored = false;
         for rule in &self.rules {
@@ -120,12 +120,27 @@ impl Ignore {
         ignored
     }
 
-    /// Whether something below an ignored directory may be taken in again by a `!` pattern, so that it has to be looked into.
+    /// Returns whether something below an ignored directory may be taken in again by a `!` pattern, so that it has to be
+    /// looked into.
     pub fn may_keep_below(&self, directory: &[u8]) -> bool {
-        self.rules.iter().any(|rule| rule.keep && rule.reaches_below(directory))
+        let mut may = false;
+        for rule in &self.rules {
+            match rule.keep {
+                true => may |= rule.reaches_below(directory),
+                // It matches all that is below as well.
+                false if may => may = !rule.matches_with_parents(directory),
+                false => {}
+            }
+        }
+        may
     }
 
-    /// Whether there are no patterns.
+    /// Adds patterns behind those that are there.
+    pub(crate) fn extend(&mut self, more: Ignore) {
+        self.rules.extend(more.rules);
+    }
+
+    /// Returns whether there are no patterns.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
@@ -177,7 +192,7 @@ impl Rule {
     }
 }
 
-/// Go's `path.Clean`.
+/// Cleans a path as Go's `path.Clean` does.
 pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
     let rooted = path.first() == Some(&b'/');
     let mut parts: Vec<&[u8]> = Vec::new();
@@ -200,7 +215,7 @@ pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A character and its length; a byte that is no UTF-8 stands for itself, outside of what Unicode has.
+/// Returns a character and its length; a byte that is no UTF-8 stands for itself, outside of what Unicode has.
 fn decode(bytes: &[u8]) -> Option<(u32, usize)> {
     let chunk = bytes.get(..bytes.len().min(4))?.utf8_chunks().next()?;
     match chunk.valid().chars().next() {
@@ -225,7 +240,7 @@ fn malformed(why: &str) -> Fault {
     Fault::new(format!("malformed pattern: {why}"))
 }
 
-/// A character of `[…]`, and where the next one is.
+/// Returns a character of `[…]`, and where the next one is.
 fn class_character(chars: &[u32], mut at: usize) -> Result<(u32, usize), Fault> {
     let is = |at: usize, c: char| chars.get(at) == Some(&(c as u32));
     if is(at, '-') || is(at, ']') {

@@ -36,7 +36,7 @@ pub(crate) const KEYWORDS: [&str; 18] = [
     "WORKDIR",
 ];
 
-/// One instruction, parsed.
+/// An instruction, parsed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Instruction {
     /// `FROM`.
@@ -53,7 +53,7 @@ pub(crate) enum Instruction {
     Shell(Vec<String>),
     /// `MAINTAINER`.
     Maintainer(String),
-    /// What changes nothing but the configuration.
+    /// An instruction that changes nothing but the configuration.
     Change(Change),
 }
 
@@ -93,7 +93,7 @@ pub(crate) enum CommandLine {
     Shell(String),
 }
 
-/// What a `HEALTHCHECK` runs.
+/// The command of a `HEALTHCHECK`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HealthTest {
     /// `NONE`: nothing, whatever the base does.
@@ -198,7 +198,7 @@ fn parse_change(line: &str) -> Result<Change, Fault> {
     })
 }
 
-/// The first word of a line and the rest.
+/// Returns the first word of a line and the rest.
 pub(crate) fn keyword(line: &str) -> (&str, &str) {
     let (keyword, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     (keyword, rest.trim())
@@ -322,7 +322,7 @@ fn change(keyword: &str, rest: &str, escape: char) -> Result<Option<Change>, Fau
     change(rest, escape).map(Some)
 }
 
-/// The JSON form, when it is one. A list of something else than strings is an error; what is not JSON is shell form.
+/// Returns the JSON form, when it is one. A list of something else than strings is an error; what is not JSON is shell form.
 fn json_list(text: &str) -> Result<Option<Vec<String>>, Fault> {
     if !text.starts_with('[') {
         return Ok(None);
@@ -344,7 +344,7 @@ fn command_line(text: &str) -> Result<CommandLine, Fault> {
     })
 }
 
-/// `a=b c="d e"`, or the older `a b` where everything after the name is the value.
+/// Reads `a=b c="d e"`, or the older `a b` where everything after the name is the value.
 fn pairs(keyword: &str, text: &str, escape: char) -> Result<Vec<(String, String)>, Fault> {
     let words = words::split(text, escape)?;
     let first = words.first().ok_or_else(|| Fault::new(format!("{keyword} needs an argument")))?;
@@ -366,7 +366,7 @@ fn pairs(keyword: &str, text: &str, escape: char) -> Result<Vec<(String, String)
     words.iter().map(pair).collect()
 }
 
-/// Whether ENV or LABEL is written in the older form, `ENV name value`.
+/// Returns whether ENV or LABEL is written in the older form, `ENV name value`.
 pub(crate) fn is_legacy_pair(rest: &str, escape: char) -> bool {
     words::split(rest, escape).is_ok_and(|words| words.first().is_some_and(|word| !word.contains('=')))
 }
@@ -420,7 +420,7 @@ fn from(platform: Option<String>, body: &str) -> Result<From, Fault> {
             let fits = lower.starts_with(|c: char| c.is_ascii_lowercase())
                 && lower.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
             if !fits {
-                return Err(Fault::new(format!("{name:?} is no name for a stage"))
+                return Err(Fault::new(format!("{name:?} is not a name for a stage"))
                     .at(words::offset(body, name))
                     .with_hint("a letter, then letters, digits, - _ ."));
             }

@@ -43,7 +43,7 @@ pub struct Heredoc {
 }
 
 impl Heredoc {
-    /// The text, without leading tabs for `<<-`.
+    /// Returns the text, without leading tabs for `<<-`.
     pub fn content(&self) -> String {
         if !self.chomp {
             return self.body.clone();
@@ -58,7 +58,7 @@ pub(crate) struct Line {
     pub(crate) source: Arc<Source>,
     /// The text without comments, line ends and continuation characters.
     pub(crate) text: String,
-    /// Where pieces of `text` come from: offset there, line, column.
+    /// The origins of pieces of `text`: offset there, line, column.
     pieces: Vec<(usize, u32, u32)>,
     /// The last line that belongs to it.
     pub(crate) last: u32,
@@ -70,19 +70,19 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// The place of an offset in the text.
+    /// Returns the place of an offset in the text.
     pub(crate) fn location(&self, offset: usize) -> Location {
         let at = self.pieces.partition_point(|(start, ..)| *start <= offset).saturating_sub(1);
         let (start, line, column) = self.pieces[at];
         self.source.location(line, column + (offset - start.min(offset)) as u32)
     }
 
-    /// The first line.
+    /// Returns the first line.
     pub(crate) fn first(&self) -> u32 {
         self.pieces[0].1
     }
 
-    /// The error for a fault at an offset of this line.
+    /// Returns the error for a fault at an offset of this line.
     pub(crate) fn error(&self, fault: Fault) -> Error {
         let location = self.location(fault.at.unwrap_or(0));
         fault.syntax(OP, location)
@@ -100,7 +100,7 @@ pub(crate) fn read(name: &[u8], bytes: &[u8]) -> Result<(Directives, Vec<Line>)>
         return Err(Error::new(
             crate::ErrorKind::Syntax,
             OP,
-            format!("a NUL byte in line {line}: this is no text file"),
+            format!("a NUL byte in line {line}: this is not a text file"),
         )
         .with_path(name));
     }
@@ -183,7 +183,7 @@ impl<'a> Reader<'a> {
         Fault::new(message).syntax(OP, self.source.location(self.at as u32, 0))
     }
 
-    /// The next line of the file, without its end; `None` at the end.
+    /// Returns the next line of the file, without its end; `None` at the end.
     fn line(&mut self) -> Result<Option<&'a str>> {
         let Some(raw) = self.raw.get(self.at) else { return Ok(None) };
         self.at += 1;
@@ -279,7 +279,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether the instruction, or the one that ONBUILD keeps, takes here-documents. The JSON form has none.
+/// Returns whether the instruction, or the one that ONBUILD keeps, takes here-documents. The JSON form has none.
 fn may_have_heredocs(text: &str) -> bool {
     let mut rest = text;
     for _ in 0..2 {
@@ -304,7 +304,7 @@ fn heredoc_words(text: &str) -> Vec<(String, bool, bool)> {
     words.iter().filter_map(|word| heredoc(word)).collect()
 }
 
-/// The end word, whether the body is expanded, and whether tabs are dropped, of `<<WORD` or `<<-WORD`.
+/// Returns the end word, whether the body is expanded, and whether tabs are dropped, of `<<WORD` or `<<-WORD`.
 pub(crate) fn heredoc(word: &str) -> Option<(String, bool, bool)> {
     let digits = word.len() - word.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     if !matches!(word[..digits].parse::<u64>(), Ok(0)) && digits > 0 {

@@ -1,6 +1,7 @@
 //! Dockerfiles as text: from bytes to instructions, stages and words, and what is to be said against them.
 //!
-//! Knows neither stores nor images. The language is BuildKit's (frontend 1.26); places in it are in the Dockerfile reference.
+//! There are no stores and no images here. The language is BuildKit's (frontend 1.26); places in it are in the Dockerfile
+//! reference.
 
 // Parts that only a RUN uses have no user yet.
 #![allow(dead_code, unused_imports)]
@@ -8,6 +9,7 @@
 mod check;
 mod duration;
 mod flags;
+mod git;
 mod glob;
 mod ignore;
 mod instruction;
@@ -25,6 +27,7 @@ pub use ignore::Ignore;
 pub use lines::{Directives, Heredoc};
 pub use stages::{Dockerfile, Stage};
 
+pub(crate) use git::{GitSource, check_commit, is_address};
 pub(crate) use ignore::{SourcePattern, clean};
 pub(crate) use instruction::{
     Change, CommandLine, Copy, CopySource, HealthTest, Instruction, Run, parse_changes,

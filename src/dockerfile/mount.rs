@@ -10,7 +10,7 @@ pub(crate) struct MountText(Vec<(String, Option<String>)>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mount {
     pub(crate) kind: MountKind,
-    /// Where it appears; `None` for a secret that is only an environment variable, or has the default place.
+    /// The path that it appears at; `None` for a secret that is only an environment variable, or has the default place.
     pub(crate) target: Option<String>,
     /// A path in what `from` names.
     pub(crate) source: Option<String>,
@@ -39,7 +39,7 @@ pub(crate) enum MountKind {
     Ssh,
 }
 
-/// How steps that run at once use a cache mount.
+/// The sharing of a cache mount by steps that run at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum CacheSharing {
     /// All use one directory at once.
@@ -47,7 +47,7 @@ pub(crate) enum CacheSharing {
     Shared,
     /// Each step has a directory of its own.
     Private,
-    /// One waits for the other.
+    /// A step waits for the other.
     Locked,
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn parse_text(text: &str) -> Result<MountText, Fault> {
         let (key, value) = field.split_once('=').map_or((field.as_str(), None), |(k, v)| (k, Some(v)));
         let key = key.to_ascii_lowercase();
         if !KEYS.contains(&key.as_str()) {
-            let fault = Fault::new(format!("{key:?} is no key of --mount"));
+            let fault = Fault::new(format!("--mount has no key {key:?}"));
             return Err(match nearest(&key, KEYS) {
                 Some(near) => fault.with_hint(format!("did you mean {near}?")),
                 None => fault.with_hint(format!("one of: {}", KEYS.join(", "))),
@@ -99,7 +99,7 @@ pub(crate) fn parse_text(text: &str) -> Result<MountText, Fault> {
     Ok(text)
 }
 
-/// A line of comma-separated values: a field in double quotes may hold commas, and quotes that are doubled.
+/// Returns a line of comma-separated values: a field in double quotes may hold commas, and quotes that are doubled.
 fn fields(text: &str) -> Result<Vec<String>, Fault> {
     let mut out = vec![String::new()];
     let mut chars = text.chars().peekable();
@@ -124,12 +124,12 @@ fn fields(text: &str) -> Result<Vec<String>, Fault> {
 }
 
 impl MountText {
-    /// The stage, image or context that it names.
+    /// Returns the stage, image or context that it names.
     pub(crate) fn from(&self) -> Option<String> {
         self.0.iter().rev().find(|(key, _)| key == "from").and_then(|(_, value)| value.clone())
     }
 
-    /// The mount, its values expanded.
+    /// Returns the mount, its values expanded.
     pub(crate) fn resolve(&self, expand: &dyn Fn(&str) -> Result<String, Fault>) -> Result<Mount, Fault> {
         let mut given = Vec::new();
         for (key, value) in &self.0 {
@@ -142,7 +142,7 @@ impl MountText {
             Some(Some("secret")) => MountKind::Secret,
             Some(Some("ssh")) => MountKind::Ssh,
             Some(other) => {
-                let message = format!("{:?} is no type of mount", other.unwrap_or(""));
+                let message = format!("--mount has no type {:?}", other.unwrap_or(""));
                 return Err(Fault::new(message).with_hint("one of: bind, cache, tmpfs, secret, ssh"));
             }
         };
@@ -254,7 +254,7 @@ impl Mount {
             "uid" => self.uid = Some(number(key, &text(value)?)?),
             "gid" => self.gid = Some(number(key, &text(value)?)?),
             "env" => self.env = Some(text(value)?),
-            _ => return Err(Fault::new(format!("{key:?} is no key of --mount"))),
+            _ => return Err(Fault::new(format!("--mount has no key {key:?}"))),
         }
         Ok(())
     }
@@ -285,7 +285,7 @@ fn number(key: &str, text: &str) -> Result<u32, Fault> {
     number.ok_or_else(|| Fault::new(format!("{key} takes a number, not {text:?}")))
 }
 
-/// A number of bytes with an optional unit of 1024: `64m`, `1GiB`.
+/// Returns a number of bytes with an optional unit of 1024: `64m`, `1GiB`.
 fn size(text: &str) -> Result<u64, Fault> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let shift = match text[digits..].to_ascii_lowercase().as_str() {
@@ -297,5 +297,5 @@ fn size(text: &str) -> Result<u64, Fault> {
         _ => None,
     };
     let bytes = shift.and_then(|shift| text[..digits].parse::<u64>().ok()?.checked_mul(1 << shift));
-    bytes.ok_or_else(|| Fault::new(format!("{text:?} is no size such as 64m or 1g")))
+    bytes.ok_or_else(|| Fault::new(format!("{text:?} is not a size such as 64m or 1g")))
 }

@@ -13,19 +13,19 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// A place in the file; `line` and `column` count from 1, column 0 means the whole line.
+    /// Returns a place in the file; `line` and `column` count from 1, column 0 means the whole line.
     pub(crate) fn location(&self, line: u32, column: u32) -> Location {
         let text = self.lines.get((line as usize).saturating_sub(1)).map_or("", String::as_str);
         Location { file: self.name.clone(), line, column, text: text.chars().take(SHOWN).collect() }
     }
 }
 
-/// What is wrong in a text, before it is decided which operation failed and in which file.
+/// A fault in a text, before it is decided which operation failed and in which file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
-    /// Where in the text that was given, in bytes.
+    /// The offset in the text that was given, in bytes.
     pub(crate) at: Option<usize>,
     limit: bool,
 }
@@ -35,7 +35,7 @@ impl Fault {
         Fault { message: message.into(), hint: None, at: None, limit: false }
     }
 
-    /// A fault for what asks for more than a cap allows.
+    /// Returns a fault for what asks for more than a cap allows.
     pub(crate) fn limit(message: impl Into<String>) -> Fault {
         Fault { limit: true, ..Fault::new(message) }
     }
@@ -44,27 +44,27 @@ impl Fault {
         Fault { hint: Some(hint.into()), ..self }
     }
 
-    /// The same fault at an offset; one that is set already stays.
+    /// Returns the same fault at an offset; one that is set already stays.
     pub(crate) fn at(self, offset: usize) -> Fault {
         Fault { at: self.at.or(Some(offset)), ..self }
     }
 
-    /// The same fault, at an offset of a text around the one that was given.
+    /// Returns the same fault, at an offset of a text around the one that was given.
     pub(crate) fn within(self, offset: usize) -> Fault {
         Fault { at: Some(offset), ..self }
     }
 
-    /// The same fault in a longer text, which the given one starts in at `offset`.
+    /// Returns the same fault in a longer text, which the given one starts in at `offset`.
     pub(crate) fn moved(self, offset: usize) -> Fault {
         Fault { at: Some(self.at.unwrap_or(0) + offset), ..self }
     }
 
-    /// The error of an operation on a text that came as an argument.
+    /// Returns the error of an operation on a text that came as an argument.
     pub(crate) fn argument(self, operation: &'static str) -> Error {
         self.error(ErrorKind::InvalidArgument, operation)
     }
 
-    /// The error of an operation on a file.
+    /// Returns the error of an operation on a file.
     pub(crate) fn syntax(self, operation: &'static str, location: Location) -> Error {
         self.error(ErrorKind::Syntax, operation).with_location(location)
     }
@@ -79,7 +79,7 @@ impl Fault {
     }
 }
 
-/// The known word nearest to one that is not known, if one is near enough to be meant.
+/// Returns the known word nearest to one that is not known, if one is near enough to be meant.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = if word.len() < 4 { 1 } else { 2 };
     let near = |candidate: &&str| distance(&word.to_ascii_lowercase(), &candidate.to_ascii_lowercase());
@@ -91,7 +91,7 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, k)| k)
 }
 
-/// How many characters have to be put in, left out or replaced; two neighbours in the wrong order count once.
+/// Returns how many characters have to be put in, left out or replaced; two neighbours in the wrong order count once.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().take(64).collect());
     let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];

@@ -75,8 +75,8 @@ impl Dockerfile {
         Ok(out)
     }
 
-    /// The stage that a name or a number stands for, among the first `before` ones. Names are compared without case; a
-    /// name that is there twice means the last one.
+    /// Returns the stage that a name or a number stands for, among the first `before` ones. Names are compared without
+    /// case; a name that is there twice means the last one.
     pub fn stage(&self, name: &str, before: usize) -> Option<usize> {
         let before = before.min(self.stages.len());
         let named = |stage: &Stage| stage.name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(name));
@@ -86,7 +86,7 @@ impl Dockerfile {
 }
 
 impl Stage {
-    /// Where its FROM stands.
+    /// Returns where its FROM stands.
     pub fn location(&self) -> Location {
         self.line.location(0)
     }

@@ -171,7 +171,11 @@ fn errors_have_a_place_and_a_hint() {
     for (text, at, hint) in table {
         let error = parse(text).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Syntax, "{text}: {error}");
-        assert_eq!((place(&error), error.hint()), (at, hint), "{text}: {error}");
+        assert_eq!(
+            (place(&error), error.hint().map(ToString::to_string).as_deref()),
+            (at, hint),
+            "{text}: {error}"
+        );
         let location = error.location().unwrap();
         assert_eq!(location.text, text.lines().nth(location.line as usize - 1).unwrap());
     }
@@ -239,7 +243,7 @@ fn variables_in_every_form() {
     assert_eq!(words::expand_and_list("$u ${w:-x} ${y+z}$v", '\\', &get).unwrap().1, ["u"]);
 }
 
-/// Whether a pattern matches a whole text, by definition: one character of the pattern after the other.
+/// Returns whether a pattern matches a whole text, by definition: one character of the pattern after the other.
 fn glob_matches(pattern: &[char], text: &[char]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),

@@ -36,7 +36,7 @@ pub(crate) fn split(text: &str, escape: char) -> Result<Vec<&str>, Fault> {
     Ok(out)
 }
 
-/// Where a word that [`split`] gave, or another part of a text, starts in it.
+/// Returns where a word that [`split`] gave, or another part of a text, starts in it.
 pub(crate) fn offset(text: &str, part: &str) -> usize {
     (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize).filter(|at| *at <= text.len()).unwrap_or(0)
 }
@@ -218,7 +218,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// The value of a variable, empty when it is not set, which is noted.
+    /// Returns the value of a variable, empty when it is not set, which is noted.
     fn value(&mut self, name: &str) -> String {
         (self.get)(name).unwrap_or_else(|| {
             self.unset.push(name.to_string());
@@ -226,7 +226,7 @@ impl<'a> Lexer<'a> {
         })
     }
 
-    /// A word of `${…}`, up to and without `stop`.
+    /// Returns a word of `${…}`, up to and without `stop`.
     fn word(&mut self, stop: char, pattern: bool) -> Result<String, Fault> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
@@ -237,7 +237,7 @@ impl<'a> Lexer<'a> {
         word
     }
 
-    /// `${name-word}`, `${name+word}`, `${name?word}`; `value` is `None` when the operator's word counts.
+    /// Expands `${name-word}`, `${name+word}`, `${name?word}`; `value` is `None` when the operator's word counts.
     fn chosen(
         &mut self,
         name: &str,
@@ -265,7 +265,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// `${name#pattern}` and `${name%pattern}`; the sign twice for the longest match.
+    /// Expands `${name#pattern}` and `${name%pattern}`; the sign twice for the longest match.
     fn trimmed(&mut self, name: &str, sign: char, side: Side, out: &mut String) -> Result<(), Fault> {
         let longest = self.peek() == Some(sign);
         self.at += longest as usize;
@@ -276,7 +276,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// `${name/pattern/text}`: the first match, or with `//` every one.
+    /// Expands `${name/pattern/text}`: the first match, or with `//` every one.
     fn replaced(&mut self, name: &str, out: &mut String) -> Result<(), Fault> {
         let every = self.peek() == Some('/');
         self.at += every as usize;
@@ -289,7 +289,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// The name of a variable; or that of a shell's own parameter, a number or one sign, which no image sets.
+    /// Returns the name of a variable; or that of a shell's own parameter, a number or one sign, which no image sets.
     fn name(&mut self) -> String {
         let rest = &self.chars[self.at..];
         let length = |fits: fn(char) -> bool| rest.iter().take_while(|(_, c)| fits(*c)).count();

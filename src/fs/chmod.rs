@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 
 const SYS_FCHMODAT2: libc::c_long = 452;
 
-/// Whether `fchmodat2(2)` is there: it says that the descriptor is none, and nothing else.
+/// Probes for `fchmodat2(2)`: where it is there, it complains of the descriptor, and of nothing else.
 pub(super) fn probe() -> io::Result<()> {
     // SAFETY: the name is a constant; no descriptor, so no file, is named.
     let result = unsafe { libc::syscall(SYS_FCHMODAT2, -1, c"x".as_ptr(), 0, libc::AT_SYMLINK_NOFOLLOW) };
@@ -16,7 +16,7 @@ pub(super) fn probe() -> io::Result<()> {
     there(io::Error::last_os_error())
 }
 
-/// What the error of a call without a usable descriptor says about the call.
+/// Returns what the error of a call without a usable descriptor says about the call.
 pub(super) fn there(error: io::Error) -> io::Result<()> {
     if error.raw_os_error() == Some(libc::EBADF) { Ok(()) } else { Err(error) }
 }

@@ -98,7 +98,7 @@ impl Copier {
             control.check("copy file")?;
             let len = (stop - read).min(PIECE) as usize;
             match rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), len) {
-                // Some filesystems say so of what they cannot copy; reading tells the end from that.
+                // Some filesystems say so of what they cannot copy; reading distinguishes that from the end.
                 Ok(0) => break,
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(Errno::NOSYS | Errno::XDEV | Errno::OPNOTSUPP | Errno::PERM) => {

@@ -17,8 +17,8 @@ pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(new) })
 }
 
-/// Whether the process was started without this descriptor (0, 1 or 2). The standard library then opens /dev/null under its
-/// number, and what is written there would be lost without an error.
+/// Returns whether the process was started without this descriptor (0, 1 or 2). The standard library then opens /dev/null
+/// under its number, and what is written there would be lost without an error.
 ///
 /// Always false in a library that another program embeds: only the command looks, before anything else runs.
 pub fn closed_at_start(number: RawFd) -> bool {
@@ -35,7 +35,7 @@ pub fn closed_at_start(number: RawFd) -> bool {
 mod start {
     use std::sync::atomic::{AtomicU8, Ordering};
 
-    /// One bit for each of the three.
+    /// Bits, one for each of the three.
     pub static CLOSED: AtomicU8 = AtomicU8::new(0);
 
     extern "C" fn look() {

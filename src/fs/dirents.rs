@@ -15,7 +15,7 @@ pub struct Names {
     buffer: Vec<u8>,
 }
 
-/// Where a name is, and its first eight bytes as a number that sorts like them: most comparisons need no more.
+/// The place of a name, and its first eight bytes as a number that sorts like them: most comparisons need no more.
 #[derive(Debug)]
 struct Name {
     front: u64,
@@ -61,17 +61,17 @@ impl Names {
         Ok(())
     }
 
-    /// How many names were read.
+    /// Returns how many names were read.
     pub fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// Whether the directory is empty.
+    /// Returns whether the directory is empty.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
 
-    /// The `i`-th name in byte order.
+    /// Returns the `i`-th name in byte order.
     pub fn get(&self, i: usize) -> &CStr {
         let Name { start, len, .. } = self.names[i];
         let bytes = &self.bytes[start as usize..][..usize::from(len) + 1];

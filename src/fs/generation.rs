@@ -1,4 +1,4 @@
-//! What tells one life of an inode number from the next.
+//! The generation of an inode: distinguishes one use of an inode number from the next.
 
 use std::ffi::CStr;
 use std::io;
@@ -16,18 +16,18 @@ struct FileHandle {
 /// The upper half: a hash of the handle. The lower half: one of the birth time. 0 where it is not known.
 const HANDLE: u64 = 0xffff_ffff_0000_0000;
 
-/// A number that differs between two files that had the same inode number one after the other: half of it a hash of the
-/// kernel's file handle (`name_to_handle_at(2)`, which carries the inode's generation), half of it one of the birth time.
-/// Compare with [`same_life`]: a half is 0 where the filesystem does not tell, or where a sandbox refuses the call.
+/// Returns a number that differs between two files that had the same inode number one after the other: half of it a hash of
+/// the kernel's file handle (`name_to_handle_at(2)`, which carries the inode's generation), half of it one of the birth
+/// time. Compare with [`same_life`]: a half is 0 where the filesystem has none, or where a sandbox refuses the call.
 ///
 /// Both are kept because sandboxes come and go: a tree that was unpacked outside of a container, where there are handles,
 /// must be known inside, where a seccomp filter refuses them, and the other way round. Any other error is one, since a
-/// number made without the handle would then hide that this is the file somebody wrote down.
+/// number made without the handle would then hide that this is the file that was recorded.
 pub fn generation(dir: impl AsFd, name: &CStr, stat: &Stat) -> io::Result<u64> {
     Ok(handle(dir, name, 0)? | born(stat))
 }
 
-/// The [`generation`] of a file that is open, if only as a path.
+/// Returns the [`generation`] of a file that is open, if only as a path.
 #[cfg(feature = "sandbox")]
 pub fn generation_of(fd: impl AsFd, stat: &Stat) -> io::Result<u64> {
     Ok(handle(fd, c"", libc::AT_EMPTY_PATH)? | born(stat))
@@ -43,8 +43,8 @@ fn born(stat: &Stat) -> u64 {
     u64::from(born)
 }
 
-/// Whether two generations may be of the same file: by its handle where both have that, else by its birth. Where nothing is
-/// known about either, inode numbers are all there is to go by.
+/// Returns whether two generations may be of the same file: by its handle where both have that, else by its birth. Where
+/// nothing is known about either, inode numbers are all there is to go by.
 pub fn same_life(a: u64, b: u64) -> bool {
     let both = |half: u64| a & half != 0 && b & half != 0;
     if both(HANDLE) {
@@ -56,12 +56,12 @@ pub fn same_life(a: u64, b: u64) -> bool {
     a == 0 && b == 0
 }
 
-/// The part of a [`generation`] that comes from the file's handle; `None` where it is not known.
+/// Returns the part of a [`generation`] that comes from the file's handle; `None` where it is not known.
 pub fn handle_part(generation: u64) -> Option<u64> {
     Some(generation & HANDLE).filter(|part| *part != 0)
 }
 
-/// The [`handle_part`] of a file whose handle was written down somewhere else, as overlayfs does.
+/// Returns the [`handle_part`] of a handle that was recorded elsewhere, as overlayfs does.
 pub fn of_handle(handle: &[u8]) -> u64 {
     u64::from(hash(handle)) << 32
 }
@@ -87,7 +87,7 @@ fn handle(dir: impl AsFd, name: &CStr, flags: i32) -> io::Result<u64> {
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
             Some(libc::EINTR) => {}
-            // The filesystem has no handles, or larger ones; a sandbox refuses the call, or does not know it.
+            // The filesystem has no handles, or larger ones; a sandbox refuses the call, or lacks it.
             Some(libc::EOPNOTSUPP | libc::EOVERFLOW | libc::EPERM | libc::EACCES | libc::ENOSYS) => {
                 return Ok(0);
             }
@@ -96,7 +96,7 @@ fn handle(dir: impl AsFd, name: &CStr, flags: i32) -> io::Result<u64> {
     }
 }
 
-/// FNV-1a, folded, and never 0: what is hashed is short and nobody gains by a collision with their own file.
+/// Hashes by FNV-1a, folded, and never to 0: what is hashed is short, and a collision with one's own file gains nothing.
 fn hash(data: &[u8]) -> u32 {
     let mut h = 0xcbf2_9ce4_8422_2325u64;
     for &byte in data {

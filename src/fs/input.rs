@@ -12,7 +12,7 @@ const PATIENCE: libc::c_int = 100;
 /// A descriptor's content, read as it comes: waiting for more ends when the operation is cancelled. Whether the descriptor
 /// blocks makes no difference.
 ///
-/// Where several processes read from one pipe, one of them can take what another was told of, and that one waits as
+/// Where several processes read from one pipe, one of them can take what another was about to read, and that one waits as
 /// any reader does.
 #[derive(Debug)]
 pub struct Input {
@@ -42,7 +42,7 @@ impl Read for Input {
                 _ => {}
             }
             match self.file.read(buffer) {
-                // Somebody else took it.
+                // Another process took it.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => return other,

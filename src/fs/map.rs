@@ -43,7 +43,7 @@ impl Deref for Map {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `start` is valid for `len` bytes until drop (or dangling with length 0), and nobody writes to it.
+        // SAFETY: `start` is valid for `len` bytes until drop (or dangling with length 0), and nothing writes to it.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }

@@ -1,5 +1,5 @@
-//! What this machine and filesystem let this process do, found out by trying where trying leaves nothing behind. Nothing
-//! here starts a process or changes this one.
+//! Abilities that this machine and filesystem give this process, found out by trying where trying leaves nothing behind.
+//! Nothing here starts a process or changes this one.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,19 +12,20 @@ use super::generation::generation;
 use super::stat::stat_fd;
 use super::{chmod, xattr};
 
-/// One thing that works here or not.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An ability of this machine.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Ability {
     /// A short name.
     pub name: &'static str,
     /// Whether it works.
     pub works: bool,
-    /// What it is good for, or why it does not work.
+    /// The use of it, or the reason why it does not work.
     pub remark: String,
 }
 
-/// Everything, in the order people should read it. With a directory, also what its filesystem can do; where it does not
-/// exist yet, that of the nearest directory above it.
+/// Returns all abilities, in the order people should read them. With a directory, also what its filesystem can do; where it
+/// does not exist yet, that of the nearest directory above it.
 pub fn all(store: Option<&Path>) -> Vec<Ability> {
     let mut out = vec![
         ability("openat2", openat2(), "paths below a tree are resolved in one call"),
@@ -61,9 +62,12 @@ fn openat2() -> io::Result<()> {
 }
 
 fn set_owners() -> io::Result<()> {
-    match rustix::process::geteuid().is_root() {
-        true => Ok(()),
-        false => Err(io::Error::other("not root: owners and devices go to the ledger")),
+    match (super::capabilities::owns_all(), rustix::process::geteuid().is_root()) {
+        (true, _) => Ok(()),
+        (false, true) => Err(io::Error::other(
+            "root without CAP_CHOWN, CAP_DAC_OVERRIDE or CAP_FOWNER: owners and devices go to the ledger",
+        )),
+        (false, false) => Err(io::Error::other("not root: owners and devices go to the ledger")),
     }
 }
 
@@ -86,7 +90,7 @@ fn on_disk(dir: &Path) -> Vec<Ability> {
     ]
 }
 
-/// A file without a name on the filesystem of a directory.
+/// Returns a file without a name on the filesystem of a directory.
 fn unnamed(dir: &Path) -> io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     Ok(File::from(rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR)?))
@@ -110,7 +114,7 @@ fn reflink(dir: &Path, file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Trying would change this process, so the settings are asked.
+/// Returns whether there are user namespaces. Trying would change this process, so the settings are asked.
 fn user_namespaces() -> Ability {
     let setting =
         |path: &str| std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());

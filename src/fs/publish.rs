@@ -26,13 +26,13 @@ impl<'d> Replacement<'d> {
         Ok(Replacement { dir, staged: Staged::new(dir, dir, 0o666)?, synced: false })
     }
 
-    /// The open file.
+    /// Returns the open file.
     pub fn file(&mut self) -> &mut File {
         self.synced = false;
         self.staged.file()
     }
 
-    /// Makes the content durable. What may fail for want of room has then succeeded.
+    /// Makes the content durable. A lack of room shows here.
     pub fn sync(&mut self) -> io::Result<()> {
         if !self.synced {
             self.staged.file().sync_all()?;
@@ -45,6 +45,12 @@ impl<'d> Replacement<'d> {
     /// [`Replacement::publish`] is durable.
     pub fn publish_cached(mut self, name: impl AsRef<Path>) -> io::Result<()> {
         self.sync()?;
+        self.staged.replace(self.dir, name)
+    }
+
+    /// Gives the file its name, in place of what has it. After a power loss the old file may be back, or half of this one, which then
+    /// has to show: for what saves time, carries a checksum, and can be made again.
+    pub fn publish_unsynced(self, name: impl AsRef<Path>) -> io::Result<()> {
         self.staged.replace(self.dir, name)
     }
 

@@ -16,7 +16,19 @@ use super::stat::{Kind, stat_at};
 /// Works without recursion and with at most three descriptors: going up reopens `..` and checks that it is the
 /// directory we came from, so that a tree moved meanwhile cannot lead the removal elsewhere.
 pub fn remove_all(dir: impl AsFd, name: &CStr) -> io::Result<()> {
+    remove(dir, name, &mut None)
+}
+
+/// Does what [`remove_all`] does, and returns how many bytes the files took on the disk.
+pub fn remove_and_count(dir: impl AsFd, name: &CStr) -> io::Result<u64> {
+    let mut bytes = Some(0);
+    remove(dir, name, &mut bytes)?;
+    Ok(bytes.unwrap_or(0))
+}
+
+fn remove(dir: impl AsFd, name: &CStr, bytes: &mut Option<u64>) -> io::Result<()> {
     let dir = dir.as_fd();
+    count(dir, name, bytes);
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
         Ok(()) | Err(rustix::io::Errno::NOENT) => return Ok(()),
         Err(rustix::io::Errno::ISDIR | rustix::io::Errno::PERM) => {}
@@ -24,7 +36,8 @@ pub fn remove_all(dir: impl AsFd, name: &CStr) -> io::Result<()> {
     }
     let mut open = enter(dir, name)?;
     // The way down: each directory's name, the identity of its parent, and the directories still to be emptied in it.
-    let mut way = vec![Step { name: name.to_owned(), parent: identity(dir)?, todo: unlink_files(&open)? }];
+    let mut way =
+        vec![Step { name: name.to_owned(), parent: identity(dir)?, todo: unlink_files(&open, bytes)? }];
     loop {
         let step = way.last_mut().expect("never empty inside the loop");
         if let Some(name) = step.todo.pop() {
@@ -32,7 +45,7 @@ pub fn remove_all(dir: impl AsFd, name: &CStr) -> io::Result<()> {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 other => other?,
             };
-            let todo = unlink_files(&next)?;
+            let todo = unlink_files(&next, bytes)?;
             way.push(Step { name, parent: identity(&open)?, todo });
             open = next;
             continue;
@@ -60,12 +73,13 @@ struct Step {
 
 /// Removes everything in a directory but the directories that are not empty, and gives their names. Each directory is
 /// read once: reading it again after each of its subdirectories would take time by the square of their number.
-fn unlink_files(dir: &OwnedFd) -> io::Result<Vec<CString>> {
+fn unlink_files(dir: &OwnedFd, bytes: &mut Option<u64>) -> io::Result<Vec<CString>> {
     let mut names = Names::default();
     names.read(dir)?;
     let mut full = Vec::new();
     for i in 0..names.len() {
         let name = names.get(i);
+        count(dir, name, bytes);
         match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => {}
             Err(error) => {
@@ -80,6 +94,16 @@ fn unlink_files(dir: &OwnedFd) -> io::Result<Vec<CString>> {
         }
     }
     Ok(full)
+}
+
+/// Adds what a file takes; one with other names stays.
+fn count(dir: impl AsFd, name: &CStr, bytes: &mut Option<u64>) {
+    if let Some(bytes) = bytes
+        && let Ok(stat) = stat_at(dir, name)
+        && (stat.kind == Kind::Directory || stat.nlink == 1)
+    {
+        *bytes += stat.blocks * 512;
+    }
 }
 
 /// Opens a directory to empty it, giving ourselves the permission first where only that is missing.

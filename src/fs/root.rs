@@ -3,16 +3,19 @@
 //! Here and in the other calls on trees, what a signal interrupted is made again. Local filesystems are not interrupted, but
 //! FUSE and NFS say EINTR, and inside a host program signals are no rare thing: Go's runtime sends them all the time.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::retry_on_intr;
 
+use super::lock::Locked;
+use super::locked::{LockedFiles, Mend};
 use super::stat::{Kind, Stat, stat_fd};
 use crate::error::{At, Error, Result};
 
@@ -24,30 +27,34 @@ const ONE_CALL: usize = 4000;
 pub struct Root {
     fd: OwnedFd,
     path: PathBuf,
+    /// Opens files of one's own that may not be read; without an account of them, none is opened.
+    locked: OnceLock<Arc<LockedFiles>>,
 }
 
 impl Root {
     /// Opens the directory at `path`. This is the one place where a tree's ambient path is used; symbolic links on the
-    /// way to the root itself are followed, as a user expects of the path they typed.
+    /// way to the root itself are followed, as a user expects of the path they typed. A directory that is open in this process
+    /// is `/proc/self/fd/N` or `/dev/fd/N`; messages and records have the path it was opened by.
     pub fn open(path: impl AsRef<Path>) -> Result<Root> {
         let path = path.as_ref();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
             .at("open tree", path.as_os_str().as_bytes())?;
-        Ok(Root { fd, path: path.to_path_buf() })
+        let path = behind_descriptor(path, &fd).unwrap_or_else(|| path.to_path_buf());
+        Ok(Root { fd, path, locked: OnceLock::new() })
     }
 
-    /// A root from a descriptor of a directory; `path` is only for messages.
+    /// Returns a root from a descriptor of a directory; `path` is only for messages.
     pub fn from_fd(fd: OwnedFd, path: impl Into<PathBuf>) -> Root {
-        Root { fd, path: path.into() }
+        Root { fd, path: path.into(), locked: OnceLock::new() }
     }
 
-    /// The path the root was opened by, for messages.
+    /// Returns the path the root was opened by, for messages.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A path below the root as messages show it.
+    /// Returns a path below the root as messages show it.
     pub fn describe(&self, below: &[u8]) -> Vec<u8> {
         let mut out = self.path.as_os_str().as_bytes().to_vec();
         if !below.is_empty() {
@@ -59,29 +66,28 @@ impl Root {
         out
     }
 
-    /// Another descriptor of the same root.
+    /// Returns another descriptor of the same root.
     pub fn try_clone(&self) -> Result<Root> {
         let fd = self.fd.try_clone().at("open tree", self.path.as_os_str().as_bytes())?;
-        Ok(Root { fd, path: self.path.clone() })
+        Ok(Root { fd, path: self.path.clone(), locked: self.locked.clone() })
     }
 
-    /// Locks the tree against others that lock it (flock(2)), as long as this descriptor is open: `alone`, or together with
-    /// others that do not want it alone. `false` when somebody else has it. Where the filesystem has no such locks, all is
-    /// free.
-    pub(crate) fn lock(&self, alone: bool) -> io::Result<bool> {
-        use rustix::fs::FlockOperation::{NonBlockingLockExclusive, NonBlockingLockShared};
-        let how = if alone { NonBlockingLockExclusive } else { NonBlockingLockShared };
-        match retry_on_intr(|| rustix::fs::flock(&self.fd, how)) {
-            Ok(()) => Ok(true),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
-            Err(
-                rustix::io::Errno::BADF
-                | rustix::io::Errno::NOLCK
-                | rustix::io::Errno::OPNOTSUPP
-                | rustix::io::Errno::INVAL
-                | rustix::io::Errno::NOSYS,
-            ) => Ok(true),
-            Err(error) => Err(error.into()),
+    /// Locks the tree against others that lock it, until the value ends: `alone`, or shared with others. `None` while
+    /// another has it. Where the filesystem has no such locks, all is free.
+    pub(crate) fn lock(&self, alone: bool) -> io::Result<Option<Locked<OwnedFd>>> {
+        use rustix::io::Errno;
+        match Locked::try_new(self.fd.try_clone()?, alone) {
+            Err(error)
+                if Errno::from_io_error(&error).is_some_and(|errno| {
+                    matches!(
+                        errno,
+                        Errno::BADF | Errno::NOLCK | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS
+                    )
+                }) =>
+            {
+                Ok(Some(Locked::new(self.fd.try_clone()?)))
+            }
+            other => other,
         }
     }
 
@@ -97,12 +103,93 @@ impl Root {
         open_dir_below(self.fd.as_fd(), below)
     }
 
+    /// Follows a path within the root, through symbolic links, and describes what is there; `None` where nothing is.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn real(&self, below: &[u8]) -> io::Result<Option<Stat>> {
+        match self.follow(below) {
+            Ok(fd) => stat_fd(&fd).map(Some),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens as a path (O_PATH) what a path within the root leads to, through symbolic links.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn follow(&self, below: &[u8]) -> rustix::io::Result<OwnedFd> {
+        let below = if below.is_empty() { b"." } else { below };
+        super::within::open_within(&self.fd, below, OFlags::PATH | OFlags::CLOEXEC)
+    }
+
+    /// Returns the path below the root, without symbolic links, that a path within the root leads to. What does not exist
+    /// is taken as it stands.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn real_path(&self, below: &[u8]) -> io::Result<Vec<u8>> {
+        use std::os::fd::AsRawFd;
+        let name_of = |fd: &OwnedFd| -> io::Result<Vec<u8>> {
+            let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            let name = retry_on_intr(|| rustix::fs::readlink(&*link, Vec::with_capacity(256)))?;
+            Ok(name.into_bytes())
+        };
+        let names: Vec<&[u8]> = below.split(|&c| c == b'/').filter(|name| !name.is_empty()).collect();
+        for end in (0..=names.len()).rev() {
+            let found = match self.follow(&names[..end].join(&b'/')) {
+                Ok(found) => found,
+                Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let (top, found) = (name_of(&self.fd)?, name_of(&found)?);
+            let inside = found.strip_prefix(&top[..]).ok_or(io::ErrorKind::NotFound)?;
+            let inside = inside.strip_prefix(b"/").unwrap_or(inside);
+            let parts = [inside].into_iter().filter(|part| !part.is_empty());
+            return Ok(parts.chain(names[end..].iter().copied()).collect::<Vec<_>>().join(&b'/'));
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
+
     /// Opens the regular file `below` for reading. No component may be a symbolic link.
     pub fn open_file(&self, below: &[u8]) -> io::Result<OwnedFd> {
         let (parent, name) = split(below);
         let dir = self.open_dir(parent)?;
-        open_file_at(&dir, &c_name(name)?)
+        self.open_file_in(&dir, &c_name(name)?, below)
     }
+
+    /// Opens the regular file `name` in a directory of the tree, where it is `below`. A file of this user's that it may not read
+    /// is opened all the same where [`Root::unlock`] was called.
+    pub(crate) fn open_file_in(&self, dir: impl AsFd, name: &CStr, below: &[u8]) -> io::Result<OwnedFd> {
+        match (open_file_at(&dir, name), self.locked.get()) {
+            // By another name of it a thread may be letting itself in at this moment.
+            (Ok(fd), Some(locked)) => {
+                locked.wait();
+                Ok(fd)
+            }
+            (Err(error), Some(locked)) if error.raw_os_error() == Some(libc::EACCES) => {
+                let path = std::path::absolute(Path::new(OsStr::from_bytes(&self.describe(below))))?;
+                locked.open(dir, name, &path, error)
+            }
+            (opened, _) => opened,
+        }
+    }
+
+    /// Lets files of this user's be read that it may not read, see [`LockedFiles`].
+    pub(crate) fn unlock(&self, mend: impl Mend + 'static) {
+        self.locked.get_or_init(|| Arc::new(LockedFiles::new(mend)));
+    }
+
+    /// Returns the metadata of an open file, but for what opening it by [`Root::open_file_in`] changed.
+    pub(crate) fn as_scanned(&self, stat: Stat) -> Stat {
+        self.locked.get().map_or(stat, |locked| locked.as_before(stat))
+    }
+}
+
+/// Returns the path of a directory that was named by a descriptor of this process, while it is there.
+fn behind_descriptor(path: &Path, fd: &OwnedFd) -> Option<PathBuf> {
+    let number = path.strip_prefix("/proc/self/fd").or_else(|_| path.strip_prefix("/dev/fd")).ok()?;
+    number.to_str()?.parse::<u32>().ok()?;
+    let real = rustix::fs::readlink(path, Vec::new()).ok()?;
+    let real = PathBuf::from(OsStr::from_bytes(real.as_bytes()));
+    let there = rustix::fs::stat(&real).ok()?;
+    let open = rustix::fs::fstat(fd).ok()?;
+    (real.is_absolute() && (there.st_dev, there.st_ino) == (open.st_dev, open.st_ino)).then_some(real)
 }
 
 impl AsFd for Root {
@@ -130,7 +217,7 @@ pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Whether an error says that a name which was there a moment ago is gone, or is something else now.
+/// Returns whether an error says that a name which was there a moment ago is gone, or is something else now.
 pub(crate) fn was_replaced(error: &io::Error) -> bool {
     let errnos =
         [libc::ENOENT, libc::ENOTDIR, libc::EISDIR, libc::ELOOP, libc::ENXIO, libc::EXDEV, libc::ESTALE];
@@ -141,7 +228,7 @@ pub(crate) fn was_replaced(error: &io::Error) -> bool {
     }
 }
 
-/// A file name as the kernel takes it.
+/// Returns a file name as the kernel takes it.
 pub fn c_name(name: &[u8]) -> io::Result<CString> {
     CString::new(name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
 }
@@ -160,7 +247,7 @@ pub fn open_file_at(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// The same for whatever it is: a fifo, too.
+/// Returns the same for whatever it is: a fifo, too.
 pub(super) fn open_at(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     // O_NOATIME is for the owner alone; it spares the tree a write per file read.
@@ -206,7 +293,7 @@ pub fn read_small_file(path: &Path, cap: u64) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// The ambient path that a path leads to through symbolic links; the path itself where nothing is there yet.
+/// Returns the ambient path that a path leads to through symbolic links; the path itself where nothing is there yet.
 pub fn follow(path: &Path) -> io::Result<PathBuf> {
     match std::fs::canonicalize(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.to_path_buf()),

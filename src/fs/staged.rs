@@ -43,12 +43,30 @@ impl Staged {
         Ok(Staged { file: file.into_std(), name: Some(name), names })
     }
 
-    /// The open file.
+    /// Takes a file that has a name in `names` for one being written.
+    #[cfg(feature = "registry")]
+    pub fn adopt(file: File, names: &Dir, name: String) -> io::Result<Self> {
+        Ok(Staged { file, name: Some(name), names: names.try_clone()? })
+    }
+
+    /// Returns whether the file has this name already.
+    #[cfg(feature = "registry")]
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name.as_deref() == Some(name)
+    }
+
+    /// Leaves the file under the name that it has now.
+    #[cfg(feature = "registry")]
+    pub fn leave(mut self) {
+        self.name = None;
+    }
+
+    /// Returns the open file.
     pub fn file(&mut self) -> &mut File {
         &mut self.file
     }
 
-    /// The file alone: it never gets a name.
+    /// Returns the file alone: it never gets a name.
     pub fn into_unnamed(self) -> io::Result<File> {
         self.file.try_clone()
     }
@@ -94,7 +112,7 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         if let Some(name) = self.name.take() {
-            // Nobody is left to tell; prune takes what cannot be removed here.
+            // A drop reports no error; prune takes what cannot be removed here.
             let _ = self.names.remove_file(name);
         }
     }
@@ -104,7 +122,7 @@ fn proc_path(fd: impl AsFd) -> String {
     format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
 }
 
-/// Whether an unnamed file could be given a name: `/proc` is there and shows this very file.
+/// Returns whether an unnamed file could be given a name: `/proc` is there and shows this very file.
 fn can_link(fd: impl AsFd) -> bool {
     let Ok(ours) = rustix::fs::fstat(&fd) else { return false };
     rustix::fs::stat(proc_path(&fd))
@@ -122,7 +140,7 @@ fn unused_name<T>(mut make: impl FnMut(&str) -> io::Result<T>) -> io::Result<(T,
     }
 }
 
-/// A name nobody else picks, in the form of a random UUID: the standard library's random keys, stirred. A forked child has
+/// Returns a unique name, in the form of a random UUID: the standard library's random keys, stirred. A forked child has
 /// the same keys as its parent, and another process number.
 pub fn random_name() -> String {
     use std::hash::{BuildHasher, RandomState};
@@ -133,8 +151,8 @@ pub fn random_name() -> String {
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
-/// Whether a name looks like what [`Staged`] leaves when its process dies between two steps.
-pub fn is_litter(name: &str) -> bool {
+/// Returns whether a name looks like what [`Staged`] leaves when its process dies between two steps.
+pub fn is_leftover(name: &str) -> bool {
     name.len() == 36
         && name.bytes().enumerate().all(|(i, b)| match i {
             8 | 13 | 18 | 23 => b == b'-',
@@ -178,10 +196,10 @@ mod tests {
     }
 
     #[test]
-    fn litter_is_recognised() {
-        assert!(is_litter(&random_name()));
-        assert!(is_litter("0f7e9c52-7a0d-4f0a-9f0a-0123456789ab"));
-        assert!(!is_litter("index.json"));
-        assert!(!is_litter(&"a".repeat(36)));
+    fn a_leftover_is_recognised() {
+        assert!(is_leftover(&random_name()));
+        assert!(is_leftover("0f7e9c52-7a0d-4f0a-9f0a-0123456789ab"));
+        assert!(!is_leftover("index.json"));
+        assert!(!is_leftover(&"a".repeat(36)));
     }
 }

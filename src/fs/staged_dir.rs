@@ -1,14 +1,16 @@
-//! A directory that is filled before it has its place, so that nobody sees half of it.
+//! A directory that is filled before it has its place, so that half of it is never seen.
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::Root;
 use super::dirents::Names;
+use super::lock::Locked;
 use super::make_dir::PrivateDirs;
 use super::remove::remove_all;
 use super::root::{c_name, open_dir_at};
@@ -16,7 +18,7 @@ use super::staged::random_name;
 use super::stat::{Kind, is_mount_point, stat_at, stat_fd};
 use crate::error::{At, Error, ErrorKind, Result};
 
-/// What the name of every scratch directory contains: nothing else is ever removed.
+/// A part of the name of every scratch directory: nothing else is ever removed.
 pub const MARK: &str = ".unpacking-";
 
 /// Keeps track of scratch directories, so that those of killed processes are found again.
@@ -40,13 +42,15 @@ pub struct StagedDir<C> {
     root: Root,
     operation: &'static str,
     way: Way<C>,
+    /// Directories above that were made for it, the topmost first.
+    parents: Vec<PathBuf>,
 }
 
 enum Way<C> {
     /// The directory above, the name it has there and the name it is to have, and the claim to the first.
     Beside { parent: Root, scratch: String, name: OsString, _claim: C },
-    /// The names that were made in the target.
-    InPlace { made: Vec<Vec<u8>> },
+    /// The names that were made in the target, which is locked meanwhile.
+    InPlace { made: Vec<Vec<u8>>, _lock: Locked<OwnedFd> },
 }
 
 impl<C> StagedDir<C> {
@@ -62,8 +66,16 @@ impl<C> StagedDir<C> {
         let root = match Root::open(dir) {
             Ok(root) => root,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let (parent, name) = place_of(dir, operation)?;
-                return Self::beside(claims, parent, name, dir, operation);
+                let parents = make_parents(dir, operation)?;
+                let staged = place_of(dir, operation)
+                    .and_then(|(parent, name)| Self::beside(claims, parent, name, dir, operation));
+                return match staged {
+                    Ok(staged) => Ok(StagedDir { parents, ..staged }),
+                    Err(error) => {
+                        remove_parents(&parents);
+                        Err(error)
+                    }
+                };
             }
             Err(error) => return Err(error),
         };
@@ -73,22 +85,18 @@ impl<C> StagedDir<C> {
         {
             return Ok(staged);
         }
-        match rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive) {
-            // Some filesystems of the network have no locks.
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS | Errno::INVAL) => {}
-            Err(Errno::WOULDBLOCK) => {
-                return Err(Error::new(
-                    ErrorKind::Busy,
-                    operation,
-                    "another process is filling the directory",
-                )
-                .with_path(root.describe(b"")));
-            }
-            Err(error) => return Err(Error::io(operation, root.describe(b""), error)),
-        }
+        let Some(lock) = root.lock(true).at(operation, root.describe(b""))? else {
+            let message = "another process is filling the directory";
+            return Err(Error::new(ErrorKind::Busy, operation, message).with_path(root.describe(b"")));
+        };
         // It may have been filled before the lock was taken.
         check_empty(&root, operation)?;
-        Ok(StagedDir { root, operation, way: Way::InPlace { made: Vec::new() } })
+        Ok(StagedDir {
+            root,
+            operation,
+            way: Way::InPlace { made: Vec::new(), _lock: lock },
+            parents: Vec::new(),
+        })
     }
 
     fn beside(
@@ -118,7 +126,7 @@ impl<C> StagedDir<C> {
                     });
                     let root = Root::from_fd(opened.at(operation, shown)?, dir);
                     let way = Way::Beside { parent, scratch, name, _claim: claim };
-                    return Ok(StagedDir { root, operation, way });
+                    return Ok(StagedDir { root, operation, way, parents: Vec::new() });
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(Error::io(operation, shown, error)),
@@ -128,14 +136,14 @@ impl<C> StagedDir<C> {
         Err(Error::new(ErrorKind::AlreadyExists, operation, message).with_path(shown))
     }
 
-    /// The directory to fill.
+    /// Returns the directory to fill.
     pub fn root(&self) -> &Root {
         &self.root
     }
 
     /// Notes names that were made in the directory: [`StagedDir::discard`] removes them.
     pub fn made(&mut self, names: impl IntoIterator<Item = Vec<u8>>) {
-        if let Way::InPlace { made } = &mut self.way {
+        if let Way::InPlace { made, .. } = &mut self.way {
             made.extend(names);
         }
     }
@@ -150,14 +158,14 @@ impl<C> StagedDir<C> {
                 if let Ok(name) = c_name(scratch.as_bytes()) {
                     let _ = remove_all(&parent, &name);
                 }
+                remove_parents(&self.parents);
             }
-            Way::InPlace { made } => {
+            Way::InPlace { made, .. } => {
                 for name in made {
                     if let Ok(name) = c_name(&name) {
                         let _ = remove_all(&self.root, &name);
                     }
                 }
-                unlock(&self.root);
             }
         }
     }
@@ -165,7 +173,6 @@ impl<C> StagedDir<C> {
     /// Gives the directory its place. Returns the directory above if it has a new name in it.
     pub fn publish(self) -> Result<Option<Root>> {
         let Way::Beside { parent, scratch, name, .. } = &self.way else {
-            unlock(&self.root);
             return Ok(None);
         };
         if let Err(error) = rustix::fs::renameat(parent, scratch.as_str(), parent, name) {
@@ -180,11 +187,6 @@ impl<C> StagedDir<C> {
     }
 }
 
-/// Lets go of the lock itself: closing does not, when a forked child has a copy of the descriptor.
-fn unlock(root: &Root) {
-    let _ = rustix::fs::flock(root, FlockOperation::Unlock);
-}
-
 fn check_empty(root: &Root, operation: &'static str) -> Result<()> {
     let mut names = Names::default();
     names.read(root).at(operation, root.describe(b""))?;
@@ -193,6 +195,35 @@ fn check_empty(root: &Root, operation: &'static str) -> Result<()> {
         false => Err(Error::new(ErrorKind::AlreadyExists, operation, "the directory is not empty")
             .with_path(root.describe(b""))
             .with_hint("name a new directory, or remove this one first")),
+    }
+}
+
+/// Makes the directories above a path that are missing, and returns them, the topmost first.
+fn make_parents(dir: &Path, operation: &'static str) -> Result<Vec<PathBuf>> {
+    // A link that leads nowhere is there.
+    let is_missing = |path: &Path| {
+        matches!(rustix::fs::statat(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
+    };
+    let above = dir.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty());
+    let mut missing: Vec<PathBuf> =
+        above.take_while(|path| is_missing(path)).map(Path::to_path_buf).collect();
+    missing.reverse();
+    for (at, path) in missing.iter().enumerate() {
+        match rustix::fs::mkdir(path, rustix::fs::Mode::from_raw_mode(0o777)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => {
+                remove_parents(&missing[..at]);
+                return Err(Error::io(operation, path.as_os_str().as_bytes(), error));
+            }
+        }
+    }
+    Ok(missing)
+}
+
+/// Removes those again in which nothing is.
+fn remove_parents(parents: &[PathBuf]) {
+    for path in parents.iter().rev() {
+        let _ = rustix::fs::rmdir(path);
     }
 }
 
@@ -209,8 +240,8 @@ fn place_of(dir: &Path, operation: &'static str) -> Result<(Root, OsString)> {
     Ok((Root::open(parent)?, name.to_os_string()))
 }
 
-/// The place of a directory, if a rename can replace it: it is one by this very name, no link to it, and nothing is mounted
-/// there.
+/// Returns the place of a directory, if a rename can replace it: it is one by this very name, no link to it, and nothing is
+/// mounted there.
 fn replaceable(dir: &Path, root: &Root, operation: &'static str) -> Result<Option<(Root, OsString)>> {
     let (parent, name) = place_of(dir, operation)?;
     let look = || -> std::io::Result<bool> {

@@ -3,11 +3,12 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use rustix::io::retry_on_intr;
 
-/// What a directory entry is.
+/// The kind of a directory entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Kind {
@@ -28,7 +29,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind with this number.
+    /// Returns the kind with this number.
     pub fn from_u8(n: u8) -> Option<Kind> {
         Some(match n {
             1 => Kind::File,
@@ -42,7 +43,7 @@ impl Kind {
         })
     }
 
-    /// The kind in the type bits of `st_mode`.
+    /// Returns the kind in the type bits of `st_mode`.
     pub fn from_mode(mode: u32) -> Option<Kind> {
         Some(match mode & libc::S_IFMT {
             libc::S_IFREG => Kind::File,
@@ -56,7 +57,7 @@ impl Kind {
         })
     }
 
-    /// The type bits of `st_mode` for this kind.
+    /// Returns the type bits of `st_mode` for this kind.
     pub fn to_mode(self) -> u32 {
         match self {
             Kind::File => libc::S_IFREG,
@@ -69,7 +70,7 @@ impl Kind {
         }
     }
 
-    /// The name of this kind in plain words.
+    /// Returns the name of this kind in plain words.
     pub fn name(self) -> &'static str {
         match self {
             Kind::File => "file",
@@ -93,7 +94,7 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// A timestamp from seconds and nanoseconds.
+    /// Returns a timestamp from seconds and nanoseconds.
     pub fn new(secs: i64, nanos: u32) -> Self {
         Timestamp { secs, nanos }
     }
@@ -111,7 +112,7 @@ impl Timestamp {
 /// The metadata of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
-    /// What it is.
+    /// The kind of the file.
     pub kind: Kind,
     /// Permission bits, setuid, setgid and sticky: 0 to 0o7777.
     pub mode: u16,
@@ -137,19 +138,28 @@ pub struct Stat {
     pub nlink: u32,
     /// Major and minor number of a device.
     pub rdev: (u32, u32),
+    /// Whether something is mounted here. `None` where the kernel does not say (before 5.8, or without statx).
+    pub mounted: Option<bool>,
 }
 
-/// The metadata of `name` in `dir`, never following a symbolic link.
+/// Returns the metadata of `name` in `dir`, never following a symbolic link.
 pub fn stat_at(dir: impl AsFd, name: &CStr) -> io::Result<Stat> {
     statx(dir, name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
-/// The metadata of an open file.
+/// Returns the metadata of an open file.
 pub fn stat_fd(fd: impl AsFd) -> io::Result<Stat> {
     statx(fd, c"", AtFlags::EMPTY_PATH)
 }
 
-/// Whether an open directory is where something is mounted. Kernels before 5.8 do not say; to them it is not.
+/// Returns the kind of the entry at a path of the host; `follow` names the target of a link. `None` where nothing is there.
+pub fn kind_at(path: &Path, follow: bool) -> Option<Kind> {
+    let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    let stat = retry_on_intr(|| rustix::fs::statat(rustix::fs::CWD, path, flags)).ok()?;
+    Kind::from_mode(stat.st_mode)
+}
+
+/// Returns whether an open directory is where something is mounted. Kernels before 5.8 do not say; to them it is not.
 pub fn is_mount_point(fd: impl AsFd) -> io::Result<bool> {
     match rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::empty()) {
         Ok(x) => Ok(x.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
@@ -163,7 +173,7 @@ fn statx(dir: impl AsFd, name: &CStr, flags: AtFlags) -> io::Result<Stat> {
     let mask = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
     let x = match retry_on_intr(|| rustix::fs::statx(dir, name, flags | AtFlags::NO_AUTOMOUNT, mask)) {
         Ok(x) => x,
-        // Some sandboxes refuse statx; the older call knows everything but the birth time.
+        // Some sandboxes refuse statx; the older call has everything but the birth time.
         Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => return fstatat(dir, name, flags),
         Err(error) => return Err(error.into()),
     };
@@ -182,6 +192,10 @@ fn statx(dir: impl AsFd, name: &CStr, flags: AtFlags) -> io::Result<Stat> {
         ino: x.stx_ino,
         nlink: x.stx_nlink,
         rdev: (x.stx_rdev_major, x.stx_rdev_minor),
+        mounted: x
+            .stx_attributes_mask
+            .contains(StatxAttributes::MOUNT_ROOT)
+            .then(|| x.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
     })
 }
 
@@ -201,5 +215,6 @@ fn fstatat(dir: impl AsFd, name: &CStr, flags: AtFlags) -> io::Result<Stat> {
         ino: s.st_ino as u64,
         nlink: s.st_nlink as u32,
         rdev: (rustix::fs::major(s.st_rdev as _), rustix::fs::minor(s.st_rdev as _)),
+        mounted: None,
     })
 }

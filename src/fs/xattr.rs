@@ -47,8 +47,8 @@ fn way(dir: BorrowedFd<'_>, name: &CStr) -> Way {
     }
 }
 
-/// Whether the newer call is missing. Listing and reading never say EPERM of themselves, so there it comes from a seccomp
-/// filter that does not know the call.
+/// Returns whether the newer call is missing. Listing and reading never say EPERM of themselves, so there it comes from a
+/// seccomp filter that lacks the call.
 fn refused(error: &io::Error, reads: bool) -> bool {
     match error.raw_os_error() {
         Some(libc::ENOSYS) => true,
@@ -83,7 +83,8 @@ fn grow(
     }
 }
 
-/// Whether `listxattrat(2)` is there, and with it its siblings: it says that the descriptor is none, and nothing else.
+/// Probes for `listxattrat(2)`, and with it its siblings: where it is there, it complains of the descriptor, and of nothing
+/// else.
 pub(super) fn probe() -> io::Result<()> {
     // SAFETY: the name is a constant and the buffer has no length; no descriptor, so no file, is named.
     let result = unsafe {
@@ -244,8 +245,8 @@ pub fn remove_at(dir: impl AsFd, name: &CStr, attribute: &CStr) -> io::Result<()
     }
 }
 
-/// Whether a filesystem says with this error that it does not keep an attribute: not permitted, not supported, a name or value
-/// it does not take, or no room for it in the inode. Anything else is a failure.
+/// Returns whether a filesystem says with this error that it does not keep an attribute: not permitted, not supported, a
+/// name or value it does not take, or no room for it in the inode. Anything else is a failure.
 pub fn is_refusal(error: &io::Error) -> bool {
     const ERRNOS: [i32; 9] = [
         libc::EPERM,
@@ -261,7 +262,8 @@ pub fn is_refusal(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|errno| ERRNOS.contains(&errno))
 }
 
-/// Without /proc only files, directories and pipes can be asked; links and devices say why they cannot.
+/// Opens a file to read its attributes. Without /proc only files, directories and pipes can be asked; links and devices
+/// give an error.
 fn open_any(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<std::os::fd::OwnedFd> {
     match stat_at(dir, name)?.kind {
         Kind::Directory => open_dir_at(dir, name),

@@ -11,11 +11,12 @@ use std::rc::Rc;
 
 use super::config::ImageConfig;
 use super::manifest::{DOCKER_CONFIG, OCI_CONFIG};
+use super::notes::{Noted, Notes};
 use super::platform::Platform;
 use crate::compress::{Compression, DecodeLimits, DecodeOptions, Decoder, detect_supported};
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
-use crate::progress::Control;
+use crate::progress::{Control, Share};
 use crate::store::{BlobInfo, Descriptor, LayerInfo, Reference, Store};
 
 pub use names::{Loaded, NamePolicy};
@@ -90,7 +91,7 @@ pub(crate) struct Ready {
     pub configs: Vec<Digest>,
 }
 
-/// What has to be known of a configuration to check an image.
+/// The members of a configuration that an image is checked by.
 pub(crate) struct Facts {
     pub diff_ids: Vec<Digest>,
     pub platform: Platform,
@@ -103,16 +104,19 @@ pub(crate) struct Admission<'a, S> {
     /// The operation that errors name.
     pub operation: &'static str,
     limits: AdmissionLimits,
-    /// Blobs whose DiffID is known.
+    /// Blobs with a known DiffID.
     layers: HashMap<Digest, LayerInfo>,
     /// Every file that an image needs.
     needed: BTreeMap<Digest, &'a S>,
     /// Documents made here.
     made: BTreeMap<Digest, Vec<u8>>,
-    /// What the configurations said that were read.
+    /// The facts of the configurations that were read.
     configs: HashMap<Digest, Rc<Facts>>,
     /// How many bytes of documents were asked for.
     parsed: u64,
+    notes: Notes,
+    /// Notes of layers, by the digests of their blobs.
+    noted: HashMap<Digest, Noted>,
 }
 
 impl<'a, S: Source> Admission<'a, S> {
@@ -133,7 +137,14 @@ impl<'a, S: Source> Admission<'a, S> {
             made: BTreeMap::new(),
             configs: HashMap::new(),
             parsed: 0,
+            notes: Notes::default(),
+            noted: HashMap::new(),
         }
+    }
+
+    /// Has notes of files at hand, by their digests.
+    pub fn with_notes(self, (notes, noted): (Notes, HashMap<Digest, Noted>)) -> Self {
+        Admission { notes, noted, ..self }
     }
 
     /// Returns the bytes of a document that is going to be parsed; they count.
@@ -192,13 +203,17 @@ impl<'a, S: Source> Admission<'a, S> {
         let known = self.store.layer_info(&blob.digest)?.filter(|info| info.size == blob.size);
         let info = match known {
             Some(info) => info,
-            None => self.decode(source, shown)?,
+            None => {
+                let (info, noted) = self.decode(source, shown)?;
+                self.noted.extend(noted.map(|noted| (blob.digest, noted)));
+                info
+            }
         };
         self.layers.insert(blob.digest, info.clone());
         Ok(info)
     }
 
-    fn decode(&self, source: &S, shown: &str) -> Result<LayerInfo> {
+    fn decode(&self, source: &S, shown: &str) -> Result<(LayerInfo, Option<Noted>)> {
         let blob = source.info();
         let mut head = Vec::new();
         source.open(self.store)?.take(512).read_to_end(&mut head).at(self.operation, shown)?;
@@ -210,22 +225,28 @@ impl<'a, S: Source> Admission<'a, S> {
             media_type: compression.media_type().to_string(),
             diff_size: Some(blob.size),
         };
+        let mut noted = None;
         if compression != Compression::None {
             let decode = DecodeOptions {
                 hash_input: false,
                 hash_output: true,
+                restarts: true,
                 limits: self.limits.decode.clone(),
                 ..DecodeOptions::default()
             };
-            let decoder = Decoder::new(source.open(self.store)?, decode, self.control.clone())?;
-            let decoded = decoder.finish().map_err(|error| match error.path() {
+            let share = Share::new(self.control, blob.size);
+            let input = source.open(self.store)?;
+            let decoder = Decoder::counting(input, decode, self.control.clone(), share)?;
+            let decoded = self.notes.decode(decoder, self.control).map_err(|error| match error.path() {
                 None => error.with_path(shown),
                 Some(_) => error,
             })?;
+            let (decoded, found) = decoded;
+            noted = found;
             info.diff_id = decoded.diff_id.expect("asked for");
             info.diff_size = Some(decoded.diff_size);
         }
-        Ok(info)
+        Ok((info, noted))
     }
 
     /// Puts all that the images need into the store and gives them their names in one step.
@@ -239,7 +260,14 @@ impl<'a, S: Source> Admission<'a, S> {
         }
         names::check(self.store, self.operation, &images, policy)?;
         self.publish()?;
-        names::give(self.store, &images, policy)
+        let loaded = names::give(self.store, &images, policy)?;
+        for (blob, noted) in std::mem::take(&mut self.noted) {
+            if self.layers.contains_key(&blob) && self.needed.contains_key(&blob) {
+                self.notes.keep(self.store, &blob, noted);
+            }
+        }
+        self.notes.list_images(self.store, images.iter().map(|image| &image.descriptor), self.control);
+        Ok(loaded)
     }
 
     /// Puts everything the images need into the store. No name leads to it yet.

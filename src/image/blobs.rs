@@ -42,7 +42,7 @@ pub(crate) struct Blobs<'a> {
 }
 
 impl<'a> Blobs<'a> {
-    /// An empty list. Errors name `operation`.
+    /// Returns an empty list. Errors name `operation`.
     pub fn new(store: &'a Store, operation: &'static str, control: &'a Control) -> Self {
         let (parts, listed, done) = (Vec::new(), HashSet::new(), HashMap::new());
         Blobs { store, operation, control, parts, listed, done }

@@ -9,7 +9,7 @@ const OP: &str = "apply change";
 
 /// Applies instructions to a `config` object, in order, as `docker commit --change` does.
 ///
-/// `CMD []` and `ENTRYPOINT []` clear what is inherited (`docker commit` puts it back; the list says what the user wants).
+/// `CMD []` and `ENTRYPOINT []` clear what is inherited (`docker commit` puts it back; the list is the user's wish).
 /// Nothing is changed when an instruction fails.
 pub(super) fn apply_changes(config: &mut Map<String, Value>, texts: &[impl AsRef<str>]) -> Result<()> {
     let lines = parse_changes(texts, OP)?;
@@ -241,7 +241,7 @@ impl Parameters {
         }
     }
 
-    /// The object under a key, made when it is missing or null.
+    /// Returns the object under a key, made when it is missing or null.
     fn object(&mut self, key: &str) -> &mut Map<String, Value> {
         let entry = self.config.entry(key).or_insert(Value::Null);
         if !entry.is_object() {
@@ -256,7 +256,7 @@ fn strings(config: &Map<String, Value>, key: &str) -> Vec<String> {
     list.into_iter().flatten().filter_map(|item| item.as_str().map(String::from)).collect()
 }
 
-/// `PORT[-END][/PROTOCOL]`, after an optional address and host port that do not matter for an image.
+/// Parses `PORT[-END][/PROTOCOL]`, after an optional address and host port that do not matter for an image.
 fn exposed(text: &str) -> Result<Vec<String>, Fault> {
     let bad = || Fault::new(format!("{text:?} is not a port such as 80, 80/udp or 8000-8010/tcp"));
     let mut parts = text.split('/');
@@ -278,7 +278,7 @@ fn exposed(text: &str) -> Result<Vec<String>, Fault> {
     Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
 }
 
-/// An absolute path without `.`, `..` and double slashes; by text alone, nothing is looked up.
+/// Returns an absolute path without `.`, `..` and double slashes; by text alone, nothing is looked up.
 fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -373,7 +373,7 @@ mod tests {
                 json!({ "ExposedPorts": { "0/tcp": {}, "80/tcp": {}, "81/tcp": {}, "82/udp": {} } }),
             ),
             (json!({}), &["USER 1000:1000"], json!({ "User": "1000:1000" })),
-            // Whether a number is a user is for whoever runs the image.
+            // Whether a number is a user is checked when the image runs.
             (json!({}), &["USER 4294967296"], json!({ "User": "4294967296" })),
             (json!({}), &["USER -1"], json!({ "User": "-1" })),
             (json!({}), &["USER 007"], json!({ "User": "007" })),

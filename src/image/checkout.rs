@@ -1,18 +1,22 @@
 //! Making a tree what another image says, in place: the inverse of a commit.
 
-use std::collections::HashSet;
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::clone::unchanged;
-use super::contents::contents;
+use super::contents::entries;
 use super::diff::{mount_points, open_bound};
+use super::local_changes::refuse_changes;
 use super::open::Image;
+use super::plan::{Found, Plan};
 use super::platform::Platform;
+use super::read::ImageFiles;
 use super::tree::{Tree, scan_options};
 use super::unpack::{UnpackOptions, unpack};
-use crate::compress::{DecodeLimits, DecodeOptions, Decoder};
+use crate::compress::DecodeLimits;
+use crate::diff::ChangeKind;
 use crate::diff::transition::{Stay, Transition};
-use crate::diff::{Change, ChangeKind, CompareOptions, Comparison, Reasons, compare, content, listed};
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result, escape};
 use crate::fs::dirents::Names;
@@ -26,10 +30,10 @@ use crate::tree::walk::{Descend, Walk2};
 use crate::tree::{NONE, OwnerSource, Owners, ScanOptions, Snapshot};
 
 const CHECKOUT: &str = "check out";
-/// How many local changes an error lists.
-const LISTED: usize = 5;
+/// How many bytes of files may be read instead of making the list of an image.
+const FEW: u64 = 16 << 20;
 
-/// How a tree is checked out.
+/// Options of a checkout.
 #[derive(Debug, Clone, Default)]
 pub struct CheckoutOptions {
     /// Throw away what changed in the tree since it was unpacked, committed or checked out.
@@ -47,7 +51,8 @@ pub struct CheckoutOptions {
 }
 
 /// A tree that was checked out.
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Serialize)]
+#[non_exhaustive]
 pub struct CheckedOut {
     /// The digest of the manifest of the image that the tree now is.
     pub manifest: Digest,
@@ -61,11 +66,21 @@ pub struct CheckedOut {
     pub kept: u64,
     /// How many entries are in the ledger.
     pub in_ledger: u64,
-    /// What could not be kept.
+    /// Attributes that could not be kept.
     pub losses: Vec<Loss>,
-    /// What is, or would be, different: the path, and whether it is added, changed or deleted. In byte order. Not filled when
-    /// the directory was empty and the image was unpacked.
+    /// The changes, made or to be made: the path, and whether it is added, changed or deleted. In byte order. Not filled
+    /// when the directory was empty and the image was unpacked.
+    #[serde(serialize_with = "as_objects")]
     pub changes: Vec<(ChangeKind, Vec<u8>)>,
+}
+
+/// Changes as objects with `kind` and `path`; bytes of the path that are not text are escaped.
+fn as_objects<S: serde::Serializer>(
+    changes: &[(ChangeKind, Vec<u8>)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let one = |(kind, path): &(ChangeKind, Vec<u8>)| serde_json::json!({ "kind": kind.name(), "path": escape(path) });
+    serializer.collect_seq(changes.iter().map(one))
 }
 
 /// Makes a tree what an image says, touching only what differs. The tree came from whatever image. A file that has the content
@@ -78,15 +93,17 @@ pub struct CheckedOut {
 ///
 /// # Errors
 /// [`ErrorKind::InUse`] when there are local changes, of which it lists the first, and [`CheckoutOptions::discard`] is not set;
-/// [`ErrorKind::NotFound`] when the store does not know the tree; [`ErrorKind::Unsupported`] when something is mounted in it;
-/// [`ErrorKind::Busy`] when another checkout or commit is at work in it; [`ErrorKind::Changed`] when anything else is.
+/// [`ErrorKind::NotFound`] when the store has no record of the tree; [`ErrorKind::Unsupported`] when something is mounted
+/// in it; [`ErrorKind::Busy`] when another checkout or commit is at work in it; [`ErrorKind::Changed`] when anything else
+/// is.
 pub fn checkout(
     store: &Store,
     reference: &str,
-    dir: &Path,
+    dir: impl AsRef<Path>,
     options: &CheckoutOptions,
     control: &Control,
 ) -> Result<CheckedOut> {
+    let dir = dir.as_ref();
     let _lease = store.lease_for(control)?;
     let root = match Root::open(dir) {
         Ok(root) => root,
@@ -106,28 +123,28 @@ pub fn checkout(
         return unpacked(store, &reference, dir, options, control);
     }
     if !tree.is_bound() {
-        return Err(Error::not_found(CHECKOUT, "the store does not know this tree, and it is not empty")
+        return Err(Error::not_found(CHECKOUT, "the store has no record of this tree, and it is not empty")
             .with_path(root.describe(b""))
             .with_hint("unpack the image to a new directory, or commit this one first"));
     }
     let image = Image::open(store, &reference, options.platform.as_ref())?;
-    if !root.lock(!options.dry_run).at(CHECKOUT, root.describe(b""))? {
+    let Some(_lock) = root.lock(!options.dry_run).at(CHECKOUT, root.describe(b""))? else {
         return Err(busy(&root));
-    }
+    };
     Checkout::new(store, &root, tree, image, options, control)?.run(name.as_deref())
 }
 
-/// The error for a tree that somebody else is at work in.
+/// Returns the error for a tree that another process works in.
 pub(super) fn busy(root: &Root) -> Error {
     Error::new(ErrorKind::Busy, CHECKOUT, "another commit or checkout is at work in this tree")
         .with_path(root.describe(b""))
 }
 
-/// The image that a tree was bound to before, as a reference and as it was called.
+/// Returns the image that a tree was bound to before, as a reference and as it was called.
 fn before(tree: &Tree<'_>, root: &Root) -> Result<(String, Option<String>)> {
     match tree.before() {
         Some(before) => Ok((before.image(), before.reference.clone())),
-        None => Err(Error::not_found(CHECKOUT, "the store knows no image that this tree was before")
+        None => Err(Error::not_found(CHECKOUT, "the store has no former image of this tree")
             .with_path(root.describe(b""))
             .with_hint("name the image")),
     }
@@ -152,7 +169,7 @@ fn unpacked(
         changes: Vec::new(),
     };
     if options.dry_run {
-        out.written = u64::from(contents(store, &image, control)?.len()) - 1;
+        out.written = u64::from(entries(store, &image, control)?.len()) - 1;
         return Ok(out);
     }
     let options = UnpackOptions {
@@ -166,6 +183,48 @@ fn unpacked(
     Ok(out)
 }
 
+/// The files of the image that a tree is bound to, opened when they are asked for.
+struct Before<'a> {
+    store: &'a Store,
+    /// The image; `None` where there is none, or the list is at hand.
+    manifest: Option<Digest>,
+    options: &'a CheckoutOptions,
+    control: &'a Control,
+    files: OnceCell<Option<ImageFiles>>,
+}
+
+impl Before<'_> {
+    fn files(&self) -> Result<Option<&ImageFiles>> {
+        if let Some(files) = self.files.get() {
+            return Ok(files.as_ref());
+        }
+        let files = match &self.manifest {
+            None => None,
+            Some(manifest) => match open_bound(self.store, manifest, self.options.platform.as_ref())
+                .and_then(|image| ImageFiles::open(self.store, &image, self.control))
+            {
+                Ok(files) => Some(files.with_limits(self.options.decode.clone())),
+                // Going back from an image that is damaged takes reading the files, and no more.
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => None,
+                Err(error) => return Err(error),
+            },
+        };
+        Ok(self.files.get_or_init(|| files).as_ref())
+    }
+}
+
+/// Returns the bytes of files that have neither digest nor place in a scan; all there are where there is no index that could
+/// have given them.
+fn unknown(index: Option<&Snapshot>, now: &Snapshot) -> u64 {
+    if index.is_none() {
+        return u64::MAX;
+    }
+    let sizes = (0..now.len()).map(|at| (at, now.meta(at)));
+    let known = |at| now.digest(at).is_some() || now.place(at).is_some();
+    let files = sizes.filter(|(at, meta)| meta.kind == Kind::File && !known(*at));
+    files.fold(0, |sum, (_, meta)| sum.saturating_add(meta.size))
+}
+
 struct Checkout<'a> {
     store: &'a Store,
     root: &'a Root,
@@ -177,8 +236,9 @@ struct Checkout<'a> {
     /// The tree as it is, and what is in neither list.
     now: Snapshot,
     beside: HashSet<Vec<u8>>,
-    wanted: Snapshot,
+    files: ImageFiles,
     transition: Transition,
+    digests: HashMap<u32, [u8; 32]>,
     /// Nothing is to be written down, not even that.
     settled: bool,
 }
@@ -207,24 +267,19 @@ impl<'a> Checkout<'a> {
                 .with_path(root.describe(path))
                 .with_hint("unmount it: what it hides cannot be compared"));
         }
-        let wanted = contents(store, &image, control)?;
-        // Digests of the files that are as the index has them: those of the image that it is of.
+        let files = ImageFiles::open(store, &image, control)?.with_limits(options.decode.clone());
+        // Contents of the files that are as the index has them: those of the image that it is of.
         let to_same = manifest.as_ref() == Some(image.digest());
-        let listed_before = match manifest.filter(|_| !to_same) {
-            None => None,
-            Some(manifest) => match open_bound(store, &manifest, options.platform.as_ref())
-                .and_then(|image| contents(store, &image, control))
-            {
-                Ok(list) => Some(list),
-                // Going back from an image that is damaged takes reading the files, and no more.
-                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => None,
-                Err(error) => return Err(error),
-            },
+        let before = Before {
+            store,
+            manifest: manifest.filter(|_| !to_same),
+            options,
+            control,
+            files: OnceCell::new(),
         };
-        let list = if to_same { Some(&wanted) } else { listed_before.as_ref() };
+        let of_index = || if to_same { Ok(Some(&files)) } else { before.files() };
         if !becoming && !options.discard {
-            let now = &snapshot;
-            refuse_changes(root, index.as_ref(), list, now, options, control)?;
+            refuse_changes(root, index.as_ref(), &of_index, &snapshot, options, control)?;
         }
         let same_policy = owners.policy == owner_on_disk();
         if !same_policy {
@@ -232,13 +287,13 @@ impl<'a> Checkout<'a> {
             owners.policy = owner_on_disk();
             snapshot = look(&owners, None)?.snapshot;
         }
-        let known = known_digests(index.as_ref(), list, &snapshot);
-        let transition = Transition::new(&snapshot, &wanted, |at| {
-            snapshot.digest(at).or_else(|| match known.get(at as usize) {
-                Some(&number) if number != NONE => list?.digest(number),
-                _ => None,
-            })
-        });
+        // Where nearly all of it is known, reading the other files takes less time than making a list.
+        let few = !to_same && unknown(index.as_ref(), &snapshot) <= FEW;
+        let list = if few { None } else { of_index()?.map(ImageFiles::list) };
+        let known = known_contents(index.as_ref(), list, &snapshot);
+        let threads = options.apply.threads;
+        let found = Found { root, now: &snapshot, list, known, threads };
+        let Plan { transition, digests } = Plan::new(&found, &files, control)?;
         let settled = transition.is_empty()
             && !becoming
             && to_same
@@ -255,8 +310,9 @@ impl<'a> Checkout<'a> {
             owners,
             now: snapshot,
             beside,
-            wanted,
+            files,
             transition,
+            digests,
             settled,
         };
         found.refuse_to_remove_the_store()?;
@@ -271,7 +327,7 @@ impl<'a> Checkout<'a> {
                 let below = [&self.now.path(*at)[..], b"/"].concat();
                 path.starts_with(&below)
             };
-            if !self.transition.removed.iter().any(gone) && self.wanted.lookup(path).is_none() {
+            if !self.transition.removed.iter().any(gone) && self.files.list().lookup(path).is_none() {
                 continue;
             }
             let (parent, name) = crate::fs::root::split(path);
@@ -288,7 +344,7 @@ impl<'a> Checkout<'a> {
     }
 
     fn run(self, reference: Option<&str>) -> Result<CheckedOut> {
-        let (store, root, control) = (self.store, self.root, self.control);
+        let (root, control) = (self.root, self.control);
         let mut out = self.report();
         if self.options.dry_run {
             return Ok(out);
@@ -307,25 +363,15 @@ impl<'a> Checkout<'a> {
         let goal = Goal {
             root,
             now: &self.now,
-            wanted: &self.wanted,
+            wanted: self.files.list(),
+            digests: &self.digests,
             transition: &self.transition,
             beside: &self.beside,
             options: &apply,
         };
-        let layers = self.image.layers();
-        let open = |number: usize| {
-            let decode = DecodeOptions {
-                limits: self.options.decode.clone(),
-                threads: DecodeOptions::with_threads(apply.threads).threads,
-                // Each file is known by its own digest.
-                hash_input: false,
-                hash_output: false,
-                ..DecodeOptions::default()
-            };
-            Decoder::new(Box::new(store.open_blob(&layers[number].digest)?), decode, control.clone())
-        };
         let ledger = self.owners.ledger.clone();
-        let done = reshape(&goal, ledger, layers.len(), open, control)?;
+        let done =
+            reshape(&goal, ledger, |wanted, give| self.files.read_each(wanted, control, give), control)?;
         if self.options.sync {
             rustix::fs::syncfs(root).at(CHECKOUT, root.describe(b""))?;
         }
@@ -338,16 +384,16 @@ impl<'a> Checkout<'a> {
         Ok(out)
     }
 
-    /// How many names the files have that begin with these names, of those that may stay or not.
+    /// Returns how many names the files have that begin with these names, of those that may stay or not.
     fn names_of(&self, leaders: &[u32], of: impl Fn(Option<Stay>) -> bool) -> u64 {
         let leaders: HashSet<u32> = leaders.iter().copied().collect();
         let steps = self.transition.files.iter().filter(|step| leaders.contains(&step.leader));
         steps.filter(|step| of(step.stays.map(|(_, stay)| stay))).map(|step| step.names.len() as u64).sum()
     }
 
-    /// What is to happen, in numbers and by name.
+    /// Returns what is to happen, in numbers and by name.
     fn report(&self) -> CheckedOut {
-        let (now, wanted, transition) = (&self.now, &self.wanted, &self.transition);
+        let (now, wanted, transition) = (&self.now, self.files.list(), &self.transition);
         let mut changes = Vec::new();
         let mut removed = 0;
         for &gone in &transition.removed {
@@ -392,7 +438,7 @@ impl<'a> Checkout<'a> {
     }
 }
 
-/// How many entries are below one.
+/// Returns how many entries are below one.
 fn below(list: &Snapshot, top: u32) -> u64 {
     let (mut todo, mut count) = (vec![top], 0);
     while let Some(at) = todo.pop() {
@@ -402,9 +448,9 @@ fn below(list: &Snapshot, top: u32) -> u64 {
     count
 }
 
-/// For each entry of a scan: its number in the list of the image that the index is of, when the index says that it is as it was
-/// there.
-fn known_digests(index: Option<&Snapshot>, list: Option<&Snapshot>, now: &Snapshot) -> Vec<u32> {
+/// Returns for each entry of a scan its number in the list of the image that the index is of, when the index says that it
+/// is as it was there.
+pub(crate) fn known_contents(index: Option<&Snapshot>, list: Option<&Snapshot>, now: &Snapshot) -> Vec<u32> {
     let (Some(index), Some(list)) = (index, list) else { return Vec::new() };
     let mut known = vec![NONE; now.len() as usize];
     let same = unchanged(index, now);
@@ -414,53 +460,4 @@ fn known_digests(index: Option<&Snapshot>, list: Option<&Snapshot>, now: &Snapsh
         }
     }
     known
-}
-
-/// Refuses a tree with local changes, and lists the first of them.
-fn refuse_changes(
-    root: &Root,
-    index: Option<&Snapshot>,
-    list: Option<&Snapshot>,
-    now: &Snapshot,
-    options: &CheckoutOptions,
-    control: &Control,
-) -> Result<()> {
-    let Some(old) = index.or(list) else {
-        let message = "whether there are local changes cannot be found out: the image of the tree is damaged";
-        return Err(Error::new(ErrorKind::InUse, CHECKOUT, message)
-            .with_path(root.describe(b""))
-            .with_hint("--discard throws away whatever there is"));
-    };
-    let mut comparison: Comparison<'_> = compare(old, now, &CompareOptions::default());
-    if comparison.changes.iter().any(|change| change.reasons.contains(Reasons::SUSPECT)) {
-        comparison.settle(options.apply.threads, |change| {
-            let known = old.digest(change.old).or_else(|| {
-                let list = list?;
-                list.digest(list.lookup(&old.path(change.old))?)
-            });
-            content::same_as_digest(change, known, now, root, control)
-        })?;
-    }
-    let changes = &comparison.changes;
-    let own = |change: &&Change| change.reasons != Reasons::PARENT;
-    let numbers = listed(changes, Some(old), now);
-    let mut local: Vec<&Change> =
-        numbers.into_iter().map(|number| &changes[number as usize]).filter(own).collect();
-    if local.is_empty() {
-        // The root's own, or a name more: not listed, and lost all the same.
-        local = changes.iter().filter(own).collect();
-    }
-    if local.is_empty() {
-        return Ok(());
-    }
-    let name =
-        |change: &&&Change| format!("{} /{}", change.kind.letter(), escape(&change.path(Some(old), now)));
-    let mut words: Vec<String> = local.iter().take(LISTED).map(|change| name(&change)).collect();
-    if local.len() > LISTED {
-        words.push(format!("and {} more", local.len() - LISTED));
-    }
-    let message = format!("the tree has changes that are in no image: {}", words.join(", "));
-    Err(Error::new(ErrorKind::InUse, CHECKOUT, message)
-        .with_path(root.describe(b""))
-        .with_hint("commit them, or throw them away with --discard"))
 }

@@ -1,4 +1,4 @@
-//! Copying a tree together with all that the store knows of it.
+//! Copying a tree together with its record in the store.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::tree::{Meta, NONE, Owners, ScanOptions, Snapshot};
 
 const CLONE: &str = "clone tree";
 
-/// How a tree is cloned.
+/// Options of a clone.
 #[derive(Debug, Clone, Default)]
 pub struct CloneOptions {
     /// Threads; 0 for one per processor.
@@ -31,7 +31,8 @@ pub struct CloneOptions {
 }
 
 /// A tree that was cloned.
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Serialize)]
+#[non_exhaustive]
 pub struct Cloned {
     /// The digest of the manifest of the image that both trees are bound to.
     pub manifest: Digest,
@@ -39,9 +40,9 @@ pub struct Cloned {
     pub entries: u64,
     /// How many of them are in the ledger.
     pub in_ledger: u64,
-    /// What is in the tree and not in the clone: sockets, and the store if it is in the tree.
+    /// Entries of the tree that are not in the clone: sockets, and the store if it is in the tree.
     pub skipped: Vec<Skipped>,
-    /// What could not be kept.
+    /// Attributes that could not be kept.
     pub losses: Vec<Loss>,
 }
 
@@ -53,21 +54,22 @@ pub struct Cloned {
 /// The clone is made beside `new` and renamed into place: after an error or a crash there is no half of one.
 ///
 /// # Errors
-/// [`crate::ErrorKind::NotFound`] when the store does not know the tree, [`crate::ErrorKind::Changed`] when something changes in it
-/// meanwhile, [`crate::ErrorKind::InvalidArgument`] when `new` lies in the tree.
+/// [`crate::ErrorKind::NotFound`] when the store has no record of the tree, [`crate::ErrorKind::Changed`] when something
+/// changes in it meanwhile, [`crate::ErrorKind::InvalidArgument`] when `new` lies in the tree.
 pub fn clone(
     store: &Store,
-    tree: &Path,
-    new: &Path,
+    tree: impl AsRef<Path>,
+    new: impl AsRef<Path>,
     options: &CloneOptions,
     control: &Control,
 ) -> Result<Cloned> {
+    let (tree, new) = (tree.as_ref(), new.as_ref());
     let pin = store.pin(control)?;
     let store: &Store = &pin;
     let from = Root::open(tree)?;
     let mut bound = Tree::open(store, &from)?;
     let Some(&manifest) = bound.image() else {
-        let message = "the store does not know this tree";
+        let message = "the store has no record of this tree";
         return Err(Error::not_found(CLONE, message)
             .with_path(from.describe(b""))
             .with_hint("no image was unpacked to it or committed from it: cp -a copies all there is of it"));
@@ -98,7 +100,7 @@ pub fn clone(
                 index.identified(clock, |at| stats.get(same[at as usize] as usize).map(Meta::from_stat))
             });
             let owners = Owners { policy: owners.policy.clone(), source: owners.source.clone(), ledger };
-            // Before the clone has its place: one that the store knows nothing of would have lost its owners.
+            // Before the clone has its place: one without a record in the store would have lost its owners.
             let copy = Tree::open(store, place.root())?;
             let key = copy.bind_copy(manifest, bound.reference(), &owners, index.as_ref())?;
             Ok((key, owners.ledger.len() as u64, lost))
@@ -127,7 +129,7 @@ pub fn clone(
     })
 }
 
-/// For each entry of the index of a tree: its number in a scan of the tree if it is untouched since, else [`NONE`].
+/// Returns for each entry of the index of a tree its number in a scan of the tree if it is untouched since, else [`NONE`].
 pub(super) fn unchanged(index: &Snapshot, scan: &Snapshot) -> Vec<u32> {
     let mut same = vec![NONE; index.len() as usize];
     let root = std::iter::once((0, 0));

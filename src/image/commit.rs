@@ -2,46 +2,47 @@
 
 use std::path::{Path, PathBuf};
 
-use super::compose::{Made, Recipe, Step, StepLayer, compose, creation_time, enter, record_layer, too_large};
-use super::diff::{Base, DiffOptions, Examined, TreeDiff, examine, mount_points};
+use super::compose::{
+    Made, Recipe, Step, StepLayer, compose, creation_time, enter, too_large, warn_of_layers,
+};
+use super::diff::{Base, DiffOptions, Examined, TreeDiff, examine};
+use super::notes::Notes;
 use super::open::Image;
 use super::platform::Platform;
 use super::tree::Tree;
-use crate::compress::{Profile, Written, write};
+use crate::compress::{Profile, Written};
 use crate::diff::{CompareMode, Stat, all_added};
 use crate::digest::Digest;
+use crate::dockerfile::Ignore;
 use crate::error::{At, Error, Result};
 use crate::event::Event;
 use crate::fs::Root;
+use crate::hint::Hint;
 use crate::layer::header::MtimePrecision;
 use crate::layer::{Files, LayerOptions, LayerPlan, LayerTar};
-use crate::progress::{Control, Counters};
+use crate::progress::Control;
 use crate::store::{BlobInfo, Reference, Store, check_new_name};
 use crate::threads;
+use crate::tree::OwnersWanted;
 use crate::tree::scan::Skipped;
-use crate::tree::{OwnerPolicy, OwnerSource};
 
 const COMMIT: &str = "commit";
-/// From here on a warning: Docker's limit is near 125.
-const DOCKER_LAYERS: usize = 120;
 
-/// How a directory becomes an image.
+/// Options of a commit.
 #[derive(Debug, Clone, Default)]
 pub struct CommitOptions {
-    /// What the image is built on.
+    /// The base of the image.
     pub base: Base,
     /// How far the comparison trusts metadata.
     pub compare: CompareMode,
-    /// Whose the files are; `None` for what the tree was bound with, else 0:0. With [`CommitOptions::lowers`]: what one of
-    /// these was bound with if that is not 0:0, else [`OwnerPolicy::as_seen`].
-    pub owner: Option<OwnerPolicy>,
-    /// Another tool's record of owners to go by; `None` for the one the tree was bound with, else none.
-    pub owner_from: Option<OwnerSource>,
+    /// The owners of the files; by default those the tree was bound with, else 0:0. With [`CommitOptions::lowers`]: the
+    /// policy that one of these was bound with if that is not 0:0, else [`OwnerPolicy::as_seen`](crate::tree::OwnerPolicy::as_seen).
+    pub owners: OwnersWanted,
     /// How the layer is compressed.
     pub profile: Profile,
     /// Time stamps in the layer.
     pub layer: LayerOptions,
-    /// Who made the image.
+    /// The author of the image.
     pub author: Option<String>,
     /// A message for the history.
     pub message: Option<String>,
@@ -58,7 +59,11 @@ pub struct CommitOptions {
     pub only_if_changed: bool,
     /// Annotations of the manifest.
     pub annotations: Vec<(String, String)>,
-    /// Do not look below mount points.
+    /// Let times say nothing, see [`DiffOptions::ignore_times`].
+    pub ignore_times: bool,
+    /// Paths that are left out, see [`excludes`](super::excludes): what the base has there stays.
+    pub exclude: Ignore,
+    /// Do not look at what is mounted: a mount point counts as unchanged, or as empty where there was nothing.
     pub one_file_system: bool,
     /// Threads; 0 for one per processor.
     pub threads: usize,
@@ -66,8 +71,9 @@ pub struct CommitOptions {
     pub lowers: Vec<PathBuf>,
 }
 
-/// What a commit made.
-#[derive(Debug)]
+/// The result of a commit.
+#[derive(Debug, Clone, serde::Serialize)]
+#[non_exhaustive]
 pub struct Committed {
     /// The digest of the manifest.
     pub manifest: Digest,
@@ -77,7 +83,7 @@ pub struct Committed {
     pub layer: Option<Written>,
     /// The changes in numbers.
     pub stat: Stat,
-    /// What is in the directory and cannot be in a layer.
+    /// Entries of the directory that cannot be in a layer.
     pub skipped: Vec<Skipped>,
     /// How many entries got another owner than they have on disk, by the owner policy.
     pub owners_replaced: u64,
@@ -96,30 +102,33 @@ pub struct Committed {
 /// [`crate::ErrorKind::Changed`] when a file changes while it is read, and everything reading and writing can meet.
 pub fn commit(
     store: &Store,
-    tree: &Path,
+    tree: impl AsRef<Path>,
     reference: Option<&str>,
     options: &CommitOptions,
     control: &Control,
 ) -> Result<Committed> {
+    let tree = tree.as_ref();
     let name = reference.map(Reference::parse).transpose()?;
     // Before the work, not after it.
     name.as_ref().map(check_new_name).transpose()?;
     let pin = store.pin(control)?;
     let store: &Store = &pin;
     let root = Root::open(tree)?;
-    if !root.lock(false).at(COMMIT, root.describe(b""))? {
+    let Some(_lock) = root.lock(false).at(COMMIT, root.describe(b""))? else {
         return Err(super::checkout::busy(&root));
-    }
+    };
     let diff_options = DiffOptions {
-        owner: options.owner.clone(),
-        owner_from: options.owner_from.clone(),
+        owners: options.owners.clone(),
         compare: options.compare,
         // What would be written is compared.
         exact_times: options.layer.precision == MtimePrecision::Nanoseconds,
         clamp_mtime: options.layer.clamp_mtime,
         platform: options.platform.clone(),
+        ignore_times: options.ignore_times,
+        exclude: options.exclude.clone(),
         one_file_system: options.one_file_system,
         threads: options.threads,
+        ..DiffOptions::default()
     };
     if !options.lowers.is_empty() {
         return commit_overlay(store, &root, name.as_ref(), options, &diff_options, control);
@@ -127,14 +136,14 @@ pub fn commit(
     let mut tree = Tree::open(store, &root)?;
     let former_image = if options.base == Base::Auto { tree.former_image()? } else { None };
     let examined = examine(Some(store), &root, Some(&mut tree), &options.base, &diff_options, control)?;
-    let Examined { mut diff, base, owners, owners_replaced } = examined;
+    let Examined { mut diff, base, owners, owners_replaced, whole } = examined;
     let stat = diff.stat();
     if options.squash {
         diff.changes = all_added(&diff.new);
         diff.old = None;
     }
-    // What lies below a mount point is in the image all the same, so the scan is no index of it.
-    let index = mount_points(&diff.skipped).is_empty().then_some(&diff.new);
+    // What lies below a mount point, or was left out, is in the image all the same, so the scan is no index of it.
+    let index = whole.then_some(&diff.new);
     let stage = || tree.stage(&owners, index);
     let (made, staged) = std::thread::scope(|scope| {
         // The index is as large as the tree, whatever changed: it goes to the disk beside the layer.
@@ -173,8 +182,8 @@ fn is_unchanged(base: &Image, diff: &TreeDiff, options: &CommitOptions) -> bool 
         && options.platform.as_ref().is_none_or(|platform| *platform == base.platform())
 }
 
-/// The base as the outcome of a commit that made nothing.
-fn made_before(base: &Image) -> Made {
+/// Returns the base as the outcome of a commit that made nothing.
+pub(super) fn made_before(base: &Image) -> Made {
     let size = base.manifest_bytes().len() as u64;
     let manifest = BlobInfo { digest: *base.digest(), size };
     let mut entry = base.descriptor().clone();
@@ -202,7 +211,7 @@ fn commit_overlay(
         Base::Auto => {
             return Err(Error::invalid(COMMIT, "an overlay upper directory needs its image named")
                 .with_path(upper.describe(b""))
-                .with_hint("--base IMAGE: the image whose tree the lower directories are"));
+                .with_hint(Hint::NameOverlayBase));
         }
     };
     let overlay = super::diff::overlay(Some(store), upper, &options.lowers, diff_options, control)?;
@@ -236,18 +245,14 @@ fn write_image(
             let message = format!("the image would have {layers} layers, more than the cap of {cap}");
             return Err(too_large(Error::limit(COMMIT, message)));
         }
-        if layers > DOCKER_LAYERS {
-            let message = format!(
-                "the image has {layers} layers; Docker takes {DOCKER_LAYERS} or few more, and squashing drops those of the base"
-            );
-            control.events.send(Event::Warning { rule: String::new(), message, location: None });
-        }
+        warn_of_layers(layers, control);
     }
+    let notes = Notes::default();
     let plan = LayerPlan::new(&diff.changes, diff.old.as_ref(), &diff.new, options.layer)?;
     let layer = match plan.entry_count() {
         // Nothing changed: an image without a base still has one layer, if an empty one.
         0 if base.is_some() => None,
-        _ => Some(write_layer(store, plan, files, options, control)?),
+        _ => Some(write_layer(store, plan, files, options, &notes, control)?),
     };
     let short = layer.as_ref().map_or("(no change)".to_string(), |(written, _)| written.diff_id.short());
     let (written, layer) = layer.unzip();
@@ -268,9 +273,12 @@ fn write_image(
         author: options.author.clone(),
         created: Some(created),
         squash: options.squash,
+        below: None,
         annotations: &options.annotations,
     };
-    Ok((compose(store, &recipe)?, written))
+    let made = compose(store, &recipe)?;
+    notes.list_images(store, [&made.entry], control);
+    Ok((made, written))
 }
 
 fn write_layer(
@@ -278,13 +286,8 @@ fn write_layer(
     plan: LayerPlan<'_>,
     files: &dyn Files,
     options: &CommitOptions,
+    notes: &Notes,
     control: &Control,
 ) -> Result<(Written, StepLayer)> {
-    Counters::add(&control.counters.bytes_total, plan.content_len());
-    let tar = LayerTar::new(plan, files);
-    let mut blob = store.unhashed_blob_writer()?;
-    let written = write(&tar, &options.profile, threads::count(options.threads), &mut blob, control)?;
-    blob.finish_with(written.digest, written.size)?;
-    let layer = record_layer(store, &written, options.profile.media_type())?;
-    Ok((written, layer))
+    notes.write(store, &LayerTar::new(plan, files), &options.profile, options.threads, control)
 }

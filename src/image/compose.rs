@@ -12,7 +12,13 @@ use super::platform::Platform;
 use crate::compress::Written;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::hint::Hint;
+use crate::progress::Control;
 use crate::store::{BlobInfo, Descriptor, Document, Entry, LayerInfo, Reference, Store, descriptor};
+
+/// From here on a warning: Docker's limit is near 125.
+const DOCKER_LAYERS: usize = 120;
 
 /// A layer that a step made: it is in the store.
 #[derive(Debug, Clone)]
@@ -30,7 +36,7 @@ impl From<&LayerInfo> for StepLayer {
     }
 }
 
-/// One step of the making of an image: a row of its history (config.md, "history"), and the layer that goes with it.
+/// A step of the making of an image: a row of its history (config.md, "history"), and the layer that goes with it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Step {
     pub created: Option<Timestamp>,
@@ -41,7 +47,14 @@ pub(crate) struct Step {
     pub layer: Option<StepLayer>,
 }
 
-/// What an image is made of. Everything but the time may be left at its default.
+/// Layers and rows of history in place of those of the base. As many rows have a layer as there are layers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Below {
+    pub layers: Vec<StepLayer>,
+    pub rows: Vec<Value>,
+}
+
+/// The recipe of an image. Everything but the time may be left at its default.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Recipe<'a> {
     /// The image the steps start from: its layers, history and parameters are inherited.
@@ -60,6 +73,8 @@ pub(crate) struct Recipe<'a> {
     pub created: Option<Timestamp>,
     /// Leave out the layers and the history of the base: the steps hold everything.
     pub squash: bool,
+    /// The layers and history to start from instead of the base's.
+    pub below: Option<Below>,
     /// Annotations of the manifest.
     pub annotations: &'a [(String, String)],
 }
@@ -83,6 +98,9 @@ pub(crate) fn compose(store: &Store, recipe: &Recipe<'_>) -> Result<Made> {
     let rows: Vec<History> = recipe.steps.iter().map(row).collect();
     let diff_ids: Vec<Digest> =
         recipe.steps.iter().filter_map(|step| Some(step.layer.as_ref()?.diff_id)).collect();
+    let below = recipe.below.as_ref();
+    let below_ids: Vec<Digest> =
+        below.map(|below| below.layers.iter().map(|layer| layer.diff_id).collect()).unwrap_or_default();
     let config = new_config(&NewConfig {
         base: recipe.base.map(Image::config),
         platform: recipe.platform.clone(),
@@ -93,11 +111,17 @@ pub(crate) fn compose(store: &Store, recipe: &Recipe<'_>) -> Result<Made> {
         history: &rows,
         layers: &diff_ids,
         squash: recipe.squash,
+        below: below.map(|below| (&below_ids[..], &below.rows[..])),
     })?;
-    let below = recipe.base.filter(|_| !recipe.squash).map(Image::layers).unwrap_or_default();
-    let below = below.iter().map(|layer| layer.descriptor.clone());
+    let below: Vec<Descriptor> = match below {
+        Some(below) => below.layers.iter().map(|layer| layer.descriptor.clone()).collect(),
+        None => {
+            let layers = recipe.base.filter(|_| !recipe.squash).map(Image::layers).unwrap_or_default();
+            layers.iter().map(|layer| layer.descriptor.clone()).collect()
+        }
+    };
     let above = recipe.steps.iter().filter_map(|step| Some(step.layer.as_ref()?.descriptor.clone()));
-    let layers: Vec<Descriptor> = below.chain(above).collect();
+    let layers: Vec<Descriptor> = below.into_iter().chain(above).collect();
     ImageConfig::parse(config.clone(), "the new configuration", store.limits()).map_err(too_large)?;
     let options = ManifestOptions {
         annotations: recipe.annotations.iter().cloned().collect(),
@@ -121,7 +145,7 @@ fn row(step: &Step) -> History {
 }
 
 /// Puts a document into the store; one that is there whole is not written again.
-fn put_document(store: &Store, bytes: &[u8]) -> Result<BlobInfo> {
+pub(crate) fn put_document(store: &Store, bytes: &[u8]) -> Result<BlobInfo> {
     let info = BlobInfo::of(bytes);
     match store.read_blob(&info.digest, Some(info.size), info.size) {
         Ok(there) if there == bytes => Ok(info),
@@ -140,7 +164,7 @@ pub(crate) fn enter(store: &Store, name: Option<&Reference>, entry: &Descriptor)
     }
     match name {
         Some(name) => store.tag(name, entry).map(drop),
-        None => store.add_nameless(entry),
+        None => store.add_untagged(entry),
     }
 }
 
@@ -165,10 +189,20 @@ pub(crate) fn creation_time(seconds: Option<i64>, operation: &'static str) -> Re
     })
 }
 
+/// Warns of more layers than Docker takes.
+pub(crate) fn warn_of_layers(layers: usize, control: &Control) {
+    if layers > DOCKER_LAYERS {
+        let message = format!(
+            "the image has {layers} layers; Docker takes {DOCKER_LAYERS} or few more, and squashing drops those of the base"
+        );
+        control.events.send(Event::Warning { rule: String::new(), message, location: None });
+    }
+}
+
 /// Adds what helps where an image would be over the caps.
 pub(super) fn too_large(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::Limit => error.with_hint("--squash drops the layers and the history of the base"),
+        ErrorKind::Limit => error.with_hint(Hint::Squash),
         _ => error,
     }
 }

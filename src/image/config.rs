@@ -22,7 +22,7 @@ pub struct ImageConfig {
     run: RunConfig,
 }
 
-/// One row of a configuration's `history`.
+/// A row of a configuration's `history`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// When, RFC 3339.
@@ -31,10 +31,10 @@ pub struct History {
     /// By which command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<String>,
-    /// By whom.
+    /// Its author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
-    /// Whatever else was to be said.
+    /// A comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
     /// Whether this row made no layer.
@@ -60,13 +60,13 @@ pub struct RunConfig {
     pub cmd: Option<Vec<String>>,
     /// Paths that hold data.
     pub volumes: Option<BTreeMap<String, Value>>,
-    /// Where the command starts.
+    /// The working directory of the command.
     pub working_dir: Option<String>,
     /// Labels.
     pub labels: Option<BTreeMap<String, String>>,
     /// The signal that asks the command to stop.
     pub stop_signal: Option<String>,
-    /// What runs the shell form of commands; `/bin/sh -c` when absent.
+    /// The shell of commands in shell form; `/bin/sh -c` when absent.
     #[serde(deserialize_with = "one_or_many")]
     pub shell: Option<Vec<String>>,
     /// Instructions for builds on top of this image.
@@ -78,8 +78,8 @@ pub struct RunConfig {
 impl ImageConfig {
     /// Parses a configuration; `name` is what errors call it.
     ///
-    /// [`crate::ErrorKind::Corrupt`] unless it is an object whose `rootfs.type` is `layers`, whose DiffIDs are sha256 digests and
-    /// whose known members have the right types; [`crate::ErrorKind::Limit`] over the caps.
+    /// [`crate::ErrorKind::Corrupt`] unless it is an object with `layers` as `rootfs.type`, sha256 digests as DiffIDs and
+    /// known members of the right types; [`crate::ErrorKind::Limit`] over the caps.
     pub fn parse(bytes: Vec<u8>, name: &str, limits: &Limits) -> Result<Self> {
         let corrupt = |message: String| Error::corrupt(OP, message).with_path(name);
         let Value::Object(value) = parse_json(&bytes, name, limits)? else {
@@ -123,38 +123,38 @@ impl ImageConfig {
         Ok(ImageConfig { bytes, value, diff_ids, history, run })
     }
 
-    /// The document as it was read: its sha256 is the image id.
+    /// Returns the document as it was read: its sha256 is the image id.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The document, unknown members included.
+    /// Returns the document, unknown members included.
     pub fn value(&self) -> &Map<String, Value> {
         &self.value
     }
 
-    /// The document as `oci-spec` sees it. Members that `oci-spec` does not know are not in it.
+    /// Returns the document as `oci-spec` reads it. Members that `oci-spec` does not have are not in it.
     pub fn to_spec(&self) -> Result<oci_spec::image::ImageConfiguration> {
         serde_json::from_slice(&self.bytes)
             .map_err(|error| Error::corrupt(OP, "oci-spec cannot read this configuration").with_source(error))
     }
 
-    /// The DiffIDs, base first.
+    /// Returns the DiffIDs, base first.
     pub fn diff_ids(&self) -> &[Digest] {
         &self.diff_ids
     }
 
-    /// The history, oldest first; empty when the image has none.
+    /// Returns the history, oldest first; empty when the image has none.
     pub fn history(&self) -> &[History] {
         &self.history
     }
 
-    /// The execution parameters.
+    /// Returns the execution parameters.
     pub fn run(&self) -> &RunConfig {
         &self.run
     }
 
-    /// The platform the image says it is for. An absent `os` or `architecture` is an empty string.
+    /// Returns the platform the image says it is for. An absent `os` or `architecture` is an empty string.
     pub fn platform(&self) -> Platform {
         Platform::new(
             self.text("os").unwrap_or(""),
@@ -163,23 +163,23 @@ impl ImageConfig {
         )
     }
 
-    /// When the image was made, as it stands there (RFC 3339).
+    /// Returns the time at which the image was made, as it stands there (RFC 3339).
     pub fn created(&self) -> Option<&str> {
         self.text("created")
     }
 
-    /// Who made it.
+    /// Returns its author.
     pub fn author(&self) -> Option<&str> {
         self.text("author")
     }
 
-    /// A member at the top that is a string.
+    /// Returns a member at the top that is a string.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         self.value.get(key).and_then(Value::as_str)
     }
 }
 
-/// The image id: the digest of the configuration (config.md, "ImageID").
+/// Returns the image id: the digest of the configuration (config.md, "ImageID").
 pub fn image_id(config: &[u8]) -> Digest {
     Digest::of(config)
 }
@@ -192,7 +192,7 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: 
     Ok(Option::deserialize(d)?.unwrap_or_default())
 }
 
-/// Docker once wrote a command of one word as a plain string.
+/// Reads a list of words, or a single one: Docker once wrote a command of one word as a plain string.
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]

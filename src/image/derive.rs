@@ -18,7 +18,7 @@ const OF_THE_BASE: [&str; 8] =
 /// BuildKit's records of the base's own build and cache.
 const OF_BUILDKIT: &str = "moby.buildkit.";
 
-/// What a new configuration is made from. Everything may be left out.
+/// The parts of a new configuration. Everything may be left out.
 #[derive(Debug, Clone, Default)]
 pub struct NewConfig<'a> {
     /// The image to start from.
@@ -29,7 +29,7 @@ pub struct NewConfig<'a> {
     pub run: Option<Map<String, Value>>,
     /// Dockerfile instructions, as `docker commit --change` takes them, applied to the execution parameters.
     pub changes: &'a [String],
-    /// Who made the image.
+    /// The author of the image.
     pub author: Option<String>,
     /// When. The caller decides about clocks and `SOURCE_DATE_EPOCH`; without it, no time is written.
     pub created: Option<Timestamp>,
@@ -39,9 +39,11 @@ pub struct NewConfig<'a> {
     pub layers: &'a [Digest],
     /// Drop the layers and the history of the base: [`NewConfig::layers`] hold everything.
     pub squash: bool,
+    /// DiffIDs and rows of history, as they are to be written, in place of those of the base.
+    pub below: Option<(&'a [Digest], &'a [Value])>,
 }
 
-/// The bytes of a new configuration: deterministic, the same arguments always give the same bytes.
+/// Returns the bytes of a new configuration: deterministic, the same arguments always give the same bytes.
 ///
 /// Starts from the base, unknown members included (those that describe the making of the base itself are left out),
 /// appends the layers and their history rows, and applies the changes. Where the base has fewer history rows with a layer
@@ -115,21 +117,18 @@ fn run_config(new: &NewConfig<'_>) -> Result<Map<String, Value>> {
 }
 
 fn rootfs(new: &NewConfig<'_>) -> Value {
-    let below = new.base.filter(|_| !new.squash).map(|base| base.diff_ids()).unwrap_or_default();
+    let of_base = || new.base.filter(|_| !new.squash).map(|base| base.diff_ids());
+    let below = new.below.map(|(diff_ids, _)| diff_ids).or_else(of_base).unwrap_or_default();
     let diff_ids: Vec<Digest> = below.iter().chain(new.layers).copied().collect();
     json!({ "type": "layers", "diff_ids": diff_ids })
 }
 
 fn history(new: &NewConfig<'_>) -> Result<Value> {
-    let mut rows: Vec<Value> = Vec::new();
-    if let Some(base) = new.base.filter(|_| !new.squash) {
-        let with_layer = base.history().iter().filter(|row| !row.empty_layer).count();
-        let missing = base.diff_ids().len().saturating_sub(with_layer);
-        rows.extend(std::iter::repeat_n(json!({}), missing));
-        if let Some(Value::Array(old)) = base.value().get("history") {
-            rows.extend(old.iter().cloned());
-        }
-    }
+    let mut rows: Vec<Value> = match (new.below, new.base.filter(|_| !new.squash)) {
+        (Some((_, rows)), _) => rows.to_vec(),
+        (None, Some(base)) => rows_of(base),
+        (None, None) => Vec::new(),
+    };
     for row in new.history {
         rows.push(
             serde_json::to_value(row).map_err(|error| {
@@ -138,6 +137,18 @@ fn history(new: &NewConfig<'_>) -> Result<Value> {
         );
     }
     Ok(Value::Array(rows))
+}
+
+/// Returns the rows of a configuration as they stand there, with empty ones in front where there are fewer with a layer
+/// than layers.
+pub(super) fn rows_of(config: &ImageConfig) -> Vec<Value> {
+    let with_layer = config.history().iter().filter(|row| !row.empty_layer).count();
+    let missing = config.diff_ids().len().saturating_sub(with_layer);
+    let mut rows = vec![json!({}); missing];
+    if let Some(Value::Array(old)) = config.value().get("history") {
+        rows.extend(old.iter().cloned());
+    }
+    rows
 }
 
 #[cfg(test)]

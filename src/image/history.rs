@@ -5,7 +5,7 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::store::Store;
 
-/// One row: a step that made a layer, or changed only the configuration.
+/// A row: a step that made a layer, or changed only the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct HistoryRow {
     /// The image id for the newest row; `None` (shown as `<missing>`) for the others, as Docker has it.
@@ -16,7 +16,7 @@ pub struct HistoryRow {
     pub created_by: String,
     /// The size of the layer's blob in bytes; 0 for a row without a layer.
     pub size: u64,
-    /// The size of the layer's tar in bytes, when the store knows it.
+    /// The size of the layer's tar in bytes, when the store has it.
     pub diff_size: Option<u64>,
     /// The DiffID of the layer this row made.
     pub diff_id: Option<Digest>,
@@ -25,9 +25,9 @@ pub struct HistoryRow {
 }
 
 impl Image {
-    /// The history, newest row first.
+    /// Returns the history, newest row first.
     ///
-    /// Rows that made a layer are matched with the layers in order. An image whose history has fewer such rows than it
+    /// Rows that made a layer are matched with the layers in order. An image with fewer such rows in its history than it
     /// has layers (config.md asks for as many, not every tool obeys) gets a row without text for each layer left over,
     /// above the others; rows beyond the last layer have size 0.
     pub fn history(&self, store: &Store) -> Result<Vec<HistoryRow>> {

@@ -8,14 +8,15 @@ use super::config::ImageConfig;
 use super::manifest::{DOCKER_CONFIG, OCI_CONFIG, OCI_INDEX};
 use super::platform::Platform;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hint::Hint;
 use crate::store::{Descriptor, Document, DocumentKind, Store, descriptor_digest, json_to_bytes};
 
 /// Chooses the manifest for `platform` from an index, looking into nested indexes.
 ///
-/// The first entry that matches wins. When none matches exactly, the next platform that runs there is tried
-/// ([`Platform::accepts`]). An entry that names no platform is judged by the configuration it leads to. Entries whose
-/// blob the store does not hold are passed over when another one matches. [`ErrorKind::NotFound`] when nothing does;
-/// the hint lists what there is.
+/// The first entry that matches wins; those for `unknown/unknown` are no images. When none matches exactly, the next platform that runs there is tried
+/// ([`Platform::accepts`]). An entry that names no platform is judged by the configuration it leads to. Entries with a blob
+/// that the store does not hold are passed over when another one matches. [`ErrorKind::NotFound`] when nothing does; the
+/// hint lists what there is.
 pub fn select(store: &Store, index: &Document, platform: &Platform) -> Result<Descriptor> {
     let mut found = Vec::new();
     flatten(store, index, 2, &mut HashSet::new(), &mut found)?;
@@ -29,13 +30,13 @@ pub fn select(store: &Store, index: &Document, platform: &Platform) -> Result<De
     have.dedup();
     let message = format!("the image has nothing for {platform}");
     let hint = match have.is_empty() {
-        true => "the store holds none of its manifests; pull or load it for this platform".to_string(),
-        false => format!("choose with --platform among: {}", have.join(", ")),
+        true => Hint::from("the store holds none of its manifests; pull or load it for this platform"),
+        false => Hint::ChoosePlatform { have },
     };
     Err(Error::not_found("choose platform", message).with_hint(hint))
 }
 
-/// Every manifest an index leads to that the store holds, in order, with its platform.
+/// Collects every manifest that an index leads to and the store holds, in order, with its platform.
 fn flatten(
     store: &Store,
     index: &Document,
@@ -52,8 +53,10 @@ fn flatten(
         if !store.has_blob(&descriptor_digest(child)?)? {
             continue;
         }
-        match (kind, child.platform()) {
-            (DocumentKind::Manifest, Some(platform)) => out.push((child.clone(), platform.into())),
+        match (kind, child.platform().as_ref().map(Platform::from)) {
+            // An attestation, or something else that runs nowhere.
+            (DocumentKind::Manifest, Some(platform)) if platform.is_unknown() => {}
+            (DocumentKind::Manifest, Some(platform)) => out.push((child.clone(), platform)),
             (DocumentKind::Manifest, None) => {
                 let document = store.read_document(child)?;
                 if let Some(platform) = platform_of(store, &document)? {
@@ -71,7 +74,7 @@ fn flatten(
     Ok(())
 }
 
-/// The platform in the configuration of a manifest; `None` for an artifact or when the store does not hold it.
+/// Returns the platform in the configuration of a manifest; `None` for an artifact or when the store does not hold it.
 fn platform_of(store: &Store, manifest: &Document) -> Result<Option<Platform>> {
     let Some(config) = manifest.config() else { return Ok(None) };
     if ![OCI_CONFIG, DOCKER_CONFIG].contains(&config.media_type().as_ref()) {
@@ -85,7 +88,7 @@ fn platform_of(store: &Store, manifest: &Document) -> Result<Option<Platform>> {
     }
 }
 
-/// The bytes of an OCI index over these manifests, in this order. The same arguments always give the same bytes.
+/// Returns the bytes of an OCI index over these manifests, in this order. The same arguments always give the same bytes.
 pub fn new_index(manifests: &[Descriptor], annotations: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let mut out = Map::new();
     out.insert("schemaVersion".into(), json!(2));

@@ -6,10 +6,10 @@ use super::open::Image;
 use crate::error::Result;
 use crate::store::{Reference, Store, descriptor_digest, descriptor_value};
 
-/// What Docker says where a time is not known.
+/// The text that Docker prints for a time that is not known.
 const NO_TIME: &str = "0001-01-01T00:00:00Z";
 
-/// The object `docker inspect` prints for an image, with the members that make sense without a daemon: no
+/// Returns the object `docker inspect` prints for an image, with the members that make sense without a daemon: no
 /// `GraphDriver`, `Parent` or `DockerVersion`.
 ///
 /// `Size` is what the image takes in the store (compressed), as `docker` shows it with the containerd image store.

@@ -21,11 +21,11 @@ use crate::tree::{Ledger, OwnerPolicy, OwnerSource, Owners, ScanOptions, Snapsho
 pub struct LayerSource<'a> {
     /// The changes.
     pub changes: &'a [Change],
-    /// What they lead from; `None` for nothing.
+    /// The snapshot they lead from; `None` for nothing.
     pub old: Option<&'a Snapshot>,
-    /// What they lead to.
+    /// The snapshot they lead to.
     pub new: &'a Snapshot,
-    /// The files of that; `None` where nobody has them, as between images.
+    /// The files of that; `None` where they are not at hand, as between images.
     pub files: Option<&'a dyn Files>,
 }
 
@@ -34,7 +34,7 @@ pub struct LayerSource<'a> {
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] when the content is not at hand, [`ErrorKind::Changed`] when a file is not as it was compared.
-/// What was written then is a useless prefix.
+/// The bytes written until then are a useless prefix.
 pub fn write_layer(
     source: LayerSource<'_>,
     options: LayerOptions,
@@ -49,30 +49,31 @@ pub fn write_layer(
         Error::new(ErrorKind::Unsupported, "write layer", message).with_hint("compare with a directory")
     })?;
     let plan = LayerPlan::new(source.changes, source.old, source.new, options)?;
-    Counters::add(&control.counters.bytes_total, plan.content_len());
     let entries = plan.entry_count() as u64;
+    Counters::add(&control.counters.entries, entries);
     let written =
         compress::write(&LayerTar::new(plan, files), profile, threads::count(threads), out, control)?;
     Ok((written, entries))
 }
 
-/// How a single layer is applied.
+/// Options of applying a single layer.
 #[derive(Debug, Clone, Default)]
 pub struct LayerApplyOptions {
     /// How its entries are put on the disk. Without an attribute for owners it is the one the directory was unpacked with.
     pub apply: ApplyOptions,
     /// How it is decoded.
     pub decode: DecodeOptions,
-    /// What an earlier call gave for the same directory; `None` for what the store knows.
+    /// The ledger of an earlier call for the same directory; `None` for the store's.
     pub ledger: Option<Ledger>,
 }
 
-/// What applying a single layer gave.
+/// The result of applying a single layer.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct AppliedLayer {
-    /// What the layer was. Compare the digests with what you expect: the bytes were applied as they came.
+    /// The layer as it was read. Compare the digests with what you expect: the bytes were applied as they came.
     pub layer: Decoded,
-    /// What the directory is now.
+    /// The directory afterwards.
     pub applied: Applied,
     /// For how many entries nothing but [`Applied::ledger`] has what the disk did not take: 0 when the store keeps it.
     pub unkept: u64,
@@ -80,16 +81,17 @@ pub struct AppliedLayer {
 
 /// Applies one layer to a directory, which is made when it is not there. Whiteouts remove what is there.
 ///
-/// A directory that the store knows, because it was unpacked or committed, keeps its owners: those the disk does not take are
-/// in the store afterwards. For any other directory what is on disk counts as [`OwnerPolicy::as_seen`] says, and what the disk
-/// does not take is handed back. After an error the directory is in no defined state.
+/// A directory with a record in the store, because it was unpacked or committed, keeps its owners: those the disk does not
+/// take are in the store afterwards. For any other directory what is on disk counts as [`OwnerPolicy::as_seen`] says, and
+/// what the disk does not take is handed back. After an error the directory is in no defined state.
 pub fn apply_layer(
     store: Option<&Store>,
     input: Box<dyn Read + Send>,
-    dir: &Path,
+    dir: impl AsRef<Path>,
     options: &LayerApplyOptions,
     control: &Control,
 ) -> Result<AppliedLayer> {
+    let dir = dir.as_ref();
     let root = open_or_make(dir)?;
     let pin = store.map(|store| store.pin(control)).transpose()?;
     let store = pin.as_deref();

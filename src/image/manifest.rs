@@ -10,7 +10,7 @@ use crate::store::{Descriptor, json_to_bytes};
 
 pub use crate::media_type::*;
 
-/// What a layer's media type says about its packing; `None` for a media type that is not a layer's.
+/// Returns what a layer's media type says about its packing; `None` for a media type that is not a layer's.
 pub fn layer_compression(media_type: &str) -> Option<Compression> {
     Some(match media_type {
         OCI_LAYER
@@ -27,12 +27,12 @@ pub fn layer_compression(media_type: &str) -> Option<Compression> {
     })
 }
 
-/// Whether a layer may be uploaded (layer.md, "Non-Distributable Layers"): its media type decides, never its `urls`.
+/// Returns whether a layer may be uploaded (layer.md, "Non-Distributable Layers"): its media type decides, never its `urls`.
 pub fn is_distributable(media_type: &str) -> bool {
     !media_type.contains("nondistributable") && !media_type.contains("rootfs.foreign.")
 }
 
-/// A layer's descriptor for an OCI manifest: Docker's media types become their OCI counterparts (same bytes, same
+/// Returns a layer's descriptor for an OCI manifest: Docker's media types become their OCI counterparts (same bytes, same
 /// digest), and embedded `data` goes (descriptor.md, "Embedded Content": never by copying).
 pub fn to_oci_layer(layer: &Descriptor) -> Descriptor {
     let mut out = layer.clone();
@@ -55,11 +55,11 @@ pub struct ManifestOptions {
     pub annotations: BTreeMap<String, String>,
     /// The manifest this one is about.
     pub subject: Option<Descriptor>,
-    /// What kind of artifact this is; images have none.
+    /// The type of the artifact; images have none.
     pub artifact_type: Option<String>,
 }
 
-/// The bytes of an OCI manifest. The same arguments always give the same bytes.
+/// Returns the bytes of an OCI manifest. The same arguments always give the same bytes.
 pub fn new_manifest(
     config: &Descriptor,
     layers: &[Descriptor],

@@ -8,7 +8,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Descriptor, Document, DocumentKind, Reference, Store, descriptor_digest};
 
-/// One layer of an [`Image`].
+/// A layer of an [`Image`].
 #[derive(Debug, Clone)]
 pub struct Layer {
     /// The blob, as the manifest describes it.
@@ -130,67 +130,67 @@ impl Image {
         })
     }
 
-    /// The store it is in.
+    /// Returns the store it is in.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// The name it was opened by; `None` when it was found by digest or id.
+    /// Returns the name it was opened by; `None` when it was found by digest or id.
     pub fn name(&self) -> Option<&Reference> {
         self.name.as_ref()
     }
 
-    /// The index it was chosen from, when there was one.
+    /// Returns the index it was chosen from, when there was one.
     pub fn index(&self) -> Option<&Descriptor> {
         self.index.as_ref()
     }
 
-    /// The descriptor of its manifest.
+    /// Returns the descriptor of its manifest.
     pub fn descriptor(&self) -> &Descriptor {
         &self.descriptor
     }
 
-    /// The digest of its manifest.
+    /// Returns the digest of its manifest.
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// The manifest's bytes, exactly as stored.
+    /// Returns the manifest's bytes, exactly as stored.
     pub fn manifest_bytes(&self) -> &[u8] {
         &self.manifest_bytes
     }
 
-    /// The manifest.
+    /// Returns the manifest.
     pub fn manifest(&self) -> &Document {
         &self.manifest
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &ImageConfig {
         &self.config
     }
 
-    /// The image id: the digest of the configuration (config.md, "ImageID").
+    /// Returns the image id: the digest of the configuration (config.md, "ImageID").
     pub fn id(&self) -> &Digest {
         &self.config_digest
     }
 
-    /// The layers, base first.
+    /// Returns the layers, base first.
     pub fn layers(&self) -> &[Layer] {
         &self.layers
     }
 
-    /// The platform in the configuration.
+    /// Returns the platform in the configuration.
     pub fn platform(&self) -> Platform {
         self.config.platform()
     }
 
-    /// The annotations of the manifest.
+    /// Returns the annotations of the manifest.
     pub fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
         self.manifest.annotations()
     }
 
-    /// The size of manifest, configuration and layers as stored (compressed), in bytes.
+    /// Returns the size of manifest, configuration and layers as stored (compressed), in bytes.
     pub fn size(&self) -> u64 {
         let documents = self.manifest_bytes.len() as u64 + self.config.bytes().len() as u64;
         self.layers.iter().fold(documents, |sum, layer| sum.saturating_add(layer.size))

@@ -19,7 +19,7 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// A platform from its parts, normalised.
+    /// Returns a platform from its parts, normalised.
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let os = match os.to_ascii_lowercase().as_str() {
             "macos" => "darwin".to_string(),
@@ -44,7 +44,7 @@ impl Platform {
         Platform { os, architecture, variant }
     }
 
-    /// The platform this program was compiled for. Image content does not depend on it; only the choice among the
+    /// Returns the platform this program was compiled for. Image content does not depend on it; only the choice among the
     /// manifests of an index does.
     pub fn host() -> Self {
         let architecture = match std::env::consts::ARCH {
@@ -56,7 +56,25 @@ impl Platform {
         Platform::new(std::env::consts::OS, architecture, None)
     }
 
-    /// This platform and those whose images also run on it, best first: `arm/v7` also runs `arm/v6` and `arm/v5`,
+    /// Returns the platform as the entries of an index have it.
+    pub(crate) fn to_oci(&self, operation: &'static str) -> Result<oci_spec::image::Platform> {
+        let mut builder = oci_spec::image::PlatformBuilder::default()
+            .os(self.os.as_str())
+            .architecture(self.architecture.as_str());
+        if let Some(variant) = &self.variant {
+            builder = builder.variant(variant.clone());
+        }
+        builder
+            .build()
+            .map_err(|error| Error::invalid(operation, error.to_string()).with_path(self.to_string()))
+    }
+
+    /// Returns whether it is `unknown/unknown`: what an index says of a manifest that is no image, as an attestation.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.os == "unknown" && self.architecture == "unknown"
+    }
+
+    /// This platform and others with images that also run on it, best first: `arm/v7` also runs `arm/v6` and `arm/v5`,
     /// `amd64/v3` also `amd64/v2` and `amd64`.
     pub fn accepts(&self) -> Vec<Platform> {
         let level =
@@ -77,6 +95,13 @@ impl Platform {
     }
 }
 
+impl serde::Serialize for Platform {
+    /// Serializes the text.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
@@ -87,7 +112,7 @@ impl fmt::Display for Platform {
     }
 }
 
-/// The systems that stand for a platform by themselves, as in containerd: all that Go knows.
+/// The systems that stand for a platform by themselves, as in containerd: all that Go has.
 const SYSTEMS: &str = "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 solaris \
                        wasip1 windows zos";
 
@@ -95,7 +120,7 @@ const SYSTEMS: &str = "aix android darwin dragonfly freebsd hurd illumos ios js 
 const ARCHITECTURES: &str = "386 amd64 amd64p32 arm armbe arm64 arm64be loong64 mips mipsle mips64 mips64le mips64p32 \
                              mips64p32le ppc ppc64 ppc64le riscv riscv64 s390 s390x sparc sparc64 wasm";
 
-/// A platform from its system or its architecture alone.
+/// Returns a platform from its system or its architecture alone.
 fn from_one_word(word: &str) -> Option<Platform> {
     let knows = |words: &str, word: &str| words.split(' ').any(|known| known == word);
     let host = Platform::host();
@@ -111,8 +136,8 @@ fn from_one_word(word: &str) -> Option<Platform> {
 impl FromStr for Platform {
     type Err = Error;
 
-    /// `os/arch[/variant]`; or an architecture alone, then the system is `linux`; or a system alone, then the architecture
-    /// is this machine's. A single word that is neither is an error.
+    /// Reads `os/arch[/variant]`; or an architecture alone, then the system is `linux`; or a system alone, then the
+    /// architecture is this machine's. A single word that is neither is an error.
     fn from_str(text: &str) -> Result<Self> {
         let refuse = || {
             Error::invalid("read platform", "expected os/arch or os/arch/variant, such as linux/arm64")

@@ -1,128 +1,135 @@
 //! Files of an image, read without unpacking it.
 //!
-//! The list of the image (see [`contents`]) says what there is and has the digest of every file. The indexes of its layers say
-//! where content of that digest is. Neither index nor place is trusted: what is read is compared with the digest before it is
-//! handed out, and where it differs, the layers are read from their starts, which makes their indexes anew.
+//! The list of the image (see [`entries`]) says what there is, and in which layer and where in its tar the content of each file is.
+//! The indexes of the layers say how to get there, and what is read is checked on the way, see [`LayerBlobs`].
 
 use std::collections::HashMap;
 use std::io::{self, Cursor, Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::contents::contents;
+use super::batch::{self, Wanted};
+use super::contents::entries;
+use super::layer_blobs::{At, Known, LayerBlobs, may_be_the_index};
 use super::open::{Image, Layer};
-use super::pass::{Budget, hash_layer};
 use super::resolve::resolve;
-use crate::compress::{DecodeLimits, EntryReader, LayerIndex, Resumed};
-use crate::error::{Error, ErrorKind, Result};
+use crate::compress::{DecodeLimits, EntryReader, Verified};
+use crate::error::{Error, Result};
 use crate::fs::Kind;
-use crate::layer::EntryKind;
-use crate::layer::index::{Key, key};
-use crate::layer::read::{Data, LayerReader, ReadChunks, ReadLimits};
-use crate::progress::{Control, Counters};
+use crate::layer::header::BLOCK;
+use crate::layer::read::{Data, LayerReader};
+use crate::progress::{Control, Share};
 use crate::store::Store;
 use crate::tree::Snapshot;
 
 const READ: &str = "read file of image";
-/// Files up to this size are read into memory and verified there; larger ones are read twice.
+/// Files up to this size are read into memory; larger ones are given as they are read.
 const BUFFER: u64 = 8 << 20;
-/// How many places of one key are tried by an index that was not made here. There are more only to deceive, or by great chance.
-const TRIES: usize = 4;
+/// How much content is read from one point of a layer before it is given on; where there is more, it is given on file by file.
+const AT_ONCE: u64 = 32 << 20;
 
 /// The files of one image.
 pub struct ImageFiles {
-    store: Store,
-    layers: Vec<Layer>,
-    list: Snapshot,
-    indexes: Mutex<Vec<Option<Known>>>,
-    limits: DecodeLimits,
+    blobs: Arc<LayerBlobs>,
+    list: Arc<Snapshot>,
 }
 
-/// The index of a layer as far as it is in memory.
-#[derive(Clone)]
-struct Known {
-    index: Arc<LayerIndex>,
-    /// Whether it was made here, from the layer itself.
-    made: bool,
-}
-
-/// Where content was found.
-struct Found {
-    layer: usize,
-    index: Arc<LayerIndex>,
-    place: u64,
-}
+/// A small file that was read: its bytes, and the digest of them if it was wanted.
+type Small = (Vec<u8>, Option<[u8; 32]>);
 
 impl ImageFiles {
     /// Opens the files of an image. The first time that takes as long as reading all its layers; then the list is in the store.
     pub fn open(store: &Store, image: &Image, control: &Control) -> Result<ImageFiles> {
-        let list = contents(store, image, control)?;
-        let layers = image.layers().to_vec();
-        let indexes = Mutex::new(vec![None; layers.len()]);
-        Ok(ImageFiles { store: store.clone(), layers, list, indexes, limits: DecodeLimits::default() })
+        let list = entries(store, image, control)?;
+        Ok(ImageFiles::of(store, image.layers(), list))
     }
 
-    /// Everything in the image. The numbers of its entries are those that the other functions take.
+    /// Returns the files of a stack of layers, of which `list` is the list.
+    pub(crate) fn of(store: &Store, layers: &[Layer], list: Snapshot) -> ImageFiles {
+        let blobs = LayerBlobs::new(store, layers, DecodeLimits::default());
+        ImageFiles { blobs: Arc::new(blobs), list: Arc::new(list) }
+    }
+
+    /// Returns the same under other caps on the decompression of its layers.
+    pub(super) fn with_limits(self, limits: DecodeLimits) -> ImageFiles {
+        let blobs = LayerBlobs::new(&self.blobs.store, &self.blobs.layers, limits);
+        ImageFiles { blobs: Arc::new(blobs), ..self }
+    }
+
+    /// Returns the layers.
+    pub(super) fn blobs(&self) -> &LayerBlobs {
+        &self.blobs
+    }
+
+    /// Returns where the content of an entry is; `None` for what has none.
+    pub(super) fn place(&self, entry: u32) -> Option<At> {
+        let meta = self.list.meta(entry);
+        let place = self.list.place(entry).filter(|_| meta.kind == Kind::File && meta.size > 0)?;
+        let offset = place.block.checked_mul(BLOCK as u64)?;
+        Some(At { layer: self.blobs.number(&place.layer)?, offset })
+    }
+
+    /// Returns the list of the image. The numbers of its entries are those that the other functions take.
     pub fn list(&self) -> &Snapshot {
         &self.list
     }
 
-    /// The entry that a path leads to, symbolic links followed inside the image: absolute targets begin at its root, and `..` does
-    /// not leave it.
+    /// Returns the same list, to be kept.
+    #[cfg(feature = "capi")]
+    pub(crate) fn shared_list(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.list)
+    }
+
+    /// Returns the entry that a path leads to, symbolic links followed inside the image: absolute targets begin at its
+    /// root, and `..` does not leave it.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such entry; [`ErrorKind::InvalidArgument`] for a component that is no directory and
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when there is no such entry; [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a component that is no directory and
     /// for too many links.
     pub fn resolve(&self, path: impl AsRef<[u8]>) -> Result<u32> {
         resolve(&self.list, path.as_ref(), true)
     }
 
-    /// As [`resolve`](Self::resolve), but a symbolic link that the path ends with is the answer itself.
+    /// Does what [`resolve`](Self::resolve) does, but a symbolic link that the path ends with is the answer itself.
     pub fn resolve_link(&self, path: impl AsRef<[u8]>) -> Result<u32> {
         resolve(&self.list, path.as_ref(), false)
     }
 
-    /// Opens the content of a file. Up to 8 MiB it is in memory; of a larger file one pass verifies it and another one gives it.
+    /// Opens the content of a file. Up to 8 MiB it is in memory; of a larger file each piece is verified before it is given.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for what is no file; [`ErrorKind::Corrupt`] when the image does not have the content that its
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for what is no file; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) when the image does not have the content that its
     /// list promises.
     pub fn reader(&self, entry: u32, control: &Control) -> Result<Box<dyn Read + Send>> {
-        let _lease = self.store.lease_for(control)?;
-        let (digest, size) = self.content(entry)?;
-        let Some(digest) = digest else { return Ok(Box::new(io::empty())) };
+        let _lease = self.blobs.store.lease_for(control)?;
+        let (at, size) = self.content(entry)?;
+        let Some(at) = at else { return Ok(Box::new(io::empty())) };
         if size <= BUFFER {
-            return Ok(Box::new(Cursor::new(self.small(entry, &digest, size, control)?)));
+            return Ok(Box::new(Cursor::new(self.small(entry, at, size, control)?)));
         }
-        let found = self.find(entry, &digest, control, &mut |reader, length| {
-            let mut hasher = Sha256::new();
-            Ok(length == size && {
-                each_part(reader, control, &mut |part| {
-                    hasher.update(part);
-                    Ok(())
-                })?;
-                hasher.finalize()[..] == digest
-            })
-        })?;
-        let blob = self.store.open_blob(&self.layers[found.layer].digest)?;
-        let (resumed, begin) = Resumed::open(blob, &found.index.restarts, found.place, &self.limits)?;
-        let limits = ReadLimits { max_bytes: u64::MAX, ..ReadLimits::default() };
-        let mut reader = LayerReader::new(ReadChunks::new(resumed), limits);
-        reader.skip_to(found.place - begin)?;
-        match reader.next_entry()? {
-            Some(entry) if entry.kind == EntryKind::File && entry.size == size => {}
-            _ => return Err(changed(&self.list.path(entry))),
-        }
-        let hasher = Some(Sha256::new());
-        let path = self.list.path(entry);
-        Ok(Box::new(Streamed { reader, data: None, hasher, digest, path, control: control.clone() }))
+        let named = |error: Error| self.named(entry, error);
+        let known = self.blobs.known(at.layer, control).map_err(named)?;
+        let mut file = LargeFile {
+            blobs: Arc::clone(&self.blobs),
+            at,
+            size,
+            known,
+            reader: None,
+            data: None,
+            given: 0,
+            path: self.list.path(entry),
+            share: Share::new(control, size),
+            control: control.clone(),
+        };
+        file.open()?;
+        Ok(Box::new(file))
     }
 
     /// Reads a file of at most `cap` bytes.
     ///
     /// # Errors
-    /// Those of [`reader`](Self::reader), and [`ErrorKind::Limit`] for a larger file.
+    /// Those of [`reader`](Self::reader), and [`ErrorKind::Limit`](crate::ErrorKind::Limit) for a larger file.
     pub fn read(&self, entry: u32, cap: u64, control: &Control) -> Result<Vec<u8>> {
         let size = self.content(entry)?.1;
         if size > cap {
@@ -157,177 +164,170 @@ impl ImageFiles {
         control: &Control,
         sink: &mut dyn FnMut(u32, &mut dyn Read) -> Result<()>,
     ) -> Result<()> {
-        let _lease = self.store.lease_for(control)?;
-        // By the part of the digest that the indexes have.
-        let mut by_key: HashMap<Key, Vec<(u32, [u8; 32], u64)>> = HashMap::new();
-        let mut large = Vec::new();
+        let _lease = self.blobs.store.lease_for(control)?;
+        let mut some = Vec::new();
         for &entry in wanted {
-            match self.content(entry)? {
-                (None, _) => sink(entry, &mut io::empty())?,
-                (Some(_), size) if size > BUFFER => large.push(entry),
-                (Some(digest), size) => by_key.entry(key(&digest)).or_default().push((entry, digest, size)),
+            match self.content(entry)?.0 {
+                None => sink(entry, &mut io::empty())?,
+                Some(_) => some.push(entry),
             }
         }
-        for layer in (0..self.layers.len()).rev() {
-            if by_key.is_empty() {
-                break;
-            }
-            let known = self.known(layer, control)?;
-            let open = || self.store.open_blob(&self.layers[layer].digest);
-            let mut reader = EntryReader::new(&open, &known.index.restarts, &self.limits);
-            let mut tried: HashMap<Key, usize> = HashMap::new();
-            for (key, place) in known.index.places.iter() {
-                let Some(entries) = by_key.get(&key) else { continue };
-                control.check(READ)?;
-                let tries = tried.entry(key).or_default();
-                *tries += 1;
-                if *tries > TRIES {
-                    continue;
-                }
-                // What the index has wrong is left for later.
-                let Ok((content, size)) = reader.file_at(place) else { continue };
-                if !entries.iter().any(|(_, _, wanted)| *wanted == size) {
-                    continue;
-                }
-                let Ok(bytes) = content.read_content(BUFFER as usize) else { continue };
-                let digest: [u8; 32] = Sha256::digest(&bytes).into();
-                let Some(entries) = by_key.get_mut(&key) else { continue };
-                let mut these = Vec::new();
-                entries.retain(|(entry, wanted, _)| {
-                    if *wanted == digest {
-                        these.push(*entry);
-                    }
-                    *wanted != digest
-                });
-                if entries.is_empty() {
-                    by_key.remove(&key);
-                }
-                for entry in these {
-                    Counters::add(&control.counters.bytes_read, size);
-                    sink(entry, &mut &bytes[..])?;
-                }
-            }
-        }
-        let mut rest: Vec<u32> = by_key.into_values().flatten().map(|(entry, _, _)| entry).collect();
-        rest.sort_unstable();
-        for entry in rest.into_iter().chain(large) {
+        let large =
+            self.each_small(&some, false, control, &mut |entry, (bytes, _)| sink(entry, &mut &bytes[..]))?;
+        for entry in large {
             sink(entry, &mut *self.reader(entry, control)?)?;
         }
         Ok(())
     }
 
-    /// The digest and size of a file's content; no digest where it has no bytes.
-    fn content(&self, entry: u32) -> Result<(Option<[u8; 32]>, u64)> {
+    /// Takes the digests of files with content. Gives those that are too large for it.
+    pub(super) fn hash_each(
+        &self,
+        wanted: &[u32],
+        control: &Control,
+        take: &mut dyn FnMut(u32, [u8; 32]),
+    ) -> Result<Vec<u32>> {
+        let _lease = self.blobs.store.lease_for(control)?;
+        self.each_small(wanted, true, control, &mut |entry, (bytes, digest)| {
+            take(entry, digest.unwrap_or_else(|| Sha256::digest(&bytes).into()));
+            Ok(())
+        })
+    }
+
+    /// Reads those of many files with content that are small, layer by layer, and gives the others.
+    fn each_small(
+        &self,
+        wanted: &[u32],
+        hash: bool,
+        control: &Control,
+        sink: &mut dyn FnMut(u32, &Small) -> Result<()>,
+    ) -> Result<Vec<u32>> {
+        let mut large = Vec::new();
+        // By layer, then by place: an entry may be asked for more than once.
+        let mut by_layer: HashMap<usize, HashMap<u64, Vec<u32>>> = HashMap::new();
+        for &entry in wanted {
+            match self.content(entry)? {
+                (Some(_), size) if size > BUFFER => large.push(entry),
+                (Some(at), _) => {
+                    by_layer.entry(at.layer).or_default().entry(at.offset).or_default().push(entry);
+                }
+                (None, _) => {}
+            }
+        }
+        let mut layers: Vec<usize> = by_layer.keys().copied().collect();
+        layers.sort_unstable();
+        for layer in layers {
+            let Some(mut places) = by_layer.remove(&layer) else { continue };
+            self.each_of_layer(layer, &mut places, hash, control, sink)?;
+            // What the index has wrong.
+            let mut rest: Vec<u32> = places.into_values().flatten().collect();
+            rest.sort_unstable();
+            for entry in rest {
+                let (at, size) = self.content(entry)?;
+                let Some(at) = at else { continue };
+                sink(entry, &(self.small(entry, at, size, control)?, None))?;
+            }
+        }
+        Ok(large)
+    }
+
+    /// Gives to `sink` what one layer has of what is wanted, and takes that out.
+    fn each_of_layer(
+        &self,
+        layer: usize,
+        places: &mut HashMap<u64, Vec<u32>>,
+        hash: bool,
+        control: &Control,
+        sink: &mut dyn FnMut(u32, &Small) -> Result<()>,
+    ) -> Result<()> {
+        let known = self.blobs.known(layer, control)?;
+        let size_of = |entries: &[u32]| self.list.meta(entries[0]).size;
+        let mut found: Vec<Wanted> = places
+            .iter()
+            .map(|(&place, entries)| Wanted {
+                place,
+                start: known.index.restarts.start(place),
+                size: size_of(entries),
+            })
+            .collect();
+        found.sort_unstable_by_key(|one| one.place);
+        let diff_id = self.blobs.layers[layer].diff_id;
+        let open = || self.blobs.store.open_blob(&self.blobs.layers[layer].digest);
+        let read = |reader: &mut EntryReader<'_>, one: &Wanted| -> Option<(u64, Small)> {
+            let (content, size) = reader.file_at(one.place).ok()?;
+            let bytes = content.read_content(BUFFER as usize).ok().filter(|_| size == one.size)?;
+            let digest = hash.then(|| Sha256::digest(&bytes).into());
+            Some((one.place, (bytes, digest)))
+        };
+        let mut take = |(place, file): (u64, Small)| -> Result<()> {
+            for entry in places.remove(&place).unwrap_or_default() {
+                let size = file.0.len() as u64;
+                Share::new(control, size).add(size);
+                sink(entry, &file)?;
+            }
+            Ok(())
+        };
+        let work = batch::pieces(&found);
+        if work.iter().any(|piece| piece.iter().map(|one| one.size).sum::<u64>() > AT_ONCE) {
+            // Decoding can begin at few places, or at none: one pass, in which nothing is held.
+            let mut reader = EntryReader::new(&open, &known.index, diff_id, &self.blobs.limits);
+            for one in &found {
+                control.check(READ)?;
+                if let Some(file) = read(&mut reader, one) {
+                    take(file)?;
+                }
+            }
+            return Ok(());
+        }
+        let read_piece = |piece: &&[Wanted]| {
+            let mut reader = EntryReader::new(&open, &known.index, diff_id, &self.blobs.limits);
+            let mut out = Vec::new();
+            for one in *piece {
+                control.check(READ)?;
+                out.extend(read(&mut reader, one));
+            }
+            Ok(out)
+        };
+        batch::each(&work, control, read_piece, |files| files.into_iter().try_for_each(&mut take))
+    }
+
+    /// Returns the place and size of a file's content; no place where it has no bytes.
+    fn content(&self, entry: u32) -> Result<(Option<At>, u64)> {
         let path = || self.list.path(entry);
         let meta = self.list.meta(entry);
         if meta.kind != Kind::File {
             let message = format!("it is a {}, and has no content", meta.kind.name());
             return Err(Error::invalid(READ, message).with_path(path()));
         }
-        match self.list.digest(entry) {
+        match self.place(entry) {
             None if meta.size > 0 => {
-                let message = "the holes of this sparse file are too large for it to be verified";
-                Err(Error::new(ErrorKind::Unsupported, READ, message)
-                    .with_path(path())
-                    .with_hint("unpack the image"))
+                Err(missing(Error::corrupt(READ, "no layer of the image has the content of this file"))
+                    .with_path(path()))
             }
-            digest => Ok((digest.filter(|_| meta.size > 0), meta.size)),
+            at => Ok((at, meta.size)),
         }
     }
 
-    fn small(&self, entry: u32, digest: &[u8; 32], size: u64, control: &Control) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.find(entry, digest, control, &mut |reader, length| {
-            if length != size {
-                return Ok(false);
-            }
-            bytes = reader.read_content(BUFFER as usize)?;
-            Ok(Sha256::digest(&bytes)[..] == *digest)
-        })?;
-        Counters::add(&control.counters.bytes_read, size);
+    fn small(&self, entry: u32, at: At, size: u64, control: &Control) -> Result<Vec<u8>> {
+        let read =
+            self.blobs.with_file(at, size, control, &mut |reader| reader.read_content(BUFFER as usize));
+        let bytes = read.map_err(|error| self.named(entry, error))?;
+        Share::new(control, size).add(size);
         Ok(bytes)
     }
 
-    /// Looks for content in the layers, the last one first, until `accept` takes what it is given: a file, and its size. First by
-    /// the indexes as they are, then by such as are made from the layers here and now.
-    fn find(
-        &self,
-        entry: u32,
-        digest: &[u8; 32],
-        control: &Control,
-        accept: &mut dyn FnMut(&mut LayerReader<ReadChunks<Resumed>>, u64) -> Result<bool>,
-    ) -> Result<Found> {
-        for again in [false, true] {
-            for layer in (0..self.layers.len()).rev() {
-                let known = match again {
-                    false => self.known(layer, control)?,
-                    true if self.known(layer, control)?.made => continue,
-                    true => self.make(layer, control)?,
-                };
-                let most = if known.made { usize::MAX } else { TRIES };
-                for place in known.index.places.find(digest).take(most) {
-                    control.check(READ)?;
-                    let open = || self.store.open_blob(&self.layers[layer].digest);
-                    let mut reader = EntryReader::new(&open, &known.index.restarts, &self.limits);
-                    let accepted = reader.file_at(place).and_then(|(reader, length)| accept(reader, length));
-                    match accepted {
-                        Ok(true) => return Ok(Found { layer, index: Arc::clone(&known.index), place }),
-                        Ok(false) => {}
-                        Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-                        // Of a wrong place anything may come; the next round says what is wrong with the layer itself.
-                        Err(error) if known.made => return Err(error),
-                        Err(_) => {}
-                    }
-                }
-            }
-        }
-        Err(Error::corrupt(READ, "no layer has the content that the list of the image promises")
-            .with_path(self.list.path(entry))
-            .with_hint("prune makes lists anew once the image is gone: load it again"))
-    }
-
-    /// The index of a layer, from memory, from the store, or else made.
-    fn known(&self, layer: usize, control: &Control) -> Result<Known> {
-        if let Some(known) = &self.lock()[layer] {
-            return Ok(known.clone());
-        }
-        let Layer { digest, size, .. } = &self.layers[layer];
-        match self.store.layer_index(digest, *size)?.filter(|index| !index.places.is_partial()) {
-            Some(index) => {
-                let known = Known { index: Arc::new(index), made: false };
-                self.lock()[layer] = Some(known.clone());
-                Ok(known)
-            }
-            None => self.make(layer, control),
+    /// Returns an error with the file in it, where it names nothing yet.
+    fn named(&self, entry: u32, error: Error) -> Error {
+        match error.path() {
+            None => error.with_path(self.list.path(entry)),
+            Some(_) => error,
         }
     }
+}
 
-    /// Makes the index of a layer by reading all of it, which verifies the layer.
-    fn make(&self, layer: usize, control: &Control) -> Result<Known> {
-        let _lease = self.store.lease_for(control)?;
-        let limits = ReadLimits::default();
-        let mut budget = Budget::default();
-        let quiet = Control { cancel: control.cancel.clone(), ..Control::default() };
-        let mut files = |entry: &crate::layer::read::TarEntry| {
-            Ok((entry.kind == EntryKind::File && entry.size > 0).then_some(0))
-        };
-        let index = hash_layer(
-            &self.store,
-            &self.layers[layer],
-            &limits,
-            &mut budget,
-            &quiet,
-            &mut files,
-            &mut |_, _| {},
-        )?;
-        let known = Known { index: Arc::new(index), made: true };
-        self.lock()[layer] = Some(known.clone());
-        Ok(known)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Option<Known>>> {
-        self.indexes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Returns an error of a list that does not fit its layers.
+fn missing(error: Error) -> Error {
+    error.with_hint("prune makes lists anew once the image is gone: load it again")
 }
 
 impl std::fmt::Debug for ImageFiles {
@@ -336,70 +336,96 @@ impl std::fmt::Debug for ImageFiles {
     }
 }
 
-/// Gives every part of the content at hand to `sink`, holes as zeros.
-fn each_part(
-    reader: &mut LayerReader<ReadChunks<Resumed>>,
-    control: &Control,
-    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<()> {
-    static ZERO: [u8; 64 << 10] = [0; 64 << 10];
-    while let Some(data) = reader.next_data()? {
-        control.check(READ)?;
-        match data {
-            Data::Bytes(slice) => sink(&slice)?,
-            Data::Hole(mut length) => {
-                while length > 0 {
-                    control.check(READ)?;
-                    let part = length.min(ZERO.len() as u64);
-                    sink(&ZERO[..part as usize])?;
-                    length -= part;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn changed(path: &[u8]) -> Error {
-    Error::new(ErrorKind::Changed, READ, "the layer changed while it was read").with_path(path)
-}
-
-/// The content of a large file that was verified before, and is verified again on the way.
-struct Streamed {
-    reader: LayerReader<ReadChunks<Resumed>>,
-    /// What is at hand, and how much of it was given.
+/// The content of a large file, of which each piece is verified when it is read.
+struct LargeFile {
+    blobs: Arc<LayerBlobs>,
+    at: At,
+    size: u64,
+    known: Known,
+    reader: Option<LayerReader<Verified>>,
+    /// The data at hand, and how much of it was given.
     data: Option<(Data, u64)>,
-    hasher: Option<Sha256>,
-    digest: [u8; 32],
+    /// The bytes that were given in all.
+    given: u64,
     path: Vec<u8>,
+    share: Share,
     control: Control,
 }
 
-impl Read for Streamed {
+impl LargeFile {
+    /// Opens the file where it is read next: by the index as it is, or if that fails by one made from the layer.
+    fn open(&mut self) -> Result<()> {
+        let read = self.seek();
+        self.or_anew(read)
+    }
+
+    fn seek(&mut self) -> Result<()> {
+        let mut reader = self.blobs.open_file(self.at, self.size, &self.known)?;
+        (self.data, self.reader) = (None, None);
+        let mut skip = self.given;
+        while skip > 0 {
+            self.control.check(READ)?;
+            let Some(data) = reader.next_data()? else {
+                return Err(Error::corrupt(READ, "the file ends too early"));
+            };
+            let part = length_of(&data).min(skip);
+            skip -= part;
+            self.data = Some((data, part));
+        }
+        self.reader = Some(reader);
+        Ok(())
+    }
+
+    /// Takes the outcome of reading, or tries again with an index that is made from the layer itself.
+    fn or_anew(&mut self, read: Result<()>) -> Result<()> {
+        match read {
+            Err(error) if !self.known.made && may_be_the_index(&error) => {
+                self.known = self.blobs.make(self.at.layer, &self.control)?;
+                self.seek()
+            }
+            read => read,
+        }
+    }
+
+    /// Has the next piece at hand, unless it is the end.
+    fn advance(&mut self) -> Result<()> {
+        let Some(reader) = &mut self.reader else { return Ok(()) };
+        match reader.next_data() {
+            Ok(data) => {
+                self.data = data.map(|data| (data, 0));
+                Ok(())
+            }
+            Err(error) => self.or_anew(Err(error)),
+        }
+    }
+}
+
+fn length_of(data: &Data) -> u64 {
+    match data {
+        Data::Bytes(slice) => slice.len() as u64,
+        Data::Hole(length) => *length,
+    }
+}
+
+impl Read for LargeFile {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if out.is_empty() {
             return Ok(0);
         }
-        loop {
+        while self.given < self.size {
             self.control.check(READ)?;
             let Some((data, given)) = &mut self.data else {
-                match self.reader.next_data()? {
-                    Some(data) => self.data = Some((data, 0)),
-                    None => {
-                        let sum = self.hasher.take().map(Sha256::finalize);
-                        return match sum.is_none_or(|sum| sum[..] == self.digest) {
-                            true => Ok(0),
-                            false => Err(changed(&self.path).into()),
-                        };
-                    }
+                let advanced = self.advance();
+                advanced.map_err(|error| match error.path() {
+                    None => error.with_path(&self.path),
+                    Some(_) => error,
+                })?;
+                if self.data.is_none() {
+                    return Err(Error::corrupt(READ, "the file ends too early").with_path(&self.path).into());
                 }
                 continue;
             };
-            let length = match data {
-                Data::Bytes(slice) => slice.len() as u64,
-                Data::Hole(length) => *length,
-            };
-            let part = (length - *given).min(out.len() as u64) as usize;
+            let part = (length_of(data) - *given).min(out.len() as u64) as usize;
             if part == 0 {
                 self.data = None;
                 continue;
@@ -409,9 +435,10 @@ impl Read for Streamed {
                 Data::Hole(_) => out[..part].fill(0),
             }
             *given += part as u64;
-            self.hasher.iter_mut().for_each(|it| it.update(&out[..part]));
-            Counters::add(&self.control.counters.bytes_read, part as u64);
+            self.given += part as u64;
+            self.share.add(part as u64);
             return Ok(part);
         }
+        Ok(0)
     }
 }

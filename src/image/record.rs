@@ -15,7 +15,7 @@ use crate::store::{Binding, Store};
 /// The record of one tree, as `config.json` beside its index and ledger holds it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct TreeRecord {
-    /// Where the tree was last; for people, and where nothing better tells trees apart.
+    /// The path that the tree had last; for people, and to distinguish trees where nothing better does.
     pub path: String,
     /// The manifest the index describes.
     pub manifest: Digest,
@@ -49,7 +49,7 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// The image with this manifest.
+    /// Returns the image with this manifest.
     pub fn new(manifest: &Digest, reference: Option<String>) -> Before {
         Before { hex: manifest.hex(), reference }
     }
@@ -88,7 +88,7 @@ pub(super) fn find(store: &Store, root: &Root, id: TreeId) -> Result<Option<Foun
             return Ok(Some(Found { binding, config, device: id.device }));
         }
     }
-    // Where nothing tells the lives of an inode number apart, only the device number is left to go by.
+    // Where nothing distinguishes the lives of an inode number, only the device number is left to go by.
     if !id.is_certain() {
         return Ok(None);
     }
@@ -114,7 +114,21 @@ pub(super) fn image_of_path(store: &Store, root: &Root) -> Result<Option<String>
     Ok(None)
 }
 
-/// An absolute path as text.
+/// Returns the keys of the records of trees that were last at a path.
+#[cfg(feature = "sandbox")]
+pub(super) fn keys_of_path(store: &Store, path: &Path) -> Result<Vec<String>> {
+    let path = json!(absolute(path));
+    let mut out = Vec::new();
+    for key in store.trees()? {
+        let Some((_, config)) = read(store, &key)? else { continue };
+        if config.get("path") == Some(&path) {
+            out.push(key);
+        }
+    }
+    Ok(out)
+}
+
+/// Returns an absolute path as text.
 pub(super) fn absolute(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());

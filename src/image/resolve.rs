@@ -8,13 +8,14 @@ const RESOLVE: &str = "resolve path";
 /// As many symbolic links as Linux follows (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// The entry that a path leads to. Symbolic links on the way are followed as a process with this root would follow them: absolute
-/// targets begin at the root of the list, and `..` does not leave it. With `follow`, so is the last component.
+/// Returns the entry that a path leads to. Symbolic links on the way are followed as a process with this root would follow
+/// them: absolute targets begin at the root of the list, and `..` does not leave it. With `follow`, so is the last
+/// component.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when there is no such entry, [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument)
 /// for a component that is no directory and for too many links.
-pub(super) fn resolve(list: &Snapshot, path: &[u8], follow: bool) -> Result<u32> {
+pub(crate) fn resolve(list: &Snapshot, path: &[u8], follow: bool) -> Result<u32> {
     let fail = |error: Error| error.with_path([b"/", path.strip_prefix(b"/").unwrap_or(path)].concat());
     let mut at = 0;
     let mut links = 0;
@@ -35,7 +36,7 @@ pub(super) fn resolve(list: &Snapshot, path: &[u8], follow: bool) -> Result<u32>
             _ => {}
         }
         let Some(node) = list.child(at, name) else {
-            return Err(fail(Error::not_found(RESOLVE, "the image has no such file or directory")));
+            return Err(fail(Error::not_found(RESOLVE, "there is no such file or directory")));
         };
         let last = todo.is_empty();
         if list.meta(node).kind == Kind::Symlink && (follow || !last) {

@@ -12,9 +12,9 @@ use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::fs::Root;
 use crate::progress::Control;
-use crate::store::{PruneOptions, PruneReport, Reference, Store, Unneeded, descriptor_digest};
+use crate::store::{PruneOptions, PruneReport, Reference, Removals, Store, descriptor_digest};
 
-/// What [`tidy`] shall do.
+/// Options of [`tidy`].
 #[derive(Debug, Clone, Default)]
 pub struct TidyOptions {
     /// Also take away the names of images that no tree was made from, so that these go too.
@@ -25,15 +25,16 @@ pub struct TidyOptions {
     pub prune: PruneOptions,
 }
 
-/// What [`tidy`] removed, or would remove.
+/// The result of [`tidy`]: what it removed, or would remove.
 #[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
 pub struct TidyReport {
-    /// What was pruned.
+    /// The report of the prune.
     #[serde(flatten)]
     pub pruned: PruneReport,
     /// The names that went.
     pub untagged: Vec<String>,
-    /// Where the trees were that the store forgot; bytes that are no text are escaped.
+    /// The paths of trees that the store forgot; bytes that are no text are escaped.
     pub forgotten: Vec<String>,
 }
 
@@ -42,7 +43,7 @@ pub struct TidyReport {
 pub struct LostTree {
     /// Its name in the store, for [`Store::unbind`].
     pub key: String,
-    /// Where it was last; bytes that are no text are escaped.
+    /// The path that it had last; bytes that are no text are escaped.
     pub path: String,
 }
 
@@ -52,7 +53,7 @@ pub struct LostTree {
 pub fn tidy(store: &Store, options: &TidyOptions, control: &Control) -> Result<TidyReport> {
     let (mut untagged, mut forgotten) = (Vec::new(), Vec::new());
     let pruned = store.prune_with(&options.prune, control, |held| {
-        let mut unneeded = Unneeded::default();
+        let mut removals = Removals::default();
         if options.lost_trees {
             for tree in lost_trees(held)? {
                 control.check("prune")?;
@@ -60,33 +61,33 @@ pub fn tidy(store: &Store, options: &TidyOptions, control: &Control) -> Result<T
                 if held.needs_tree(&tree.key) {
                     continue;
                 }
-                unneeded.trees.push(tree.key);
+                removals.trees.push(tree.key);
                 forgotten.push(tree.path);
             }
         }
         if options.unused_names {
-            let of_a_tree = |key: &str| !unneeded.trees.iter().any(|gone| gone == key);
+            let of_a_tree = |key: &str| !removals.trees.iter().any(|gone| gone == key);
             let names = names_but_of(held, of_a_tree, |manifest| held.needs_image(manifest))?;
             untagged.extend(names.iter().map(ToString::to_string));
-            unneeded.names.extend(names);
+            removals.names.extend(names);
         }
-        Ok(unneeded)
+        Ok(removals)
     })?;
     Ok(TidyReport { pruned, untagged, forgotten })
 }
 
-/// How many trees are not where they were last, and the bytes that nothing else keeps from being pruned.
+/// Returns how many trees are not where they were last, and the bytes that nothing else keeps from being pruned.
 pub fn held_by_lost_trees(store: &Store, control: &Control) -> Result<(u64, u64)> {
     let lost: Vec<String> = lost_trees(store)?.into_iter().map(|tree| tree.key).collect();
     Ok((lost.len() as u64, store.held_by(&lost, control)?))
 }
 
-/// The names of images that no tree was made from, or last committed as.
+/// Returns the names of images that no tree was made from, or last committed as.
 pub fn unused_names(store: &Store) -> Result<Vec<Reference>> {
     names_but_of(store, |_| true, |_| false)
 }
 
-/// The names of images that none of these trees was made from and no running operation needs.
+/// Returns the names of images that none of these trees was made from and no running operation needs.
 fn names_but_of(
     store: &Store,
     trees: impl Fn(&str) -> bool,
@@ -107,7 +108,7 @@ fn names_but_of(
     Ok(unused)
 }
 
-/// The trees that are not where they were last.
+/// Returns the trees that are not where they were last.
 pub fn lost_trees(store: &Store) -> Result<Vec<LostTree>> {
     let mut lost = Vec::new();
     for key in store.trees()? {
@@ -121,8 +122,8 @@ pub fn lost_trees(store: &Store) -> Result<Vec<LostTree>> {
     Ok(lost)
 }
 
-/// Whether a tree is gone for good. One that cannot be looked at may be there; and so may one whose filesystem is not
-/// mounted: then what is at its path, or is the nearest directory above, lies on another device than the tree did.
+/// Returns whether a tree is gone for good. One that cannot be looked at may be there; and so may one with its filesystem
+/// not mounted: then what is at its path, or is the nearest directory above, lies on another device than the tree did.
 fn is_gone(key: &str, path: &str) -> Result<bool> {
     let Some(then) = TreeId::parse(key) else { return Ok(false) };
     for (above, dir) in Path::new(path).ancestors().enumerate() {

@@ -8,14 +8,19 @@ use super::tree_id::TreeId;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Root;
+use crate::hint::Hint;
 use crate::store::{Binding, BindingFile, StagedFile, Store};
-use crate::tree::{Ledger, OwnerSource, Owners, ScanOptions, Snapshot};
+use crate::tree::{Ledger, OwnerSource, Owners, OwnersWanted, ScanOptions, Snapshot};
+
+/// How long a helper is waited for that takes owners from the disk because its program was killed.
+#[cfg(feature = "sandbox")]
+const LAST_MOMENT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A directory with what the store has of it. Looked up once per operation, with [`Tree::open`].
 ///
 /// A tree is bound in three steps: [`Tree::stage`] writes the large files, [`StagedTree::seal`] everything else that may fail
-/// for want of room, and [`SealedTree::publish`] puts all of it in place of what was there. What else has to happen, as giving
-/// an image its name, belongs between the last two.
+/// for lack of room, and [`SealedTree::publish`] puts all of it in place of what was there. What else has to happen, as
+/// giving an image its name, belongs between the last two.
 pub struct Tree<'a> {
     store: &'a Store,
     root: &'a Root,
@@ -42,12 +47,14 @@ impl<'a> Tree<'a> {
     /// did not finish.
     pub fn open(store: &'a Store, root: &'a Root) -> Result<Self> {
         let tree = Tree::open_unfinished(store, root)?;
+        #[cfg(feature = "sandbox")]
+        let tree = if tree.mend()? { Tree::open_unfinished(store, root)? } else { tree };
         match &tree.becoming {
             None => Ok(tree),
             Some(image) => {
                 let message = format!("a checkout of {image} is under way in this tree, or did not finish");
-                let hint =
-                    format!("treering checkout {} {} finishes it", image.short(), root.path().display());
+                let tree = root.path().display().to_string();
+                let hint = Hint::FinishCheckout { image: image.short(), tree };
                 let error = Error::new(ErrorKind::InUse, "read tree record", message);
                 Err(error.with_path(root.describe(b"")).with_hint(hint))
             }
@@ -55,7 +62,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Does what [`Tree::open`] does for a tree that may be something between two images.
-    pub(super) fn open_unfinished(store: &'a Store, root: &'a Root) -> Result<Self> {
+    pub(crate) fn open_unfinished(store: &'a Store, root: &'a Root) -> Result<Self> {
         let id = TreeId::of(root)?;
         let found = record::find(store, root, id)?;
         Tree::read(store, root, id, found, id.is_certain())
@@ -78,9 +85,9 @@ impl<'a> Tree<'a> {
         if !certain && record.path != absolute(root.path()) && !is_same_directory(root, &record.path)? {
             // Either guess would give files the wrong owners without a word.
             let message = "cannot verify that this is the tree recorded in the store";
-            return Err(Error::invalid("read tree record", message).with_path(root.describe(b"")).with_hint(
-                format!("move it back to {}, or forget that tree with treering prune --trees", record.path),
-            ));
+            return Err(Error::invalid("read tree record", message)
+                .with_path(root.describe(b""))
+                .with_hint(Hint::ForgetTree { path: record.path }));
         }
         // The index only saves time. What cannot be used is done without.
         let index = binding.open(BindingFile::Index)?.and_then(|file| Snapshot::map(file).ok());
@@ -128,7 +135,7 @@ impl<'a> Tree<'a> {
     /// Writes down that a bound tree is being made into another image: until it is bound it is something in between. What the
     /// record has of the image until now stays.
     pub(super) fn begin(&self, image: Digest) -> Result<()> {
-        let missing = || Error::not_found("write tree record", "the store does not know this tree");
+        let missing = || Error::not_found("write tree record", "the store has no record of this tree");
         let (binding, _) = self.record.as_ref().ok_or_else(missing)?;
         let config = binding.config()?.ok_or_else(missing)?;
         let mut record: TreeRecord = serde_json::from_value(config)
@@ -148,10 +155,67 @@ impl<'a> Tree<'a> {
         }
     }
 
+    /// Forgets the tree at a path, whether it is still there or not: what the store has of it goes.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn forget(store: &Store, path: &std::path::Path) -> Result<()> {
+        let mut keys = Vec::new();
+        match Root::open(path) {
+            Ok(root) => {
+                let id = TreeId::of(&root)?;
+                // So that what a killed command left can be removed.
+                if let Ok(tree) = Tree::open_unfinished(store, &root) {
+                    tree.mend()?;
+                }
+                keys.extend(record::find(store, &root, id)?.map(|found| found.binding.key().to_string()));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => keys = record::keys_of_path(store, path)?,
+            Err(error) => return Err(error),
+        }
+        for key in keys {
+            match store.unbind(&key) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Opens and locks the journal of a bound tree's ledger, see [`Binding::journal`]; `None` for a tree that is not bound.
     #[cfg(feature = "sandbox")]
-    pub(crate) fn journal(&self) -> Result<Option<std::fs::File>> {
+    pub(crate) fn journal(&self) -> Result<Option<crate::fs::lock::Locked>> {
         self.record.as_ref().map(|(binding, _)| binding.journal()).transpose()
+    }
+
+    /// Undoes what a command did to the tree for its own time, if a kill left that; whether there was anything.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn mend(&self) -> Result<bool> {
+        use crate::sandbox::Left;
+        let Some((binding, _)) = &self.record else { return Ok(false) };
+        let Some(journal) = binding.open(BindingFile::Journal)? else { return Ok(false) };
+        if Left::read(&journal)?.is_nothing() {
+            return Ok(false);
+        }
+        let end = std::time::Instant::now() + LAST_MOMENT;
+        let locked = loop {
+            match binding.journal() {
+                Ok(locked) => break locked,
+                // A command runs: what it needs is there, and its end undoes it.
+                Err(error) if error.kind() == ErrorKind::Busy && !Left::read(&journal)?.is_lent() => {
+                    return Ok(false);
+                }
+                // Or a helper that lost its program is at its end.
+                Err(error) if error.kind() == ErrorKind::Busy && std::time::Instant::now() < end => {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+                Err(error) if error.kind() == ErrorKind::Busy => {
+                    return Err(crate::sandbox::in_use(self.root));
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        let left = Left::read(locked.file())?;
+        left.undo(self.root, &self.owners.ledger, locked.file())?;
+        Ok(true)
     }
 
     /// Replaces the ledger of a bound tree; the rest of its record stays.
@@ -159,7 +223,7 @@ impl<'a> Tree<'a> {
         match &self.record {
             Some((binding, _)) => binding.replace(BindingFile::Ledger, &ledger.to_bytes()),
             None => {
-                let error = Error::not_found("write tree record", "the store does not know this tree");
+                let error = Error::not_found("write tree record", "the store has no record of this tree");
                 Err(error.with_path(self.root.describe(b"")))
             }
         }
@@ -224,7 +288,7 @@ impl<'a> Tree<'a> {
         self.stage_files(owners, &owners.ledger, index)?.seal(self, manifest, reference)?.publish()
     }
 
-    /// The record, unless the device had another number when it was written: that one is replaced by a new one.
+    /// Returns the record, unless the device had another number when it was written: that one is replaced by a new one.
     fn own_record(&self) -> Option<&Binding> {
         self.record.as_ref().filter(|(_, device)| *device == self.id.device).map(|(binding, _)| binding)
     }
@@ -301,18 +365,13 @@ impl SealedTree {
     }
 }
 
-/// Returns the owners of a directory: those a caller gives, else those it was bound with, else the default.
-pub fn owners_of(
-    store: Option<&Store>,
-    root: &Root,
-    policy: Option<crate::tree::OwnerPolicy>,
-    source: Option<OwnerSource>,
-) -> Result<Owners> {
+/// Returns the owners of a directory: those that are given, else those it was bound with, else the default.
+pub fn owners_of(store: Option<&Store>, root: &Root, wanted: &OwnersWanted) -> Result<Owners> {
     let known = match store {
         Some(store) => Tree::open(store, root)?.owners,
         None => Owners::default(),
     };
-    Ok(known.with(policy, source))
+    Ok(known.with(wanted))
 }
 
 /// Returns the options of a scan of a tree that a store may stand in: the store is no part of it.
@@ -326,7 +385,7 @@ pub fn scan_options<'a>(owners: &'a Owners, store: Option<&Store>) -> Result<Sca
     Ok(ScanOptions { leave_out, ..owners.scan_options() })
 }
 
-/// Whether a path leads to the directory that is open.
+/// Returns whether a path leads to the directory that is open.
 fn is_same_directory(root: &Root, path: &str) -> Result<bool> {
     match Root::open(path) {
         Ok(other) => Ok(TreeId::of(&other)? == TreeId::of(root)?),
@@ -334,7 +393,7 @@ fn is_same_directory(root: &Root, path: &str) -> Result<bool> {
     }
 }
 
-/// A ledger whose device has another number now.
+/// Returns a ledger for the number that its device has now.
 fn ledger_on(ledger: &Ledger, then: u64, now: u64) -> Ledger {
     let mut out = Ledger::default();
     for record in ledger.records() {
@@ -344,8 +403,8 @@ fn ledger_on(ledger: &Ledger, then: u64, now: u64) -> Ledger {
     out
 }
 
-/// The ledger without files that are gone: their inode numbers are for others to use. What lies on another device, or may
-/// be hidden by one that is mounted over it, stays.
+/// Returns the ledger without files that are gone: their inode numbers are for others to use. What lies on another device,
+/// or may be hidden by one that is mounted over it, stays.
 fn without_dead<'a>(ledger: &'a Ledger, index: &Snapshot) -> Cow<'a, Ledger> {
     let mut dead: HashSet<(u64, u64)> = ledger.records().map(|record| (record.dev, record.ino)).collect();
     let device = index.meta(0).dev;
@@ -367,156 +426,4 @@ fn without_dead<'a>(ledger: &'a Ledger, index: &Snapshot) -> Cow<'a, Ledger> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fs::Kind;
-    use crate::fs::generation::generation;
-    use crate::image::{Base, CommitOptions, DiffOptions, commit, diff_tree, lost_trees};
-    use crate::progress::Control;
-    use crate::tree::ledger;
-    use crate::tree::scan::scan;
-
-    fn record_of(root: &Root, name: &[u8], ino_offset: u64) -> ledger::Record {
-        let name = crate::fs::root::c_name(name).unwrap();
-        let stat = crate::fs::stat::stat_at(root, &name).unwrap();
-        ledger::Record {
-            path: name.to_bytes().to_vec(),
-            dev: stat.dev,
-            ino: stat.ino + ino_offset,
-            generation: generation(root, &name, &stat).unwrap(),
-            disk_mode: stat.mode,
-            kind: Kind::File,
-            mode: 0o4755,
-            uid: 7,
-            gid: 8,
-            rdev: (0, 0),
-            xattrs: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn the_ledger_is_that_of_the_tree_as_it_is_now() {
-        let temp = tempfile::tempdir().unwrap();
-        let store = Store::open(temp.path().join("store")).unwrap();
-        let path = temp.path().join("tree");
-        std::fs::create_dir(&path).unwrap();
-        std::fs::write(path.join("file"), "x").unwrap();
-        let root = Root::open(&path).unwrap();
-        let mut owners = Owners::default();
-        owners.ledger.insert(record_of(&root, b"file", 0));
-        owners.ledger.insert(record_of(&root, b"file", 1 << 40));
-        let snapshot = scan(&root, &owners.scan_options(), &Control::default()).unwrap().snapshot;
-        let open = || Tree::open(&store, &root).unwrap();
-        let manifest = Digest::of(b"manifest");
-        let seal = |owners: &Owners| {
-            let tree = open();
-            tree.stage(owners, Some(&snapshot)).unwrap().seal(&tree, manifest, None).unwrap()
-        };
-        let known = || Some(open()).filter(Tree::is_bound).map(|tree| tree.owners.ledger.len());
-        drop(seal(&owners));
-        assert_eq!(known(), None, "nothing took effect");
-        let key = seal(&owners).publish().unwrap();
-        assert_eq!(known(), Some(1), "the file that is gone went");
-        assert_eq!((store.trees().unwrap(), open().image()), (vec![key], Some(&manifest)));
-        drop(seal(&Owners::default()));
-        assert_eq!(known(), Some(1));
-        open().bind(manifest, None, &Owners::default(), Some(&snapshot)).unwrap();
-        assert_eq!(known(), Some(0), "what was known of another life is no longer there");
-        open().replace_ledger(&owners.ledger).unwrap();
-        assert_eq!(known(), Some(2));
-        assert!(
-            std::fs::read_dir(temp.path().join("store/tmp")).unwrap().next().is_none(),
-            "nothing is left"
-        );
-    }
-
-    #[test]
-    fn a_tree_that_cannot_be_told_from_another_is_known_where_it_was() {
-        let temp = tempfile::tempdir().unwrap();
-        let store = Store::open(temp.path().join("store")).unwrap();
-        let (path, moved) = (temp.path().join("tree"), temp.path().join("moved"));
-        std::fs::create_dir(&path).unwrap();
-        let root = Root::open(&path).unwrap();
-        let id = TreeId::of(&root).unwrap();
-        assert_eq!(TreeId::parse(&id.key()), Some(id));
-        let owners = Owners::default();
-        let snapshot = scan(&root, &owners.scan_options(), &Control::default()).unwrap().snapshot;
-        let tree = Tree::open(&store, &root).unwrap();
-        tree.bind(Digest::of(b"manifest"), None, &owners, Some(&snapshot)).unwrap();
-        let read = |root: &Root, certain: bool| {
-            let found = record::find(&store, root, id).unwrap();
-            assert!(found.is_some());
-            Tree::read(&store, root, id, found, certain).map(drop)
-        };
-        // By another way to the same directory.
-        std::os::unix::fs::symlink("tree", temp.path().join("link")).unwrap();
-        for way in ["tree", "link", "tree/."] {
-            let root = Root::open(temp.path().join(way)).unwrap();
-            assert!(read(&root, false).is_ok(), "{way}");
-        }
-        std::fs::rename(&path, &moved).unwrap();
-        let root = Root::open(&moved).unwrap();
-        assert!(read(&root, true).is_ok(), "a tree may be renamed");
-        let error = read(&root, false).unwrap_err();
-        assert!(error.hint().unwrap().contains("prune --trees"), "{error}");
-    }
-
-    /// The filesystem of a tree is mounted again and has another device number: here the record says so, since only root
-    /// can mount. Whose a file is comes from the ledger alone, and the scan reads no file again.
-    #[test]
-    fn a_tree_is_known_when_its_device_has_another_number() {
-        let temp = tempfile::tempdir().unwrap();
-        let store = Store::open(temp.path().join("store")).unwrap();
-        let tree = temp.path().join("tree");
-        std::fs::create_dir(&tree).unwrap();
-        std::fs::write(tree.join("f"), "content").unwrap();
-        let (control, options) = (Control::default(), CommitOptions::default());
-        commit(&store, &tree, Some("app:v1"), &options, &control).unwrap();
-        let root = Root::open(&tree).unwrap();
-        let mut bound = Tree::open(&store, &root).unwrap();
-        bound.owners.ledger.insert(record_of(&root, b"f", 0));
-        let image = *bound.image().unwrap();
-        bound.bind(image, Some("app:v1"), &bound.owners, bound.index.as_ref()).unwrap();
-        std::fs::write(tree.join("f"), "changed").unwrap();
-        commit(&store, &tree, Some("app:v2"), &options, &control).unwrap();
-
-        // The record as another device number would have made it.
-        let id = TreeId::of(&root).unwrap();
-        let (dev, key) = (id.device, id.key());
-        let other = TreeId { device: dev + 1, ..id }.key();
-        let bound = Tree::open(&store, &root).unwrap();
-        let index = bound.index.as_ref().unwrap().renumbered(dev, dev + 1);
-        let containers = temp.path().join("store/containers");
-        let config = containers.join(&key).join("config.json");
-        let mut record: TreeRecord = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
-        record.index = index.checksum();
-        std::fs::write(&config, serde_json::to_vec(&record).unwrap()).unwrap();
-        std::fs::write(containers.join(&key).join("index"), index.as_bytes()).unwrap();
-        let ledger = ledger_on(&bound.owners.ledger, dev, dev + 1);
-        std::fs::write(containers.join(&key).join("ledger"), ledger.to_bytes()).unwrap();
-        std::fs::rename(containers.join(&key), containers.join(&other)).unwrap();
-
-        let diff = || diff_tree(Some(&store), &tree, &Base::Auto, &DiffOptions::default(), &control).unwrap();
-        let owner = |diff: &crate::image::TreeDiff| {
-            let file = diff.new.meta(diff.new.lookup(b"f").unwrap());
-            (file.mode, file.uid, file.gid)
-        };
-        assert!(diff().changes.is_empty());
-        assert_eq!(owner(&diff()), (0o4755, 7, 8), "by the index");
-        std::fs::write(tree.join("f"), "once more").unwrap();
-        assert_eq!((diff().changes.len(), owner(&diff())), (1, (0o4755, 7, 8)), "by the ledger");
-        assert_eq!(Tree::open(&store, &root).unwrap().former_image().unwrap(), None);
-        assert!(lost_trees(&store).unwrap().is_empty());
-        assert!(commit(&store, &tree, Some("app:v3"), &options, &control).is_ok());
-        assert_eq!(store.trees().unwrap(), [key]);
-        // At another path it would be a copy.
-        std::fs::rename(containers.join(&store.trees().unwrap()[0]), containers.join(&other)).unwrap();
-        std::fs::rename(&tree, temp.path().join("copy")).unwrap();
-        let copy = Root::open(temp.path().join("copy")).unwrap();
-        assert!(!Tree::open(&store, &copy).unwrap().is_bound());
-        // A filesystem that is not mounted: nothing lies at the path, and what lies above is on another device.
-        assert!(lost_trees(&store).unwrap().is_empty());
-        std::fs::rename(containers.join(&other), containers.join(TreeId::of(&root).unwrap().key())).unwrap();
-        assert_eq!(lost_trees(&store).unwrap().len(), 1);
-    }
-}
+mod tests;

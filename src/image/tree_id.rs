@@ -31,22 +31,23 @@ impl TreeId {
         parts.next().is_none().then_some(id)
     }
 
-    /// The name of the tree's record in the store.
+    /// Returns the name of the tree's record in the store.
     pub fn key(self) -> String {
         format!("{:x}-{:x}-{:x}", self.device, self.inode, self.life)
     }
 
-    /// Whether another directory cannot come to have the same.
+    /// Returns whether another directory cannot come to have the same.
     pub fn is_certain(self) -> bool {
         self.life != 0
     }
 
-    /// Whether both are the same inode in the same life, as far as either has a generation, whatever number the device has.
+    /// Returns whether both are the same inode in the same life, as far as either has a generation, whatever number the
+    /// device has.
     pub fn same_inode(self, other: TreeId) -> bool {
         self.inode == other.inode && same_life(self.life, other.life)
     }
 
-    /// Whether both are the same directory.
+    /// Returns whether both are the same directory.
     pub fn same(self, other: TreeId) -> bool {
         self.device == other.device && self.same_inode(other)
     }

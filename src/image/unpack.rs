@@ -3,22 +3,23 @@
 use std::io::Read;
 use std::path::Path;
 
+use super::contents::kept_list;
 use super::open::{Image, Layer};
 use super::platform::Platform;
 use super::tree::Tree;
-use crate::compress::{DecodeLimits, DecodeOptions, Decoded, Decoder};
-use crate::digest::Digest;
+use crate::compress::{DecodeLimits, DecodeOptions, Decoded, Decoder, LayerIndex};
+use crate::digest::{Digest, chain_ids};
 use crate::error::{At, Result};
 use crate::fs::Root;
 use crate::fs::staged_dir::StagedDir;
 use crate::layer::apply::{Applied, ApplyOptions, Loss, Target};
-use crate::progress::Control;
+use crate::progress::{Control, Share};
 use crate::store::{Scratch, Store};
-use crate::tree::{OwnerSource, Owners};
+use crate::tree::{OwnerSource, Owners, Snapshot};
 
 const UNPACK: &str = "unpack image";
 
-/// How an image is unpacked.
+/// Options of an unpack.
 #[derive(Debug, Clone, Default)]
 pub struct UnpackOptions {
     /// How the layers are applied.
@@ -32,8 +33,9 @@ pub struct UnpackOptions {
     pub decode: DecodeLimits,
 }
 
-/// What was unpacked.
-#[derive(Debug)]
+/// The result of an unpack.
+#[derive(Debug, Clone, serde::Serialize)]
+#[non_exhaustive]
 pub struct Unpacked {
     /// The digest of the image's manifest.
     pub manifest: Digest,
@@ -41,7 +43,7 @@ pub struct Unpacked {
     pub entries: u64,
     /// How many of them are in the ledger.
     pub in_ledger: u64,
-    /// What could not be kept.
+    /// Attributes that could not be kept.
     pub losses: Vec<Loss>,
 }
 
@@ -55,17 +57,18 @@ pub struct Unpacked {
 pub fn unpack(
     store: &Store,
     reference: &str,
-    dir: &Path,
+    dir: impl AsRef<Path>,
     options: &UnpackOptions,
     control: &Control,
 ) -> Result<Unpacked> {
+    let dir = dir.as_ref();
     let pin = store.pin(control)?;
     let store: &Store = &pin;
     let image = Image::open(store, reference, options.platform.as_ref())?;
     unpack_from(store, &image, reference, dir, options, store, control)
 }
 
-/// Where the layers of an image come from while it is unpacked.
+/// The source of an image's layers while it is unpacked.
 pub(crate) trait Layers {
     /// Opens the blob of a layer for reading from its beginning.
     fn open(&self, layer: &Layer) -> Result<Box<dyn Read + Send>>;
@@ -80,7 +83,7 @@ impl Layers for Store {
     }
 }
 
-/// Unpacks an image whose documents the store holds, as [`unpack`] does. The caller holds a lease.
+/// Unpacks an image, of which the store has the documents, as [`unpack`] does. The caller holds a lease.
 pub(crate) fn unpack_from(
     store: &Store,
     image: &Image,
@@ -163,15 +166,20 @@ fn apply_layers(
     names: &mut Vec<Vec<u8>>,
 ) -> Result<Applied> {
     let mut target = Target::empty(root, options.apply.clone())?;
+    let mut known = Known::new(store, image, &mut target)?;
+    let share =
+        Share::new(control, image.layers().iter().fold(0, |sum, layer| sum.saturating_add(layer.size)));
     for layer in image.layers() {
-        let applied = apply_layer(store, layer, &mut target, options, layers, control);
+        let applied = apply_layer(store, layer, &mut target, options, (layers, &share), &mut known, control);
         names.extend(target.root_names());
         applied.map_err(|error| match error.path() {
             None => error.with_path(layer.digest.to_string()),
             Some(_) => error,
         })?;
     }
-    target.finish()
+    let (applied, list) = target.finish_noted()?;
+    known.keep(store, list);
+    Ok(applied)
 }
 
 fn apply_layer(
@@ -179,19 +187,54 @@ fn apply_layer(
     layer: &Layer,
     target: &mut Target<'_>,
     options: &UnpackOptions,
-    layers: &dyn Layers,
+    (layers, share): (&dyn Layers, &Share),
+    known: &mut Known,
     control: &Control,
 ) -> Result<()> {
     let blob = layers.open(layer)?;
     let decode = DecodeOptions {
         limits: options.decode.clone(),
         threads: DecodeOptions::with_threads(options.apply.threads).threads,
+        restarts: known.wanted,
         ..layer.decode_options(store)?
     };
-    let decoder = Decoder::new(blob, decode, control.clone())?;
+    let decoder = Decoder::counting(blob, decode, control.clone(), share.split(layer.size))?;
+    target.begin_layer(&layer.diff_id);
     let decoder = target.apply(decoder, control)?;
-    let decoded = decoder.finish()?;
+    let (decoded, index) = decoder.finish_noted()?;
     layer.check(&decoded)?;
     layers.applied(layer, &decoded);
+    known.indexes.extend(index.map(|index| (layer.digest, index)));
     Ok(())
+}
+
+/// The list of what the layers contain, and their indexes, made while they are applied. Both are made unless the store has
+/// all of it.
+struct Known {
+    wanted: bool,
+    chain: Option<Digest>,
+    indexes: Vec<(Digest, LayerIndex)>,
+}
+
+impl Known {
+    fn new(store: &Store, image: &Image, target: &mut Target<'_>) -> Result<Known> {
+        let chain = chain_ids(image.config().diff_ids()).pop();
+        let listed = chain.map(|chain| kept_list(store, &chain)).transpose()?.flatten().is_some();
+        let indexed = || image.layers().iter().all(|layer| store.has_layer_index(&layer.digest));
+        let wanted = chain.is_some() && !(listed && indexed());
+        if wanted {
+            target.take_notes();
+        }
+        Ok(Known { wanted, chain, indexes: Vec::new() })
+    }
+
+    /// Puts it into the store. It only saves time: a store that cannot be written to, or a full disk, is no reason to fail.
+    fn keep(self, store: &Store, list: Option<Snapshot>) {
+        for (blob, index) in &self.indexes {
+            let _ = store.put_layer_index(blob, index);
+        }
+        if let (Some(chain), Some(list)) = (self.chain, list) {
+            let _ = store.put_chain_list(&chain, list.as_bytes());
+        }
+    }
 }

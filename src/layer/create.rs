@@ -11,32 +11,35 @@ use rustix::process::{Gid, Uid};
 use crate::fs::generation::generation;
 use crate::fs::root::c_name;
 use crate::fs::stat::{stat_at, stat_fd};
-use crate::fs::{Kind, Stat, Timestamp, chmod, xattr};
+use crate::fs::{Kind, Stat, Timestamp, capabilities, chmod, xattr};
 use crate::tree::scan::kept_xattr;
 use crate::tree::{Meta, OwnerXattr, Xattrs, ledger};
 
-/// What the process may do, asked once, and where it is to say what it may not.
+/// The privileges of the process, asked once, and the place of what it may not put on disk.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Privileges {
     uid: u32,
     gid: u32,
+    owns_all: bool,
     owner_xattr: Option<OwnerXattr>,
 }
 
 impl Privileges {
     pub fn of_process(owner_xattr: Option<OwnerXattr>) -> Privileges {
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-        Privileges { uid: uid.as_raw(), gid: gid.as_raw(), owner_xattr }
+        let owns_all = capabilities::owns_all();
+        Privileges { uid: uid.as_raw(), gid: gid.as_raw(), owns_all, owner_xattr }
     }
 
-    /// Whether owners, devices and all attributes are tried on disk. Without root they go into the ledger unseen: a
-    /// half-privileged disk (setuid to the wrong user) would be worse than a plain one.
+    /// Returns whether owners, devices and all attributes are tried on disk. Without root they go into the ledger unseen: a
+    /// half-privileged disk (setuid to the wrong user) would be worse than a plain one. Root without the capabilities for it,
+    /// as in a container that drops them, is no root here.
     pub fn root(&self) -> bool {
-        self.uid == 0
+        self.owns_all
     }
 
-    /// The permissions an entry gets on disk. Without root the owner is always able to read and enter, so that the
-    /// tree can be scanned and removed again, and nothing is setuid to whoever unpacked it.
+    /// Returns the permissions an entry gets on disk. Without root the owner is always able to read and enter, so that the
+    /// tree can be scanned and removed again, and nothing is setuid to the user of the unpack.
     fn disk_mode(&self, meta: &Meta) -> u16 {
         match (self.root(), meta.kind) {
             (_, Kind::Symlink) => 0o777,
@@ -47,17 +50,17 @@ impl Privileges {
     }
 }
 
-/// What became of one entry.
+/// The result for one entry.
 #[derive(Debug)]
 pub(crate) struct Made {
     pub stat: Stat,
-    /// What the disk did not take, with an empty path: the caller knows it.
+    /// The record of what the disk did not take, with an empty path: the caller has it.
     pub ledger: Option<ledger::Record>,
     /// Attributes that were not kept at all, with the reason.
     pub lost: Vec<(Vec<u8>, &'static str)>,
 }
 
-/// What is to be made.
+/// The entry to make.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub meta: Meta,
@@ -87,7 +90,7 @@ pub(crate) fn finish_file(
     who: Privileges,
 ) -> io::Result<Made> {
     let mut work = Work::new(Place::Open(fd), dir, name, wanted, who);
-    // What a new file has, umask and setgid directories aside; the stat at the end tells whether it was so.
+    // Owner and mode a new file normally gets; the final stat verifies it (umask, setgid directories).
     work.assume = Some((who.uid, who.gid, who.disk_mode(&wanted.meta) & 0o777));
     work.run()
 }
@@ -213,7 +216,7 @@ impl<'a> Work<'a> {
             // Without root everything on disk is the caller's and stands for 0:0; other owners are written down.
             owner_on_disk = (meta.uid, meta.gid) == (0, 0);
         }
-        // Setuid to whoever owns the file instead would be worse than not setuid at all.
+        // Setuid to the owner on disk instead would be worse than not setuid at all.
         let full = self.who.disk_mode(&meta);
         let safe = |owner_on_disk: bool| if owner_on_disk { full } else { full & 0o1777 };
         let mut mode = safe(owner_on_disk);
@@ -264,7 +267,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Whether the disk took the owner. A user namespace without that id, or a filesystem without owners, does not.
+    /// Returns whether the disk took the owner. A user namespace without that id, or a filesystem without owners, does not.
     fn chown(&self, uid: u32, gid: u32) -> io::Result<bool> {
         let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         let done = match self.place {
@@ -303,7 +306,7 @@ impl<'a> Work<'a> {
                 continue;
             }
             let on_disk = matches!(kind, Kind::File | Kind::Directory) && name.starts_with(b"user.");
-            // Whoever reads an owner from the disk must not read one that an image made up.
+            // An owner read from the disk must not be one that an image made up.
             if OwnerXattr::is_name(name) || (!self.who.root() && !on_disk) {
                 refused.push((name, value));
                 continue;
@@ -332,8 +335,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Says whose this is for other tools, too, where that was asked for. A link, pipe or device carries no attribute of
-    /// users; of one whose owner is on disk that is no loss.
+    /// Records the owner for other tools, too, where that was asked for. A link, pipe or device carries no attribute of
+    /// users; with the owner on disk that is no loss.
     fn write_owner(&mut self, owner_on_disk: bool) -> io::Result<()> {
         let Some(attribute) = self.who.owner_xattr else { return Ok(()) };
         let Some(value) = attribute.value(&self.wanted.meta) else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! What a parser of one header or record finds wrong, before the reader adds where it happened.
+//! Faults that a parser of one header or record finds, before the reader adds where it happened.
 
 use std::borrow::Cow;
 
@@ -15,17 +15,17 @@ pub(crate) struct Fault {
 pub(crate) type Parsed<T> = std::result::Result<T, Fault>;
 
 impl Fault {
-    /// The archive is malformed, or different readers would read different things from it.
+    /// Returns a fault of an archive that is malformed, or that different readers would read differently.
     pub(crate) fn corrupt(message: impl Into<Cow<'static, str>>) -> Self {
         Fault { kind: ErrorKind::Corrupt, message: message.into() }
     }
 
-    /// A cap was exceeded.
+    /// Returns a fault of an archive that exceeds a cap.
     pub(crate) fn limit(message: impl Into<Cow<'static, str>>) -> Self {
         Fault { kind: ErrorKind::Limit, message: message.into() }
     }
 
-    /// The archive is well formed and uses something no layer needs.
+    /// Returns a fault of a well-formed archive that uses something no layer needs.
     pub(crate) fn unsupported(message: impl Into<Cow<'static, str>>) -> Self {
         Fault { kind: ErrorKind::Unsupported, message: message.into() }
     }

@@ -32,7 +32,7 @@ const MAX_OCTAL_7: u64 = 0o7777777;
 /// The largest number in the twelve-byte octal fields (size, mtime).
 pub(crate) const MAX_OCTAL_11: u64 = 0o77777777777;
 
-/// What an entry is (POSIX pax, "typeflag"; sockets have no type in tar).
+/// The type of an entry (POSIX pax, "typeflag"; sockets have no type in tar).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EntryKind {
     /// A regular file, sparse or not.
@@ -52,7 +52,7 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
-    /// The type flag POSIX gives this kind.
+    /// Returns the type flag POSIX gives this kind.
     pub fn typeflag(self) -> u8 {
         match self {
             EntryKind::File => b'0',
@@ -65,7 +65,7 @@ impl EntryKind {
         }
     }
 
-    /// What a file of this kind is in a tar; `None` for a socket.
+    /// Returns what a file of this kind is in a tar; `None` for a socket.
     pub fn of(kind: Kind) -> Option<EntryKind> {
         Some(match kind {
             Kind::File => EntryKind::File,
@@ -78,19 +78,19 @@ impl EntryKind {
         })
     }
 
-    /// Whether this is a character or block device.
+    /// Returns whether this is a character or block device.
     pub fn is_device(self) -> bool {
         matches!(self, EntryKind::CharDevice | EntryKind::BlockDevice)
     }
 }
 
-/// How exact the modification time of an entry is written.
+/// The precision of modification times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum MtimePrecision {
     /// Whole seconds, truncated towards minus infinity: no entry needs a PAX header for its time.
     #[default]
     Seconds,
-    /// Nanoseconds: an entry whose time has any gets a PAX header.
+    /// Nanoseconds: an entry with any in its time gets a PAX header.
     Nanoseconds,
 }
 
@@ -101,12 +101,12 @@ impl MtimePrecision {
     }
 }
 
-/// One entry to write. Everything is bytes: paths need not be UTF-8.
+/// An entry to write. Everything is bytes: paths need not be UTF-8.
 #[derive(Debug, Clone, Copy)]
 pub struct HeaderEntry<'a> {
     /// Components joined by single slashes, none leading, none trailing; empty (or `.`) for the root itself.
     pub path: &'a [u8],
-    /// What the entry is.
+    /// The kind of the entry.
     pub kind: EntryKind,
     /// Permission bits; the file type bits of a `st_mode` are ignored.
     pub mode: u32,
@@ -126,7 +126,7 @@ pub struct HeaderEntry<'a> {
     pub xattrs: &'a [(&'a [u8], &'a [u8])],
 }
 
-/// Where a name goes in a ustar header.
+/// The place of a name in a ustar header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// All in the name field.
@@ -137,7 +137,7 @@ enum Place {
     Pax,
 }
 
-/// What does not fit into the ustar header of an entry.
+/// The fields that do not fit into the ustar header of an entry.
 struct Plan {
     place: Place,
     link: bool,
@@ -173,7 +173,7 @@ impl Plan {
             || self.xattrs
     }
 
-    /// The PAX records of an entry, sorted by keyword.
+    /// Returns the PAX records of an entry, sorted by keyword.
     fn records<'a>(&self, entry: &HeaderEntry<'a>, precision: MtimePrecision) -> Result<Vec<Record<'a>>> {
         let mut records = Vec::new();
         let mut push = |keyword: &'static [u8], value: Cow<'a, [u8]>| {
@@ -227,7 +227,7 @@ impl Plan {
 
 type Record<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
-/// How many bytes [`write_header`] appends for this entry. Allocates nothing unless the entry needs a PAX header.
+/// Returns how many bytes [`write_header`] appends for this entry. Allocates nothing unless the entry needs a PAX header.
 pub fn header_len(entry: &HeaderEntry<'_>, precision: MtimePrecision) -> Result<u64> {
     let plan = Plan::new(entry, precision)?;
     if !plan.needs_pax() {
@@ -257,7 +257,7 @@ pub fn write_header(entry: &HeaderEntry<'_>, precision: MtimePrecision, out: &mu
     Ok(())
 }
 
-/// The ustar header that announces a PAX body. Its name is only seen by tools that know no PAX.
+/// Returns the ustar header that announces a PAX body. Its name is only seen by tools without PAX.
 fn pax_header(path: &[u8], body: u64) -> Header {
     let base = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     let base = if is_root(base) { b"root" } else { base };
@@ -294,7 +294,7 @@ fn ustar_header(entry: &HeaderEntry<'_>, plan: &Plan) -> Header {
             }
         }
         Place::Pax => {
-            // For tools that know no PAX. A slash at the end would make old ones see a directory.
+            // For tools without PAX. A slash at the end would make old ones see a directory.
             let mut short = &name[..name.len().min(ustar.name.len())];
             while let [head @ .., b'/'] = short {
                 short = head;
@@ -316,7 +316,7 @@ fn ustar_header(entry: &HeaderEntry<'_>, plan: &Plan) -> Header {
     seal(header, entry.kind.typeflag())
 }
 
-/// Where the fields are is for the tar crate to say; what stands in them, byte by byte, for us.
+/// Returns the fields of a header. Their places are the tar crate's, their bytes are written here.
 fn fields(header: &mut Header) -> &mut UstarHeader {
     header.as_ustar_mut().expect("made as one")
 }
@@ -331,13 +331,13 @@ fn seal(mut header: Header, typeflag: u8) -> Header {
     header
 }
 
-/// As much as there is room for; all of it wherever the plan says that it fits.
+/// Writes as much as there is room for; all of it wherever the plan says that it fits.
 fn put(field: &mut [u8], bytes: &[u8]) {
     let len = bytes.len().min(field.len());
     field[..len].copy_from_slice(&bytes[..len]);
 }
 
-/// Zero-padded octal digits and a NUL.
+/// Writes zero-padded octal digits and a NUL.
 fn octal(field: &mut [u8], mut number: u64) {
     let (end, digits) = field.split_last_mut().expect("no field is empty");
     for digit in digits.iter_mut().rev() {
@@ -360,7 +360,7 @@ fn is_root(path: &[u8]) -> bool {
     matches!(path, b"" | b".")
 }
 
-/// Where a path goes. The split is at the last slash the prefix can reach, as Go's archive/tar does it.
+/// Returns where a path goes. The split is at the last slash the prefix can reach, as Go's archive/tar does it.
 fn place(path: &[u8], directory: bool) -> Place {
     let len = path.len() + usize::from(directory);
     if len <= 100 {
@@ -472,5 +472,4 @@ fn check_path(path: &[u8], what: &'static str) -> Result<()> {
 }
 
 #[cfg(test)]
-#[path = "header_tests.rs"]
 mod tests;

@@ -1,13 +1,14 @@
-//! What is in a layer, as a list.
+//! The list of a layer's entries.
 
 use super::read::{ChunkStream, LayerReader, ReadLimits, TarEntry};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hint::Hint;
 use crate::progress::{Control, Counters};
 
-/// What a list may take.
+/// Limits of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListOptions {
-    /// What the layer may ask for.
+    /// Caps on what the layer may ask for.
     pub limits: ReadLimits,
     /// Bytes of memory the list may take: a layer of a few megabytes can hold names and attributes for far more. Default
     /// 1 GiB.
@@ -20,8 +21,8 @@ impl Default for ListOptions {
     }
 }
 
-/// Every entry of a layer, in its order, whiteouts as they stand there. [`ErrorKind::Limit`] when the list would take more
-/// than it may; [`LayerReader`] reads a layer of any length.
+/// Returns every entry of a layer, in its order, whiteouts as they stand there. [`ErrorKind::Limit`] when the list would
+/// take more than it may; [`LayerReader`] reads a layer of any length.
 pub fn list(layer: impl ChunkStream, options: &ListOptions, control: &Control) -> Result<Vec<TarEntry>> {
     const OP: &str = "list layer";
     let cap = options.max_memory;
@@ -37,9 +38,7 @@ pub fn list(layer: impl ChunkStream, options: &ListOptions, control: &Control) -
         bytes += held as u64;
         if bytes > cap {
             let message = format!("the list takes more than {cap} bytes");
-            return Err(Error::new(ErrorKind::Limit, OP, message).with_hint(
-                "raise the limit on its memory (max_memory in the libraries) if you trust this layer",
-            ));
+            return Err(Error::new(ErrorKind::Limit, OP, message).with_hint(Hint::RaiseMemory));
         }
         Counters::add(&control.counters.entries, 1);
         entries.push(entry);

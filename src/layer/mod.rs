@@ -4,12 +4,11 @@
 //! [`read`] parses, `model` decides what each entry does, a [`Target`] has it done on disk with several threads.
 
 pub(crate) mod apply;
-mod content;
 mod create;
 mod fault;
-pub mod index;
 mod list;
 pub(crate) mod model;
+mod on_disk;
 pub(crate) mod pax;
 pub(crate) mod plan;
 pub mod read;
@@ -21,6 +20,7 @@ mod writers;
 
 // Not part of the stable interface: for the benches, the fuzz targets and the tests of this repository.
 #[doc(hidden)]
+pub(crate) mod hashing;
 pub mod header;
 
 pub use apply::{Applied, ApplyOptions, Loss, Target};

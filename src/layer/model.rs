@@ -1,4 +1,4 @@
-//! What the entries of a layer do to a tree, decided in memory.
+//! The effect of a layer's entries on a tree, decided in memory.
 //!
 //! Every decision (where a path leads, what an entry replaces, what a whiteout removes) is taken here, on the list of
 //! what is in the tree, and never by asking the disk. What has to happen on disk follows through [`Disk`]; without a
@@ -16,19 +16,19 @@ use crate::tree::{Flags, Meta, Xattrs};
 
 const APPLY: &str = "apply layer";
 
-/// What a decision means on disk. Each call comes before the model is changed by a removal and after it is changed by
-/// an addition, so that `tree.path(node)` always is the path in question.
+/// The disk that decisions are carried out on. Each call comes before the model is changed by a removal and after it is
+/// changed by an addition, so that `tree.path(node)` always is the path in question.
 pub(crate) trait Disk {
-    /// A directory was added, with the permissions it needs to be filled; its metadata follows at the end.
+    /// Adds a directory, with the permissions it needs to be filled; its metadata follows at the end.
     fn make_directory(&mut self, tree: &Builder, node: u32) -> Result<()>;
-    /// A directory's metadata or list of names changed.
+    /// Notes that a directory's metadata or list of names changed.
     fn touch_directory(&mut self, tree: &Builder, node: u32) -> Result<()>;
-    /// The node is about to go, with all it holds. `fresh` when this layer put it (or something in it) there.
+    /// Removes the node, with all it holds. `fresh` when this layer put it (or something in it) there.
     fn remove(&mut self, tree: &Builder, node: u32, fresh: bool) -> Result<()>;
-    /// A file, link or device was added. `replaces` when something of this name, not a directory and not of this
-    /// layer, is still there and has to go first.
+    /// Adds a file, link or device. `replaces` when something of this name, not a directory and not of this layer, is still
+    /// there and has to go first.
     fn make(&mut self, tree: &Builder, node: u32, replaces: bool) -> Result<()>;
-    /// One more name was added for a file that is there, with `replaces` as in [`make`](Self::make).
+    /// Adds one more name for a file that is there, with `replaces` as in [`make`](Self::make).
     fn link(&mut self, tree: &Builder, node: u32, existing: u32, replaces: bool) -> Result<()>;
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// A model of a tree as it is before the first layer.
+    /// Returns a model of a tree as it is before the first layer.
     pub fn new(tree: Builder, strictness: Strictness, limits: &ReadLimits) -> Model {
         let layer_of = vec![0; tree.node_count()];
         let purged_by = layer_of.clone();
@@ -111,7 +111,7 @@ impl Model {
         self.purged_by[directory as usize] == self.layer
     }
 
-    /// Whether this layer put anything into the subtree.
+    /// Returns whether this layer put anything into the subtree.
     fn any_fresh(&self, node: u32) -> bool {
         let mut todo = vec![node];
         while let Some(node) = todo.pop() {
@@ -130,7 +130,7 @@ impl Model {
         false
     }
 
-    /// Does what one entry says. Gives the node of the file whose content follows, if it is one.
+    /// Does what one entry says. Gives the node of the file that content follows of, if it is one.
     pub fn entry(&mut self, entry: &TarEntry, disk: &mut dyn Disk) -> Result<Option<u32>> {
         if self.tree.node_count() as u64 > self.max_entries {
             return Err(Error::limit(APPLY, format!("more than {} entries", self.max_entries)));
@@ -273,8 +273,8 @@ impl Model {
         Ok(())
     }
 
-    /// The same for everything in a directory. Each node is looked at once for every layer, however often the layer says
-    /// so: a hostile one could say it for every one of its entries.
+    /// Does the same for everything in a directory. Each node is looked at once for every layer, however often the layer
+    /// says so: a hostile one could say it for every one of its entries.
     fn purge_below(&mut self, top: u32, disk: &mut dyn Disk) -> Result<()> {
         if self.purged(top) {
             return Ok(());
@@ -310,13 +310,13 @@ impl Model {
         Ok(())
     }
 
-    /// The directory a path leads to, if all of it is there.
+    /// Returns the directory a path leads to, if all of it is there.
     fn existing_directory(&self, path: &[u8]) -> Option<u32> {
         let (directory, missing) = self.tree.resolve(path).ok()?;
         missing.is_empty().then_some(directory)
     }
 
-    /// The directory a path leads to, with what is missing of it made: 0755, owned by root, dated 1970.
+    /// Returns the directory a path leads to, with what is missing of it made: 0755, owned by root, dated 1970.
     fn directory(&mut self, parent: &[u8], path: &[u8], disk: &mut dyn Disk) -> Result<u32> {
         let (mut directory, missing) = self.tree.resolve(parent).map_err(|error| {
             Error::new(ErrorKind::Corrupt, APPLY, error.message().to_string()).with_path(path)
@@ -343,12 +343,12 @@ impl Model {
     }
 }
 
-/// The directories above a node, the root last.
+/// Returns the directories above a node, the root last.
 fn directory_chain(tree: &Builder, node: u32) -> impl Iterator<Item = u32> {
     std::iter::successors(Some(tree.parent(node)), |&at| (at != ROOT).then(|| tree.parent(at)))
 }
 
-/// A directory's new attributes on the inode it already has.
+/// Puts a directory's new attributes on the inode it already has.
 fn keep_identity(new: Inode, old: &Inode) -> Inode {
     let mut new = new;
     (new.meta.dev, new.meta.ino, new.meta.ctime, new.meta.nlink) =
@@ -386,5 +386,6 @@ fn inode_of(entry: &TarEntry) -> Inode {
         target: if kind == Kind::Symlink { entry.link.clone() } else { Vec::new() },
         xattrs: Xattrs::pack(&pairs),
         digest: None,
+        place: None,
     }
 }

@@ -1,12 +1,13 @@
 //! PAX extended header records: `"%d %s=%s\n", length, keyword, value` (POSIX pax, "pax Extended Header").
 
+use crate::error::escape;
 use crate::layer::fault::{Fault, Parsed};
 
 /// The keyword prefix of an extended attribute with its raw bytes (star's format, which GNU tar, Go and the
 /// image tools share).
 pub const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
 
-/// Whether a name can be the name of an extended attribute in a record of the `SCHILY.xattr.` family.
+/// Returns whether a name can be the name of an extended attribute in a record of the `SCHILY.xattr.` family.
 ///
 /// `=` ends a keyword, NUL and newline are not portable, and GNU tar stores `%` and `=` as `%25` and `%3D` where
 /// other writers store the bytes as they are: a name with either sequence means two things.
@@ -17,7 +18,7 @@ pub fn is_xattr_name(name: &[u8]) -> bool {
         && !name.windows(3).any(|three| three == b"%25" || three.eq_ignore_ascii_case(b"%3d"))
 }
 
-/// The length of the record for a keyword and value of these lengths. The length counts its own digits.
+/// Returns the length of the record for a keyword and value of these lengths. The length counts its own digits.
 pub fn record_len(keyword_len: usize, value_len: usize) -> usize {
     let rest = keyword_len + value_len + 3;
     let mut len = rest + digits(rest);
@@ -64,7 +65,7 @@ fn append_decimal(number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&text[at..]);
 }
 
-/// A time as a record value: decimal seconds, with a fraction only if there is one (trailing zeros trimmed). The
+/// Returns a time as a record value: decimal seconds, with a fraction only if there is one (trailing zeros trimmed). The
 /// nanoseconds count upwards from the seconds, so -1.5 s is `(-2, 500_000_000)`.
 pub fn format_time(seconds: i64, nanoseconds: u32) -> Vec<u8> {
     let text = match (seconds, nanoseconds) {
@@ -76,7 +77,7 @@ pub fn format_time(seconds: i64, nanoseconds: u32) -> Vec<u8> {
     text.as_bytes().to_vec()
 }
 
-/// A time from a record value. Digits finer than a nanosecond are dropped towards minus infinity, never rounded
+/// Returns a time from a record value. Digits finer than a nanosecond are dropped towards minus infinity, never rounded
 /// up into a time that has not been.
 pub(crate) fn parse_time(value: &[u8]) -> Parsed<(i64, u32)> {
     let refuse = || Fault::corrupt("a PAX time is not a decimal number");
@@ -107,7 +108,7 @@ pub(crate) fn parse_time(value: &[u8]) -> Parsed<(i64, u32)> {
     }
 }
 
-/// A record value that is a number: decimal digits and nothing else, at most `i64::MAX`.
+/// Returns a record value that is a number: decimal digits and nothing else, at most `i64::MAX`.
 pub(crate) fn parse_decimal(value: &[u8]) -> Parsed<u64> {
     let refuse = || Fault::corrupt("a PAX number is not plain decimal digits, or is too large");
     if value.is_empty() {
@@ -188,6 +189,19 @@ impl<'a> Iterator for Records<'a> {
         }
         Some(record)
     }
+}
+
+/// Returns the fault of a keyword that is given twice.
+pub(crate) fn twice(keyword: &[u8]) -> Fault {
+    Fault::corrupt(format!("the PAX keyword {} is given twice", escape(keyword)))
+}
+
+/// Parses a name. An empty one would be the name in the header for Go, and no name at all for Python.
+pub(crate) fn name(keyword: &[u8], value: &[u8]) -> Parsed<Vec<u8>> {
+    if value.is_empty() || value.contains(&0) {
+        return Err(Fault::corrupt(format!("the PAX {} is empty or holds a NUL byte", escape(keyword))));
+    }
+    Ok(value.to_vec())
 }
 
 #[cfg(test)]

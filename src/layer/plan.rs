@@ -10,11 +10,12 @@ use super::whiteout;
 use crate::diff::{Change, ChangeKind};
 use crate::error::{Error, Result};
 use crate::fs::Kind;
+use crate::hint::Hint;
 use crate::tree::{NONE, Snapshot};
 
 const WRITE: &str = "write layer";
 
-/// How a layer is written.
+/// Options of a layer that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LayerOptions {
     /// Whole seconds (the default, as most tools write) or nanoseconds.
@@ -24,7 +25,7 @@ pub struct LayerOptions {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
+enum ItemKind {
     /// An entry of the new snapshot, with content if it is a file.
     Entry,
     /// A further name of a file that stands earlier in the layer; `index` is the further name.
@@ -35,12 +36,12 @@ enum What {
     Opaque,
 }
 
-/// One tar entry: where it begins, what it is about.
+/// A tar entry: its place, and what it is about.
 #[derive(Debug, Clone, Copy)]
 struct Item {
     offset: u64,
     index: u32,
-    what: What,
+    kind: ItemKind,
 }
 
 /// The entries of one layer, in order: byte order of paths, and a directory's whiteouts right after the directory.
@@ -55,10 +56,10 @@ pub struct LayerPlan<'a> {
     content: u64,
 }
 
-/// One entry of the plan, as [`LayerPlan::entry`] gives it.
+/// An entry of the plan, as [`LayerPlan::entry`] gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Placed {
-    /// Where its header begins.
+    /// The offset of its header.
     pub offset: u64,
     /// The number of its file in the new snapshot if content follows the header, else [`NONE`].
     pub file: u32,
@@ -107,15 +108,15 @@ impl<'a> LayerPlan<'a> {
             if meta.nlink > 1 && meta.kind != Kind::Directory {
                 if let Some(&first) = plan.first_link.get(&leader) {
                     debug_assert_ne!(first, change.new);
-                    plan.push(change.new, What::Link)?;
+                    plan.push(change.new, ItemKind::Link)?;
                     continue;
                 }
                 plan.first_link.insert(leader, change.new);
             }
-            plan.push(change.new, What::Entry)?;
+            plan.push(change.new, ItemKind::Entry)?;
             if meta.kind == Kind::Directory {
                 if change.opaque {
-                    plan.push(change.new, What::Opaque)?;
+                    plan.push(change.new, ItemKind::Opaque)?;
                 }
                 plan.whiteouts(&mut gone, change.new)?;
             }
@@ -130,9 +131,19 @@ impl<'a> LayerPlan<'a> {
         Ok(plan)
     }
 
+    /// Returns the blocks of the tar in which contents are, by the leaders of the files in the new snapshot.
+    pub(crate) fn places(&self) -> HashMap<u32, u64> {
+        let has_content = |item: &&Item| {
+            let meta = self.new.meta(item.index);
+            item.kind == ItemKind::Entry && meta.kind == Kind::File && meta.size > 0
+        };
+        let block = |item: &Item| (self.new.leader(item.index), item.offset / BLOCK as u64);
+        self.items.iter().filter(has_content).map(block).collect()
+    }
+
     fn whiteouts(&mut self, gone: &mut HashMap<u32, Vec<u32>>, directory: u32) -> Result<()> {
         for index in gone.remove(&directory).unwrap_or_default() {
-            self.push(index, What::Whiteout)?;
+            self.push(index, ItemKind::Whiteout)?;
         }
         Ok(())
     }
@@ -142,7 +153,7 @@ impl<'a> LayerPlan<'a> {
             let message = "names that begin with .wh. mark deletions in a layer and cannot be part of one";
             return Err(Error::invalid(WRITE, message)
                 .with_path(self.new.path(index))
-                .with_hint("rename or remove it, or commit an overlay upper directory with --upper"));
+                .with_hint(Hint::RenameOrCommitUpper));
         }
         let meta = self.new.meta(index);
         if meta.kind == Kind::CharDevice && meta.rdev == (0, 0) {
@@ -150,13 +161,13 @@ impl<'a> LayerPlan<'a> {
                 "a 0:0 character device marks a deletion on overlayfs and cannot be part of a layer";
             return Err(Error::invalid(WRITE, message)
                 .with_path(self.new.path(index))
-                .with_hint("to commit an overlay upper directory, name it with --upper"));
+                .with_hint(Hint::CommitUpper));
         }
         Ok(())
     }
 
-    fn push(&mut self, index: u32, what: What) -> Result<()> {
-        let item = Item { offset: self.len, index, what };
+    fn push(&mut self, index: u32, kind: ItemKind) -> Result<()> {
+        let item = Item { offset: self.len, index, kind };
         let (header, size) =
             self.with_header(&item, |entry, precision| Ok((header_len(entry, precision)?, entry.size)))?;
         self.len = self
@@ -193,8 +204,8 @@ impl<'a> LayerPlan<'a> {
         let hand_on =
             |entry: &HeaderEntry<'_>| (f.take().expect("called once"))(entry, self.options.precision);
         let mut path = Vec::with_capacity(128);
-        match item.what {
-            What::Whiteout => {
+        match item.kind {
+            ItemKind::Whiteout => {
                 let old = self.old.expect("a whiteout comes from a base");
                 old.push_path(old.parent(item.index), &mut path);
                 if !path.is_empty() {
@@ -203,7 +214,7 @@ impl<'a> LayerPlan<'a> {
                 path.extend_from_slice(&whiteout::marker(old.name(item.index))?);
                 plain(&path, &hand_on)
             }
-            What::Opaque => {
+            ItemKind::Opaque => {
                 self.new.push_path(item.index, &mut path);
                 if !path.is_empty() {
                     path.push(b'/');
@@ -211,11 +222,11 @@ impl<'a> LayerPlan<'a> {
                 path.extend_from_slice(whiteout::OPAQUE);
                 plain(&path, &hand_on)
             }
-            What::Entry | What::Link => {
+            ItemKind::Entry | ItemKind::Link => {
                 let meta = self.new.meta(item.index);
                 self.new.push_path(item.index, &mut path);
                 let mut link = Vec::new();
-                let kind = if item.what == What::Link {
+                let kind = if item.kind == ItemKind::Link {
                     self.new.push_path(self.first_link[&self.new.leader(item.index)], &mut link);
                     EntryKind::Hardlink
                 } else {
@@ -224,7 +235,7 @@ impl<'a> LayerPlan<'a> {
                         Error::invalid(WRITE, "a socket cannot be part of a layer").with_path(&path)
                     })?
                 };
-                let linked = item.what == What::Link;
+                let linked = item.kind == ItemKind::Link;
                 let pairs: Vec<(&[u8], &[u8])> =
                     if linked { Vec::new() } else { self.new.xattrs(item.index).into_iter().collect() };
                 let mut mtime = (meta.mtime.secs, meta.mtime.nanos);
@@ -247,32 +258,32 @@ impl<'a> LayerPlan<'a> {
         }
     }
 
-    /// The length of the tar without its end-of-archive blocks.
+    /// Returns the length of the tar without its end-of-archive blocks.
     pub(super) fn entries_len(&self) -> u64 {
         self.len
     }
 
-    /// How many tar entries the layer has. 0 means that nothing changed.
+    /// Returns how many tar entries the layer has. 0 means that nothing changed.
     pub fn entry_count(&self) -> usize {
         self.items.len()
     }
 
-    /// The bytes of file content in the layer.
+    /// Returns the bytes of file content in the layer.
     pub fn content_len(&self) -> u64 {
         self.content
     }
 
-    /// The snapshot the layer leads to.
+    /// Returns the snapshot the layer leads to.
     pub(super) fn snapshot(&self) -> &'a Snapshot {
         self.new
     }
 
-    /// The number of the entry that covers `offset`.
+    /// Returns the number of the entry that covers `offset`.
     pub(super) fn entry_at(&self, offset: u64) -> usize {
         self.items.partition_point(|item| item.offset <= offset).saturating_sub(1)
     }
 
-    /// Where entry number `i` is, with its header's bytes put into `header`. `None` behind the last.
+    /// Returns where entry number `i` is, with its header's bytes put into `header`. `None` behind the last.
     pub(super) fn entry(&self, i: usize, header: &mut Vec<u8>) -> Result<Option<Placed>> {
         let Some(item) = self.items.get(i) else { return Ok(None) };
         header.clear();

@@ -8,7 +8,7 @@
 //! - Before an entry there may be `x`, `L` and `K`, in any order; two of one kind must say the same. If two of them name
 //!   the entry, the names must be equal. A `g` header stands before them or is an error.
 //! - Only files have content: any other entry with a size is an error, since readers disagree whether it is there. But a hard
-//!   link may carry the size of its file in its header, which nobody takes for content.
+//!   link may carry the size of its file in its header, which no tool takes for content.
 //! - The type NUL with a name that ends in a slash is a directory, as v7 tar wrote it. All other types but `5` with
 //!   such a name are errors.
 //! - The archive ends with two zero blocks and then nothing but zeros, or with the stream between two entries.
@@ -32,7 +32,7 @@ use stream::{Cursor, MAX_TAIL, Tail};
 
 const OPERATION: &str = "read layer";
 
-/// How much an archive may ask for. Each limit is an error of kind [`Limit`](crate::ErrorKind::Limit) that says so.
+/// Caps on what an archive may ask for. Each limit is an error of kind [`Limit`](crate::ErrorKind::Limit) that says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadLimits {
     /// Bytes of a path, or of the path a hard link joins.
@@ -82,12 +82,12 @@ impl Default for ReadLimits {
     }
 }
 
-/// One entry of a layer.
+/// An entry of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TarEntry {
     /// Components joined by single slashes, without `.` and `..`; empty for the root itself.
     pub path: Vec<u8>,
-    /// What the entry is.
+    /// The kind of the entry.
     pub kind: EntryKind,
     /// Permission bits with setuid, setgid and sticky.
     pub mode: u32,
@@ -105,8 +105,8 @@ pub struct TarEntry {
     pub rdev: (u32, u32),
     /// Names and values of extended attributes, sorted by name.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Names of extended attributes whose values the archive does not really tell, and why: an ACL for users that have
-    /// names and no numbers.
+    /// Names of extended attributes that the archive does not fully give, and why: an ACL for users that have names and no
+    /// numbers.
     pub lost: Vec<(Vec<u8>, &'static str)>,
 }
 
@@ -132,7 +132,7 @@ pub struct LayerReader<S> {
     /// The entry at hand and where its header starts, for messages.
     path: Vec<u8>,
     start: u64,
-    /// Where the first of the headers is that describe it.
+    /// The offset of the first header that describes it.
     first: u64,
     /// Content of the entry at hand still in the stream, and the padding after it.
     stored: u64,
@@ -148,7 +148,7 @@ enum State {
     Failed,
 }
 
-/// Where in a sparse file the reader is.
+/// The position of the reader in a sparse file.
 #[derive(Debug)]
 struct Holes {
     map: Vec<Region>,
@@ -157,7 +157,7 @@ struct Holes {
     real: u64,
 }
 
-/// What stands before an entry.
+/// The headers that stand before an entry.
 #[derive(Default)]
 struct Pending {
     extended: Option<Extended>,
@@ -172,7 +172,7 @@ impl Pending {
     }
 }
 
-/// Why reading stopped: the archive is at fault, or the stream failed.
+/// The reason why reading stopped: the archive is at fault, or the stream failed.
 enum Stop {
     Fault(Fault),
     Error(Error),
@@ -197,7 +197,7 @@ fn stop<T>(message: &'static str) -> Step<T> {
 }
 
 impl<S: ChunkStream> LayerReader<S> {
-    /// A reader of the archive that `stream` gives.
+    /// Returns a reader of the archive that `stream` gives.
     pub fn new(stream: S, limits: ReadLimits) -> Self {
         LayerReader {
             cursor: Cursor::new(stream),
@@ -217,7 +217,7 @@ impl<S: ChunkStream> LayerReader<S> {
         }
     }
 
-    /// The next entry, or `None` at the end of the archive. Content of the last one that was not taken is passed
+    /// Returns the next entry, or `None` at the end of the archive. Content of the last one that was not taken is passed
     /// over. Before it says `None` it has read the stream to its end, so a digest over the stream is complete. After
     /// an error every call is an error.
     pub fn next_entry(&mut self) -> Result<Option<TarEntry>> {
@@ -230,7 +230,7 @@ impl<S: ChunkStream> LayerReader<S> {
         self.settle(entry)
     }
 
-    /// The next piece of the content of the entry [`next_entry`](Self::next_entry) gave last, or `None` after its
+    /// Returns the next piece of the content of the entry [`next_entry`](Self::next_entry) gave last, or `None` after its
     /// end. Nothing is copied.
     pub fn next_data(&mut self) -> Result<Option<Data>> {
         match self.state {
@@ -242,7 +242,7 @@ impl<S: ChunkStream> LayerReader<S> {
         self.settle(data)
     }
 
-    /// All that is left of the content of the last entry, if it has at most `most` bytes.
+    /// Returns all that is left of the content of the last entry, if it has at most `most` bytes.
     pub fn read_content(&mut self, most: usize) -> Result<Vec<u8>> {
         let left = self.holes.as_ref().map_or(self.stored, |holes| holes.real - holes.at);
         let left = usize::try_from(left).ok().filter(|&left| left <= most).ok_or_else(|| {
@@ -267,19 +267,19 @@ impl<S: ChunkStream> LayerReader<S> {
         Ok(self.cursor.into_stream())
     }
 
-    /// Whether the archive said that this is its end, with a zero block at least. POSIX demands two; Go, GNU tar and
+    /// Returns whether the archive said that this is its end, with a zero block at least. POSIX demands two; Go, GNU tar and
     /// libarchive also take the end of the stream for the end, and so does this reader: a layer that was cut short has
-    /// another digest. Where there is no digest, an archive without an end is one whose writer died.
+    /// another digest. Where there is no digest, an archive without an end was cut off.
     pub fn has_end(&self) -> bool {
         self.marked_end
     }
 
-    /// The offset in the stream of the first header that describes the entry at hand.
+    /// Returns the offset in the stream of the first header that describes the entry at hand.
     pub fn entry_offset(&self) -> u64 {
         self.first
     }
 
-    /// Whether the archive is over, or reading it failed.
+    /// Returns whether the archive is over, or reading it failed.
     pub(crate) fn is_over(&self) -> bool {
         self.state != State::Open
     }
@@ -289,7 +289,7 @@ impl<S: ChunkStream> LayerReader<S> {
         (self.stored, self.padding, self.holes) = (0, 0, None);
         let skipped = match offset.checked_sub(self.cursor.offset) {
             Some(distance) => self.cursor.skip(distance).map_err(Stop::Error),
-            None => stop("what was asked for is behind"),
+            None => stop("the offset is behind the reader"),
         };
         match self.settle(skipped)? {
             true => Ok(()),
@@ -297,7 +297,7 @@ impl<S: ChunkStream> LayerReader<S> {
         }
     }
 
-    /// How many bytes of the stream have been read.
+    /// Returns how many bytes of the stream have been read.
     pub fn offset(&self) -> u64 {
         self.cursor.offset
     }
@@ -398,7 +398,7 @@ impl<S: ChunkStream> LayerReader<S> {
         Ok(())
     }
 
-    /// The body of a header that describes the next entry, in the scratch buffer.
+    /// Returns the body of a header that describes the next entry, in the scratch buffer.
     fn metadata(&mut self, block: &Block<'_>, pending: &mut Pending) -> Step<Vec<u8>> {
         let size = block.size()?;
         pending.bytes = pending.bytes.saturating_add(size);
@@ -422,7 +422,7 @@ impl<S: ChunkStream> LayerReader<S> {
         Ok(body)
     }
 
-    /// After the first zero block: one more, then zeros or whatever the limits allow. All of it is read.
+    /// Reads the end: after the first zero block one more, then zeros or whatever the limits allow. All of it is read.
     fn end(&mut self) -> Step<()> {
         match self.cursor.block()? {
             // The stream may end after one zero block, as it may after none.
@@ -474,7 +474,7 @@ impl<S: ChunkStream> LayerReader<S> {
     }
 }
 
-/// Whether the checksum of a header block is right.
+/// Returns whether the checksum of a header block is right.
 pub(crate) fn is_header(block: &[u8; BLOCK]) -> bool {
     block::verify_checksum(block).is_ok()
 }
@@ -483,7 +483,7 @@ fn padding(size: u64) -> u64 {
     size.wrapping_neg() % BLOCK as u64
 }
 
-/// The name a GNU `L` or `K` header holds, with the NULs that end it taken off.
+/// Returns the name a GNU `L` or `K` header holds, with the NULs that end it taken off.
 fn long_name(body: &[u8]) -> Parsed<Vec<u8>> {
     let end = body.iter().position(|&byte| byte == 0).unwrap_or(body.len());
     if end == 0 || body[end..].iter().any(|&byte| byte != 0) {

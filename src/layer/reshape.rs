@@ -1,11 +1,11 @@
 //! Making a tree on disk into what a list says, by the writers that apply layers, touching only what differs.
 //!
-//! What goes, goes first; then directories are made, then files that can stay get their metadata and are compared, then the
-//! others are made, their content out of the layers that hold it (see `layer/content.rs`), then hard links. Directories get
-//! their metadata at the end, deepest first. Wherever this stops, comparing the tree with the list again finds what is left
-//! to do.
+//! Removals come first; then directories are made, then files that can stay get their metadata and are compared, then the
+//! others are made, with content that the caller provides, then hard links. Directories get their metadata at the end,
+//! deepest first. Wherever this stops, comparing the tree with the list again finds what is left to do.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::fs::{AtFlags, Mode};
 use sha2::{Digest as _, Sha256};
 
-use super::apply::{ApplyOptions, Loss, open_up};
-use super::content::{Contents, fill};
+use super::apply::{ApplyOptions, Loss, WHOLE};
 use super::create::{Made, Privileges, Wanted, finish_existing};
-use super::read::{ChunkStream, Data};
-use super::writers::{Done, Job, Piece, Writers, with_writers};
+use super::on_disk::open_up;
+use super::read::{Data, Slice};
+use super::writers::{Done, HOLE, Job, Piece, Writers, is_zero, with_writers};
 use crate::diff::transition::{FileStep, Stay, Transition};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::dirents::Names;
@@ -25,7 +25,7 @@ use crate::fs::remove::remove_all;
 use crate::fs::root::{c_name, open_file_at, was_replaced};
 use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root, Stat, Timestamp, clock};
-use crate::progress::{Control, Counters};
+use crate::progress::{Control, Counters, Share};
 use crate::threads;
 use crate::tree::walk::Pair;
 use crate::tree::way::Ways;
@@ -33,17 +33,20 @@ use crate::tree::{Flags, Ledger, Meta, NONE, Snapshot};
 
 const RESHAPE: &str = "check out";
 
-/// What a tree is to become, and what it is.
+/// The goal: the tree to be, and the tree that is.
 pub(crate) struct Goal<'a> {
     /// The tree.
     pub root: &'a Root,
-    /// What a scan just found in it.
+    /// The list that a scan just made of it.
     pub now: &'a Snapshot,
-    /// What it is to be, with the digest of every file that has content.
+    /// The list that it is to have.
     pub wanted: &'a Snapshot,
-    /// What has to happen.
+    /// The digests of contents that are wanted, by the first names of the files: of those that may have to be looked at. Without
+    /// one a file is made anew.
+    pub digests: &'a HashMap<u32, [u8; 32]>,
+    /// The transition from the one to the other.
     pub transition: &'a Transition,
-    /// What lies in the tree and is in neither list: sockets, and the store.
+    /// Entries of the tree that are in neither list: sockets, and the store.
     pub beside: &'a HashSet<Vec<u8>>,
     /// How files are put on the disk.
     pub options: &'a ApplyOptions,
@@ -51,27 +54,28 @@ pub(crate) struct Goal<'a> {
 
 /// A tree that has become what it was to be.
 pub(crate) struct Reshaped {
-    /// What is wanted, with the stat identities of what is there.
+    /// The wanted list, with the stat identities of what is there.
     pub snapshot: Snapshot,
-    /// What the disk did not take.
+    /// The ledger: what the disk did not take.
     pub ledger: Ledger,
-    /// What neither took.
+    /// Attributes that neither took.
     pub losses: Vec<Loss>,
     /// The files that were made, and those that only got their metadata, by the first of their names.
     pub made: Vec<u32>,
 }
 
-/// Makes the tree what it is to be. `ledger` is what the disk does not hold of it now. `open` opens one of the layers of the
-/// list that is wanted; the last one is asked first, and only as many as are needed.
+/// Takes the content of one file, by its number in the list.
+pub(crate) type Give<'a> = &'a mut dyn FnMut(u32, &mut dyn Read) -> Result<()>;
+
+/// Makes the tree what it is to be. `ledger` is what the disk does not hold of it now. `contents` gives the content of files, by their
+/// numbers in the list that is wanted, each of them once, and checks that it is what the list says.
 ///
 /// # Errors
-/// [`ErrorKind::Changed`] when somebody else is at work in the tree, [`ErrorKind::Corrupt`] when the layers lack a file. The
-/// tree is then something in between.
-pub(crate) fn reshape<S: ChunkStream>(
+/// [`ErrorKind::Changed`] when another process is at work in the tree, and those of `contents`. The tree is then something in between.
+pub(crate) fn reshape(
     goal: &Goal<'_>,
     ledger: Ledger,
-    layers: usize,
-    open: impl Fn(usize) -> Result<S>,
+    contents: impl FnOnce(&[u32], Give<'_>) -> Result<()>,
     control: &Control,
 ) -> Result<Reshaped> {
     let who = Privileges::of_process(goal.options.owner_xattr);
@@ -89,39 +93,28 @@ pub(crate) fn reshape<S: ChunkStream>(
     work.remove()?;
     work.make_directories()?;
     let checked = work.check_files()?;
-    let (mut contents, mut made) = (Contents::default(), Vec::new());
+    let mut made = Vec::new();
     with_writers(goal.options.threads, who, control, |writers| {
+        let mut with_content: Vec<u32> = Vec::new();
         for (step, right) in goal.transition.files.iter().zip(&checked) {
             if right.is_some() {
                 continue;
             }
             made.push(step.leader);
-            let job = work.job(step)?;
             let meta = goal.wanted.meta(step.leader);
             if meta.kind == Kind::File && meta.size > 0 {
-                let paths = step.names.iter().map(|name| goal.wanted.path(name.new)).collect();
-                let digest = goal.wanted.digest(step.leader);
-                let digest = digest.ok_or_else(|| work.without_content(step.leader))?;
-                contents.add(step.leader, paths, meta.size, digest, job.replaces);
+                with_content.push(step.leader);
             } else {
-                push(writers, work.goal.wanted, job, Vec::new())?;
+                push(writers, goal.wanted, work.job(step)?, Vec::new())?;
             }
         }
         let by_leader: HashMap<u32, &FileStep> =
             goal.transition.files.iter().map(|step| (step.leader, step)).collect();
-        let limits = &goal.options.limits;
-        fill(&mut contents, limits, layers, open, control, |leader, replaces, piece| {
-            let mut job = || work.job(by_leader[&leader]).map(|job| Box::new(Job { replaces, ..*job }));
-            match piece {
-                Content::Whole(data) => push(writers, goal.wanted, job()?, data),
-                Content::Begin => writers.push(queue(writers, goal.wanted, leader), Piece::Begin(job()?)),
-                Content::More(data) => writers.push(queue(writers, goal.wanted, leader), Piece::More(data)),
-                Content::End => writers.push(queue(writers, goal.wanted, leader), Piece::End),
-            }
+        contents(&with_content, &mut |leader, content| {
+            control.check(RESHAPE)?;
+            let (job, size) = (work.job(by_leader[&leader])?, goal.wanted.meta(leader).size);
+            write_content(writers, goal.wanted, job, size, content)
         })?;
-        if let Some(leader) = contents.missing() {
-            return Err(work.without_content(leader));
-        }
         for done in writers.drain()? {
             work.take(done)?;
         }
@@ -134,14 +127,6 @@ pub(crate) fn reshape<S: ChunkStream>(
     Ok(Reshaped { snapshot, ledger, losses, made })
 }
 
-/// What becomes of a file: all of its content at once, or piece by piece.
-pub(super) enum Content {
-    Whole(Vec<Data>),
-    Begin,
-    More(Data),
-    End,
-}
-
 fn queue(writers: &Writers, wanted: &Snapshot, entry: u32) -> usize {
     writers.queue_of(wanted.parent(entry))
 }
@@ -151,7 +136,53 @@ fn push(writers: &Writers, wanted: &Snapshot, job: Box<Job>, data: Vec<Data>) ->
     writers.push(queue, Piece::Whole(job, data))
 }
 
-/// Where a file stays, for one that is right.
+/// Hands the content of a file to the thread that writes it: a small one whole, others piece by piece.
+fn write_content(
+    writers: &Writers,
+    wanted: &Snapshot,
+    job: Box<Job>,
+    size: u64,
+    content: &mut dyn Read,
+) -> Result<()> {
+    let path = job.path.clone();
+    let mut piece = |most: u64| -> Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(most as usize);
+        content.take(most).read_to_end(&mut bytes).at(RESHAPE, &path)?;
+        Ok(bytes)
+    };
+    if size <= WHOLE {
+        return push(writers, wanted, job, data_of(piece(WHOLE)?));
+    }
+    let queue = queue(writers, wanted, job.node);
+    writers.push(queue, Piece::Begin(job))?;
+    loop {
+        let bytes = piece(WHOLE)?;
+        if bytes.is_empty() {
+            return writers.push(queue, Piece::End);
+        }
+        for data in data_of(bytes) {
+            writers.push(queue, Piece::More(data))?;
+        }
+    }
+}
+
+/// Returns content as writers take it, with long runs of zeros as holes.
+fn data_of(bytes: Vec<u8>) -> Vec<Data> {
+    let chunk = Arc::new(bytes);
+    let mut out: Vec<Data> = Vec::new();
+    for begin in (0..chunk.len()).step_by(HOLE) {
+        let range = begin..chunk.len().min(begin + HOLE);
+        let zero = range.len() == HOLE && is_zero(&chunk[range.clone()]);
+        match (zero, out.last_mut()) {
+            (true, _) => out.push(Data::Hole(HOLE as u64)),
+            (false, Some(Data::Bytes(slice))) => slice.range.end = range.end,
+            (false, _) => out.push(Data::Bytes(Slice { chunk: Arc::clone(&chunk), range })),
+        }
+    }
+    out
+}
+
+/// The file that stays, for one that is right.
 type Right = Option<Pair>;
 
 struct Work<'a> {
@@ -163,7 +194,7 @@ struct Work<'a> {
     dirty: HashSet<u32>,
     /// Those of them that are fit for something being done in them.
     open: HashSet<u32>,
-    /// What is there of what is wanted, and was touched.
+    /// The metadata of wanted entries that are there, and were touched.
     found: Vec<Option<Meta>>,
     ledger: Ledger,
     losses: Vec<Loss>,
@@ -177,13 +208,6 @@ impl Work<'_> {
     fn changed(&self, path: &[u8]) -> Error {
         let message = "it changed, vanished or was replaced while the tree was checked out";
         Error::new(ErrorKind::Changed, RESHAPE, message).with_path(self.goal.root.describe(path))
-    }
-
-    fn without_content(&self, wanted: u32) -> Error {
-        let message = "no layer of the image holds the content of this file";
-        Error::corrupt(RESHAPE, message)
-            .with_path(self.goal.wanted.path(wanted))
-            .with_hint("the store is damaged: treering fsck")
     }
 
     /// Opens a directory of the tree to be, fit for something being done in it.
@@ -307,7 +331,7 @@ impl Work<'_> {
         if (after.mtime, after.ctime, after.size) != (made.stat.mtime, made.stat.ctime, made.stat.size) {
             return Err(self.changed(&path()));
         }
-        if Some(digest) != wanted.digest(step.leader) {
+        if Some(&digest) != self.goal.digests.get(&step.leader) {
             return Ok(None);
         }
         // Where nothing was done to it, what is written down of it holds.
@@ -316,6 +340,7 @@ impl Work<'_> {
 
     fn hash(&self, fd: &OwnedFd, buffer: &mut [u8], wanted: u32) -> Result<[u8; 32]> {
         let (mut hasher, mut at) = (Sha256::new(), 0);
+        let share = Share::new(self.control, stat_fd(fd).at_path("read file", || self.shown(wanted))?.size);
         loop {
             self.control.check(RESHAPE)?;
             match rustix::io::pread(fd, &mut *buffer, at) {
@@ -323,7 +348,7 @@ impl Work<'_> {
                 Ok(n) => {
                     hasher.update(&buffer[..n]);
                     at += n as u64;
-                    Counters::add(&self.control.counters.bytes_read, n as u64);
+                    share.add(n as u64);
                 }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(Error::io("read file", self.shown(wanted), error)),
@@ -403,7 +428,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Looks at a file again whose names may have come or gone. Where its ctime moved, only the content says whether that was all.
+    /// Looks again at a file that may have got or lost names. Where its ctime moved, only the content says whether that was
+    /// all.
     fn look_again(&mut self, at: u32, found: Meta, buffer: &mut [u8]) -> Result<Meta> {
         let wanted = self.goal.wanted;
         let dir = self.ways.open(wanted.parent(at))?;
@@ -426,9 +452,12 @@ impl Work<'_> {
                 other => Some(other.at_path(RESHAPE, shown)?),
             };
             let same = match fd {
-                // Nobody can have written to it either, but through a descriptor that was open before.
+                // Nothing can have written to it either, but through a descriptor that was open before.
                 None => stat.size == wanted.meta(at).size,
-                Some(fd) => Some(self.hash(&fd, buffer, at)?) == wanted.digest(wanted.leader(at)),
+                Some(fd) => match self.goal.digests.get(&wanted.leader(at)) {
+                    Some(digest) => self.hash(&fd, buffer, at)? == *digest,
+                    None => stat.size == wanted.meta(at).size,
+                },
             };
             if !same || look()? != stat {
                 return Err(self.changed(&wanted.path(at)));
@@ -455,7 +484,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Compares the names in a directory with those that are wanted. From now on they count as these, so whatever somebody else
+    /// Compares the names in a directory with those that are wanted. From now on they count as these, so whatever another process
     /// put there meanwhile would never be seen.
     fn compare_names(&mut self, at: u32, fd: &OwnedFd, stat: &Stat, names: &mut Names) -> Result<()> {
         let wanted = self.goal.wanted;
@@ -526,7 +555,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The list of what is there now, and what the disk does not hold of it.
+    /// Returns the list of what is there now, and what the disk does not hold of it.
     fn finish(mut self) -> Result<(Snapshot, Ledger, Vec<Loss>)> {
         let (now, wanted) = (self.goal.now, self.goal.wanted);
         for (found, &kept) in self.found.iter_mut().zip(&self.goal.transition.kept) {

@@ -12,7 +12,7 @@ pub const OPAQUE: &[u8] = b".wh..wh..opq";
 /// The prefix of AUFS bookkeeping, which old layers still carry.
 const AUFS_PREFIX: &[u8] = b".wh..wh.";
 
-/// What a name says about whiteouts.
+/// The meaning of a name for whiteouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whiteout<'a> {
     /// An ordinary name.
@@ -25,7 +25,7 @@ pub enum Whiteout<'a> {
     AufsMetadata,
 }
 
-/// How to take whiteouts that the specification forbids and old tools wrote.
+/// The treatment of whiteouts that the specification forbids and old tools wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strictness {
     /// A whiteout that is not an empty regular file is an error.
@@ -35,7 +35,7 @@ pub enum Strictness {
     Lenient,
 }
 
-/// What one component of a path (never a whole path) says about whiteouts.
+/// Returns what one component of a path (never a whole path) says about whiteouts.
 ///
 /// `.wh.` alone, `.wh..` and `.wh...` would delete the directory itself or its parent: they are errors.
 pub fn parse(name: &[u8]) -> Result<Whiteout<'_>> {
@@ -50,7 +50,7 @@ pub fn parse(name: &[u8]) -> Result<Whiteout<'_>> {
     }
 }
 
-/// What a whole entry says about whiteouts: the last component by [`parse`], and no whiteout name above it.
+/// Returns what a whole entry says about whiteouts: the last component by [`parse`], and no whiteout name above it.
 ///
 /// A whiteout is an empty regular file (layer.md, "Whiteouts"). Anything else of that name is an error, or what
 /// [`Strictness::Lenient`] says.
@@ -82,8 +82,8 @@ pub fn classify(path: &[u8], kind: EntryKind, size: u64, strictness: Strictness)
     }
 }
 
-/// The name of the whiteout that removes `name`. It may be longer than a name on disk can be: what reads layers takes it for
-/// what it says, and Docker writes such ones, too.
+/// Returns the name of the whiteout that removes `name`. It may be longer than a name on disk can be: what reads layers
+/// takes it for what it says, and Docker writes such ones, too.
 pub fn marker(name: &[u8]) -> Result<Vec<u8>> {
     check_name(name)?;
     if matches!(name, b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, 0 | b'/')) {

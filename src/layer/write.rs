@@ -7,7 +7,7 @@ use super::header::BLOCK;
 use super::plan::LayerPlan;
 use super::source::{Filled, TarSource};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::root::{c_name, open_file_at, split, was_replaced};
+use crate::fs::root::{c_name, split, was_replaced};
 use crate::fs::stat::stat_fd;
 use crate::fs::{Kind, Root};
 use crate::tree::{NONE, Snapshot};
@@ -15,21 +15,21 @@ use crate::tree::{NONE, Snapshot};
 const READ: &str = "read file";
 /// The two zero blocks that end an archive (POSIX pax, "ustar Interchange Format").
 const TRAILER: u64 = 2 * BLOCK as u64;
-/// Below this length nobody asks for holes: two lseek calls cost more than reading the zeros.
+/// Below this length holes are not looked for: two lseek calls cost more than reading the zeros.
 const SPARSE_FROM: u64 = 128 * 1024;
 
-/// Where the content of a snapshot's files is.
+/// The content of a snapshot's files.
 pub trait Files: Sync {
-    /// The root and the path below it where the content of entry `index` is found.
+    /// Returns the root and the path below it where the content of entry `index` is found.
     fn locate(&self, snapshot: &Snapshot, index: u32) -> (&Root, Vec<u8>);
 
-    /// Fills `buffer` from an offset of the content of entry `index`, where that is no file below a root, and sees to it that
+    /// Fills `buffer` from an offset of the content of entry `index`, where that is no file below a root, and checks that
     /// the content is what the snapshot says. `None` where [`Files::locate`] says where the content is.
     fn read(&self, _index: u32, _offset: u64, _buffer: &mut [u8]) -> Result<Option<Filled>> {
         Ok(None)
     }
 
-    /// Whether the content is in another inode than the one the snapshot describes (overlayfs's metacopy).
+    /// Returns whether the content is in another inode than the one the snapshot describes (overlayfs's metacopy).
     fn is_borrowed(&self, _index: u32) -> bool {
         false
     }
@@ -58,22 +58,22 @@ pub struct LayerTar<'a> {
 }
 
 impl<'a> LayerTar<'a> {
-    /// The tar of a plan, with the content taken from `files`.
+    /// Returns the tar of a plan, with the content taken from `files`.
     pub fn new(plan: LayerPlan<'a>, files: &'a dyn Files) -> LayerTar<'a> {
         LayerTar { plan, files }
     }
 
-    /// The plan.
+    /// Returns the plan.
     pub fn plan(&self) -> &LayerPlan<'a> {
         &self.plan
     }
 }
 
-/// What one thread keeps open between calls: the directory it reads from, and the file it was in the middle of.
+/// The files that one thread keeps open between calls: the directory it reads from, and the file it was in the middle of.
 #[derive(Default)]
 pub struct Reader {
     header: Vec<u8>,
-    /// The directory's number in the snapshot, its root's address (to tell overlay layers apart), its descriptor.
+    /// The directory's number in the snapshot, its root's address (to distinguish overlay layers), its descriptor.
     directory: Option<(u32, usize, OwnedFd)>,
     file: Option<(u32, OwnedFd)>,
 }
@@ -160,7 +160,9 @@ impl LayerTar<'_> {
         let stat = stat_fd(fd).map_err(fail)?;
         let same = match before.filter(|_| borrowed) {
             Some(before) => stat.kind == Kind::File && stat.size == meta.size && stat.ctime == before.ctime,
-            None => meta.is_as_in(&stat),
+            None => {
+                meta.is_as_in(&stat) || meta.is_as_in(&self.files.locate(snapshot, index).0.as_scanned(stat))
+            }
         };
         if !same {
             return Err(changed(self.describe(index)));
@@ -181,8 +183,9 @@ impl LayerTar<'_> {
         match error.raw_os_error() {
             _ if was_replaced(&error) => changed(path).with_source(error),
             None if error.kind() == io::ErrorKind::UnexpectedEof => changed(path),
-            Some(libc::EACCES | libc::EPERM) => Error::io(READ, path, error)
-                .with_hint("every file of a layer must be readable: chmod u+r it, or run as its owner"),
+            Some(libc::EACCES | libc::EPERM) => Error::io(READ, path, error).with_hint(
+                "every file of a layer must be readable: leave it out, chmod u+r it, or run as its owner",
+            ),
             _ => Error::io(READ, path, error),
         }
     }
@@ -196,20 +199,20 @@ impl LayerTar<'_> {
         // An entry that lies elsewhere than its path says (an overlay's renamed directory) is opened by its own way.
         let plain = name == snapshot.name(index) && parent == snapshot.path(key.0);
         if !plain {
-            return open_file_at(root.open_dir(parent)?, &c_name(name)?);
+            return root.open_file_in(root.open_dir(parent)?, &c_name(name)?, &path);
         }
         if !known {
             reader.directory = Some((key.0, key.1, root.open_dir(parent)?));
         }
         let (_, _, directory) = reader.directory.as_ref().expect("opened above");
-        open_file_at(directory, &c_name(name)?)
+        root.open_file_in(directory, &c_name(name)?, &path)
     }
 }
 
 fn changed(path: Vec<u8>) -> Error {
     Error::new(ErrorKind::Changed, READ, "the file changed, shrank, grew or vanished while it was read")
         .with_path(path)
-        .with_hint("nothing was published; commit again when nobody writes to the tree")
+        .with_hint("nothing was published; commit again when nothing writes to the tree")
 }
 
 fn read_exact(fd: &OwnedFd, mut offset: u64, mut buf: &mut [u8]) -> io::Result<()> {
@@ -227,7 +230,7 @@ fn read_exact(fd: &OwnedFd, mut offset: u64, mut buf: &mut [u8]) -> io::Result<(
     Ok(())
 }
 
-/// Like [`read_exact`], but asks the filesystem for holes (lseek(2), SEEK_DATA) and does not read them.
+/// Does what [`read_exact`] does, but asks the filesystem for holes (lseek(2), SEEK_DATA) and does not read them.
 fn read_sparse(fd: &OwnedFd, offset: u64, buf: &mut [u8]) -> io::Result<Filled> {
     use rustix::fs::SeekFrom;
     let end = offset + buf.len() as u64;

@@ -29,21 +29,21 @@ const QUEUE_BYTES: usize = 3 * 1024 * 1024;
 const BATCH_ENTRIES: usize = 16;
 const BATCH_BYTES: usize = 1024 * 1024;
 /// Zero runs of this length in large files become holes again.
-const HOLE: usize = 64 * 1024;
+pub(super) const HOLE: usize = 64 * 1024;
 
-/// One thing to make.
+/// An entry to make.
 pub(super) struct Job {
     pub node: u32,
     pub dir: Arc<OwnedFd>,
     pub name: CString,
     pub wanted: Wanted,
-    /// Something of this name is there and has to go first.
+    /// Whether something of this name is there and has to go first.
     pub replaces: bool,
     /// The path for messages.
     pub path: Vec<u8>,
 }
 
-/// What a queue holds: a whole entry, or a large file piece by piece.
+/// A piece of work in a queue: a whole entry, or a part of a large file.
 pub(super) enum Piece {
     Whole(Box<Job>, Vec<Data>),
     Begin(Box<Job>),
@@ -65,7 +65,7 @@ impl Piece {
     }
 }
 
-/// What became of a job.
+/// The result of a job.
 pub(super) struct Done {
     pub node: u32,
     pub made: Made,
@@ -176,7 +176,7 @@ impl Writers {
         self.queues.len()
     }
 
-    /// Which queue the entries of a directory go to.
+    /// Returns which queue the entries of a directory go to.
     pub fn queue_of(&self, directory: u32) -> usize {
         // Neighbouring directories on different threads: numbers are given in order.
         directory as usize % self.queues.len()
@@ -217,7 +217,7 @@ impl Writers {
         if self.has_failed() { Err(self.take_error()) } else { Ok(all) }
     }
 
-    /// What is done so far, without waiting.
+    /// Returns what is done so far, without waiting.
     pub fn collect(&self) -> Vec<Done> {
         let take = |queue: &Queue| std::mem::take(&mut queue.state.lock().expect("no holder panics").done);
         self.queues.iter().flat_map(take).collect()
@@ -255,7 +255,7 @@ impl Writers {
         }
     }
 
-    /// What one thread does until [`close`](Self::close).
+    /// Runs one thread until [`close`](Self::close).
     pub fn work(&self, number: usize) {
         let queue = &self.queues[number];
         let mut open: Option<OpenFile> = None;
@@ -285,7 +285,7 @@ impl Writers {
                 }
                 state.bytes -= bytes;
                 state.busy = true;
-                // Whoever fills the queue is woken when half of it is free: waking them for every piece costs more than
+                // The thread that fills the queue is woken when half of it is free: waking it for every piece costs more than
                 // making a small file.
                 let room = state.pieces.len() <= self.queue_entries / 2 && state.bytes <= QUEUE_BYTES / 2;
                 drop(state);
@@ -421,7 +421,7 @@ impl OpenFile {
     }
 }
 
-fn is_zero(bytes: &[u8]) -> bool {
+pub(super) fn is_zero(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<64>();
     words.iter().all(|word| *word == [0; 64]) && rest.iter().all(|&byte| byte == 0)
 }

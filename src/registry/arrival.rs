@@ -11,9 +11,9 @@ use crate::progress::Cancel;
 
 const OP: &str = "pull layer";
 /// How long a cancelled wait goes on at most.
-const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_millis(25);
 
-/// How far a blob has arrived.
+/// The progress of a blob that arrives.
 #[derive(Debug, Default)]
 pub(super) struct Arrival {
     state: Mutex<State>,
@@ -34,19 +34,19 @@ impl Arrival {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The blob will be written into this file.
+    /// Sets the file that the blob is written into.
     pub fn begin(&self, file: File) {
         self.lock().file = Some(Arc::new(file));
         self.moved.notify_all();
     }
 
-    /// So many bytes are in the file.
+    /// Notes that so many bytes are in the file.
     pub fn advance(&self, written: u64) {
         self.lock().written = written;
         self.moved.notify_all();
     }
 
-    /// Nothing will follow: the blob is whole, or it never will be.
+    /// Notes that nothing will follow: the blob is whole, or it never will be.
     pub fn end(&self, whole: bool) {
         self.lock().whole.get_or_insert(whole);
         self.moved.notify_all();
@@ -57,7 +57,7 @@ impl Arrival {
         ArrivalReader { arrival: self.clone(), at: 0, cancel: cancel.clone() }
     }
 
-    /// The file, and how many bytes of it may be read at `at`; zero at the end.
+    /// Returns the file, and how many bytes of it may be read at `at`; zero at the end.
     fn wait(&self, at: u64, cancel: &Cancel) -> Result<(Option<Arc<File>>, u64)> {
         let mut state = self.lock();
         loop {

@@ -23,18 +23,18 @@ const MAX_SCOPES: usize = 8;
 /// Token servers on another domain than their registry, which the registry's operator documents.
 const KNOWN_REALMS: &[(&str, &str)] = &[("nvcr.io", "authn.nvidia.com")];
 
-/// What requests need to be allowed: `repository:NAME:pull,push` and the like, sorted.
+/// The scopes that requests need: `repository:NAME:pull,push` and the like, sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Scopes(BTreeSet<String>);
 
 impl Scopes {
-    /// To read from a repository, and perhaps to write into it.
+    /// Makes the scopes to read from a repository, and perhaps to write into it.
     pub fn of(repository: &str, push: bool) -> Scopes {
         let actions = if push { "pull,push" } else { "pull" };
         Scopes([format!("repository:{repository}:{actions}")].into())
     }
 
-    /// The same, and to read from another repository.
+    /// Returns the same, and to read from another repository.
     pub fn and_pull(mut self, repository: &str) -> Scopes {
         if self.0.len() < MAX_SCOPES {
             self.0.insert(format!("repository:{repository}:pull"));
@@ -42,7 +42,7 @@ impl Scopes {
         self
     }
 
-    /// The scopes, with those of a challenge that are not among them.
+    /// Returns the scopes, with those of a challenge that are not among them.
     fn with(&self, asked: Option<&str>) -> BTreeSet<String> {
         let mut out = self.0.clone();
         for scope in asked.unwrap_or_default().split(' ').filter(|scope| !scope.is_empty()) {
@@ -55,7 +55,7 @@ impl Scopes {
     }
 }
 
-/// Whether one scope allows all that another does.
+/// Returns whether one scope allows all that another does.
 fn covers(known: &str, other: &str) -> bool {
     let split =
         |scope: &str| scope.rsplit_once(':').map(|(what, actions)| (what.to_string(), actions.to_string()));
@@ -67,7 +67,7 @@ fn covers(known: &str, other: &str) -> bool {
     }
 }
 
-/// Headers by origin and scopes, and the credentials that were found. Nothing else sees either.
+/// Headers by origin and scopes, and the credentials that were found. Nothing else gets either.
 #[derive(Default)]
 pub(super) struct Tokens {
     headers: Mutex<HashMap<(Origin, Scopes), String>>,
@@ -77,7 +77,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// The header to send to this origin for these scopes, if one is known.
+    /// Returns the header to send to this origin for these scopes, if one is known.
     pub fn header(&self, origin: &Origin, scopes: &Scopes) -> Option<String> {
         let headers = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
         headers.get(&(origin.clone(), scopes.clone())).cloned()
@@ -132,7 +132,7 @@ impl Session<'_> {
         Ok(found)
     }
 
-    /// A token from the server that a bearer challenge names.
+    /// Returns a token from the server that a bearer challenge names.
     fn bearer(&self, endpoint: &Endpoint, scopes: &Scopes, challenge: &Challenge) -> Result<String, Failure> {
         let refuse = |message: String| {
             Failure::from(
@@ -150,7 +150,7 @@ impl Session<'_> {
         let origin = location.origin().clone();
         if credential.is_some() && !may_ask(endpoint, &origin) {
             let message =
-                format!("the registry wants its credentials to be sent to {origin}, which was not allowed");
+                format!("the registry asks for its credentials to be sent to {origin}, which is not allowed");
             let hint = format!(
                 "if that is right, add realms = [\"{origin}\"] to the registry's entry in registries.toml"
             );
@@ -204,7 +204,7 @@ impl Session<'_> {
         )
     }
 
-    /// Whether a registry takes the credentials: the request that logging in consists of.
+    /// Checks that a registry takes the credentials, by the request that logging in consists of.
     pub(super) fn log_in(&self, endpoint: &Endpoint) -> Result<()> {
         let scopes = Scopes::default();
         let request = Request {
@@ -225,8 +225,8 @@ impl Session<'_> {
     }
 }
 
-/// Whether a token server may see the credentials of a registry: it is the same origin, the user allowed it, or it is
-/// reached by https on the registry's own site.
+/// Returns whether a token server may see the credentials of a registry: it is the same origin, the user allowed it, or it
+/// is reached by https on the registry's own site.
 fn may_ask(endpoint: &Endpoint, realm: &Origin) -> bool {
     let known =
         || KNOWN_REALMS.iter().any(|(registry, host)| endpoint.key == *registry && realm.host() == *host);

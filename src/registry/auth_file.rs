@@ -20,7 +20,7 @@ const READ: &str = "read credentials";
 const WRITE: &str = "write credentials";
 /// The largest file that is read.
 const MAX_FILE: u64 = 4 << 20;
-/// What Docker Hub's credentials stand under in Docker's file.
+/// The key of Docker Hub's credentials in Docker's file.
 pub(super) const HUB_KEY: &str = "https://index.docker.io/v1/";
 
 /// Docker writes padding, other tools need not.
@@ -65,12 +65,12 @@ impl AuthFile {
         Ok(AuthFile { path: path.to_path_buf(), object })
     }
 
-    /// The path it was read from.
+    /// Returns the path it was read from.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The helper that holds the credentials of a registry, if one does: its name without `docker-credential-`.
+    /// Returns the helper that holds the credentials of a registry, if one does: its name without `docker-credential-`.
     pub fn helper(&self, registry: &str) -> Option<&str> {
         let helpers = self.object.get("credHelpers").and_then(Value::as_object);
         let own = helpers.and_then(|helpers| {
@@ -81,7 +81,7 @@ impl AuthFile {
         own.or_else(all).filter(|name| !name.is_empty())
     }
 
-    /// The credentials of a repository: `registry/path`, then each path above it, then the registry itself.
+    /// Returns the credentials of a repository: `registry/path`, then each path above it, then the registry itself.
     pub fn find(&self, registry: &str, repository: &str) -> Result<Option<Credential>> {
         let Some(auths) = self.object.get("auths").and_then(Value::as_object) else { return Ok(None) };
         let mut path = repository;
@@ -176,7 +176,7 @@ impl AuthFile {
 
 const HUB_HOST: &str = "index.docker.io";
 
-/// The keys a registry's entry may stand under.
+/// Returns the keys a registry's entry may stand under.
 fn keys(registry: &str) -> Vec<String> {
     match registry {
         "docker.io" => vec![HUB_KEY.into(), "docker.io".into(), HUB_HOST.into()],
@@ -184,7 +184,7 @@ fn keys(registry: &str) -> Vec<String> {
     }
 }
 
-/// The host and port of a key that may be an address.
+/// Returns the host and port of a key that may be an address.
 fn host_of(key: &str) -> &str {
     let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest)

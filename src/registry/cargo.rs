@@ -1,4 +1,4 @@
-//! What leaves for a registry, and what became of it.
+//! The cargo of a push: the blobs that leave for a registry, and how they went.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,14 @@ pub(super) struct Cargo {
     pub documents: Vec<Fetched>,
 }
 
-/// How many blobs went which way.
+impl Cargo {
+    /// Returns how many bytes all blobs have.
+    pub fn bytes(&self) -> u64 {
+        self.blobs.iter().fold(0, |sum, blob| sum.saturating_add(blob.size()))
+    }
+}
+
+/// The numbers of blobs that went each way.
 #[derive(Default)]
 pub(super) struct Tally {
     sent: AtomicU64,

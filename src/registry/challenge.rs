@@ -3,7 +3,7 @@
 /// How many challenges, and parameters of one, are read.
 const MAX: usize = 16;
 
-/// One way to authenticate.
+/// A way to authenticate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
     /// The scheme in lower case: `basic`, `bearer`.
@@ -12,12 +12,12 @@ pub struct Challenge {
 }
 
 impl Challenge {
-    /// Every parameter, in order.
+    /// Returns every parameter, in order.
     pub fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
         self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// A parameter by its name, which is compared without regard to case. The first one counts.
+    /// Returns a parameter by its name, which is compared without regard to case. The first one counts.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters
             .iter()
@@ -62,7 +62,7 @@ pub fn parse(field: &str) -> Vec<Challenge> {
     }
 }
 
-/// A token (RFC 9110, 5.6.2), and what follows it.
+/// Returns a token (RFC 9110, 5.6.2), and what follows it.
 fn token(text: &str) -> Option<(&str, &str)> {
     let end = text.find(|c: char| !is_token(c)).unwrap_or(text.len());
     (end > 0).then(|| text.split_at(end))
@@ -72,7 +72,7 @@ fn is_token(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
 }
 
-/// A quoted string or a token, and what follows it. Registries also send bare addresses.
+/// Returns a quoted string or a token, and what follows it. Registries also send bare addresses.
 fn read_value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([',', ' ', '\t']).unwrap_or(text.len());

@@ -11,7 +11,9 @@ use super::session::{Failure, Payload, Request, Response, Session};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
-use crate::store::{BlobInfo, Descriptor, Document, DocumentKind, Limits, descriptor, descriptor_digest};
+use crate::store::{
+    BlobInfo, Descriptor, Document, DocumentKind, Limits, Reference, descriptor, descriptor_digest,
+};
 
 const MANIFEST: &str = "read manifest from registry";
 const TAGS: &str = "list tags";
@@ -40,24 +42,34 @@ pub(super) struct Fetched {
 pub(super) enum Wanted<'a> {
     Tag(&'a str),
     Digest(&'a Digest),
-    /// A child of an index, whose size and media type are known too.
+    /// A child of an index, with its size and media type.
     Child(&'a Descriptor),
 }
 
+impl<'a> Wanted<'a> {
+    /// Returns what a name with a tag or a digest asks for.
+    pub fn of(name: &'a Reference) -> Wanted<'a> {
+        match name.digest() {
+            Some(digest) => Wanted::Digest(digest),
+            None => Wanted::Tag(name.tag().unwrap_or("latest")),
+        }
+    }
+}
+
 impl<'s> Repository<'s> {
-    /// A repository to read from, and perhaps to write into.
+    /// Returns a repository to read from, and perhaps to write into.
     pub fn open(session: &'s Session<'s>, endpoint: &Endpoint, push: bool) -> Result<Repository<'s>> {
         let endpoint = session.settle(endpoint)?;
         let scopes = Scopes::of(&endpoint.repository, push);
         Ok(Repository { session, endpoint, scopes })
     }
 
-    /// The address of something in the repository.
+    /// Returns the address of something in the repository.
     pub fn location(&self, below: &str) -> Location {
         Location::new(&self.endpoint.origin, format!("/v2/{}/{below}", self.endpoint.repository))
     }
 
-    /// What errors call something in the repository.
+    /// Returns the name of something in the repository, for errors.
     pub fn shown(&self, what: impl std::fmt::Display) -> String {
         let sign = if what.to_string().contains(':') { '@' } else { ':' };
         format!("{}/{}{sign}{what}", self.endpoint.key, self.endpoint.repository)
@@ -175,7 +187,7 @@ impl<'s> Repository<'s> {
         Ok(bytes)
     }
 
-    /// Opens a blob from an offset on. The reader begins at that offset, whether the registry knows ranges or not.
+    /// Opens a blob from an offset on. The reader begins at that offset, whether the registry supports ranges or not.
     pub fn blob(
         &self,
         operation: &'static str,
@@ -221,7 +233,7 @@ impl<'s> Repository<'s> {
         Ok((location, reader))
     }
 
-    /// Whether the repository holds a blob, and with which size.
+    /// Returns whether the repository holds a blob, and with which size.
     pub fn blob_size(&self, operation: &'static str, digest: &Digest) -> Result<Option<Option<u64>>> {
         let shown = self.shown(digest);
         self.session.retry(operation, || {
@@ -246,7 +258,12 @@ impl<'s> Repository<'s> {
             let headers = vec![("content-type", manifest.media_type().to_string())];
             let response = self.send(OP, Method::PUT, location, headers, Payload::Bytes(bytes))?;
             if !matches!(response.status, 200..=202) {
-                return Err(response.into_error(OP, &shown));
+                let refused = response.status == 400;
+                let mut failure = response.into_error(OP, &shown);
+                // The blobs are there: each was sent or asked for. A registry that keeps files and writes them in place can lose sight
+                // of one for a moment while another client sends the same.
+                failure.again |= refused && failure.error.message().contains("MANIFEST_BLOB_UNKNOWN");
+                return Err(failure);
             }
             let claimed =
                 response.header("docker-content-digest").and_then(|text| text.parse::<Digest>().ok());
@@ -258,7 +275,7 @@ impl<'s> Repository<'s> {
         })
     }
 
-    /// Every tag, in the registry's order.
+    /// Returns every tag, in the registry's order.
     pub fn tags(&self) -> Result<Vec<String>> {
         let mut out: Vec<String> = Vec::new();
         let mut next = Some(self.location("tags/list?n=1000"));
@@ -279,7 +296,7 @@ impl<'s> Repository<'s> {
             let list = value.get("tags").and_then(|tags| tags.as_array());
             for tag in list.into_iter().flatten() {
                 let tag =
-                    tag.as_str().ok_or_else(|| corrupt("the registry's list has a tag that is no text"))?;
+                    tag.as_str().ok_or_else(|| corrupt("the registry's list has a tag that is not text"))?;
                 out.push(tag.to_string());
             }
             if out.len() > MAX_TAGS {
@@ -292,7 +309,7 @@ impl<'s> Repository<'s> {
     }
 }
 
-/// The target of `rel="next"` in a Link header (RFC 8288).
+/// Returns the target of `rel="next"` in a Link header (RFC 8288).
 pub(super) fn next_page(link: &str) -> Option<&str> {
     link.split(',').find_map(|part| {
         let (target, parameters) = part.trim().strip_prefix('<')?.split_once('>')?;
@@ -304,7 +321,7 @@ pub(super) fn next_page(link: &str) -> Option<&str> {
     })
 }
 
-/// Whether an error says that a place does not have what was asked for, or cannot be asked: another place may.
+/// Returns whether an error says that a place does not have what was asked for, or cannot be asked: another place may.
 pub(super) fn elsewhere(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Network | ErrorKind::Unauthorized)
 }

@@ -16,7 +16,7 @@ const MAX_FILE: u64 = 1 << 20;
 /// The server that Docker Hub's API is on.
 const HUB: &str = "registry-1.docker.io";
 
-/// What is known about registries beyond their names: the content of `registries.toml`.
+/// The settings of registries: the content of `registries.toml`.
 ///
 /// ```toml
 /// [[registry]]
@@ -37,7 +37,7 @@ pub struct Config {
     entries: Vec<Entry>,
 }
 
-/// What applies to the names below one prefix.
+/// The settings of the names below one prefix.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
@@ -70,7 +70,7 @@ pub(super) struct Endpoint {
     pub fixed: bool,
     /// The repository's path there.
     pub repository: String,
-    /// What credentials are looked up by: `HOST[:PORT]`, as it is written in names.
+    /// The key of its credentials: `HOST[:PORT]`, as it is written in names.
     pub key: String,
     /// Whether any certificate is good enough, and plain http.
     pub insecure: bool,
@@ -82,7 +82,7 @@ pub(super) struct Endpoint {
     pub realms: Vec<Origin>,
 }
 
-/// The files that decide who is trusted.
+/// The files of trusted certificates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct TlsFiles {
     pub ca: Option<PathBuf>,
@@ -109,7 +109,8 @@ impl Config {
     }
 
     /// Reads a file.
-    pub fn read(path: &Path) -> Result<Config> {
+    pub fn read(path: impl AsRef<Path>) -> Result<Config> {
+        let path = path.as_ref();
         let shown = path.as_os_str().as_encoded_bytes();
         let bytes = crate::fs::root::read_small_file(path, MAX_FILE).at(OP, shown)?;
         let text = String::from_utf8(bytes).map_err(|_| Error::invalid(OP, "not UTF-8").with_path(shown))?;
@@ -135,7 +136,7 @@ impl Config {
             let refuse = |message: String| Err(Error::invalid(OP, message));
             let (domain, path) = split(&entry.prefix);
             if domain.is_empty() || Origin::of_domain(true, domain).is_err() || !path_ok(path) {
-                return refuse(format!("prefix {:?} is no registry and path", entry.prefix));
+                return refuse(format!("prefix {:?} is not a registry and path", entry.prefix));
             }
             if !seen.insert(entry.prefix.clone()) {
                 return refuse(format!("prefix {:?} stands there twice", entry.prefix));
@@ -153,12 +154,12 @@ impl Config {
         Ok(Config { entries: file.registry })
     }
 
-    /// Where a name's repository is: its mirrors, then the registry itself.
+    /// Returns where a name's repository is: its mirrors, then the registry itself.
     pub(super) fn endpoints(&self, name: &Reference) -> Result<Vec<Endpoint>> {
         self.find(name.domain(), name.path())
     }
 
-    /// A registry by its name alone, for logging in to it.
+    /// Returns a registry by its name alone, for logging in to it.
     pub(super) fn registry(&self, domain: &str) -> Result<Endpoint> {
         Ok(self.find(domain, "")?.pop().expect("the registry itself comes last"))
     }
@@ -210,7 +211,7 @@ impl Entry {
 }
 
 impl Endpoint {
-    /// The place that a name's registry and path mean by themselves.
+    /// Returns the place that a name's registry and path mean by themselves.
     fn of_domain(domain: &str, path: &str) -> Result<Endpoint> {
         let host = if domain == "docker.io" { HUB } else { domain };
         Ok(Endpoint {
@@ -225,7 +226,7 @@ impl Endpoint {
         })
     }
 
-    /// The place that a location of the file names, with what follows the prefix in the name.
+    /// Returns the place that a location of the file names, with what follows the prefix in the name.
     fn of_place(location: &str, rest: &str) -> Result<Endpoint> {
         let (origin, fixed, path) = place_of(location)?;
         let mut parts = vec![path.as_str(), rest];
@@ -259,7 +260,7 @@ fn place_of(text: &str) -> Result<(Origin, bool, String)> {
     Ok((location.origin().clone(), fixed, path.to_string()))
 }
 
-/// Whether a host is among those of `NO_PROXY`: names and the names below them, addresses, networks, `*`.
+/// Returns whether a host is among those of `NO_PROXY`: names and the names below them, addresses, networks, `*`.
 pub(super) fn bypasses_proxy(list: &OsStr, origin: &Origin) -> bool {
     let host = origin.host().trim_matches(['[', ']']);
     list.to_string_lossy().split(',').map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {

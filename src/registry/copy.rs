@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::io::Read;
-use std::time::Instant;
 
 use super::Registries;
 use super::auth::Scopes;
@@ -10,18 +9,17 @@ use super::cargo::{Cargo, Tally, known, put_documents};
 use super::client::{Fetched, Repository, Wanted};
 use super::pull::from_any;
 use super::session::Session;
-use super::transfer::{Progress, each};
+use super::transfer::{Progress, announced, each};
 use super::upload::{Blob, upload};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::event::Event;
 use crate::image::{ImageConfig, Platform, is_distributable};
-use crate::progress::Control;
+use crate::progress::{Control, Counters, Share};
 use crate::store::{Descriptor, DocumentKind, Limits, Reference, descriptor_digest};
 
 const COPY: &str = "copy image";
 
-/// How an image is copied.
+/// Options of a copy.
 #[derive(Debug, Clone, Default)]
 pub struct CopyOptions {
     /// Only this platform's image out of one for several; `None` for everything that the index lists.
@@ -30,10 +28,11 @@ pub struct CopyOptions {
     pub limits: Limits,
 }
 
-/// What was copied.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The result of a copy.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Copied {
-    /// Where to.
+    /// The name at the destination.
     pub name: Reference,
     /// The digest that both registries have it under.
     pub digest: Digest,
@@ -63,32 +62,13 @@ pub fn copy(
 ) -> Result<Copied> {
     let (from, to) = (Reference::parse(from)?.or_latest(), Reference::parse(to)?.or_latest());
     let session = Session::new(registries, control);
-    let began = Instant::now();
     let text = format!("copy {} to {}", from.canonical(), to.canonical());
-    control.events.send(Event::Started {
-        step: 0,
-        stage: String::new(),
-        place: (0, 0),
-        text,
-        location: None,
-    });
-    let result = copy_with(&session, &from, &to, options);
-    match &result {
-        Ok(copied) => {
-            let size = copied.bytes_sent;
-            control.events.send(Event::Finished { step: 0, took: began.elapsed(), size });
-        }
-        Err(error) => control.events.send(Event::Failed { step: 0, message: error.to_string() }),
-    }
-    result
+    announced(control, text, |copied: &Copied| copied.bytes_sent, || copy_with(&session, &from, &to, options))
 }
 
 fn copy_with(session: &Session, from: &Reference, to: &Reference, options: &CopyOptions) -> Result<Copied> {
     let limits = &options.limits;
-    let wanted = match from.digest() {
-        Some(digest) => Wanted::Digest(digest),
-        None => Wanted::Tag(from.tag().unwrap_or("latest")),
-    };
+    let wanted = Wanted::of(from);
     let (endpoint, top) = from_any(session, from, |repository| {
         Ok((repository.endpoint.clone(), repository.manifest(wanted, limits)?))
     })?;
@@ -115,7 +95,10 @@ fn copy_with(session: &Session, from: &Reference, to: &Reference, options: &Copy
     }
     let known = known(&target, to, limits, None)?;
     let tally = Tally::default();
-    each("copy", &cargo.blobs, |blob| travel(&source, &target, blob, &known, &elsewhere, &tally))?;
+    let share = Share::new(session.control, cargo.bytes());
+    each("copy", &cargo.blobs, |blob| {
+        travel(&source, &target, blob, (&known, &elsewhere), (&tally, &share))
+    })?;
     put_documents(&target, to, &cargo.documents, limits)?;
     let (sent, bytes_sent, mounted, present) = tally.get();
     Ok(Copied { name: to.clone(), digest, size, sent, bytes_sent, mounted, present })
@@ -125,12 +108,13 @@ fn travel(
     source: &Repository,
     target: &Repository,
     descriptor: &Descriptor,
-    known: &HashSet<Digest>,
-    elsewhere: &[String],
-    tally: &Tally,
+    (known, elsewhere): (&HashSet<Digest>, &[String]),
+    (tally, share): (&Tally, &Share),
 ) -> Result<()> {
     let digest = descriptor_digest(descriptor)?;
     let size = descriptor.size();
+    let share = share.split(size);
+    Counters::add(&target.session.control.counters.entries, 1);
     if known.contains(&digest) {
         tally.present();
         return Ok(());
@@ -139,8 +123,9 @@ fn travel(
         let opened = source.session.retry(COPY, || source.blob(COPY, &digest, size, from))?;
         Ok(opened.1)
     };
-    let progress = Progress::shared(target.session.control, 0, digest.to_string(), size);
-    let outcome = upload(target, &Blob { digest, size, elsewhere, ask: true, open: &open }, &progress)?;
+    let progress = Progress::shared(target.session.control, share, 0, digest.to_string(), size);
+    let blob = Blob { digest, size, elsewhere, ask: true, open: &open, kept_in: None };
+    let outcome = upload(target, &blob, &progress)?;
     tally.count(outcome, size);
     Ok(())
 }
@@ -181,7 +166,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// The manifest for a platform, of an index.
+    /// Returns the manifest for a platform, of an index.
     fn choose(&self, top: Fetched, platform: &Platform) -> Result<Fetched> {
         let mut found: Vec<(Platform, Fetched)> = Vec::new();
         let mut queue = vec![(top, 1)];

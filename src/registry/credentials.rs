@@ -16,7 +16,7 @@ const TOKEN_USER: &str = "<token>";
 /// The most that a helper's answer may have.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// What proves to a registry who is asking. Never printed: `Debug` shows the user name only.
+/// A user's proof of identity to a registry. Never printed: `Debug` shows the user name only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential(Kind);
 
@@ -28,7 +28,7 @@ enum Kind {
 }
 
 impl Credential {
-    /// A user name and a password.
+    /// Returns a user name and a password.
     pub fn basic(username: impl Into<String>, password: impl Into<String>) -> Credential {
         let (username, password) = (username.into(), password.into());
         if username == TOKEN_USER {
@@ -37,17 +37,17 @@ impl Credential {
         Credential(Kind::Basic { username, password })
     }
 
-    /// A token that the registry's token server exchanges for others (OAuth 2's refresh token).
+    /// Returns a token that the registry's token server exchanges for others (OAuth 2's refresh token).
     pub fn identity_token(token: impl Into<String>) -> Credential {
         Credential(Kind::IdentityToken(token.into()))
     }
 
-    /// A token that is sent to the registry as it is.
+    /// Returns a token that is sent to the registry as it is.
     pub fn registry_token(token: impl Into<String>) -> Credential {
         Credential(Kind::RegistryToken(token.into()))
     }
 
-    /// User name and password, when that is what it is.
+    /// Returns user name and password, if it is these.
     pub(super) fn as_basic(&self) -> Option<(&str, &str)> {
         match &self.0 {
             Kind::Basic { username, password } => Some((username, password)),
@@ -55,7 +55,7 @@ impl Credential {
         }
     }
 
-    /// The identity token, when it is one.
+    /// Returns the identity token, when it is one.
     pub(super) fn as_identity_token(&self) -> Option<&str> {
         match &self.0 {
             Kind::IdentityToken(token) => Some(token),
@@ -63,7 +63,7 @@ impl Credential {
         }
     }
 
-    /// The registry token, when it is one.
+    /// Returns the registry token, when it is one.
     pub(super) fn as_registry_token(&self) -> Option<&str> {
         match &self.0 {
             Kind::RegistryToken(token) => Some(token),
@@ -71,7 +71,7 @@ impl Credential {
         }
     }
 
-    /// As it stands in Docker's file.
+    /// Returns the entry of Docker's file.
     pub(super) fn entry(&self, base64: &impl Engine) -> Value {
         match &self.0 {
             Kind::Basic { username, password } => {
@@ -84,7 +84,7 @@ impl Credential {
         }
     }
 
-    /// The user name and the secret that a helper keeps.
+    /// Returns the user name and the secret that a helper keeps.
     fn for_helper(&self) -> (&str, &str) {
         match &self.0 {
             Kind::Basic { username, password } => (username, password),
@@ -103,23 +103,23 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// What a credential helper is asked: the protocol of `docker-credential-helpers`.
+/// A call of a credential helper: the protocol of `docker-credential-helpers`.
 #[derive(Clone)]
 pub struct HelperCall<'a> {
     /// The program: `docker-credential-` and the name from the file; never a path.
     pub program: &'a str,
     /// Its only argument: `get`, `store` or `erase`.
     pub action: &'a str,
-    /// What it gets on standard input. May hold a secret.
+    /// Its standard input. May hold a secret.
     pub input: &'a [u8],
 }
 
-/// What a credential helper answered.
+/// The answer of a credential helper.
 #[derive(Clone, Default)]
 pub struct HelperAnswer {
     /// Whether it exited with 0.
     pub success: bool,
-    /// What it wrote to standard output, at most 1 MiB of it. May hold a secret.
+    /// Its standard output, at most 1 MiB of it. May hold a secret.
     pub output: Vec<u8>,
 }
 
@@ -131,12 +131,12 @@ pub type HelperRunner = Arc<dyn Fn(&HelperCall<'_>) -> Result<HelperAnswer> + Se
 /// file is; `None` sends the question on to the files.
 pub type Asked = Arc<dyn Fn(&str, &str) -> Result<Option<Credential>> + Send + Sync>;
 
-/// Where credentials come from. The default has none.
+/// The sources of credentials. The default has none.
 #[derive(Clone, Default)]
 pub struct Credentials {
     asked: Option<Asked>,
     runner: Option<HelperRunner>,
-    /// Where they are read, the first one that has an entry wins. New ones go into `write`.
+    /// The files that are read; the first one that has an entry wins. New ones go into `write`.
     read: Vec<PathBuf>,
     write: Option<PathBuf>,
 }
@@ -151,7 +151,8 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// The files that other tools use. `$REGISTRY_AUTH_FILE` alone when it is set; else, first one first, `auth.json` in
+    /// Returns the files that other tools use. `$REGISTRY_AUTH_FILE` alone when it is set; else, first one first,
+    /// `auth.json` in
     /// `$XDG_RUNTIME_DIR/containers` and `$XDG_CONFIG_HOME/containers` (containers-auth.json(5)), and Docker's `config.json`
     /// in `$DOCKER_CONFIG` or `~/.docker`. New ones go to `$REGISTRY_AUTH_FILE` or to Docker's file.
     pub fn from_env() -> Credentials {
@@ -191,23 +192,24 @@ impl Credentials {
         Credentials { read, write: docker, ..Credentials::default() }
     }
 
-    /// One file for reading and writing.
+    /// Makes credentials that are read from and written to one file.
     pub fn in_file(path: impl Into<PathBuf>) -> Credentials {
         let path = path.into();
         Credentials { read: vec![path.clone()], write: Some(path), ..Credentials::default() }
     }
 
-    /// The same, asking a function first.
+    /// Returns the same, asking a function first.
     pub fn asking(self, asked: Asked) -> Credentials {
         Credentials { asked: Some(asked), ..self }
     }
 
-    /// The same, with a function that starts credential helpers. Without one, an entry that a helper holds is an error.
+    /// Returns the same, with a function that starts credential helpers. Without one, an entry that a helper holds is an
+    /// error.
     pub fn with_helpers(self, runner: HelperRunner) -> Credentials {
         Credentials { runner: Some(runner), ..self }
     }
 
-    /// The credentials of a repository; `None` for an anonymous request.
+    /// Returns the credentials of a repository; `None` for an anonymous request.
     pub(super) fn find(&self, registry: &str, repository: &str) -> Result<Option<Credential>> {
         if let Some(asked) = &self.asked
             && let Some(found) = asked(registry, repository)?
@@ -272,7 +274,7 @@ impl Credentials {
 
     fn target(&self) -> Result<AuthFile> {
         let none = || {
-            Error::invalid("write credentials", "no file for credentials is known")
+            Error::invalid("write credentials", "there is no file to keep credentials in")
                 .with_hint("set HOME, DOCKER_CONFIG or REGISTRY_AUTH_FILE")
         };
         AuthFile::read(self.write.as_deref().map(Path::new).ok_or_else(none)?)
@@ -316,7 +318,7 @@ impl Credentials {
     }
 }
 
-/// What helpers call a registry.
+/// Returns the name by which helpers find a registry.
 fn server(registry: &str) -> &str {
     if registry == "docker.io" { HUB_KEY } else { registry }
 }

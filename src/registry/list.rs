@@ -8,6 +8,7 @@ use super::pull::from_any;
 use super::session::Session;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hint::Hint;
 use crate::image::{DOCKER_CONFIG, ImageConfig, OCI_CONFIG, Platform, new_index};
 use crate::media_type::OCI_INDEX;
 use crate::progress::Control;
@@ -46,10 +47,7 @@ pub fn read_manifest(
 
 fn fetch(session: &Session, reference: &str, limits: &Limits) -> Result<Fetched> {
     let name = Reference::parse(reference)?.or_latest();
-    let wanted = match name.digest() {
-        Some(digest) => Wanted::Digest(digest),
-        None => Wanted::Tag(name.tag().unwrap_or("latest")),
-    };
+    let wanted = Wanted::of(&name);
     from_any(session, &name, |repository| repository.manifest(wanted, limits))
 }
 
@@ -75,7 +73,7 @@ pub fn create_list(
         Some(_) if !amend => {
             return Err(Error::new(ErrorKind::AlreadyExists, OP, "the name already stands for an image")
                 .with_path(name.to_string())
-                .with_hint("--amend adds to a list, or remove it first"));
+                .with_hint(Hint::AmendList));
         }
         Some(list) => (list.manifests().to_vec(), annotations_of(&list)),
         None => (Vec::new(), BTreeMap::new()),
@@ -95,7 +93,7 @@ pub fn create_list(
     write(store, &name, &entries, &annotations)
 }
 
-/// What [`annotate_list`] changes; what is `None` or empty stays.
+/// The changes of [`annotate_list`]; what is `None` or empty stays.
 #[derive(Debug, Clone, Default)]
 pub struct ListAnnotation {
     /// The platform that the entry is for.
@@ -129,7 +127,7 @@ pub fn annotate_list(
     let found = entries.iter_mut().find(|entry| descriptor_digest(entry).ok() == Some(digest));
     let entry = found.ok_or_else(|| Error::not_found(OP, "the list has no such image").with_path(image))?;
     if let Some(platform) = &change.platform {
-        entry.set_platform(Some(oci_platform(platform)?));
+        entry.set_platform(Some(platform.to_oci(OP)?));
     }
     if !change.annotations.is_empty() {
         let mut annotations = entry.annotations().clone().unwrap_or_default();
@@ -139,7 +137,7 @@ pub fn annotate_list(
     write(store, &name, &entries, &annotations_of(&list))
 }
 
-/// The index that has a name in the store.
+/// Returns the index that has a name in the store.
 fn existing(store: &Store, name: &Reference) -> Result<Option<Document>> {
     let Some(found) = store.refs()?.into_iter().find(|known| known.name == *name) else { return Ok(None) };
     let document = store.read_document(&found.descriptor)?;
@@ -154,7 +152,7 @@ fn annotations_of(list: &Document) -> BTreeMap<String, String> {
     list.annotations().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
-/// The entries that an image gives: its own, or those of its index.
+/// Returns the entries that an image gives: its own, or those of its index.
 fn entries_of(store: &Store, session: &Session, image: &str) -> Result<Vec<Descriptor>> {
     let found = match store.resolve(image) {
         Ok(resolved) => {
@@ -189,7 +187,7 @@ fn entries_of(store: &Store, session: &Session, image: &str) -> Result<Vec<Descr
         let digest = descriptor_digest(config)?;
         let bytes = store.read_blob(&digest, Some(config.size()), store.limits().json_bytes)?;
         let platform = ImageConfig::parse(bytes, &digest.to_string(), store.limits())?.platform();
-        entry.set_platform(Some(oci_platform(&platform)?));
+        entry.set_platform(Some(platform.to_oci(OP)?));
     }
     Ok(vec![entry])
 }
@@ -207,16 +205,6 @@ fn bring(store: &Store, session: &Session, image: &str, wanted: &Descriptor) -> 
         }
     })?;
     store.put_blob(&bytes).map(drop)
-}
-
-fn oci_platform(platform: &Platform) -> Result<oci_spec::image::Platform> {
-    let mut builder = oci_spec::image::PlatformBuilder::default()
-        .os(platform.os.as_str())
-        .architecture(platform.architecture.as_str());
-    if let Some(variant) = &platform.variant {
-        builder = builder.variant(variant.clone());
-    }
-    builder.build().map_err(|error| Error::invalid(OP, error.to_string()).with_path(platform.to_string()))
 }
 
 fn write(

@@ -9,12 +9,13 @@ use crate::store::Reference;
 
 const OP: &str = "log in to registry";
 
-/// What [`login`] did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The result of [`login`].
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Login {
     /// The registry, as names write it.
     pub registry: String,
-    /// Where the credentials are kept now: a file, or a credential helper.
+    /// The place where the credentials are kept now: a file, or a credential helper.
     pub kept_in: String,
 }
 
@@ -44,7 +45,7 @@ pub fn logout(registries: &Registries, registry: &str) -> Result<bool> {
     registries.credentials.erase(&name_of(registry)?)
 }
 
-/// A registry as names write it, from what people type: `docker.io`, `https://registry.example/`.
+/// Returns a registry as names write it, from what people type: `docker.io`, `https://registry.example/`.
 fn name_of(text: &str) -> Result<String> {
     let bare = text.trim_start_matches("https://").trim_start_matches("http://");
     let bare = bare.split('/').next().unwrap_or_default();

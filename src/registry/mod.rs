@@ -27,13 +27,18 @@ mod client;
 mod config;
 mod copy;
 mod credentials;
+mod documents;
+mod download;
+mod fetch;
 mod list;
 mod login;
 mod origin;
 mod pull;
 mod push;
+mod records;
 mod referrers;
 mod session;
+mod socks;
 mod tags;
 mod transfer;
 mod transport;
@@ -47,10 +52,13 @@ use crate::error::Result;
 pub use config::Config;
 pub use copy::{Copied, CopyOptions, copy};
 pub use credentials::{Asked, Credential, Credentials, HelperAnswer, HelperCall, HelperRunner};
+pub(crate) use download::{Download, download};
 pub use list::{ListAnnotation, RemoteManifest, annotate_list, create_list, read_manifest};
 pub use login::{Login, login, logout};
+pub(crate) use origin::Location;
 pub use pull::{PullOptions, Pulled, pull, pull_and_unpack};
 pub use push::{PushOptions, Pushed, push};
+pub(crate) use records::Records;
 pub use tags::tags;
 
 // Not part of the stable interface: for the fuzz targets of this repository.
@@ -63,8 +71,8 @@ pub fn credentials_in(bytes: &[u8], registry: &str, repository: &str) -> Result<
     auth_file::AuthFile::parse(Path::new("config.json"), bytes)?.find(registry, repository)
 }
 
-/// The registries as this program reaches them: where they are, what proves who is asking, which proxies are between, and
-/// how much patience there is. Cheap to keep and to clone; connections belong to single operations.
+/// The registries as this program reaches them: where they are, with which credentials, through which proxies, and how much
+/// patience there is. Cheap to keep and to clone; connections belong to single operations.
 #[derive(Clone)]
 pub struct Registries {
     config: Config,
@@ -101,30 +109,30 @@ impl Registries {
         }
     }
 
-    /// What the environment says: [`Config::from_env`], [`Credentials::from_env`], and the proxies in `HTTP_PROXY`,
+    /// Reads the environment: [`Config::from_env`], [`Credentials::from_env`], and the proxies in `HTTP_PROXY`,
     /// `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
     pub fn from_env() -> Result<Registries> {
         Ok(Registries::new(Config::from_env()?, Credentials::from_env()).with_proxies_of_env())
     }
 
-    /// The same, through the proxies in the environment.
+    /// Returns the same, through the proxies in the environment.
     pub fn with_proxies_of_env(self) -> Registries {
         Registries { proxies: session::Proxies::from_env(), ..self }
     }
 
-    /// The same, with other credentials.
+    /// Returns the same, with other credentials.
     pub fn with_credentials(self, credentials: Credentials) -> Registries {
         Registries { credentials, ..self }
     }
 
-    /// The credentials in use.
+    /// Returns the credentials in use.
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
     }
 
-    /// The same with other patience: how long a connection may stand still (60 s), how often a request is tried in all (5
-    /// times), and the first pause between two tries (250 ms), which doubles. A registry that asks for another pause gets it,
-    /// up to a minute.
+    /// Returns the same with other patience: how long a connection may stand still (60 s), how often a request is tried in
+    /// all (5 times), and the first pause between two tries (250 ms), which doubles. A registry that asks for another pause
+    /// gets it, up to a minute.
     pub fn with_patience(self, stall: Duration, attempts: u32, backoff: Duration) -> Registries {
         Registries { stall, connect: stall.min(self.connect), attempts: attempts.max(1), backoff, ..self }
     }

@@ -20,7 +20,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// An origin from its parts. `host` is a name, an IPv4 address, or an IPv6 address in brackets.
+    /// Returns an origin from its parts. `host` is a name, an IPv4 address, or an IPv6 address in brackets.
     pub fn new(secure: bool, host: &str, port: Option<u16>) -> Origin {
         let port = port.unwrap_or(if secure { 443 } else { 80 });
         Origin { secure, host: host.to_ascii_lowercase(), port }
@@ -31,22 +31,22 @@ impl Origin {
         Ok(Location::parse(&format!("{}://{domain}/", scheme(secure)))?.origin)
     }
 
-    /// Whether the connection is encrypted and the host proves its name (https).
+    /// Returns whether the connection is encrypted and the host proves its name (https).
     pub fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// The host: a name in lower case, or an address (IPv6 in brackets).
+    /// Returns the host: a name in lower case, or an address (IPv6 in brackets).
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port.
+    /// Returns the port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The host as an IP address, when it is one.
+    /// Returns the host as an IP address, when it is one.
     pub fn address(&self) -> Option<IpAddr> {
         match self.host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
@@ -54,26 +54,26 @@ impl Origin {
         }
     }
 
-    /// Whether the host is this machine by its very name.
+    /// Returns whether the host is this machine by its very name.
     pub(super) fn is_loopback(&self) -> bool {
         self.host == "localhost"
             || self.host.ends_with(".localhost")
             || self.address().is_some_and(|address| address.is_loopback())
     }
 
-    /// The same host and port with the other scheme.
+    /// Returns the same host and port with the other scheme.
     pub(super) fn with_scheme(&self, secure: bool) -> Origin {
         Origin { secure, ..self.clone() }
     }
 
-    /// `HOST[:PORT]`, the port only where it is not the scheme's own.
+    /// Returns `HOST[:PORT]`, the port only where it is not the scheme's own.
     pub(super) fn authority(&self) -> String {
         let usual = if self.secure { 443 } else { 80 };
         if self.port == usual { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
     }
 
-    /// Whether both hosts are names below one registered domain, as `registry-1.docker.io` and `auth.docker.io` are. The
-    /// last two labels decide, or the last three where the last two look like `co.uk`. Addresses are no names.
+    /// Returns whether both hosts are names below one registered domain, as `registry-1.docker.io` and `auth.docker.io`
+    /// are. The last two labels decide, or the last three where the last two look like `co.uk`. Addresses are no names.
     pub(super) fn same_site(&self, other: &Origin) -> bool {
         if self.address().is_some() || other.address().is_some() {
             return false;
@@ -82,7 +82,7 @@ impl Origin {
     }
 }
 
-/// The registered domain of a name, by the shape of its last labels.
+/// Returns the registered domain of a name, by the shape of its last labels.
 fn site(host: &str) -> Option<String> {
     let labels: Vec<&str> = host.trim_end_matches('.').split('.').collect();
     let [.., second, top] = labels[..] else { return None };
@@ -141,12 +141,12 @@ impl Location {
         Ok(Location { origin: Origin::new(secure, host, port), target })
     }
 
-    /// The address of a path below an origin.
+    /// Returns the address of a path below an origin.
     pub(super) fn new(origin: &Origin, target: impl Into<String>) -> Location {
         Location { origin: origin.clone(), target: target.into() }
     }
 
-    /// What a `Location` or `Link` header means that came with the answer from here (RFC 3986, 5.2).
+    /// Resolves a `Location` or `Link` header of the answer from here (RFC 3986, 5.2).
     pub fn join(&self, reference: &str) -> Result<Location> {
         if reference.len() > MAX_ADDRESS {
             return Err(Error::limit(OP, format!("an address of {} bytes", reference.len())));
@@ -170,19 +170,19 @@ impl Location {
         Location::parse(&format!("{scheme}://{}:{}{target}", self.origin.host, self.origin.port))
     }
 
-    /// The same address with one more parameter in its query; what is there stays.
+    /// Returns the same address with one more parameter in its query; what is there stays.
     pub(super) fn with_parameter(&self, name: &str, value: &str) -> Location {
         let sign = if self.target.contains('?') { '&' } else { '?' };
         let target = format!("{}{sign}{name}={}", self.target, encode(value));
         Location { origin: self.origin.clone(), target }
     }
 
-    /// The origin.
+    /// Returns the origin.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// Path and query, as they are sent.
+    /// Returns path and query, as they are sent.
     pub fn target(&self) -> &str {
         &self.target
     }

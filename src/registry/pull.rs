@@ -1,42 +1,35 @@
 //! Pulling: from a registry into the store.
 
-use std::collections::{BTreeMap, HashSet};
-use std::io::{Read, Write};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use super::Registries;
-use super::arrival::Arrival;
-use super::client::{Fetched, Repository, Wanted, elsewhere};
+use super::client::{Repository, Wanted, elsewhere};
 use super::config::Endpoint;
-use super::origin::Location;
-use super::session::{Failure, Payload, Request, Session, broken};
-use super::transfer::{Progress, each};
-use crate::compress::{Compression, DecodeLimits, DecodeOptions, Decoded, Decoder};
+use super::documents::{Tree, parts};
+use super::fetch::{Fetcher, Job, is_stop};
+use super::session::Session;
+use super::transfer::{announced, each};
+use crate::compress::{DecodeLimits, Decoded};
 use crate::digest::Digest;
-use crate::error::{At, Error, ErrorKind, Result};
-use crate::event::{Event, StepId};
+use crate::error::{Error, Result};
+use crate::event::Event;
 use crate::image::{
-    DOCKER_CONFIG, Image, Layer, Layers, OCI_CONFIG, Platform, UnpackOptions, Unpacked, is_distributable,
-    layer_compression, unpack_from,
+    Admission, AdmissionLimits, Image, Layer, Layers, NamePolicy, Notes, Platform, Ready, UnpackOptions,
+    Unpacked, Walk, unpack_from,
 };
-use crate::progress::{Control, Counters};
-use crate::store::{
-    BlobWriter, Descriptor, Document, DocumentKind, LayerInfo, Reference, Store, descriptor_digest,
-};
+use crate::progress::{Control, Share};
+use crate::store::{BlobInfo, Descriptor, DocumentKind, Reference, Store, descriptor_digest};
 use crate::threads;
 
 const PULL: &str = "pull image";
-const LAYER: &str = "pull layer";
-const STOPPED: &str = "unpacking failed";
-/// A transfer that was cut gets new tries once it has come this much further.
-const WORTH_NEW_TRIES: u64 = 1 << 20;
-/// How many other addresses of a layer are tried.
-const MAX_URLS: usize = 4;
+/// How many images the index of one pull may lead to.
+const MAX_IMAGES: u64 = 100_000;
 
-/// How an image is pulled.
+/// Options of a pull.
 #[derive(Debug, Clone, Default)]
 pub struct PullOptions {
     /// Which platform of an image for several; `None` for this machine's.
@@ -49,8 +42,9 @@ pub struct PullOptions {
     pub decode: DecodeLimits,
 }
 
-/// What was pulled.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The result of a pull.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Pulled {
     /// The name the image has in the store; `None` when it was pulled by its digest alone.
     pub name: Option<Reference>,
@@ -69,15 +63,15 @@ pub struct Pulled {
 }
 
 /// Pulls an image: manifest, configuration and every layer that the store does not hold yet, three at a time. A transfer that
-/// is cut goes on where it ended. Sizes, digests and DiffIDs are checked before the image gets its name; mirrors are asked
+/// is cut goes on where it ended, also in the next pull. Sizes, digests and DiffIDs are checked before the image gets its name; mirrors are asked
 /// first.
 ///
 /// `reference` is a name as `docker pull` takes it: `debian`, `registry.example:5000/app:v1`, `app@sha256:…`. The name moves
 /// to the new image when another one had it.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] when the registry does not have it, or nothing for the platform; [`ErrorKind::Unauthorized`],
-/// [`ErrorKind::Network`]; [`ErrorKind::Corrupt`] when what arrives is not what was announced; [`ErrorKind::Limit`] over a
+/// [`crate::ErrorKind::NotFound`] when the registry does not have it, or nothing for the platform; [`crate::ErrorKind::Unauthorized`],
+/// [`crate::ErrorKind::Network`]; [`crate::ErrorKind::Corrupt`] when what arrives is not what was announced; [`crate::ErrorKind::Limit`] over a
 /// cap. No name changes then, and what was fetched completely need not be fetched again until the next prune.
 pub fn pull(
     store: &Store,
@@ -105,11 +99,12 @@ pub fn pull_and_unpack(
     store: &Store,
     registries: &Registries,
     reference: &str,
-    dir: &Path,
+    dir: impl AsRef<Path>,
     options: &PullOptions,
     unpack: &UnpackOptions,
     control: &Control,
 ) -> Result<(Pulled, Unpacked)> {
+    let dir = dir.as_ref();
     let pin = store.pin(control)?;
     let store: &Store = &pin;
     let name = Reference::parse(reference)?.or_latest();
@@ -130,24 +125,8 @@ fn run(
     work: impl FnMut(&Repository) -> Result<Pulled>,
 ) -> Result<Pulled> {
     let session = Session::new(registries, control);
-    let began = Instant::now();
     let text = format!("pull {}", name.canonical());
-    control.events.send(Event::Started {
-        step: 0,
-        stage: String::new(),
-        place: (0, 0),
-        text,
-        location: None,
-    });
-    let result = from_any(&session, name, work);
-    match &result {
-        Ok(pulled) => {
-            let size = pulled.bytes_fetched;
-            control.events.send(Event::Finished { step: 0, took: began.elapsed(), size });
-        }
-        Err(error) => control.events.send(Event::Failed { step: 0, message: error.to_string() }),
-    }
-    result
+    announced(control, text, |pulled: &Pulled| pulled.bytes_fetched, || from_any(&session, name, work))
 }
 
 /// Does something with a repository at the first endpoint that has what is wanted: mirrors, then the registry itself.
@@ -161,7 +140,7 @@ pub(super) fn from_any<T>(
         let result = Repository::open(session, endpoint, false).and_then(|repository| work(&repository));
         match result {
             Err(error) if endpoint.mirror && elsewhere(&error) => {
-                let message = format!("the mirror {} was of no use: {error}", endpoint.origin);
+                let message = format!("the mirror {} was not used: {error}", endpoint.origin);
                 session.control.events.send(Event::Warning { rule: String::new(), message, location: None });
             }
             result => return result,
@@ -170,31 +149,17 @@ pub(super) fn from_any<T>(
     unreachable!("the registry itself comes last, and is no mirror")
 }
 
-/// A layer, or another blob, that has to be fetched.
-pub(super) struct Job {
-    pub descriptor: Descriptor,
-    pub digest: Digest,
-    /// The digest of the tar in it, where it is a layer.
-    pub diff_id: Option<Digest>,
-    pub arrival: Arc<Arrival>,
-}
-
-/// What a pull needs, with all documents in the store already.
+/// The plan of a pull, with all documents in the store already.
 pub(super) struct Plan<'a> {
-    store: &'a Store,
-    repository: &'a Repository<'a>,
+    fetcher: Fetcher<'a>,
     options: &'a PullOptions,
-    control: &'a Control,
-    step: StepId,
-    /// What the name will stand for.
+    /// The manifest or index that the name will stand for.
     top: Descriptor,
     /// The image of the platform that was chosen.
     pub image: Image,
     pub jobs: Vec<Job>,
-    /// Layers that the store holds, but has not seen decoding to their DiffID.
-    unchecked: Vec<(Descriptor, Digest)>,
-    /// Whether what is fetched is of no use any more.
-    stop: AtomicBool,
+    /// Blobs that are fetched, and documents that were read to find them. It is in the store once all is fetched.
+    arrives: HashMap<Digest, BlobInfo>,
 }
 
 /// The layers of a plan, from the store or on their way to it.
@@ -206,8 +171,8 @@ struct Arriving<'a> {
 impl Layers for Arriving<'_> {
     fn open(&self, layer: &Layer) -> Result<Box<dyn Read + Send>> {
         match self.plan.jobs.iter().find(|job| job.digest == layer.digest) {
-            Some(job) => Ok(Box::new(job.arrival.reader(&self.plan.control.cancel))),
-            None => self.plan.store.open(layer),
+            Some(job) => Ok(Box::new(job.arrival.reader(&self.plan.fetcher.control.cancel))),
+            None => self.plan.fetcher.store.open(layer),
         }
     }
 
@@ -215,15 +180,6 @@ impl Layers for Arriving<'_> {
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         applied.push((layer.clone(), *decoded));
     }
-}
-
-/// What ends a transfer that is of no use any more.
-fn stopped() -> Error {
-    Error::new(ErrorKind::Cancelled, LAYER, STOPPED)
-}
-
-fn is_stop(error: &Error) -> bool {
-    error.kind() == ErrorKind::Cancelled && error.message() == STOPPED
 }
 
 impl<'a> Plan<'a> {
@@ -235,13 +191,10 @@ impl<'a> Plan<'a> {
         options: &'a PullOptions,
     ) -> Result<Plan<'a>> {
         let control = repository.session.control;
-        let wanted = match name.digest() {
-            Some(digest) => Wanted::Digest(digest),
-            None => Wanted::Tag(name.tag().unwrap_or("latest")),
-        };
+        let wanted = Wanted::of(name);
         let top = repository.manifest(wanted, store.limits())?;
         store.put_blob(&top.bytes)?;
-        let mut tree = Tree { store, repository, control, manifests: Vec::new(), seen: HashSet::new() };
+        let mut tree = Tree::new(store, repository, control);
         tree.visit(&top, 1)?;
         let platform = options.platform.clone();
         let chosen = match top.document.kind() {
@@ -252,7 +205,13 @@ impl<'a> Plan<'a> {
         let image = Image::from_descriptor(store, &chosen, only)?;
         let mut blobs: BTreeMap<Digest, (Descriptor, Option<Digest>)> = BTreeMap::new();
         let mut order = Vec::new();
+        let mut arrives: HashMap<Digest, BlobInfo> = HashMap::new();
         for manifest in tree.wanted(&chosen, options.all_platforms)? {
+            let config = store.read_document(&manifest)?.config().cloned();
+            for document in config.iter().chain([&manifest]) {
+                let digest = descriptor_digest(document)?;
+                arrives.insert(digest, BlobInfo { digest, size: document.size() });
+            }
             for (blob, diff_id) in parts(store, &manifest)? {
                 let digest = descriptor_digest(&blob)?;
                 match blobs.get(&digest) {
@@ -268,43 +227,26 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        let (mut jobs, mut unchecked) = (Vec::new(), Vec::new());
+        let mut jobs = Vec::new();
         for digest in order {
             let (descriptor, diff_id) = blobs.remove(&digest).expect("each digest is in the order once");
-            if store.blob_size(&digest).is_ok_and(|size| size == descriptor.size()) {
-                let seen = store.diff_id_for_blob(&digest)?;
-                if let Some(diff_id) = diff_id.filter(|diff_id| seen != Some(*diff_id)) {
-                    unchecked.push((descriptor, diff_id));
-                }
-            } else {
+            arrives.insert(digest, BlobInfo { digest, size: descriptor.size() });
+            if !store.blob_size(&digest).is_ok_and(|size| size == descriptor.size()) {
                 jobs.push(Job { descriptor, digest, diff_id, arrival: Arc::default() });
             }
         }
         let total: u64 = jobs.iter().fold(0, |sum, job| sum.saturating_add(job.descriptor.size()));
-        Counters::add(&control.counters.bytes_total, total);
-        let (step, stop) = (0, AtomicBool::new(false));
-        Ok(Plan {
-            store,
-            repository,
-            options,
-            control,
-            step,
-            top: top.descriptor,
-            image,
-            jobs,
-            unchecked,
-            stop,
-        })
+        let share = Share::new(control, total);
+        arrives.extend(tree.indexes.iter().map(|index| (index.digest, *index)));
+        let (decode, stop) = (options.decode.clone(), AtomicBool::new(false));
+        let fetcher =
+            Fetcher { store, repository, control, step: 0, decode, share, stop, notes: Notes::default() };
+        Ok(Plan { fetcher, options, top: top.descriptor, image, jobs, arrives })
     }
 
-    /// Fetches every blob that is missing and checks every layer.
+    /// Fetches every blob that is missing, and checks layers while they arrive.
     pub fn fetch(&self) -> Result<()> {
-        each("pull", &self.jobs, |job| self.fetch_checked(job))?;
-        for (descriptor, diff_id) in &self.unchecked {
-            let digest = descriptor_digest(descriptor)?;
-            self.check(Box::new(self.store.open_blob(&digest)?), descriptor, diff_id)?;
-        }
-        Ok(())
+        each("pull", &self.jobs, |job| self.fetcher.fetch_checked(job))
     }
 
     /// Fetches every blob that is missing, and unpacks the image meanwhile.
@@ -313,8 +255,8 @@ impl<'a> Plan<'a> {
         let fetch = || {
             // Unpacking checks the image's own layers.
             let result = each("pull", &self.jobs, |job| match own.contains(&job.digest) {
-                true => self.fetch_one(job),
-                false => self.fetch_checked(job),
+                true => self.fetcher.fetch_one(job),
+                false => self.fetcher.fetch_checked(job),
             });
             // What was not begun will not come.
             self.jobs.iter().for_each(|job| job.arrival.end(false));
@@ -322,7 +264,8 @@ impl<'a> Plan<'a> {
         };
         let layers = Arriving { plan: self, applied: Mutex::default() };
         let text = name.to_string();
-        let unpack = || unpack_from(self.store, &self.image, &text, dir, options, &layers, self.control);
+        let Fetcher { store, control, .. } = self.fetcher;
+        let unpack = || unpack_from(store, &self.image, &text, dir, options, &layers, control);
         let unpacked = std::thread::scope(|scope| {
             let Ok(thread) = threads::spawn(scope, "treering-fetch", fetch) else {
                 // Where no thread is to be had, one comes after the other.
@@ -330,7 +273,7 @@ impl<'a> Plan<'a> {
                 return unpack();
             };
             let unpacked = unpack();
-            self.stop.store(unpacked.is_err(), Ordering::Relaxed);
+            self.fetcher.stop.store(unpacked.is_err(), Ordering::Relaxed);
             match (threads::join(thread), unpacked) {
                 // A layer that did not come fails both; the transfer's own error says why.
                 (Err(error), Err(_)) if !is_stop(&error) => Err(error),
@@ -339,31 +282,14 @@ impl<'a> Plan<'a> {
             }
         })?;
         for (layer, decoded) in layers.applied.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            if self.store.diff_id_for_blob(&layer.digest)? != Some(layer.diff_id) {
-                self.remember(&layer.descriptor, layer.diff_id, &decoded)?;
-            }
-        }
-        for (descriptor, diff_id) in &self.unchecked {
-            let digest = descriptor_digest(descriptor)?;
-            if self.store.diff_id_for_blob(&digest)? != Some(*diff_id) {
-                self.check(Box::new(self.store.open_blob(&digest)?), descriptor, diff_id)?;
+            if store.diff_id_for_blob(&layer.digest)? != Some(layer.diff_id) {
+                self.fetcher.remember(&layer.descriptor, layer.diff_id, &decoded)?;
             }
         }
         Ok(unpacked)
     }
 
-    /// Records which DiffID a blob was seen to hold.
-    fn remember(&self, descriptor: &Descriptor, diff_id: Digest, decoded: &Decoded) -> Result<()> {
-        self.store.put_layer_info(&LayerInfo {
-            diff_id,
-            digest: descriptor_digest(descriptor)?,
-            size: descriptor.size(),
-            media_type: media_type(decoded.compression, descriptor),
-            diff_size: Some(decoded.diff_size),
-        })
-    }
-
-    /// Gives the image its name.
+    /// Compares what the documents say with what has arrived, and gives the image its name.
     pub fn publish(&self, pulled_by: &Reference) -> Result<Pulled> {
         let name = match (&self.options.name, pulled_by.digest()) {
             (Some(name), _) => Some(name.clone().or_latest()),
@@ -371,14 +297,16 @@ impl<'a> Plan<'a> {
             (None, Some(_)) => pulled_by.tag().map(|tag| pulled_by.with_tag(tag)).transpose()?,
         };
         let digest = descriptor_digest(&self.top)?;
-        let before = match &name {
-            Some(name) => self.store.tag(name, &self.top)?,
-            None => {
-                self.store.add_nameless(&self.top)?;
-                None
-            }
-        };
-        let same = before.is_some_and(|before| descriptor_digest(&before).ok() == Some(digest));
+        let Fetcher { store, control, .. } = self.fetcher;
+        let stood_for = store.refs()?.into_iter().find(|known| Some(&known.name) == name.as_ref());
+        let same = stood_for.is_some_and(|known| descriptor_digest(&known.descriptor).ok() == Some(digest));
+        let limits = AdmissionLimits { max_entries: MAX_IMAGES, decode: self.options.decode.clone() };
+        let mut admission = Admission::new(store, PULL, limits, control);
+        let configs = Walk::new(&mut admission, |digest| Ok(self.arrives.get(digest))).image(&self.top)?;
+        let names = name.iter().cloned().collect();
+        let ready = Ready { names, descriptor: self.top.clone(), configs };
+        admission.finish(vec![ready], NamePolicy::Move)?;
+        self.fetcher.notes.list_images(store, [&self.top], control);
         Ok(Pulled {
             name,
             digest,
@@ -388,308 +316,5 @@ impl<'a> Plan<'a> {
             layers_fetched: self.jobs.len() as u64,
             bytes_fetched: self.jobs.iter().fold(0, |sum, job| sum + job.descriptor.size()),
         })
-    }
-
-    /// Fetches a blob and, while it arrives, makes sure that its content has the DiffID that the configuration says.
-    fn fetch_checked(&self, job: &Job) -> Result<()> {
-        let Some(diff_id) = job.diff_id.filter(|diff_id| self.must_decode(job, diff_id)) else {
-            return self.fetch_one(job);
-        };
-        std::thread::scope(|scope| {
-            let check =
-                || self.check(Box::new(job.arrival.reader(&self.control.cancel)), &job.descriptor, &diff_id);
-            let thread = threads::spawn(scope, "treering-check", check);
-            let fetched = self.fetch_one(job);
-            let checked = match thread {
-                Ok(thread) => threads::join(thread),
-                // Where no thread is to be had, the blob is read once more.
-                Err(_) if fetched.is_ok() => check(),
-                Err(_) => Ok(()),
-            };
-            // A blob that did not arrive fails both; the transfer's own error is the one that says why.
-            fetched.and(checked)
-        })
-    }
-
-    fn must_decode(&self, job: &Job, diff_id: &Digest) -> bool {
-        self.store.diff_id_for_blob(&job.digest).ok().flatten() != Some(*diff_id)
-    }
-
-    /// Decodes a layer and compares its DiffID; remembers it.
-    fn check(&self, reader: Box<dyn Read + Send>, descriptor: &Descriptor, diff_id: &Digest) -> Result<()> {
-        let digest = descriptor_digest(descriptor)?;
-        let shown = digest.to_string();
-        let decode = DecodeOptions {
-            hash_input: false,
-            hash_output: true,
-            limits: self.options.decode.clone(),
-            ..DecodeOptions::default()
-        };
-        let decoded = Decoder::new(reader, decode, self.control.clone()).and_then(Decoder::finish).map_err(
-            |error| match error.path() {
-                None => error.with_path(&shown),
-                Some(_) => error,
-            },
-        )?;
-        let found = decoded.diff_id.expect("asked for");
-        if found != *diff_id {
-            let message = format!("the layer's DiffID is {found}, and should be {diff_id}");
-            return Err(Error::corrupt(LAYER, message).with_path(shown));
-        }
-        self.remember(descriptor, found, &decoded)
-    }
-
-    /// Fetches a blob into the store. What reads along learns how it ended.
-    pub fn fetch_one(&self, job: &Job) -> Result<()> {
-        let result = self.fetch_into_store(job);
-        job.arrival.end(result.is_ok());
-        result
-    }
-
-    fn fetch_into_store(&self, job: &Job) -> Result<()> {
-        let session = self.repository.session;
-        let mut writer = self.store.blob_writer()?;
-        job.arrival.begin(writer.share()?);
-        let size = job.descriptor.size();
-        let mut progress = Progress::new(self.control, self.step, job.digest.to_string(), size);
-        let (mut tries, mut at_last_cut) = (1, 0);
-        loop {
-            let failure = match self.stream(job, &mut writer, &mut progress) {
-                Ok(()) => break,
-                Err(failure) => failure,
-            };
-            if writer.size() - at_last_cut >= WORTH_NEW_TRIES {
-                tries = 1;
-            }
-            at_last_cut = writer.size();
-            if !failure.again || tries >= session.registries.attempts {
-                return Err(failure.error);
-            }
-            session.pause(LAYER, tries, &failure)?;
-            tries += 1;
-        }
-        writer.finish(Some(job.digest)).map(drop)
-    }
-
-    /// Reads a blob from where the writer is to its end.
-    fn stream(&self, job: &Job, writer: &mut BlobWriter, progress: &mut Progress) -> Result<(), Failure> {
-        let size = job.descriptor.size();
-        let shown = self.repository.shown(job.digest);
-        let (location, mut reader) = self.open(job, writer.size())?;
-        let mut buffer = vec![0; 128 << 10];
-        loop {
-            self.control.check(LAYER)?;
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(stopped().into());
-            }
-            let n = match reader.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(n) => n,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(broken(error, LAYER, &location)),
-            };
-            if writer.size() + n as u64 > size {
-                let message = format!("the registry sends more than the {size} bytes that were announced");
-                return Err(Error::corrupt(LAYER, message).with_path(shown).into());
-            }
-            writer.write_all(&buffer[..n]).at(LAYER, &shown)?;
-            Counters::add(&self.control.counters.bytes_written, n as u64);
-            job.arrival.advance(writer.size());
-            progress.reach(writer.size());
-        }
-        if writer.size() < size {
-            let error = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-            return Err(broken(error, LAYER, &location));
-        }
-        Ok(())
-    }
-
-    /// Opens a blob at the registry; a layer that registries need not hold, also at the addresses that its descriptor names
-    /// (layer.md, "Non-Distributable Layers"), without credentials.
-    fn open(&self, job: &Job, from: u64) -> Result<(Location, Box<dyn Read + Send>), Failure> {
-        let size = job.descriptor.size();
-        let error = match self.repository.blob(LAYER, &job.digest, size, from) {
-            Err(failure) if failure.error.kind() == ErrorKind::NotFound => failure,
-            result => return result,
-        };
-        let urls = job.descriptor.urls().iter().flatten().take(MAX_URLS);
-        for url in urls.filter(|_| !is_distributable(job.descriptor.media_type().as_ref())) {
-            let Ok(location) = Location::parse(url) else { continue };
-            let secure = location.origin().is_secure() || !self.repository.endpoint.origin.is_secure();
-            if !secure {
-                continue;
-            }
-            if let Ok(opened) = self.open_elsewhere(location, size, from) {
-                return Ok(opened);
-            }
-        }
-        Err(error)
-    }
-
-    fn open_elsewhere(
-        &self,
-        location: Location,
-        size: u64,
-        from: u64,
-    ) -> Result<(Location, Box<dyn Read + Send>), Failure> {
-        let repository = self.repository;
-        // An endpoint of its own: nothing is known there, so nothing is sent.
-        let endpoint =
-            Endpoint { origin: location.origin().clone(), key: String::new(), ..repository.endpoint.clone() };
-        let scopes = super::auth::Scopes::default();
-        let request = Request {
-            operation: LAYER,
-            method: ureq::http::Method::GET,
-            location,
-            headers: Vec::new(),
-            payload: Payload::None,
-            scopes: &scopes,
-        };
-        let response =
-            repository.session.send_without_credentials(&endpoint, &repository.endpoint, &request)?;
-        if response.status != 200 || response.length().is_some_and(|length| length != size) {
-            let message = "the layer is not at the address that its descriptor names";
-            return Err(Error::not_found(LAYER, message).into());
-        }
-        let location = response.location.clone();
-        let mut reader: Box<dyn Read + Send> = Box::new(response.into_reader());
-        std::io::copy(&mut (&mut reader).take(from), &mut std::io::sink())
-            .map_err(|error| broken(error, LAYER, &location))?;
-        Ok((location, reader))
-    }
-}
-
-/// The media type that the store's own records use for a layer.
-fn media_type(compression: Compression, descriptor: &Descriptor) -> String {
-    match layer_compression(descriptor.media_type().as_ref()) {
-        Some(claimed) if claimed == compression => descriptor.media_type().to_string(),
-        _ => compression.media_type().to_string(),
-    }
-}
-
-/// Layers of a manifest that the store holds with their DiffIDs; other blobs without.
-fn parts(store: &Store, manifest: &Descriptor) -> Result<Vec<(Descriptor, Option<Digest>)>> {
-    let document = store.read_document(manifest)?;
-    let is_layer = |blob: &Descriptor| layer_compression(blob.media_type().as_ref()).is_some();
-    if is_image(&document) && document.layers().iter().all(is_layer) {
-        let image = Image::from_descriptor(store, manifest, None)?;
-        return Ok(image
-            .layers()
-            .iter()
-            .map(|layer| (layer.descriptor.clone(), Some(layer.diff_id)))
-            .collect());
-    }
-    let others = document.config().into_iter().chain(document.layers());
-    Ok(others.map(|blob| (blob.clone(), None)).collect())
-}
-
-fn is_image(manifest: &Document) -> bool {
-    manifest
-        .config()
-        .is_some_and(|config| [OCI_CONFIG, DOCKER_CONFIG].contains(&config.media_type().as_ref()))
-}
-
-/// Walks an index, fetching what has to be read to choose.
-struct Tree<'a> {
-    store: &'a Store,
-    repository: &'a Repository<'a>,
-    control: &'a Control,
-    /// Manifests in order, with their platforms where those are said.
-    manifests: Vec<(Descriptor, Option<Platform>)>,
-    seen: HashSet<Digest>,
-}
-
-impl Tree<'_> {
-    /// Lists the manifests below a document, nested indexes included.
-    fn visit(&mut self, top: &Fetched, depth: usize) -> Result<()> {
-        let cap = self.store.limits().index_depth;
-        if depth >= cap {
-            return Err(Error::limit(PULL, format!("indexes nested more than {cap} deep")));
-        }
-        for child in top.document.manifests() {
-            self.control.check(PULL)?;
-            let Some(kind) = DocumentKind::of_media_type(child.media_type().as_ref()) else { continue };
-            if !self.seen.insert(descriptor_digest(child)?) {
-                continue;
-            }
-            match kind {
-                DocumentKind::Manifest => {
-                    self.manifests.push((child.clone(), child.platform().as_ref().map(Platform::from)));
-                }
-                DocumentKind::Index => {
-                    let inner = self.document(child)?;
-                    self.visit(&inner, depth + 1)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A manifest or index, out of the store or the registry; it is in the store then.
-    fn document(&self, wanted: &Descriptor) -> Result<Fetched> {
-        let digest = descriptor_digest(wanted)?;
-        let limits = self.store.limits();
-        if self.store.blob_size(&digest).is_ok_and(|size| size == wanted.size())
-            && let Ok(bytes) = self.store.read_blob(&digest, Some(wanted.size()), limits.json_bytes)
-        {
-            let document =
-                Document::parse(&bytes, Some(wanted.media_type().as_ref()), &digest.to_string(), limits)?;
-            return Ok(Fetched { bytes, document, descriptor: wanted.clone() });
-        }
-        let fetched = self.repository.manifest(Wanted::Child(wanted), limits)?;
-        self.store.put_blob(&fetched.bytes)?;
-        Ok(fetched)
-    }
-
-    /// Puts a manifest's configuration into the store, if it is an image's.
-    fn fetch_parts(&self, manifest: &Fetched) -> Result<Descriptor> {
-        if let Some(config) = manifest.document.config().filter(|_| is_image(&manifest.document)) {
-            let digest = descriptor_digest(config)?;
-            if !self.store.blob_size(&digest).is_ok_and(|size| size == config.size()) {
-                self.store.put_blob(&self.repository.small_blob(config, self.store.limits())?)?;
-            }
-        }
-        Ok(manifest.descriptor.clone())
-    }
-
-    /// The manifest for a platform: the first entry that fits it exactly, else the next platform that runs there.
-    fn choose(&mut self, platform: &Platform) -> Result<Descriptor> {
-        // What says no platform is judged by its configuration, as the store does.
-        for at in 0..self.manifests.len() {
-            if self.manifests[at].1.is_none() {
-                let fetched = self.document(&self.manifests[at].0)?;
-                self.fetch_parts(&fetched)?;
-                if is_image(&fetched.document) {
-                    let image = Image::from_descriptor(self.store, &self.manifests[at].0, None)?;
-                    self.manifests[at].1 = Some(image.platform());
-                }
-            }
-        }
-        for wanted in platform.accepts() {
-            if let Some((found, _)) = self.manifests.iter().find(|(_, have)| have.as_ref() == Some(&wanted)) {
-                let fetched = self.document(found)?;
-                return self.fetch_parts(&fetched);
-            }
-        }
-        let mut have: Vec<String> =
-            self.manifests.iter().filter_map(|(_, have)| Some(have.as_ref()?.to_string())).collect();
-        have.sort();
-        have.dedup();
-        let message = format!("the image has nothing for {platform}");
-        Err(Error::not_found(PULL, message)
-            .with_path(self.repository.shown(""))
-            .with_hint(format!("choose with --platform among: {}", have.join(", "))))
-    }
-
-    /// The manifests whose blobs are wanted, all of them in the store.
-    fn wanted(&self, chosen: &Descriptor, all: bool) -> Result<Vec<Descriptor>> {
-        let mut out = vec![chosen.clone()];
-        if all {
-            for (manifest, _) in self.manifests.iter().filter(|(one, _)| one.digest() != chosen.digest()) {
-                let fetched = self.document(manifest)?;
-                out.push(self.fetch_parts(&fetched)?);
-            }
-        }
-        Ok(out)
     }
 }

@@ -3,19 +3,17 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
-use std::time::Instant;
 
 use super::Registries;
 use super::cargo::{Cargo, Tally, known, put_documents};
 use super::client::{Fetched, Repository};
 use super::session::Session;
-use super::transfer::{Progress, each};
+use super::transfer::{Progress, announced, each};
 use super::upload::{Blob, upload};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::event::Event;
 use crate::image::{Image, Platform, is_distributable};
-use crate::progress::Control;
+use crate::progress::{Control, Counters, Share};
 use crate::store::{Descriptor, Document, DocumentKind, Reference, Store, descriptor_digest};
 
 const PUSH: &str = "push image";
@@ -23,7 +21,7 @@ const PUSH: &str = "push image";
 const MAX_NAMES: usize = 200;
 const MAX_SOURCES: usize = 4;
 
-/// How an image is pushed.
+/// Options of a push.
 #[derive(Debug, Clone, Default)]
 pub struct PushOptions {
     /// Only this platform's image out of one for several.
@@ -32,10 +30,11 @@ pub struct PushOptions {
     pub no_mount: bool,
 }
 
-/// What was pushed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The result of a push.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Pushed {
-    /// Where to.
+    /// The name at the registry.
     pub name: Reference,
     /// The digest that the registry has it under now.
     pub digest: Digest,
@@ -58,8 +57,8 @@ pub struct Pushed {
 /// repository has, nor what can be mounted from another repository that the store has images of.
 ///
 /// `target` is where to, as `docker push` takes it; its tag is `latest` when it has none. Of an image for several platforms
-/// whose other manifests the store does not hold, this machine's is pushed alone, as Docker does. Layers that must not be
-/// distributed are left out (layer.md, "Non-Distributable Layers").
+/// with other manifests that the store does not hold, this machine's is pushed alone, as Docker does. Layers that must not
+/// be distributed are left out (layer.md, "Non-Distributable Layers").
 ///
 /// # Errors
 /// [`crate::ErrorKind::NotFound`] when the image, or a blob that the registry lacks, is not in the store;
@@ -76,24 +75,13 @@ pub fn push(
     let store: &Store = &pin;
     let name = Reference::parse(target)?.or_latest();
     let session = Session::new(registries, control);
-    let began = Instant::now();
     let text = format!("push {}", name.canonical());
-    control.events.send(Event::Started {
-        step: 0,
-        stage: String::new(),
-        place: (0, 0),
+    announced(
+        control,
         text,
-        location: None,
-    });
-    let result = push_with(&session, store, image, &name, options);
-    match &result {
-        Ok(pushed) => {
-            let size = pushed.bytes_sent;
-            control.events.send(Event::Finished { step: 0, took: began.elapsed(), size });
-        }
-        Err(error) => control.events.send(Event::Failed { step: 0, message: error.to_string() }),
-    }
-    result
+        |pushed: &Pushed| pushed.bytes_sent,
+        || push_with(&session, store, image, &name, options),
+    )
 }
 
 fn push_with(
@@ -115,7 +103,9 @@ fn push_with(
     }
     let known = known(&repository, name, store.limits(), Some(store))?;
     let tally = Tally::default();
-    each("push", &cargo.blobs, |descriptor| send(&repository, store, descriptor, &known, &sources, &tally))?;
+    let share = Share::new(session.control, cargo.bytes());
+    let job = |blob| send(&repository, store, blob, (&known, &sources), (&tally, &share));
+    each("push", &cargo.blobs, job)?;
     put_documents(&repository, name, &cargo.documents, store.limits())?;
     let (sent, bytes_sent, mounted, present) = tally.get();
     let digest = descriptor_digest(&top)?;
@@ -131,7 +121,7 @@ fn push_with(
     })
 }
 
-/// What is pushed: the whole, or one platform of it.
+/// Chooses what is pushed: the whole, or one platform of it.
 fn choose(store: &Store, top: &Descriptor, options: &PushOptions) -> Result<(Descriptor, Option<Platform>)> {
     if let Some(platform) = &options.platform {
         let image = Image::from_descriptor(store, top, Some(platform))?;
@@ -145,7 +135,7 @@ fn choose(store: &Store, top: &Descriptor, options: &PushOptions) -> Result<(Des
     Ok((image.descriptor().clone(), Some(image.platform())))
 }
 
-/// Whether the store holds every manifest below an index.
+/// Returns whether the store holds every manifest below an index.
 fn is_complete(store: &Store, index: &Document, depth: usize) -> Result<bool> {
     for child in index.manifests() {
         let held = store.blob_size(&descriptor_digest(child)?).is_ok_and(|size| size == child.size());
@@ -201,7 +191,7 @@ fn gather(
     Ok(())
 }
 
-/// Other repositories of the same registry that hold blobs of the cargo, as far as the store's own names tell.
+/// Finds other repositories of the same registry that hold blobs of the cargo, by the store's own names.
 fn sources(store: &Store, name: &Reference, cargo: &Cargo) -> Result<HashMap<Digest, Vec<String>>> {
     let wanted: HashSet<Digest> =
         cargo.blobs.iter().filter_map(|blob| descriptor_digest(blob).ok()).collect();
@@ -237,14 +227,15 @@ fn send(
     repository: &Repository,
     store: &Store,
     descriptor: &Descriptor,
-    known: &HashSet<Digest>,
-    sources: &HashMap<Digest, Vec<String>>,
-    tally: &Tally,
+    (known, sources): (&HashSet<Digest>, &HashMap<Digest, Vec<String>>),
+    (tally, share): (&Tally, &Share),
 ) -> Result<()> {
     const OP: &str = "push blob";
     let control = repository.session.control;
     let digest = descriptor_digest(descriptor)?;
     let size = descriptor.size();
+    let share = share.split(size);
+    Counters::add(&control.counters.entries, 1);
     if known.contains(&digest) {
         tally.present();
         return Ok(());
@@ -267,17 +258,18 @@ fn send(
     let elsewhere = sources.get(&digest).map(Vec::as_slice).unwrap_or_default();
     // A configuration is new whenever anything is, and smaller than the question.
     let ask = size > 16 << 10;
-    let progress = Progress::shared(control, 0, digest.to_string(), size);
-    let outcome = upload(repository, &Blob { digest, size, elsewhere, ask, open: &open }, &progress)?;
+    let progress = Progress::shared(control, share, 0, digest.to_string(), size);
+    let blob = Blob { digest, size, elsewhere, ask, open: &open, kept_in: Some(store) };
+    let outcome = upload(repository, &blob, &progress)?;
     tally.count(outcome, size);
     Ok(())
 }
 
 /// Reads a file by offset, so that several can read one descriptor.
-struct FileFrom {
-    file: std::fs::File,
-    at: u64,
-    control: Control,
+pub(super) struct FileFrom {
+    pub file: std::fs::File,
+    pub at: u64,
+    pub control: Control,
 }
 
 impl Read for FileFrom {

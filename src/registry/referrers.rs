@@ -9,11 +9,11 @@ use crate::media_type::{EMPTY_CONFIG, OCI_INDEX};
 use crate::store::{BlobInfo, Descriptor, Limits, descriptor, descriptor_digest};
 
 const OP: &str = "list referrers";
-/// How often a list is written again that somebody else changed meanwhile.
+/// How often a list is written again that another client changed in between.
 const TRIES: usize = 5;
 
-/// The tag that a registry without the referrers API lists a manifest's referrers under: the algorithm cut at 32 characters,
-/// the hex digits at 64.
+/// Returns the tag that a registry without the referrers API lists a manifest's referrers under: the algorithm cut at 32
+/// characters, the hex digits at 64.
 fn tag(subject: &Descriptor) -> String {
     let text = subject.digest().to_string();
     let (algorithm, encoded) = text.split_once(':').unwrap_or((&text, ""));
@@ -54,7 +54,7 @@ pub(super) fn list(
         .with_path(repository.shown(tag)))
 }
 
-/// A manifest as the list describes it: with its artifact type and annotations.
+/// Returns a manifest as the list describes it: with its artifact type and annotations.
 fn entry(manifest: &Fetched) -> Result<Descriptor> {
     let mut entry = manifest.descriptor.clone();
     let document = &manifest.document;

@@ -41,7 +41,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// What a request carries.
+/// The body of a request.
 #[derive(Clone, Copy)]
 pub(super) enum Payload<'a> {
     None,
@@ -57,7 +57,7 @@ pub(super) struct Request<'a> {
     pub location: Location,
     pub headers: Vec<(&'static str, String)>,
     pub payload: Payload<'a>,
-    /// What the request needs to be allowed.
+    /// The scopes that the request needs.
     pub scopes: &'a Scopes,
 }
 
@@ -65,28 +65,28 @@ pub(super) struct Request<'a> {
 pub(super) struct Response {
     pub status: u16,
     pub headers: HeaderMap,
-    /// Where it came from, after redirects.
+    /// The address that it came from, after redirects.
     pub location: Location,
     body: ureq::Body,
 }
 
 impl Response {
-    /// A header as text, when it is there once and is text.
+    /// Returns a header as text, when it is there once and is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The length that the body is said to have.
+    /// Returns the length that the body is said to have.
     pub fn length(&self) -> Option<u64> {
         self.header("content-length")?.trim().parse().ok()
     }
 
-    /// The body as a stream. It is not limited: the reader counts.
+    /// Returns the body as a stream. It is not limited: the reader counts.
     pub fn into_reader(self) -> impl Read + Send {
         self.body.into_with_config().limit(u64::MAX).reader()
     }
 
-    /// The whole body, unless it has more than `cap` bytes.
+    /// Returns the whole body, unless it has more than `cap` bytes.
     pub fn read(self, operation: &'static str, cap: u64) -> Result<Vec<u8>, Failure> {
         let location = self.location.clone();
         let mut out = Vec::new();
@@ -99,7 +99,7 @@ impl Response {
         Ok(out)
     }
 
-    /// An error out of an answer that is none of those hoped for (distribution-spec, "Error Codes").
+    /// Returns an error out of an answer that is none of those hoped for (distribution-spec, "Error Codes").
     pub fn into_error(self, operation: &'static str, what: &str) -> Failure {
         let status = self.status;
         let pause = self.retry_after();
@@ -130,7 +130,7 @@ impl Response {
     }
 }
 
-/// The error codes and messages of a body, as text to put behind a status.
+/// Returns the error codes and messages of a body, as text to put behind a status.
 fn said(body: &[u8]) -> String {
     let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let mut out = String::new();
@@ -152,19 +152,19 @@ fn said(body: &[u8]) -> String {
     out
 }
 
-/// Whether a status says that the same request may succeed later.
+/// Returns whether a status says that the same request may succeed later.
 fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// A body that broke off.
+/// Returns a body that broke off.
 pub(super) fn broken(error: io::Error, operation: &'static str, location: &Location) -> Failure {
     let error = transport::describe(ureq::Error::Io(unwrapped(error)), operation, location.origin());
     let again = error.kind() == ErrorKind::Network;
     Failure { error, again, pause: None }
 }
 
-/// ureq wraps its own errors in I/O errors where it reads a body.
+/// Unwraps an I/O error: ureq wraps its own errors in them where it reads a body.
 fn unwrapped(error: io::Error) -> io::Error {
     match error.downcast::<ureq::Error>() {
         Ok(ureq::Error::Io(inner)) => inner,
@@ -179,14 +179,14 @@ fn unwrapped(error: io::Error) -> io::Error {
     }
 }
 
-/// One operation's connections and tokens. Shared by its threads.
+/// The connections and tokens of an operation. Shared by its threads.
 pub(super) struct Session<'a> {
     pub registries: &'a Registries,
     pub control: &'a Control,
     agents: Mutex<HashMap<Origin, Agent>>,
     /// The origins that the user named, and how they are trusted.
     named: Mutex<HashMap<Origin, (bool, TlsFiles)>>,
-    /// Whether https is spoken, by endpoints whose scheme was not given.
+    /// Whether https is spoken, by endpoints without a given scheme.
     settled: Mutex<HashMap<Origin, bool>>,
     pub(super) tokens: Tokens,
     warned: Mutex<HashSet<String>>,
@@ -239,8 +239,9 @@ impl<'a> Session<'a> {
         let dial = Dial {
             named: true,
             from_loopback: false,
-            insecure: endpoint.insecure,
-            files: endpoint.tls.clone(),
+            // Whether the certificate is good is for the real request to say; nothing secret is in this one.
+            insecure: true,
+            files: TlsFiles::default(),
             proxy: self.proxy(&origin),
             stall: PROBE,
             connect: PROBE,
@@ -317,11 +318,11 @@ impl<'a> Session<'a> {
             if left.is_zero() {
                 return Ok(());
             }
-            std::thread::sleep(left.min(Duration::from_millis(50)));
+            std::thread::sleep(left.min(Duration::from_millis(25)));
         }
     }
 
-    /// Sends a request to an endpoint, with its credentials if it wants them, following redirects.
+    /// Sends a request to an endpoint, with its credentials if it asks for them, following redirects.
     pub fn send(&self, endpoint: &Endpoint, request: &Request) -> Result<Response, Failure> {
         let mut refused = 0;
         loop {
@@ -351,7 +352,8 @@ impl<'a> Session<'a> {
         self.follow(endpoint, request, None)
     }
 
-    fn follow(
+    /// Sends a request and follows redirects; the authorization goes to the endpoint alone.
+    pub(super) fn follow(
         &self,
         endpoint: &Endpoint,
         request: &Request,

@@ -7,11 +7,11 @@ use crate::error::{Error, Result};
 use crate::progress::Control;
 use crate::store::Reference;
 
-/// Every tag of a repository, in the registry's order. `repository` is a name without tag and digest: `debian`,
+/// Returns every tag of a repository, in the registry's order. `repository` is a name without tag and digest: `debian`,
 /// `registry.example:5000/app`.
 ///
 /// # Errors
-/// [`crate::ErrorKind::NotFound`] when the registry does not know the repository.
+/// [`crate::ErrorKind::NotFound`] when the registry does not have the repository.
 pub fn tags(registries: &Registries, repository: &str, control: &Control) -> Result<Vec<String>> {
     let name = Reference::parse(repository)?;
     if name.tag().is_some() || name.digest().is_some() {

@@ -6,17 +6,22 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::event::{Event, StepId};
-use crate::progress::{Control, Counters};
+use crate::progress::{Control, Share};
 use crate::threads;
 
 /// How many blobs travel at once.
 pub(super) const AT_ONCE: usize = 3;
-/// How often a transfer is heard of.
+/// How many small ones do: these wait for answers and for the disk, and need no memory to speak of.
+pub(super) const SMALL_AT_ONCE: usize = 8;
+/// How large a small one is, in bytes.
+pub(super) const SMALL: u64 = 1 << 20;
+/// How often a transfer is reported.
 const BETWEEN_EVENTS: Duration = Duration::from_millis(100);
 
 /// The progress of one blob: counters, and an event now and then.
 pub(super) struct Progress {
     control: Control,
+    share: Share,
     step: StepId,
     digest: String,
     total: u64,
@@ -26,20 +31,27 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub fn new(control: &Control, step: StepId, digest: String, total: u64) -> Progress {
+    /// Starts the progress of a blob, with its share of what was announced.
+    pub fn new(control: &Control, share: Share, step: StepId, digest: String, total: u64) -> Progress {
         let control = control.clone();
-        Progress { control, step, digest, total, done: 0, told: None }
+        Progress { control, share, step, digest, total, done: 0, told: None }
     }
 
-    /// The same, for several to report to.
-    pub fn shared(control: &Control, step: StepId, digest: String, total: u64) -> Arc<Mutex<Progress>> {
-        Arc::new(Mutex::new(Progress::new(control, step, digest, total)))
+    /// Returns the same, for several to report to.
+    pub fn shared(
+        control: &Control,
+        share: Share,
+        step: StepId,
+        digest: String,
+        total: u64,
+    ) -> Arc<Mutex<Progress>> {
+        Arc::new(Mutex::new(Progress::new(control, share, step, digest, total)))
     }
 
-    /// So many bytes of the blob have travelled.
+    /// Reports that so many bytes of the blob have travelled.
     pub fn reach(&mut self, done: u64) {
         if done > self.done {
-            Counters::add(&self.control.counters.bytes_read, done - self.done);
+            self.share.add(done - self.done);
             self.done = done;
         }
         let due = self.told.is_none_or(|told| told.elapsed() >= BETWEEN_EVENTS) || done >= self.total;
@@ -51,14 +63,42 @@ impl Progress {
     }
 }
 
+/// Runs an operation with the events that say when it begins and how it ends. `size` is how many bytes travelled.
+pub(super) fn announced<T>(
+    control: &Control,
+    text: String,
+    size: impl FnOnce(&T) -> u64,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let began = Instant::now();
+    let (stage, place) = (String::new(), (0, 0));
+    control.events.send(Event::Started { step: 0, stage, place, text, location: None });
+    let result = work();
+    control.events.send(match &result {
+        Ok(done) => Event::Finished { step: 0, took: began.elapsed(), size: size(done) },
+        Err(error) => Event::Failed { step: 0, message: error.to_string() },
+    });
+    result
+}
+
 /// Does something for each item, on as many as [`AT_ONCE`] threads. The first error ends it, once what has begun has ended.
 pub(super) fn each<T: Send>(
     name: &str,
     items: impl IntoIterator<Item = T>,
     work: impl Fn(T) -> Result<()> + Sync,
 ) -> Result<()> {
+    each_of(name, AT_ONCE, items, work)
+}
+
+/// Does what [`each`] does on as many threads as are said.
+pub(super) fn each_of<T: Send>(
+    name: &str,
+    at_once: usize,
+    items: impl IntoIterator<Item = T>,
+    work: impl Fn(T) -> Result<()> + Sync,
+) -> Result<()> {
     let queue: Mutex<VecDeque<T>> = Mutex::new(items.into_iter().collect());
-    let threads = queue.lock().unwrap_or_else(PoisonError::into_inner).len().min(AT_ONCE);
+    let threads = queue.lock().unwrap_or_else(PoisonError::into_inner).len().min(at_once);
     let first: Mutex<Option<crate::Error>> = Mutex::new(None);
     let run = || {
         while first.lock().unwrap_or_else(PoisonError::into_inner).is_none() {

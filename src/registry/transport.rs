@@ -1,4 +1,4 @@
-//! Connections: sockets whose waits end when the operation is cancelled, name look-up, TLS, proxies.
+//! Connections: sockets with waits that end when the operation is cancelled, name look-up, TLS, proxies.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -18,10 +18,11 @@ use ureq::unversioned::transport::{
     Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout,
     RustlsConnector, Transport,
 };
-use ureq::{Agent, Proxy};
+use ureq::{Agent, Proxy, ProxyProtocol};
 
 use super::config::TlsFiles;
 use super::origin::Origin;
+use super::socks::Socks;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::root::read_small_file;
 use crate::progress::Cancel;
@@ -29,13 +30,13 @@ use crate::threads;
 
 const CONNECT: &str = "connect to registry";
 /// How long a cancelled wait goes on at most.
-const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_millis(25);
 /// The largest file of certificates.
 const MAX_CERTIFICATES: u64 = 8 << 20;
 /// The most that the headers of an answer may have.
 const MAX_HEADERS: usize = 64 << 10;
 
-/// What decides how an origin is connected to.
+/// The settings of connections to an origin.
 #[derive(Debug, Clone)]
 pub(super) struct Dial {
     /// Whether the user named it: then it may be anywhere. Else a server did, and it must not be on this machine or link.
@@ -54,7 +55,7 @@ pub(super) struct Dial {
     pub connect: Duration,
 }
 
-/// A pool of connections to one origin.
+/// Returns a pool of connections to one origin.
 pub(super) fn agent(origin: &Origin, dial: &Dial, roots: &Arc<Roots>, cancel: &Cancel) -> Result<Agent> {
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
@@ -70,14 +71,18 @@ pub(super) fn agent(origin: &Origin, dial: &Dial, roots: &Arc<Roots>, cancel: &C
         config = config.tls_config(tls(origin, dial, roots)?);
     }
     if let Some(proxy) = &dial.proxy {
-        let proxy = Proxy::new(proxy).map_err(|_| {
-            Error::invalid(CONNECT, "the proxy's address is not usable").with_path(origin.to_string())
-        })?;
+        let unusable = |message: &str| Error::invalid(CONNECT, message).with_path(origin.to_string());
+        let proxy = Proxy::new(proxy).map_err(|_| unusable("the proxy's address is not usable"))?;
+        if matches!(proxy.protocol(), ProxyProtocol::Socks4 | ProxyProtocol::Socks4A) {
+            return Err(unusable("a proxy that speaks SOCKS 4 only is not used")
+                .with_hint("socks5:// or socks5h:// names one that speaks SOCKS 5"));
+        }
         config = config.proxy(Some(proxy));
     }
-    let tcp = Tcp { cancel: cancel.clone(), stall: dial.stall, connect: dial.connect };
+    let tcp = || Tcp { cancel: cancel.clone(), stall: dial.stall, connect: dial.connect };
     let names = Names { origin: origin.clone(), dial: dial.clone(), cancel: cancel.clone() };
-    let chain = ().chain(ConnectProxyConnector::default()).chain(tcp).chain(RustlsConnector::default());
+    let proxied = ().chain(ConnectProxyConnector::default()).chain(Socks(tcp()));
+    let chain = proxied.chain(tcp()).chain(RustlsConnector::default());
     Ok(Agent::with_parts(config.build(), chain, names))
 }
 
@@ -86,7 +91,7 @@ pub(super) fn agent(origin: &Origin, dial: &Dial, roots: &Arc<Roots>, cancel: &C
 pub(super) struct Roots(std::sync::OnceLock<Vec<Certificate<'static>>>);
 
 impl Roots {
-    /// What `SSL_CERT_FILE` and `SSL_CERT_DIR` name, else the system's own.
+    /// Returns the certificates that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, else the system's own.
     fn get(&self) -> &[Certificate<'static>] {
         self.0.get_or_init(|| {
             let found = rustls_native_certs::load_native_certs().certs;
@@ -96,12 +101,13 @@ impl Roots {
 }
 
 fn tls(origin: &Origin, dial: &Dial, roots: &Roots) -> Result<TlsConfig> {
-    let mut certificates = roots.get().to_vec();
+    // Reading them takes longer than a request on this machine.
+    let mut certificates = if dial.insecure { Vec::new() } else { roots.get().to_vec() };
     if let Some(path) = &dial.files.ca {
         certificates.extend(pem(path)?);
     }
     if certificates.is_empty() && !dial.insecure {
-        let message = "no certificate authority is known to this machine";
+        let message = "this machine has no certificate authorities";
         return Err(Error::new(ErrorKind::Network, CONNECT, message)
             .with_path(origin.to_string())
             .with_hint(
@@ -182,7 +188,7 @@ impl Resolver for Names {
 }
 
 impl Dial {
-    /// Whether the origin may be at this address.
+    /// Returns whether the origin may be at this address.
     fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let local = match address {
@@ -201,7 +207,7 @@ impl Names {
         let (send, receive) = channel();
         let ask = move || {
             let found = (host.as_str(), 0).to_socket_addrs();
-            // Nobody listens any more after a cancel.
+            // There is no receiver after a cancel.
             let _ = send.send(found.map(|found| found.map(|address| address.ip()).collect::<Vec<_>>()));
         };
         threads::start("treering-names", ask)?;
@@ -225,7 +231,7 @@ impl Names {
 
 /// Opens sockets.
 #[derive(Debug)]
-struct Tcp {
+pub(super) struct Tcp {
     cancel: Cancel,
     stall: Duration,
     connect: Duration,
@@ -242,14 +248,25 @@ impl<In: Transport> Connector<In> for Tcp {
         if let Some(chained) = chained {
             return Ok(Some(Either::A(chained)));
         }
+        self.open_any(&details.addrs, details).map(|socket| Some(Either::B(socket)))
+    }
+}
+
+impl Tcp {
+    /// Connects to the first of the addresses that can be connected to.
+    pub(super) fn open_any(
+        &self,
+        addresses: &[SocketAddr],
+        details: &ConnectionDetails,
+    ) -> Result<Socket, ureq::Error> {
         let mut last = None;
-        for address in &details.addrs {
+        for address in addresses {
             match self.open(*address) {
                 Ok(stream) => {
                     let config = details.config;
                     let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
                     let (cancel, stall) = (self.cancel.clone(), self.stall);
-                    return Ok(Some(Either::B(Socket { stream, buffers, cancel, stall })));
+                    return Ok(Socket { stream, buffers, cancel, stall });
                 }
                 Err(error) if self.cancel.is_cancelled() => return Err(error.into()),
                 Err(error) => last = Some(error),
@@ -257,9 +274,7 @@ impl<In: Transport> Connector<In> for Tcp {
         }
         Err(last.map_or(ureq::Error::HostNotFound, ureq::Error::Io))
     }
-}
 
-impl Tcp {
     /// Connects to one address without blocking, looking at the token meanwhile.
     fn open(&self, address: SocketAddr) -> io::Result<TcpStream> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
@@ -294,7 +309,7 @@ impl Tcp {
 }
 
 /// A connection that looks at the cancel token while it waits.
-struct Socket {
+pub(super) struct Socket {
     stream: TcpStream,
     buffers: LazyBuffers,
     cancel: Cancel,
@@ -307,12 +322,12 @@ impl fmt::Debug for Socket {
     }
 }
 
-/// What a wait that went on for too long is.
+/// Makes the error of a wait that went on for too long.
 fn stalled(waited: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("nothing moved for {} seconds", waited.as_secs()))
 }
 
-/// Whether a wait was only over for now.
+/// Returns whether a wait was only over for now.
 fn is_wait(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
@@ -364,7 +379,7 @@ impl Transport for Socket {
     fn is_open(&mut self) -> bool {
         let quiet = |stream: &mut TcpStream| -> io::Result<bool> {
             stream.set_nonblocking(true)?;
-            // Nothing is to be read between two answers: an end, or a byte nobody asked for, is no connection to reuse.
+            // Nothing is to be read between two answers: an end, or an unasked byte, is no connection to reuse.
             let quiet =
                 matches!(stream.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
             stream.set_nonblocking(false)?;
@@ -374,7 +389,7 @@ impl Transport for Socket {
     }
 }
 
-/// What a failed request says to people, naming the origin. TLS errors come with their reason.
+/// Turns a failed request into an error for people, naming the origin. TLS errors come with their reason.
 pub(super) fn describe(error: ureq::Error, operation: &'static str, origin: &Origin) -> Error {
     let network =
         |message: String| Error::new(ErrorKind::Network, operation, message).with_path(origin.to_string());
@@ -399,7 +414,7 @@ pub(super) fn describe(error: ureq::Error, operation: &'static str, origin: &Ori
             },
         },
         ureq::Error::Rustls(reason) => network(format!("TLS: {reason}")),
-        ureq::Error::HostNotFound => network("the host's name is not known".into()),
+        ureq::Error::HostNotFound => network("the host's name cannot be resolved".into()),
         ureq::Error::Timeout(_) => network("it took too long".into()),
         other => network(other.to_string()),
     }
@@ -409,7 +424,7 @@ fn tls_reason(error: &io::Error) -> Option<String> {
     error.get_ref()?.downcast_ref::<rustls::Error>().map(|reason| reason.to_string())
 }
 
-/// Whether a request failed over the server's certificate: TLS is spoken there, and not by a server to trust.
+/// Returns whether a request failed over the server's certificate: TLS is spoken there, and not by a server to trust.
 pub(super) fn is_certificate(error: &ureq::Error) -> bool {
     let reason = match error {
         ureq::Error::Io(error) => error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),

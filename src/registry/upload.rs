@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use ureq::http::Method;
 
 use super::client::Repository;
@@ -11,12 +12,15 @@ use super::session::{Failure, Payload, Response};
 use super::transfer::Progress;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::{Store, Upload};
 
 const OP: &str = "push blob";
 /// Blobs up to this size travel in one piece: they cost less than another round trip.
 const ONE_PIECE: u64 = 1 << 20;
-/// What one chunk has, unless the registry wants more. Proxies in front of registries often take no more than 100 MB.
-const CHUNK: u64 = 64 << 20;
+/// The size of a chunk, unless the registry asks for more. Registries that keep files wait for the disk after each.
+const CHUNK: u64 = 512 << 20;
+/// The size of a chunk where larger ones do not arrive: proxies in front of registries often take no more than 100 MB.
+const SMALL_CHUNK: u64 = 64 << 20;
 /// The largest chunk that a registry may ask for.
 const MAX_CHUNK: u64 = 5 << 30;
 /// A transfer that was cut gets new tries once it has come this much further.
@@ -34,9 +38,11 @@ pub(super) struct Blob<'a> {
     /// Whether to ask first if it is there already; else it is sent.
     pub ask: bool,
     pub open: Opened<'a>,
+    /// Where an upload that is cut is written down, for the next push to go on with it.
+    pub kept_in: Option<&'a Store>,
 }
 
-/// How a blob got there.
+/// The way a blob got there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// It was there.
@@ -47,10 +53,10 @@ pub(super) enum Outcome {
     Sent,
 }
 
-/// Where an upload stands.
+/// The state of an upload.
 #[derive(Default)]
 struct State {
-    /// Where to go on; `None` before the first request, and when the registry has forgotten it.
+    /// The location to go on at; `None` before the first request, and when the registry has forgotten it.
     location: Option<Location>,
     /// How much the registry has.
     offset: u64,
@@ -59,6 +65,65 @@ struct State {
     /// Whether the registry takes blobs in one piece only.
     one_piece: bool,
     chunk: u64,
+    /// The smallest chunk that the registry takes.
+    least: u64,
+    /// Whether an earlier push began it.
+    resumed: bool,
+}
+
+/// A note of where an upload stands, as it is written down.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    location: String,
+    offset: u64,
+    chunk: u64,
+}
+
+/// Claims what an earlier push left of this upload: to this registry, into this repository, of this blob.
+fn claim(repository: &Repository, blob: &Blob) -> Option<Upload> {
+    let store = blob.kept_in.filter(|_| blob.size > ONE_PIECE)?;
+    let which =
+        format!("{}\n{}\n{}", repository.endpoint.origin, repository.endpoint.repository, blob.digest);
+    store.claim_upload(&Digest::of(which.as_bytes()))
+}
+
+impl State {
+    /// Goes on where an earlier push was, as far as that is written down and can be true.
+    fn begin(repository: &Repository, blob: &Blob, kept: Option<&Upload>) -> State {
+        let found = kept.and_then(Upload::read).and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
+        let found = found.and_then(|kept| Some((Location::parse(&kept.location).ok()?, kept)));
+        match found {
+            Some((location, Kept { offset, chunk, .. }))
+                if offset <= blob.size
+                    && (SMALL_CHUNK..=MAX_CHUNK).contains(&chunk)
+                    && (location.origin().is_secure() || !repository.endpoint.origin.is_secure()) =>
+            {
+                let (location, unsure) = (Some(location), true);
+                State { location, offset, unsure, chunk, resumed: true, ..State::default() }
+            }
+            _ => State { chunk: CHUNK, ..State::default() },
+        }
+    }
+
+    /// Writes down where the upload stands.
+    fn keep(&self, kept: Option<&Upload>) {
+        if let (Some(kept), Some(location)) = (kept, &self.location) {
+            let state = Kept { location: location.to_string(), offset: self.offset, chunk: self.chunk };
+            kept.write(&serde_json::to_vec(&state).unwrap_or_default());
+        }
+    }
+
+    /// Goes on with smaller chunks, where the registry takes them: of the last one next to nothing has arrived.
+    fn shrink(&mut self) {
+        self.chunk = self.chunk.min(SMALL_CHUNK.max(self.least));
+    }
+
+    /// Forgets the upload, and what was found out about the registry stays.
+    fn reset(&mut self) {
+        let State { chunk, least, one_piece, .. } = *self;
+        *self = State { chunk, least, one_piece, ..State::default() };
+    }
 }
 
 /// Uploads a blob, unless the repository has it.
@@ -71,11 +136,15 @@ pub(super) fn upload(
     if blob.ask && repository.blob_size(OP, &blob.digest)?.is_some() {
         return Ok(Outcome::Present);
     }
-    let mut state = State { chunk: CHUNK, ..State::default() };
+    let kept = claim(repository, blob);
+    let mut state = State::begin(repository, blob, kept.as_ref());
     let (mut tries, mut at_last_cut) = (1, 0);
     loop {
-        let failure = match attempt(repository, blob, &mut state, progress) {
-            Ok(outcome) => return Ok(outcome),
+        let failure = match attempt(repository, blob, &mut state, kept.as_ref(), progress) {
+            Ok(outcome) => {
+                kept.into_iter().for_each(Upload::forget);
+                return Ok(outcome);
+            }
             Err(failure) => failure,
         };
         if state.offset >= at_last_cut + WORTH_NEW_TRIES {
@@ -83,6 +152,14 @@ pub(super) fn upload(
         }
         at_last_cut = state.offset;
         if !failure.again || tries >= session.registries.attempts {
+            // What a registry says that cannot be true is nothing to go on with.
+            let fine = matches!(
+                failure.error.kind(),
+                ErrorKind::Network | ErrorKind::Cancelled | ErrorKind::Unauthorized
+            );
+            if !fine {
+                kept.into_iter().for_each(Upload::forget);
+            }
             return Err(failure.error);
         }
         session.pause(OP, tries, &failure)?;
@@ -95,15 +172,28 @@ fn attempt(
     repository: &Repository,
     blob: &Blob,
     state: &mut State,
+    kept: Option<&Upload>,
     progress: &Arc<Mutex<Progress>>,
 ) -> Result<Outcome, Failure> {
     if state.unsure {
         state.unsure = false;
+        let before = state.offset;
         // The request that was cut may have been the last one.
         if state.offset >= blob.size && repository.blob_size(OP, &blob.digest)?.is_some() {
             return Ok(Outcome::Sent);
         }
-        ask_offset(repository, state, blob)?;
+        match ask_offset(repository, state, blob) {
+            // Whatever is wrong with what an earlier push has left, the upload can begin anew.
+            Err(failure)
+                if state.resumed && !failure.again && !repository.session.control.cancel.is_cancelled() =>
+            {
+                state.reset();
+            }
+            asked => asked?,
+        }
+        if state.offset < before + WORTH_NEW_TRIES && !state.resumed {
+            state.shrink();
+        }
     }
     if state.location.is_none()
         && let Some(outcome) = start(repository, blob, state)?
@@ -118,19 +208,27 @@ fn attempt(
             result => result.map(|()| Outcome::Sent),
         };
     }
+    state.keep(kept);
     while state.offset < blob.size {
         chunk(repository, blob, state, progress)?;
+        state.keep(kept);
     }
     let location = state.location.clone().expect("started above");
     match finish(repository, blob, location, blob.size, progress) {
-        Err(failure) if failure.error.kind() == ErrorKind::NotFound => Err(forgotten(state, failure)),
+        // What an earlier push has sent may have been something else.
+        Err(failure)
+            if failure.error.kind() == ErrorKind::NotFound
+                || state.resumed && failure.error.kind() == ErrorKind::InvalidArgument =>
+        {
+            Err(forgotten(state, failure))
+        }
         result => result.map(|()| Outcome::Sent),
     }
 }
 
-/// An upload that the registry no longer knows begins anew.
+/// Begins an upload anew that the registry no longer has.
 fn forgotten(state: &mut State, failure: Failure) -> Failure {
-    *state = State { chunk: state.chunk, one_piece: state.one_piece, ..State::default() };
+    state.reset();
     Failure { again: true, ..failure }
 }
 
@@ -155,17 +253,18 @@ fn start(repository: &Repository, blob: &Blob, state: &mut State) -> Result<Opti
         response.header("oci-chunk-min-length").and_then(|text| text.trim().parse::<u64>().ok())
     {
         if least > MAX_CHUNK {
-            let message = format!("the registry wants chunks of {least} bytes");
+            let message = format!("the registry asks for chunks of {least} bytes");
             return Err(Error::limit(OP, message).with_path(repository.shown(blob.digest)).into());
         }
-        state.chunk = CHUNK.max(least);
+        state.least = least;
+        state.chunk = state.chunk.max(least);
     }
     state.location = Some(next(repository, &response)?);
     state.offset = 0;
     Ok(None)
 }
 
-/// Where the registry says that the upload goes on. It gets credentials only if that is the registry's own origin.
+/// Returns where the registry says that the upload goes on. It gets credentials only if that is the registry's own origin.
 fn next(repository: &Repository, response: &Response) -> Result<Location, Failure> {
     let origin = &repository.endpoint.origin;
     let Some(text) = response.header("location") else {
@@ -219,7 +318,16 @@ fn chunk(
             let failure = response.into_error(OP, &repository.shown(blob.digest));
             Err(Failure { again: true, ..failure })
         }
+        413 if state.chunk > SMALL_CHUNK.max(state.least) => {
+            state.shrink();
+            let failure = response.into_error(OP, &repository.shown(blob.digest));
+            Err(Failure { again: true, ..failure })
+        }
         404 => Err(forgotten(state, response.into_error(OP, &repository.shown(blob.digest)))),
+        // What an earlier push has left is not what the registry takes.
+        400..=499 if state.resumed && !matches!(response.status, 401 | 403 | 408 | 429) => {
+            Err(forgotten(state, response.into_error(OP, &repository.shown(blob.digest))))
+        }
         400 | 405 | 411 | 415 | 501 if from == 0 => {
             state.one_piece = true;
             Err(forgotten(state, response.into_error(OP, &repository.shown(blob.digest))))
@@ -275,19 +383,19 @@ fn ask_offset(repository: &Repository, state: &mut State, blob: &Blob) -> Result
             match reached {
                 Some(reached) => state.offset = reached,
                 // Without a place to go on from, it begins anew.
-                None => *state = State { chunk: state.chunk, one_piece: state.one_piece, ..State::default() },
+                None => state.reset(),
             }
             Ok(())
         }
         400..=499 if !matches!(response.status, 401 | 403 | 408 | 429) => {
-            *state = State { chunk: state.chunk, one_piece: state.one_piece, ..State::default() };
+            state.reset();
             Ok(())
         }
         _ => Err(response.into_error(OP, &repository.shown(blob.digest))),
     }
 }
 
-/// How many bytes the registry has, by its `Range: 0-END`. Registries write `0-0` for none, too.
+/// Returns how many bytes the registry has, by its `Range: 0-END`. Registries write `0-0` for none, too.
 fn range_end(response: &Response) -> Option<u64> {
     let text = response.header("range")?;
     let (start, end) = text.strip_prefix("bytes=").unwrap_or(text).trim().split_once('-')?;

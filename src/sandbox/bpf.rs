@@ -7,7 +7,7 @@ use libc::sock_filter;
 
 use super::syscalls::{AUDIT_ARCH, FOREIGN_BIT};
 
-/// What becomes of a call.
+/// The verdict on a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The kernel does it.
@@ -16,13 +16,22 @@ pub enum Verdict {
     Notify,
     /// It fails with this errno.
     Errno(i32),
+    /// The tracer is asked.
+    Trace,
+    /// The tracer hears of a call by another ABI.
+    Foreign,
 }
+
+/// The number that comes to the tracer with a call by another ABI (SECCOMP_RET_DATA); with all others comes 0.
+pub const FOREIGN: u32 = 1;
 
 impl Verdict {
     fn value(self) -> u32 {
         match self {
             Verdict::Allow => libc::SECCOMP_RET_ALLOW,
             Verdict::Notify => libc::SECCOMP_RET_USER_NOTIF,
+            Verdict::Trace => libc::SECCOMP_RET_TRACE,
+            Verdict::Foreign => libc::SECCOMP_RET_TRACE | FOREIGN,
             Verdict::Errno(errno) => libc::SECCOMP_RET_ERRNO | errno as u32,
         }
     }
@@ -37,22 +46,41 @@ pub enum Test {
     Is(u8, u32),
 }
 
-/// What is done about one system call.
+/// The rule for one system call.
 #[derive(Debug, Clone)]
 pub struct Rule {
     /// Its number.
     pub number: u32,
     /// Tests, in order: the first that holds decides.
     pub tests: Vec<(Test, Verdict)>,
-    /// What happens when none holds.
+    /// The verdict when no condition holds.
     pub otherwise: Verdict,
+}
+
+impl Rule {
+    /// Returns what the filter says of a call with these arguments.
+    pub fn decide(&self, arguments: &[u64; 6]) -> Verdict {
+        let holds = |test: &Test| match *test {
+            Test::Any(n, mask) => arguments[usize::from(n)] as u32 & mask != 0,
+            Test::Is(n, value) => arguments[usize::from(n)] as u32 == value,
+        };
+        self.tests.iter().find(|(test, _)| holds(test)).map_or(self.otherwise, |(_, verdict)| *verdict)
+    }
+
+    /// Turns it into the same rule where a tracer takes the place of the listener.
+    pub fn traced(mut self) -> Rule {
+        let traced = |verdict| if verdict == Verdict::Notify { Verdict::Trace } else { verdict };
+        self.otherwise = traced(self.otherwise);
+        self.tests.iter_mut().for_each(|(_, verdict)| *verdict = traced(*verdict));
+        self
+    }
 }
 
 /// Offsets in struct seccomp_data (linux/seccomp.h).
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 
-/// The lower half of an argument.
+/// Returns the lower half of an argument.
 fn argument(n: u8) -> u32 {
     let half = if cfg!(target_endian = "big") { 4 } else { 0 };
     16 + 8 * u32::from(n) + half
@@ -103,7 +131,7 @@ pub fn assemble(rules: &[Rule], foreign: Verdict) -> Vec<sock_filter> {
 mod tests {
     use super::*;
 
-    /// What the kernel's interpreter would answer, for the instructions used here.
+    /// Returns what the kernel's interpreter would answer, for the instructions used here.
     fn answer(filter: &[sock_filter], arch: u32, number: u32, arguments: [u32; 6]) -> u32 {
         let (mut at, mut a) = (0, 0);
         loop {
@@ -132,7 +160,17 @@ mod tests {
             },
         ];
         let filter = assemble(&rules, Verdict::Errno(99));
-        let ask = |number, arguments| answer(&filter, AUDIT_ARCH, number, arguments);
+        let ask = |number: u32, arguments: [u32; 6]| {
+            let got = answer(&filter, AUDIT_ARCH, number, arguments);
+            // Where there is no filter, the rules say the same.
+            if let Some(rule) = rules.iter().find(|rule| rule.number == number) {
+                assert_eq!(rule.decide(&arguments.map(u64::from)).value(), got);
+                let traced = rule.clone().traced().decide(&arguments.map(u64::from)).value();
+                let notified = got == libc::SECCOMP_RET_USER_NOTIF;
+                assert_eq!(traced, if notified { libc::SECCOMP_RET_TRACE } else { got });
+            }
+            got
+        };
         assert_eq!(ask(7, [0; 6]), libc::SECCOMP_RET_ERRNO | 38);
         assert_eq!(ask(8, [4; 6]), libc::SECCOMP_RET_ALLOW);
         assert_eq!(ask(9, [0; 6]), libc::SECCOMP_RET_ALLOW);

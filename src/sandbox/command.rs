@@ -7,21 +7,24 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::init::{self, Failure, Given, c_string, failed};
+use super::init::{self, Failure, Filtered, Given, c_string, failed};
 use super::order::Order;
 use super::protocol::{Channel, Message, Reader, Writer};
 use super::sys;
 use crate::error::ErrorKind;
+use crate::tree::Ledger;
 
-/// Where programs are looked for without a PATH.
+/// The directories of programs without a PATH.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The reaper. It builds what the step sees, because only from within a process namespace its /proc can be mounted; then starts the command,
-/// reaps whatever ends, passes signals on, and reports how the command ended. When it exits, the kernel kills what is left.
+/// Runs the reaper. It builds the step's root, because only from within a process namespace its /proc can be mounted; then
+/// starts the command, reaps whatever ends, passes signals on, and reports how the command ended. When it exits, the kernel
+/// kills what is left.
 pub fn reaper(order: &Order, given: Given, helper: Channel, gate: OwnedFd) -> ! {
     // Before the root changes, below which there may be none.
     let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let result = start(order, given, &helper, gate).and_then(|command| watch(command, &helper));
+    let result =
+        start(order, given, &helper, gate).and_then(|(command, below)| watch(command, &below, &helper));
     if let (false, Ok(proc)) = (order.rung.mounts(), &proc) {
         end_children(proc);
     }
@@ -39,7 +42,15 @@ pub fn reaper(order: &Order, given: Given, helper: Channel, gate: OwnedFd) -> ! 
     }
 }
 
-fn start(order: &Order, given: Given, helper: &Channel, gate: OwnedFd) -> Result<i32, Failure> {
+/// The tree and what else is shown, for commands that are confined to them where the root is the host's.
+type Below = (OwnedFd, Vec<OwnedFd>);
+
+fn start(
+    order: &Order,
+    given: Given,
+    helper: &Channel,
+    gate: OwnedFd,
+) -> Result<(i32, Option<Below>), Failure> {
     // Should the helper be killed, its end of the socket closes, and poll() says so; this is for the moments before that.
     let prepared = match order.rung.mounts() {
         true => sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong),
@@ -47,27 +58,36 @@ fn start(order: &Order, given: Given, helper: &Channel, gate: OwnedFd) -> Result
         false => sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1),
     };
     prepared.map_err(|error| failed("set up step", error))?;
-    init::see(order, &given)?;
+    let shown = init::see(order, &given)?;
     match sys::fork().map_err(|error| failed("start command", error))? {
         0 => {
-            let failure = match prepare(order, given, helper, gate) {
+            let below = Some((given.tree, given.binds));
+            let failure = match prepare(order, given.streams, below.as_ref(), &shown, helper, gate) {
                 Ok(()) => execute(order),
                 Err(failure) => failure,
             };
             let _ = helper.send(Message::FAILED, &failure.encode(), &[]);
             sys::exit(127)
         }
-        pid => Ok(pid),
+        pid => Ok((pid, order.rung.serves().then_some((given.tree, given.binds)))),
     }
 }
 
 /// Waits for the command; gives its exit code and signal.
-fn watch(command: i32, helper: &Channel) -> Result<(i32, i32), Failure> {
+fn watch(command: i32, below: &Option<Below>, helper: &Channel) -> Result<(i32, i32), Failure> {
     let signals = sys::child_signals().map_err(|error| failed("wait for command", error))?;
+    // More commands: process, and the number that the host program has for it.
+    let mut more: Vec<(i32, u64)> = Vec::new();
     loop {
         while let Ok(Some((pid, status))) = sys::wait(-1, false) {
             if pid == command {
                 return Ok(ending(status));
+            }
+            if let Some(at) = more.iter().position(|(other, _)| *other == pid) {
+                let (code, signal) = ending(status);
+                let mut body = Writer::default();
+                body.number(more.swap_remove(at).1).number(code as u64).number(signal as u64);
+                let _ = helper.send(Message::EXEC_EXITED, &body.finish(), &[]);
             }
         }
         let mut fds = [PollFd::new(&signals, PollFlags::IN), PollFd::new(helper, PollFlags::IN)];
@@ -86,11 +106,55 @@ fn watch(command: i32, helper: &Channel) -> Result<(i32, i32), Failure> {
                         let _ = sys::kill(command, signal as i32);
                     }
                 }
+                Ok(Some(Message { kind: Message::EXEC, body, descriptors, .. })) => {
+                    // Of one that could not be made the helper reads the end of its socket, with nothing said before.
+                    if let Ok(started) = one_more(&body, descriptors, below.as_ref()) {
+                        more.push(started);
+                    }
+                }
+                Ok(Some(Message { kind: Message::EXEC_SIGNAL, body, .. })) => {
+                    let mut body = Reader::new(&body);
+                    if let (Ok(number), Ok(signal)) = (body.number(), body.small())
+                        && let Some((pid, _)) = more.iter().find(|(_, other)| *other == number)
+                    {
+                        let _ = sys::kill(*pid, signal as i32);
+                    }
+                }
                 Ok(Some(_)) => {}
                 // The helper is gone: everything here ends.
                 Ok(None) | Err(_) => return Err(failed("wait for command", io::ErrorKind::UnexpectedEof)),
             }
         }
+    }
+}
+
+/// Starts one more command; gives its process and its number. With the message come its streams, its end of a socket to the helper, and
+/// the pipe that releases it.
+fn one_more(body: &[u8], descriptors: Vec<OwnedFd>, below: Option<&Below>) -> io::Result<(i32, u64)> {
+    let mut body = Reader::new(body);
+    let (number, slack, order) = (body.number()?, body.number()?, Order::decode(&body.bytes()?)?);
+    let given: Result<[OwnedFd; 5], _> = descriptors.try_into();
+    let [input, output, error, helper, gate] = given.map_err(|_| io::ErrorKind::InvalidData)?;
+    match sys::fork()? {
+        0 => {
+            let helper = Channel::new(helper);
+            let credentials = match slack {
+                0 => Ok(()),
+                // What a thread is, as the supervisor reads it.
+                _ => sys::prctl(libc::PR_SET_TIMERSLACK, slack as libc::c_ulong)
+                    .map_err(|error| failed("start command", error)),
+            };
+            let prepared = credentials.and_then(|()| {
+                prepare(&order, [input, output, error], below, &Ledger::default(), &helper, gate)
+            });
+            let failure = match prepared {
+                Ok(()) => execute(&order),
+                Err(failure) => failure,
+            };
+            let _ = helper.send(Message::FAILED, &failure.encode(), &[]);
+            sys::exit(127)
+        }
+        pid => Ok((pid, number)),
     }
 }
 
@@ -123,7 +187,8 @@ pub fn end_children(proc: &OwnedFd) {
     }
 }
 
-/// The parent of a process (proc_pid_stat(5): the second field after the name, which may hold anything but the last parenthesis).
+/// Returns the parent of a process (proc_pid_stat(5): the second field after the name, which may hold anything but the last
+/// parenthesis).
 fn parent(proc: &OwnedFd, pid: i32) -> Option<i32> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(proc, format!("{pid}/stat"), flags, Mode::empty()).ok()?;
@@ -134,7 +199,7 @@ fn parent(proc: &OwnedFd, pid: i32) -> Option<i32> {
     std::str::from_utf8(field).ok()?.parse().ok()
 }
 
-/// Exit code and signal of a wait status; a signal counts as 128 and its number, as in a shell.
+/// Returns exit code and signal of a wait status; a signal counts as 128 and its number, as in a shell.
 fn ending(status: i32) -> (i32, i32) {
     if libc::WIFSIGNALED(status) {
         let signal = libc::WTERMSIG(status);
@@ -144,17 +209,32 @@ fn ending(status: i32) -> (i32, i32) {
 }
 
 /// Makes this process what the command starts as, and waits for the word to go.
-fn prepare(order: &Order, given: Given, helper: &Channel, gate: OwnedFd) -> Result<(), Failure> {
+fn prepare(
+    order: &Order,
+    streams: [OwnedFd; 3],
+    below: Option<&Below>,
+    shown: &Ledger,
+    helper: &Channel,
+    gate: OwnedFd,
+) -> Result<(), Failure> {
     sys::default_signals();
     rustix::process::setsid().map_err(|error| failed("start session", error))?;
-    let terminal = streams(order, given)?;
-    directory(order)?;
+    let terminal = set_streams(order, streams)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    init::limit_capabilities()?;
-    let listener = init::filter(order)?;
+    limits(order)?;
+    match below.filter(|_| order.rung.serves()) {
+        Some((tree, binds)) => confine(tree, binds)?,
+        None => {
+            directory(order)?;
+            init::limit_capabilities()?;
+        }
+    }
+    let Filtered { listener, every } = init::filter(order)?;
     let with: Vec<_> = listener.iter().chain(&terminal).map(AsFd::as_fd).collect();
     let io = |error: io::Error| failed("start command", error);
-    helper.send(Message::LISTENER, &[], &with).map_err(io)?;
+    let mut body = Writer::default();
+    body.number(every.into()).bytes(&shown.to_bytes());
+    helper.send(Message::LISTENER, &body.finish(), &with).map_err(io)?;
     drop((listener, terminal));
     // The supervisor is ready when this comes; whatever is called before must need no answer.
     if rustix::io::retry_on_intr(|| rustix::io::read(&gate, &mut [0u8; 1]))
@@ -163,7 +243,7 @@ fn prepare(order: &Order, given: Given, helper: &Channel, gate: OwnedFd) -> Resu
     {
         return Err(io(io::ErrorKind::UnexpectedEof.into()));
     }
-    if !order.rung.emulates() {
+    if order.rung.has_users() {
         let user = &order.user;
         sys::set_groups(&user.groups)
             .and_then(|()| sys::set_gid(user.gid))
@@ -173,11 +253,39 @@ fn prepare(order: &Order, given: Given, helper: &Channel, gate: OwnedFd) -> Resu
     Ok(())
 }
 
-/// Puts the three streams in their places, or a terminal that is made for them, whose other end is given.
-fn streams(order: &Order, given: Given) -> Result<Option<OwnedFd>, Failure> {
+/// Takes from this process what a command without a namespace is not to have. What it may read and execute is behind the supervisor's
+/// answers a second time; kernels before 5.13 do without.
+fn confine(tree: &OwnedFd, binds: &[OwnedFd]) -> Result<(), Failure> {
+    let wrong = |error: io::Error| failed("confine command", error);
+    sys::no_new_privileges().map_err(wrong)?;
+    // A write by real root keeps setuid bits on the disk; this gives no way to anything else.
+    for capability in (0..=40).filter(|&capability| capability != u64::from(super::credentials::FSETID)) {
+        // Without privileges there is nothing to take away.
+        let _ = sys::prctl(libc::PR_CAPBSET_DROP, capability);
+    }
+    let below: Vec<_> = std::iter::once(tree).chain(binds).map(AsFd::as_fd).collect();
+    sys::confine(&below).map_err(wrong)?;
+    Ok(())
+}
+
+/// Sets the limits that were asked for.
+fn limits(order: &Order) -> Result<(), Failure> {
+    use rustix::process::{Rlimit, setrlimit};
+    for limit in &order.limits {
+        let shown = format!("set limit {}", limit.name);
+        let resource = limit.resource().ok_or_else(|| failed(&shown, io::ErrorKind::InvalidInput))?;
+        let value = |n: u64| (n != u64::MAX).then_some(n);
+        let new = Rlimit { current: value(limit.soft), maximum: value(limit.hard) };
+        setrlimit(resource, new).map_err(|error| failed(&shown, error))?;
+    }
+    Ok(())
+}
+
+/// Puts the three streams in their places, or a terminal that is made for them, the other end of which is given.
+fn set_streams(order: &Order, given: [OwnedFd; 3]) -> Result<Option<OwnedFd>, Failure> {
     let wrong = |error: Errno| failed("set up streams", error);
     let (streams, other) = match order.terminal {
-        false => (given.streams, None),
+        false => (given, None),
         true => {
             let (end, other) = terminal()?;
             let again = || end.try_clone().map_err(|error| failed("set up streams", error));
@@ -246,7 +354,7 @@ fn execute(order: &Order) -> Failure {
         let error = sys::execute(&path, &arguments, &environment);
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR) => {
-                // A program whose interpreter is missing is there all the same.
+                // A program without its interpreter is there all the same.
                 if rustix::fs::access(&path, rustix::fs::Access::EXISTS).is_ok() {
                     found = Some((path, "its interpreter is missing".to_string()));
                     break;
@@ -279,7 +387,7 @@ fn execute(order: &Order) -> Failure {
     }
 }
 
-/// Where a program may be: as it stands when it has a slash, else in each directory of PATH.
+/// Returns where a program may be: as it stands when it has a slash, else in each directory of PATH.
 fn candidates(name: &[u8], environment: &[Vec<u8>]) -> Vec<Vec<u8>> {
     if name.contains(&b'/') {
         return vec![name.to_vec()];

@@ -1,4 +1,4 @@
-//! Users, groups and capabilities that the threads of a step believe to have (credentials(7), capabilities(7)).
+//! Emulated users, groups and capabilities of the threads of a step (credentials(7), capabilities(7)).
 //!
 //! A thread's credentials are a number in a table. The number must follow the thread through clone(2), fork(2) and execve(2), of which no
 //! notification comes; so the kernel carries it, as the thread's timer slack (`/proc/TID/timerslack_ns`): a new thread inherits that
@@ -51,18 +51,18 @@ pub struct Four {
 }
 
 impl Four {
-    /// The same four times.
+    /// Returns the same four times.
     pub fn all(id: u32) -> Four {
         Four { real: id, effective: id, saved: id, file: id }
     }
 
-    /// Whether it is one of the three that an unprivileged thread may change to.
+    /// Returns whether it is one of the three that an unprivileged thread may change to.
     pub fn has(&self, id: u32) -> bool {
         [self.real, self.effective, self.saved].contains(&id)
     }
 }
 
-/// Everything a thread may be.
+/// The credentials of a thread.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Credentials {
     /// Users.
@@ -88,7 +88,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Those of a command that starts as this user.
+    /// Makes those of a command that starts as this user.
     pub fn of(user: &Ids) -> Credentials {
         let mut groups = user.groups.clone();
         groups.sort_unstable();
@@ -107,17 +107,52 @@ impl Credentials {
         }
     }
 
-    /// Whether a capability counts.
+    /// Reads `/proc/TID/status` (proc_pid_status(5)). Ids that it lacks are no user's.
+    fn read(status: &str) -> Credentials {
+        let line = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+        let numbers = |key: &str| -> Vec<u32> {
+            line(key).split_whitespace().filter_map(|word| word.parse().ok()).collect()
+        };
+        let four = |key: &str| match numbers(key)[..] {
+            [real, effective, saved, file] => Four { real, effective, saved, file },
+            _ => Four::all(u32::MAX),
+        };
+        let set = |key: &str| u64::from_str_radix(line(key).trim(), 16).unwrap_or(0);
+        let mut groups = numbers("Groups:");
+        groups.sort_unstable();
+        Credentials {
+            uid: four("Uid:"),
+            gid: four("Gid:"),
+            groups,
+            permitted: set("CapPrm:"),
+            effective: set("CapEff:"),
+            inheritable: set("CapInh:"),
+            ambient: set("CapAmb:"),
+            bounding: set("CapBnd:"),
+            keep: false,
+            secure: 0,
+        }
+    }
+
+    /// Returns whether a capability counts.
     pub fn can(&self, capability: u32) -> bool {
         self.effective & (1 << capability) != 0
     }
 
-    /// Whether the thread is in a group, for access to files.
+    /// Returns whether the thread is in a group, for access to files.
     pub fn in_group(&self, gid: u32) -> bool {
         self.gid.file == gid || self.groups.binary_search(&gid).is_ok()
     }
 
-    /// What a change of user ids does to capabilities (capabilities(7), "Effect of user ID changes on capabilities").
+    /// Returns what access(2) asks for: the real ids, and capabilities only where the real user is root.
+    pub fn really(&self) -> Credentials {
+        let mut out = self.clone();
+        (out.uid.file, out.gid.file) = (self.uid.real, self.gid.real);
+        out.effective = if self.uid.real == 0 { self.permitted } else { 0 };
+        out
+    }
+
+    /// Changes capabilities as a change of user ids does (capabilities(7), "Effect of user ID changes on capabilities").
     pub fn users_changed(&mut self, before: Four) {
         const NO_SETUID_FIXUP: u32 = 4;
         if self.secure & NO_SETUID_FIXUP != 0 {
@@ -139,7 +174,7 @@ impl Credentials {
         }
     }
 
-    /// What setfsuid(2) does to capabilities.
+    /// Changes capabilities as setfsuid(2) does.
     pub fn file_user_changed(&mut self, before: u32) {
         const OF_FILES: u64 = 0b1_1111 | 1 << 9 | 1 << 27 | 1 << 32; // CHOWN to FSETID, LINUX_IMMUTABLE, MKNOD, MAC_OVERRIDE
         if before == 0 && self.uid.file != 0 {
@@ -150,8 +185,8 @@ impl Credentials {
         }
     }
 
-    /// What executing a program does. `setuid` and `setgid` are the owner and group it has the bits for; `file` its capabilities: permitted,
-    /// inheritable, and whether they are effective.
+    /// Changes credentials as executing a program does. `setuid` and `setgid` are the owner and group it has the bits for;
+    /// `file` its capabilities: permitted, inheritable, and whether they are effective.
     pub fn executed(&mut self, setuid: Option<u32>, setgid: Option<u32>, file: Option<(u64, u64, bool)>) {
         if let Some(uid) = setuid {
             self.uid.effective = uid;
@@ -182,32 +217,92 @@ impl Credentials {
 pub struct Table {
     known: Vec<Credentials>,
     numbers: HashMap<Credentials, usize>,
+    /// The number of each thread, where threads are seen to begin and end, and need not carry it.
+    threads: Option<HashMap<u32, usize>>,
 }
 
 impl Table {
-    /// For a step whose command starts as this user: that is the first entry.
-    pub fn new(user: &Ids) -> Table {
+    /// Makes the table of a step. The first entry is the user that its command starts as. `traced`: what threads make is
+    /// reported.
+    pub fn new(user: &Ids, traced: bool) -> Table {
         let first = Credentials::of(user);
-        Table { numbers: HashMap::from([(first.clone(), 0)]), known: vec![first] }
+        let threads = traced.then(HashMap::new);
+        Table { numbers: HashMap::from([(first.clone(), 0)]), known: vec![first], threads }
     }
 
-    /// Whether all threads are root, and always were.
+    /// Notes that a thread made another one, with the same credentials.
+    pub fn cloned(&mut self, from: u32, tid: u32) {
+        if let Some(threads) = self.threads.as_mut()
+            && let Some(&number) = threads.get(&from)
+        {
+            threads.insert(tid, number);
+        }
+    }
+
+    /// Reports whether new threads are seen.
+    pub fn traced(&self) -> bool {
+        self.threads.is_some()
+    }
+
+    /// Notes that a thread has another number from now on.
+    pub fn renamed(&mut self, former: u32, tid: u32) {
+        if let Some(threads) = self.threads.as_mut()
+            && former != tid
+        {
+            threads.remove(&tid);
+            if let Some(number) = threads.remove(&former) {
+                threads.insert(tid, number);
+            }
+        }
+    }
+
+    /// Notes that a thread ended.
+    pub fn ended(&mut self, tid: u32) {
+        if let Some(threads) = self.threads.as_mut() {
+            threads.remove(&tid);
+        }
+    }
+
+    /// Returns whether all threads are root, and always were.
     pub fn plain(&self) -> bool {
         self.known.len() == 1 && self.known[0].uid == Four::all(0) && self.known[0].gid == Four::all(0)
     }
 
-    /// A thread's credentials.
+    /// Returns a thread's credentials.
     pub fn of(&self, tracees: &Tracees, tid: u32) -> &Credentials {
         if self.known.len() == 1 {
             return &self.known[0];
+        }
+        if let Some(threads) = &self.threads {
+            return &self.known[threads.get(&tid).copied().unwrap_or(0)];
         }
         let slack = tracees.file(tid, "timerslack_ns").ok();
         let number = slack.and_then(|text| text.trim().parse::<u64>().ok()?.checked_sub(BASE));
         number.and_then(|n| self.known.get(n as usize)).unwrap_or(&self.known[0])
     }
 
+    /// Takes over what the kernel says of a thread. For steps with credentials that are the kernel's: only the thread that waits for an answer
+    /// is asked for.
+    pub fn look(&mut self, tracees: &Tracees, tid: u32) {
+        let status = tracees.file(tid, "status").unwrap_or_default();
+        self.known.truncate(1);
+        if let Some(first) = self.known.first_mut() {
+            *first = Credentials::read(&status);
+        }
+    }
+
     /// Gives a thread, which waits for an answer, other credentials.
     pub fn set(&mut self, tracees: &Tracees, tid: u32, credentials: Credentials) -> io::Result<()> {
+        let slack = self.slack(credentials)?;
+        if let Some(threads) = self.threads.as_mut() {
+            threads.insert(tid, (slack - BASE) as usize);
+            return Ok(());
+        }
+        tracees.set_file(tid, "timerslack_ns", &slack.to_string())
+    }
+
+    /// Returns the timer slack that says that a thread has these credentials.
+    pub fn slack(&mut self, credentials: Credentials) -> io::Result<u64> {
         let number = match self.numbers.get(&credentials) {
             Some(&number) => number,
             None if self.known.len() >= MOST => return Err(io::Error::from_raw_os_error(libc::EAGAIN)),
@@ -218,7 +313,7 @@ impl Table {
                 number
             }
         };
-        tracees.set_file(tid, "timerslack_ns", &(BASE + number as u64).to_string())
+        Ok(BASE + number as u64)
     }
 }
 
@@ -246,6 +341,19 @@ mod tests {
         back.uid.effective = 0;
         back.users_changed(before);
         assert_eq!(back.effective, ROOT);
+    }
+
+    #[test]
+    fn what_the_kernel_says_of_a_thread_is_read() {
+        let status = "Name:\tx\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t9 3 \nCapInh:\t0000000000000000\n\
+                      CapPrm:\t00000000a80425fb\nCapEff:\t0000000000000009\nCapBnd:\t00000000a80425fb\nCapAmb:\t0000000000000001\n";
+        let read = Credentials::read(status);
+        assert_eq!(read.uid, Four { real: 1, effective: 2, saved: 3, file: 4 });
+        assert_eq!((read.gid.effective, &read.groups[..]), (6, &[3, 9][..]));
+        assert_eq!((read.permitted, read.effective, read.ambient), (ROOT, 9, 1));
+        assert!(read.can(DAC_OVERRIDE - 1) && read.can(FOWNER) && !read.can(DAC_OVERRIDE));
+        let nobody = Credentials::read("");
+        assert_eq!((nobody.uid.effective, nobody.effective), (u32::MAX, 0));
     }
 
     #[test]

@@ -21,12 +21,12 @@ pub const SOCKET: i32 = 3;
 pub const VERB: &CStr = c"sandbox-init";
 
 /// Starts the helper at `program` with one end of a socket; gives its process id and the other end.
-pub fn spawn(program: &Path) -> io::Result<(i32, Channel)> {
+pub fn spawn(program: &Path, verb: &CStr) -> io::Result<(i32, Channel)> {
     let (ours, theirs) = Channel::pair()?;
     // A descriptor that has the right number already would stay close-on-exec.
     let theirs = rustix::io::fcntl_dupfd_cloexec(theirs.as_fd(), SOCKET + 1)?;
     let program = CString::new(program.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let arguments = [c"treering-init".as_ptr().cast_mut(), VERB.as_ptr().cast_mut(), ptr::null_mut()];
+    let arguments = [c"treering-init".as_ptr().cast_mut(), verb.as_ptr().cast_mut(), ptr::null_mut()];
     let environment = [ptr::null_mut()];
     let mut pid = 0;
     let attributes = Attributes::new()?;

@@ -1,32 +1,45 @@
 //! Running a command in a tree, with exact ownership and without privileges.
 //!
-//! [`run`] starts one helper process (`posix_spawn(3)`, nothing else), which makes what the command sees, supervises it, and ends with it.
-//! The process that calls is never forked, unshared or traced; many steps can run at once, from many threads. What the disk cannot hold
-//! of the step's doing (owners, devices, capabilities) is in the tree's [`Ledger`] afterwards, so that a layer of the tree has the same
-//! bytes whoever ran the command, and by whatever [`Rung`].
+//! [`run`] starts one helper process (`posix_spawn(3)`, nothing else), which makes the command's root, supervises it, and
+//! ends with it. The process that calls is never forked, unshared or traced; many steps can run at once, from many threads.
+//! Whatever the disk cannot hold of the step's doing (owners, devices, capabilities) is in the tree's [`Ledger`]
+//! afterwards, so that a layer of the tree has the same bytes for every user and every [`Rung`].
 //!
-//! This module knows no image and no store.
+//! This module has no images and no store.
 
+mod beside;
 mod bpf;
 mod credentials;
-mod handle;
+#[doc(hidden)]
+#[allow(clippy::disallowed_methods)]
+pub mod fuzzed;
 mod helper;
+#[allow(clippy::disallowed_methods)]
+mod ids;
 mod launch;
+mod more;
 mod names;
+#[allow(clippy::disallowed_methods)]
+mod network;
 mod notify;
 mod order;
 mod points;
 mod probe;
-mod protocol;
+pub(crate) mod protocol;
+#[allow(clippy::disallowed_methods)]
+mod ptrace;
 mod rung;
 mod step;
 mod syscalls;
 mod tracee;
+mod undo;
 pub mod user;
 
 // What runs in the helper: that process is ours alone, so it may do what a library must not.
 #[allow(clippy::disallowed_methods)]
 mod command;
+#[allow(clippy::disallowed_methods)]
+mod handle;
 #[allow(clippy::disallowed_methods)]
 mod init;
 #[allow(clippy::disallowed_methods)]
@@ -44,13 +57,18 @@ use crate::fs::Root;
 use crate::progress::Control;
 use crate::tree::Ledger;
 
-pub use helper::VARIABLE as HELPER_VARIABLE;
-pub use order::{Ids, Network};
+pub use helper::{Helper, VARIABLE as HELPER_VARIABLE, helper};
+pub use more::{Commands, Running};
+pub use network::Port;
+pub use order::{Ids, Limit, Network};
+pub(crate) use probe::cannot_mount;
 pub use probe::{Probed, ladder};
 pub use rung::Rung;
+pub(crate) use step::streams;
 pub use step::{Signals, Step};
+pub(crate) use undo::{Left, in_use};
 
-/// What the helper program does; for the command, which is that program under a hidden verb. It changes the whole process.
+/// Runs the helper program; for the command, which is that program under a hidden verb. It changes the whole process.
 /// `word` is what follows the verb. Gives the exit code.
 #[doc(hidden)]
 pub fn helper_main(word: Option<std::ffi::OsString>) -> i32 {
@@ -60,11 +78,43 @@ pub fn helper_main(word: Option<std::ffi::OsString>) -> i32 {
     }
 }
 
+/// Finds the helper program, see [`StepOptions::helper`].
+pub(crate) fn find_helper(given: Option<&std::path::Path>) -> Result<PathBuf> {
+    helper::find(given)
+}
+
+/// Starts the helper program under another verb; gives its process and the other end of the socket that it has.
+pub(crate) fn spawn_helper(
+    program: &std::path::Path,
+    verb: &std::ffi::CStr,
+) -> std::io::Result<(i32, protocol::Channel)> {
+    launch::spawn(program, verb)
+}
+
+/// Makes this process one that its parent need not wait for: the process that was started ends, and its child goes on. For the helper.
+pub(crate) fn leave_parent() -> std::io::Result<()> {
+    sys::close_from(launch::SOCKET + 1);
+    match sys::fork()? {
+        0 => Ok(()),
+        _ => sys::exit(0),
+    }
+}
+
+/// Returns the socket that the helper was started with. For the helper, once.
+pub(crate) fn helper_socket() -> OwnedFd {
+    use std::os::fd::FromRawFd;
+    // SAFETY: the host program put the socket there; nothing else in this process uses that number.
+    let socket = unsafe { OwnedFd::from_raw_fd(launch::SOCKET) };
+    // Where that fails there is no socket, and the first use of it says so.
+    let _ = rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC);
+    socket
+}
+
 /// The hidden verb.
 #[doc(hidden)]
 pub const HELPER_VERB: &str = "sandbox-init";
 
-/// One of a command's three streams.
+/// A stream of a command.
 #[derive(Debug, Default)]
 pub enum Stream {
     /// `/dev/null`: reads give nothing, writes go nowhere.
@@ -74,22 +124,70 @@ pub enum Stream {
     Inherit,
     /// This descriptor; the command gets a copy.
     Fd(OwnedFd),
-    /// What is written comes as [`crate::Event::Output`]. Not for standard input.
+    /// The output comes as [`crate::Event::Output`]. Not for standard input.
     Events,
 }
 
-/// A file or directory of the host that the command sees.
+/// A file or directory of the host in the command's tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindMount {
-    /// Where it is on the host.
+    /// The path on the host.
     pub source: PathBuf,
-    /// Where the command sees it, below the root of the tree.
+    /// The path in the command's tree, below its root.
     pub target: Vec<u8>,
     /// Whether the command may not write to it.
     pub read_only: bool,
+    /// Whether nothing else uses the source while the command runs, and it is on the filesystem of the tree. Then a rung
+    /// that cannot mount exchanges it with what is in its place, for that time; whether it is read-only does not count
+    /// there.
+    pub private: bool,
 }
 
-/// What to run, and how. Of the host's environment and files the command has nothing but what is named here.
+/// An empty filesystem in memory in the command's tree.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemoryMount {
+    /// The path in the command's tree, below its root.
+    pub target: Vec<u8>,
+    /// The most bytes in it; 0 for the kernel's limit, half of the memory.
+    pub size: u64,
+    /// The permission bits of its root; by default those of the directory that is there, else 1777.
+    pub mode: Option<u32>,
+    /// Whether nothing in it can be executed.
+    pub no_programs: bool,
+}
+
+/// A file in the command's tree that it cannot write to. Where the rung mounts, it is in memory alone.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct FileMount {
+    /// The path in the command's tree, below its root.
+    pub target: Vec<u8>,
+    /// The bytes of the file.
+    pub content: Vec<u8>,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Whether it may be executed.
+    pub program: bool,
+    /// Whether it must never be on a disk: a rung that cannot mount is not taken then.
+    pub secret: bool,
+}
+
+impl std::fmt::Debug for FileMount {
+    /// Shows all but the content, which may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let FileMount { target, content, mode, uid, gid, program, secret } = self;
+        let mut out = f.debug_struct("FileMount");
+        out.field("target", &crate::error::escape(target)).field("bytes", &content.len());
+        out.field("mode", mode).field("uid", uid).field("gid", gid);
+        out.field("program", program).field("secret", secret).finish()
+    }
+}
+
+/// The command, and how it is run. Of the host's environment and files it has nothing but what is named here. Of the host's
+/// environment and files the command has nothing but what is named here.
 #[derive(Debug, Default)]
 pub struct StepOptions {
     /// The program and its arguments. A program without a slash is looked for in the PATH of `environment`.
@@ -104,12 +202,22 @@ pub struct StepOptions {
     pub hostname: Vec<u8>,
     /// The network.
     pub network: Network,
-    /// Whether the command sees a `/etc/resolv.conf` and `/etc/hosts` for its network in place of the tree's.
+    /// Ports of the host that lead to those of a network of its own.
+    pub ports: Vec<Port>,
+    /// Whether the command has a `/etc/resolv.conf` and `/etc/hosts` for its network in place of the tree's.
     pub names: bool,
     /// More lines for `/etc/hosts`: name and address.
     pub hosts: Vec<(String, String)>,
-    /// What of the host the command sees.
+    /// Directories and files of the host in the command's tree.
     pub binds: Vec<BindMount>,
+    /// Filesystems in memory.
+    pub memory: Vec<MemoryMount>,
+    /// Files with given content.
+    pub files: Vec<FileMount>,
+    /// The most bytes in `/dev/shm`; 0 for 64 MiB.
+    pub shm_size: u64,
+    /// Limits of what the command may use.
+    pub limits: Vec<Limit>,
     /// Whether the command cannot write to the tree.
     pub read_only: bool,
     /// Whether the command has a terminal of its own for its streams, see [`Step::terminal`].
@@ -131,8 +239,9 @@ pub struct StepOptions {
     pub step: StepId,
 }
 
-/// How a command ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The end of a command.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Outcome {
     /// Its exit code; 128 and the signal's number for one that a signal ended.
     pub code: i32,

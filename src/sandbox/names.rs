@@ -1,4 +1,4 @@
-//! /etc/resolv.conf and /etc/hosts of a step: the tree keeps its own, the step sees these.
+//! /etc/resolv.conf and /etc/hosts of a step: the tree keeps its own, the step has these.
 
 use std::path::Path;
 
@@ -7,21 +7,33 @@ use super::{Network, StepOptions};
 /// The longest resolv.conf that is taken over.
 const LONGEST: usize = 64 * 1024;
 
-/// The files that a step sees in place of the tree's: path below the root, content.
-pub fn files(options: &StepOptions) -> Vec<(Vec<u8>, Vec<u8>)> {
+/// Returns the files that a step has in place of the tree's: path below the root, content.
+pub fn files(options: &StepOptions, network: Network) -> Vec<(Vec<u8>, Vec<u8>)> {
     if !options.names {
         return Vec::new();
     }
     let mut out = Vec::new();
-    if options.network == Network::Host {
+    if network != Network::None {
         // Of systemd-resolved's two files the one that its own stub is in works with the host's network, and only there.
         if let Ok(text) = crate::fs::root::read_file(Path::new("/etc/resolv.conf"))
             && text.len() <= LONGEST
         {
+            let text = if network == Network::Host { text } else { forwarded(&text) };
             out.push((b"etc/resolv.conf".to_vec(), text));
         }
     }
     out.push((b"etc/hosts".to_vec(), hosts(options)));
+    out
+}
+
+/// Returns the same with the one name server that a network of its own has.
+fn forwarded(text: &[u8]) -> Vec<u8> {
+    let mut out = format!("nameserver {}\n", super::network::NAME_SERVER).into_bytes();
+    for line in text.split_inclusive(|&c| c == b'\n') {
+        if line.starts_with(b"search") || line.starts_with(b"options") || line.starts_with(b"domain") {
+            out.extend_from_slice(line);
+        }
+    }
     out
 }
 

@@ -7,7 +7,7 @@ use super::handle::{Answer, Asked, State};
 use super::sys;
 use super::syscalls::{self, AUDIT_ARCH, FOREIGN_BIT};
 
-/// What a call that was handled says about the step.
+/// The effect of a handled call on the step.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
     /// It goes on.
@@ -44,6 +44,17 @@ pub fn turn(listener: &OwnedFd, state: &mut State) -> io::Result<Turn> {
         Answer::Continue => sys::answer(listener, call.id, 0, 0, true)?,
         Answer::Value(value) => sys::answer(listener, call.id, value, 0, false)?,
         Answer::Errno(errno) => sys::answer(listener, call.id, 0, errno, false)?,
+        Answer::Later(waiting) => {
+            let (listener, id) = (listener.try_clone()?, call.id);
+            std::thread::spawn(move || {
+                let _ = match waiting.open() {
+                    Ok(fd) => sys::answer_with(&listener, id, fd, waiting.close_on_exec),
+                    Err(error) => {
+                        sys::answer(&listener, id, 0, error.raw_os_error().unwrap_or(libc::EIO), false)
+                    }
+                };
+            });
+        }
         Answer::Descriptor(fd, close_on_exec) => sys::answer_with(listener, call.id, fd, close_on_exec)?,
     }
     Ok(Turn::Goes)

@@ -15,22 +15,24 @@ use rustix::net::{
 };
 
 /// The version of the protocol. Both sides refuse any other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 4;
 
 /// The longest body: arguments and environment are at most some 6 MB (execve(2), MAX_ARG_STRLEN and the stack's limit).
 const MOST_BYTES: usize = 16 << 20;
 /// The most descriptors in one message (the kernel's own limit is 253).
 const MOST_DESCRIPTORS: usize = 64;
 
-/// One message.
+/// A message.
 #[derive(Debug)]
 pub struct Message {
-    /// What it says, one of the constants.
+    /// The kind of the message, one of the constants.
     pub kind: u8,
     /// The rest of it.
     pub body: Vec<u8>,
     /// Descriptors sent along.
     pub descriptors: Vec<OwnedFd>,
+    /// The process that sent it, by its number in the receiver's namespace; where that is asked for.
+    pub sender: Option<u32>,
 }
 
 impl Message {
@@ -46,11 +48,22 @@ impl Message {
     pub const EXITED: u8 = 5;
     /// From the helper: the command could not be started, or the step was stopped.
     pub const FAILED: u8 = 6;
-    /// Within the helper: the filter's listener.
+    /// Within the helper: the command waits to be let go; with its filter's listener. The body: 1 where it could have no filter, else 0,
+    /// and what the ledger is to say of files that are shown.
     pub const LISTENER: u8 = 7;
+    /// To the helper, and within it: run one more command in the step; its number, its order, and its three streams.
+    pub const EXEC: u8 = 8;
+    /// To the helper, and within it: send a signal to such a command; number and signal.
+    pub const EXEC_SIGNAL: u8 = 9;
+    /// From the helper: such a command is about to be executed; its number. With the terminal's descriptor where one was made.
+    pub const EXEC_STARTED: u8 = 10;
+    /// From the helper, and within it: such a command ended; number, exit code and signal.
+    pub const EXEC_EXITED: u8 = 11;
+    /// From the helper, and within it: such a command could not be started; its number, and the failure.
+    pub const EXEC_FAILED: u8 = 12;
 }
 
-/// One end of the socket.
+/// An end of the socket.
 #[derive(Debug)]
 pub struct Channel(OwnedFd);
 
@@ -65,6 +78,11 @@ impl Channel {
         use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
         let (a, b) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         Ok((Channel(a), Channel(b)))
+    }
+
+    /// Has each message that is received from now on say which process sent it.
+    pub fn ask_for_senders(&self) -> io::Result<()> {
+        Ok(rustix::net::sockopt::set_socket_passcred(&self.0, true)?)
     }
 
     /// Sends the version.
@@ -84,7 +102,7 @@ impl Channel {
         }
     }
 
-    /// Sends one message.
+    /// Sends one message. A short one goes in one piece, so that several processes may write to one socket.
     pub fn send(&self, kind: u8, body: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         if body.len() > MOST_BYTES || descriptors.len() > MOST_DESCRIPTORS {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the message is too large"));
@@ -97,11 +115,11 @@ impl Channel {
         if !descriptors.is_empty() {
             ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
         }
-        let sent = retry_on_intr(|| {
-            rustix::net::sendmsg(&self.0, &[IoSlice::new(&head)], &mut ancillary, SendFlags::NOSIGNAL)
-        })?;
-        self.send_all(&head[sent..])?;
-        self.send_all(body)
+        let parts = [IoSlice::new(&head), IoSlice::new(body)];
+        let sent =
+            retry_on_intr(|| rustix::net::sendmsg(&self.0, &parts, &mut ancillary, SendFlags::NOSIGNAL))?;
+        self.send_all(&head[sent.min(head.len())..])?;
+        self.send_all(&body[sent.saturating_sub(head.len())..])
     }
 
     fn send_all(&self, mut rest: &[u8]) -> io::Result<()> {
@@ -116,9 +134,11 @@ impl Channel {
     pub fn receive(&self) -> io::Result<Option<Message>> {
         let mut head = [0; 5];
         let mut descriptors = Vec::new();
+        let mut sender = None;
         let mut got = 0;
         while got < head.len() {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+            let mut space =
+                [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS), ScmCredentials(1))];
             let mut ancillary = RecvAncillaryBuffer::new(&mut space);
             let received = rustix::net::recvmsg(
                 &self.0,
@@ -133,8 +153,12 @@ impl Channel {
                 received => received?.bytes,
             };
             for message in ancillary.drain() {
-                if let RecvAncillaryMessage::ScmRights(fds) = message {
-                    descriptors.extend(fds);
+                match message {
+                    RecvAncillaryMessage::ScmRights(fds) => descriptors.extend(fds),
+                    RecvAncillaryMessage::ScmCredentials(from) => {
+                        sender = u32::try_from(from.pid.as_raw_nonzero().get()).ok();
+                    }
+                    _ => {}
                 }
             }
             match received {
@@ -157,7 +181,7 @@ impl Channel {
                 n => filled += n,
             }
         }
-        Ok(Some(Message { kind: head[4], body, descriptors }))
+        Ok(Some(Message { kind: head[4], body, descriptors, sender }))
     }
 }
 
@@ -198,7 +222,7 @@ impl Writer {
         self
     }
 
-    /// The body.
+    /// Returns the body.
     pub fn finish(self) -> Vec<u8> {
         self.0
     }
@@ -276,6 +300,10 @@ mod tests {
             assert_eq!(&byte, b"x");
             assert_eq!(b.receive().unwrap().unwrap().kind, Message::SIGNAL);
         });
+        b.ask_for_senders().unwrap();
+        a.send(Message::SIGNAL, b"", &[end.as_fd()]).unwrap();
+        let message = b.receive().unwrap().unwrap();
+        assert_eq!((message.sender, message.descriptors.len()), (Some(std::process::id()), 1));
         drop(a);
         assert!(b.receive().unwrap().is_none());
     }

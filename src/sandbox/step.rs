@@ -11,17 +11,23 @@ use rustix::fs::{MemfdFlags, OFlags};
 use rustix::io::Errno;
 
 use super::init::Failure;
-use super::order::{Bind, Order};
+use super::more::{Commands, Registry};
+use super::order::{Lending, MOST_MOUNTS, Mount, Order, Shown};
 use super::points::Points;
 use super::protocol::{Channel, Message, Reader, Writer};
 use super::rung::Rung;
-use super::{Outcome, StepOptions, Stream, helper, launch, names};
+use super::{
+    BindMount, FileMount, MemoryMount, Network, Outcome, StepOptions, Stream, helper, launch, names, network,
+    undo,
+};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::event::{Event, OutputStream, StepId};
 use crate::fs::stat::stat_fd;
 use crate::fs::{Kind, Root};
+use crate::hint::Hint;
 use crate::progress::Control;
-use crate::tree::{Ledger, journal};
+use crate::tree::Ledger;
+use crate::tree::journal;
 
 const START: &str = "start command";
 const RUN: &str = "run command";
@@ -36,6 +42,8 @@ pub struct Step {
     helper: Helper,
     rung: Rung,
     refused: Vec<(Rung, String)>,
+    network: Network,
+    network_refused: Option<String>,
     journal: File,
     points: Points,
     outputs: Vec<(OutputStream, OwnedFd)>,
@@ -50,16 +58,19 @@ struct Helper {
     channel: Arc<Mutex<Option<Channel>>>,
     /// Another descriptor of the same socket, to wait on without the lock.
     socket: OwnedFd,
+    /// More commands of the step.
+    registry: Arc<Registry>,
 }
 
 impl Drop for Helper {
     fn drop(&mut self) {
+        self.registry.close();
         *self.channel.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        // Both descriptors of the socket have to go before the helper sees its end.
+        // Both descriptors of the socket have to go before the helper reads its end.
         let null = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
         debug_assert!(null.is_ok() || null == Err(Errno::NOTCONN));
         if let Some(pid) = rustix::process::Pid::from_raw(self.pid) {
-            // Somebody in this process may have reaped it, or said that nothing has to be reaped.
+            // Another thread of this process may have reaped it, or said that nothing has to be reaped.
             while let Err(Errno::INTR) =
                 rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty())
             {}
@@ -85,7 +96,7 @@ impl Signals {
     }
 }
 
-/// What a helper said first.
+/// The first message of a helper.
 enum First {
     Started(Helper, Option<OwnedFd>),
     Refused(Error),
@@ -94,23 +105,32 @@ enum First {
 impl Step {
     /// Starts a command in a tree, by the best rung that works here, or the one that was named. The ledger is as it was before.
     pub fn start(root: &Root, ledger: &Ledger, options: &StepOptions) -> Result<Step> {
+        Step::start_with(root, ledger, options, Lending::Lend)
+    }
+
+    /// Starts a command that leaves no files behind, nor changes any.
+    pub(super) fn probe(root: &Root, options: &StepOptions) -> Result<Step> {
+        Step::start_with(root, &Ledger::default(), options, Lending::None)
+    }
+
+    fn start_with(root: &Root, ledger: &Ledger, options: &StepOptions, lending: Lending) -> Result<Step> {
         if options.arguments.is_empty() {
-            return Err(Error::invalid(START, "there is no command"));
+            return Err(Error::invalid(START, "the command is empty"));
         }
         let program = helper::find(options.helper.as_deref())?;
         let wanted: Vec<Rung> = match options.rung {
             Some(rung) => vec![rung],
-            None => Rung::ALL.to_vec(),
+            None => preferred(root)?,
         };
         let mut refused = Vec::new();
         let mut last = None;
         for rung in wanted {
-            if let Some(reason) = cannot(root, ledger, rung)? {
+            if let Some(reason) = cannot(root, ledger, rung, options, lending)? {
                 last = Some(Error::new(ErrorKind::Unsupported, START, format!("{rung}: {reason}")));
                 refused.push((rung, reason.to_string()));
                 continue;
             }
-            match Step::try_start(root, ledger, options, rung, &program)? {
+            match Step::in_network(root, ledger, options, (rung, lending), &program)? {
                 Ok(step) => return Ok(Step { refused, ..step }),
                 Err(error) => {
                     refused.push((rung, error.message().to_string()));
@@ -127,20 +147,67 @@ impl Step {
                 format!("no way to run it works here ({})", reasons.join("; ")),
             )),
         }
-        .map_err(|error: Error| error.with_hint("treering info shows every way, and what it takes"))
+        .map_err(|error: Error| error.with_hint(Hint::ListRungs))
     }
 
-    /// One rung. The inner error is one of the rung, after which another one may work.
+    /// Tries one rung, with the network that was asked for, or the one that does in its place.
+    fn in_network(
+        root: &Root,
+        ledger: &Ledger,
+        options: &StepOptions,
+        (rung, lending): (Rung, Lending),
+        program: &Path,
+    ) -> Result<std::result::Result<Step, Error>> {
+        let wanted = options.network;
+        let own = matches!(wanted, Network::Own | Network::OwnOrHost);
+        // pasta joins what a user namespace has, and nothing of real root's.
+        let arguments = match own {
+            true if !rung.emulates() || !rung.mounts() => {
+                Err(format!("the rung {rung} cannot have one of its own"))
+            }
+            true => network::arguments(&options.ports),
+            false => Ok(Vec::new()),
+        };
+        let why = match arguments {
+            Ok(pasta) => {
+                let network = if own { Network::Own } else { wanted };
+                match Step::try_start(root, ledger, options, (rung, lending), program, (network, pasta))? {
+                    Err(error) if own && error.message().starts_with(network::FAILED) => {
+                        error.message().to_string()
+                    }
+                    other => return Ok(other),
+                }
+            }
+            Err(why) => format!("{}: {why}", network::FAILED),
+        };
+        if wanted == Network::Own {
+            return Ok(Err(Error::new(ErrorKind::Unsupported, START, why)));
+        }
+        let host = (Network::Host, Vec::new());
+        let started = Step::try_start(root, ledger, options, (rung, lending), program, host)?;
+        Ok(started.map(|step| Step { network_refused: Some(why), ..step }))
+    }
+
+    /// Tries one rung. The inner error is one of the rung, after which another one may work.
     fn try_start(
         root: &Root,
         ledger: &Ledger,
         options: &StepOptions,
-        rung: Rung,
+        (rung, lending): (Rung, Lending),
         program: &Path,
+        (network, pasta): (Network, Vec<Vec<u8>>),
     ) -> Result<std::result::Result<Step, Error>> {
-        let mut points = Points::default();
-        let result = (|| {
-            let (order, sources) = order(root, options, rung, &mut points)?;
+        let mut points = match &options.journal {
+            Some(journal) => Points::noted(undo::writer(journal)?),
+            None => Points::default(),
+        };
+        let result = (|| -> Result<_> {
+            let (order, sources) = order(root, options, rung, network, &mut points)?;
+            let owners = if rung == Rung::Ids { lending } else { Lending::None };
+            let order = Order { network, pasta, owners, ..order };
+            if let (Lending::Lend, Some(journal)) = (owners, &options.journal) {
+                undo::note_lending(&order, journal, program)?;
+            }
             let journal = match &options.journal {
                 Some(file) => file.try_clone().at(START, "")?,
                 None => File::from(
@@ -162,7 +229,10 @@ impl Step {
             }
             Err(error) => {
                 points.remove(root)?;
-                return Err(error);
+                return match error.kind() {
+                    ErrorKind::Unsupported if !rung.mounts() => Ok(Err(error)),
+                    _ => Err(error),
+                };
             }
         };
         Ok(Ok(Step {
@@ -170,6 +240,8 @@ impl Step {
             helper,
             rung,
             refused: Vec::new(),
+            network,
+            network_refused: None,
             journal,
             points,
             outputs,
@@ -178,17 +250,28 @@ impl Step {
         }))
     }
 
-    /// The rung that was chosen.
+    /// Returns the rung that was chosen.
     pub fn rung(&self) -> Rung {
         self.rung
     }
 
-    /// The better rungs, and why each was not chosen.
+    /// Returns the better rungs, and why each was not chosen.
     pub fn refused(&self) -> &[(Rung, String)] {
         &self.refused
     }
 
-    /// The terminal of a step that has one of its own: what is written to it the command reads, and the other way round.
+    /// Returns the network that it has.
+    pub fn network(&self) -> Network {
+        self.network
+    }
+
+    /// Returns why it has the host's network in place of one of its own, where that was to be tried.
+    pub fn network_refused(&self) -> Option<&str> {
+        self.network_refused.as_deref()
+    }
+
+    /// Returns the terminal of a step that has one of its own: what is written to it the command reads, and the other way
+    /// round.
     pub fn terminal(&mut self) -> Option<OwnedFd> {
         self.terminal.take()
     }
@@ -196,6 +279,16 @@ impl Step {
     /// Sends signals to the command, as long as it runs.
     pub fn signals(&self) -> Signals {
         Signals(self.helper.channel.clone())
+    }
+
+    /// Starts more commands in it, as long as another thread is in [`Step::wait`].
+    pub fn commands(&self) -> Commands {
+        Commands {
+            channel: self.helper.channel.clone(),
+            registry: self.helper.registry.clone(),
+            rung: self.rung,
+            network: self.network,
+        }
     }
 
     /// Waits for the end. The ledger, which must be the one the step was started with, becomes what the step left; after an error, too.
@@ -220,19 +313,68 @@ impl Step {
     }
 }
 
-/// Why a rung cannot give this tree its owners, where that is known before it is tried.
-fn cannot(root: &Root, ledger: &Ledger, rung: Rung) -> Result<Option<&'static str>> {
+/// Returns the rungs in the order in which they are tried. Root that may not mount, as in an ordinary container, has its paths resolved by a
+/// supervisor before it does without /proc and /dev; and where the disk has the owners of a tree, a rung that keeps them comes before those
+/// that have one id in their namespace.
+fn preferred(root: &Root) -> Result<Vec<Rung>> {
+    let mut all = Rung::ALL.to_vec();
+    let real = rustix::process::geteuid().is_root() && super::handle::has_all_ids();
+    if real && stat_fd(root).at(START, root.describe(b""))?.uid == 0 {
+        all.sort_by_key(|rung| match rung {
+            Rung::Root => 0,
+            Rung::Paths | Rung::PtracePaths => 1,
+            _ => 2,
+        });
+    }
+    Ok(all)
+}
+
+/// Has a helper carry out an order that is about no command.
+pub(super) fn without_command(
+    root: &Root,
+    ledger: &Ledger,
+    order: &Order,
+    journal: &File,
+    sources: &[OwnedFd],
+    program: &Path,
+) -> Result<()> {
+    let (streams, mut outputs) = streams(&StepOptions::default())?;
+    let journal = journal.try_clone().at(START, "")?;
+    match greet(root, ledger, order, &journal, &streams, sources, program)? {
+        First::Started(helper, _) => {
+            wait(&helper, &mut outputs, StepId::default(), &Control::default()).map(drop)
+        }
+        First::Refused(error) => Err(error),
+    }
+}
+
+/// Returns why a rung cannot give this tree its owners, where that is known before it is tried.
+fn cannot(
+    root: &Root,
+    ledger: &Ledger,
+    rung: Rung,
+    options: &StepOptions,
+    lending: Lending,
+) -> Result<Option<&'static str>> {
     let is_root = rustix::process::geteuid().is_root();
+    if rung == Rung::Ids && lending == Lending::Lend {
+        if options.journal.is_none() {
+            return Ok(Some("there is no journal, without which a kill would leave owners on the disk"));
+        }
+        if options.binds.iter().any(|bind| !bind.read_only && !bind.private) {
+            return Ok(Some(
+                "a directory of the host can be written to, where files would belong to subordinate ids for good",
+            ));
+        }
+    }
     if rung.emulates() {
         return Ok(None);
     }
     if !is_root {
         return Ok(Some("this is not root"));
     }
-    let whole = crate::fs::root::read_file(Path::new("/proc/self/uid_map")).unwrap_or_default();
-    let whole: Vec<&[u8]> = whole.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
-    if !whole.is_empty() && whole != [&b"0"[..], b"0", b"4294967295"] {
-        return Ok(Some("this is root of a user namespace, whose owners on disk are other ones"));
+    if !super::handle::has_all_ids() {
+        return Ok(Some("this is root of a user namespace, and the owners on disk are others"));
     }
     // Owners that are only in the ledger would not be seen.
     let disk = |record: &crate::tree::ledger::Record| {
@@ -247,74 +389,185 @@ fn cannot(root: &Root, ledger: &Ledger, rung: Rung) -> Result<Option<&'static st
     Ok(None)
 }
 
-/// The order for the helper; what has to be there for it to be mounted on is made.
+/// Returns the order for the helper; what has to be there for it to be mounted on is made.
 fn order(
     root: &Root,
     options: &StepOptions,
     rung: Rung,
+    network: Network,
     points: &mut Points,
 ) -> Result<(Order, Vec<OwnedFd>)> {
     let mut files = Vec::new();
-    let mut binds = Vec::new();
-    let mut sources = Vec::new();
-    if rung.mounts() {
-        for path in [&b"proc"[..], b"dev", b"sys"] {
+    let (mut mounts, mut sources) = (Vec::new(), Vec::new());
+    if rung.mounts() || rung.serves() {
+        for path in [&b"proc"[..], b"dev", b"sys"].into_iter().filter(|_| rung.mounts()) {
             points.ensure(root, path, Kind::Directory)?;
         }
-        for (path, content) in names::files(options) {
-            if points.ensure(root, &path, Kind::File)? {
+        for (path, content) in names::files(options, network) {
+            if rung.serves() {
+                // The directory has to be there; what is in it is the supervisor's answer.
+                let (above, _) = crate::fs::root::split(&path);
+                if !above.is_empty() && points.ensure(root, above, Kind::Directory)? {
+                    files.push((path, content));
+                }
+            } else if points.ensure(root, &path, Kind::File)? {
                 files.push((path, content));
             }
         }
-        for bind in &options.binds {
-            let shown = bind.source.as_os_str().as_encoded_bytes();
-            let flags = OFlags::PATH | OFlags::CLOEXEC;
-            let fd = crate::fs::root::open_by_path(&bind.source, flags).at(START, shown)?;
-            let kind = stat_fd(&fd).at(START, shown)?.kind;
-            let kind = if kind == Kind::Directory { Kind::Directory } else { Kind::File };
-            let target = crate::fs::root::normalise(&bind.target)?;
-            if !points.ensure(root, &target, kind)? {
-                return Err(
-                    Error::invalid(START, "a symbolic link there leads to nothing").with_path(&bind.target)
-                );
-            }
-            let source = std::path::absolute(&bind.source).at(START, shown)?;
-            binds.push(Bind {
-                source: source.into_os_string().into_encoded_bytes(),
-                target,
-                read_only: bind.read_only,
-            });
-            sources.push(fd);
-        }
-    } else if !options.binds.is_empty() || options.read_only || options.terminal {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            START,
-            format!(
-                "directories of the host, a terminal and a read-only root need mounts, which the rung {rung} cannot make"
-            ),
-        ));
+        (mounts, sources) = shown(root, options, rung, points)?;
+    } else {
+        replaced(root, options, rung, points)?;
     }
-    let order = Order {
+    let order = Order { files, mounts, ..bare_order(options, rung) };
+    Ok((order, sources))
+}
+
+/// Returns the order for a command without what is shown to it.
+pub(super) fn bare_order(options: &StepOptions, rung: Rung) -> Order {
+    Order {
         rung,
         arguments: options.arguments.clone(),
         environment: options.environment.clone(),
         directory: options.directory.clone(),
         user: options.user.clone(),
         hostname: options.hostname.clone(),
-        network: options.network,
+        network: Network::Host,
+        pasta: Vec::new(),
         terminal: options.terminal,
         read_only: options.read_only,
-        files,
-        binds,
-    };
-    Ok((order, sources))
+        files: Vec::new(),
+        mounts: Vec::new(),
+        shm_size: options.shm_size,
+        limits: options.limits.clone(),
+        owners: Lending::None,
+    }
 }
 
-type Streams = ([OwnedFd; 3], Vec<(OutputStream, OwnedFd)>);
+/// A file or mount that a step is to see.
+enum Wanted<'a> {
+    Bind(&'a BindMount),
+    Memory(&'a MemoryMount),
+    File(&'a FileMount),
+}
 
-/// The command's streams, and our ends of those whose output becomes events.
-fn streams(options: &StepOptions) -> Result<Streams> {
+/// Returns all of them with their targets, outer places first.
+fn wanted(options: &StepOptions) -> Result<Vec<(Vec<u8>, Wanted<'_>)>> {
+    let binds = options.binds.iter().map(|it| (&it.target, Wanted::Bind(it)));
+    let memory = options.memory.iter().map(|it| (&it.target, Wanted::Memory(it)));
+    let files = options.files.iter().map(|it| (&it.target, Wanted::File(it)));
+    let mut out = Vec::new();
+    for (target, what) in binds.chain(memory).chain(files) {
+        let path = crate::fs::root::normalise(target)?;
+        if path.is_empty() {
+            return Err(
+                Error::invalid(START, "nothing can be mounted on the root of the tree").with_path(target)
+            );
+        }
+        out.push((path, what));
+    }
+    if out.len() > MOST_MOUNTS {
+        return Err(Error::limit(START, format!("more than {MOST_MOUNTS} mounts for one command")));
+    }
+    out.sort_by(|a, b| a.0.split(|&c| c == b'/').cmp(b.0.split(|&c| c == b'/')));
+    Ok(out)
+}
+
+/// Returns the mounts for the helper, and the descriptors of what is on the host.
+fn shown(
+    root: &Root,
+    options: &StepOptions,
+    rung: Rung,
+    points: &mut Points,
+) -> Result<(Vec<Mount>, Vec<OwnedFd>)> {
+    let (mut mounts, mut sources) = (Vec::<Mount>::new(), Vec::new());
+    for (target, what) in wanted(options)? {
+        let mut kind = Kind::File;
+        let mut what = match what {
+            Wanted::Bind(bind) => {
+                let shown = bind.source.as_os_str().as_encoded_bytes();
+                let flags = OFlags::PATH | OFlags::CLOEXEC;
+                let fd = crate::fs::root::open_by_path(&bind.source, flags).at(START, shown)?;
+                if stat_fd(&fd).at(START, shown)?.kind == Kind::Directory {
+                    kind = Kind::Directory;
+                }
+                let source = std::path::absolute(&bind.source).at(START, shown)?;
+                sources.push(fd);
+                Shown::Host {
+                    source: source.into_os_string().into_encoded_bytes(),
+                    read_only: bind.read_only,
+                    private: bind.private.then(|| target.clone()),
+                }
+            }
+            // Such a rung has a directory for it, which has no size of its own, and from which the kernel executes nothing.
+            Wanted::Memory(memory) if rung.serves() && memory.size != 0 => {
+                return refuse("a filesystem in memory of a given size", rung, &target);
+            }
+            Wanted::Memory(memory) if rung.serves() && !memory.no_programs => {
+                return refuse("a filesystem in memory with programs", rung, &target);
+            }
+            Wanted::Memory(memory) => {
+                kind = Kind::Directory;
+                let there = || root.real(&target).ok().flatten().map(|stat| u32::from(stat.mode));
+                Shown::Memory {
+                    size: memory.size,
+                    mode: memory.mode.or_else(there).unwrap_or(0o1777),
+                    no_programs: memory.no_programs,
+                }
+            }
+            Wanted::File(file) => Shown::File {
+                content: file.content.clone(),
+                mode: file.mode,
+                uid: file.uid,
+                gid: file.gid,
+                program: file.program,
+            },
+        };
+        // What is below another mount is made there, by the helper.
+        let below = |outer: &[u8]| target.strip_prefix(outer).is_some_and(|rest| rest.starts_with(b"/"));
+        let inner = mounts.iter().any(|mount| below(&mount.target))
+            || [&b"proc"[..], b"dev", b"sys"].into_iter().any(below);
+        if !inner && !points.ensure(root, &target, kind)? {
+            return Err(Error::invalid(START, "a symbolic link there leads to nothing").with_path(&target));
+        }
+        if let Shown::Host { private: Some(at), .. } = &mut what {
+            *at = root.real_path(&target).at(START, root.describe(&target))?;
+        }
+        mounts.push(Mount { target, what });
+    }
+    Ok((mounts, sources))
+}
+
+/// Returns the error that a rung cannot show something.
+fn refuse<T>(what: &str, rung: Rung, target: &[u8]) -> Result<T> {
+    let message = format!("{what} needs a mount, which the rung {rung} cannot make");
+    Err(Error::new(ErrorKind::Unsupported, START, message).with_path([b"/", target].concat()))
+}
+
+/// Puts into the tree, for the time of the step, what a rung that cannot mount can show no other way.
+fn replaced(root: &Root, options: &StepOptions, rung: Rung, points: &mut Points) -> Result<()> {
+    if options.terminal || options.read_only {
+        return refuse("a terminal or a read-only root", rung, b"");
+    }
+    if options.network == Network::None {
+        let message = format!("the rung {rung} cannot take the network away");
+        return Err(Error::new(ErrorKind::Unsupported, START, message));
+    }
+    for (target, what) in wanted(options)? {
+        match what {
+            Wanted::Bind(bind) if bind.private => points.exchange(root, &target, &bind.source)?,
+            Wanted::File(file) if !file.secret => points.put(root, &target, file)?,
+            Wanted::Bind(_) => return refuse("a file or directory of the host", rung, &target),
+            Wanted::Memory(_) => return refuse("a filesystem in memory", rung, &target),
+            Wanted::File(_) => return refuse("a secret in a file", rung, &target),
+        }
+    }
+    Ok(())
+}
+
+pub(crate) type Streams = ([OwnedFd; 3], Vec<(OutputStream, OwnedFd)>);
+
+/// Returns the command's streams, and our ends of those that become events.
+pub(crate) fn streams(options: &StepOptions) -> Result<Streams> {
     let mut outputs = Vec::new();
     let mut stream = |stream: &Stream, number: i32| -> io::Result<OwnedFd> {
         match stream {
@@ -344,7 +597,7 @@ fn streams(options: &StepOptions) -> Result<Streams> {
     Ok(([input, output, error], outputs))
 }
 
-/// Starts a helper, gives it its order and hears what comes of it.
+/// Starts a helper, gives it its order and receives the result.
 fn greet(
     root: &Root,
     ledger: &Ledger,
@@ -355,9 +608,10 @@ fn greet(
     program: &Path,
 ) -> Result<First> {
     let shown = program.as_os_str().as_encoded_bytes();
-    let (pid, channel) = launch::spawn(program).at("start helper", shown)?;
+    let (pid, channel) = launch::spawn(program, launch::VERB).at("start helper", shown)?;
     let socket = channel.as_fd().try_clone_to_owned().at("start helper", shown)?;
-    let helper = Helper { pid, channel: Arc::new(Mutex::new(Some(channel))), socket };
+    let registry = Arc::new(Registry::new());
+    let helper = Helper { pid, channel: Arc::new(Mutex::new(Some(channel))), socket, registry };
     let memory = rustix::fs::memfd_create("ledger", MemfdFlags::CLOEXEC).at(START, "pass ledger")?;
     let mut file = File::from(memory);
     io::Write::write_all(&mut file, &ledger.to_bytes()).at(START, "pass ledger")?;
@@ -374,7 +628,7 @@ fn greet(
     let first = {
         let lock = helper.channel.lock().unwrap_or_else(PoisonError::into_inner);
         match &*lock {
-            Some(channel) => talk(channel).at("talk to helper", shown)?,
+            Some(channel) => talk(channel).at("ask helper", shown)?,
             None => None,
         }
     };
@@ -383,14 +637,14 @@ fn greet(
             Ok(First::Started(helper, descriptors.into_iter().next()))
         }
         Some(Message { kind: Message::FAILED, body, .. }) => Ok(First::Refused(failure(&body))),
-        _ => Err(Error::new(ErrorKind::Io, "talk to helper", "it ended without a word").with_path(shown)),
+        _ => Err(Error::new(ErrorKind::Io, "ask helper", "it ended without an answer").with_path(shown)),
     }
 }
 
-/// An error that the helper reports.
-fn failure(body: &[u8]) -> Error {
+/// Returns an error that the helper reports.
+pub(super) fn failure(body: &[u8]) -> Error {
     let Ok((kind, message, code)) = Failure::decode(body) else {
-        return Error::corrupt("talk to helper", "it reports an error that makes no sense");
+        return Error::corrupt("ask helper", "it sent an invalid error");
     };
     let kinds = [
         ErrorKind::Unsupported,
@@ -449,7 +703,10 @@ fn wait(
                 Ok((code, (signal != 0).then_some(signal)))
             }
             Some(Message { kind: Message::FAILED, body, .. }) => Err(failure(&body)),
-            Some(_) => continue,
+            Some(message) => {
+                helper.registry.deliver(message);
+                continue;
+            }
             None => Err(Error::new(
                 ErrorKind::CommandFailed,
                 RUN,

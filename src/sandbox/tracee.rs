@@ -9,6 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::sys;
+
 /// The longest path, with its end (PATH_MAX).
 const LONGEST_PATH: usize = 4096;
 /// How many processes' memory is kept open.
@@ -27,7 +29,7 @@ impl Tracees {
         Tracees { proc, memory: HashMap::new() }
     }
 
-    /// The directory `/proc`.
+    /// Returns the directory `/proc`.
     pub fn proc(&self) -> &OwnedFd {
         &self.proc
     }
@@ -110,20 +112,26 @@ impl Tracees {
         Err(Errno::NAMETOOLONG.into())
     }
 
-    /// The rest of the line of `/proc/TID/status` that begins with `key`.
+    /// Returns a descriptor of the same open file as one of a process has (pidfd_getfd(2), Linux 5.6).
+    pub fn descriptor(&self, tid: u32, fd: i32) -> io::Result<OwnedFd> {
+        let process = self.status(tid, "Tgid:")?.parse().map_err(|_| io::ErrorKind::InvalidData)?;
+        sys::descriptor_of(process, fd)
+    }
+
+    /// Returns the rest of the line of `/proc/TID/status` that begins with `key`.
     pub fn status(&self, tid: u32, key: &str) -> io::Result<String> {
         let text = self.file(tid, "status")?;
         let line = text.lines().find_map(|line| line.strip_prefix(key));
         Ok(line.ok_or(io::ErrorKind::NotFound)?.trim().to_string())
     }
 
-    /// The umask of a thread.
+    /// Returns the umask of a thread.
     pub fn umask(&self, tid: u32) -> io::Result<u32> {
         let text = self.status(tid, "Umask:")?;
         u32::from_str_radix(&text, 8).map_err(|_| io::ErrorKind::InvalidData.into())
     }
 
-    /// A short file of `/proc/TID`.
+    /// Returns a short file of `/proc/TID`.
     pub fn file(&self, tid: u32, name: &str) -> io::Result<String> {
         let path = format!("{tid}/{name}");
         let fd = rustix::fs::openat(&self.proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;

@@ -2,11 +2,12 @@
 
 use std::io::Read;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::OFlags;
 
 use super::order::Ids;
 use crate::error::{Error, ErrorKind, Result, escape};
 use crate::fs::Root;
+use crate::fs::within::open_within;
 
 const OP: &str = "find user";
 /// The most of /etc/passwd and /etc/group that is read.
@@ -21,8 +22,9 @@ pub struct Found {
     pub home: Vec<u8>,
 }
 
-/// Finds `USER[:GROUP]`, each a name or a number, in `/etc/passwd` and `/etc/group` of a tree. Empty means root. A number that nobody has is
-/// taken as it is, with group 0; a name that nobody has is an error. Supplementary groups are those of the user, unless a group is named.
+/// Finds `USER[:GROUP]`, each a name or a number, in `/etc/passwd` and `/etc/group` of a tree. Empty means root. An unknown
+/// number is taken as it is, with group 0; an unknown name is an error. Supplementary groups are those of the user, unless
+/// a group is named.
 pub fn find(root: &Root, text: &str) -> Result<Found> {
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group)),
@@ -73,11 +75,10 @@ fn missing(message: &str, name: &str) -> Error {
     Error::not_found(OP, message).with_path(name)
 }
 
-/// A file of the tree, its links resolved within it; empty where there is none.
+/// Returns a file of the tree, its links resolved within it; empty where there is none.
 fn read(root: &Root, path: &str) -> Result<Vec<u8>> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let fd = match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+    let fd = match open_within(root, path.as_bytes(), flags) {
         Ok(fd) => fd,
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(Vec::new()),
         Err(error) => return Err(Error::io(OP, root.describe(path.as_bytes()), error)),

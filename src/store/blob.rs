@@ -14,7 +14,7 @@ use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::staged::Staged;
 use crate::fs::writeback;
 
-/// What names a blob: its digest and its size in bytes.
+/// The identity of a blob: its digest and its size in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct BlobInfo {
     /// The sha256 of the content.
@@ -24,7 +24,7 @@ pub struct BlobInfo {
 }
 
 impl BlobInfo {
-    /// The digest and size of `bytes`.
+    /// Returns the digest and size of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         BlobInfo { digest: Digest::of(bytes), size: bytes.len() as u64 }
     }
@@ -36,22 +36,22 @@ impl BlobInfo {
 /// Once it is finished, the next prune removes a blob that nothing refers to: write the blobs of an image through one
 /// [`super::Pin`], and keep that until the image is named.
 pub struct BlobWriter {
-    store: Store,
-    staged: Staged,
+    pub(super) store: Store,
+    pub(super) staged: Staged,
     /// None when the caller hashes.
-    hasher: Option<Sha256>,
-    size: u64,
+    pub(super) hasher: Option<Sha256>,
+    pub(super) size: u64,
     /// How much of it the kernel was asked to write to the disk already.
-    started: u64,
+    pub(super) started: u64,
 }
 
 impl Store {
-    /// Starts a blob whose digest is computed while it is written.
+    /// Starts a blob, computing its digest while it is written.
     pub fn blob_writer(&self) -> Result<BlobWriter> {
         self.start_blob(Some(Sha256::new()))
     }
 
-    /// Starts a blob whose digest the caller computes, to be given to [`BlobWriter::finish_with`].
+    /// Starts a blob with a digest that the caller computes, to be given to [`BlobWriter::finish_with`].
     pub fn unhashed_blob_writer(&self) -> Result<BlobWriter> {
         self.start_blob(None)
     }
@@ -73,7 +73,7 @@ impl Store {
         writer.finish_with(info.digest, info.size)
     }
 
-    /// Whether the blob is there (with any size; [`Store::fsck`] tells whether it is whole).
+    /// Returns whether the blob is there (with any size; [`Store::fsck`] checks that it is whole).
     pub fn has_blob(&self, digest: &Digest) -> Result<bool> {
         match self.blob_size(digest) {
             Ok(_) => Ok(true),
@@ -82,7 +82,7 @@ impl Store {
         }
     }
 
-    /// The size of the blob on disk, in bytes. [`ErrorKind::NotFound`] when it is not there.
+    /// Returns the size of the blob on disk, in bytes. [`ErrorKind::NotFound`] when it is not there.
     pub fn blob_size(&self, digest: &Digest) -> Result<u64> {
         // One that was seen must not go before it counts as needed.
         self.need(Need::Blob(*digest))?;
@@ -151,15 +151,9 @@ fn check_size(file: &File, digest: &Digest, size: u64) -> Result<()> {
 }
 
 impl BlobWriter {
-    /// How many bytes were written so far.
+    /// Returns how many bytes were written so far.
     pub fn size(&self) -> u64 {
         self.size
-    }
-
-    /// A second descriptor of the file, for reading by offset what was written so far.
-    #[cfg(feature = "registry")]
-    pub(crate) fn share(&mut self) -> Result<File> {
-        self.staged.file().try_clone().at("write blob", "tmp")
     }
 
     /// Publishes the blob under the digest of what was written, durably: when this returns, it survives a power loss.
@@ -209,7 +203,7 @@ impl BlobWriter {
         let (name, shown) = (digest.hex(), digest.to_string());
         let (store, blobs) = (&self.store, &self.store.0.blobs);
         let named = publish::Whole::new(self.staged, &shown)?;
-        // Needed and named in one step, as prune sees it. What is there already gives way, so that writing a blob again also
+        // Needed and named in one step, for prune. What is there already gives way, so that writing a blob again also
         // repairs it.
         store.need_while(Need::Blob(digest), || {
             let exists = blobs.symlink_metadata(&name).is_ok();

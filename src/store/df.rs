@@ -1,11 +1,12 @@
-//! What takes the space: `treering df`.
+//! The space that a store takes: `treering df`.
 
 use std::collections::{HashMap, HashSet};
 
 use serde::{Serialize, Serializer};
 
-use super::gc::files;
+use super::layers::INDEX;
 use super::layout::Store;
+use super::publish::files;
 use super::reference::Reference;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -13,8 +14,9 @@ use crate::progress::Control;
 
 /// The blobs of one image: one entry of `index.json`, all its platforms together.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct ImageUsage {
-    /// Its names; empty for a nameless image.
+    /// Its names; empty for an untagged image.
     #[serde(serialize_with = "as_texts")]
     pub names: Vec<Reference>,
     /// The digest of its manifest or index.
@@ -29,8 +31,9 @@ pub struct ImageUsage {
     pub layers: usize,
 }
 
-/// What [`Store::usage`] found. All sizes in bytes. Serialised, it is what `treering df --json` prints.
+/// The result of [`Store::usage`]. All sizes in bytes. Serialised, it is what `treering df --json` prints.
 #[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
 pub struct Usage {
     /// Per image, in the order of `index.json`.
     pub images: Vec<ImageUsage>,
@@ -38,12 +41,19 @@ pub struct Usage {
     pub blobs: u64,
     /// The size of all blobs.
     pub blob_bytes: u64,
-    /// What a prune would free: blobs that only nameless images or nobody needs. Those of trees are not in it.
+    /// The bytes that a prune would free: blobs that nothing or only untagged images need. Those of trees are not in it.
     pub reclaimable: u64,
     /// How many trees have a record.
     pub trees: u64,
-    /// The size of layer lists and relations.
+    /// The size of what is known about layers: lists of their entries, indexes of their blobs, relations.
     pub layer_bytes: u64,
+    /// Of these, the size of the indexes of blobs: where files are in them and where decoding may begin.
+    pub index_bytes: u64,
+    /// How many records of build steps there are.
+    pub cache_records: u64,
+    /// The bytes that builds keep: records, blobs that only these need, and what can be made again. A prune of the build
+    /// cache frees it.
+    pub cache_bytes: u64,
     /// The size of files being written, or left by dead writers.
     pub tmp_bytes: u64,
 }
@@ -56,10 +66,7 @@ impl Store {
     /// Adds up what the store holds.
     pub fn usage(&self, control: &Control) -> Result<Usage> {
         let _lease = self.lease_for(control)?;
-        let sizes: HashMap<Digest, u64> = files(&self.0.blobs, "oci/blobs/sha256")?
-            .into_iter()
-            .filter_map(|(name, size)| Some((format!("sha256:{name}").parse().ok()?, size)))
-            .collect();
+        let sizes: HashMap<Digest, u64> = self.blob_sizes()?;
         let entries = self.entries()?;
         // Entries for the same digest are one image with several names.
         let mut images: Vec<(ImageUsage, HashSet<Digest>)> = Vec::new();
@@ -90,16 +97,25 @@ impl Store {
             usage.images.push(image);
         }
         let named: Vec<_> = entries.into_iter().filter(|entry| entry.text.is_some()).collect();
-        let marks = self.mark(&named, &self.digests_of_trees(|_| true)?, control)?;
+        let mut marks = self.mark(&named, &self.digests_of_trees(|_| true)?, control)?;
+        let records = self.cached()?.records;
+        usage.cache_records = records.len() as u64;
+        usage.cache_bytes =
+            self.cache_rest()? + self.kept_bytes()? + records.iter().map(|record| record.size).sum::<u64>();
+        for blob in records.iter().flat_map(|record| &record.blobs) {
+            if marks.live.insert(*blob, None).is_none() {
+                usage.cache_bytes += sizes.get(blob).copied().unwrap_or_default();
+            }
+        }
         usage.reclaimable =
             sizes.iter().filter(|(blob, _)| !marks.live.contains_key(blob)).map(|(_, size)| size).sum();
         usage.trees = self.trees()?.len() as u64;
-        usage.tmp_bytes = files(&self.0.tmp, "tmp")?.iter().map(|(_, size)| size).sum();
-        usage.layer_bytes = self.layer_room()?;
+        usage.tmp_bytes = files(&self.0.tmp, self.path("tmp"))?.iter().map(|(_, size)| size).sum();
+        (usage.layer_bytes, usage.index_bytes) = self.layer_room()?;
         Ok(usage)
     }
 
-    /// The bytes of blobs that only the records of these trees keep from being pruned.
+    /// Returns the bytes of blobs that only the records of these trees keep from being pruned.
     pub(crate) fn held_by(&self, trees: &[String], control: &Control) -> Result<u64> {
         if trees.is_empty() {
             return Ok(0);
@@ -107,22 +123,29 @@ impl Store {
         let _lease = self.lease_for(control)?;
         let named: Vec<_> = self.entries()?.into_iter().filter(|entry| entry.text.is_some()).collect();
         let among = |key: &str| trees.iter().any(|tree| tree == key);
-        let needed = self.mark(&named, &self.digests_of_trees(|key| !among(key))?, control)?.live;
+        let mut needed = self.mark(&named, &self.digests_of_trees(|key| !among(key))?, control)?.live;
+        needed.extend(self.cached()?.records.into_iter().flat_map(|it| it.blobs).map(|blob| (blob, None)));
         let held = self.mark(&[], &self.digests_of_trees(among)?, control)?.live;
         let held = held.keys().filter(|blob| !needed.contains_key(blob));
         Ok(held.filter_map(|blob| self.blob_size(blob).ok()).sum())
     }
 
-    fn layer_room(&self) -> Result<u64> {
-        let mut total: u64 = files(&self.0.layers, "layers")?.iter().map(|(_, size)| size).sum();
-        for entry in
-            self.0.layers.entries().map_err(|error| crate::Error::io("list layers", "layers", error))?
+    /// Returns the bytes of what is known about layers, and how many of them are indexes.
+    fn layer_room(&self) -> Result<(u64, u64)> {
+        let all = files(&self.0.layers, self.path("layers"))?;
+        let mut total: u64 = all.iter().map(|(_, size)| size).sum();
+        let indexes = all.iter().filter(|(name, _)| name.starts_with(INDEX)).map(|(_, size)| size).sum();
+        for entry in self
+            .0
+            .layers
+            .entries()
+            .map_err(|error| crate::Error::io("list layers", self.path("layers"), error))?
         {
-            let entry = entry.map_err(|error| crate::Error::io("list layers", "layers", error))?;
+            let entry = entry.map_err(|error| crate::Error::io("list layers", self.path("layers"), error))?;
             if let Ok(dir) = self.0.layers.open_dir(entry.file_name()) {
-                total += files(&dir, "layers")?.iter().map(|(_, size)| size).sum::<u64>();
+                total += files(&dir, self.path("layers"))?.iter().map(|(_, size)| size).sum::<u64>();
             }
         }
-        Ok(total)
+        Ok((total, indexes))
     }
 }

@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 
-/// What a document is.
+/// The kind of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DocumentKind {
     /// An image manifest (manifest.md), or Docker's version 2, schema 2.
@@ -24,7 +24,7 @@ pub enum DocumentKind {
 }
 
 impl DocumentKind {
-    /// What a media type promises; `None` for anything that is neither a manifest nor an index.
+    /// Returns the kind of document that a media type promises; `None` for anything that is neither a manifest nor an index.
     pub fn of_media_type(media_type: &str) -> Option<Self> {
         match media_type {
             OCI_MANIFEST | DOCKER_MANIFEST => Some(DocumentKind::Manifest),
@@ -123,42 +123,42 @@ impl Document {
         Ok(Document { kind, config, children, subject, value })
     }
 
-    /// The document and the descriptors of its list, one for each member of the list.
+    /// Returns the document and the descriptors of its list, one for each member of the list.
     pub(super) fn into_parts(self) -> (Value, Vec<Descriptor>) {
         (self.value, self.children)
     }
 
-    /// Manifest or index.
+    /// Returns whether it is a manifest or an index.
     pub fn kind(&self) -> DocumentKind {
         self.kind
     }
 
-    /// The whole document, unknown members included.
+    /// Returns the whole document, unknown members included.
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// The configuration a manifest points to; `None` for an index.
+    /// Returns the configuration a manifest points to; `None` for an index.
     pub fn config(&self) -> Option<&Descriptor> {
         self.config.as_ref()
     }
 
-    /// The layers of a manifest, base first; empty for an index.
+    /// Returns the layers of a manifest, base first; empty for an index.
     pub fn layers(&self) -> &[Descriptor] {
         if self.kind == DocumentKind::Manifest { &self.children } else { &[] }
     }
 
-    /// The manifests of an index, in order; empty for a manifest.
+    /// Returns the manifests of an index, in order; empty for a manifest.
     pub fn manifests(&self) -> &[Descriptor] {
         if self.kind == DocumentKind::Index { &self.children } else { &[] }
     }
 
-    /// The manifest this one is about (manifest.md, `subject`), when there is one.
+    /// Returns the manifest this one is about (manifest.md, `subject`), when there is one.
     pub fn subject(&self) -> Option<&Descriptor> {
         self.subject.as_ref()
     }
 
-    /// The annotations, in document order. Members that are not strings are left out.
+    /// Returns the annotations, in document order. Members that are not strings are left out.
     pub fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
         let map = self.value.get("annotations").and_then(Value::as_object);
         map.into_iter().flatten().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
@@ -177,7 +177,7 @@ impl Store {
     }
 }
 
-/// A member that is there and not null: in these documents null means absent.
+/// Returns a member that is there and not null: in these documents null means absent.
 pub(super) fn present<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     object.get(name).filter(|value| !value.is_null())
 }
@@ -195,14 +195,14 @@ pub(super) fn read_descriptor(value: &Value, name: &str) -> Result<Descriptor> {
         .map_err(|error| corrupt(format!("a descriptor is not usable: {error}")))
 }
 
-/// A descriptor for a blob.
+/// Returns a descriptor for a blob.
 pub fn descriptor(media_type: &str, blob: &BlobInfo) -> Descriptor {
     let digest =
         oci_spec::image::Digest::from_str(&blob.digest.to_string()).expect("a digest in its grammar");
     Descriptor::new(MediaType::from(media_type), blob.size, digest)
 }
 
-/// The digest of a descriptor as treering's own type. Other algorithms than sha256 are [`ErrorKind::Unsupported`].
+/// Returns the digest of a descriptor as treering's own type. Other algorithms than sha256 are [`ErrorKind::Unsupported`].
 pub fn descriptor_digest(descriptor: &Descriptor) -> Result<Digest> {
     let text = descriptor.digest().as_ref();
     text.parse().map_err(|_| {
@@ -211,7 +211,7 @@ pub fn descriptor_digest(descriptor: &Descriptor) -> Result<Digest> {
     })
 }
 
-/// A descriptor as JSON with its annotations sorted: the same descriptor always gives the same bytes.
+/// Returns a descriptor as JSON with its annotations sorted: the same descriptor always gives the same bytes.
 pub(crate) fn descriptor_value(descriptor: &Descriptor) -> Result<Value> {
     let mut value = serde_json::to_value(descriptor)
         .map_err(|error| Error::corrupt("write descriptor", "not writable as JSON").with_source(error))?;

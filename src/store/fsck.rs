@@ -6,15 +6,14 @@ use cap_std::fs::{MetadataExt, PermissionsExt};
 use oci_spec::image::Descriptor;
 
 use super::document::{DocumentKind, descriptor_digest};
-use super::gc::files;
 use super::layout::Store;
-use super::publish::is_litter;
+use super::publish::{files, is_leftover};
 use super::refs::Entry;
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
-use crate::progress::{Control, Counters};
+use crate::progress::{Control, Counters, Share};
 
-/// How deep [`Store::fsck`] looks. Each level includes the ones before it.
+/// The depth of [`Store::fsck`]. Each level includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FsckLevel {
     /// The layout, `index.json`, names and modes of files.
@@ -29,7 +28,7 @@ pub enum FsckLevel {
 impl std::str::FromStr for FsckLevel {
     type Err = Error;
 
-    /// `structure`, `reachability` or `bytes`.
+    /// Reads `structure`, `reachability` or `bytes`.
     fn from_str(text: &str) -> Result<FsckLevel> {
         Ok(match text {
             "structure" => FsckLevel::Structure,
@@ -43,7 +42,7 @@ impl std::str::FromStr for FsckLevel {
     }
 }
 
-/// What kind of [`Problem`].
+/// The kind of a [`Problem`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -54,7 +53,7 @@ pub enum ProblemKind {
     BadIndex,
     /// Others may read the store.
     NotPrivate,
-    /// A file nobody put there on purpose; prune takes those it knows.
+    /// A file that does not belong there; prune removes known kinds.
     Stray,
     /// A blob that is referred to is not there.
     Missing,
@@ -64,28 +63,32 @@ pub enum ProblemKind {
     WrongDigest,
     /// A manifest or index cannot be used.
     BadDocument,
-    /// What is known of a tree cannot be used.
+    /// The record of a tree cannot be used.
     BadTree,
     /// The index of a layer cannot be used: reading files out of an image is slower until it is made again, as it is when one is
     /// read.
     BadLayerIndex,
+    /// A record of a build cannot be used: the step is carried out again.
+    BadCacheRecord,
 }
 
-/// One thing that is wrong.
+/// A problem.
 #[derive(Debug, Clone, serde::Serialize)]
+#[non_exhaustive]
 pub struct Problem {
-    /// What kind.
+    /// The kind.
     pub kind: ProblemKind,
     /// The file, digest or image name it is about.
     pub subject: String,
-    /// What is wrong, in plain words.
+    /// The message: what is wrong, in plain words.
     pub message: String,
 }
 
-/// What [`Store::fsck`] found.
+/// The result of [`Store::fsck`].
 #[derive(Debug, Clone, Default, serde::Serialize)]
+#[non_exhaustive]
 pub struct FsckReport {
-    /// Everything that is wrong; empty for a sound store.
+    /// The problems; empty for a sound store.
     pub problems: Vec<Problem>,
     /// How many blobs were looked at.
     pub blobs: u64,
@@ -104,7 +107,7 @@ impl Store {
     /// store is in the report. Takes a [`super::Lease`], so that prune does not remove what is being looked at.
     pub fn fsck(&self, level: FsckLevel, control: &Control) -> Result<FsckReport> {
         let mut report = FsckReport::default();
-        // While somebody writes, a temporary file may be theirs: only in an idle store it is a dead writer's.
+        // While another process writes, a temporary file may be its own: only in an idle store it is a dead writer's.
         let idle = self.lock_all(Duration::ZERO, control).ok();
         self.check_structure(idle.is_some(), &mut report)?;
         drop(idle);
@@ -122,6 +125,9 @@ impl Store {
             self.check_trees(&mut report)?;
             for (subject, message) in self.bad_layer_indexes()? {
                 report.add(ProblemKind::BadLayerIndex, subject, message);
+            }
+            for subject in self.bad_records()? {
+                report.add(ProblemKind::BadCacheRecord, subject, "damaged; the next prune removes it");
             }
         }
         self.check_blobs(level >= FsckLevel::Bytes, &mut report, control)?;
@@ -144,12 +150,12 @@ impl Store {
         if meta.uid() != rustix::process::geteuid().as_raw() {
             report.add(ProblemKind::NotPrivate, ".", format!("it belongs to user {}", meta.uid()));
         }
-        for entry in self.0.oci.entries().at(OP, "oci")? {
-            let name = entry.at(OP, "oci")?.file_name().to_string_lossy().into_owned();
-            let of_a_writer = is_litter(&name) && !idle;
+        for entry in self.0.oci.entries().at(OP, self.path("oci"))? {
+            let name = entry.at(OP, self.path("oci"))?.file_name().to_string_lossy().into_owned();
+            let of_a_writer = is_leftover(&name) && !idle;
             if !["oci-layout", "index.json", "blobs"].contains(&name.as_str()) && !of_a_writer {
                 let message =
-                    if is_litter(&name) { "left by a dead writer" } else { "not part of an image layout" };
+                    if is_leftover(&name) { "left by a dead writer" } else { "not part of an image layout" };
                 report.add(ProblemKind::Stray, format!("oci/{name}"), message);
             }
         }
@@ -229,8 +235,8 @@ impl Store {
         }
     }
 
-    /// The manifests of an index that have to be there. An image for many platforms may be in a store for some of them
-    /// alone (image-spec, image-layout.md, "Blobs"); only when none is there is something missing.
+    /// Returns the manifests of an index that have to be there. An image for many platforms may be in a store for some of
+    /// them alone (image-spec, image-layout.md, "Blobs"); only when none is there is something missing.
     fn expected<'a>(&self, manifests: &'a [Descriptor]) -> impl Iterator<Item = &'a Descriptor> {
         let is_there =
             |child: &Descriptor| match descriptor_digest(child).map(|digest| self.blob_size(&digest)) {
@@ -242,14 +248,18 @@ impl Store {
         manifests.iter().filter(move |child| !some || is_there(child))
     }
 
-    /// The records of trees: what they were made from keeps blobs from prune, and the ledger holds what exists nowhere
-    /// else. An index only saves time: one that cannot be used is done without.
+    /// Checks the records of trees: what they were made from keeps blobs from prune, and the ledger holds what exists
+    /// nowhere else. An index only saves time: one that cannot be used is done without.
     fn check_trees(&self, report: &mut FsckReport) -> Result<()> {
         for key in self.trees()? {
             let subject = format!("containers/{key}");
             match self.find_tree(&key).and_then(|tree| tree.map_or(Ok(()), |tree| tree.check())) {
                 Ok(()) => {}
-                Err(error) if is_finding(&error) || error.kind() == ErrorKind::Io => {
+                // It may be a file where a directory belongs.
+                Err(error)
+                    if is_finding(&error)
+                        || matches!(error.kind(), ErrorKind::Io | ErrorKind::InvalidArgument) =>
+                {
                     report.add(ProblemKind::BadTree, subject, error.message());
                 }
                 Err(error) => return Err(error),
@@ -260,15 +270,24 @@ impl Store {
 
     fn check_blobs(&self, hash: bool, report: &mut FsckReport, control: &Control) -> Result<()> {
         const OP: &str = "check store";
-        for entry in self.0.blobs.entries().at(OP, "oci/blobs/sha256")? {
-            let entry = entry.at(OP, "oci/blobs/sha256")?;
-            if !entry.file_type().at(OP, "oci/blobs/sha256")?.is_file() {
-                let name = entry.file_name().to_string_lossy().into_owned();
+        for entry in self.0.blobs.entries().at(OP, self.path("oci/blobs/sha256"))? {
+            let entry = entry.at(OP, self.path("oci/blobs/sha256"))?;
+            let name = entry.file_name();
+            // Not what the directory says of it: some filesystems, as fuse-overlayfs, leave that open.
+            let meta = match self.0.blobs.symlink_metadata(&name) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                meta => meta.at(OP, self.path("oci/blobs/sha256"))?,
+            };
+            if !meta.is_file() {
+                let name = name.to_string_lossy().into_owned();
                 let subject = format!("oci/blobs/sha256/{name}");
                 report.add(ProblemKind::Stray, subject, "not a regular file");
             }
         }
-        for (name, size) in files(&self.0.blobs, "oci/blobs/sha256")? {
+        let blobs = files(&self.0.blobs, self.path("oci/blobs/sha256"))?;
+        let total = blobs.iter().map(|(_, size)| size).sum();
+        let share = Share::new(control, if hash { total } else { 0 });
+        for (name, size) in blobs {
             control.check("check store")?;
             Counters::add(&control.counters.entries, 1);
             let Ok(digest) = format!("sha256:{name}").parse::<Digest>() else {
@@ -288,7 +307,7 @@ impl Store {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
-            let counted = Watched { inner: file, control };
+            let counted = Watched { inner: file, control, share: &share };
             match super::VerifiedReader::new(counted, digest, size).finish() {
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -302,7 +321,7 @@ impl Store {
     }
 }
 
-/// Whether an error tells something about the store rather than about the check.
+/// Returns whether an error is about the store rather than about the check.
 fn is_finding(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Limit | ErrorKind::NotFound)
 }
@@ -311,13 +330,14 @@ fn is_finding(error: &Error) -> bool {
 struct Watched<'a> {
     inner: std::fs::File,
     control: &'a Control,
+    share: &'a Share,
 }
 
 impl std::io::Read for Watched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         self.control.check("check store")?;
         let n = self.inner.read(buffer)?;
-        Counters::add(&self.control.counters.bytes_read, n as u64);
+        self.share.add(n as u64);
         Ok(n)
     }
 }

@@ -1,33 +1,36 @@
 //! Prune: removes blobs nothing refers to, and what dead writers left.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cap_std::fs::Dir;
 
+use super::cache::{self, CachePruneOptions};
 use super::document::{DocumentKind, descriptor_digest};
 use super::layers::INDEX;
 use super::layout::{Hold, Store};
 use super::mark::Marks;
 use super::pin::Pins;
-use super::publish::{is_abandoned, is_litter, remove_dir, sync_dir};
+use super::publish::{files, is_abandoned, is_leftover, remove_dir, sync_dir};
 use super::reference::Reference;
 use super::refs::Entry;
 use crate::digest::Digest;
-use crate::error::{At, Error, Result};
+use crate::error::{At, Result};
 use crate::progress::{Control, Counters};
 
-/// What [`Store::prune`] shall do.
+/// Options of [`Store::prune`].
 #[derive(Debug, Clone)]
 pub struct PruneOptions {
     /// Only report what would go.
     pub dry_run: bool,
     /// Also drop images without a name, as `docker image prune` does. Default true.
-    pub nameless: bool,
+    pub untagged: bool,
     /// Digests to keep besides everything that is named or that a tree was made from; what they refer to is kept too.
     pub keep: Vec<Digest>,
+    /// Which records of builds go; `None` for none but those that are of no use. Default `None`.
+    pub cache: Option<CachePruneOptions>,
     /// How long to wait for leases, which others hold for moments, before giving up with [`crate::ErrorKind::Busy`]. Default
     /// 10 seconds.
     pub wait: Duration,
@@ -35,28 +38,37 @@ pub struct PruneOptions {
 
 impl Default for PruneOptions {
     fn default() -> Self {
-        PruneOptions { dry_run: false, nameless: true, keep: Vec::new(), wait: Duration::from_secs(10) }
+        PruneOptions {
+            dry_run: false,
+            untagged: true,
+            keep: Vec::new(),
+            cache: None,
+            wait: Duration::from_secs(10),
+        }
     }
 }
 
-/// What [`Store::prune`] removed, or would remove.
+/// The result of [`Store::prune`]: what it removed, or would remove.
 #[derive(Debug, Clone, Default, serde::Serialize)]
+#[non_exhaustive]
 pub struct PruneReport {
-    /// Manifests and indexes whose nameless entry in `index.json` went.
-    pub nameless: Vec<Digest>,
+    /// Manifests and indexes that lost their untagged entry in `index.json`.
+    pub images: Vec<Digest>,
     /// Blobs that went, smallest digest first.
     pub blobs: Vec<Digest>,
-    /// DiffIDs whose relations went, and ChainIDs whose entry list went.
+    /// DiffIDs that lost their relations, and ChainIDs that lost their entry list.
     pub layers: Vec<Digest>,
+    /// How many records, trees and cache mounts of builds went.
+    pub records: u64,
     /// How many files dead writers had left.
-    pub litter: u64,
+    pub leftovers: u64,
     /// The bytes all of it took on disk.
     pub bytes: u64,
 }
 
-/// What goes besides what nothing refers to.
+/// Names, trees and images that a prune removes besides unreferenced blobs.
 #[derive(Debug, Default)]
-pub(crate) struct Unneeded {
+pub(crate) struct Removals {
     /// Names to take away.
     pub names: HashSet<Reference>,
     /// Keys of trees to forget.
@@ -65,25 +77,25 @@ pub(crate) struct Unneeded {
 
 impl Store {
     /// Removes what nothing needs: blobs not reachable from `index.json` (through nested indexes, `subject`, manifests),
-    /// from the record of a tree or from a running operation, layer lists that are of no use any more, temporary files of
+    /// from the record of a tree or of a build step or from a running operation, layer lists that are of no use any more, temporary files of
     /// dead writers, and the hidden directories that an interrupted unpack left beside its target. What is about an image
     /// that stays (a signature, an SBOM: its `subject`) stays as well, and so does an entry that is no image.
     ///
-    /// What a running operation needs is pinned ([`super::Pin`]) and stays; prune does not wait for it. It holds the store
-    /// exclusively while it works, so it waits for the [`super::Lease`]s that others hold for moments,
+    /// The needs of a running operation are pinned ([`super::Pin`]) and stays; prune does not wait for it. It holds the
+    /// store exclusively while it works, so it waits for the [`super::Lease`]s that others hold for moments,
     /// [`PruneOptions::wait`] at most; a dry run needs no such wait. When a manifest cannot be read, what it needs is
     /// unknown: the error names it and nothing is removed. A kill in between leaves a store with fewer unneeded blobs.
     pub fn prune(&self, options: &PruneOptions, control: &Control) -> Result<PruneReport> {
-        self.prune_with(options, control, |_| Ok(Unneeded::default()))
+        self.prune_with(options, control, |_| Ok(Removals::default()))
     }
 
-    /// [`Store::prune`] that also lets go of what `find` names. `find` is called once the store is held, so that what it
-    /// sees is not about to change, and is given the store as it is held.
+    /// Does what [`Store::prune`] does, and lets go of what `find` names. `find` is called once the store is held, so that
+    /// what it reads is not about to change, and is given the store as it is held.
     pub(crate) fn prune_with(
         &self,
         options: &PruneOptions,
         control: &Control,
-        find: impl FnOnce(&Held) -> Result<Unneeded>,
+        find: impl FnOnce(&Held) -> Result<Removals>,
     ) -> Result<PruneReport> {
         let real = !options.dry_run;
         let mut report = PruneReport::default();
@@ -92,8 +104,8 @@ impl Store {
         // Nothing below takes a lock or a pin.
         let store = Store(Arc::clone(&self.0), Hold::Exclusive);
         let held = Held { pins: store.read_pins()?, store };
-        let unneeded = find(&held)?;
-        held.prune(options, control, &unneeded, &mut report)?;
+        let removals = find(&held)?;
+        held.prune(options, control, &removals, &mut report)?;
         Ok(report)
     }
 }
@@ -114,12 +126,12 @@ impl Deref for Held {
 }
 
 impl Held {
-    /// Whether a running operation needs the record of this tree.
+    /// Returns whether a running operation needs the record of this tree.
     pub fn needs_tree(&self, key: &str) -> bool {
         self.pins.trees.contains(key)
     }
 
-    /// Whether a running operation needs this image.
+    /// Returns whether a running operation needs this image.
     pub fn needs_image(&self, manifest: &Digest) -> bool {
         self.pins.images.contains(manifest)
     }
@@ -128,16 +140,16 @@ impl Held {
         &self,
         options: &PruneOptions,
         control: &Control,
-        unneeded: &Unneeded,
+        removals: &Removals,
         report: &mut PruneReport,
     ) -> Result<()> {
         let real = !options.dry_run;
         let goes = |entry: &Entry| match &entry.name {
-            Some(name) => unneeded.names.contains(name),
-            None => options.nameless && entry.text.is_none() && self.is_unneeded_image(entry),
+            Some(name) => removals.names.contains(name),
+            None => options.untagged && entry.text.is_none() && self.is_unneeded_image(entry),
         };
         let (go, stay): (Vec<Entry>, Vec<Entry>) = self.entries()?.into_iter().partition(goes);
-        let mut roots = self.digests_of_trees(|key| !unneeded.trees.iter().any(|gone| gone == key))?;
+        let mut roots = self.digests_of_trees(|key| !removals.trees.iter().any(|gone| gone == key))?;
         roots.extend(&options.keep);
         roots.extend(&self.pins.images);
         // Before anything goes: a manifest that cannot be read stops us here.
@@ -146,10 +158,11 @@ impl Held {
             marks.live.entry(*blob).or_default();
         }
         let go = self.without_referrers(go, &mut marks, control)?;
-        let nameless = go.iter().filter(|entry| entry.text.is_none());
-        report.nameless = nameless.filter_map(|it| descriptor_digest(&it.descriptor).ok()).collect();
+        let records = self.choose_records(options, &mut marks, report)?;
+        let untagged = go.iter().filter(|entry| entry.text.is_none());
+        report.images = untagged.filter_map(|it| descriptor_digest(&it.descriptor).ok()).collect();
         if real {
-            for key in &unneeded.trees {
+            for key in &removals.trees {
                 self.forget(key)?;
             }
             if !go.is_empty() {
@@ -163,6 +176,7 @@ impl Held {
                     Ok(())
                 })?;
             }
+            self.remove_records(records)?;
             for name in &self.pins.dead {
                 // One that ended after it was opened here took its file along.
                 found(self.0.pins.remove_file(name)).at("prune", self.path(&format!("pins/{name}")))?;
@@ -171,14 +185,43 @@ impl Held {
         self.sweep((&marks, &self.pins), options, report, control)
     }
 
-    /// Whether an entry without a name is an image that no running operation needs. What is no image may be there for a
-    /// reason that only its owner can see (image-spec, image-index.md: unknown types are no error).
+    /// Marks what the records of builds need that stay, and lists those that go.
+    fn choose_records(
+        &self,
+        options: &PruneOptions,
+        marks: &mut Marks,
+        report: &mut PruneReport,
+    ) -> Result<Vec<String>> {
+        let cached = self.cached()?;
+        let (stay, go) = match &options.cache {
+            None => (cached.records, Vec::new()),
+            Some(chosen) => {
+                let sizes = self.blob_sizes()?;
+                cache::choose(cached.records, chosen, marks, &sizes, SystemTime::now())
+            }
+        };
+        for blob in stay.iter().flat_map(|record| &record.blobs) {
+            marks.live.entry(*blob).or_default();
+        }
+        report.records = go.len() as u64;
+        report.bytes += go.iter().map(|record| record.size).sum::<u64>();
+        let mut names: Vec<String> = go.iter().map(|record| record.key.hex()).collect();
+        if !options.dry_run {
+            report.leftovers += cached.useless.len() as u64;
+            report.bytes += cached.useless.iter().map(|(_, size)| size).sum::<u64>();
+            names.extend(cached.useless.into_iter().map(|(name, _)| name));
+        }
+        Ok(names)
+    }
+
+    /// Returns whether an entry without a name is an image that no running operation needs. What is no image may be there
+    /// for a reason that only its owner can see (image-spec, image-index.md: unknown types are no error).
     fn is_unneeded_image(&self, entry: &Entry) -> bool {
         let is_image = DocumentKind::of_media_type(entry.descriptor.media_type().as_ref()).is_some();
         is_image && descriptor_digest(&entry.descriptor).is_ok_and(|digest| !self.needs_image(&digest))
     }
 
-    /// Takes out, and marks, the nameless entries that are about something which stays; that may be one of them.
+    /// Takes out, and marks, the untagged entries that are about something which stays; that may be one of them.
     fn without_referrers(
         &self,
         mut go: Vec<Entry>,
@@ -202,6 +245,36 @@ impl Held {
 }
 
 impl Store {
+    /// Lets go of records of builds, and of those of their blobs that nothing else needs; of nothing else.
+    pub(super) fn evict(&self, options: &CachePruneOptions, control: &Control) -> Result<()> {
+        const OP: &str = "trim build cache";
+        let _all = self.lock_all(Duration::ZERO, control)?;
+        let store = Store(Arc::clone(&self.0), Hold::Exclusive);
+        let pins = store.read_pins()?;
+        let mut roots = store.digests_of_trees(|_| true)?;
+        roots.extend(&pins.images);
+        let mut marks = store.mark(&store.entries()?, &roots, control)?;
+        for blob in &pins.blobs {
+            marks.live.entry(*blob).or_default();
+        }
+        let sizes = store.blob_sizes()?;
+        let (stay, go) = cache::choose(store.cached()?.records, options, &marks, &sizes, SystemTime::now());
+        let kept: HashSet<Digest> = stay.into_iter().flat_map(|record| record.blobs).collect();
+        store.remove_records(go.iter().map(|record| record.key.hex()))?;
+        for blob in go.into_iter().flat_map(|record| record.blobs) {
+            if !marks.live.contains_key(&blob) && !kept.contains(&blob) {
+                found(store.0.blobs.remove_file(blob.hex())).at(OP, blob.to_string())?;
+            }
+        }
+        sync_dir(&store.0.blobs, store.path("oci/blobs/sha256"))
+    }
+
+    /// Returns what every blob takes, in bytes.
+    pub(super) fn blob_sizes(&self) -> Result<HashMap<Digest, u64>> {
+        let files = files(&self.0.blobs, self.path("oci/blobs/sha256"))?.into_iter();
+        Ok(files.filter_map(|(name, size)| Some((format!("sha256:{name}").parse().ok()?, size))).collect())
+    }
+
     fn sweep(
         &self,
         (marks, pins): (&Marks, &Pins),
@@ -212,11 +285,11 @@ impl Store {
         const OP: &str = "prune";
         let rooms = &*self.0;
         let mut kept = HashSet::new();
-        for (name, size) in files(&rooms.blobs, "oci/blobs/sha256")? {
+        for (name, size) in files(&rooms.blobs, self.path("oci/blobs/sha256"))? {
             control.check(OP)?;
             Counters::add(&control.counters.entries, 1);
             let Ok(digest) = format!("sha256:{name}").parse::<Digest>() else {
-                self.drop_litter(&rooms.blobs, &name, size, options, report)?;
+                self.drop_leftover(&rooms.blobs, &name, size, options, report)?;
                 continue;
             };
             if marks.live.contains_key(&digest) {
@@ -231,8 +304,8 @@ impl Store {
         }
         report.blobs.sort();
         self.sweep_layers(&marks.stacks, &kept, options, report)?;
-        for (name, size) in files(&rooms.oci, "oci")? {
-            self.drop_litter(&rooms.oci, &name, size, options, report)?;
+        for (name, size) in files(&rooms.oci, self.path("oci"))? {
+            self.drop_leftover(&rooms.oci, &name, size, options, report)?;
         }
         for key in self.trees()? {
             let Some(binding) = self.find_tree(&key)? else { continue };
@@ -240,16 +313,24 @@ impl Store {
             if !pins.trees.contains(&key) && binding.config()?.is_none() {
                 if !options.dry_run {
                     self.forget(&key)?;
-                    report.litter += 1;
+                    report.leftovers += 1;
                 }
                 continue;
             }
-            for (name, size) in files(binding.dir(), "containers")? {
-                self.drop_litter(binding.dir(), &name, size, options, report)?;
+            for (name, size) in files(binding.dir(), self.path("containers"))? {
+                self.drop_leftover(binding.dir(), &name, size, options, report)?;
             }
         }
+        let swept = self.sweep_kept(options.cache.as_ref(), options.dry_run)?;
+        report.records += swept.kept;
+        report.leftovers += swept.leftovers;
+        report.bytes += swept.bytes;
         if !options.dry_run {
-            report.litter += self.clear_scratch(None)?;
+            self.mend()?;
+            let (cleared, bytes) = self.clear_scratch(None)?;
+            report.leftovers += cleared;
+            report.bytes += bytes;
+            report.leftovers += self.sweep_cache()?;
             let shown = self.path("tmp");
             for entry in rooms.tmp.entries().at(OP, &shown)? {
                 let name = entry.at(OP, &shown)?.file_name();
@@ -257,7 +338,7 @@ impl Store {
                 let Some(meta) = found(rooms.tmp.symlink_metadata(&name)).at(OP, &shown)? else { continue };
                 // Directories are made and removed under a lease, so this one was left; files are locked by their writers.
                 if meta.is_dir() {
-                    remove_dir(&rooms.tmp, &name, "tmp")?;
+                    remove_dir(&rooms.tmp, &name, self.path("tmp"))?;
                 } else if name
                     .to_str()
                     .is_none_or(|name| !is_abandoned(&rooms.tmp, name, &shown).is_ok_and(|it| it))
@@ -267,14 +348,15 @@ impl Store {
                     report.bytes += meta.len();
                     found(rooms.tmp.remove_file(&name)).at(OP, &shown)?;
                 }
-                report.litter += 1;
+                report.leftovers += 1;
             }
-            sync_dir(&rooms.blobs, "oci/blobs/sha256")?;
+            sync_dir(&rooms.blobs, self.path("oci/blobs/sha256"))?;
         }
         Ok(())
     }
 
-    /// Layer relations of blobs that went, and the rooms of DiffIDs and ChainIDs that no live image has and no blob holds.
+    /// Removes layer relations of blobs that went, and the rooms of DiffIDs and ChainIDs that no live image has and no blob
+    /// holds.
     fn sweep_layers(
         &self,
         stacks: &HashSet<Digest>,
@@ -284,8 +366,8 @@ impl Store {
     ) -> Result<()> {
         const OP: &str = "prune layers";
         let layers = &self.0.layers;
-        for entry in layers.entries().at(OP, "layers")? {
-            let name = entry.at(OP, "layers")?.file_name().to_string_lossy().into_owned();
+        for entry in layers.entries().at(OP, self.path("layers"))? {
+            let name = entry.at(OP, self.path("layers"))?.file_name().to_string_lossy().into_owned();
             if let Some(hex) = name.strip_prefix("blob-") {
                 let gone = format!("sha256:{hex}").parse().is_ok_and(|digest| !kept.contains(&digest));
                 if gone && !options.dry_run {
@@ -305,19 +387,19 @@ impl Store {
             }
             let Ok(id) = format!("sha256:{name}").parse::<Digest>() else {
                 let size = layers.symlink_metadata(&name).at(OP, &name)?.len();
-                self.drop_litter(layers, &name, size, options, report)?;
+                self.drop_leftover(layers, &name, size, options, report)?;
                 continue;
             };
             let dir = layers.open_dir(&name).at(OP, &name)?;
             let mut held = stacks.contains(&id);
             let mut bytes = 0;
-            for (file, size) in files(&dir, "layers")? {
+            for (file, size) in files(&dir, self.path("layers"))? {
                 bytes += size;
                 match format!("sha256:{file}").parse::<Digest>() {
                     Ok(blob) if kept.contains(&blob) => held = true,
                     Ok(_) if !options.dry_run => dir.remove_file(&file).at(OP, &file)?,
                     Ok(_) => {}
-                    Err(_) => self.drop_litter(&dir, &file, size, options, report)?,
+                    Err(_) => self.drop_leftover(&dir, &file, size, options, report)?,
                 }
             }
             if !held {
@@ -333,7 +415,7 @@ impl Store {
     }
 
     /// Removes a file with the name of an unfinished replacement; leaves everything else to its owner.
-    fn drop_litter(
+    fn drop_leftover(
         &self,
         dir: &Dir,
         name: &str,
@@ -341,37 +423,20 @@ impl Store {
         options: &PruneOptions,
         report: &mut PruneReport,
     ) -> Result<()> {
-        if !is_litter(name) || options.dry_run || !is_abandoned(dir, name, name.as_bytes())? {
+        if !is_leftover(name) || options.dry_run || !is_abandoned(dir, name, name.as_bytes())? {
             return Ok(());
         }
         dir.remove_file(name).at("prune", name)?;
-        report.litter += 1;
+        report.leftovers += 1;
         report.bytes += size;
         Ok(())
     }
 }
 
-/// What a call on a name gave; `None` when the name is gone.
+/// Returns the result of a call on a name; `None` when the name is gone.
 fn found<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         result => result.map(Some),
     }
-}
-
-/// The regular files of a directory and their sizes, by name. Names that are not UTF-8 are not ours.
-pub(super) fn files(dir: &Dir, shown: &str) -> Result<Vec<(String, u64)>> {
-    let mut out = Vec::new();
-    for entry in dir.entries().at("list directory", shown)? {
-        let entry = entry.at("list directory", shown)?;
-        let Some(name) = entry.file_name().to_str().map(String::from) else { continue };
-        match dir.symlink_metadata(&name) {
-            Ok(meta) if meta.is_file() => out.push((name, meta.len())),
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io("list directory", name, error)),
-        }
-    }
-    out.sort();
-    Ok(out)
 }

@@ -1,4 +1,4 @@
-//! What is known about layers: which blob holds which DiffID, and what a stack of layers contains.
+//! Relations of layers: which blob holds which DiffID, and what a stack of layers contains.
 //!
 //! ```text
 //! layers/blob-HEX        the LayerInfo of a blob
@@ -7,16 +7,17 @@
 //! layers/HEX/HEX         empty; says that the blob (the second) holds this DiffID (the first)
 //! ```
 //!
-//! The ChainID of a single layer is its DiffID (config.md, "Layer ChainID"), so both may share a room. All of it can be computed again: prune may take it, and a file that does not parse counts as absent.
+//! The ChainID of a single layer is its DiffID (config.md, "Layer ChainID"), so both may share a room. All of it can be computed again: prune may take it, nothing
+//! waits until it is on the disk, and a file that does not parse, or has a wrong checksum, counts as absent.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 
-use super::gc::files;
 use super::layout::Store;
 use super::publish;
+use super::publish::files;
 use crate::compress::LayerIndex;
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
@@ -46,27 +47,35 @@ impl Store {
         let name = format!("blob-{}", info.digest.hex());
         let shown = format!("layers/{name}");
         let write = |out: &mut dyn Write| out.write_all(&bytes).at("write layer info", &shown);
-        publish::replace_cached(&self.0.layers, &name, &shown, write)?;
-        dir.write(info.digest.hex(), b"").at("write layer info", shown)
+        publish::replace_unsynced(&self.0.layers, &name, &shown, write)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(publish::FILE_MODE);
+        match dir.open_with(info.digest.hex(), &options) {
+            Ok(file) => publish::adopt(&file, &dir).at("write layer info", shown),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(Error::io("write layer info", shown, error)),
+        }
     }
 
-    /// What is known about a blob; `None` when nothing is.
+    /// Returns what is known about a blob; `None` when nothing is.
     pub fn layer_info(&self, blob: &Digest) -> Result<Option<LayerInfo>> {
         let name = format!("blob-{}", blob.hex());
-        let bytes = match publish::read_capped(&self.0.layers, &name, &format!("layers/{name}"), 64 << 10) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let bytes =
+            match publish::read_capped(&self.0.layers, &name, self.path(&format!("layers/{name}")), 64 << 10)
+            {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            };
         Ok(serde_json::from_slice::<LayerInfo>(&bytes).ok().filter(|info| info.digest == *blob))
     }
 
-    /// The DiffID inside a blob; `None` when it is not known.
+    /// Returns the DiffID inside a blob; `None` when it is not known.
     pub fn diff_id_for_blob(&self, blob: &Digest) -> Result<Option<Digest>> {
         Ok(self.layer_info(blob)?.map(|info| info.diff_id))
     }
 
-    /// The blobs of the store known to hold this DiffID, smallest digest first.
+    /// Returns the blobs of the store known to hold this DiffID, smallest digest first.
     pub fn blobs_for_diff_id(&self, diff_id: &Digest) -> Result<Vec<LayerInfo>> {
         let Some(dir) = self.layer_dir(diff_id, false)? else { return Ok(Vec::new()) };
         let mut out = Vec::new();
@@ -103,17 +112,44 @@ impl Store {
         let _lease = self.lease()?;
         let dir = self.layer_dir(chain_id, true)?.expect("made when missing");
         let write = |out: &mut dyn Write| out.write_all(bytes).at("write layer list", chain_id.to_string());
-        publish::replace_cached(&dir, "list", &format!("layers/{}/list", chain_id.hex()), write)
+        publish::replace_unsynced(&dir, "list", self.path(&format!("layers/{}/list", chain_id.hex())), write)
     }
 
-    /// The index of a blob of this size; `None` when there is none that can be used.
+    /// Returns the index of a blob of this size; `None` when there is none that can be used.
     pub fn layer_index(&self, blob: &Digest, size: u64) -> Result<Option<LayerIndex>> {
         let (name, cap) = (index_name(blob), LayerIndex::cap(size));
-        match publish::read_capped(&self.0.layers, &name, &format!("layers/{name}"), cap) {
-            Ok(bytes) => Ok(LayerIndex::decode(&bytes, size).ok()),
+        match publish::read_capped(&self.0.layers, &name, self.path(&format!("layers/{name}")), cap) {
+            Ok(bytes) => Ok(LayerIndex::decode(&bytes, size).ok().filter(LayerIndex::is_usable)),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Limit) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns whether there is an index of a blob that this version made, of whatever use.
+    pub(crate) fn has_layer_index(&self, blob: &Digest) -> bool {
+        let mut begin = [0; LayerIndex::MAGIC.len()];
+        let file = publish::open_regular(&self.0.layers, &index_name(blob), "");
+        file.is_ok_and(|mut file| file.read_exact(&mut begin).is_ok() && begin == *LayerIndex::MAGIC)
+    }
+
+    /// Returns the digests of contents of the tar with this DiffID, as [`put_content_digests`](Self::put_content_digests) stored them. The
+    /// bytes are the caller's: check them.
+    pub(crate) fn content_digests(&self, diff_id: &Digest, cap: u64) -> Result<Option<Vec<u8>>> {
+        let Some(dir) = self.layer_dir(diff_id, false)? else { return Ok(None) };
+        match publish::read_capped(&dir, DIGESTS, format!("layers/{}/{DIGESTS}", diff_id.hex()), cap) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Limit) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores the digests of contents of a tar, replacing those that are there. Prune keeps them as it does the list.
+    pub(crate) fn put_content_digests(&self, diff_id: &Digest, bytes: &[u8]) -> Result<()> {
+        let _lease = self.lease()?;
+        let Some(dir) = self.layer_dir(diff_id, true)? else { return Ok(()) };
+        let shown = format!("layers/{}/{DIGESTS}", diff_id.hex());
+        let write = |out: &mut dyn Write| out.write_all(bytes).at("write content digests", &shown);
+        publish::replace_cached(&dir, DIGESTS, &shown, write)
     }
 
     /// Stores the index of a blob, as much of it as may be there, replacing the one that is there. Prune keeps it as long as
@@ -124,19 +160,22 @@ impl Store {
         let shown = format!("layers/{name}");
         let bytes = index.encode(LayerIndex::cap(index.size));
         let write = |out: &mut dyn Write| out.write_all(&bytes).at("write layer index", &shown);
-        publish::replace_cached(&self.0.layers, &name, &shown, write)
+        publish::replace_unsynced(&self.0.layers, &name, &shown, write)
     }
 
-    /// What is wrong with the indexes of blobs: their names in the store, and a message for each.
+    /// Returns what is wrong with the indexes of blobs: their names in the store, and a message for each.
     pub(super) fn bad_layer_indexes(&self) -> Result<Vec<(String, String)>> {
         let mut bad = Vec::new();
-        for (name, _) in files(&self.0.layers, "layers")? {
+        for (name, _) in files(&self.0.layers, self.path("layers"))? {
             let Some(hex) = name.strip_prefix(INDEX) else { continue };
             let shown = format!("layers/{name}");
             let checked = format!("sha256:{hex}").parse::<Digest>().and_then(|blob| {
                 let size = self.blob_size(&blob)?;
                 let bytes = publish::read_capped(&self.0.layers, &name, &shown, LayerIndex::cap(size))?;
-                LayerIndex::decode(&bytes, size)
+                match LayerIndex::is_of_another_version(&bytes) {
+                    true => Ok(()),
+                    false => LayerIndex::decode(&bytes, size).map(drop),
+                }
             });
             if let Err(error) = checked {
                 bad.push((shown, error.message().to_string()));
@@ -145,7 +184,7 @@ impl Store {
         Ok(bad)
     }
 
-    /// The room of a DiffID or ChainID.
+    /// Returns the room of a DiffID or ChainID.
     fn layer_dir(&self, id: &Digest, make: bool) -> Result<Option<Dir>> {
         const OP: &str = "open layer";
         let name = id.hex();
@@ -153,17 +192,19 @@ impl Store {
             match self.0.layers.open_dir(&name) {
                 Ok(dir) => return Ok(Some(dir)),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Error::io(OP, format!("layers/{name}"), error)),
+                Err(error) => return Err(Error::io(OP, self.path(&format!("layers/{name}")), error)),
             }
             if !make {
                 return Ok(None);
             }
-            publish::make_dir(&self.0.layers, &name).at(OP, format!("layers/{name}"))?;
+            publish::make_dir(&self.0.layers, &name).at(OP, self.path(&format!("layers/{name}")))?;
         }
     }
 }
 
-/// What the name of the index of a blob begins with.
+/// The name of the digests of contents in the room of their DiffID.
+const DIGESTS: &str = "digests";
+/// The prefix of the name of a blob's index.
 pub(super) const INDEX: &str = "index-";
 
 fn index_name(blob: &Digest) -> String {

@@ -1,4 +1,4 @@
-//! Opening a store: where it is, what lies in it, who may look inside.
+//! Opening a store: where it is, what lies in it, which users may look inside.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -14,11 +14,13 @@ use super::limits::Limits;
 use super::pin::Pinned;
 use super::publish::{self, FILE_MODE};
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::hint::Hint;
 
 const OP: &str = "open store";
-/// What may lie at the top of a store.
-const ROOMS: [&str; 8] = ["oci", "layers", "containers", "cache", "pins", "tmp", "lock", "index.lock"];
-/// What may lie in `oci`.
+/// Names at the top of a store.
+const ROOMS: [&str; 9] =
+    ["oci", "layers", "containers", "boxes", "cache", "pins", "tmp", "lock", "index.lock"];
+/// Names in `oci`.
 const LAYOUT: [&str; 3] = ["oci-layout", "index.json", "blobs"];
 const LAYOUT_VERSION: &str = "1.0.0";
 /// The largest `oci-layout` that is read, in bytes.
@@ -29,7 +31,7 @@ const LAYOUT_CAP: u64 = 4096;
 #[derive(Clone)]
 pub struct Store(pub(super) Arc<Rooms>, pub(super) Hold);
 
-/// What holds the store besides its user.
+/// A holder of the store besides its user.
 #[derive(Clone)]
 pub(super) enum Hold {
     Nothing,
@@ -46,12 +48,13 @@ pub(super) struct Rooms {
     pub blobs: Dir,
     pub layers: Dir,
     pub containers: Dir,
+    pub cache: Dir,
     pub pins: Dir,
     pub tmp: Dir,
     pub limits: Limits,
 }
 
-/// Where the user's store is: `$TREERING_ROOT`, else `$XDG_DATA_HOME/treering`, else `$HOME/.local/share/treering`.
+/// Returns where the user's store is: `$TREERING_ROOT`, else `$XDG_DATA_HOME/treering`, else `$HOME/.local/share/treering`.
 ///
 /// Only reads the environment. As the XDG base directory specification asks, an `XDG_DATA_HOME` that is empty or
 /// relative is ignored. Fails with [`ErrorKind::NotFound`] when none of the three variables is usable.
@@ -70,11 +73,8 @@ fn pick_root(var: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
     if let Some(home) = set("HOME").filter(|path| path.is_absolute()) {
         return Ok(home.join(".local/share/treering"));
     }
-    Err(Error::not_found(
-        "find store",
-        "none of TREERING_ROOT, XDG_DATA_HOME and HOME says where the store is",
-    )
-    .with_hint("set TREERING_ROOT to a directory"))
+    Err(Error::not_found("find store", "none of TREERING_ROOT, XDG_DATA_HOME and HOME is an absolute path")
+        .with_hint("set TREERING_ROOT to a directory"))
 }
 
 impl Store {
@@ -82,17 +82,17 @@ impl Store {
     ///
     /// The directory gets mode 0700 whatever the umask: setuid files of images lie below it. Fails with
     /// [`ErrorKind::InvalidArgument`] when `root` is a directory holding something else, and with
-    /// [`ErrorKind::PermissionDenied`] when it is readable by others and belongs to somebody else.
+    /// [`ErrorKind::PermissionDenied`] when it is readable by others and belongs to another user.
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
         Store::open_with(root, Limits::default())
     }
 
-    /// [`Store::open`] at [`default_root`].
+    /// Opens the store at [`default_root`], see [`Store::open`].
     pub fn open_default() -> Result<Self> {
         Store::open(default_root()?)
     }
 
-    /// [`Store::open`] with other [`Limits`].
+    /// Does what [`Store::open`] does, with other [`Limits`].
     pub fn open_with(root: impl AsRef<Path>, limits: Limits) -> Result<Self> {
         let root = std::path::absolute(root.as_ref()).at(OP, root.as_ref().as_os_str().as_bytes())?;
         let shown = root.as_os_str().as_bytes();
@@ -108,72 +108,73 @@ impl Store {
         check_ours(&dir, &root)?;
         keep_private(&dir, shown)?;
 
-        let oci = room(&dir, "oci")?;
-        let blobs = room(&room(&oci, "blobs")?, "sha256")?;
+        let oci = room(&dir, "oci", &root)?;
+        let blobs = room(&room(&oci, "blobs", &root.join("oci"))?, "sha256", &root.join("oci/blobs"))?;
         let rooms = Rooms {
-            layers: room(&dir, "layers")?,
-            containers: room(&dir, "containers")?,
-            pins: room(&dir, "pins")?,
-            tmp: room(&dir, "tmp")?,
+            layers: room(&dir, "layers", &root)?,
+            containers: room(&dir, "containers", &root)?,
+            cache: room(&dir, "cache", &root)?,
+            pins: room(&dir, "pins", &root)?,
+            tmp: room(&dir, "tmp", &root)?,
             oci,
             blobs,
             dir,
             root,
             limits,
         };
-        room(&rooms.dir, "cache")?;
-        lock_file(&rooms.dir, "lock")?;
-        lock_file(&rooms.dir, "index.lock")?;
+        lock_file(&rooms.dir, "lock", &rooms.root)?;
+        lock_file(&rooms.dir, "index.lock", &rooms.root)?;
         let store = Store(Arc::new(rooms), Hold::Nothing);
         store.start_layout()?;
         Ok(store)
     }
 
-    /// The root directory, absolute.
+    /// Returns the root directory, absolute.
     pub fn root_path(&self) -> &Path {
         &self.0.root
     }
 
-    /// The root directory, as a handle. Not part of the stable interface.
+    /// Returns the root directory, as a handle. Not part of the stable interface.
     #[doc(hidden)]
     pub fn dir(&self) -> &Dir {
         &self.0.dir
     }
 
-    /// The OCI image layout in it: a directory that other tools read and copy from as it is, as in
+    /// Returns the OCI image layout in it: a directory that other tools read and copy from as it is, as in
     /// `skopeo copy oci:LAYOUT:NAME docker://…` or `crane push LAYOUT NAME`. They must not write to it, since they take
     /// none of the store's locks.
     pub fn layout(&self) -> PathBuf {
         self.0.root.join("oci")
     }
 
-    /// A path below the root, as messages name it.
+    /// Returns a path below the root, as messages name it.
     pub(super) fn path(&self, below: &str) -> Vec<u8> {
         self.0.root.join(below).into_os_string().into_vec()
     }
 
-    /// The caps this store was opened with.
+    /// Returns the caps this store was opened with.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
     }
 
-    /// `oci-layout` and `index.json` (image-spec, image-layout.md) in a fresh store. One that holds anything and has lost
-    /// its index opens all the same, so that fsck can tell; an empty index in its place would let prune take everything.
+    /// Writes `oci-layout` and `index.json` (image-spec, image-layout.md) into a fresh store. One that holds anything and
+    /// has lost its index opens all the same, so that fsck can report it; an empty index in its place would let prune take
+    /// everything.
     fn start_layout(&self) -> Result<()> {
         let oci = &self.0.oci;
         let there = || -> Result<(bool, bool)> {
-            let index = oci.try_exists("index.json").at(OP, "oci/index.json")?;
-            Ok((index, oci.try_exists("oci-layout").at(OP, "oci/oci-layout")?))
+            let index = oci.try_exists("index.json").at(OP, self.path("oci/index.json"))?;
+            Ok((index, oci.try_exists("oci-layout").at(OP, self.path("oci/oci-layout"))?))
         };
         if there()? == (true, true) {
             return self.check_layout();
         }
-        // Under the lock, so that nobody's first tag is replaced by our empty index.
+        // Under the lock, so that no first tag is replaced by our empty index.
         let _lease = self.lease()?;
         let _lock = self.lock_index()?;
         let (index, layout) = there()?;
         if !index {
-            if layout || self.0.blobs.entries().at(OP, "oci/blobs/sha256")?.next().is_some() {
+            if layout || self.0.blobs.entries().at(OP, self.path("oci/blobs/sha256"))?.next().is_some() {
                 return if layout { self.check_layout() } else { Ok(()) };
             }
             let empty = json!({
@@ -181,16 +182,16 @@ impl Store {
                 "mediaType": crate::media_type::OCI_INDEX,
                 "manifests": [],
             });
-            publish::replace(oci, "index.json", "oci/index.json", empty.to_string().as_bytes())?;
+            publish::replace(oci, "index.json", self.path("oci/index.json"), empty.to_string().as_bytes())?;
         }
         if !layout {
             let layout = json!({ "imageLayoutVersion": LAYOUT_VERSION });
-            publish::replace(oci, "oci-layout", "oci/oci-layout", layout.to_string().as_bytes())?;
+            publish::replace(oci, "oci-layout", self.path("oci/oci-layout"), layout.to_string().as_bytes())?;
         }
         self.check_layout()
     }
 
-    /// That `oci-layout` is one we understand.
+    /// Refuses an `oci-layout` of another version.
     pub(super) fn check_layout(&self) -> Result<()> {
         let name = "oci/oci-layout";
         let bytes = publish::read_capped(&self.0.oci, "oci-layout", name, LAYOUT_CAP)?;
@@ -230,7 +231,7 @@ fn create_root(root: &Path) -> Result<()> {
     for parent in root.ancestors().skip(1).take(missing) {
         let shown = parent.as_os_str().as_bytes();
         let dir = Dir::open_ambient_dir(parent, ambient_authority()).at(OP, shown)?;
-        match publish::sync_dir(&dir, &parent.to_string_lossy()) {
+        match publish::sync_dir(&dir, shown) {
             // We may make entries in a directory that we may not open.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
             result => result?,
@@ -239,8 +240,8 @@ fn create_root(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a directory that holds something else: `treering -r /home prune` must not make a store of it. A store in which
-/// somebody left something is told by its lock and its `oci-layout`; a mere `oci` is the name of many directories.
+/// Refuses a directory that holds something else: `treering -r /home prune` must not make a store of it. A store with a
+/// stray file in it is recognised by its lock and its `oci-layout`; a mere `oci` is the name of many directories.
 fn check_ours(dir: &Dir, root: &Path) -> Result<()> {
     let shown = root.as_os_str().as_bytes();
     let mut stranger = stranger(dir, &ROOMS).at(OP, shown)?;
@@ -248,7 +249,7 @@ fn check_ours(dir: &Dir, root: &Path) -> Result<()> {
         stranger = match dir.open_dir("oci") {
             Ok(oci) => self::stranger(&oci, &LAYOUT).at(OP, shown)?.map(|name| Path::new("oci").join(name)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(Error::io(OP, "oci", error)),
+            Err(error) => return Err(Error::io(OP, root.join("oci").as_os_str().as_bytes(), error)),
         };
     }
     let Some(stranger) = stranger else { return Ok(()) };
@@ -261,21 +262,25 @@ fn check_ours(dir: &Dir, root: &Path) -> Result<()> {
     }
     let name = crate::error::escape(stranger.as_os_str().as_bytes());
     let message = format!("the directory is neither empty nor a store: it holds {name:?}");
-    Err(Error::invalid(OP, message).with_path(shown).with_hint("name an empty or a new directory"))
+    let hint = match dir.symlink_metadata("oci-layout") {
+        Ok(_) => Hint::LoadLayout,
+        Err(_) => Hint::from("name an empty or a new directory"),
+    };
+    Err(Error::invalid(OP, message).with_path(shown).with_hint(hint))
 }
 
-/// A name in a directory that is none of these, and nothing a dead writer left.
+/// Returns a name in a directory that is none of these, and nothing a dead writer left.
 fn stranger(dir: &Dir, known: &[&str]) -> std::io::Result<Option<PathBuf>> {
     for entry in dir.entries()? {
         let name = entry?.file_name();
-        if !known.iter().any(|known| name == *known) && !name.to_str().is_some_and(publish::is_litter) {
+        if !known.iter().any(|known| name == *known) && !name.to_str().is_some_and(publish::is_leftover) {
             return Ok(Some(name.into()));
         }
     }
     Ok(None)
 }
 
-/// Mode 0700, set on the open directory.
+/// Sets mode 0700 on the open directory.
 fn keep_private(dir: &Dir, shown: &[u8]) -> Result<()> {
     let mode = dir.dir_metadata().at(OP, shown)?.permissions().mode();
     if mode & 0o077 == 0 && mode & 0o700 == 0o700 {
@@ -288,29 +293,31 @@ fn keep_private(dir: &Dir, shown: &[u8]) -> Result<()> {
 }
 
 /// Opens a directory of the store, making it when missing.
-fn room(parent: &Dir, name: &str) -> Result<Dir> {
+fn room(parent: &Dir, name: &str, above: &Path) -> Result<Dir> {
+    let shown = above.join(name).into_os_string().into_vec();
     match publish::make_dir(parent, name) {
-        Ok(true) => publish::sync_dir(parent, name)?,
+        Ok(true) => publish::sync_dir(parent, &shown)?,
         Ok(false) => {}
         // A store on a read-only filesystem can still be read.
-        Err(error) => return parent.open_dir(name).map_err(|_| Error::io(OP, name, error)),
+        Err(error) => return parent.open_dir(name).map_err(|_| Error::io(OP, shown, error)),
     }
-    parent.open_dir(name).at(OP, name)
+    parent.open_dir(name).at(OP, shown)
 }
 
 /// Makes an empty lock file when it is missing.
-fn lock_file(dir: &Dir, name: &str) -> Result<()> {
+fn lock_file(dir: &Dir, name: &str, root: &Path) -> Result<()> {
+    let shown = &root.join(name).into_os_string().into_vec()[..];
     match dir.symlink_metadata(name) {
         Ok(meta) if meta.is_file() => return Ok(()),
-        Ok(_) => return Err(Error::corrupt(OP, "not a regular file").with_path(name)),
+        Ok(_) => return Err(Error::corrupt(OP, "not a regular file").with_path(shown)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(Error::io(OP, name, error)),
+        Err(error) => return Err(Error::io(OP, shown, error)),
     }
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).mode(FILE_MODE).custom_flags(OFlags::NOFOLLOW.bits() as i32);
-    let file = dir.open_with(name, &options).at(OP, name)?;
-    publish::adopt(&file, dir).at(OP, name)?;
-    file.set_permissions(Permissions::from_mode(FILE_MODE)).at(OP, name)
+    let file = dir.open_with(name, &options).at(OP, shown)?;
+    publish::adopt(&file, dir).at(OP, shown)?;
+    file.set_permissions(Permissions::from_mode(FILE_MODE)).at(OP, shown)
 }
 
 #[cfg(test)]

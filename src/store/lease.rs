@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::layout::{Hold, Store};
 use super::publish::open_regular;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::lock::Locked;
 use crate::progress::Control;
 
 /// A claim on the whole store: while any process holds one, [`Store::prune`] removes nothing and waits.
@@ -21,45 +22,8 @@ pub struct Lease {
 
 /// An exclusive lock, released on drop.
 #[derive(Debug)]
-pub(super) struct Exclusive {
+pub(crate) struct Exclusive {
     _file: Locked,
-}
-
-/// A file with a `flock` that ends with this value.
-///
-/// Closing the file would not be enough: a child forked meanwhile has a copy of the descriptor, and a lock belongs to the
-/// open file that both share (flock(2)). Unlocking ends it for all copies.
-#[derive(Debug)]
-pub(super) struct Locked {
-    file: File,
-    /// The process that took the lock: a forked child has a copy of this value and must not end what its parent holds.
-    process: u32,
-}
-
-impl Locked {
-    /// Takes over a file that is locked.
-    pub fn new(file: File) -> Locked {
-        Locked { file, process: std::process::id() }
-    }
-
-    /// The file.
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Whether this process took the lock, rather than the one it was forked from.
-    pub fn is_ours(&self) -> bool {
-        self.process == std::process::id()
-    }
-}
-
-impl Drop for Locked {
-    fn drop(&mut self) {
-        if self.is_ours() {
-            // Closing follows, which unlocks as well unless the descriptor was inherited.
-            let _ = self.file.unlock();
-        }
-    }
 }
 
 /// Short, so that cancelling is prompt and waiters for `index.json` make progress.
@@ -75,7 +39,7 @@ impl Store {
         self.lease_for(&self.control())
     }
 
-    /// [`Store::lease`] for an operation that can be cancelled.
+    /// Does what [`Store::lease`] does, for an operation that can be cancelled.
     pub fn lease_for(&self, control: &Control) -> Result<Lease> {
         const OP: &str = "take lease";
         if matches!(self.1, Hold::Exclusive) {
@@ -91,9 +55,22 @@ impl Store {
             .map(|file| Exclusive { _file: file })
     }
 
-    /// The lock around reading, changing and replacing `index.json`; held for milliseconds.
+    /// Returns the lock around reading, changing and replacing `index.json`; held for milliseconds.
     pub(super) fn lock_index(&self) -> Result<Exclusive> {
         self.lock("index.lock", "lock index", |file| file.try_lock(), Some(INDEX_WAIT), &self.control())
+            .map(|file| Exclusive { _file: file })
+    }
+
+    /// Takes another lock of the store that is held for moments.
+    #[cfg(feature = "sandbox")]
+    pub(super) fn lock_named(
+        &self,
+        name: &str,
+        operation: &'static str,
+        wait: Duration,
+        control: &Control,
+    ) -> Result<Exclusive> {
+        self.lock(name, operation, |file| file.try_lock(), Some(wait), control)
             .map(|file| Exclusive { _file: file })
     }
 
@@ -167,12 +144,6 @@ mod tests {
         let _copy = index._file.file().try_clone().unwrap();
         drop(index);
         drop(store.lock_index().unwrap());
-        // The child's own copy of the lock ends nothing.
-        let lease = store.lease().unwrap();
-        let mut child = Locked::new(lease._file.as_ref().unwrap().file().try_clone().unwrap());
-        child.process += 1;
-        drop(child);
-        assert_eq!(store.lock_all(Duration::ZERO, &control).unwrap_err().kind(), ErrorKind::Busy);
     }
 
     #[test]
@@ -222,7 +193,7 @@ mod tests {
         });
         assert_eq!(store.lock_all(long, &control).unwrap_err().kind(), ErrorKind::Cancelled);
         drop(all);
-        // Who need not wait is not asked; the operation itself asks soon enough.
+        // An uncontended lock does not check for cancellation; the operation itself does soon enough.
         let _lease = store.lease_for(&control).unwrap();
     }
 }

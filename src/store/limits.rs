@@ -17,11 +17,21 @@ pub struct Limits {
     pub layers: usize,
     /// The largest blob a writer accepts, in bytes. Default: no cap.
     pub blob_bytes: u64,
+    /// The cap on records of builds, with the blobs that only these need, in bytes. A build that has ended lets go of those
+    /// not used for longest. The trees that its commands ran in have a limit of their own, of as much. Default 20 GiB.
+    pub cache_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { json_bytes: 4 << 20, json_depth: 64, index_depth: 4, layers: 512, blob_bytes: u64::MAX }
+        Limits {
+            json_bytes: 4 << 20,
+            json_depth: 64,
+            index_depth: 4,
+            layers: 512,
+            blob_bytes: u64::MAX,
+            cache_bytes: 20 << 30,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is reachable: from `index.json` and the records of trees to manifests, configurations and layers.
+//! Marking what is reachable: from `index.json` and the records of trees to manifests, configurations and layers.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -11,6 +11,7 @@ use super::layout::Store;
 use super::refs::Entry;
 use crate::digest::{Digest, chain_ids};
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::hint::Hint;
 use crate::progress::Control;
 
 /// The outcome of a walk over everything that is referred to.
@@ -25,7 +26,7 @@ pub(super) struct Marks {
     pub layers: HashSet<Digest>,
 }
 
-/// What a blob is taken for by whoever refers to it.
+/// The role of a blob, by its referrer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Role {
     Document(DocumentKind),
@@ -39,7 +40,7 @@ enum Role {
 struct Visit {
     digest: Digest,
     role: Role,
-    /// What its descriptor says, when it was reached through one.
+    /// The descriptor that it was reached through, if it was.
     described: Option<Descriptor>,
     /// How many indexes lead to it.
     depth: usize,
@@ -76,7 +77,7 @@ impl Store {
         Ok(marks)
     }
 
-    /// [`Store::mark`] that adds to what was marked before.
+    /// Does what [`Store::mark`] does, adding to what was marked before.
     pub(super) fn mark_more(
         &self,
         marks: &mut Marks,
@@ -94,7 +95,7 @@ impl Store {
             control.check("mark blobs")?;
             let known = marks.live.entry(next.digest).or_default();
             *known = known.or(next.described.as_ref().map(Descriptor::size));
-            // Once for each role: whoever calls a manifest a layer must not hide what it is to others.
+            // Once for each role: a descriptor that calls a manifest a layer must not hide what it is to others.
             if !expanded.insert((next.digest, next.role)) {
                 continue;
             }
@@ -116,14 +117,14 @@ impl Store {
         Ok(())
     }
 
-    /// What an entry of `index.json` is about rather than what it holds: a signature or an SBOM names its image as its
+    /// Returns what an entry of `index.json` is about rather than what it holds: a signature or an SBOM names its image as its
     /// subject (image-spec, manifest.md). `None` for an image by itself, and where nothing can be read.
     pub(super) fn subject_of(&self, entry: &Entry) -> Option<Digest> {
         let document = self.read_document(&entry.descriptor).ok()?;
         descriptor_digest(document.subject()?).ok()
     }
 
-    /// The document a visited blob holds, when it is one.
+    /// Returns the document a visited blob holds, when it is one.
     fn expand(&self, next: &Visit, marks: &mut Marks, queue: &mut Vec<Visit>) -> Result<Option<Document>> {
         let descriptor = match (next.role, &next.described) {
             (Role::Unknown, _) => return self.expand_unknown(&next.digest, marks, queue),
@@ -132,9 +133,7 @@ impl Store {
         };
         let hint = |error: Error| match error.kind() {
             ErrorKind::Limit => too_small(error),
-            _ => error.with_hint(
-                "treering fsck lists the damaged images; remove them with treering rmi, or load them again",
-            ),
+            _ => error.with_hint(Hint::RemoveDamaged),
         };
         match self.read_document(descriptor) {
             Ok(document) => Ok(Some(document)),
@@ -154,8 +153,9 @@ impl Store {
         self.blob_size(digest).is_ok_and(|size| size != descriptor.size())
     }
 
-    /// A blob known by its digest only (from the record of a tree): a manifest, a configuration, or anything else. What
-    /// is not a document leads nowhere; one that is over the caps is an error, since what it needs cannot be known.
+    /// Returns a blob known by its digest only (from the record of a tree): a manifest, a configuration, or anything else.
+    /// A blob that is not a document leads nowhere; one that is over the caps is an error, since what it needs cannot be
+    /// known.
     fn expand_unknown(
         &self,
         digest: &Digest,
@@ -201,7 +201,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a blob begins as a JSON object does.
+    /// Returns whether a blob begins as a JSON object does.
     fn starts_as_object(&self, digest: &Digest) -> Result<bool> {
         let mut head = Vec::new();
         self.open_blob(digest)?.take(64).read_to_end(&mut head).at("read blob", digest.to_string())?;
@@ -213,7 +213,7 @@ impl Store {
         diff_ids(&super::json::parse(&bytes, "config", self.limits()).ok()?)
     }
 
-    /// Every digest named in the `config.json` of the records of trees, those that `which` is true of.
+    /// Returns every digest named in the `config.json` of the records of trees, those that `which` is true of.
     pub(crate) fn digests_of_trees(&self, which: impl Fn(&str) -> bool) -> Result<Vec<Digest>> {
         let mut out = Vec::new();
         for key in self.trees()?.into_iter().filter(|key| which(key)) {
@@ -227,9 +227,7 @@ impl Store {
 
 fn too_small(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::Limit => {
-            error.with_hint("what it needs cannot be known: open the store with larger limits")
-        }
+        ErrorKind::Limit => error.with_hint(Hint::RaiseStoreLimits),
         _ => error,
     }
 }

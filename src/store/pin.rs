@@ -9,8 +9,8 @@
 //!
 //! A line is added, and the blob looked for or named, under one [`super::Lease`]. Prune holds the store exclusively while
 //! it reads the pins, marks and removes. So a pin either counts, or is made after prune has finished; what the operation
-//! then finds in the store stays there. A pin whose lock is gone belongs to a dead process: it counts for nothing, and
-//! prune removes it.
+//! then finds in the store stays there. A pin without its lock belongs to a dead process: it counts for nothing, and prune
+//! removes it.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -21,10 +21,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cap_std::fs::{OpenOptions, OpenOptionsExt};
 
 use super::layout::{Hold, Rooms, Store};
-use super::lease::{Lease, Locked};
-use super::publish::{adopt, is_litter, open_regular, random_name};
+use super::lease::Lease;
+use super::publish::{adopt, is_leftover, open_regular, random_name};
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::lock::Locked;
 use crate::progress::Control;
 
 /// The largest pin that is read, in bytes: three million blobs.
@@ -66,7 +67,7 @@ impl Pin {
     }
 }
 
-/// One thing an operation needs.
+/// A thing that an operation needs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Need {
     /// A blob alone.
@@ -108,7 +109,7 @@ pub(super) struct Pinned {
 
 #[derive(Default)]
 struct State {
-    /// What was written down already.
+    /// The needs that were written down already.
     needs: HashSet<Need>,
     /// The file, made with the first line.
     file: Option<(String, Locked)>,
@@ -202,7 +203,7 @@ impl fmt::Debug for Pinned {
     }
 }
 
-/// What the running operations of all processes need.
+/// The needs of the running operations of all processes.
 #[derive(Debug, Default)]
 pub(super) struct Pins {
     pub blobs: HashSet<Digest>,
@@ -225,8 +226,8 @@ impl Store {
         Ok(Pin(Store(Arc::clone(&self.0), Hold::Pin(Arc::new(pinned)))))
     }
 
-    /// [`Store::pin`] for an operation that may turn out to have nothing to do: it writes nothing, and holds a lease until
-    /// [`Pin::settle`].
+    /// Does what [`Store::pin`] does, for an operation that may turn out to have nothing to do: it writes nothing, and
+    /// holds a lease until [`Pin::settle`].
     pub(crate) fn pin_later(&self, control: &Control) -> Result<Pin> {
         let pin = self.pin(control)?;
         if let (Hold::Nothing, Hold::Pin(pinned)) = (&self.1, &pin.0.1) {
@@ -243,7 +244,7 @@ impl Store {
         }
     }
 
-    /// [`Store::need`], and something that has to happen before another process may prune.
+    /// Does what [`Store::need`] does, and something that has to happen before another process may prune.
     pub(super) fn need_while<T>(&self, need: Need, then: impl FnOnce() -> Result<T>) -> Result<T> {
         let lease = self.lease()?;
         let _lease = match &self.1 {
@@ -253,7 +254,7 @@ impl Store {
         then()
     }
 
-    /// The control of the operation this store belongs to.
+    /// Returns the control of the operation this store belongs to.
     pub(super) fn control(&self) -> Control {
         match &self.1 {
             Hold::Pin(pinned) => pinned.control.clone(),
@@ -261,7 +262,7 @@ impl Store {
         }
     }
 
-    /// The same store as no part of an operation: what is read through it is not pinned.
+    /// Returns the same store as no part of an operation: what is read through it is not pinned.
     pub(super) fn unpinned(&self) -> Store {
         match &self.1 {
             Hold::Pin(_) => Store(Arc::clone(&self.0), Hold::Nothing),
@@ -275,7 +276,7 @@ impl Store {
         let mut pins = Pins::default();
         for entry in self.0.pins.entries().at(OP, self.path("pins"))? {
             let name = entry.at(OP, self.path("pins"))?.file_name().to_string_lossy().into_owned();
-            if !is_litter(&name) {
+            if !is_leftover(&name) {
                 continue;
             }
             let shown = self.path(&format!("pins/{name}"));
@@ -301,7 +302,7 @@ impl Store {
                     Some(Need::Image(digest)) => drop(pins.images.insert(digest)),
                     Some(Need::Tree(key)) => drop(pins.trees.insert(key)),
                     None => {
-                        let message = "a running operation needs something that this version cannot read";
+                        let message = "a running operation has a pin that this version cannot read";
                         return Err(Error::corrupt(OP, message).with_path(shown));
                     }
                 }
@@ -423,7 +424,7 @@ mod tests {
             (format!("mount {blob}\n"), true),
             (format!("blob {blob}x\n"), true),
             ("\u{0}\n".into(), true),
-            // Cut off while it was written: who wrote it holds a lease instead.
+            // Cut off while it was written: its writer holds a lease instead.
             (format!("image {blob}\nblo"), false),
         ] {
             store.0.pins.write(&name, &text).unwrap();
@@ -433,7 +434,7 @@ mod tests {
             assert_eq!(pruned.is_err(), stops, "{text:?}");
             assert!(store.has_blob(&blob).unwrap());
         }
-        // Something else than a pin is nobody's.
+        // Something else than a pin has no owner.
         store.0.pins.remove_file(&name).unwrap();
         store.0.pins.write("README", "mine").unwrap();
         assert_eq!(prune(&store).unwrap().blobs, [blob]);
@@ -515,10 +516,10 @@ mod tests {
         let signature = manifest("signature of the sbom", Some(&sbom));
         let about_other = manifest("about another", Some(&other));
         store.tag(&"app".parse().unwrap(), &named).unwrap();
-        for nameless in [&signature, &sbom, &about_other, &other] {
-            store.add_nameless(nameless).unwrap();
+        for untagged in [&signature, &sbom, &about_other, &other] {
+            store.add_untagged(untagged).unwrap();
         }
-        // An entry of a type that nothing here knows.
+        // An entry of a type that is unknown here.
         let foreign = store.put_blob(b"foreign").unwrap();
         let index = store.0.oci.read_to_string("index.json").unwrap();
         let entry = format!(
@@ -529,16 +530,16 @@ mod tests {
         let dry = PruneOptions { dry_run: true, ..PruneOptions::default() };
         let would = store.prune(&dry, &Control::default()).unwrap();
         let mut gone = prune(&store).unwrap();
-        assert_eq!((&would.blobs, &would.nameless), (&gone.blobs, &gone.nameless));
-        gone.nameless.sort();
+        assert_eq!((&would.blobs, &would.images), (&gone.blobs, &gone.images));
+        gone.images.sort();
         let digest = |it| crate::store::descriptor_digest(it).unwrap();
         let mut expected = vec![digest(&other), digest(&about_other)];
         expected.sort();
-        assert_eq!((&gone.nameless, &gone.blobs), (&expected, &expected));
+        assert_eq!((&gone.images, &gone.blobs), (&expected, &expected));
         assert_eq!(prune(&store).unwrap().blobs, []);
         // With their image they go.
         store.untag(&"app".parse().unwrap()).unwrap();
-        assert_eq!(prune(&store).unwrap().nameless.len(), 2);
+        assert_eq!(prune(&store).unwrap().images.len(), 2);
         assert!(store.has_blob(&foreign.digest).unwrap());
     }
 }

@@ -17,13 +17,14 @@ use crate::fs::publish::Replacement;
 use crate::fs::remove::remove_all;
 use crate::fs::root::c_name;
 use crate::fs::staged::Staged;
-pub(super) use crate::fs::staged::{is_litter, random_name};
+pub(super) use crate::fs::staged::{is_leftover, random_name};
 
 /// The mode of every file in a store; the root above them is 0700.
 pub(super) const FILE_MODE: u32 = 0o644;
 
 /// Makes the names in a directory survive a power loss.
-pub(super) fn sync_dir(dir: &Dir, shown: &str) -> Result<()> {
+pub(super) fn sync_dir(dir: &Dir, shown: impl AsRef<[u8]>) -> Result<()> {
+    let shown = shown.as_ref();
     crate::fs::publish::sync_dir(dir).at("sync directory", shown)
 }
 
@@ -38,8 +39,8 @@ pub(super) fn make_private(dir: &Dir) -> rustix::io::Result<()> {
     }
 }
 
-/// Gives what root made in the directory of somebody else to that user, who could otherwise neither open nor remove it.
-pub(super) fn adopt(made: impl AsFd, dir: &Dir) -> std::io::Result<()> {
+/// Gives what root made in the directory of another user to that user, so that it can be opened and removed.
+pub(crate) fn adopt(made: impl AsFd, dir: &Dir) -> std::io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
@@ -80,41 +81,56 @@ pub(super) fn make_dir(parent: &Dir, name: impl AsRef<Path>) -> std::io::Result<
 }
 
 /// Removes a directory of the store with all that lies in it, whatever its depth and modes.
-pub(super) fn remove_dir(parent: &Dir, name: impl AsRef<OsStr>, shown: &str) -> Result<()> {
+pub(super) fn remove_dir(parent: &Dir, name: impl AsRef<OsStr>, shown: impl AsRef<[u8]>) -> Result<()> {
+    let shown = shown.as_ref();
     const OP: &str = "remove directory";
     let name = c_name(name.as_ref().as_bytes()).at(OP, shown)?;
     remove_all(parent, &name).at(OP, shown)
 }
 
-/// A handle for more than looking up names: those of cap-std are O_PATH.
+/// Returns a handle for more than looking up names: those of cap-std are O_PATH.
 fn real_dir(dir: &Dir) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     retry_on_intr(|| rustix::fs::openat(dir, ".", flags, Mode::empty()))
 }
 
 /// Replaces a small file atomically and durably. On any error the old file stays as it was.
-pub(super) fn replace(dir: &Dir, name: &str, shown: &str, bytes: &[u8]) -> Result<()> {
+pub(super) fn replace(dir: &Dir, name: &str, shown: impl AsRef<[u8]>, bytes: &[u8]) -> Result<()> {
+    let shown = shown.as_ref();
     replace_with(dir, name, shown, |file| file.write_all(bytes).at("write file", shown))
 }
 
-/// [`replace`] for content too large for one buffer.
+/// Does what [`replace`] does, for content too large for one buffer.
 pub(super) fn replace_with(
     dir: &Dir,
     name: &str,
-    shown: &str,
+    shown: impl AsRef<[u8]>,
     fill: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<()> {
-    replacement(dir, shown, fill)?.publish(name).at("write file", shown)
+    let shown = shown.as_ref();
+    synced(dir, shown, fill)?.publish(name).at("write file", shown)
 }
 
-/// [`replace_with`] for what can be computed again: never half, but a power loss may bring the old file back.
+/// Does what [`replace_with`] does, for what can be computed again: never half, but a power loss may bring the old file back.
 pub(super) fn replace_cached(
     dir: &Dir,
     name: &str,
-    shown: &str,
+    shown: impl AsRef<[u8]>,
     fill: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<()> {
-    replacement(dir, shown, fill)?.publish_cached(name).at("write file", shown)
+    let shown = shown.as_ref();
+    synced(dir, shown, fill)?.publish_cached(name).at("write file", shown)
+}
+
+/// Does what [`replace_with`] does for files that can be computed again and show whether they are whole: the disk is not waited for.
+pub(super) fn replace_unsynced(
+    dir: &Dir,
+    name: &str,
+    shown: impl AsRef<[u8]>,
+    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    let shown = shown.as_ref();
+    replacement(dir, shown, fill)?.publish_unsynced(name).at("write file", shown)
 }
 
 /// Gives a file the mode of all files of the store, whatever the umask.
@@ -122,10 +138,21 @@ pub(super) fn set_mode(file: &File) -> std::io::Result<()> {
     Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(FILE_MODE))?)
 }
 
-/// A file of the store that is whole and on the disk, but for its name. The caller holds a lease.
+/// Returns a file of the store that is whole and on the disk, but for its name. The caller holds a lease.
+fn synced<'d>(
+    dir: &'d Dir,
+    shown: &[u8],
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<Replacement<'d>> {
+    let mut new = replacement(dir, shown, write)?;
+    new.sync().at("write file", shown)?;
+    Ok(new)
+}
+
+/// Returns a file of the store that is whole, but for its name. The caller holds a lease.
 fn replacement<'d>(
     dir: &'d Dir,
-    shown: &str,
+    shown: &[u8],
     write: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<Replacement<'d>> {
     const OP: &str = "write file";
@@ -133,7 +160,6 @@ fn replacement<'d>(
     claim(new.file(), dir).at(OP, shown)?;
     write(new.file())?;
     set_mode(new.file()).at(OP, shown)?;
-    new.sync().at(OP, shown)?;
     Ok(new)
 }
 
@@ -143,7 +169,8 @@ pub(super) fn claim(file: &File, dir: &Dir) -> std::io::Result<()> {
     adopt(file, dir)
 }
 
-/// Whether a file that has the name of an unfinished one was left by a dead writer. The caller holds the store exclusively.
+/// Returns whether a file that has the name of an unfinished one was left by a dead writer. The caller holds the store
+/// exclusively.
 pub(super) fn is_abandoned(dir: &Dir, name: &str, shown: &[u8]) -> Result<bool> {
     match open_regular(dir, name, shown) {
         Ok(file) => match file.try_lock() {
@@ -156,8 +183,29 @@ pub(super) fn is_abandoned(dir: &Dir, name: &str, shown: &[u8]) -> Result<bool> 
     }
 }
 
+/// Returns the regular files of a directory and their sizes, by name. Names that are not UTF-8 are not ours.
+pub(super) fn files(dir: &Dir, shown: impl AsRef<[u8]>) -> Result<Vec<(String, u64)>> {
+    let shown = shown.as_ref();
+    let mut out = Vec::new();
+    for entry in dir.entries().at("list directory", shown)? {
+        let entry = entry.at("list directory", shown)?;
+        let Some(name) = entry.file_name().to_str().map(String::from) else { continue };
+        match dir.symlink_metadata(&name) {
+            Ok(meta) if meta.is_file() => out.push((name, meta.len())),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(Error::io("list directory", [shown, b"/", name.as_bytes()].concat(), error));
+            }
+        }
+    }
+    out.sort();
+    Ok(out)
+}
+
 /// Reads a whole file that must not be larger than `cap` bytes.
-pub(super) fn read_capped(dir: &Dir, name: &str, shown: &str, cap: u64) -> Result<Vec<u8>> {
+pub(super) fn read_capped(dir: &Dir, name: &str, shown: impl AsRef<[u8]>, cap: u64) -> Result<Vec<u8>> {
+    let shown = shown.as_ref();
     const OP: &str = "read file";
     let file = open_regular(dir, name, shown)?;
     let size = file.metadata().at(OP, shown)?.len();
@@ -196,7 +244,8 @@ pub(super) struct Whole(Staged);
 
 impl Whole {
     /// Makes the content durable.
-    pub fn new(mut staged: Staged, shown: &str) -> Result<Whole> {
+    pub fn new(mut staged: Staged, shown: impl AsRef<[u8]>) -> Result<Whole> {
+        let shown = shown.as_ref();
         rustix::fs::fchmod(staged.file(), Mode::from_raw_mode(FILE_MODE)).at("publish file", shown)?;
         staged.file().sync_all().at("publish file", shown)?;
         Ok(Whole(staged))
@@ -204,7 +253,8 @@ impl Whole {
 
     /// Names the file. With `overwrite`, what is there gives way; without, it wins and this one is dropped. Survives a power
     /// loss once the directory is synced.
-    pub fn name(self, target: &Dir, name: &str, shown: &str, overwrite: bool) -> Result<()> {
+    pub fn name(self, target: &Dir, name: &str, shown: impl AsRef<[u8]>, overwrite: bool) -> Result<()> {
+        let shown = shown.as_ref();
         match overwrite {
             true => self.0.replace(target, name),
             false => self.0.link(target, name),

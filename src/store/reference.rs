@@ -67,32 +67,32 @@ impl Reference {
         Ok(Reference { domain, path, tag: tag.map(String::from), digest })
     }
 
-    /// The registry: `docker.io` unless the name says otherwise.
+    /// Returns the registry: `docker.io` unless the name says otherwise.
     pub fn domain(&self) -> &str {
         &self.domain
     }
 
-    /// The repository within the registry, such as `library/debian`.
+    /// Returns the repository within the registry, such as `library/debian`.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The tag, when the reference has one.
+    /// Returns the tag, when the reference has one.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 
-    /// The digest, when the reference has one.
+    /// Returns the digest, when the reference has one.
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
     }
 
-    /// The repository in full, without tag and digest: `docker.io/library/debian`.
+    /// Returns the repository in full, without tag and digest: `docker.io/library/debian`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.domain, self.path)
     }
 
-    /// The repository as people write it: `debian`.
+    /// Returns the repository as people write it: `debian`.
     pub fn familiar_name(&self) -> String {
         if self.domain != DEFAULT_DOMAIN {
             return self.name();
@@ -103,12 +103,12 @@ impl Reference {
         }
     }
 
-    /// The whole reference in full: `docker.io/library/debian:12`.
+    /// Returns the whole reference in full: `docker.io/library/debian:12`.
     pub fn canonical(&self) -> String {
         self.name() + &self.suffix()
     }
 
-    /// The same reference with the tag `latest` when it has neither tag nor digest.
+    /// Returns the same reference with the tag `latest` when it has neither tag nor digest.
     pub fn or_latest(mut self) -> Self {
         if self.tag.is_none() && self.digest.is_none() {
             self.tag = Some("latest".into());
@@ -116,7 +116,7 @@ impl Reference {
         self
     }
 
-    /// The same repository with this tag and no digest.
+    /// Returns the same repository with this tag and no digest.
     pub fn with_tag(&self, tag: &str) -> Result<Self> {
         if !tag_ok(tag) {
             return Err(Error::invalid("read tag", "not a valid tag").with_path(tag));
@@ -124,12 +124,12 @@ impl Reference {
         Ok(Reference { tag: Some(tag.into()), digest: None, ..self.clone() })
     }
 
-    /// The same repository with this digest and no tag.
+    /// Returns the same repository with this digest and no tag.
     pub fn with_digest(&self, digest: Digest) -> Self {
         Reference { tag: None, digest: Some(digest), ..self.clone() }
     }
 
-    /// Whether both name the same repository.
+    /// Returns whether both name the same repository.
     pub fn same_repository(&self, other: &Reference) -> bool {
         self.domain == other.domain && self.path == other.path
     }
@@ -138,6 +138,13 @@ impl Reference {
         let tag = self.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
         let digest = self.digest.as_ref().map(|digest| format!("@{digest}")).unwrap_or_default();
         tag + &digest
+    }
+}
+
+impl serde::Serialize for Reference {
+    /// Serializes the text.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -204,7 +211,7 @@ fn domain_ok(domain: &str) -> bool {
         && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// `[a-z0-9]+ ((\.|_|__|-+) [a-z0-9]+)*`
+/// Checks `[a-z0-9]+ ((\.|_|__|-+) [a-z0-9]+)*`.
 fn component_ok(component: &str) -> bool {
     let alnum = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9');
     let bytes = component.as_bytes();

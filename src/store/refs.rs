@@ -10,6 +10,7 @@ use super::publish;
 use super::reference::Reference;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hint::Hint;
 
 /// The annotation that holds an image's name (annotations.md).
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -21,14 +22,14 @@ const LOST_NAMES: usize = 100;
 const INDEX: &str = "oci/index.json";
 const TAG: &str = "tag image";
 
-/// One entry of `index.json`, named or not.
+/// An entry of `index.json`, named or not.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// The `org.opencontainers.image.ref.name` annotation as it stands there.
     pub text: Option<String>,
     /// The same, when it is a usable reference; `:latest` is added where it has neither tag nor digest.
     pub name: Option<Reference>,
-    /// What the entry points to.
+    /// The descriptor of the entry.
     pub descriptor: Descriptor,
 }
 
@@ -48,6 +49,8 @@ pub(super) struct IndexFile {
     /// Each entry as it stands there, and what it says.
     list: Vec<(Value, Entry)>,
     changed: bool,
+    /// The document as it was read.
+    bytes: Vec<u8>,
 }
 
 impl IndexFile {
@@ -58,13 +61,13 @@ impl IndexFile {
         self.changed |= self.list.len() != before;
     }
 
-    /// The entry of a name: as it stands there, and what it points to.
+    /// Returns the entry of a name: as it stands there, and what it points to.
     fn named(&self, name: &Reference) -> Option<(Value, Descriptor)> {
         let (value, entry) = self.list.iter().find(|(_, entry)| entry.name.as_ref() == Some(name))?;
         Some((value.clone(), entry.descriptor.clone()))
     }
 
-    /// Keeps an image that lost `name` as a nameless one, unless something leads to it all the same. The oldest of too
+    /// Keeps an image that lost `name` as an untagged one, unless something leads to it all the same. The oldest of too
     /// many such entries goes: as of any image that nothing leads to, its blobs stay until the next prune.
     fn displace(&mut self, mut value: Value, name: &Reference) -> Result<()> {
         let digest = value.get("digest").cloned();
@@ -107,7 +110,7 @@ impl IndexFile {
         };
         let (raw, before) = self.named(name).unzip();
         self.retain(|entry| {
-            // A nameless entry for the same image has done its work.
+            // A untagged entry for the same image has done its work.
             entry.name.as_ref() != Some(name) && (entry.text.is_some() || !same(entry))
         });
         let moves = before.as_ref().is_some_and(|before| descriptor_digest(before).ok() != Some(new.digest));
@@ -150,12 +153,12 @@ fn read_entry(descriptor: Descriptor) -> Entry {
 }
 
 impl Store {
-    /// Every entry of `index.json`, in order: named images, nameless ones, and what other tools put there.
+    /// Returns every entry of `index.json`, in order: named images, untagged ones, and what other tools put there.
     pub fn entries(&self) -> Result<Vec<Entry>> {
         Ok(self.read_index()?.list.into_iter().map(|(_, entry)| entry).collect())
     }
 
-    /// The named images, in order. Entries whose name is not a reference are only in [`Store::entries`].
+    /// Returns the named images, in order. Entries with a name that is not a reference are only in [`Store::entries`].
     pub fn refs(&self) -> Result<Vec<Ref>> {
         let named = |entry: Entry| Some(Ref { name: entry.name?, descriptor: entry.descriptor });
         Ok(self.entries()?.into_iter().filter_map(named).collect())
@@ -165,14 +168,14 @@ impl Store {
     ///
     /// `name` gets the tag `latest` when it has none; a name with a digest is refused. `descriptor` must point to a
     /// manifest or an index that the store holds. When this returns, the name survives a power loss; any number of
-    /// processes may tag at once and none loses a name. An image whose last name moves away stays listed without a name
-    /// until the next prune, as with Docker, but only the last hundred of them.
+    /// processes may tag at once and none loses a name. An image that loses its last name stays listed without a name until
+    /// the next prune, as with Docker, but only the last hundred of them.
     pub fn tag(&self, name: &Reference, descriptor: &Descriptor) -> Result<Option<Descriptor>> {
         self.put_name(name, descriptor, true)
     }
 
-    /// [`Store::tag`], but [`ErrorKind::AlreadyExists`] when the name stands for another image: for names that come out
-    /// of archives, not from the user.
+    /// Does what [`Store::tag`] does, but gives [`ErrorKind::AlreadyExists`] when the name stands for another image: for
+    /// names that come out of archives, not from the user.
     pub fn tag_new(&self, name: &Reference, descriptor: &Descriptor) -> Result<()> {
         self.put_name(name, descriptor, false).map(|_| ())
     }
@@ -197,7 +200,7 @@ impl Store {
         self.change_index(|index| new.into_iter().try_for_each(|one| index.give(one, move_them).map(drop)))
     }
 
-    /// An entry to be, of an image that the store holds. The caller holds a lease.
+    /// Returns an entry to be, of an image that the store holds. The caller holds a lease.
     fn new_entry(&self, name: Option<&Reference>, descriptor: &Descriptor) -> Result<NewEntry> {
         let name = name.map(check_new_name).transpose()?;
         let digest = descriptor_digest(descriptor)?;
@@ -220,7 +223,7 @@ impl Store {
 
     /// Keeps an image without a name, as `docker commit` without a repository does. Nothing happens when `index.json`
     /// already leads to it.
-    pub fn add_nameless(&self, descriptor: &Descriptor) -> Result<()> {
+    pub fn add_untagged(&self, descriptor: &Descriptor) -> Result<()> {
         let _lease = self.lease()?;
         let new = self.new_entry(None, descriptor)?;
         self.change_index(|index| index.give(new, true)).map(drop)
@@ -236,9 +239,28 @@ impl Store {
             let Some((_, before)) = index.named(&name) else {
                 return Err(Error::not_found(OP, "no image has this name")
                     .with_path(name.to_string())
-                    .with_hint("treering images lists what is in the store"));
+                    .with_hint(Hint::ListImages));
             };
             index.retain(|entry| entry.name.as_ref() != Some(&name));
+            Ok(before)
+        })
+    }
+
+    /// Takes a name away and keeps the image without one, in one step; returns what the name stood for.
+    pub fn untag_and_keep(&self, name: &Reference) -> Result<Descriptor> {
+        const OP: &str = "untag image";
+        let name = taggable(OP, name)?;
+        let _lease = self.lease()?;
+        let found = self.read_index()?.named(&name).map(|(_, descriptor)| descriptor);
+        let new = found.map(|descriptor| self.new_entry(None, &descriptor)).transpose()?;
+        self.change_index(|index| {
+            let (Some((_, before)), Some(new)) = (index.named(&name), new) else {
+                return Err(Error::not_found(OP, "no image has this name")
+                    .with_path(name.to_string())
+                    .with_hint(Hint::ListImages));
+            };
+            index.retain(|entry| entry.name.as_ref() != Some(&name));
+            index.give(new, true)?;
             Ok(before)
         })
     }
@@ -266,11 +288,12 @@ impl Store {
 
     /// Reads `index.json`. It is replaced in one step, so no lock is needed to read it.
     pub(super) fn read_index(&self) -> Result<IndexFile> {
-        let bytes = publish::read_capped(&self.0.oci, "index.json", INDEX, self.0.limits.json_bytes);
+        let bytes =
+            publish::read_capped(&self.0.oci, "index.json", self.path(INDEX), self.0.limits.json_bytes);
         let bytes = bytes.map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
                 Error::corrupt("read index", "the list of images is missing").with_path(INDEX).with_hint(
-                    "put a copy of it back; to do without the names in it, write \
+                    "restore a copy; to do without the names in it, write \
                      {\"schemaVersion\":2,\"manifests\":[]} there: prune then removes all that no tree needs",
                 )
             }
@@ -288,7 +311,7 @@ impl Store {
             _ => Vec::new(),
         };
         let list = raw.into_iter().zip(descriptors.into_iter().map(read_entry)).collect();
-        Ok(IndexFile { object, list, changed: false })
+        Ok(IndexFile { object, list, changed: false, bytes })
     }
 
     /// Reads, changes and replaces `index.json` under its lock. On any error it stays as it was. The caller holds a
@@ -296,6 +319,7 @@ impl Store {
     pub(super) fn change_index<T>(&self, change: impl FnOnce(&mut IndexFile) -> Result<T>) -> Result<T> {
         let _lock = self.lock_index()?;
         let mut index = self.read_index()?;
+        let before = std::mem::take(&mut index.bytes);
         let out = change(&mut index)?;
         if index.changed {
             let bytes = index.into_bytes()?;
@@ -303,12 +327,34 @@ impl Store {
                 .limits
                 .check_json("write index", INDEX, bytes.len() as u64)
                 .map_err(|error| error.with_hint("remove images that are no longer needed"))?;
-            publish::replace(&self.0.oci, "index.json", INDEX, &bytes)?;
+            if let Err(error) = publish::replace(&self.0.oci, "index.json", self.path(INDEX), &bytes) {
+                return Err(self.take_back(&before, &bytes, error));
+            }
         }
         Ok(out)
     }
 
-    /// That a descriptor about to be named points to a manifest or index in this store.
+    /// Puts the list of images back as it was when an error came after it had changed: an error means that nothing
+    /// happened. Where that fails as well, the error says so. The caller holds the lock.
+    fn take_back(&self, before: &[u8], new: &[u8], error: Error) -> Error {
+        let now = publish::read_capped(&self.0.oci, "index.json", self.path(INDEX), self.0.limits.json_bytes);
+        match now {
+            Ok(now) if now != new => error,
+            // The name counts, whether or not the disk says that it is safe.
+            Ok(_) if publish::replace(&self.0.oci, "index.json", self.path(INDEX), before).is_ok() => error,
+            _ => match publish::read_capped(
+                &self.0.oci,
+                "index.json",
+                self.path(INDEX),
+                self.0.limits.json_bytes,
+            ) {
+                Ok(now) if now == before => error,
+                _ => error.with_hint("the list of images may have changed all the same"),
+            },
+        }
+    }
+
+    /// Checks that a descriptor about to be named points to a manifest or index in this store.
     fn check_target(&self, operation: &'static str, descriptor: &Descriptor, shown: &str) -> Result<()> {
         if DocumentKind::of_media_type(descriptor.media_type().as_ref()).is_none() {
             let message = format!("{} is not a media type of an image", descriptor.media_type());
@@ -323,7 +369,8 @@ impl Store {
     }
 }
 
-/// A name that an image may get, with a tag. `sha256:abc` would read as the beginning of a digest; Docker refuses it too.
+/// Returns a name that an image may get, with a tag. `sha256:abc` would read as the beginning of a digest; Docker refuses
+/// it too.
 pub(crate) fn check_new_name(name: &Reference) -> Result<Reference> {
     if name.familiar_name() == "sha256" {
         let message = "a name that is a digest algorithm would be taken for a digest";

@@ -10,12 +10,13 @@ use super::reference::Reference;
 use super::refs::Entry;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hint::Hint;
 use crate::media_type::{OCI_INDEX, OCI_MANIFEST};
 
 /// The shortest prefix of an id that is looked up.
 const MIN_PREFIX: usize = 4;
 
-/// What [`Store::resolve`] found.
+/// The result of [`Store::resolve`].
 #[derive(Debug, Clone)]
 pub struct Resolved {
     /// The manifest or index.
@@ -47,10 +48,15 @@ impl Store {
 
     fn find(&self, text: &str) -> Result<Resolved> {
         const OP: &str = "find image";
+        let parsed = Reference::parse(text);
+        let untagged = parsed.as_ref().ok().filter(|name| name.tag().is_none() && name.digest().is_none());
+        let untagged = untagged.map(|name| name.clone().or_latest());
         let nothing = || {
-            Error::not_found(OP, "no image in the store has this name or id")
-                .with_path(text)
-                .with_hint("treering images lists what is in the store")
+            let mut message = "no image in the store has this name or id".to_string();
+            if let Some(name) = &untagged {
+                message += &format!("; without a tag it means {name}");
+            }
+            Error::not_found(OP, message).with_path(text).with_hint(Hint::ListImages)
         };
         let hex = text.strip_prefix("sha256:").unwrap_or(text);
         let digits = !hex.is_empty() && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -62,7 +68,6 @@ impl Store {
                 None => self.of_a_tree(&digest)?.ok_or_else(nothing),
             };
         }
-        let parsed = Reference::parse(text);
         if let Ok(name) = &parsed {
             let wanted = name.clone().or_latest();
             if let Some(digest) = name.digest() {
@@ -98,7 +103,7 @@ impl Store {
         Ok(found.map(|one| Resolved { descriptor: one.descriptor, name: None }))
     }
 
-    /// The manifest of a tree's record: it and its blobs stay while the record does, with a name or without.
+    /// Returns the manifest of a tree's record: it and its blobs stay while the record does, with a name or without.
     fn of_a_tree(&self, digest: &Digest) -> Result<Option<Resolved>> {
         if !self.digests_of_trees(|_| true)?.contains(digest) {
             return Ok(None);
@@ -110,7 +115,7 @@ impl Store {
         }
     }
 
-    /// The descriptor of a manifest or index that the store holds, read from the blob itself.
+    /// Returns the descriptor of a manifest or index that the store holds, read from the blob itself.
     pub(crate) fn describe_manifest(&self, digest: &Digest) -> Result<Descriptor> {
         self.need(Need::Image(*digest))?;
         let bytes = self.read_blob(digest, None, self.limits().json_bytes)?;
@@ -132,7 +137,7 @@ impl Store {
             }
             match &found {
                 Some(first) if first.manifest == one.manifest => {}
-                // Two manifests of one configuration are the same image to whoever asks by its id.
+                // Two manifests of one configuration are the same image to a look-up by its id.
                 Some(first) if first.config.is_some() && first.config == one.config => {}
                 Some(_) => {
                     let message = "several images have an id that starts like this";
@@ -146,9 +151,9 @@ impl Store {
         Ok(found.map(|one| Resolved { descriptor: one.descriptor, name: None }))
     }
 
-    /// Every manifest the entries lead to, nested indexes included, with the digest of its configuration.
+    /// Returns every manifest the entries lead to, nested indexes included, with the digest of its configuration.
     ///
-    /// A manifest whose blob is absent (image-layout.md allows that) is known by its own digest only.
+    /// A manifest without its blob (image-layout.md allows that) is known by its own digest only.
     pub(crate) fn identities(&self, entries: &[Entry]) -> Result<Vec<Identity>> {
         let store = self.unpinned();
         let mut out = Vec::new();
@@ -164,7 +169,7 @@ impl Store {
             let document = match kind.map(|_| store.read_document(&descriptor)) {
                 Some(Ok(document)) => Some(document),
                 Some(Err(error)) if error.kind() == ErrorKind::NotFound => None,
-                // A damaged image must not hide the others; it is named by its manifest digest, and fsck tells.
+                // A damaged image must not hide the others; it is named by its manifest digest, and fsck reports it.
                 Some(Err(error)) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Limit) => None,
                 Some(Err(error)) => return Err(error),
                 None => None,
@@ -179,7 +184,7 @@ impl Store {
     }
 }
 
-/// One manifest or index and the digests it can be asked for by.
+/// A manifest or index and the digests it can be asked for by.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
     pub descriptor: Descriptor,

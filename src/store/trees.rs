@@ -1,4 +1,4 @@
-//! What is known about trees on disk that were made from images: their configuration, snapshot index and ledger.
+//! Records of trees on disk that were made from images: their configuration, snapshot index and ledger.
 
 use std::fs::File;
 use std::io::Write;
@@ -10,6 +10,8 @@ use super::layout::Store;
 use super::pin::Need;
 use super::publish;
 use crate::error::{At, Error, ErrorKind, Result};
+#[cfg(feature = "sandbox")]
+use crate::fs::lock::Locked;
 use crate::fs::staged::Staged;
 use crate::tree::Ledger;
 
@@ -25,7 +27,7 @@ pub enum BindingFile {
     /// `index`: the snapshot.
     Index,
     /// `ledger`: ownership that is not on disk, a [`Ledger`]. A number called `ledger` in `config.json` says how many files
-    /// it knew when that was written: when it is not 0, there must be one.
+    /// the ledger had when that was written: when it is not 0, there must be one.
     Ledger,
     /// `journal`: changes of the ledger since it was written, by commands that run in the tree, see
     /// [`crate::tree::journal`]. Locked by the process that runs them.
@@ -65,8 +67,8 @@ impl Store {
             if let Some(binding) = self.find_tree(key)? {
                 return Ok(binding);
             }
-            if publish::make_dir(&self.0.containers, key).at(OP, format!("containers/{key}"))? {
-                publish::sync_dir(&self.0.containers, "containers")?;
+            if publish::make_dir(&self.0.containers, key).at(OP, self.path(&format!("containers/{key}")))? {
+                publish::sync_dir(&self.0.containers, self.path("containers"))?;
             }
         }
     }
@@ -93,7 +95,7 @@ impl Store {
         match self.0.containers.open_dir(key) {
             Ok(dir) => Ok(Some(Binding { key: key.into(), dir, store: self.clone() })),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io(OP, format!("containers/{key}"), error)),
+            Err(error) => Err(Error::io(OP, self.path(&format!("containers/{key}")), error)),
         }
     }
 
@@ -104,23 +106,23 @@ impl Store {
         self.forget(key)
     }
 
-    /// [`Store::unbind`] for who holds a lease, or the store exclusively.
+    /// Does what [`Store::unbind`] does, under the lease of the caller.
     pub(super) fn forget(&self, key: &str) -> Result<()> {
         const OP: &str = "unbind tree";
         check_key(OP, key)?;
         let rooms = &*self.0;
-        let grave = publish::random_name();
-        rooms.containers.rename(key, &rooms.tmp, &grave).at(OP, format!("containers/{key}"))?;
-        publish::sync_dir(&rooms.containers, "containers")?;
-        publish::remove_dir(&rooms.tmp, &grave, &format!("containers/{key}"))
+        let trash = publish::random_name();
+        rooms.containers.rename(key, &rooms.tmp, &trash).at(OP, self.path(&format!("containers/{key}")))?;
+        publish::sync_dir(&rooms.containers, self.path("containers"))?;
+        publish::remove_dir(&rooms.tmp, &trash, self.path(&format!("containers/{key}")))
     }
 
-    /// The keys of all trees with a record, sorted.
+    /// Returns the keys of all trees with a record, sorted.
     pub fn trees(&self) -> Result<Vec<String>> {
         const OP: &str = "list trees";
         let mut out = Vec::new();
-        for entry in self.0.containers.entries().at(OP, "containers")? {
-            let name = entry.at(OP, "containers")?.file_name();
+        for entry in self.0.containers.entries().at(OP, self.path("containers"))? {
+            let name = entry.at(OP, self.path("containers"))?.file_name();
             out.extend(name.to_str().filter(|name| check_key(OP, name).is_ok()).map(String::from));
         }
         out.sort();
@@ -129,12 +131,12 @@ impl Store {
 }
 
 impl Binding {
-    /// The key it was opened with.
+    /// Returns the key it was opened with.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// The directory of the record. Not part of the stable interface.
+    /// Returns the directory of the record. Not part of the stable interface.
     #[doc(hidden)]
     pub fn dir(&self) -> &Dir {
         &self.dir
@@ -151,7 +153,7 @@ impl Binding {
 
     /// Reads a file of at most `cap` bytes; `None` when it is not there.
     pub fn read(&self, file: BindingFile, cap: u64) -> Result<Option<Vec<u8>>> {
-        match publish::read_capped(&self.dir, file.name(), &self.shown(file), cap) {
+        match publish::read_capped(&self.dir, file.name(), self.shown(file), cap) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -163,26 +165,26 @@ impl Binding {
         self.replace_with(file, |out| out.write_all(bytes).at("write file", self.shown(file)))
     }
 
-    /// [`Binding::replace`] for content written piece by piece. When `fill` fails, the old file stays.
+    /// Does what [`Binding::replace`] does, for content written piece by piece. When `fill` fails, the old file stays.
     pub fn replace_with(
         &self,
         file: BindingFile,
         fill: impl FnOnce(&mut dyn Write) -> Result<()>,
     ) -> Result<()> {
         let _lease = self.store.lease()?;
-        publish::replace_with(&self.dir, file.name(), &self.shown(file), fill)
+        publish::replace_with(&self.dir, file.name(), self.shown(file), fill)
     }
 
     /// Removes a file; it is fine when it is not there.
     pub fn remove(&self, file: BindingFile) -> Result<()> {
         match self.dir.remove_file(file.name()) {
-            Ok(()) => publish::sync_dir(&self.dir, &self.shown(file)),
+            Ok(()) => publish::sync_dir(&self.dir, self.shown(file)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(Error::io("remove file", self.shown(file), error)),
         }
     }
 
-    /// What `config.json` holds; `None` when it was not written yet.
+    /// Returns what `config.json` holds; `None` when it was not written yet.
     pub(crate) fn config(&self) -> Result<Option<Value>> {
         let limits = self.store.limits();
         let Some(bytes) = self.read(BindingFile::Config, limits.json_bytes)? else { return Ok(None) };
@@ -190,7 +192,7 @@ impl Binding {
         value.map(Some).map_err(|error| self.damaged(BindingFile::Config, error.message()))
     }
 
-    /// The ledger that goes with a configuration.
+    /// Returns the ledger that goes with a configuration.
     pub(crate) fn ledger(&self, config: &Value) -> Result<Ledger> {
         let expected = config.get("ledger").and_then(Value::as_u64).unwrap_or(0);
         let mut ledger = match self.read(BindingFile::Ledger, LEDGER_CAP)? {
@@ -199,8 +201,9 @@ impl Binding {
                 .map_err(|error| self.damaged(BindingFile::Ledger, error.message()))?,
             None if expected == 0 => Ledger::default(),
             None => {
-                let what =
-                    format!("it is missing, and with it what {expected} files are that the disk cannot hold");
+                let what = format!(
+                    "it is missing, with the owners and kinds of {expected} files that the disk cannot hold"
+                );
                 return Err(self.damaged(BindingFile::Ledger, &what));
             }
         };
@@ -212,26 +215,23 @@ impl Binding {
         Ok(ledger)
     }
 
-    /// Opens the journal for appending, making it where there is none, and locks it until the file is closed: one process at a
+    /// Opens the journal for appending, making it where there is none, and locks it until the value ends: one process at a
     /// time runs commands in a tree. [`ErrorKind::Busy`] when another one does.
     #[cfg(feature = "sandbox")]
-    pub(crate) fn journal(&self) -> Result<File> {
+    pub(crate) fn journal(&self) -> Result<Locked> {
         const OP: &str = "lock tree";
         let shown = self.shown(BindingFile::Journal);
         let mut options = cap_std::fs::OpenOptions::new();
         options.read(true).append(true).create(true);
         cap_std::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
         let file = self.dir.open_with(BindingFile::Journal.name(), &options).at(OP, &shown)?.into_std();
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
-            Err(rustix::io::Errno::AGAIN) => {
-                Err(Error::new(ErrorKind::Busy, OP, "a command runs in this tree").with_path(shown))
-            }
-            Err(error) => Err(error).at(OP, shown),
+        match Locked::try_new(file, true).at(OP, &shown)? {
+            Some(locked) => Ok(locked),
+            None => Err(Error::new(ErrorKind::Busy, OP, "a command runs in this tree").with_path(shown)),
         }
     }
 
-    /// That the record can be used.
+    /// Checks that the record can be used.
     pub(super) fn check(&self) -> Result<()> {
         match self.config()? {
             Some(config) => self.ledger(&config).map(|_| ()),
@@ -239,13 +239,13 @@ impl Binding {
         }
     }
 
-    /// A record that cannot be used.
+    /// Returns a record that cannot be used.
     pub(crate) fn damaged(&self, file: BindingFile, what: &str) -> Error {
         let dir = self.store.root_path().join("containers").join(&self.key);
-        Error::corrupt("read tree record", format!("what the store knows of a tree is damaged: {what}"))
+        Error::corrupt("read tree record", format!("the record of a tree is damaged: {what}"))
             .with_path(self.shown(file))
             .with_hint(format!(
-                "bring a copy back, or remove {}: the store then does not know the tree, nor owners that are on no disk",
+                "restore a copy, or remove {}: the store then has no record of the tree, nor of owners that are not on the disk",
                 dir.display()
             ))
     }
@@ -259,7 +259,7 @@ impl Binding {
 pub(crate) struct StagedFile(Staged);
 
 impl StagedFile {
-    /// Gives it a temporary name: what may fail for want of room has then succeeded.
+    /// Gives it a temporary name: a lack of room shows here.
     pub fn name(&mut self) -> Result<()> {
         self.0.name().at("write file", "tmp").map(drop)
     }

@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::hint::Hint;
 
 /// A reader that passes bytes on and, at the end, fails unless they had the expected size and digest.
 ///
@@ -27,7 +28,7 @@ impl<R: Read> VerifiedReader<R> {
         VerifiedReader { inner, hasher: Sha256::new(), expected, size, seen: 0, verified: false }
     }
 
-    /// Whether the end was reached and the content is what it should be.
+    /// Returns whether the end was reached and the content is what it should be.
     pub fn is_verified(&self) -> bool {
         self.verified
     }
@@ -42,7 +43,7 @@ impl<R: Read> VerifiedReader<R> {
     fn refuse(&self, message: String) -> io::Error {
         Error::corrupt("read blob", message)
             .with_path(self.expected.to_string())
-            .with_hint("treering fsck shows what else is damaged; pull or load the image again")
+            .with_hint(Hint::GetDamagedAgain)
             .into()
     }
 }

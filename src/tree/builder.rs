@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::codec::{Record, Writer};
-use super::entry::{Flags, Meta, NONE, Xattrs};
+use super::entry::{Flags, Meta, NONE, Place, Xattrs};
 use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::fs::{Kind, Timestamp};
@@ -26,12 +26,14 @@ pub struct Inode {
     pub xattrs: Vec<u8>,
     /// The sha256 of its content, where it is known.
     pub digest: Option<[u8; 32]>,
+    /// Where its content is in a layer, if it came out of one.
+    pub place: Option<Place>,
 }
 
 impl Inode {
-    /// A file with nothing but metadata.
+    /// Returns a file with nothing but metadata.
     pub fn new(meta: Meta) -> Inode {
-        Inode { meta, target: Vec::new(), xattrs: Vec::new(), digest: None }
+        Inode { meta, target: Vec::new(), xattrs: Vec::new(), digest: None, place: None }
     }
 }
 
@@ -60,26 +62,27 @@ pub struct Builder {
 pub const ROOT: u32 = 0;
 
 impl Builder {
-    /// A tree that is only a root directory.
+    /// Returns a tree that is only a root directory.
     pub fn new(root: Inode) -> Builder {
         let node = Node { name: Arc::from(&b""[..]), parent: ROOT, inode: 0, children: BTreeMap::new() };
         Builder { nodes: vec![node], inodes: vec![Slot { inode: root, names: 1 }] }
     }
 
-    /// A tree with nothing in it but a root that nothing has described yet.
+    /// Returns a tree with nothing in it but a root that nothing has described yet.
     pub fn empty() -> Builder {
         let mut meta = Meta::directory();
         meta.flags = Flags::IMPLICIT;
         Builder::new(Inode::new(meta))
     }
 
-    /// The same tree as a snapshot.
+    /// Returns the same tree as a snapshot.
     pub fn from_snapshot(snapshot: &Snapshot) -> Builder {
         let inode_of = |index: u32| Inode {
             meta: snapshot.meta(index),
             target: snapshot.link_target(index).to_vec(),
             xattrs: snapshot.xattrs(index).packed().to_vec(),
             digest: snapshot.digest(index),
+            place: snapshot.place(index),
         };
         let mut builder = Builder::new(inode_of(0));
         let mut node_of = vec![ROOT; snapshot.len() as usize];
@@ -105,57 +108,57 @@ impl Builder {
         builder
     }
 
-    /// The number of nodes ever made.
+    /// Returns the number of nodes ever made.
     pub fn node_count(&self) -> usize {
         self.nodes.len()
     }
 
-    /// The node called `name` in a directory.
+    /// Returns the node called `name` in a directory.
     pub fn child(&self, directory: u32, name: &[u8]) -> Option<u32> {
         self.nodes[directory as usize].children.get(name).copied()
     }
 
-    /// The nodes in a directory, sorted by name.
+    /// Returns the nodes in a directory, sorted by name.
     pub fn children(&self, directory: u32) -> impl Iterator<Item = (&[u8], u32)> {
         self.nodes[directory as usize].children.iter().map(|(name, &node)| (&name[..], node))
     }
 
-    /// The directory a node is in; the root is in itself.
+    /// Returns the directory a node is in; the root is in itself.
     pub fn parent(&self, node: u32) -> u32 {
         self.nodes[node as usize].parent
     }
 
-    /// The name of a node.
+    /// Returns the name of a node.
     pub fn name(&self, node: u32) -> &Arc<[u8]> {
         &self.nodes[node as usize].name
     }
 
-    /// The file behind a node.
+    /// Returns the file behind a node.
     pub fn inode(&self, node: u32) -> &Inode {
         &self.inodes[self.nodes[node as usize].inode as usize].inode
     }
 
-    /// The file behind a node, to change it: all its names see the change.
+    /// Returns the file behind a node, to change it: all its names see the change.
     pub fn inode_mut(&mut self, node: u32) -> &mut Inode {
         &mut self.inodes[self.nodes[node as usize].inode as usize].inode
     }
 
-    /// The number of the file behind a node: all its names have the same, no two files do.
+    /// Returns the number of the file behind a node: all its names have the same, no two files do.
     pub fn inode_number(&self, node: u32) -> u32 {
         self.nodes[node as usize].inode
     }
 
-    /// Whether two nodes are names of one file.
+    /// Returns whether two nodes are names of one file.
     pub fn same_inode(&self, a: u32, b: u32) -> bool {
         self.nodes[a as usize].inode == self.nodes[b as usize].inode
     }
 
-    /// How many names the file behind a node has.
+    /// Returns how many names the file behind a node has.
     pub fn names(&self, node: u32) -> u32 {
         self.inodes[self.nodes[node as usize].inode as usize].names
     }
 
-    /// What a node is.
+    /// Returns the kind of a node.
     pub fn kind(&self, node: u32) -> Kind {
         self.inode(node).meta.kind
     }
@@ -206,7 +209,7 @@ impl Builder {
         }
     }
 
-    /// The path of a node: components joined by `/`, empty for the root.
+    /// Returns the path of a node: components joined by `/`, empty for the root.
     pub fn path(&self, node: u32) -> Vec<u8> {
         let mut names: Vec<&[u8]> = Vec::new();
         let mut at = node;
@@ -218,7 +221,7 @@ impl Builder {
         names.join(&b'/')
     }
 
-    /// The length of the path of a node.
+    /// Returns the length of the path of a node.
     pub fn path_len(&self, node: u32) -> usize {
         let above =
             std::iter::successors(Some(node), |&at| Some(self.parent(at))).take_while(|&at| at != ROOT);
@@ -231,7 +234,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`crate::ErrorKind::InvalidArgument`] when a component is neither directory nor link, for too many links, or for
-    /// links whose targets are too long together.
+    /// links with targets that are too long together.
     pub fn resolve<'a>(&'a self, path: &'a [u8]) -> Result<(u32, Vec<&'a [u8]>)> {
         const RESOLVE: &str = "resolve path";
         let mut at = ROOT;
@@ -286,8 +289,8 @@ impl Builder {
         Ok((at, Vec::new()))
     }
 
-    /// The tree as it is now. `clock` is the filesystem's time the entries may be trusted up to; what is newer than a
-    /// tick before it is marked racy. `None` for a list that never was on a disk: files are then numbered afresh.
+    /// Returns the tree as it is now. `clock` is the filesystem's time the entries may be trusted up to; what is newer than
+    /// a tick before it is marked racy. `None` for a list that never was on a disk: files are then numbered afresh.
     pub fn finish(&self, clock: Option<Timestamp>) -> Result<Snapshot> {
         let mut writer = Writer::with_capacity(self.nodes.len());
         let mut order: Vec<u32> = vec![ROOT];
@@ -348,16 +351,17 @@ impl Builder {
             children: (0, 0),
             xattrs: writer.store_xattrs(&inode.xattrs)?,
             digest: writer.store_digest(inode.digest),
+            place: writer.store_place(inode.place),
         };
         writer.push(&record)
     }
 
-    /// The extended attributes of a node.
+    /// Returns the extended attributes of a node.
     pub fn xattrs(&self, node: u32) -> Xattrs<'_> {
         Xattrs(&self.inode(node).xattrs)
     }
 
-    /// Whether a number stands for a node.
+    /// Returns whether a number stands for a node.
     pub fn contains(&self, node: u32) -> bool {
         node != NONE && (node as usize) < self.nodes.len()
     }
@@ -381,7 +385,7 @@ mod tests {
         Inode { target: target.to_vec(), ..Inode::new(meta) }
     }
 
-    /// `a/b/c`, `a/f`, and links in `a`.
+    /// Makes `a/b/c`, `a/f`, and links in `a`.
     fn with_links(links: &[(&[u8], &[u8])]) -> Builder {
         let mut builder = Builder::new(directory());
         let a = builder.insert(ROOT, b"a", directory());
@@ -394,7 +398,7 @@ mod tests {
         builder
     }
 
-    /// Where a path leads, and what of it does not exist.
+    /// Returns where a path leads, and what of it does not exist.
     fn resolved(builder: &Builder, path: &[u8]) -> (String, String) {
         let (node, rest) = builder.resolve(path).unwrap();
         let rest: Vec<&[u8]> = rest.iter().map(|name| &name[..]).collect();

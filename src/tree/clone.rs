@@ -1,6 +1,6 @@
 //! Copying a tree that was just scanned into an empty directory, with all that the disk can hold of it.
 //!
-//! What the disk holds is copied as it is: owners, permissions, attributes, times. Where the copy would be scanned as
+//! Everything on the disk is copied as it is: owners, permissions, attributes, times. Where the copy would be scanned as
 //! something else than the original, because the process may not give files away or because the ledger has a say in the
 //! original, the copy gets an entry in a ledger of its own.
 
@@ -36,11 +36,11 @@ const NO_MTIME: &str = "the filesystem cannot hold this time stamp";
 /// A copy of a tree.
 #[derive(Debug)]
 pub(crate) struct Copy {
-    /// What the disk says of each entry of the copy, in the order of the scan.
+    /// The stat of each entry of the copy, in the order of the scan.
     pub stats: Vec<Stat>,
-    /// What the disk does not say of them.
+    /// The ledger of the copy.
     pub ledger: Ledger,
-    /// What neither says: the entry, the attribute, and why.
+    /// Attributes that neither holds: the entry, the attribute, and why.
     pub lost: Vec<(u32, Vec<u8>, &'static str)>,
     /// The time up to which the stats can be trusted: nothing was stamped within the tick before.
     pub clock: Timestamp,
@@ -113,7 +113,7 @@ impl<'a> Cloning<'a> {
         Ways::of_copy(self.to, self.scan, CLONE)
     }
 
-    /// The path of an entry of the copy, for messages.
+    /// Returns the path of an entry of the copy, for messages.
     fn shown(&self, index: u32) -> Vec<u8> {
         self.to.describe(&self.scan.path(index))
     }
@@ -274,7 +274,7 @@ impl<'a> Cloning<'a> {
         self.finish(index, before, from, to, Some(&target))
     }
 
-    /// Whether an entry is the one that was scanned, untouched since.
+    /// Returns whether an entry is the one that was scanned, untouched since.
     fn is_as_scanned(&self, index: u32, stat: &Stat) -> bool {
         let meta = self.scan.meta(index);
         (stat.dev, stat.ino, stat.ctime, stat.mtime) == (meta.dev, meta.ino, meta.ctime, meta.mtime)
@@ -363,7 +363,7 @@ impl<'a> Cloning<'a> {
         Ok(())
     }
 
-    /// What the ledger has to say of an entry of the copy, so that it is scanned as the original was.
+    /// Returns what the ledger has to say of an entry of the copy, so that it is scanned as the original was.
     fn record(&self, index: u32, stat: &Stat, (dir, name): At2<'_>) -> Result<Option<Record>> {
         let shown = || self.shown(index);
         let wanted = self.scan.meta(index);

@@ -1,9 +1,9 @@
 //! The bytes of a snapshot, in memory and on disk alike: a header, fixed-size records, an arena, a checksum.
 //!
 //! ```text
-//! 0    header, 128 bytes: magic, version, counts, offsets, the clock of the scan
+//! 0    header, 128 bytes: magic, version, counts, offsets, the clock of the scan, what decided the owners
 //! 128  records, 128 bytes each: the root, then the children of each directory together, sorted by name
-//!      digests, 32 bytes each
+//!      digests, 32 bytes each: of contents, and of the layers that contents are in
 //!      arena: names, link targets, packed extended attributes
 //!      CRC-32 of everything before it, 4 bytes
 //! ```
@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 
-use super::entry::{Flags, Meta, NONE, Xattrs};
+use super::entry::{Flags, Meta, NONE, Place, Xattrs};
 use crate::error::{Error, Result};
 use crate::fs::{Kind, Timestamp};
 
@@ -21,13 +21,14 @@ pub(super) const HEADER: usize = 128;
 pub(super) const RECORD: usize = 128;
 const READ: &str = "read snapshot";
 
-/// Where in a record numbers stand that are read alone: decoding all of it for one costs more than a comparison does.
+/// Offsets in a record of numbers that are read alone: decoding all of it for one costs more than a comparison does.
 pub(super) const PARENT: usize = 8;
 pub(super) const LEADER: usize = 76;
 pub(super) const TARGET: usize = 88;
 pub(super) const CHILDREN: usize = 96;
 pub(super) const XATTRS: usize = 104;
 pub(super) const DIGEST: usize = 112;
+pub(super) const PLACE: usize = 116;
 
 /// Writes the time up to which stat identities can be trusted into a header.
 pub(super) fn set_clock(header: &mut [u8], clock: Timestamp) {
@@ -35,7 +36,12 @@ pub(super) fn set_clock(header: &mut [u8], clock: Timestamp) {
     put(header, 40, &clock.nanos.to_le_bytes());
 }
 
-/// Everything a record holds, decoded.
+/// Writes into a header what decided the owners of a scan, see [`Snapshot::scanned_by`](super::Snapshot::scanned_by).
+pub(super) fn set_scanned_by(header: &mut [u8], policy: u64) {
+    put(header, 48, &policy.to_le_bytes());
+}
+
+/// A record, decoded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Record {
     pub name: (u32, u16),
@@ -49,6 +55,8 @@ pub(super) struct Record {
     pub xattrs: (u32, u32),
     /// Number of the content digest plus one, 0 for none.
     pub digest: u32,
+    /// Where the content is: the number of the layer's DiffID among the digests plus one, 0 for none, and the block of its tar.
+    pub place: (u32, u64),
 }
 
 fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
@@ -85,6 +93,8 @@ impl Record {
         put(&mut out, XATTRS, &self.xattrs.0.to_le_bytes());
         put(&mut out, XATTRS + 4, &self.xattrs.1.to_le_bytes());
         put(&mut out, DIGEST, &self.digest.to_le_bytes());
+        put(&mut out, PLACE, &self.place.0.to_le_bytes());
+        put(&mut out, PLACE + 4, &self.place.1.to_le_bytes());
         out
     }
 
@@ -114,11 +124,12 @@ impl Record {
             children: (u32_at(CHILDREN), u32_at(CHILDREN + 4)),
             xattrs: (u32_at(XATTRS), u32_at(XATTRS + 4)),
             digest: u32_at(DIGEST),
+            place: (u32_at(PLACE), u64_at(PLACE + 4)),
         })
     }
 }
 
-/// Where the parts of a snapshot begin.
+/// The offsets of the parts of a snapshot.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     pub count: u32,
@@ -136,7 +147,10 @@ pub(super) struct Writer {
     bytes: Vec<u8>,
     arena: Vec<u8>,
     digests: Vec<[u8; 32]>,
+    layers: HashMap<[u8; 32], u32>,
     sets: HashMap<Vec<u8>, (u32, u32)>,
+    /// See [`set_scanned_by`]; 0 for a list that no scan made.
+    pub scanned_by: u64,
 }
 
 impl Writer {
@@ -144,7 +158,14 @@ impl Writer {
         // Names are some 20 bytes on average; memory that is not touched costs nothing.
         let mut bytes = Vec::with_capacity(HEADER + entries * (RECORD + 32));
         bytes.resize(HEADER, 0);
-        Writer { bytes, arena: Vec::new(), digests: Vec::new(), sets: HashMap::new() }
+        Writer {
+            bytes,
+            arena: Vec::new(),
+            digests: Vec::new(),
+            layers: HashMap::new(),
+            sets: HashMap::new(),
+            scanned_by: 0,
+        }
     }
 
     fn record(&self, index: u32) -> Record {
@@ -153,7 +174,7 @@ impl Writer {
         Record::decode(bytes).expect("encoded here")
     }
 
-    /// The path of a record pushed before: components joined by `/`, empty for the root.
+    /// Returns the path of a record pushed before: components joined by `/`, empty for the root.
     pub fn path(&self, index: u32) -> Vec<u8> {
         let mut names: Vec<&[u8]> = Vec::new();
         let mut at = index;
@@ -166,12 +187,12 @@ impl Writer {
         names.join(&b'/')
     }
 
-    /// The metadata of a record pushed before.
+    /// Returns the metadata of a record pushed before.
     pub fn meta(&self, index: u32) -> Meta {
         self.record(index).meta
     }
 
-    /// The packed attributes of a record pushed before.
+    /// Returns the packed attributes of a record pushed before.
     pub fn xattrs(&self, index: u32) -> &[u8] {
         let (at, length) = self.record(index).xattrs;
         &self.arena[at as usize..][..length as usize]
@@ -214,6 +235,17 @@ impl Writer {
             }
             None => 0,
         }
+    }
+
+    /// Puts the place of a content into the form that a record has it in; the DiffID of a layer is stored once.
+    pub fn store_place(&mut self, place: Option<Place>) -> (u32, u64) {
+        let Some(Place { layer, block }) = place else { return (0, 0) };
+        let digests = &mut self.digests;
+        let number = *self.layers.entry(layer).or_insert_with(|| {
+            digests.push(layer);
+            digests.len() as u32
+        });
+        (number, block)
     }
 
     /// Appends one record.
@@ -261,6 +293,7 @@ impl Writer {
         put(&mut out, 16, &(self.digests.len() as u32).to_le_bytes());
         put(&mut out, 24, &(self.arena.len() as u64).to_le_bytes());
         set_clock(&mut out, clock);
+        set_scanned_by(&mut out, self.scanned_by);
         for digest in &self.digests {
             out.extend_from_slice(digest);
         }
@@ -272,7 +305,7 @@ impl Writer {
     }
 }
 
-/// Whether an entry's leader is one: of the same kind, and led by nobody else. A directory has one name only.
+/// Returns whether an entry's leader is one: of the same kind, and without a leader itself. A directory has one name only.
 fn leads(data: &[u8], count: u32, index: u32, record: &Record) -> bool {
     if record.leader == index {
         return true;
@@ -330,6 +363,7 @@ pub(super) fn validate(data: &[u8]) -> Result<Shape> {
             || target.contains(&0)
             || Xattrs::checked(packed).is_none()
             || record.digest > digest_count
+            || record.place.0 > digest_count
             || !leads(data, count, index, &record)
             || (record.meta.kind != Kind::Directory && children != 0)
         {

@@ -1,4 +1,4 @@
-//! One entry of a snapshot: its metadata and what tells whether it changed.
+//! One entry of a snapshot: its metadata, and the identity by which a change is seen.
 
 use crate::fs::{Kind, Stat, Timestamp};
 
@@ -6,7 +6,7 @@ use crate::fs::{Kind, Stat, Timestamp};
 pub const NONE: u32 = u32::MAX;
 
 bitflags::bitflags! {
-    /// What is special about an entry.
+    /// Marks of an entry.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
     pub struct Flags: u8 {
         /// The entry was stamped so shortly before the scan that a later change might carry the same time.
@@ -20,15 +20,26 @@ bitflags::bitflags! {
         /// A directory in which a scan left something out (a socket). The next scan lists it again whether it changed or
         /// not, so that it can say so again.
         const LEFT_OUT = 16;
+        /// A mount point that the scan did not look at: what the tree has there is hidden, and no change is seen.
+        const UNSEEN = 32;
     }
+}
+
+/// The place of a file's content: a layer, and the place in its tar. Files of one place have one content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The DiffID of the layer.
+    pub layer: [u8; 32],
+    /// The block of 512 bytes in which the first header of the file's entry is.
+    pub block: u64,
 }
 
 /// The fixed-size part of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meta {
-    /// What the entry is.
+    /// The kind of the entry.
     pub kind: Kind,
-    /// What is special about it.
+    /// Flags of the entry.
     pub flags: Flags,
     /// Permission bits with setuid, setgid and sticky: 0 to 0o7777.
     pub mode: u16,
@@ -53,7 +64,7 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// The metadata as the disk has it.
+    /// Returns the metadata as the disk has it.
     pub fn from_stat(stat: &Stat) -> Meta {
         Meta {
             kind: stat.kind,
@@ -71,7 +82,7 @@ impl Meta {
         }
     }
 
-    /// A directory as it is when nothing says otherwise: 0755, owned by root, 1970.
+    /// Returns a directory as it is when nothing says otherwise: 0755, owned by root, 1970.
     pub fn directory() -> Meta {
         Meta {
             kind: Kind::Directory,
@@ -89,14 +100,14 @@ impl Meta {
         }
     }
 
-    /// Whether a regular file, open and read, is the one a scan saw, with the content it had then.
+    /// Returns whether a regular file, open and read, is the one a scan saw, with the content it had then.
     pub(crate) fn is_as_in(&self, stat: &Stat) -> bool {
         stat.kind == Kind::File
             && (self.dev, self.ino, self.size) == (stat.dev, stat.ino, stat.size)
             && (self.mtime, self.ctime) == (stat.mtime, stat.ctime)
     }
 
-    /// Whether the stat identity says that this is the same file, untouched since. A racy entry says nothing.
+    /// Returns whether the stat identity says that this is the same file, untouched since. A racy entry says nothing.
     pub fn same_identity(&self, other: &Meta) -> bool {
         self.ino != 0
             && self.ctime != Timestamp::default()
@@ -136,17 +147,17 @@ impl<'a> Xattrs<'a> {
         (at == packed.len()).then_some(Xattrs(packed))
     }
 
-    /// The packed form.
+    /// Returns the packed form.
     pub fn packed(&self) -> &'a [u8] {
         self.0
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The value of one attribute.
+    /// Returns the value of one attribute.
     pub fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
         self.into_iter().find(|(n, _)| *n == name).map(|(_, v)| v)
     }

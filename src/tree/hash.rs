@@ -9,10 +9,10 @@ use sha2::{Digest as _, Sha256};
 use crate::fs::Stat;
 use crate::fs::root::open_file_at;
 use crate::fs::stat::stat_fd;
-use crate::progress::{Control, Counters};
+use crate::progress::{Control, Share};
 
 /// Reads the file `name` in `dir` and gives its sha256, with its metadata from after the reading. Adds to
-/// [`Counters::bytes_read`].
+/// [`Counters::bytes_read`](crate::Counters::bytes_read).
 ///
 /// # Errors
 /// Those of the system; an [`Error`](crate::Error) of kind [`Cancelled`](crate::ErrorKind::Cancelled) comes inside of one.
@@ -22,16 +22,23 @@ pub fn hash_file_at(
     buffer: &mut Vec<u8>,
     control: &Control,
 ) -> io::Result<([u8; 32], Stat)> {
-    let fd = open_file_at(dir, name)?;
+    hash_file(open_file_at(dir, name)?, buffer, control)
+}
+
+/// Does what [`hash_file_at`] does for an open file, from its beginning.
+pub fn hash_file(fd: impl AsFd, buffer: &mut Vec<u8>, control: &Control) -> io::Result<([u8; 32], Stat)> {
+    let mut offset = 0;
     buffer.resize(256 * 1024, 0);
+    let share = Share::new(control, stat_fd(&fd)?.size);
     let mut hasher = Sha256::new();
     loop {
         control.check("read file")?;
-        match rustix::io::read(&fd, &mut buffer[..]) {
+        match rustix::io::pread(&fd, &mut buffer[..], offset) {
             Ok(0) => break,
             Ok(n) => {
                 hasher.update(&buffer[..n]);
-                Counters::add(&control.counters.bytes_read, n as u64);
+                offset += n as u64;
+                share.add(n as u64);
             }
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

@@ -1,4 +1,4 @@
-//! What an unprivileged process could not put on disk, kept beside the tree and merged into every scan.
+//! The ledger: what an unprivileged process could not put on disk, kept beside the tree and merged into every scan.
 //!
 //! An entry is found by device and inode number together with a generation, because inode numbers are used again as soon
 //! as a file is deleted. What the disk said when the entry was written is kept too: where the user changed it since (a
@@ -19,10 +19,10 @@ use crate::fs::{Kind, Stat};
 const MAGIC: &[u8; 8] = b"TRLEDGR\x01";
 const READ: &str = "read ledger";
 
-/// What one file would be if it could.
+/// The owner, mode, device and attributes that a file should have and the disk did not take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Where the file was when this was written. For people, and for finding it again in a copy of the tree.
+    /// The path of the file when this was written. For people, and for finding it again in a copy of the tree.
     pub path: Vec<u8>,
     /// The device it is on.
     pub dev: u64,
@@ -32,7 +32,7 @@ pub struct Record {
     pub generation: u64,
     /// The permission bits the disk was given.
     pub disk_mode: u16,
-    /// What the file is (a device stands on disk as an empty file).
+    /// The kind of the file (a device stands on disk as an empty file).
     pub kind: Kind,
     /// Its permission bits.
     pub mode: u16,
@@ -91,12 +91,12 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// How many files it knows.
+    /// Returns how many files it has.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Whether it knows none.
+    /// Returns whether it has none.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
@@ -111,18 +111,18 @@ impl Ledger {
         self.records.remove(&(dev, ino))
     }
 
-    /// Whether anything is known of an inode number, in whatever life.
+    /// Returns whether anything is known of an inode number, in whatever life.
     pub fn has(&self, dev: u64, ino: u64) -> bool {
         self.records.contains_key(&(dev, ino))
     }
 
-    /// All records, in no particular order.
+    /// Returns all records, in no particular order.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.records.values()
     }
 
-    /// What is known of the file with this stat, if it is still the same one. `generation` is asked only when the inode
-    /// number is known at all.
+    /// Returns the record of the file with this stat, if it is still the same one. `generation` is asked only when the
+    /// inode number is known at all.
     pub fn get(
         &self,
         stat: &Stat,
@@ -133,7 +133,7 @@ impl Ledger {
         Ok(same.then_some(record))
     }
 
-    /// The bytes, as they are saved; sorted by path, so that equal ledgers have equal bytes.
+    /// Returns the bytes, as they are saved; sorted by path, so that equal ledgers have equal bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut records: Vec<&Record> = self.records.values().collect();
         records.sort_by(|a, b| (&a.path, a.dev, a.ino).cmp(&(&b.path, b.dev, b.ino)));
@@ -226,6 +226,7 @@ mod tests {
             ino: 1,
             nlink: 1,
             rdev: (0, 0),
+            mounted: None,
         };
         assert!(ledger.get(&stat, || Ok(77)).unwrap().is_some());
         assert!(ledger.get(&stat, || Ok(78)).unwrap().is_none());

@@ -24,10 +24,10 @@ pub(crate) mod way;
 pub mod builder;
 
 pub use builder::Builder;
-pub use entry::{Flags, Meta, NONE, Xattrs};
+pub use entry::{Flags, Meta, NONE, Place, Xattrs};
 pub use interchange::{OwnerSource, OwnerXattr};
 pub use ledger::Ledger;
 pub use owner::OwnerPolicy;
-pub use owners::Owners;
+pub use owners::{Owners, OwnersWanted};
 pub use scan::{Scan, ScanOptions, Skipped, scan};
 pub use snapshot::Snapshot;

@@ -1,18 +1,18 @@
-//! Whose the files of a tree are when nothing recorded says so.
+//! Owners of a tree's files where no record has them.
 
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// What owner the entries of a tree get. An entry in the tree's [`Ledger`](super::Ledger) has its owner from there.
+/// A policy for the owners of a tree's entries. An entry in the tree's [`Ledger`](super::Ledger) has its owner from there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum OwnerPolicy {
-    /// Everything belongs to 0:0. The default for a plain directory: whoever commits it, the bytes are the same.
+    /// Every file belongs to 0:0. The default for a plain directory: the bytes are the same for every user.
     #[default]
     Root,
     /// The owners on disk, as they are.
     Keep,
-    /// Everything belongs to this user and group.
+    /// Every file belongs to this user and group.
     Fixed(u32, u32),
     /// Ranges of ids on disk and what they stand for, as in `/proc/self/uid_map`; an id outside every range is an error.
     Map(Vec<IdRange>),
@@ -30,9 +30,9 @@ pub struct IdRange {
 }
 
 impl OwnerPolicy {
-    /// What owners on disk mean to this process: root's view of them is exact; without privileges nearly everything on
-    /// disk is the caller's own, and stands for 0:0. The default for an overlay's upper directory, whose files belong to
-    /// somebody because a running system said so.
+    /// Returns what owners on disk mean to this process: root's view of them is exact; without privileges nearly everything on
+    /// disk is the caller's own, and stands for 0:0. The default for an overlay's upper directory: its files have the
+    /// owners that a running system gave them.
     pub fn as_seen() -> OwnerPolicy {
         match rustix::process::geteuid().is_root() {
             true => OwnerPolicy::Keep,
@@ -40,7 +40,7 @@ impl OwnerPolicy {
         }
     }
 
-    /// The owner an entry gets that has `uid` and `gid` on disk. `None` when a map does not cover it.
+    /// Returns the owner an entry gets that has `uid` and `gid` on disk. `None` when a map does not cover it.
     pub fn apply(&self, uid: u32, gid: u32) -> Option<(u32, u32)> {
         match self {
             OwnerPolicy::Root => Some((0, 0)),
@@ -60,7 +60,7 @@ impl OwnerPolicy {
 impl FromStr for OwnerPolicy {
     type Err = Error;
 
-    /// `root`, `keep`, `UID:GID`, or `map:IMAGE:DISK:COUNT[,IMAGE:DISK:COUNT...]`.
+    /// Reads `root`, `keep`, `UID:GID`, or `map:IMAGE:DISK:COUNT[,IMAGE:DISK:COUNT...]`.
     fn from_str(text: &str) -> Result<Self> {
         let refuse = || {
             Error::invalid("read owner", "expected root, keep, UID:GID or map:IMAGE:DISK:COUNT[,...]")

@@ -5,23 +5,38 @@ use super::ledger::{Ledger, Record};
 use super::owner::OwnerPolicy;
 use super::scan::ScanOptions;
 
-/// Everything that decides the owner of an entry besides the disk.
+/// The records that decide the owner of an entry besides the disk.
 #[derive(Debug, Clone, Default)]
 pub struct Owners {
     /// For files that neither the ledger nor the source has.
     pub policy: OwnerPolicy,
     /// Another tool's record of owners.
     pub source: OwnerSource,
-    /// What the disk did not take.
+    /// The ledger: what the disk did not take.
     pub ledger: Ledger,
 }
 
+/// The part of [`Owners`] that options can set. A member that is `None` stays as the tree was bound, else at its default.
+#[derive(Debug, Clone, Default)]
+pub struct OwnersWanted {
+    /// The owner of files that neither the ledger nor the source has.
+    pub policy: Option<OwnerPolicy>,
+    /// Another tool's record of owners.
+    pub source: Option<OwnerSource>,
+}
+
+impl From<OwnerPolicy> for OwnersWanted {
+    fn from(policy: OwnerPolicy) -> OwnersWanted {
+        OwnersWanted { policy: Some(policy), source: None }
+    }
+}
+
 impl Owners {
-    /// Returns the same owners, but for the policy and the source that are given.
-    pub fn with(self, policy: Option<OwnerPolicy>, source: Option<OwnerSource>) -> Owners {
+    /// Replaces the policy and the source by those that are set.
+    pub fn with(self, wanted: &OwnersWanted) -> Owners {
         Owners {
-            policy: policy.unwrap_or(self.policy),
-            source: source.unwrap_or(self.source),
+            policy: wanted.policy.clone().unwrap_or(self.policy),
+            source: wanted.source.clone().unwrap_or(self.source),
             ledger: self.ledger,
         }
     }

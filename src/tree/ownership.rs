@@ -1,4 +1,4 @@
-//! Whose an entry is and what it is, where the disk is not the one to ask.
+//! Resolves owner, mode and kind of an entry from records other than the disk.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use super::owner::OwnerPolicy;
 use crate::error::{At, Error, Result};
 use crate::fs::{Kind, Stat};
 
-/// Who is asked, the last first: what another tool recorded, the ledger, and for owners that neither knows the policy.
+/// The sources, the last one first: the record of another tool, the ledger, and the policy for owners that neither has.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ownership<'a> {
     pub policy: &'a OwnerPolicy,
@@ -17,14 +17,14 @@ pub(crate) struct Ownership<'a> {
     pub source: &'a OwnerSource,
 }
 
-/// What settling gave besides.
+/// The result of settling.
 #[derive(Debug, Default)]
 pub(crate) struct Settled {
     /// The policy gave another owner than the disk has.
     pub replaced: bool,
     /// The file stands for a socket. No layer has any; `meta` says what is on disk.
     pub socket: bool,
-    /// What to write into the ledger so that it holds without the source, its path empty.
+    /// The record to write into the ledger so that it holds without the source, its path empty.
     pub learned: Option<Record>,
 }
 
@@ -99,7 +99,7 @@ impl Ownership<'_> {
     }
 }
 
-/// The disk's attributes with the ledger's over them.
+/// Returns the disk's attributes with the ledger's over them.
 fn merge(disk: Xattrs<'_>, ledger: Xattrs<'_>) -> Vec<u8> {
     let mut pairs: Vec<(&[u8], &[u8])> =
         disk.into_iter().filter(|(name, _)| ledger.get(name).is_none()).collect();

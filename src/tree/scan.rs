@@ -1,7 +1,7 @@
 //! Walking a tree in parallel into a [`Snapshot`].
 //!
 //! Each directory is one task: read its names, `statx` each, list extended attributes. With a previous snapshot, a
-//! directory whose stat identity is unchanged is not read again, and an entry whose identity is unchanged keeps what was
+//! directory with an unchanged stat identity is not read again, and an entry with an unchanged identity keeps what was
 //! known of it, attributes included: the inode's ctime moves whenever any of it does, and cannot be set back.
 
 mod assemble;
@@ -17,6 +17,8 @@ use super::interchange::OwnerSource;
 use super::ledger::{Ledger, Record};
 use super::owner::OwnerPolicy;
 use super::snapshot::Snapshot;
+use crate::digest::Digest;
+use crate::dockerfile::Ignore;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::root::was_replaced;
 use crate::fs::stat::stat_fd;
@@ -34,25 +36,27 @@ const SCAN: &str = "scan tree";
 /// reached again from the nearest open one above it.
 const OPEN_DIRECTORIES: usize = 256;
 
-/// How a scan works.
+/// Options of a scan.
 #[derive(Debug, Clone, Copy)]
 pub struct ScanOptions<'a> {
     /// Threads to use; 0 for one per processor, at most 64 either way.
     pub threads: usize,
-    /// Whose the files are when neither the ledger nor the source says.
+    /// The owners of files that neither the ledger nor the source has.
     pub owner: &'a OwnerPolicy,
     /// Another tool's record of owners to go by.
     pub owner_from: &'a OwnerSource,
-    /// What the disk could not hold.
+    /// The ledger: what the disk could not hold.
     pub ledger: Option<&'a Ledger>,
-    /// A snapshot of the same tree from before, taken with the same policy, source and ledger: what has not changed since is
-    /// taken from it.
+    /// A snapshot of the same tree from before, taken with the same ledger: what has not changed since is taken from it. One
+    /// that was taken by another policy or source counts for nothing, see [`ScanOptions::suits`].
     pub previous: Option<&'a Snapshot>,
     /// Leave out what is mounted below the root: a mount point stays, as an empty directory.
     pub one_file_system: bool,
     /// A directory that is no part of the tree though it may be in it, by device and inode: the store that images of the tree
     /// go to.
     pub leave_out: Option<(u64, u64)>,
+    /// Paths that are no part of the tree: they are neither listed nor looked at, and no report has them.
+    pub exclude: Option<&'a Ignore>,
     /// Keep also the extended attributes that only the host's own security modules use, see [`kept_xattr`]. Off for layers.
     pub all_xattrs: bool,
 }
@@ -67,42 +71,65 @@ impl Default for ScanOptions<'_> {
             previous: None,
             one_file_system: false,
             leave_out: None,
+            exclude: None,
             all_xattrs: false,
         }
+    }
+}
+
+impl ScanOptions<'_> {
+    /// Returns a number for what decides owners and attributes of a scan besides the ledger, never 0.
+    pub fn fingerprint(&self) -> u64 {
+        let source = match self.owner_from {
+            OwnerSource::Nothing => String::new(),
+            OwnerSource::Xattr(attribute) => attribute.to_string(),
+            OwnerSource::Fakeroot(_) => "fakeroot".into(),
+        };
+        let text = format!("{}\n{source}\n{}", self.owner, self.all_xattrs);
+        u64::from_le_bytes(*Digest::of(text.as_bytes()).bytes().first_chunk().expect("32 bytes")) | 1
+    }
+
+    /// Returns whether a snapshot from before can be used: it was made by the same policy and source, or by no scan.
+    pub fn suits(&self, previous: &Snapshot) -> bool {
+        !self.owner_from.moves_unseen() && [0, self.fingerprint()].contains(&previous.scanned_by())
     }
 }
 
 /// Why there is nothing below a mount point, see [`ScanOptions::one_file_system`].
 pub(crate) const MOUNT_POINT: &str = "contents of a mount point";
 
-/// Something in the tree that is not in the snapshot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An entry of the tree that is not in the snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Skipped {
-    /// Where it is.
+    /// Its path.
+    #[serde(serialize_with = "crate::error::as_text")]
     pub path: Vec<u8>,
     /// Why it was left out, in plain words.
     pub reason: &'static str,
 }
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Scan {
-    /// Everything in the tree.
+    /// The list of the tree.
     pub snapshot: Snapshot,
-    /// What cannot be part of a layer and was left out: sockets, mount points when asked to stay on one filesystem, and
-    /// [`ScanOptions::leave_out`].
+    /// Entries that cannot be part of a layer and were left out: sockets, mount points when asked to stay on one
+    /// filesystem, and [`ScanOptions::leave_out`].
     pub skipped: Vec<Skipped>,
     /// How many entries have owners other than the policy gave them.
     pub owners_replaced: u64,
-    /// What the source said and the filesystem cannot tell: with these in its ledger, in this order, the tree is the same
+    /// Records of the source that the filesystem lacks: with these in its ledger, in this order, the tree is the same
     /// without the source. From a save file of fakeroot only.
     pub learned: Vec<Record>,
-    /// How many entries kept what the previous snapshot knew of them.
+    /// How many entries kept what the previous snapshot has of them.
     pub unchanged: u64,
+    /// How many entries [`ScanOptions::exclude`] left out; what is below a directory among them is not counted.
+    pub excluded: u64,
 }
 
-/// Whether a layer carries this attribute. SELinux labels, IMA and EVM signatures, NFS ACLs and overlayfs's own marks
-/// belong to the machine and the mount a tree happens to be on, not to its content.
+/// Returns whether a layer carries this attribute. SELinux labels, IMA and EVM signatures, NFS ACLs and overlayfs's own
+/// marks belong to the machine and the mount a tree happens to be on, not to its content.
 pub fn kept_xattr(name: &[u8]) -> bool {
     !matches!(name, b"security.selinux" | b"security.ima" | b"security.evm" | b"system.nfs4_acl")
         && !name.starts_with(b"trusted.overlay.")
@@ -118,7 +145,8 @@ pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result
     let root_stat = stat_fd(root).at(SCAN, root.describe(b""))?;
     let options = ScanOptions {
         threads: threads::count(options.threads),
-        previous: options.previous.filter(|_| !options.owner_from.moves_unseen()),
+        previous: options.previous.filter(|previous| options.suits(previous)),
+        exclude: options.exclude.filter(|exclude| !exclude.is_empty()),
         ..*options
     };
     let shared = Shared {
@@ -168,6 +196,7 @@ pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result
         scan.skipped.append(&mut part.skipped);
         scan.owners_replaced += part.owners_replaced;
         scan.unchanged += part.unchanged;
+        scan.excluded += part.excluded;
         scan.learned.append(&mut part.learned);
     }
     // Of a file's names the first one stays, which is the last one said.
@@ -176,7 +205,7 @@ pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result
     Ok(scan)
 }
 
-/// A name that was just listed and is gone is a change under our hands, not a missing file.
+/// Returns the error for a name that was listed a moment ago and is gone: the tree changed during the scan.
 pub(crate) fn vanished(error: std::io::Error, operation: &'static str, path: Vec<u8>) -> Error {
     if !was_replaced(&error) {
         return Error::io(operation, path, error);

@@ -5,8 +5,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::codec::{self, HEADER, RECORD, Record, Shape, Writer};
-use super::entry::{Flags, Meta, NONE, Xattrs};
-use super::walk::Walk;
+use super::entry::{Flags, Meta, NONE, Place, Xattrs};
 use crate::error::{At, Result};
 use crate::fs::map::Map;
 use crate::fs::root::read_file;
@@ -67,7 +66,7 @@ impl Snapshot {
         Snapshot { data: Data::Owned(data), shape }
     }
 
-    /// The bytes, as they are saved.
+    /// Returns the bytes, as they are saved.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.data {
             Data::Owned(bytes) => bytes,
@@ -75,26 +74,32 @@ impl Snapshot {
         }
     }
 
-    /// The checksum the bytes end with: two snapshots with different ones are different.
+    /// Returns the checksum the bytes end with: two snapshots with different ones are different.
     pub fn checksum(&self) -> u32 {
         let bytes = self.as_bytes();
         u32::from_le_bytes(bytes[bytes.len() - 4..].try_into().expect("4 bytes"))
     }
 
-    /// The number of entries, the root included.
+    /// Returns the number of entries, the root included.
     pub fn len(&self) -> u32 {
         self.shape.count
     }
 
-    /// Never true: there always is a root.
+    /// Returns false: there always is a root.
     pub fn is_empty(&self) -> bool {
         false
     }
 
-    /// The filesystem's clock when the scan began, or when the tree was complete if it was unpacked. What was stamped later, or
-    /// within the tick before, proves nothing by its time stamps alone.
+    /// Returns the filesystem's clock when the scan began, or when the tree was complete if it was unpacked. What was
+    /// stamped later, or within the tick before, proves nothing by its time stamps alone.
     pub fn clock(&self) -> Timestamp {
         self.shape.clock
+    }
+
+    /// Returns what decided owners and attributes when the tree was scanned: the same number for the same policy, source and set of
+    /// attributes, see [`ScanOptions::fingerprint`](super::ScanOptions::fingerprint). 0 for a list that no scan made.
+    pub fn scanned_by(&self) -> u64 {
+        u64::from_le_bytes(*self.as_bytes()[48..].first_chunk().expect("inside of the header"))
     }
 
     fn arena(&self, (at, len): (u32, u32)) -> &[u8] {
@@ -108,19 +113,19 @@ impl Snapshot {
         Record::decode(bytes).expect("checked when the snapshot was taken in")
     }
 
-    /// Two numbers of a record.
+    /// Returns two numbers of a record.
     fn pair(&self, index: u32, at: usize) -> (u32, u32) {
         let at = HEADER + index as usize * RECORD + at;
         let [a, b, c, d, e, f, g, h] = *self.as_bytes()[at..].first_chunk().expect("inside of a record");
         (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
     }
 
-    /// The metadata of an entry. Like every accessor: panics when `index` is not below [`len`](Self::len).
+    /// Returns the metadata of an entry. Like every accessor: panics when `index` is not below [`len`](Self::len).
     pub fn meta(&self, index: u32) -> Meta {
         self.record(index).meta
     }
 
-    /// The name of an entry, without its directory; empty for the root.
+    /// Returns the name of an entry, without its directory; empty for the root.
     pub fn name(&self, index: u32) -> &[u8] {
         let at = HEADER + index as usize * RECORD;
         let r = &self.as_bytes()[at..at + 6];
@@ -128,35 +133,53 @@ impl Snapshot {
         self.arena((offset, u16::from_le_bytes([r[4], r[5]]) as u32))
     }
 
-    /// The directory an entry is in; the root is in itself.
+    /// Returns the directory an entry is in; the root is in itself.
     pub fn parent(&self, index: u32) -> u32 {
         self.pair(index, codec::PARENT).0
     }
 
-    /// The entries in a directory; empty for everything else.
+    /// Returns the entries in a directory; empty for everything else.
     pub fn children(&self, index: u32) -> Range<u32> {
         let (start, count) = self.pair(index, codec::CHILDREN);
         start..start + count
     }
 
-    /// The target of a symbolic link; empty for everything else.
+    /// Returns the target of a symbolic link; empty for everything else.
     pub fn link_target(&self, index: u32) -> &[u8] {
         self.arena(self.pair(index, codec::TARGET))
     }
 
-    /// The extended attributes of an entry, sorted by name.
+    /// Returns the extended attributes of an entry, sorted by name.
     pub fn xattrs(&self, index: u32) -> Xattrs<'_> {
         Xattrs(self.arena(self.pair(index, codec::XATTRS)))
     }
 
-    /// The sha256 of a file's content, where it was taken.
+    /// Returns the sha256 of a file's content, where it was taken.
     pub fn digest(&self, index: u32) -> Option<[u8; 32]> {
         let number = self.pair(index, codec::DIGEST).0;
         let at = self.shape.digests + (number as usize).checked_sub(1)? * 32;
         Some(self.as_bytes()[at..at + 32].try_into().expect("32 bytes"))
     }
 
-    /// The first entry, in path order, of those that are the same file; the entry itself when it is alone.
+    /// Returns the place of a file's content, where it came out of a layer.
+    pub fn place(&self, index: u32) -> Option<Place> {
+        let (number, low) = self.pair(index, codec::PLACE);
+        let high = self.pair(index, codec::PLACE + 4).1;
+        let at = self.shape.digests + (number as usize).checked_sub(1)? * 32;
+        let layer = self.as_bytes()[at..at + 32].try_into().expect("32 bytes");
+        Some(Place { layer, block: u64::from(high) << 32 | u64::from(low) })
+    }
+
+    /// Returns whether a file here and one of another list have the same content: they do when it is out of the same place, and
+    /// when it has the same digest. `None` where that is not known.
+    pub fn same_content(&self, index: u32, other: &Snapshot, there: u32) -> Option<bool> {
+        if self.place(index).is_some_and(|place| other.place(there) == Some(place)) {
+            return Some(true);
+        }
+        Some(self.digest(index)? == other.digest(there)?)
+    }
+
+    /// Returns the first entry, in path order, of those that are the same file; the entry itself when it is alone.
     pub fn leader(&self, index: u32) -> u32 {
         self.pair(index, codec::LEADER).0
     }
@@ -178,14 +201,14 @@ impl Snapshot {
         out[start..].reverse();
     }
 
-    /// The path of an entry: components joined by `/`, empty for the root.
+    /// Returns the path of an entry: components joined by `/`, empty for the root.
     pub fn path(&self, index: u32) -> Vec<u8> {
         let mut out = Vec::new();
         self.push_path(index, &mut out);
         out
     }
 
-    /// The entry called `name` in a directory.
+    /// Returns the entry called `name` in a directory.
     pub fn child(&self, directory: u32, name: &[u8]) -> Option<u32> {
         let Range { start: mut low, end: mut high } = self.children(directory);
         while low < high {
@@ -199,30 +222,25 @@ impl Snapshot {
         None
     }
 
-    /// The entry at `path` (components joined by `/`), without following symbolic links. Slashes at its ends and several in
-    /// a row count for nothing; nothing stands for the root.
+    /// Returns the entry at `path` (components joined by `/`), without following symbolic links. Slashes at its ends and
+    /// several in a row count for nothing; nothing stands for the root.
     pub fn lookup(&self, path: &[u8]) -> Option<u32> {
         path.split(|&c| c == b'/')
             .filter(|name| !name.is_empty())
             .try_fold(0, |directory, name| self.child(directory, name))
     }
 
-    /// All entries but the root, in byte order of their paths.
-    pub fn walk(&self) -> Walk<'_> {
-        Walk::new(self)
-    }
-
-    /// The number of digests stored.
+    /// Returns the number of digests stored.
     pub fn digest_count(&self) -> u32 {
         self.shape.digest_count
     }
 
-    /// The bytes of names, link targets and attributes together.
+    /// Returns the bytes of names, link targets and attributes together.
     pub fn arena_len(&self) -> usize {
         self.shape.arena_len
     }
 
-    /// The same entries where the device with the number `then` has the number `now`.
+    /// Returns the same entries where the device with the number `then` has the number `now`.
     pub(crate) fn renumbered(&self, then: u64, now: u64) -> Snapshot {
         const DEV: std::ops::Range<usize> = 56..64;
         let mut bytes = self.as_bytes().to_vec();
@@ -235,6 +253,49 @@ impl Snapshot {
         let crc = libdeflater::crc32(&bytes[..body]);
         bytes[body..].copy_from_slice(&crc.to_le_bytes());
         Snapshot { data: Data::Owned(bytes), shape: self.shape }
+    }
+
+    /// Returns the same list with digests of contents: of each entry the one that `digest` gives, else the one it has.
+    pub(crate) fn with_digests(&self, digest: impl Fn(u32) -> Option<[u8; 32]>) -> Snapshot {
+        let mut more = Vec::new();
+        let with = (0..self.len()).filter_map(|index| Some((index, digest(index)?)));
+        let with: Vec<u32> = with.map(|(index, digest)| (more.push(digest), index).1).collect();
+        let first = self.shape.digest_count + 1;
+        self.extended(&more, |records| {
+            for (number, index) in (first..).zip(with) {
+                let at = HEADER + index as usize * RECORD + codec::DIGEST;
+                records[at..at + 4].copy_from_slice(&number.to_le_bytes());
+            }
+        })
+    }
+
+    /// Returns the same list with places of contents in one layer: of each entry in the block that `block` gives, else where it was.
+    pub(crate) fn with_places(&self, layer: &[u8; 32], block: impl Fn(u32) -> Option<u64>) -> Snapshot {
+        let number = self.shape.digest_count + 1;
+        self.extended(&[*layer], |records| {
+            for (index, block) in (0..self.len()).filter_map(|index| Some((index, block(index)?))) {
+                let at = HEADER + index as usize * RECORD + codec::PLACE;
+                records[at..at + 4].copy_from_slice(&number.to_le_bytes());
+                records[at + 4..at + 12].copy_from_slice(&block.to_le_bytes());
+            }
+        })
+    }
+
+    /// Returns the same list with more digests, once `change` has done with header and records.
+    fn extended(&self, more: &[[u8; 32]], change: impl FnOnce(&mut [u8])) -> Snapshot {
+        const COUNT: Range<usize> = 16..20;
+        let (bytes, arena) = (self.as_bytes(), self.shape.arena);
+        let mut out = bytes[..arena].to_vec();
+        change(&mut out);
+        let digest_count = self.shape.digest_count + more.len() as u32;
+        out[COUNT].copy_from_slice(&digest_count.to_le_bytes());
+        out.extend_from_slice(more.as_flattened());
+        let shape = Shape { digest_count, arena: out.len(), ..self.shape };
+        out.extend_from_slice(&bytes[arena..bytes.len() - 4]);
+        let crc = libdeflater::crc32(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        debug_assert!(codec::validate(&out).is_ok(), "a list with more digests is valid");
+        Snapshot { data: Data::Owned(out), shape }
     }
 
     /// Makes the same list for a tree on disk: each entry gets the stat identity that `found` gives, or none, so that it is
@@ -262,7 +323,7 @@ impl Snapshot {
         Snapshot { data: Data::Owned(bytes), shape: Shape { clock, ..self.shape } }
     }
 
-    /// Whether an entry number stands for an entry.
+    /// Returns whether an entry number stands for an entry.
     pub fn contains(&self, index: u32) -> bool {
         index != NONE && index < self.len()
     }

@@ -1,8 +1,8 @@
 //! Walking one snapshot, or two side by side, in byte order of paths.
 //!
 //! Byte order of whole paths is not the order of a depth-first walk: `a-b` stands between `a` and `a/x`, because `-` is
-//! smaller than `/`. So a directory met on the way waits, and its contents come just before the first sibling whose name
-//! is greater than the directory's name followed by `/`.
+//! smaller than `/`. So a directory met on the way waits, and its contents come just before the first sibling with a name
+//! that is greater than the directory's name followed by `/`.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -20,7 +20,7 @@ fn compare_with_contents(name: &[u8], directory: &[u8]) -> Ordering {
     })
 }
 
-/// One step of a walk over two snapshots: the entry's number in the old one and in the new one, [`NONE`] where it has none.
+/// A step of a walk over two snapshots: the entry's number in the old one and in the new one, [`NONE`] where it has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pair {
     /// The number in the old snapshot.
@@ -41,7 +41,7 @@ pub enum Descend {
 struct Frame {
     old: Range<u32>,
     new: Range<u32>,
-    /// Where this directory's waiting subdirectories begin.
+    /// The index of the first waiting subdirectory of this directory.
     waiting: usize,
 }
 
@@ -55,7 +55,7 @@ pub struct Walk2<'a> {
 }
 
 impl<'a> Walk2<'a> {
-    /// A walk over both; either may be missing.
+    /// Returns a walk over both; either may be missing.
     pub fn new(old: Option<&'a Snapshot>, new: Option<&'a Snapshot>, descend: Descend) -> Walk2<'a> {
         let range = |snapshot: Option<&Snapshot>| snapshot.map_or(0..0, |s| s.children(0));
         let frame = Frame { old: range(old), new: range(new), waiting: 0 };
@@ -141,6 +141,13 @@ impl Iterator for Walk2<'_> {
     }
 }
 
+impl Snapshot {
+    /// Returns all entries but the root, in byte order of their paths.
+    pub fn walk(&self) -> Walk<'_> {
+        Walk::new(self)
+    }
+}
+
 /// Walks one snapshot; gives entry numbers.
 pub struct Walk<'a>(Walk2<'a>);
 
@@ -168,7 +175,7 @@ mod tests {
     use crate::tree::Meta;
     use crate::tree::builder::{Builder, Inode, ROOT};
 
-    /// A tree of directories with files where a path ends in no directory.
+    /// Returns a tree of directories with files where a path ends in no directory.
     fn tree(paths: &[(Vec<Vec<u8>>, bool)]) -> Snapshot {
         let mut builder = Builder::new(Inode::new(Meta::directory()));
         for (names, is_file) in paths {
@@ -187,7 +194,7 @@ mod tests {
         builder.finish(None).unwrap()
     }
 
-    /// Names whose order turns on bytes just below and just above `/`, and on being each other's beginnings.
+    /// Names with an order that turns on bytes just below and just above `/`, and on being each other's beginnings.
     fn name() -> impl Strategy<Value = Vec<u8>> {
         prop_oneof![
             proptest::collection::vec(

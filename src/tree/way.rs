@@ -26,7 +26,7 @@ pub(crate) struct Ways<'a> {
 }
 
 impl<'a> Ways<'a> {
-    /// The directories that a scan found below `root`: another one in the place of one is an error.
+    /// Returns the directories that a scan found below `root`: another one in the place of one is an error.
     pub fn of_scan(root: &'a Root, tree: &'a Snapshot, operation: &'static str) -> Self {
         Ways { root, tree, operation, same: true, open: HashMap::new(), age: 0 }
     }
@@ -36,7 +36,7 @@ impl<'a> Ways<'a> {
         Ways { same: false, ..Self::of_scan(root, tree, operation) }
     }
 
-    /// A path of the tree, for messages.
+    /// Returns a path of the tree, for messages.
     pub fn shown(&self, index: u32) -> Vec<u8> {
         self.root.describe(&self.tree.path(index))
     }

@@ -8,10 +8,10 @@ use treering::image::{OCI_INDEX, OCI_MANIFEST};
 use treering::store::{PruneOptions, Store};
 use treering::{Control, Error};
 
-use crate::common::Scratch;
 use crate::images::{blob, config, index, layer, layout, manifest, points_to};
-use crate::tar::{Entry, device, dir, fifo, file, hardlink, symlink, tar};
 use crate::{load_bytes, store};
+use support::Scratch;
+use support::tar::{Entry, device, dir, fifo, file, hardlink, symlink, tar};
 
 /// Loads what must not load, and makes sure that nothing of it can be seen and all of it goes.
 fn refuse(store: &Store, archive: &[u8], what: &str) -> Error {

@@ -9,9 +9,9 @@ use treering::image::{
 use treering::store::{BlobInfo, Descriptor, FsckLevel, Limits, PruneOptions, Reference, Store, descriptor};
 use treering::{Control, ErrorKind};
 
-use crate::common::{Scratch, describe, scan};
-use crate::tar::{Entry, dir, file, hardlink, symlink, tar};
 use crate::{load_bytes, save_bytes, store};
+use support::tar::{Entry, dir, file, hardlink, symlink, tar};
+use support::{Scratch, describe, scan};
 
 /// Unpacks two images and compares everything in them.
 pub fn same_tree(left: &Store, left_name: &str, right: &Store, right_name: &str, scratch: &Scratch) {
@@ -67,7 +67,7 @@ pub fn layout() -> Entry {
     file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#)
 }
 
-/// A descriptor of a manifest or index, with a name for `index.json`.
+/// Returns a descriptor of a manifest or index, with a name for `index.json`.
 pub fn points_to(kind: &str, bytes: &[u8], name: Option<&str>) -> Descriptor {
     let mut out = descriptor(kind, &BlobInfo::of(bytes));
     let pair = |name: &str| ("org.opencontainers.image.ref.name".to_string(), name.to_string());
@@ -180,7 +180,7 @@ fn an_index_without_images_is_saved_or_refused() {
         let held = saved.windows(content.len()).any(|window| window == content);
         assert_eq!(held, children.contains(&chart), "{number}");
     }
-    // The same image, of which something is missing, in two indexes: each is told to lack it.
+    // The same image, of which something is missing, in two indexes: each is reported to lack it.
     let host = Platform::host().to_string();
     let layer = layer("here");
     let config = config(&host, &[&layer]);

@@ -12,10 +12,10 @@ use treering::image::Image;
 use treering::store::Store;
 use treering::{Control, Digest};
 
-use crate::common::{Scratch, is_root};
 use crate::{commit_as, grow, store, two_layers};
+use support::{Scratch, is_root};
 
-/// Whether a tool is there. Where everything must be tested, a missing one is a failure.
+/// Returns whether a tool is there. Where everything must be tested, a missing one is a failure.
 fn have(name: &str) -> bool {
     let there = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
         .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/bin")])
@@ -48,7 +48,7 @@ fn load_file(store: &Store, path: &Path) -> Vec<Loaded> {
     load(store, Box::new(File::open(path).unwrap()), &options, &Control::default()).unwrap()
 }
 
-/// The configuration of the only image of an image layout on disk.
+/// Returns the configuration of the only image of an image layout on disk.
 fn config_of(layout: &Path) -> Value {
     let read = |path: &Path| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
     let blob = |digest: &Value| {
@@ -137,7 +137,7 @@ struct Docker {
 }
 
 impl Docker {
-    /// `None` where there is no Docker, or no right to run one.
+    /// Returns `None` where there is no Docker, or no right to run one.
     fn start(scratch: &Scratch) -> Option<Docker> {
         if !is_root() {
             println!("SKIP-TOOL dockerd: needs root");
@@ -209,7 +209,7 @@ fn docker_takes_our_archives_and_we_take_its() {
         let from = store(&scratch, &format!("from-{compression}"));
         let tree = scratch.dir(&format!("tree-{compression}"));
         grow(&tree);
-        // Other layers each time, so that Docker does not know them.
+        // Other layers each time, so that Docker does not have them.
         std::fs::write(tree.join("which"), compression.to_string()).unwrap();
         let base = commit_as(&from, &tree, "base:v1", treering::image::Base::Scratch, compression);
         std::fs::write(tree.join("etc/motd"), "changed\n").unwrap();

@@ -11,9 +11,9 @@ use treering::layer::{Filled, TarSource};
 use treering::store::{PruneOptions, Reference, Store};
 use treering::{Control, Digest, ErrorKind, Result};
 
-use crate::common::{Scratch, describe, scan};
-use crate::tar::{Entry, dir, file, hardlink, symlink, tar};
 use crate::{commit_as, grow, store, two_layers};
+use support::tar::{Entry, dir, file, hardlink, symlink, tar};
+use support::{Scratch, describe, scan};
 
 /// Bytes as a [`TarSource`], to compress them.
 struct Bytes<'a>(&'a [u8]);
@@ -50,7 +50,7 @@ fn export_bytes(store: &Store, source: ExportSource<'_>, precision: MtimePrecisi
     out
 }
 
-/// What a tar unpacks to.
+/// Returns the entries that a tar unpacks to.
 fn unpacked(bytes: &[u8], scratch: &Scratch, name: &str) -> std::collections::BTreeMap<String, String> {
     let path = scratch.dir(name);
     let root = treering::fs::Root::open(&path).unwrap();
@@ -117,8 +117,9 @@ fn a_tar_that_is_no_filesystem_is_refused() {
         ("zeros without end", [tar(&[file("a", "1")]), vec![0; 17 << 20]].concat(), ErrorKind::Limit),
         ("a link nobody can make", tar(&[symlink("l", "x".repeat(4096))]), ErrorKind::Limit),
         ("below a file", tar(&[file("a", &big), file("a/b", &big)]), ErrorKind::Corrupt),
-        ("xz", b"\xfd7zXZ\0\0\0".to_vec(), ErrorKind::Unsupported),
-        ("bzip2", b"BZh91AY&SY\0".to_vec(), ErrorKind::Unsupported),
+        ("xz cut short", b"\xfd7zXZ\0\0\0".to_vec(), ErrorKind::Corrupt),
+        ("bzip2 cut short", b"BZh91AY&SY\0".to_vec(), ErrorKind::Corrupt),
+        ("lz4", b"\x04\x22\x4d\x18\0".to_vec(), ErrorKind::Unsupported),
     ];
     for (what, bytes, kind) in cases {
         for profile in [None, Some(Profile::default())] {
@@ -136,6 +137,37 @@ fn a_tar_that_is_no_filesystem_is_refused() {
     assert!(store.entries().unwrap().is_empty());
     store.prune(&PruneOptions::default(), &Control::default()).unwrap();
     assert_eq!(store.usage(&Control::default()).unwrap().blob_bytes, 0);
+}
+
+/// They are layers as gzip and zstd are, but not in their own bytes.
+#[test]
+fn xz_and_bzip2_become_the_layer_that_the_tar_would() {
+    let scratch = Scratch::new();
+    let bytes = tar(&[dir("d"), file("d/a", "x".repeat(300_000)), symlink("l", "d/a")]);
+    let anew = ImportOptions { profile: Some(Profile::default()), ..ImportOptions::default() };
+    let expected = import_bytes(&store(&scratch, "plain"), &bytes, &anew).unwrap().layer.unwrap();
+    for program in ["xz", "bzip2"] {
+        let Some(packed) = support::tools::packed(program, &bytes) else { continue };
+        let store = store(&scratch, program);
+        for options in [ImportOptions::default(), anew.clone()] {
+            let layer = import_bytes(&store, &packed, &options).unwrap().layer.unwrap();
+            assert_eq!((layer.digest, layer.diff_id), (expected.digest, expected.diff_id), "{program}");
+        }
+        let zstd = Profile::new(Compression::Zstd, None).unwrap();
+        let options = ImportOptions { profile: Some(zstd), ..ImportOptions::default() };
+        assert_eq!(import_bytes(&store, &packed, &options).unwrap().layer.unwrap().diff_id, expected.diff_id);
+        for cut in [packed.len() - 1, packed.len() / 2] {
+            let error = import_bytes(&store, &packed[..cut], &options).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{program} {cut}: {error}");
+        }
+        let few = treering::compress::DecodeLimits { max_output: 100_000, ..Default::default() };
+        let options = ImportOptions { decode: few, ..ImportOptions::default() };
+        assert_eq!(
+            import_bytes(&store, &packed, &options).unwrap_err().kind(),
+            ErrorKind::Limit,
+            "{program}"
+        );
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-/* What the C tests share: checks that say what went wrong, scratch directories, and small trees. */
+/* Helpers of the C tests: checks that say what went wrong, scratch directories, and small trees. */
 #ifndef TREERING_TESTS_COMMON_H
 #define TREERING_TESTS_COMMON_H
 

@@ -65,9 +65,16 @@ static void handles(void) {
   treering_store *store = NULL;
   treering_control *control = NULL;
   treering_refs *refs = NULL;
+  treering_image *image = NULL;
   treering_progress progress;
   OK(treering_store_open(TREERING_PATH(in_scratch("store")), NULL, 0, &store, &err));
   OK(treering_control_new(&control, &err));
+
+  CHECK(treering_image_open(store, "absent", NULL, &image, &err) == TREERING_NOT_FOUND);
+  CHECK(strstr(treering_error_hint(err), "treering_refs_list() lists") != NULL);
+  CHECK(strstr(treering_error_hint_for_go(err), "Store.Refs lists") != NULL);
+  CHECK(treering_error_free(err) == TREERING_OK);
+  err = NULL;
 
   FAILS(TREERING_INVALID_ARGUMENT, treering_refs_list(NULL, &refs, &err));
   FAILS(TREERING_INVALID_ARGUMENT, treering_refs_list((treering_store *)control, &refs, &err));

@@ -87,6 +87,44 @@ static void dropped(void) {
   treering_control_free(control);
 }
 
+struct log {
+  int events, warnings, ended;
+};
+
+static void logs(void *userdata, const treering_event_data *event, size_t size) {
+  struct log *log = userdata;
+  CHECK(size == sizeof *event);
+  log->events++;
+  if (event->kind == TREERING_EVENT_WARNING) {
+    CHECK(event->text != NULL && *event->text != 0);
+    log->warnings++;
+  }
+}
+
+static void logged(void *userdata) { ((struct log *)userdata)->ended++; }
+
+/* A hook takes the place of the queue, and receives all that the queue would hold. */
+static void hooked(void) {
+  treering_control *control = NULL;
+  treering_event_data e;
+  struct log log = {0}, other = {0}, refused = {0};
+  OK(treering_control_new(&control, &err));
+  OK(treering_control_set_events(control, logs, &log, logged, &err));
+  OK(treering_test_events(control, &err));
+  CHECK(log.events == 8 && log.warnings == 1 && log.ended == 0);
+  CHECK(next(control, 0, &e) == NULL);
+  OK(treering_control_set_events(control, logs, &other, logged, &err));
+  CHECK(log.ended == 1);
+  OK(treering_control_set_events(control, NULL, &refused, logged, &err));
+  CHECK(other.ended == 1 && refused.ended == 1);
+  OK(treering_test_events(control, &err));
+  CHECK(log.events == 8 && other.events == 0);
+  FAILS(TREERING_INVALID_ARGUMENT, treering_control_set_events(NULL, logs, &refused, logged, &err));
+  CHECK(refused.ended == 2);
+  OK(treering_control_set_events(control, logs, &other, logged, &err));
+  CHECK(treering_control_free(control) == TREERING_OK && other.ended == 2);
+}
+
 static void *sends(void *control) {
   treering_error *error = NULL;
   usleep(20000);
@@ -134,6 +172,7 @@ static void errors(void) {
 int main(void) {
   in_order();
   dropped();
+  hooked();
   waited_for();
   errors();
   CHECK(treering_test_live_handles() == 0);

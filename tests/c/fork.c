@@ -1,5 +1,5 @@
 /* A child that forked off opens a store of its own: what it writes has its own names, whatever its parent has open. And
- * one that never uses the library holds nobody up. */
+ * one that never uses the library blocks nothing. */
 #include <signal.h>
 #include <sys/wait.h>
 

@@ -46,7 +46,7 @@ static void commits(void) {
   CHECK(strcmp(first.image_id.text, again.image_id.text) == 0);
   CHECK(strcmp(first.layer_digest.text, again.layer_digest.text) == 0);
 
-  /* An older program knows a shorter structure, a newer one a longer. */
+  /* An older program has a shorter structure, a newer one a longer. */
   struct {
     treering_digest manifest;
     char canary;
@@ -79,6 +79,10 @@ static void looks(void) {
   contains(json, "\"First\"");
   OK(treering_image_inspect(image, &json, &err));
   contains(json, "\"RepoTags\":[\"app:v1\"]");
+  OK(treering_image_report(image, false, NULL, &json, &err));
+  contains(json, "\"wasted\":0");
+  OK(treering_image_report(image, true, NULL, &json, &err));
+  contains(json, "<!doctype html>");
   char id[80];
   strcpy(id, treering_image_id(image).text);
   treering_image_free(image);

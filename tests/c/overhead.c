@@ -1,4 +1,5 @@
-/* What crossing the boundary costs per change iterated: the best of many batches, which a busy machine cannot spoil. */
+/* The cost of crossing the boundary per change iterated: the best of many batches, which a busy machine cannot spoil.
+ */
 #include <time.h>
 
 #include "common.h"

@@ -119,7 +119,7 @@ static treering_status import(void) {
 static treering_status save(void) {
   const char *names[] = {"app:v1"};
   size_t taken = 0;
-  return treering_archive_save_callback(store, names, 1, NULL, drop, &taken, finalizer, control, &err);
+  return treering_archive_save_callback(store, names, 1, NULL, 0, drop, &taken, finalizer, control, &err);
 }
 
 static treering_status export(void) {
@@ -206,7 +206,7 @@ int main(void) {
   CHECK((archive = open(in_scratch("archive"), O_RDWR | O_CREAT, 0600)) >= 0);
   CHECK((plain = open(in_scratch("plain"), O_RDWR | O_CREAT, 0600)) >= 0);
   CHECK((layer = open(in_scratch("layer"), O_RDWR | O_CREAT, 0600)) >= 0);
-  OK(treering_archive_save_fd(store, names, 1, NULL, archive, NULL, &err));
+  OK(treering_archive_save_fd(store, names, 1, NULL, 0, archive, NULL, &err));
   OK(treering_archive_export_fd(store, names[0], NULL, 0, NULL, 0, plain, NULL, &err));
   OK(treering_diff_tree(NULL, TREERING_PATH(tree()), "scratch", NULL, 0, NULL, &whole, NULL, &err));
   OK(treering_layer_write_fd(whole, NULL, 0, layer, NULL, &written, sizeof written, &err));

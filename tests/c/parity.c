@@ -143,6 +143,7 @@ static treering_status commit(treering_store *store) {
       .lowers_len = lower_paths(lowers),
       .platform = option("platform"),
       .threads = option("threads") ? (size_t)atoi(option("threads")) : 0,
+      .only_if_changed = option("only_if_changed") && flag("only_if_changed"),
   };
   struct json *list = json_get(json_get(step, "options"), "annotations");
   for (struct json *one = list ? list->first : NULL; one; one = one->next) {
@@ -193,6 +194,38 @@ static void say_entry(const char *name, const treering_entry *e) {
   const char *kinds[] = {"", "file", "directory", "symlink"};
   say(name, "%s %04o %llu %s%s%s", kinds[e->kind], (unsigned)e->mode, (unsigned long long)e->size,
       e->index ? escaped(e->path, e->path_len) : ".", e->target_len ? " -> " : "", escaped(e->target, e->target_len));
+}
+
+/* Trees that become others. */
+static treering_status in_place(treering_store *store, const char *op) {
+  treering_status status;
+  if (strcmp(op, "clone") == 0) {
+    treering_clone_result made;
+    SET(treering_clone(store, TREERING_PATH(path("dir")), TREERING_PATH(path("to")), NULL, 0, control, &made,
+                       sizeof made, NULL, &err));
+    say("manifest", "%s", made.manifest.text);
+    say_number("entries", made.entries);
+    return status;
+  }
+  treering_checkout_options options = {0};
+  treering_checkout_result made;
+  treering_changes *changes = NULL;
+  treering_change list[3];
+  size_t n = 0, first = 0;
+  options.discard = option("discard") && flag("discard");
+  options.dry_run = option("dry_run") && flag("dry_run");
+  SET(treering_checkout(store, text("reference"), TREERING_PATH(path("dir")), &options, sizeof options, control, &made,
+                        sizeof made, &changes, NULL, &err));
+  say("manifest", "%s", made.manifest.text);
+  say_number("removed", made.removed);
+  do {
+    OK(treering_changes_get(changes, first, list, sizeof list[0], 3, &n, &err));
+    for (size_t i = 0; i < n; i++)
+      say("changes[]", "%c %s", " ACD"[list[i].kind], list[i].path_len ? escaped(list[i].path, list[i].path_len) : ".");
+    first += n;
+  } while (n > 0);
+  treering_changes_free(changes);
+  return status;
 }
 
 static treering_status scan(const char *op) {
@@ -360,7 +393,8 @@ static treering_status archive(treering_store *store, const char *op) {
     const char *references[8];
     size_t n = 0;
     for (struct json *one = json_get(step, "references")->first; one; one = one->next) references[n++] = one->text;
-    status = treering_archive_save_fd(store, references, n, text("format"), fd, control, &err);
+    treering_save_options saving = {.format = text("format")};
+    status = treering_archive_save_fd(store, references, n, &saving, sizeof saving, fd, control, &err);
     if (status == TREERING_OK) say_sha256();
   } else if (strcmp(op, "export") == 0) {
     const char *dir = text("dir") ? path("dir") : "";
@@ -467,6 +501,36 @@ static treering_status documents(treering_store *store, bool history) {
   return status;
 }
 
+static treering_status files(treering_store *store, bool list) {
+  treering_image *image = NULL;
+  treering_walk *walk = NULL;
+  treering_reader *reader = NULL;
+  treering_entry entry;
+  treering_status status;
+  size_t n = 0;
+  unescape(json_get(step, "path")->text);
+  SET(treering_image_open(store, text("reference"), NULL, &image, &err));
+  if (list) {
+    status = treering_image_list(image, TREERING_PATH(text("path")), control, &walk, &err);
+    for (n = status == TREERING_OK; n > 0;) {
+      OK(treering_walk_next(walk, &entry, sizeof entry, 1, &n, &err));
+      if (n > 0) say_entry("entries[]", &entry);
+    }
+    treering_walk_free(walk);
+  } else {
+    status = treering_image_file(image, TREERING_PATH(text("path")), control, &reader, &err);
+    if (status == TREERING_OK) {
+      int fd = open(in_scratch("bytes"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+      OK(treering_reader_copy_fd(reader, fd, control, NULL, &err));
+      CHECK(close(fd) == 0);
+      say_sha256_of("sha256", in_scratch("bytes"));
+      treering_reader_free(reader);
+    }
+  }
+  treering_image_free(image);
+  return status;
+}
+
 static treering_status prune(treering_store *store) {
   treering_prune_options options = {0};
   treering_prune_result done;
@@ -478,7 +542,7 @@ static treering_status prune(treering_store *store) {
       treering_store_prune(store, &options, sizeof options, control, &done, sizeof done, &json, &err);
   if (status != TREERING_OK) return status;
   struct json *report = json_parse((const char *)treering_bytes_data(json));
-  say_list("nameless[]", json_get(report, "nameless"));
+  say_list("images[]", json_get(report, "images"));
   say_list("blobs[]", json_get(report, "blobs"));
   say_list("untagged[]", json_get(report, "untagged"));
   CHECK(done.blobs == json_len(json_get(report, "blobs")));
@@ -583,6 +647,8 @@ static treering_status run(const char *op) {
   if (strcmp(op, "cancelled_commit") == 0) OK(treering_control_cancel(control, &err));
   if (strcmp(op, "commit") == 0 || strcmp(op, "cancelled_commit") == 0) status = commit(store);
   else if (strcmp(op, "unpack") == 0) status = unpack(store);
+  else if (strcmp(op, "clone") == 0 || strcmp(op, "checkout") == 0) status = in_place(store, op);
+  else if (strcmp(op, "list_files") == 0 || strcmp(op, "read_file") == 0) status = files(store, op[0] == 'l');
   else if (strncmp(op, "diff_", 5) == 0) status = diff(store, op);
   else if (strcmp(op, "save") == 0 || strcmp(op, "load") == 0 || strcmp(op, "export") == 0 || strcmp(op, "import") == 0)
     status = archive(store, op);

@@ -50,7 +50,7 @@ static void unescape(char *text) {
   *to = 0;
 }
 
-/* Whether a line is in the result; from `*from` on for lists, whose order counts. */
+/* Whether a line is in the result; from `*from` on for lists, of which the order counts. */
 static bool has(const char *name, const char *suffix, const char *value, size_t *from) {
   char line[2048], *found;
   size_t len = (size_t)snprintf(line, sizeof line, "%s%s=%s\n", name, suffix, value);

@@ -145,7 +145,7 @@ static void layers(void) {
   free(buffer.data);
 }
 
-/* What the disk does not take of a layer, the store keeps, when it knows the directory. */
+/* What the disk does not take of a layer, the store keeps, when it has a record of the directory. */
 static void owners(void) {
   const char *tree = in_scratch("owned"), *work = in_scratch("work");
   treering_store *store = NULL;
@@ -194,7 +194,8 @@ static void archives(void) {
                      &err));
 
   const char *names[] = {"app:v1"};
-  OK(treering_archive_save_callback(store, names, 1, "oci-archive", put, &buffer, done, NULL, &err));
+  treering_save_options saving = {.format = "oci-archive"};
+  OK(treering_archive_save_callback(store, names, 1, &saving, sizeof saving, put, &buffer, done, NULL, &err));
   CHECK(buffer.finalized == 1);
   OK(treering_archive_load_callback(other, take, &buffer, done, NULL, 0, NULL, &loaded, &err));
   CHECK(buffer.finalized == 2 && treering_loaded_len(loaded) == 1);
@@ -204,7 +205,7 @@ static void archives(void) {
   treering_loaded_free(loaded);
 
   int fd = open(in_scratch("app.tar"), O_RDWR | O_CREAT, 0600);
-  OK(treering_archive_save_fd(store, names, 1, NULL, fd, NULL, &err));
+  OK(treering_archive_save_fd(store, names, 1, NULL, 0, fd, NULL, &err));
   lseek(fd, 0, SEEK_SET);
   treering_load_options load = {0};
   load.names = "ignore";
@@ -222,10 +223,13 @@ static void archives(void) {
   load.max_bytes = 1000;
   lseek(fd, 0, SEEK_SET);
   FAILS(TREERING_LIMIT, treering_archive_load_fd(other, fd, &load, sizeof load, NULL, &loaded, &err));
-  FAILS(TREERING_INVALID_ARGUMENT, treering_archive_save_fd(store, names, 0, NULL, fd, NULL, &err));
-  FAILS(TREERING_INVALID_ARGUMENT, treering_archive_save_fd(store, names, 1, "zip", fd, NULL, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_archive_save_fd(store, names, 0, NULL, 0, fd, NULL, &err));
+  saving.format = "zip";
+  FAILS(TREERING_INVALID_ARGUMENT, treering_archive_save_fd(store, names, 1, &saving, sizeof saving, fd, NULL, &err));
+  saving = (treering_save_options){.platform = "plan9/68k"};
+  FAILS(TREERING_NOT_FOUND, treering_archive_save_fd(store, names, 1, &saving, sizeof saving, fd, NULL, &err));
   names[0] = "absent";
-  FAILS(TREERING_NOT_FOUND, treering_archive_save_fd(store, names, 1, NULL, fd, NULL, &err));
+  FAILS(TREERING_NOT_FOUND, treering_archive_save_fd(store, names, 1, NULL, 0, fd, NULL, &err));
   close(fd);
 
   /* Out as a plain tar, and in again as an image. */

@@ -28,12 +28,12 @@ forbidden='umask chdir fchdir chroot setenv putenv unsetenv clearenv signal siga
 alarm setitimer fork vfork _Fork clone unshare setns execve execvp execv system popen setuid
 seteuid setgid setegid setresuid setresgid setgroups setrlimit prctl atexit __cxa_atexit on_exit dlopen setlocale
 exit _exit quick_exit daemon nice setpriority'
-grep -qE '^treering_(run|build|container_[a-z]+)$' <<<"$exported" || forbidden+=' posix_spawn posix_spawnp'
+[ "$header" = python ] || grep -qE '^treering_(build|tree_run|container_run)$' <<<"$exported" || forbidden+=' posix_spawn posix_spawnp'
 # Imported by Rust's standard library, each with why it does no harm:
 #   __cxa_thread_atexit_impl  destructors of thread-local variables, run when their thread ends
 #   abort                     running out of memory, and panics while panicking
 allowed=''
-# Python's module holds the command as well, whose parser of arguments ends the process after `--help`; only
+# Python's module holds the command as well; its parser of arguments ends the process after `--help`; only
 # `python -m treering` runs it.
 [ "$header" != python ] || allowed='exit'
 case $library in

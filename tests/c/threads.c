@@ -101,7 +101,7 @@ static int32_t takes(void *userdata, const uint8_t *data, size_t len) {
   return 0;
 }
 
-/* Progress is told while an operation runs and once at its end, and an answer cancels. */
+/* Progress is reported while an operation runs and once at its end, and an answer cancels. */
 static void told(void) {
   treering_error *err = NULL;
   treering_diff *diff = NULL;

@@ -19,7 +19,7 @@ extern "C" {
 treering_status treering_test_panic(treering_error **err);
 
 /**
- * The number of handles of all types that are live in this process. Any thread.
+ * Returns the number of handles of all types that are live in this process. Any thread.
  */
 size_t treering_test_live_handles(void);
 
@@ -38,7 +38,7 @@ treering_status treering_test_panic_at(const treering_control *control,
 treering_status treering_test_error(treering_error **err);
 
 /**
- * Is an operation that sends one event of each kind, first to last, and does nothing else.
+ * Runs an operation that sends one event of each kind, first to last, and does nothing else.
  */
 treering_status treering_test_events(const treering_control *control, treering_error **err);
 

@@ -181,7 +181,7 @@ static void of_images_and_overlays(void) {
 
   sh("printf 2 >'%s/d/new'", b);
   OK(treering_diff_tree(store, TREERING_PATH(b), NULL, NULL, 0, NULL, &diff, NULL, &err));
-  expect(diff, "C d 200\nC d/new 10\n", 7);
+  expect(diff, "C d 200\nC d/new 12\n", 7);
   treering_diff_free(diff);
   OK(treering_diff_tree(store, TREERING_PATH(b), "a", NULL, 0, NULL, &diff, NULL, &err));
   CHECK(treering_diff_len(diff) == 6);

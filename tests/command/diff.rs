@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use serde_json::json;
 use snapbox::{assert_data_eq, str};
 
-use crate::world::World;
+use support::command::World;
 
 fn edited() -> World {
     let world = World::unpacked();
@@ -96,7 +96,7 @@ fn directories_and_snapshots_compare_too() {
     world.sh("cp -a tree copy");
     assert_eq!(world.run(&["diff", "tree", "copy"]).ok().text(), "");
     world.run(&["snapshot", "tree", "-o", "before"]).ok();
-    // The same size and the same time, and no image to know the old content from.
+    // The same size and the same time, and no image that has the old content.
     world.sh("touch -r tree/etc/motd ref; echo WELCOME >tree/etc/motd; touch -r ref tree/etc/motd");
     assert_eq!(world.run(&["diff", "before", "tree"]).ok().text(), "C /etc\nC /etc/motd\n");
     assert_eq!(world.run(&["diff", "copy", "tree"]).ok().text(), "C /etc\nC /etc/motd\n");
@@ -123,8 +123,6 @@ fn what_cannot_be_compared_is_refused_with_a_way_out() {
     world.run(&["snapshot", "work", "-o", "snap"]).ok();
     world.run(&["diff", "app:v1"]).fails(2, "nothing to compare it with");
     world.run(&["diff", "app:v1", "snap"]).fails(2, "a snapshot holds no content");
-    let run = world.run(&["diff", "work", "app:v1"]).fails(2, "older side");
-    assert!(run.stderr.contains("hint: turn the sides around"), "{}", run.stderr);
     assert_eq!(world.run(&["diff", "--compare", "metadata", "app:v1", "snap"]).ok().text(), "");
     assert_eq!(world.run(&["diff", "--compare", "metadata", "work", "app:v1"]).ok().text(), "");
     world.sh("echo not a snapshot >junk");
@@ -139,4 +137,92 @@ fn an_overlay_is_read_without_mounting_it() {
     assert!(run.text().contains("C /etc/motd\n") && run.text().contains("A /new\n"), "{}", run.text());
     world.run(&["diff", "--upper", "upper"]).fails(2, "--lower");
     world.run(&["diff", "--upper", "upper", "--lower", "tree", "tree"]).fails(2, "cannot be used with");
+}
+
+/// Every edit that keeps the length changes time and content, and both are said; a touched file only its time.
+#[test]
+fn content_is_among_the_reasons_whatever_else_changed() {
+    let world = World::unpacked();
+    world.sh("cp -a work copy; printf WELCOME >work/etc/motd; echo >>work/etc/motd; touch -d @1000000009 work/bin/hello");
+    world.run(&["commit", "work", "app:v2", "--base", "app:v1"]).ok();
+    let expected = |text: &str| {
+        assert!(text.contains("C /etc/motd\tcontent,mtime\n"), "{text}");
+        assert!(text.contains("C /bin/hello\tmtime\n"), "{text}");
+    };
+    for line in [
+        &["diff", "--reasons", "app:v1", "work"][..],
+        &["diff", "--reasons", "--compare", "content", "app:v1", "work"],
+        &["diff", "--reasons", "app:v1", "app:v2"],
+        &["diff", "--reasons", "copy", "work"],
+    ] {
+        expected(&world.run(line).ok().text());
+    }
+    world.run(&["snapshot", "copy", "-o", "before"]).ok();
+    let unknown = world.run(&["diff", "--reasons", "before", "work"]).ok().text();
+    assert!(unknown.contains("C /etc/motd\tmtime,suspect\n"), "{unknown}");
+    let json = world.run(&["diff", "--json", "app:v1", "work"]).ok().json();
+    let motd = json.as_array().unwrap().iter().find(|one| one["path"] == "/etc/motd").unwrap();
+    assert_eq!(motd["reasons"], json!(["content", "mtime"]));
+}
+
+/// A layer has whole seconds, so a directory and its own image unpacked differ in fractions everywhere.
+#[test]
+fn a_fraction_that_one_side_lacks_is_no_difference() {
+    let world = World::with_tree();
+    world.sh("find tree -exec touch -h -d @1000000000.5 {} +");
+    world.run(&["commit", "tree", "app:v1"]).ok();
+    world.run(&["unpack", "app:v1", "work"]).ok();
+    assert_eq!(world.run(&["diff", "tree", "work"]).ok().text(), "");
+    world.sh("touch -d @1000000000.25 work/etc/motd");
+    assert_eq!(world.run(&["diff", "tree", "work"]).ok().text(), "C /etc\nC /etc/motd\n");
+}
+
+/// Any two can be compared, in either order.
+#[test]
+fn an_image_may_be_the_newer_side() {
+    let world = edited();
+    let expected = "C /bin\nC /bin/hello\nA /bin/hi\nC /etc\nC /etc/motd\nD /etc/new\n";
+    assert_eq!(world.run(&["diff", "work", "app:v1"]).ok().text(), expected);
+    // Also by content, where metadata leaves a doubt.
+    world.sh("cp -a tree same; touch -r tree/etc/motd ref; echo WELCOME >same/etc/motd; touch -r ref same/etc/motd");
+    world.sh("touch -r tree/etc same/etc");
+    assert_eq!(world.run(&["diff", "same", "app:v1"]).ok().text(), "C /etc\nC /etc/motd\n");
+    assert_eq!(world.run(&["diff", "tree", "app:v1"]).ok().text(), "");
+}
+
+/// A fresh copy has new times, and everything in it would be new.
+#[test]
+fn times_are_let_be_where_asked_for() {
+    let world = World::unpacked();
+    world.sh("cp -r tree copy; echo other >copy/etc/motd; echo new >copy/etc/new");
+    let listed = world.run(&["diff", "--ignore-times", "app:v1", "copy"]).ok().text();
+    assert_eq!(listed, "C /etc\nC /etc/motd\nA /etc/new\n");
+    assert!(world.run(&["diff", "app:v1", "copy"]).ok().text().contains("C /bin/hello"));
+    let made =
+        world.run(&["commit", "--json", "--ignore-times", "--base", "app:v1", "copy", "app:v2"]).ok().json();
+    assert_eq!(made["changes"]["bytes"], 10, "{made}");
+    assert_eq!(world.run(&["diff", "copy"]).ok().text(), "");
+}
+
+/// What is left out is not new, not changed and not deleted.
+#[test]
+fn patterns_leave_out() {
+    let world = World::unpacked();
+    world.sh("mkdir work/cache; echo x >work/cache/a; echo y >work/cache/keep; rm work/bin/hi; echo z >>work/etc/motd
+              printf '# comment\nbin\n!cache/keep\n' >ignore");
+    let flags = ["--exclude", "cache", "--ignore-file", "ignore", "--exclude", "etc/m*"];
+    let with = |line: &[&str]| world.run(&[line, &flags[..]].concat()).ok();
+    assert_eq!(with(&["diff", "work"]).text(), "", "the last pattern that matches decides");
+    world.run(&["snapshot", "tree", "-o", "before"]).ok();
+    with(&["layer", "create", "work", "-o", "all"]);
+    assert_eq!(world.run(&["layer", "ls", "-n", "all"]).ok().text(), "./\netc/\n");
+    with(&["commit", "work", "app:v2"]);
+    assert_eq!(world.run(&["diff", "app:v1", "app:v2"]).ok().text(), "");
+    // What was left out once is there again without the patterns, deletions too.
+    let again = world.run(&["diff", "work"]).ok().text();
+    assert!(again.contains("D /bin/hi\n") && again.contains("A /cache/keep\n"), "{again}");
+    let kept = world.run(&["diff", "work", "--exclude", "*", "--exclude", "!cache/keep"]).ok().text();
+    assert_eq!(kept, "A /cache\nA /cache/keep\n");
+    world.run(&["diff", "work", "--exclude", "["]).fails(1, "pattern");
+    world.run(&["diff", "work", "--ignore-file", "none"]).fails(1, "none");
 }

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use crate::world::{World, run};
+use support::command::{World, run};
 
-/// What the examples name: directories, images, files, and stand-ins for the programs of others that they pipe to.
+/// Things that the examples name: directories, images, files, and stand-ins for the programs of others that they pipe to.
 const STAGE: &str = r##"
 set -e
 export PATH="$PWD/tools:$PATH"
@@ -21,6 +21,8 @@ printf '#!/bin/sh\ncase $1 in load) cat >/dev/null;; save) cat app.tar;; *) exit
 printf '#!/bin/sh\ntar -C rootfs -c .\n' >tools/debootstrap-tar
 chmod 755 tools/docker tools/debootstrap-tar
 treering commit -q rootfs debian:12
+cp -a rootfs web; echo 13 >web/etc/version; treering commit -q web debian:13
+echo web >web/etc/version; treering commit -q --base debian:12 web web:v1; rm -r web
 treering commit -q lower app:v1 -c 'ENV A=b'
 treering commit -q --base app:v1 rootfs app:v2
 treering layer create -q rootfs -o layer.tar.zst; treering layer create -q rootfs -o layer.tar
@@ -33,10 +35,10 @@ if command -v fakeroot >/dev/null; then fakeroot -s saved chown 7:8 rootfs/etc/m
 /// Verbs that talk to a registry: `tests/registry` has one for them, and their examples name other people's.
 const REGISTRY: [&str; 7] = ["pull", "push", "copy", "tags", "login", "logout", "manifest"];
 
-/// What belongs to the place: a tree that the store knows, and a snapshot.
+/// Sets the place up: a tree with a record in the store, and a snapshot.
 const PLACE: &str = r##"
 set -e
-"$TREERING" unpack -q app:v1 work; echo more >work/more
+"$TREERING" unpack -q app:v1 work; echo more >work/more; mkdir -p work/etc
 "$TREERING" snapshot rootfs -o before
 "##;
 
@@ -65,15 +67,30 @@ mkdir -p work/bin; cp /usr/bin/busybox work/bin/; ln -sf busybox work/bin/sh
 for name in apt-get make; do printf '#!/bin/sh\n' >work/bin/$name; chmod 755 work/bin/$name; done
 "##;
 
-fn sh(world: &World, script: &str) -> crate::world::Run {
+/// An image with programs that run, and a container of it.
+const BOX: &str = r##"
+set -e
+mkdir -p root/bin root/etc/nginx/conf.d root/usr/share root/var/log; touch root/var/log/dpkg.log site.conf; cp /usr/bin/busybox root/bin/; echo NAME=Stage >root/etc/os-release
+for name in sh cat sleep ls touch; do ln -sf busybox root/bin/$name; done
+for name in apt-get make; do printf '#!/bin/sh\n' >root/bin/$name; chmod 755 root/bin/$name; done
+"$TREERING" commit -q root debian:12 -c 'CMD ["sh"]'; "$TREERING" create -q --name box debian:12
+"##;
+
+/// Verbs for containers.
+const BOXES: [&str; 17] = [
+    "cp", "inspect", "run", "create", "ps", "rm", "commit", "export", "start", "exec", "attach", "logs",
+    "stop", "restart", "kill", "wait", "rename",
+];
+
+fn sh(world: &World, script: &str) -> support::command::Run {
     let mut command = Command::new("bash");
     command.args(["-c", script]).current_dir(world.path());
-    command.env("TREERING", env!("CARGO_BIN_EXE_treering")).env("TREERING_ROOT", world.join("store"));
+    command.env("TREERING", support::program()).env("TREERING_ROOT", world.join("store"));
     command.env("HOME", world.join("home")).env_remove("SOURCE_DATE_EPOCH");
     run(&mut command)
 }
 
-/// The command lines below `Examples:` in a help text, without what is said beside them.
+/// Returns the command lines below `Examples:` in a help text, without what is said beside them.
 fn examples(help: &str) -> Vec<String> {
     let block = help.split_once("Examples:\n").map_or("", |(_, block)| block);
     let lines = block.lines().take_while(|line| line.starts_with("  "));
@@ -90,7 +107,8 @@ fn every_example_does_what_it_shows() {
             continue;
         }
         match verb {
-            "help" | "image" | "system" => {}
+            "help" | "image" | "container" | "system" => {}
+            "builder" => verbs.push(vec![verb.into(), "prune".into()]),
             verb if REGISTRY.contains(&verb) => {}
             "layer" => verbs.extend(["create", "apply", "ls"].map(|inner| vec![verb.into(), inner.into()])),
             verb => verbs.push(vec![verb.to_string()]),
@@ -124,16 +142,32 @@ fn every_example_does_what_it_shows() {
             if verb == ["unpack"] {
                 world.sh("rm -rf work*");
             }
-            if verb == ["run"] {
+            if verb.len() == 1 && BOXES.contains(&verb[0].as_str()) {
                 if !std::path::Path::new("/usr/bin/busybox").exists() {
-                    crate::tools::missing("TOOL", "busybox", "nothing to run in a tree");
+                    support::tools::missing("TOOL", "busybox", "nothing to run in a tree");
                     continue;
                 }
-                sh(&world, PROGRAMS).ok();
+                if verb == ["run"] {
+                    sh(&world, PROGRAMS).ok();
+                }
+                sh(&world, "$TREERING rm -f $($TREERING ps -aq) || true").ok();
+                sh(&world, BOX).ok();
+                if line.split_whitespace().any(|word| word == "web") && !line.contains("--name") {
+                    // Long enough to be talked to, or short enough to be waited for.
+                    let waited_for = ["attach", "wait"].contains(&verb[0].as_str()) || line.contains(" -f");
+                    let seconds = if waited_for { 4 } else { 120 };
+                    sh(&world, &format!("$TREERING run -q -d --name web debian:12 sleep {seconds}")).ok();
+                }
+                // Otherwise it would be the old one that the name stands for.
+                if line.contains("--name box") {
+                    sh(&world, "$TREERING rm box").ok();
+                }
             }
             // One that asks needs a terminal to ask at.
             let line = if line == "treering prune" {
                 "echo y | script -qec 'treering prune' /dev/null".to_string()
+            } else if line.contains(" -it ") {
+                format!("echo exit | script -qec '{line}' /dev/null")
             } else {
                 line
             };
@@ -144,10 +178,13 @@ fn every_example_does_what_it_shows() {
                 kind_of(&world, file);
             }
         }
+        if verb.len() == 1 && BOXES.contains(&verb[0].as_str()) {
+            sh(&world, "$TREERING rm -f $($TREERING ps -aq) || true").ok();
+        }
     }
 }
 
-/// A file is what its name says.
+/// Checks that a file is what its name says.
 fn kind_of(world: &World, file: &str) {
     let start = std::fs::read(world.join(file)).unwrap();
     let expected: &[u8] = match file.rsplit('.').next().unwrap() {

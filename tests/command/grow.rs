@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::json;
 use snapbox::{assert_data_eq, str};
 
-use crate::world::{World, run};
+use support::command::{Run, World, run};
 
 #[test]
 fn commit_prints_the_image_id_and_nothing_else() {
@@ -166,11 +166,11 @@ fn an_upper_directory_becomes_a_layer() {
     world.run(&["commit", "--upper", "upper", "--lower", "work", "app:v2"]).fails(1, "needs its image named");
 }
 
-/// What was done through a mount has owners of its own; nobody gave a plain directory its.
+/// What was done through a mount has owners of its own; a plain directory was given none.
 #[test]
 fn an_upper_directory_has_the_owners_on_disk() {
-    if !crate::common::is_root() {
-        // Nobody else can give files to other users.
+    if !support::is_root() {
+        // Only root can give files to other users.
         return;
     }
     let world = World::new();
@@ -233,7 +233,7 @@ fn what_a_commit_says_makes_sense() {
     );
     let again = world.run(&["commit", "tree", "app:v2"]).ok();
     assert!(again.stderr.starts_with("nothing changed; no new layer;"), "{}", again.stderr);
-    if crate::common::is_root() {
+    if support::is_root() {
         world.sh("chown 7:7 tree/etc/motd");
         let made = world.run(&["commit", "tree", "app:v3"]).ok();
         assert!(
@@ -341,7 +341,7 @@ hint: the directory comes first: treering commit TREE [REPOSITORY[:TAG]]
     );
     world.run(&["commit"]).fails(2, "no directory to commit");
     world.run(&["commit", "tree", "App"]).fails(1, "must be lower case");
-    world.run(&["commit", "tree", "--level", "40"]).fails(1, "level");
+    world.run(&["commit", "tree", "--level", "40"]).fails(2, "level");
     world.run(&["commit", "tree", "--owner", "me"]).fails(2, "invalid value 'me' for '--owner <OWNER>'");
     world.run(&["commit", "tree", "-c", "RUN true"]).fails(1, "RUN");
     // Nothing of all that is in the store.
@@ -375,8 +375,114 @@ fn owners_survive_whoever_unpacks() {
     assert!(made.stderr.contains("nothing changed"), "{}", made.stderr);
     assert_eq!(world.run(&["diff", "app:v1", "flat:v1"]).ok().text(), "");
     let mode = world.join("work/bin/hello").metadata().unwrap().permissions().mode() & 0o7777;
-    if !crate::common::is_root() {
-        // Nobody's files are setuid to whoever unpacked them.
+    if !support::is_root() {
+        // No file is setuid to the user that unpacked it.
         assert_eq!(mode & 0o4000, 0);
     }
+}
+
+#[test]
+fn an_unchanged_directory_is_the_same_image_where_asked_for() {
+    let world = World::new();
+    world.sh("mkdir tree && echo 1 >tree/f");
+    let first = world.run(&["commit", "tree", "app:1"]).ok().text();
+    assert_eq!(world.run(&["commit", "--only-if-changed", "tree", "app:2"]).ok().text(), first);
+    assert_ne!(world.run(&["commit", "tree", "app:3"]).ok().text(), first);
+    world.sh("echo 2 >>tree/f");
+    assert_ne!(world.run(&["commit", "--only-if-changed", "tree", "app:4"]).ok().text(), first);
+}
+
+/// Files as shadow (0000) and sudo (4111) are those of the user that commits them: they are read, and stay what they were.
+#[test]
+fn a_directory_of_ones_own_that_may_not_be_read_is_an_error_with_a_way_out() {
+    if support::is_root() && !support::tools::need("setpriv", &["--version"]) {
+        return;
+    }
+    let world = World::with_tree();
+    world.sh("mkdir tree/closed; echo in >tree/closed/in; chmod 0 tree/closed");
+    if support::is_root() {
+        world.sh("chown -R 65534:65534 .");
+    }
+    let user = "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all --inh-caps -all";
+    let as_user = |line: &[&str]| -> Run {
+        match support::is_root() {
+            true => world.by_shell(&format!("exec {user} \"$@\""), line),
+            false => world.run(line),
+        }
+    };
+    for line in [&["commit", "tree", "app:v1"][..], &["snapshot", "tree", "-o", "before"]] {
+        let run = as_user(line).fails(1, "closed");
+        assert!(run.stderr.contains("hint: ") && run.stderr.contains("chmod"), "{}", run.stderr);
+    }
+    assert_eq!(as_user(&["images", "-q"]).ok().text(), "");
+    world.sh("chmod 700 tree/closed");
+}
+
+#[test]
+fn a_user_commits_files_of_their_own_that_they_may_not_read() {
+    let world = World::with_tree();
+    let as_user = |script: &str| {
+        let line = format!("export TREERING_ROOT=$PWD/store HOME=$PWD; {script}");
+        match support::is_root() {
+            true => {
+                let script = line.replace('\'', "'\\''");
+                world.sh(&format!("setpriv --reuid 65534 --regid 65534 --clear-groups sh -euc '{script}'"))
+            }
+            false => world.sh(&line),
+        }
+    };
+    let treering = support::program();
+    world.sh("echo shadow >tree/etc/shadow; chmod 0 tree/etc/shadow; echo sudo >tree/bin/sudo; ln tree/bin/sudo tree/bin/sudoedit
+              touch -d @1000000000.25 tree/etc/shadow tree/bin/sudo; touch -d @1000000000 tree/etc tree/bin");
+    if support::is_root() && !support::tools::need("setpriv", &["--version"]) {
+        return;
+    }
+    if support::is_root() {
+        world.sh("chown -R 65534:65534 .");
+    }
+    // A change of owner takes setuid away.
+    as_user("chmod 4111 tree/bin/sudo");
+    let before = as_user("stat -c '%n %a %Y %X %h' tree/etc/shadow tree/bin/sudo");
+    as_user(&format!("{treering} commit tree app:v1"));
+    assert_eq!(as_user("stat -c '%n %a %Y %X %h' tree/etc/shadow tree/bin/sudo"), before);
+    assert_eq!(
+        as_user(&format!("{treering} cat app:v1:/etc/shadow; {treering} cat app:v1:/bin/sudo")),
+        "shadow\nsudo\n"
+    );
+    let listed = as_user(&format!("{treering} ls --json app:v1:/bin"));
+    assert!(listed.contains("\"mode\":\"4111\""), "{listed}");
+    assert_eq!(as_user(&format!("{treering} diff tree; {treering} diff app:v1 tree; ls store/tmp")), "");
+    as_user(&format!(
+        "{treering} commit --compare content --squash tree app:v2; {treering} layer create tree -o layer"
+    ));
+    assert_eq!(as_user("stat -c '%n %a %Y %X %h' tree/etc/shadow tree/bin/sudo"), before);
+
+    // A killed process leaves a promise, which the next one keeps; what was changed since is not touched.
+    let promise = |mode: &str, file: &str| {
+        format!(
+            "printf '{mode} %s\\n%s' \"$(stat -c '%d %i' {file})\" \"$PWD/{file}\" >store/tmp/mend-$$; chmod 400 {file}"
+        )
+    };
+    as_user(&promise("0", "tree/etc/shadow"));
+    as_user(&promise("4111", "tree/bin/sudo"));
+    as_user(&format!("{treering} diff tree"));
+    assert_eq!(as_user("stat -c %a tree/etc/shadow tree/bin/sudo; ls store/tmp"), "0\n400\n");
+
+    // A directory is not opened so, and the hint says what can be done.
+    as_user("mkdir tree/closed; chmod 0 tree/closed");
+    let failed = as_user(&format!("{treering} commit tree app:v3 2>&1 || true; chmod 700 tree/closed"));
+    assert!(failed.contains("tree/closed") && failed.contains("hint: every directory"), "{failed}");
+}
+
+/// The same tree, the same image, however often it is committed.
+#[test]
+fn a_reproducible_commit_of_an_unchanged_tree_is_the_same_image() {
+    let world = World::with_tree();
+    let first = world.run(&["commit", "--reproducible", "tree", "app:v1"]).ok().text();
+    for name in ["app:v1", "app:v2"] {
+        assert_eq!(world.run(&["commit", "--reproducible", "tree", name]).ok().text(), first);
+    }
+    assert_eq!(world.run(&["images"]).ok().lines().len(), 3);
+    let message = world.run(&["commit", "--reproducible", "-m", "new", "tree", "app:v3"]).ok().text();
+    assert_ne!(message, first);
 }

@@ -4,10 +4,10 @@ use std::os::unix::fs::MetadataExt;
 
 use serde_json::json;
 
-use crate::common::is_root;
-use crate::world::World;
+use support::command::World;
+use support::is_root;
 
-/// An image of two layers, in which one thing leads to another.
+/// Returns an image of two layers, in which one thing leads to another.
 fn world() -> World {
     let world = World::with_tree();
     world.sh("cd tree; ln -s ../bin/hello etc/link; ln -s /etc/motd bin/absolute; ln etc/motd etc/hard; mkdir -p usr/share/doc
@@ -34,7 +34,7 @@ fn an_image_is_listed_without_being_unpacked() {
     assert!(long[2].starts_with("lrwxrwxrwx ") && long[2].ends_with(" hi -> hello"), "{long:?}");
     let object = world.run(&["ls", "--json", "app:v1:/bin/hello"]).ok().json();
     assert_eq!((&object[0]["path"], &object[0]["size"]), (&json!("hello"), &json!(21)));
-    world.run(&["ls", "app:v1:/nowhere"]).fails(1, "/nowhere: the image has no such file or directory");
+    world.run(&["ls", "app:v1:/nowhere"]).fails(1, "/nowhere: there is no such file or directory");
     world.run(&["ls", "other"]).fails(1, "other");
 }
 
@@ -104,4 +104,31 @@ fn what_the_disk_does_not_take_is_told() {
     assert_eq!(told, !is_root(), "{}", run.stderr);
     let run = world.run(&["cp", "--json", "app:v1:/etc", "again"]).ok().json();
     assert_eq!(run["unkept"] == json!(0), is_root(), "{run}");
+}
+
+#[test]
+fn a_tree_is_copied_from_with_the_owners_that_the_store_has_of_it() {
+    let world = world();
+    world.run(&["commit", "tree", "app:owned", "--owner", "7:8"]).ok();
+    world.run(&["unpack", "app:owned", "owned"]).ok();
+    world.sh("echo more >owned/etc/more; ln -s / owned/root");
+    let tar = world.run(&["cp", "./owned:/root/etc", "-"]).ok();
+    let mut tar = tar::Archive::new(&tar.stdout[..]);
+    let mut found = std::collections::BTreeMap::new();
+    for entry in tar.entries().unwrap() {
+        let entry = entry.unwrap();
+        let path = entry.path().unwrap().to_str().unwrap().to_string();
+        found.insert(path, (entry.header().uid().unwrap(), entry.header().gid().unwrap(), entry.size()));
+    }
+    // The first name has the content; the others are links to it.
+    assert_eq!(found["etc/hard"], (7, 8, 8));
+    assert_eq!(found["etc/motd"], (7, 8, 0));
+    assert_eq!(found["etc/more"].2, 5, "what is in no image, too");
+    world.run(&["cp", &format!("{}:/etc/motd", world.join("owned").display()), "motd"]).ok();
+    world.sh("cmp motd tree/etc/motd");
+    world.run(&["cp", "./owned:/etc", "out"]).ok();
+    world.sh("diff -r --no-dereference owned/etc out");
+    world.run(&["cp", "./owned:/nowhere", "out"]).fails(1, "there is no such file or directory");
+    world.run(&["cp", "./nowhere:/etc", "out"]).fails(1, "nowhere");
+    world.run(&["cp", "./owned", "out"]).fails(1, "IMAGE:/PATH");
 }

@@ -2,14 +2,14 @@
 
 use serde_json::json;
 
-use crate::world::World;
+use support::command::World;
 
 #[test]
 fn prune_asks_first() {
     let world = World::with_tree();
     world.run(&["commit", "tree"]).ok();
     world.sh("rm -r store/containers/*");
-    let run = world.run(&["prune"]).fails(2, "nobody is there to answer");
+    let run = world.run(&["prune"]).fails(2, "standard input is not a terminal");
     assert!(run.stderr.contains("hint: add -f"), "{}", run.stderr);
     let looked = world.run(&["prune", "--dry-run"]).ok().shape();
     assert_eq!(&looked, "deleted: DIGEST\ndeleted: DIGEST\ndeleted: DIGEST\nReclaimable space: SIZE\n");
@@ -57,6 +57,39 @@ fn prune_forgets_trees_that_are_gone_when_asked() {
 }
 
 #[test]
+fn the_build_cache_is_pruned_as_docker_users_type_it() {
+    let world = World::new();
+    world.sh("mkdir context; echo 1 >context/a; echo 2 >context/b");
+    world.sh("printf 'FROM scratch\\nCOPY a /a\\nCOPY b /b\\n' >context/Dockerfile");
+    world.run(&["buildx", "build", "-q", "-t", "app", "context"]).ok();
+    let df = world.run(&["df"]).ok().text();
+    let row = df.lines().find(|line| line.starts_with("Build Cache")).expect("a row");
+    assert!(row.contains(" 2 "), "{df}");
+    assert_eq!(world.run(&["df", "--json"]).ok().json()["cache_records"], 2);
+    world.run(&["builder", "prune"]).fails(2, "standard input is not a terminal");
+    // The image needs both layers, so that their records stay.
+    assert_eq!(world.run(&["builder", "prune", "-f"]).ok().text(), "Total:\t0B\n");
+    world.sh("echo 3 >context/b");
+    world.run(&["build", "-q", "-t", "app", "context"]).ok();
+    world.run(&["prune", "-f"]).ok();
+    assert_eq!(world.run(&["df", "--json"]).ok().json()["cache_records"], 3);
+    let young = ["builder", "prune", "-f", "--filter", "until=24h", "--json"];
+    assert_eq!(world.run(&young).ok().json()["records"], 0);
+    let much = ["builder", "prune", "-f", "--keep-storage", "1GB", "--json"];
+    assert_eq!(world.run(&much).ok().json()["records"], 0);
+    let dry = world.run(&["builder", "prune", "--dry-run"]).ok().shape();
+    assert!(dry.starts_with("deleted: DIGEST\nReclaimable:\t4."), "{dry}");
+    let report = world.run(&["prune", "--build-cache", "-f", "--json"]).ok().json();
+    assert_eq!((&report["records"], report["blobs"].as_array().unwrap().len()), (&json!(1), 1));
+    assert_eq!(world.run(&["buildx", "prune", "-af", "--json"]).ok().json()["records"], 2);
+    world.run(&["inspect", "app"]).ok();
+    for bad in [["--keep-storage", "much"], ["--until", "soon"], ["--filter", "label=x"]] {
+        world.run(&["builder", "prune", bad[0], bad[1]]).fails(2, "invalid value");
+    }
+    world.run(&["prune", "--until", "24h"]).fails(2, "--build-cache");
+}
+
+#[test]
 fn fsck_finds_damage() {
     let world = World::unpacked();
     let run = world.run(&["fsck"]).ok();
@@ -90,7 +123,7 @@ fn a_store_that_cannot_be_looked_at_is_not_no_store() {
     world.sh("rm store; touch store");
     world.run(&["diff", "work"]).fails(1, "store");
     world.sh("rm store; mkdir -m 0 store");
-    if !crate::common::is_root() {
+    if !support::is_root() {
         world.run(&["diff", "work"]).fails(1, "store");
     }
     world.sh("rmdir store; mv hidden store");
@@ -141,7 +174,7 @@ fn a_lost_index_is_damage_and_nothing_is_pruned() {
         let run = world.run(&["fsck"]).code(1);
         assert!(run.text().contains("bad-index: oci/index.json: the list of images is missing\n"), "{run:?}");
         let run = world.run(&["prune", "-a", "--trees", "-f"]).fails(1, "the list of images is missing");
-        assert!(run.stderr.contains("\nhint: put a copy of it back"), "{}", run.stderr);
+        assert!(run.stderr.contains("\nhint: restore a copy"), "{}", run.stderr);
         world.run(&["commit", "tree", "app:v2"]).fails(1, "the list of images is missing");
         assert_eq!(world.run(&["images"]).code(1).text(), "", "{lost}");
         assert!(before.lines().all(|blob| blobs().contains(blob)));

@@ -3,7 +3,7 @@
 use serde_json::json;
 use snapbox::{assert_data_eq, str};
 
-use crate::world::World;
+use support::command::World;
 
 #[test]
 fn a_snapshot_says_what_it_holds() {
@@ -95,14 +95,14 @@ fn a_layer_does_not_remove_the_store() {
               touch whiteout/srv/data/.wh.store; tar -C whiteout -cf named.tar srv/data/.wh.store");
     let apply = |layer: &str| {
         let store = world.join("work/srv/data/store");
-        crate::world::run(world.command(&["layer", "apply", layer, "work"]).env("TREERING_ROOT", store))
+        support::command::run(world.command(&["layer", "apply", layer, "work"]).env("TREERING_ROOT", store))
     };
     apply("gone.tar").fails(1, "the store is in");
     apply("opaque.tar").ok();
     apply("named.tar").ok();
     assert_eq!(world.sh("ls work/srv/data"), "store\n");
     let store = world.join("work/srv/data/store");
-    crate::world::run(world.command(&["fsck"]).env("TREERING_ROOT", store)).ok();
+    support::command::run(world.command(&["fsck"]).env("TREERING_ROOT", store)).ok();
 }
 
 #[test]
@@ -180,4 +180,47 @@ fn a_layer_on_an_unpacked_image_keeps_its_owners() {
         tar.lines().any(|line| line.starts_with("-rwsr-xr-x 7/8 ") && line.ends_with("etc/new")),
         "{tar}"
     );
+}
+
+/// A layer is written by what the comparison before it went by: the owners that the store has for the tree.
+#[test]
+fn a_layer_of_an_unpacked_image_has_its_owners() {
+    let world = World::with_tree();
+    world.sh("echo x >tree/su; chmod 4755 tree/su; mkdir tree/d; touch -d @1000000000 tree/su tree/d tree");
+    world.run(&["commit", "--owner", "5:6", "tree", "app:v1"]).ok();
+    world.run(&["unpack", "app:v1", "work"]).ok();
+    world.run(&["snapshot", "work", "-o", "before"]).ok();
+    world.sh("echo new >work/new");
+    assert_eq!(world.run(&["diff", "before", "work"]).ok().text(), "A /new\n");
+    world.run(&["layer", "create", "work", "--base-snapshot", "before", "-o", "layer"]).ok();
+    assert_eq!(world.run(&["layer", "ls", "-n", "layer"]).ok().text(), "./\nnew\n");
+    world.run(&["layer", "create", "work", "-o", "all"]).ok();
+    let listed = world.run(&["layer", "ls", "all"]).ok().text();
+    assert!(listed.lines().any(|line| line.starts_with("-rwsr-xr-x") && line.contains(" 5/6 ")), "{listed}");
+}
+
+/// Entries that did not change keep what an older snapshot has of them only where it was taken alike.
+#[test]
+fn a_snapshot_before_counts_only_where_it_was_taken_alike() {
+    let world = World::with_tree();
+    let take = |name: &str, more: &[&str]| {
+        world.run(&[&["snapshot", "tree", "-o", name][..], more].concat()).ok().stderr
+    };
+    take("root", &["--owner", "root"]);
+    let talk = take("mixed", &["--owner", "5:5", "--previous", "root"]);
+    assert!(talk.contains("other owners"), "{talk}");
+    take("fresh", &["--owner", "5:5"]);
+    assert_eq!(world.run(&["diff", "fresh", "mixed"]).ok().text(), "");
+    let talk = take("again", &["--owner", "5:5", "--previous", "fresh"]);
+    assert!(!talk.contains("other owners"), "{talk}");
+    let Some(flags) = crate::attack::unshare("a_snapshot_before_counts_only_where_it_was_taken_alike") else {
+        return;
+    };
+    let line = format!(
+        "unshare {flags} sh -euc 'mount -t tmpfs none tree/etc; touch tree/etc/mounted; \
+         {0} snapshot -x tree -o less; {0} snapshot tree --previous less -o more; {0} snapshot tree -o whole'",
+        support::program()
+    );
+    world.sh(&format!("export TREERING_ROOT=$PWD/store; {line}"));
+    assert_eq!(world.run(&["diff", "whole", "more"]).ok().text(), "");
 }

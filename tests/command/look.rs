@@ -3,9 +3,10 @@
 use serde_json::json;
 use snapbox::{assert_data_eq, str};
 
-use crate::world::{World, run};
+use support::command::{World, run};
+use support::tools::need;
 
-/// Three names for two images, the newer one on top of the older.
+/// Makes three names for two images, the newer one on top of the older.
 fn two_images() -> World {
     let world = World::with_tree();
     let commit = |line: &[&str], epoch: &str| {
@@ -144,6 +145,8 @@ TYPE | TOTAL | NAMED | SIZE | RECLAIMABLE
 Images | 2 | 2 | SIZE | SIZE (0%)
 Trees | 1 | - | - | SIZE
 Layer lists | - | - | SIZE | -
+Layer indexes | - | - | SIZE | -
+Build Cache | 0 | - | SIZE | SIZE
 Temporary | - | - | SIZE | SIZE
 
 "#]]
@@ -183,6 +186,83 @@ fn info_tells_about_the_store_and_the_machine() {
     assert!(text.contains("Store:\n Root: ") && text.contains(" openat2: "), "{text}");
 }
 
+/// Whatever call fails: an error, or the same list. What could not be read is never shown as something else.
+#[test]
+fn an_error_of_the_disk_is_an_error_or_changes_nothing() {
+    if !need("strace", &["-qq", "-o", "/dev/null", "true"]) {
+        return;
+    }
+    let world = two_images();
+    let (mut failed, mut runs) = (0, 0);
+    for verb in [&["images", "--json"][..], &["history", "-q", "app:v1"], &["df", "--json"]] {
+        let whole = world.run(verb).ok().text();
+        for call in ["openat", "read"] {
+            for number in 1.. {
+                let inject = format!("inject={call}:error=EIO:when={number}");
+                let trace = world.join("trace");
+                let strace =
+                    format!("exec strace -f -qq -o {} -e trace={call} -e {inject} \"$@\"", trace.display());
+                let run = world.by_shell(&strace, verb);
+                if !std::fs::read_to_string(&trace).unwrap().contains("(INJECTED)") {
+                    break;
+                }
+                runs += 1;
+                if run.status.success() {
+                    assert_eq!(run.text(), whole, "{verb:?} with {inject}");
+                } else {
+                    failed += 1;
+                }
+            }
+        }
+    }
+    assert!(runs > 50 && failed > 20, "{failed} of {runs}");
+}
+
+/// The command says what the library finds out, with and without a store, and only adds what it alone can try.
+#[test]
+fn info_is_that_of_the_library() {
+    let world = World::with_tree();
+    for made in [false, true] {
+        if made {
+            world.run(&["commit", "tree", "app:v1"]).ok();
+        }
+        let mut said = world.run(&["info", "--json"]).ok().json();
+        let root = world.join("store");
+        let mut found = match made {
+            true => {
+                treering::info::info(Some(&treering::store::Store::open(&root).unwrap())).unwrap().to_json()
+            }
+            false => treering::info::info_at(Some(&root)).to_json(),
+        };
+        for alone in ["rungs", "helper"] {
+            assert!(said.as_object_mut().unwrap().remove(alone).is_some(), "{alone}");
+        }
+        if !made {
+            // To the library, no store is no store; the command says where one would be.
+            let none = json!({ "root": root.to_str().unwrap(), "images": 0, "trees": 0 });
+            assert_eq!(found.insert("store".into(), none), None);
+        }
+        assert_eq!(said, serde_json::Value::Object(found), "with a store: {made}");
+
+        let text = world.run(&["info"]).ok().text();
+        let store = &said["store"];
+        let mut lines = vec![
+            format!("Version: {}", env!("CARGO_PKG_VERSION")),
+            format!("Kernel: {}", said["kernel"].as_str().unwrap()),
+            format!("Processors: {}", said["processors"]),
+            format!(" Images: {}", store["images"]),
+            format!(" Trees: {}", store["trees"]),
+        ];
+        for (name, one) in said["abilities"].as_object().unwrap() {
+            let works = if one["works"] == true { "yes" } else { "no" };
+            lines.push(format!(" {}: {works} ({})", name.replace('_', " "), one["remark"].as_str().unwrap()));
+        }
+        for line in lines {
+            assert!(text.lines().any(|other| other == line), "{line:?} in {text}");
+        }
+    }
+}
+
 #[test]
 fn version_is_one_line() {
     let world = World::new();
@@ -192,7 +272,7 @@ fn version_is_one_line() {
     assert_eq!(world.run(&["version", "--json"]).ok().json()["version"], version);
 }
 
-/// One name for two platforms, as other tools make it.
+/// Makes one name for two platforms, as other tools do.
 fn multi_platform() -> World {
     use treering::image::{Image, OCI_INDEX, Platform, new_index};
     use treering::store::{Reference, Store, descriptor};
@@ -235,6 +315,23 @@ fn a_multi_platform_image_is_one_row() {
     let run = world.run(&["rmi", id.trim()]).ok();
     assert!(run.text().starts_with("Untagged: multi:v1\nDeleted: sha256:"), "{}", run.text());
     assert_eq!(world.run(&["images", "-q"]).ok().text(), "");
+}
+
+/// One platform of several can be saved, in either kind of archive; the hint of an image without this machine's is true.
+#[test]
+fn one_platform_of_an_image_is_saved() {
+    let world = multi_platform();
+    for (format, platform) in [("docker-archive", "linux/arm64"), ("oci-archive", "linux/amd64")] {
+        let line = ["save", "--format", format, "--platform", platform, "-o", "a.tar", "multi:v1"];
+        world.run(&line).ok();
+        world.run(&["--root", "other", "load", "-i", "a.tar"]).ok();
+        let shown = world.run(&["--root", "other", "inspect", "multi:v1"]).ok().json();
+        assert_eq!(shown.as_array().unwrap().len(), 1);
+        assert!(platform.ends_with(shown[0]["Architecture"].as_str().unwrap()), "{format}: {shown}");
+        world.sh("rm -rf other");
+    }
+    world.run(&["save", "--platform", "linux/s390x", "-o", "no.tar", "multi:v1"]).fails(1, "multi:v1");
+    assert!(!world.join("no.tar").exists());
 }
 
 /// What another tool put into the index hides nothing, and can be taken out again.

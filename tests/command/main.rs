@@ -5,13 +5,8 @@
 // The ban on ambient paths is for the library.
 #![allow(clippy::disallowed_methods)]
 
-#[path = "../common/mod.rs"]
-mod common;
-
-#[path = "../common/tools.rs"]
-mod tools;
-
 mod attack;
+mod back;
 mod diff;
 mod examples;
 mod grow;
@@ -20,7 +15,9 @@ mod keep;
 mod layer;
 mod look;
 mod moving;
+mod ordinary;
 mod output;
+mod report;
+mod stores;
 mod talk;
 mod trees;
-mod world;

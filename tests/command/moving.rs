@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::World;
+use support::command::World;
 
 #[test]
 fn tag_gives_and_moves_names() {
@@ -72,7 +72,7 @@ fn rmi_by_id_refuses_what_others_stand_on() {
 fn an_image_that_loses_its_name_is_listed_until_prune() {
     let world = World::unpacked();
     let id = |name: &str| world.run(&["inspect", name]).ok().json()[0]["Id"].as_str().unwrap().to_string();
-    let nameless = || -> Vec<String> {
+    let untagged = || -> Vec<String> {
         let rows = world.run(&["images", "-a", "--json"]).ok().json();
         let rows = rows.as_array().unwrap().iter().filter(|row| row["name"].is_null());
         rows.map(|row| row["id"].as_str().unwrap().to_string()).collect()
@@ -80,22 +80,22 @@ fn an_image_that_loses_its_name_is_listed_until_prune() {
     let first = id("app:v1");
     world.sh("echo x >work/x");
     world.run(&["commit", "work", "app:v1"]).ok();
-    assert_eq!(nameless(), std::slice::from_ref(&first));
+    assert_eq!(untagged(), std::slice::from_ref(&first));
     world.run(&["history", &first]).ok();
     // It has another name: nothing is added to the list.
     world.run(&["tag", &first, "app:first"]).ok();
-    assert!(nameless().is_empty());
+    assert!(untagged().is_empty());
     world.run(&["tag", "app:v1", "app:second"]).ok();
     world.run(&["tag", &first, "app:v1"]).ok();
-    assert!(nameless().is_empty());
+    assert!(untagged().is_empty());
     world.run(&["rmi", "app:first"]).ok();
     // An image on top keeps its parent in the list, by name as by id.
     assert_eq!(world.run(&["rmi", "app:v1"]).ok().text(), "Untagged: app:v1\n");
-    assert_eq!(nameless(), std::slice::from_ref(&first));
+    assert_eq!(untagged(), std::slice::from_ref(&first));
     assert!(world.run(&["df"]).ok().text().contains("Images"));
     let report = world.run(&["prune", "-f", "--json"]).ok().json();
-    assert_eq!(report["nameless"].as_array().unwrap().len(), 1);
-    assert!(nameless().is_empty());
+    assert_eq!(report["images"].as_array().unwrap().len(), 1);
+    assert!(untagged().is_empty());
     world.run(&["fsck"]).ok();
 }
 
@@ -220,4 +220,65 @@ fn a_layout_in_a_directory_is_loaded() {
     world.run(&["tag", "app:v1", "scratch"]).fails(1, "reserved");
     world.run(&["commit", "work", "auto:v1"]).fails(1, "reserved");
     world.run(&["tag", "app:v1", "my/scratch"]).ok();
+}
+
+/// What is no root filesystem, or none that can be read, is said to be so, with the way out.
+#[test]
+fn an_archive_of_images_or_another_compression_is_said_at_import() {
+    let world = World::unpacked();
+    world.run(&["save", "-o", "app.tar", "app:v1"]).ok();
+    let run = world.run(&["import", "app.tar", "odd:v1"]).ok();
+    assert!(run.stderr.contains("warning: the tar is an archive of images"), "{}", run.stderr);
+    world.run(&["export", "app:v1", "-o", "tree.tar"]).ok();
+    assert_eq!(world.run(&["import", "tree.tar", "even:v1"]).ok().stderr, "");
+    for (program, head) in [("lz4", &b"\x04\x22\x4d\x18"[..]), ("uncompress -c", b"\x1f\x9d\x90")] {
+        std::fs::write(world.join("other"), [head, &[7; 600]].concat()).unwrap();
+        let run = world.run(&["import", "other", "x:y"]).fails(1, "is not supported");
+        assert!(run.stderr.contains(&format!("`{program}")), "{}", run.stderr);
+    }
+}
+
+/// Parents are made, and go again when nothing comes of it.
+#[test]
+fn an_image_is_unpacked_below_directories_that_are_not_there() {
+    let world = World::unpacked();
+    world.run(&["unpack", "app:v1", "a/b/c"]).ok();
+    assert_eq!(world.run(&["diff", "a/b/c"]).ok().text(), "");
+    world.sh("f=$(ls -S store/oci/blobs/sha256 | head -1); for f in store/oci/blobs/sha256/*; do
+                head -c2 $f | od -An -tx1 | grep -q '1f 8b' && printf '\\0' | dd of=$f bs=1 seek=60 conv=notrunc status=none || true; done");
+    world.run(&["unpack", "app:v1", "d/e/f"]).code(1);
+    assert!(!world.join("d").exists());
+    world.sh("ln -s nowhere link");
+    world.run(&["unpack", "app:v1", "link/x"]).code(1);
+    assert!(!world.join("nowhere").exists());
+}
+
+/// What a killed unpack left counts in what prune frees.
+#[test]
+fn prune_counts_what_a_killed_unpack_left() {
+    let world = World::unpacked();
+    world.sh("mkdir -p .x.unpacking-1; head -c 100000 /dev/zero >.x.unpacking-1/f
+              printf %s \"$PWD/.x.unpacking-1\" >store/tmp/scratch-1");
+    let pruned = world.run(&["prune", "-f", "--json"]).ok().json();
+    assert!(pruned["bytes"].as_u64().unwrap() >= 100_000, "{pruned}");
+    assert!(!world.join(".x.unpacking-1").exists());
+}
+
+/// A message names the file that a person can find.
+#[test]
+fn paths_of_the_store_are_whole() {
+    let world = World::unpacked();
+    let store = world.join("store");
+    world.sh("cp store/oci/index.json saved; rm store/oci/index.json; mkdir store/oci/index.json");
+    for line in [&["images"][..], &["tag", "app:v1", "b"], &["prune", "-f"], &["commit", "work", "x:y"]] {
+        let run = world.run(line).code(1);
+        assert!(
+            run.stderr.contains(store.join("oci/index.json").to_str().unwrap()),
+            "{line:?}: {}",
+            run.stderr
+        );
+    }
+    world.sh("rmdir store/oci/index.json; mv saved store/oci/index.json; mv store/layers store/gone; touch store/layers");
+    let run = world.run(&["df"]).code(1);
+    assert!(run.stderr.contains(store.to_str().unwrap()), "{}", run.stderr);
 }

@@ -4,13 +4,13 @@ use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 
-use crate::world::{World, run};
+use support::command::{World, run};
 
 /// Every verb that takes `-o FILE`, with what it needs before it.
 const WRITERS: [&[&str]; 4] =
     [&["save", "app:v1"], &["export", "app:v1"], &["layer", "create", "tree"], &["snapshot", "tree"]];
 
-/// Whether two runs wrote the same. A snapshot has its own time in it.
+/// Returns whether two runs wrote the same. A snapshot has its own time in it.
 fn same(line: &[&str], one: &[u8], other: &[u8]) -> bool {
     if line[0] == "snapshot" { one.len() == other.len() && one[..8] == other[..8] } else { one == other }
 }
@@ -88,7 +88,7 @@ fn closed_descriptors_are_an_error() {
     let sh = |line: &str| {
         let mut command = Command::new("sh");
         command.current_dir(world.path()).env("TREERING_ROOT", world.join("store"));
-        command.args(["-c", &format!("exec \"$0\" {line}"), env!("CARGO_BIN_EXE_treering")]);
+        command.args(["-c", &format!("exec \"$0\" {line}"), support::program()]);
         run(&mut command)
     };
     for line in

@@ -1,18 +1,21 @@
-//! What goes where: data, talk, errors, exit codes; and that help, manual and completions are complete.
+//! Destinations of data, talk and errors; exit codes; and that help, manual and completions are complete.
 
-use std::io::{BufRead, Read};
+use std::io::{BufRead, Read, Write};
 use std::process::Stdio;
 
-use crate::world::{World, run};
+use support::command::{World, run};
+use support::tools::need;
 
-const VERBS: [&str; 24] = [
+const VERBS: [&str; 38] = [
     "commit",
+    "edit",
     "diff",
     "snapshot",
     "layer",
     "images",
     "inspect",
     "history",
+    "report",
     "df",
     "info",
     "save",
@@ -25,6 +28,18 @@ const VERBS: [&str; 24] = [
     "checkout",
     "clone",
     "run",
+    "create",
+    "ps",
+    "rm",
+    "start",
+    "exec",
+    "attach",
+    "logs",
+    "stop",
+    "restart",
+    "kill",
+    "wait",
+    "rename",
     "prune",
     "fsck",
     "version",
@@ -52,6 +67,24 @@ fn errors_as_json() {
     assert_eq!(error["error"]["kind"], "not-found");
     assert_eq!(error["error"]["path"], "nope");
     assert!(error["error"]["hint"].is_string());
+}
+
+/// A file where a directory is needed, or a directory where a file is, is a mistake of the caller and no failure of the disk.
+#[test]
+fn a_path_to_the_wrong_thing_is_an_argument() {
+    let world = World::unpacked();
+    world.sh("echo x >file; tar -cf tree.tar tree");
+    let lines = "commit file a|commit file/x a|snapshot file -o out|layer apply tree.tar file|layer create file -o out|clone file new
+        |clone work file/new|checkout app:v1 file|unpack app:v1 file/x|--root file images|--root file/x images|load -i file/x|import file/x a
+        |import work a|save app:v1 -o file/x|save app:v1 -o work|export app:v1 -o file/x";
+    for line in lines.split('|').map(str::trim) {
+        let words: Vec<&str> = ["--json"].into_iter().chain(line.split(' ')).collect();
+        let run = world.run(&words);
+        let error: serde_json::Value = serde_json::from_str(run.stderr.lines().last().unwrap()).unwrap();
+        assert_eq!(error["error"]["kind"], "invalid-argument", "{line}: {error}");
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(["not a directory", "is a directory"].contains(&message), "{line}: {error}");
+    }
 }
 
 #[test]
@@ -179,4 +212,102 @@ fn a_log_hears_of_long_operations() {
     assert_eq!(loud.wait().unwrap().code(), Some(1));
     let quiet = String::from_utf8(quiet.wait_with_output().unwrap().stderr).unwrap();
     assert!(quiet.starts_with("error: "), "{quiet}");
+}
+
+/// Images by name, directories without a blank behind them, names with blanks whole.
+#[test]
+fn bash_completes_images_and_paths() {
+    let world = World::unpacked();
+    world.sh("mkdir 'my tree' other; touch 'a file.tar'");
+    let program = std::path::Path::new(support::program());
+    let script = world.run(&["completion", "bash"]).ok().stdout;
+    std::fs::write(world.join("completion"), script).unwrap();
+    let complete = |line: &str| {
+        let words = format!(
+            "export TREERING_ROOT=$PWD/store PATH={}:$PATH; . ./completion
+             line={}; COMP_LINE=$line; COMP_POINT=${{#line}}; COMP_TYPE=9
+             compopt() {{ :; }}
+             # As readline does it: blanks and colons part words, a colon is one.
+             rest=$line; COMP_WORDS=(); while [[ $rest =~ ^[[:space:]]*(:|[^[:space:]:]+)(.*)$ ]]; do
+               COMP_WORDS+=(\"${{BASH_REMATCH[1]}}\"); rest=${{BASH_REMATCH[2]}}; done
+             [[ $line != *[[:space:]:] ]] || COMP_WORDS+=(''); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+             _treering_words treering \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD - 1]}}\"
+             printf '%s\\n' \"${{COMPREPLY[@]}}\" | sort",
+            program.parent().unwrap().display(),
+            shell_word(line),
+        );
+        let run = std::process::Command::new("bash")
+            .args(["-c", &words])
+            .current_dir(world.path())
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{line}: {}", String::from_utf8_lossy(&run.stderr));
+        String::from_utf8(run.stdout).unwrap().lines().map(String::from).collect::<Vec<_>>()
+    };
+    assert_eq!(complete("treering commit "), ["my tree", "other", "store", "tree", "work"]);
+    assert_eq!(complete("treering commit work "), ["app:v1"]);
+    assert_eq!(complete("treering unpack ap"), ["app:v1"]);
+    assert_eq!(complete("treering unpack app:"), ["v1"]);
+    assert_eq!(complete("treering unpack app:v"), ["v1"]);
+    assert_eq!(complete("treering unpack app:v1 o"), ["other"]);
+    assert_eq!(complete("treering load -i a"), ["a file.tar"]);
+    assert!(complete("treering diff ").contains(&"app:v1".to_string()));
+    assert!(complete("treering commit --sq").contains(&"--squash".to_string()));
+    assert!(complete("treering comm").contains(&"commit".to_string()));
+}
+
+/// As people type it, with a terminal and readline: what comes out of the keys is what the program gets.
+#[test]
+fn bash_completes_what_is_typed() {
+    if !need("script", &["-qec", "true", "/dev/null"]) {
+        return;
+    }
+    let world = World::unpacked();
+    world.sh("mkdir 'my tree' other; touch 'a file.tar'; cp -r store elsewhere");
+    world.run(&["--root", "elsewhere", "tag", "app:v1", "only:there"]).ok();
+    std::fs::write(world.join("completion"), world.run(&["completion", "bash"]).ok().stdout).unwrap();
+    // What would be run is printed, word by word.
+    let rc = "PS1='> '; bind 'set bell-style none'; bind 'set enable-bracketed-paste off'; . ./completion
+              treering() { [[ ${@: -1} != images ]] || { command treering \"$@\"; return; }; printf '<%s>' \"$@\"; echo; }";
+    std::fs::write(world.join("rc"), rc).unwrap();
+    let typed = [
+        ("treering commit my\t app:\t -q", "<commit><my tree/><app:v1><-q>"),
+        ("treering load -i a\t -q", "<load><-i><a file.tar><-q>"),
+        ("treering unpack ap\toth\tnew", "<unpack><app:v1><other/new>"),
+        ("treering save app:v1 -o oth\tx", "<save><app:v1><-o><other/x>"),
+        ("treering commit --upper=oth\t work", "<commit><--upper=other/><work>"),
+        ("treering --root else\t history on\t", "<--root><elsewhere/><history><only:there>"),
+        ("treering --root=elsewhere history on\t", "<--root=elsewhere><history><only:there>"),
+        ("treering comm\tmy\t", "<commit><my tree/>"),
+    ];
+    let keys: String = typed.iter().map(|(keys, _)| format!("{keys}\n")).collect::<String>() + "exit\n";
+    let mut terminal = std::process::Command::new("script");
+    terminal.args(["-qec", "bash --rcfile ./rc -i", "/dev/null"]).current_dir(world.path());
+    let path = std::path::Path::new(support::program()).parent().unwrap().display().to_string();
+    terminal.env("PATH", format!("{path}:{}", std::env::var("PATH").unwrap())).env("TERM", "dumb");
+    terminal.env("TREERING_ROOT", world.join("store")).env_remove("HISTFILE");
+    terminal.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut terminal = terminal.spawn().unwrap();
+    terminal.stdin.take().unwrap().write_all(keys.as_bytes()).unwrap();
+    let shown = String::from_utf8_lossy(&terminal.wait_with_output().unwrap().stdout).into_owned();
+    for (keys, words) in typed {
+        assert!(shown.lines().any(|line| line.trim_end() == words), "{keys:?}: no {words} in\n{shown}");
+    }
+}
+
+fn shell_word(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[test]
+fn a_level_that_is_none_is_a_usage_error() {
+    let world = World::unpacked();
+    for line in [
+        &["commit", "work", "--level", "99"][..],
+        &["layer", "create", "work", "--level", "99", "-o", "layer"],
+        &["layer", "create", "work", "--compression", "zstd", "--level", "20", "-o", "layer"],
+        &["import", "-", "--compression", "gzip", "--level", "13"],
+    ] {
+        world.run(line).fails(2, "level");
+    }
 }

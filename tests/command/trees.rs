@@ -1,12 +1,12 @@
-//! What the store knows of directories that were made from images: it stays usable whatever happens to names.
+//! The store's records of directories that were made from images: it stays usable whatever happens to names.
 
 use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::common::is_root;
-use crate::tools::missing;
-use crate::world::World;
+use support::command::World;
+use support::is_root;
+use support::tools::missing;
 
 /// A tree goes on from its image, whatever became of the name, before and after a prune.
 #[test]
@@ -59,7 +59,7 @@ fn a_tree_outlives_the_name_of_its_image() {
     }
 }
 
-/// The tree `tree` committed as `app:v1`, with a ledger: the owner of `bin/hello` is on no disk.
+/// Returns the tree `tree` committed as `app:v1`, with a ledger: the owner of `bin/hello` is on no disk.
 fn with_ledger() -> World {
     let world = World::with_tree();
     world.sh("printf 'dev=%s,ino=%s,mode=104755,uid=7,gid=8,nlink=1,rdev=0\\n' $(stat -c '%D %i' tree/bin/hello) >save");
@@ -70,10 +70,10 @@ fn with_ledger() -> World {
 #[test]
 fn a_damaged_record_is_found_and_said() {
     let cases = [
-        ("echo junk >config.json", "config.json: what the store knows of a tree is damaged: not valid JSON"),
+        ("echo junk >config.json", "config.json: the record of a tree is damaged: not valid JSON"),
         (
             "rm ledger",
-            "ledger: what the store knows of a tree is damaged: it is missing, and with it what 1 files",
+            "ledger: the record of a tree is damaged: it is missing, with the owners and kinds of 1 files",
         ),
         ("printf X | dd of=ledger bs=1 seek=40 conv=notrunc status=none", "the checksum does not match"),
         (": >ledger", "too short"),
@@ -86,11 +86,11 @@ fn a_damaged_record_is_found_and_said() {
         assert!(run.text().starts_with("bad-tree: containers/"), "{damage}: {}", run.text());
         assert_eq!(run.lines().len(), 1, "{damage}: {}", run.text());
         let run = world.run(&["diff", "tree"]).fails(1, message);
-        assert!(run.stderr.contains("\nhint: bring a copy back, or remove /"), "{}", run.stderr);
+        assert!(run.stderr.contains("\nhint: restore a copy, or remove /"), "{}", run.stderr);
         world.run(&["commit", "tree", "app:v2"]).fails(1, message);
         if damage.ends_with("config.json") {
             let run = world.run(&["prune", "-f"]).fails(1, message);
-            assert!(run.stderr.contains("\nhint: bring a copy back, or remove /"), "{}", run.stderr);
+            assert!(run.stderr.contains("\nhint: restore a copy, or remove /"), "{}", run.stderr);
         }
         // The hint works.
         world.sh("rm -r store/containers/*");
@@ -142,15 +142,22 @@ fn a_tree_is_known_on_a_filesystem_that_was_mounted_again() {
     world.sh("umount mnt; rm -r tree");
     let gone = json!([world.join("tree").display().to_string()]);
     assert_eq!(world.run(&["prune", "--trees", "-f", "--json"]).ok().json()["forgotten"], gone);
-    // Whatever loop device it had is somebody else's now.
-    let other = world.sh("truncate -s 16M other; losetup -f --show other");
-    world.sh("mount -o loop disk mnt");
-    let again = device();
+    // Its loop device may have another user now; others may let go of one with a lower number meanwhile.
+    let mut others = Vec::new();
+    let again = loop {
+        others.push(world.sh("truncate -s 16M other; losetup -f --show other"));
+        world.sh("mount -o loop disk mnt");
+        let again = device();
+        if again != before || others.len() == 8 {
+            break again;
+        }
+        world.sh("umount mnt");
+    };
     let diff = world.run(&["diff", "mnt/work"]);
     let made = world.run(&["commit", "mnt/work", "app:v2", "--json"]);
     let forgotten = world.run(&["prune", "--trees", "-f", "--json"]);
     let trees = world.sh("ls store/containers | wc -l");
-    world.sh(&format!("umount mnt; losetup -d {other}"));
+    world.sh(&format!("umount mnt; losetup -d {}", others.concat().replace('\n', " ")));
     assert_ne!(before, again);
     assert_eq!(diff.ok().text(), "A /x\n");
     assert_eq!(made.ok().json()["changes"]["added"], 1);
@@ -173,7 +180,7 @@ fn a_directory_made_anew_is_no_tree_the_store_knows() {
 }
 
 /// What a killed unpack leaves beside its target goes with the next prune or the next unpack to that place; one that is
-/// told to end by a signal leaves nothing.
+/// ended by a signal leaves nothing.
 #[test]
 fn an_interrupted_unpack_leaves_nothing_for_good() {
     use rustix::process::{Pid, Signal, kill_process};
@@ -211,7 +218,7 @@ fn an_interrupted_unpack_leaves_nothing_for_good() {
     assert_eq!(scratch(), 0);
     assert_eq!(interrupt(Signal::KILL), None);
     assert_eq!(scratch(), 1);
-    // Not one that looks like it but is nobody's.
+    // Not one that looks like it but has no owner.
     world.sh("mkdir .work.unpacking-1-0");
     world.run(&["prune", "-f"]).ok();
     assert!(scratch() == 1 && world.join(".work.unpacking-1-0").exists());
@@ -220,6 +227,43 @@ fn an_interrupted_unpack_leaves_nothing_for_good() {
     world.run(&["unpack", "app:v1", "work"]).ok();
     assert_eq!(scratch(), 1);
     assert_eq!(world.sh("ls store/tmp"), "");
+}
+
+/// A directory that is filled where it is, because a link leads to it, is emptied again of what was put there.
+#[test]
+fn an_interrupted_unpack_in_place_leaves_the_directory_empty() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let world = World::new();
+    world.sh(
+        "mkdir tree real; ln -s real work; cd tree; seq 3000 | xargs touch; head -c 64M /dev/zero >large",
+    );
+    world.run(&["commit", "--compression", "none", "tree", "app:v1"]).ok();
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let mut interrupted = false;
+        for _ in 0..20 {
+            let mut child =
+                world.command(&["unpack", "app:v1", "work"]).stderr(Stdio::null()).spawn().unwrap();
+            let pid = Pid::from_child(&child);
+            while child.try_wait().unwrap().is_none() {
+                if world.join("real").read_dir().unwrap().next().is_some() {
+                    let _ = kill_process(pid, signal);
+                    break;
+                }
+            }
+            let status = child.wait().unwrap();
+            if !status.success() {
+                assert_eq!(status.code(), Some(code));
+                interrupted = true;
+                break;
+            }
+            // It was faster.
+            world.sh("cd real; ls -A | xargs rm -r");
+        }
+        assert!(interrupted, "every unpack was done before it could be interrupted");
+        assert_eq!(world.sh("ls -A real | head -n 3"), "");
+    }
+    world.run(&["unpack", "app:v1", "work"]).ok();
+    assert_eq!(world.sh("ls -A real | wc -l").trim(), "3001");
 }
 
 #[test]
@@ -267,7 +311,7 @@ fn an_image_for_another_machine_is_said_to_be_one() {
 #[test]
 fn the_umask_does_not_matter_to_a_tree() {
     let world = World::unpacked();
-    let program = env!("CARGO_BIN_EXE_treering");
+    let program = support::program();
     let script = format!("umask 0777; {program} unpack app:v1 masked && {program} clone masked twice");
     let mut command = Command::new("sh");
     command.args(["-c", &script]).current_dir(world.path()).env("TREERING_ROOT", world.join("store"));

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{Scratch, sh};
-use crate::tools::need;
+use support::tools::need;
+use support::{Scratch, sh};
 
 /// `user` with the password `secret`, as htpasswd -B writes it.
 const PASSWORDS: &str = "user:$2y$05$1t6mB6C4zFK3Dg3jtUXoKOR49T/IMFhYGMMtAENAF57pSnLkPIdDq\n";
@@ -20,7 +20,7 @@ pub struct Debian {
     pub scratch: Scratch,
 }
 
-/// How it is set up.
+/// The configuration of the registry.
 #[derive(Default, Clone, Copy)]
 pub struct Setup {
     pub tls: bool,
@@ -79,17 +79,17 @@ impl Debian {
         panic!("docker-registry does not start: {}", std::fs::read_to_string(scratch.join("log")).unwrap());
     }
 
-    /// A name at this registry.
+    /// Returns a name at this registry.
     pub fn name(&self, name: &str) -> String {
         format!("localhost:{}/{name}", self.port)
     }
 
-    /// The certificate authority, where there is TLS.
+    /// Returns the certificate authority, where there is TLS.
     pub fn ca(&self) -> PathBuf {
         self.scratch.join("ca.pem")
     }
 
-    /// The requests so far, as `METHOD PATH STATUS`.
+    /// Returns the requests so far, as `METHOD PATH STATUS`.
     pub fn requests(&self) -> Vec<String> {
         let log = std::fs::read_to_string(self.scratch.join("log")).unwrap();
         let line = |line: &str| {
@@ -111,7 +111,7 @@ impl Drop for Debian {
     }
 }
 
-/// A certificate authority, and a server's certificate for `localhost` by it.
+/// Makes a certificate authority, and a server's certificate for `localhost` by it.
 pub fn certificates(dir: &Path) {
     sh(
         dir,

@@ -68,7 +68,7 @@ impl Answer {
     }
 }
 
-/// What happens instead of the usual answer.
+/// An act in place of the usual answer.
 #[derive(Debug, Clone)]
 pub enum Act {
     /// This answer; the request has no other effect.
@@ -77,6 +77,8 @@ pub enum Act {
     Change(fn(Answer) -> Answer),
     /// The usual answer, its body cut after so many bytes and the connection closed.
     Cut(usize),
+    /// So many bytes of the usual answer, and then nothing until the test ends.
+    Hold(usize),
     /// The connection is closed before the request's body was read beyond so many bytes; they count as received.
     CutRequest(usize),
     /// The request is carried out, and the connection closed without an answer.
@@ -91,7 +93,7 @@ pub enum Act {
 
 type Rule = dyn Fn(&Seen) -> Option<Act> + Send + Sync;
 
-/// How requests are let in.
+/// The way that requests are let in.
 #[derive(Debug, Clone, Default)]
 pub enum Door {
     #[default]
@@ -113,6 +115,14 @@ pub struct State {
     pub referrers: bool,
     /// The least size of a chunk that is not the last.
     pub min_chunk: usize,
+    /// Whether chunks are hashed and not kept; what became of that, by digest and size.
+    pub discard: bool,
+    pub discarded: Vec<(String, u64)>,
+    sinks: HashMap<String, (sha2::Sha256, u64)>,
+    /// Blobs of any repository that end in zeros: what they begin with, and their size.
+    pub zeros: HashMap<String, (Vec<u8>, u64)>,
+    /// How long the server waits between two pieces of those.
+    pub pause: Option<Duration>,
     /// How many tags a page has.
     pub page: usize,
     counter: usize,
@@ -140,7 +150,7 @@ impl Fake {
         Fake::start_with(None)
     }
 
-    /// One that speaks TLS with this certificate and key, in PEM.
+    /// Starts one that speaks TLS with this certificate and key, in PEM.
     pub fn start_with(certificate: Option<(&str, &str)>) -> Fake {
         let tls = certificate.map(|(chain, key)| {
             use rustls::pki_types::pem::PemObject;
@@ -173,18 +183,18 @@ impl Fake {
         Fake { port, shared, thread: Some(thread) }
     }
 
-    /// A name at this registry.
+    /// Returns a name at this registry.
     pub fn name(&self, name: &str) -> String {
         format!("127.0.0.1:{}/{name}", self.port)
     }
 
-    /// The address of a path here.
+    /// Returns the address of a path here.
     pub fn url(&self, path: &str) -> String {
         let scheme = if self.shared.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://127.0.0.1:{}{path}", self.port)
     }
 
-    /// What happens to requests from now on; the log begins anew.
+    /// Sets the rule for requests from now on; the log begins anew.
     pub fn rule(&self, rule: impl Fn(&Seen) -> Option<Act> + Send + Sync + 'static) {
         *self.shared.rule.lock().unwrap() = Arc::new(rule);
         self.with(|state| state.log.clear());
@@ -194,12 +204,12 @@ impl Fake {
         with(&mut self.shared.state.lock().unwrap())
     }
 
-    /// The requests since the last rule.
+    /// Returns the requests since the last rule.
     pub fn log(&self) -> Vec<Seen> {
         self.with(|state| state.log.clone())
     }
 
-    /// How many requests carried an Authorization header.
+    /// Returns how many requests carried an Authorization header.
     pub fn credentials_seen(&self) -> usize {
         self.log().iter().filter(|seen| !seen.header("authorization").is_empty()).count()
     }
@@ -291,6 +301,15 @@ impl Shared {
             }
             _ => {}
         }
+        if let Some(answer) = self.discard(&seen, stream, length as u64) {
+            self.write(stream, &answer, &[], true)?;
+            return Some(true);
+        }
+        if act.is_none()
+            && let Some(sent) = self.send_zeros(&seen, stream)
+        {
+            return Some(sent);
+        }
         let read = stream.take(length as u64).read_to_end(&mut seen.body);
         self.with(|state| {
             if let Some(logged) = state.log.get_mut(seen.number) {
@@ -308,14 +327,18 @@ impl Shared {
             Some(Act::Say(answer)) => (answer, None),
             Some(Act::Change(change)) => (change(usual()), None),
             Some(Act::Cut(at)) => (usual(), Some(at)),
+            Some(Act::Hold(at)) => {
+                let answer = usual();
+                self.write(stream, &answer, &answer.body[..at.min(answer.body.len())], true)?;
+                self.wait_for_the_end();
+                return None;
+            }
             Some(Act::Forget) => {
                 usual();
                 return None;
             }
             Some(Act::Stall) => {
-                while !self.stop.load(Ordering::Relaxed) {
-                    std::thread::sleep(Duration::from_millis(20));
-                }
+                self.wait_for_the_end();
                 return None;
             }
             Some(Act::Endless(answer)) => {
@@ -334,6 +357,74 @@ impl Shared {
         let part = cut.map_or(whole, |at| &whole[..at.min(whole.len())]);
         self.write(stream, &answer, part, true)?;
         Some(cut.is_none())
+    }
+
+    fn wait_for_the_end(&self) {
+        while !self.stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Takes a chunk without keeping it.
+    fn discard(&self, seen: &Seen, stream: &mut BufReader<Box<dyn Stream>>, length: u64) -> Option<Answer> {
+        use sha2::Digest as _;
+        let path = seen.target.split('?').next().unwrap();
+        let id = path.rsplit('/').next().unwrap().to_string();
+        let (mut hasher, mut size) = match seen.method.as_str() {
+            "PATCH" if self.with(|state| state.discard) => {
+                self.with(|state| state.sinks.remove(&id)).unwrap_or_default()
+            }
+            "PUT" if length == 0 => {
+                let (hasher, size) = self.with(|state| state.sinks.remove(&id))?;
+                let hash: [u8; 32] = hasher.finalize().into();
+                let digest = Digest::from_bytes(hash).to_string();
+                assert_eq!(Some(&digest), seen.query("digest").as_ref());
+                let repository = path.strip_prefix("/v2/")?.split_once("/blobs/")?.0.to_string();
+                self.with(|state| {
+                    state.discarded.push((digest.clone(), size));
+                    state.blobs.insert((repository, digest), Vec::new());
+                });
+                return Some(Answer::new(201));
+            }
+            _ => return None,
+        };
+        let mut buffer = vec![0; 128 << 10];
+        let mut left = length;
+        while left > 0 {
+            let most = buffer.len().min(left as usize);
+            let n = stream.read(&mut buffer[..most]).ok().filter(|n| *n > 0)?;
+            hasher.update(&buffer[..n]);
+            (size, left) = (size + n as u64, left - n as u64);
+        }
+        self.with(|state| state.sinks.insert(id, (hasher, size)));
+        let range = format!("0-{}", size - 1);
+        Some(Answer::new(202).with("location", format!("{path}?state=x")).with("range", range))
+    }
+
+    /// Sends a blob that ends in zeros; whether another request may follow.
+    fn send_zeros(&self, seen: &Seen, stream: &mut BufReader<Box<dyn Stream>>) -> Option<bool> {
+        let digest = seen.target.split_once("/blobs/").filter(|_| seen.method == "GET")?.1;
+        let ((head, size), pause) =
+            self.with(|state| Some((state.zeros.get(digest)?.clone(), state.pause)))?;
+        let answer = Answer::new(200).with("content-length", size.to_string());
+        let zeros = vec![0; 128 << 10];
+        let mut left = size;
+        let sent = self.write(stream, &answer, &[], true).and_then(|()| {
+            let stream = stream.get_mut();
+            let mut head = head.as_slice();
+            while left > 0 && !self.stop.load(Ordering::Relaxed) {
+                let from = if head.is_empty() { &zeros[..] } else { head };
+                let n = from.len().min(64 << 10).min(left as usize);
+                stream.write_all(&from[..n]).ok()?;
+                if !head.is_empty() {
+                    head = &head[n..];
+                }
+                left -= n as u64;
+                pause.iter().for_each(|pause| std::thread::sleep(*pause));
+            }
+            stream.flush().ok()
+        });
+        Some(sent.is_some() && left == 0)
     }
 
     fn with<T>(&self, with: impl FnOnce(&mut State) -> T) -> T {
@@ -363,6 +454,11 @@ impl Shared {
 }
 
 impl State {
+    /// Changes a byte of every upload that is not finished.
+    pub fn spoil_uploads(&mut self) {
+        self.uploads.values_mut().filter_map(|bytes| bytes.first_mut()).for_each(|byte| *byte ^= 1);
+    }
+
     fn answer(&mut self, seen: &Seen) -> Answer {
         let path = seen.target.split('?').next().unwrap();
         if path == "/token" {
@@ -397,7 +493,7 @@ impl State {
         Answer::error(404, "NAME_UNKNOWN")
     }
 
-    /// What is at a plain address: blobs of the repository `files`.
+    /// Returns what is at a plain address: blobs of the repository `files`.
     fn file(&self, path: &str) -> Answer {
         let digest = path.trim_start_matches('/');
         match self.blobs.get(&("files".to_string(), digest.to_string())) {
@@ -462,7 +558,7 @@ impl State {
         }
     }
 
-    /// A chunk whose connection broke: what came of it is kept.
+    /// Keeps what arrived of a chunk after its connection broke.
     fn keep_part(&mut self, seen: &Seen) {
         let id = seen.target.split('?').next().unwrap().rsplit('/').next().unwrap();
         if let Some(bytes) = self.uploads.get_mut(id).filter(|_| seen.method == "PATCH") {
@@ -510,7 +606,7 @@ impl State {
 
     fn put_manifest(&mut self, seen: &Seen, repository: &str, reference: &str) -> Answer {
         let value: serde_json::Value = serde_json::from_slice(&seen.body).unwrap();
-        // A registry takes no manifest whose parts it lacks.
+        // A registry takes no manifest while it lacks parts of it.
         let list = |name: &str| value[name].as_array().cloned().unwrap_or_default();
         for blob in list("layers").iter().chain([&value["config"]]).filter(|blob| !blob.is_null()) {
             let foreign = blob["mediaType"].as_str().is_some_and(|text| text.contains("nondistributable"));

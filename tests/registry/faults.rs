@@ -1,18 +1,20 @@
 //! Registries that fail: at every request in turn, in the middle of a blob, by silence.
 
+use std::process::Command;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use treering::image::{Base, DiffOptions, Image, UnpackOptions, diff_tree};
 use treering::registry::{
     Credential, PullOptions, Pulled, PushOptions, Pushed, login, pull, pull_and_unpack, push, tags,
 };
-use treering::{Error, ErrorKind, Event, Events};
+use treering::{Control, Error, ErrorKind, Event, Events};
 
-use treering::store::FsckLevel;
+use treering::store::{FsckLevel, PruneOptions};
 
-use crate::common::sh;
 use crate::fake::{Act, Answer, Door, Fake};
 use crate::world::World;
+use support::sh;
 
 fn push_to(world: &World, name: &str) -> Result<Pushed, Error> {
     push(&world.store, &world.registries(""), name, name, &PushOptions::default(), &world.control)
@@ -22,7 +24,7 @@ fn pull_from(world: &World, name: &str) -> Result<Pulled, Error> {
     pull(&world.store, &world.registries(""), name, &PullOptions::default(), &world.control)
 }
 
-/// What happens to one request.
+/// Returns faults that happen to one request.
 fn faults() -> Vec<(&'static str, Act)> {
     vec![
         ("500", Act::Say(Answer::error(500, "UNKNOWN"))),
@@ -171,6 +173,136 @@ fn a_cut_download_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_download_that_ended_in_an_error_goes_on_in_the_next_pull() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let origin = World::with_image(&name, 3 << 20);
+    push_to(&origin, &name).unwrap();
+    let digest = Image::open(&origin.store, &name, None).unwrap().layers()[0].digest;
+    let world = World::new();
+    let tmp = world.store.root_path().join("tmp");
+    let partial = tmp.join(format!("partial-{}", digest.hex()));
+    let cut = |world: &World| {
+        let of_layer = digest.to_string();
+        fake.rule(move |seen| {
+            let first = seen.header("range").is_empty();
+            seen.is("GET", &of_layer).then_some(if first { Act::Cut(2 << 20) } else { Act::Close })
+        });
+        assert_eq!(pull_from(world, &name).unwrap_err().kind(), ErrorKind::Network);
+        assert!(world.store.refs().unwrap().is_empty());
+        fake.rule(|_| None);
+    };
+    let asked = || {
+        let log = fake.log();
+        log.iter()
+            .filter(|seen| seen.is("GET", &digest.to_string()))
+            .map(|seen| seen.header("range").to_string())
+            .collect::<Vec<_>>()
+    };
+    cut(&world);
+    assert_eq!(std::fs::metadata(&partial).unwrap().len(), 2 << 20);
+    assert!(world.store.fsck(FsckLevel::Bytes, &world.control).unwrap().problems.is_empty());
+    let control = Control::default();
+    let dir = world.scratch.join("unpacked");
+    let (options, unpack) = (PullOptions::default(), UnpackOptions::default());
+    pull_and_unpack(&world.store, &world.registries(""), &name, &dir, &options, &unpack, &control).unwrap();
+    assert_eq!(asked(), ["bytes=2097152-"]);
+    let (read, total) = (&control.counters.bytes_read, &control.counters.bytes_total);
+    assert_eq!(read.load(Ordering::Relaxed), total.load(Ordering::Relaxed));
+    assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0);
+    assert_eq!(std::fs::metadata(dir.join("data")).unwrap().len(), 3 << 20);
+
+    // A prune takes what is left of it.
+    let world = World::new();
+    cut(&world);
+    world.store.prune(&PruneOptions::default(), &world.control).unwrap();
+    assert_eq!(std::fs::read_dir(world.store.root_path().join("tmp")).unwrap().count(), 0);
+    pull_from(&world, &name).unwrap();
+    assert_eq!(asked(), [""]);
+
+    // What was damaged meanwhile is found out when all is there, and fetched from the beginning by the same pull: whether it is unpacked
+    // meanwhile or not, nothing of what was damaged is looked at.
+    for unpacked in [false, true] {
+        let world = World::new();
+        cut(&world);
+        let partial = world.store.root_path().join(format!("tmp/partial-{}", digest.hex()));
+        std::fs::write(&partial, vec![0; 2 << 20]).unwrap();
+        let dir = world.scratch.join("unpacked");
+        match unpacked {
+            false => drop(pull_from(&world, &name).unwrap()),
+            true => {
+                let registries = world.registries("");
+                pull_and_unpack(&world.store, &registries, &name, &dir, &options, &unpack, &world.control)
+                    .unwrap();
+                sh(
+                    world.scratch.path(),
+                    &format!("diff -r unpacked {}", origin.scratch.join("tree").display()),
+                );
+            }
+        }
+        assert_eq!(asked(), ["bytes=2097152-", ""]);
+        assert!(!partial.exists());
+        assert!(world.store.fsck(FsckLevel::Bytes, &world.control).unwrap().problems.is_empty());
+    }
+    // A registry that sends the wrong bytes is not asked for ever.
+    let world = World::new();
+    cut(&world);
+    let of_layer = digest.to_string();
+    fake.rule(move |seen| {
+        let change: fn(Answer) -> Answer = |mut answer| {
+            answer.body[7] ^= 1;
+            answer
+        };
+        seen.is("GET", &of_layer).then_some(Act::Change(change))
+    });
+    assert_eq!(pull_from(&world, &name).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(world.store.refs().unwrap().is_empty());
+    assert_eq!(asked(), ["bytes=2097152-", ""]);
+}
+
+/// Nothing is asked for twice, however a pull ends.
+#[test]
+fn a_pull_that_was_killed_is_gone_on_with_by_the_next() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let origin = World::with_image(&name, 3 << 20);
+    push_to(&origin, &name).unwrap();
+    let digest = Image::open(&origin.store, &name, None).unwrap().layers()[0].digest;
+    for unpacked in [false, true] {
+        let world = World::new();
+        let partial = world.store.root_path().join(format!("tmp/partial-{}", digest.hex()));
+        let of_layer = digest.to_string();
+        fake.rule(move |seen| seen.is("GET", &of_layer).then_some(Act::Hold(2 << 20)));
+        let mut command = Command::new(support::program());
+        command.args(["pull", "-q", &name]).env("TREERING_ROOT", world.store.root_path());
+        if unpacked {
+            command.arg("--unpack").arg(world.scratch.join("unpacked"));
+        }
+        let mut child = command.env("HOME", world.scratch.path()).spawn().unwrap();
+        let began = Instant::now();
+        while std::fs::metadata(&partial).map_or(0, |meta| meta.len()) < 2 << 20 {
+            assert!(began.elapsed() < Duration::from_secs(30), "nothing arrives");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(world.store.refs().unwrap().is_empty());
+        assert!(world.store.fsck(FsckLevel::Bytes, &world.control).unwrap().problems.is_empty());
+        fake.rule(|_| None);
+        pull_from(&world, &name).unwrap();
+        let ranges: Vec<String> = fake
+            .log()
+            .iter()
+            .filter(|seen| seen.is("GET", &digest.to_string()))
+            .map(|seen| seen.header("range").to_string())
+            .collect();
+        assert_eq!(ranges, ["bytes=2097152-"]);
+        assert!(!partial.exists());
+        assert!(world.store.fsck(FsckLevel::Bytes, &world.control).unwrap().problems.is_empty());
+    }
+}
+
+#[test]
 fn a_cut_upload_goes_on_where_it_was() {
     let fake = Fake::start();
     let name = fake.name("app:v1");
@@ -196,6 +328,134 @@ fn a_cut_upload_goes_on_where_it_was() {
     assert_eq!(starts, ["0", "1048576", "2097152"]);
 }
 
+/// The next push begins where the one before was, whether that was killed, cancelled or ended in an error.
+#[test]
+fn an_upload_that_ended_too_early_is_gone_on_with_by_the_next_push() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let world = World::with_image(&name, 3 << 20);
+    let uploads = world.store.root_path().join("cache/uploads");
+    let left = || std::fs::read_dir(&uploads).map_or(0, |list| list.count());
+    let starts = || {
+        let log = fake.log();
+        log.iter()
+            .filter(|seen| seen.method == "PATCH")
+            .map(|seen| seen.header("content-range").split('-').next().unwrap().to_string())
+            .collect::<Vec<_>>()
+    };
+    let forget = || {
+        fake.with(|state| {
+            state.blobs.clear();
+            state.manifests.clear();
+        });
+    };
+    // The registry has 2 MiB of it, and nothing else is ever answered.
+    let in_the_midst = |seen: &crate::fake::Seen| match (seen.method.as_str(), seen.number) {
+        ("PATCH", _) => Some(Act::CutRequest(2 << 20)),
+        ("GET", _) if seen.target.contains("/uploads/") => Some(Act::Say(Answer::error(500, "UNKNOWN"))),
+        _ => None,
+    };
+    let stuck = |seen: &crate::fake::Seen| match seen.method.as_str() {
+        "PATCH" => Some(Act::CutRequest(2 << 20)),
+        "GET" if seen.target.contains("/uploads/") => Some(Act::Stall),
+        _ => None,
+    };
+    type End<'a> = Box<dyn Fn() + 'a>;
+    let patient =
+        || world.registries("").with_patience(Duration::from_secs(60), 5, Duration::from_millis(10));
+    let waits = || {
+        let began = Instant::now();
+        while !fake.log().iter().any(|seen| seen.is("GET", "/uploads/")) {
+            assert!(began.elapsed() < Duration::from_secs(30), "nothing travels");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let ends: Vec<(&str, End)> = vec![
+        (
+            "an error",
+            Box::new(|| {
+                fake.rule(in_the_midst);
+                assert_eq!(push_to(&world, &name).unwrap_err().kind(), ErrorKind::Network);
+            }),
+        ),
+        (
+            "a cancel",
+            Box::new(|| {
+                fake.rule(stuck);
+                let control = Control::default();
+                std::thread::scope(|scope| {
+                    let pushing = scope.spawn(|| {
+                        push(&world.store, &patient(), &name, &name, &PushOptions::default(), &control)
+                    });
+                    waits();
+                    control.cancel.cancel();
+                    assert_eq!(pushing.join().unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
+                });
+            }),
+        ),
+        (
+            "a kill",
+            Box::new(|| {
+                fake.rule(stuck);
+                let mut command = Command::new(support::program());
+                command.args(["push", "-q", &name]).env("TREERING_ROOT", world.store.root_path());
+                let mut child = command.env("HOME", world.scratch.path()).spawn().unwrap();
+                waits();
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }),
+        ),
+    ];
+    for (what, end) in &ends {
+        forget();
+        end();
+        assert!(left() >= 1, "{what}");
+        fake.rule(|_| None);
+        push_to(&world, &name).unwrap();
+        assert_eq!((starts(), left()), (vec!["2097152".to_string()], 0), "{what}");
+        assert_eq!(fake.with(|state| state.blobs.len()), 3, "{what}");
+    }
+    // Where the registry has nothing of it any more, refuses to say, or has something else: it begins anew.
+    let lies: Vec<(&str, Act)> = vec![
+        ("forgotten", Act::Say(Answer::error(404, "BLOB_UPLOAD_UNKNOWN"))),
+        ("refused", Act::Say(Answer::error(403, "DENIED"))),
+        ("invalid", Act::Say(Answer::error(400, "BLOB_UPLOAD_INVALID"))),
+        ("elsewhere", Act::Change(|answer| answer.with("location", "ftp://x"))),
+        ("too much", Act::Change(|answer| answer.with("range", "0-99999999"))),
+    ];
+    for (what, lie) in lies {
+        forget();
+        ends[0].1();
+        fake.rule(move |seen| seen.is("GET", "/uploads/").then(|| lie.clone()));
+        push_to(&world, &name).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!((starts(), left()), (vec!["0".to_string()], 0), "{what}");
+    }
+    // Other bytes than were sent are found out at the end, and travel once more.
+    forget();
+    ends[0].1();
+    fake.with(|state| state.spoil_uploads());
+    fake.rule(|_| None);
+    push_to(&world, &name).unwrap();
+    assert_eq!((starts(), left()), (vec!["2097152".to_string(), "0".to_string()], 0));
+    // What is written down is not believed: an address of another scheme, a place behind the end, anything else.
+    for text in [
+        "".to_string(),
+        "{".to_string(),
+        format!("{{\"location\":\"{}\",\"offset\":99999999,\"chunk\":67108864}}", fake.url("/x")),
+        format!("{{\"location\":\"{}\",\"offset\":0,\"chunk\":1}}", fake.url("/x")),
+        "{\"location\":\"file:///etc/passwd\",\"offset\":0,\"chunk\":67108864}".to_string(),
+    ] {
+        forget();
+        ends[0].1();
+        for entry in std::fs::read_dir(&uploads).unwrap() {
+            std::fs::write(entry.unwrap().path(), &text).unwrap();
+        }
+        fake.rule(|_| None);
+        push_to(&world, &name).unwrap();
+        assert_eq!((starts(), left()), (vec!["0".to_string()], 0), "{text}");
+    }
+}
+
 #[test]
 fn an_upload_that_the_registry_has_lost_begins_anew() {
     let fake = Fake::start();
@@ -208,6 +468,28 @@ fn an_upload_that_the_registry_has_lost_begins_anew() {
     push_to(&world, &name).unwrap();
 }
 
+/// A registry that writes files in place does not see a blob while another client sends the same.
+#[test]
+fn a_manifest_is_sent_again_where_the_registry_loses_sight_of_a_blob() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let world = World::with_image(&name, 1000);
+    let unseen = |seen: &crate::fake::Seen| seen.method == "PUT" && seen.target.contains("/manifests/");
+    let times = std::sync::atomic::AtomicUsize::new(0);
+    fake.rule(move |seen| {
+        let first = unseen(seen) && times.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+        first.then(|| Act::Say(Answer::error(400, "MANIFEST_BLOB_UNKNOWN")))
+    });
+    push_to(&world, &name).unwrap();
+    assert_eq!(fake.log().iter().filter(|seen| unseen(seen)).count(), 2);
+    // Not without end, and not for another reason.
+    fake.rule(move |seen| unseen(seen).then(|| Act::Say(Answer::error(400, "MANIFEST_BLOB_UNKNOWN"))));
+    push_to(&world, &name).unwrap_err();
+    fake.rule(move |seen| unseen(seen).then(|| Act::Say(Answer::error(400, "MANIFEST_INVALID"))));
+    push_to(&world, &name).unwrap_err();
+    assert_eq!(fake.log().iter().filter(|seen| unseen(seen)).count(), 1);
+}
+
 #[test]
 fn registries_that_take_one_piece_or_large_chunks_are_served() {
     let fake = Fake::start();
@@ -217,11 +499,39 @@ fn registries_that_take_one_piece_or_large_chunks_are_served() {
     push_to(&world, &name).unwrap();
     assert_eq!(fake.log().iter().filter(|seen| seen.method == "PATCH").count(), 1);
 
+    // A proxy in front of the registry takes no more than so much at once, and says so, or hangs up.
+    let says_so = || Act::Say(Answer::new(413).body("<html>Request Entity Too Large</html>"));
+    let world = World::with_image("large:v1", 70 << 20);
+    for (what, act) in
+        [("says so", says_so()), ("hangs up", Act::Close), ("hangs up later", Act::CutRequest(1000))]
+    {
+        let fake = Fake::start();
+        let patient =
+            world.registries("").with_patience(Duration::from_secs(60), 5, Duration::from_millis(10));
+        let (to, options) = (fake.name("app:v1"), PushOptions::default());
+        let large = |seen: &crate::fake::Seen| {
+            seen.header("content-length").parse::<u64>().is_ok_and(|n| n > 64 << 20)
+        };
+        fake.rule(move |seen| large(seen).then(|| act.clone()));
+        push(&world.store, &patient, "large:v1", &to, &options, &world.control)
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        let log = fake.log();
+        let starts: Vec<&str> = log
+            .iter()
+            .filter(|seen| seen.method == "PATCH")
+            .map(|seen| seen.header("content-range").split('-').next().unwrap())
+            .collect();
+        match what {
+            "hangs up later" => assert!(starts.len() >= 3 && starts[0] == "0", "{what}: {starts:?}"),
+            _ => assert_eq!(starts, ["0", "0", "67108864"], "{what}"),
+        }
+    }
+
     let fake = Fake::start();
     let name = fake.name("app:v1");
     fake.with(|state| state.min_chunk = 100 << 20);
-    let world = World::with_image(&name, 70 << 20);
-    push_to(&world, &name).unwrap();
+    let patient = world.registries("").with_patience(Duration::from_secs(60), 5, Duration::from_millis(10));
+    push(&world.store, &patient, "large:v1", &name, &PushOptions::default(), &world.control).unwrap();
     assert_eq!(fake.log().iter().filter(|seen| seen.method == "PATCH").count(), 1);
 }
 

@@ -1,4 +1,4 @@
-//! Registries that lie, and that want what is not theirs.
+//! Registries that lie, and that ask for what is not theirs.
 
 use std::time::Duration;
 
@@ -13,8 +13,9 @@ use treering::{Digest, Error, ErrorKind};
 
 use crate::debian::certificates;
 use crate::fake::{Act, Answer, Door, Fake, Seen};
-use crate::tools::need;
 use crate::world::World;
+use support::sh;
+use support::tools::need;
 
 const BASIC: &str = "Basic dXNlcjpzZWNyZXQ=";
 
@@ -22,7 +23,7 @@ fn pull_from(world: &World, name: &str) -> Result<Pulled, Error> {
     pull(&world.store, &world.registries(""), name, &PullOptions::default(), &world.control)
 }
 
-/// A registry that wants a password, which the world knows, and holds an image.
+/// Returns a registry that asks for a password, which the world has, and holds an image.
 fn guarded(path: &str) -> (Fake, World, String) {
     let fake = Fake::start();
     let name = fake.name(path);
@@ -34,7 +35,7 @@ fn guarded(path: &str) -> (Fake, World, String) {
     (fake, world, name)
 }
 
-/// A world without images that knows the same password.
+/// Returns a world without images that has the same password.
 fn reader(fake: &Fake) -> World {
     let world = World::new();
     let registries = world.registries("");
@@ -211,6 +212,69 @@ fn https_never_becomes_http() {
 }
 
 #[test]
+fn tls_errors_name_the_host_and_the_reason() {
+    if !need("openssl", &["version"]) {
+        return;
+    }
+    let world = World::new();
+    // A certificate authority, and certificates of it: for this machine, for another host, and an expired one.
+    sh(
+        world.scratch.path(),
+        "q() { openssl \"$@\" 2>/dev/null; }
+         q req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.pem -days 30 -subj /CN=test
+         for one in 'good IP:127.0.0.1 20' 'other DNS:registry.example 20' 'old IP:127.0.0.1 -1'; do
+           set -- $one
+           q req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout $1.key -out $1.csr -subj /CN=$1
+           printf 'subjectAltName=%s' $2 >ext
+           case $3 in
+             -1) touch index; echo 01 >serial
+                 printf '[ca]\ndefault_ca=a\n[a]\ndatabase=index\nserial=serial\nnew_certs_dir=.\ndefault_md=sha256\npolicy=p\n[p]\nCN=supplied\n' >conf
+                 q ca -batch -config conf -cert ca.pem -keyfile ca.key -in $1.csr -out $1.pem -extfile ext -startdate 20200101000000Z -enddate 20200102000000Z -notext ;;
+             *) q x509 -req -in $1.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days $3 -extfile ext -out $1.pem ;;
+           esac
+         done",
+    );
+    let read = |name: &str| std::fs::read_to_string(world.scratch.join(name)).unwrap();
+    let start = |name: &str| {
+        let (chain, key) = (read(&format!("{name}.pem")), read(&format!("{name}.key")));
+        Fake::start_with(Some((&chain, &key)))
+    };
+    let ca = world.scratch.join("ca.pem");
+    for (certificate, trusted, reason) in
+        [("good", false, "UnknownIssuer"), ("other", true, "not valid for name"), ("old", true, "expired")]
+    {
+        let fake = start(certificate);
+        let host = format!("127.0.0.1:{}", fake.port);
+        world.file("auth.json", &json!({ "auths": { &host: { "auth": "dXNlcjpzZWNyZXQ=" } } }).to_string());
+        let trust = if trusted { format!("ca = '{}'\n", ca.display()) } else { String::new() };
+        let registries = world.registries(&format!("[[registry]]\nprefix = '{host}'\n{trust}"));
+        let error =
+            pull(&world.store, &registries, &fake.name("app:v1"), &PullOptions::default(), &world.control)
+                .unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::Network, "{text}");
+        assert!(
+            text.contains(&host) && text.contains("TLS: ") && text.contains(reason),
+            "{certificate}: {text}"
+        );
+        assert!(error.hint().is_some(), "{text}");
+        // Whether TLS is spoken is asked without a certificate being believed, and without anything that is secret.
+        let asked = |seen: &Seen| {
+            seen.method == "GET" && seen.target == "/v2/" && seen.header("authorization").is_empty()
+        };
+        assert!(fake.log().iter().all(asked), "{:?}", fake.log());
+    }
+    // The same certificate authority and a certificate that is good: the registry is reached.
+    let fake = start("good");
+    let config = format!("[[registry]]\nprefix = '127.0.0.1:{}'\nca = '{}'\n", fake.port, ca.display());
+    let name = fake.name("app:v1");
+    let error =
+        pull(&world.store, &world.registries(&config), &name, &PullOptions::default(), &world.control)
+            .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+}
+
+#[test]
 fn what_is_not_what_was_promised_is_refused() {
     let fake = Fake::start();
     let name = fake.name("app:v1");
@@ -285,7 +349,7 @@ fn what_is_not_what_was_promised_is_refused() {
     assert_eq!(pull_from(&World::new(), &pinned).unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
-/// An image made by hand: its configuration, manifest and one layer, put into a fake.
+/// Returns an image made by hand: its configuration, manifest and one layer, put into a fake.
 fn by_hand(fake: &Fake, tag: &str, layer: &[u8], media_type: &str, diff_id: &str, more: Value) -> String {
     let config = json!({
         "os": "linux", "architecture": "amd64", "config": {},

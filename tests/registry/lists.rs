@@ -14,7 +14,7 @@ use treering::{Digest, ErrorKind};
 use crate::fake::Fake;
 use crate::world::World;
 
-/// A world with an image for two platforms, as a list.
+/// Returns a world with an image for two platforms, as a list.
 fn with_list(fake: &Fake) -> (World, String) {
     let world = World::new();
     let tree = world.scratch.dir("tree");
@@ -65,7 +65,7 @@ fn a_list_travels_whole_or_one_platform_of_it() {
     let riscv = PullOptions { platform: Some("linux/riscv64".parse().unwrap()), ..PullOptions::default() };
     let error = pull(&other.store, &registries, &list, &riscv, &other.control).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert!(error.hint().unwrap().contains("linux/amd64, linux/arm64"), "{error:?}");
+    assert!(error.hint().unwrap().to_string().contains("linux/amd64, linux/arm64"), "{error:?}");
 
     let all = World::new();
     let options = PullOptions { all_platforms: true, ..PullOptions::default() };

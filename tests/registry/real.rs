@@ -1,14 +1,16 @@
-//! What we push, others pull, and the other way round; nothing travels twice.
+//! Others pull our pushes, and the other way round; nothing travels twice.
 
 use std::process::Command;
 
 use treering::ErrorKind;
-use treering::image::Image;
+use treering::compress::{Compression, Profile};
+use treering::image::{CommitOptions, Image, commit};
 use treering::registry::{Credential, PullOptions, PushOptions, login, pull, push, tags};
 
 use crate::debian::{Debian, Setup};
-use crate::tools::{need, run};
 use crate::world::World;
+use support::sh;
+use support::tools::{need, run};
 
 #[test]
 fn what_is_pushed_comes_back_the_same() {
@@ -81,13 +83,21 @@ fn blobs_of_another_repository_are_mounted() {
 #[test]
 fn large_blobs_travel_in_chunks() {
     let Some(registry) = Debian::start(Setup::default()) else { return };
+    let world = World::new();
+    sh(world.scratch.path(), "mkdir tree; truncate -s 520M tree/zeros");
+    let options =
+        CommitOptions { profile: Profile::new(Compression::None, None).unwrap(), ..CommitOptions::default() };
     let name = registry.name("app:v1");
-    let world = World::with_image(&name, 70 << 20);
+    commit(&world.store, &world.scratch.join("tree"), Some(&name), &options, &world.control).unwrap();
     let registries = world.registries("");
     push(&world.store, &registries, &name, &name, &PushOptions::default(), &world.control).unwrap();
     let chunks = registry.requests().iter().filter(|line| line.starts_with("PATCH ")).count();
     assert_eq!(chunks, 2, "{:#?}", registry.requests());
-    pull(&World::new().store, &registries, &name, &PullOptions::default(), &world.control).unwrap();
+    // The registry has compared the digest of all of it with what it was said to be.
+    let digest = Image::open(&world.store, &name, None).unwrap().layers()[0].digest;
+    let there =
+        registry.requests().iter().any(|line| line.starts_with("PUT ") && line.contains(&digest.hex()));
+    assert!(there, "{:#?}", registry.requests());
 }
 
 #[test]
@@ -97,7 +107,7 @@ fn logging_in_by_the_command_with_tls_and_a_password() {
     let world = World::with_image(&name, 100_000);
     let host = registry.name("").trim_end_matches('/').to_string();
 
-    // Nobody vouches for the server yet.
+    // No authority vouches for the server yet.
     let out = world.run(&["push", &name], "");
     let message = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(!out.status.success() && message.contains("TLS: ") && message.contains(&host), "{message}");
@@ -173,4 +183,69 @@ fn skopeo_takes_what_we_push_and_we_what_it_pushes() {
             push(&other.store, &registries, &back, &again, &PushOptions::default(), &other.control).unwrap();
         assert_eq!(pushed.digest, *image.digest(), "{format}");
     }
+}
+
+/// Pushes an image, lets `client` fetch it and send it back under another name, and compares what came back.
+fn there_and_back(client: impl FnOnce(&World, &str, &str)) {
+    let Some(registry) = Debian::start(Setup::default()) else { return };
+    let (name, back) = (registry.name("app:v1"), registry.name("back/app:v2"));
+    let world = World::with_image(&name, 300_000);
+    let registries = world.registries("");
+    push(&world.store, &registries, &name, &name, &PushOptions::default(), &world.control).unwrap();
+    client(&world, &name, &back);
+    let other = World::new();
+    let pulled = pull(&other.store, &registries, &back, &PullOptions::default(), &other.control).unwrap();
+    assert_eq!(pulled.image_id, *Image::open(&world.store, &name, None).unwrap().id());
+    let report = other.store.fsck(treering::store::FsckLevel::Bytes, &other.control).unwrap();
+    assert!(report.problems.is_empty(), "{report:?}");
+}
+
+#[test]
+fn crane_takes_what_we_push_and_we_what_it_pushes() {
+    if !need("crane", &["version"]) {
+        return;
+    }
+    there_and_back(|world, name, back| {
+        let ours = Image::open(&world.store, name, None).unwrap();
+        assert_eq!(run(Command::new("crane").args(["digest", name])).trim(), ours.digest().to_string());
+        run(Command::new("crane").args(["validate", "--remote", name]));
+        let layout = world.scratch.join("layout");
+        run(Command::new("crane").args(["pull", "--format=oci", name]).arg(&layout));
+        run(Command::new("crane").arg("push").arg(&layout).arg(back));
+        let again = run(Command::new("crane").args(["digest", back]));
+        assert_eq!(again.trim(), ours.digest().to_string(), "exact bytes");
+    });
+}
+
+#[test]
+fn podman_takes_what_we_push_and_we_what_it_pushes() {
+    if !need("podman", &["--version"]) {
+        return;
+    }
+    there_and_back(|world, name, back| {
+        let storage = world.scratch.dir("podman");
+        let policy = world.file("policy.json", "{\"default\":[{\"type\":\"insecureAcceptAnything\"}]}");
+        let storage_conf = world.file(
+            "storage.conf",
+            &format!(
+                "[storage]\ndriver = 'vfs'\ngraphroot = '{0}/root'\nrunroot = '{0}/run'\n\
+                 [storage.options.vfs]\nignore_chown_errors = 'true'\n",
+                storage.display()
+            ),
+        );
+        let podman = |words: &[&str]| {
+            run(Command::new("podman")
+                .args(["--cgroup-manager=cgroupfs", "--events-backend=none"])
+                .args(words)
+                .env("HOME", world.scratch.path())
+                .env("XDG_RUNTIME_DIR", &storage)
+                .env("CONTAINERS_STORAGE_CONF", &storage_conf))
+        };
+        let policy = format!("--signature-policy={}", policy.display());
+        podman(&["pull", "-q", "--tls-verify=false", &policy, name]);
+        let id = podman(&["image", "inspect", "--format", "{{.Id}}", name]);
+        let ours = Image::open(&world.store, name, None).unwrap();
+        assert_eq!(id.trim(), ours.id().hex());
+        podman(&["push", "-q", "--tls-verify=false", &policy, name, &format!("docker://{back}")]);
+    });
 }

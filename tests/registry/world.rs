@@ -9,9 +9,9 @@ use treering::image::{CommitOptions, commit};
 use treering::registry::{Config, Credentials, Registries};
 use treering::store::Store;
 
-use crate::common::{Scratch, sh};
+use support::{Scratch, sh};
 
-/// Where a test takes place.
+/// The directory and store that a test takes place in.
 pub struct World {
     pub scratch: Scratch,
     pub store: Store,
@@ -25,7 +25,7 @@ impl World {
         World { scratch, store, control: Control::default() }
     }
 
-    /// A world with an image of two layers under this name: one with `bytes` random bytes, one small.
+    /// Returns a world with an image of two layers under this name: one with `bytes` random bytes, one small.
     pub fn with_image(name: &str, bytes: usize) -> World {
         let world = World::new();
         world.grow(name, bytes);
@@ -69,7 +69,7 @@ impl World {
 
     /// Runs the program with this world's store and nothing from outside.
     pub fn run(&self, arguments: &[&str], input: &str) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_treering"));
+        let mut command = Command::new(support::program());
         command
             .args(arguments)
             .current_dir(self.scratch.path())
@@ -90,7 +90,7 @@ impl World {
         child.wait_with_output().unwrap()
     }
 
-    /// [`World::run`], which must succeed; gives standard output.
+    /// Does what [`World::run`] does, which must succeed; gives standard output.
     #[track_caller]
     pub fn ok(&self, arguments: &[&str], input: &str) -> String {
         let out = self.run(arguments, input);

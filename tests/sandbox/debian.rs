@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::world::{World, ways};
+use support::busybox::{World, every_way as ways};
 
 const SCRIPT: &str = r#"
 set -e

@@ -1,12 +1,15 @@
-//! The test that matters most: whoever runs a command, and however, the layer has the same bytes.
+//! The test that matters most: for every user and every rung, the layer of a command has the same bytes.
 
 use serde_json::Value;
 
-use crate::world::{World, ways};
+use support::busybox::{World, every_way as ways};
 
 /// Runs a script on every way, and compares the layers. The first way is the reference. Parts of a list that need no /proc run everywhere.
 fn compare(script: &str) -> Option<String> {
-    let world = World::new()?;
+    compare_in(&World::new()?, script)
+}
+
+fn compare_in(world: &World, script: &str) -> Option<String> {
     let mut first: Option<(String, String)> = None;
     for way in ways() {
         world.prepare(way);
@@ -44,6 +47,28 @@ fn owners_and_modes_are_those_of_real_root() {
     if let Some(text) = text {
         assert!(text.starts_with("f 33:44\nlink 5:6\n6755\n755\n2644\n"), "{text}");
         assert!(text.contains("d/f 644 0:33\nd/d 2755 0:33\n"), "{text}");
+    }
+}
+
+/// Where files inherit a group they are made by the supervisor; what a link leads to may have no name at all.
+#[test]
+fn a_link_to_the_output_of_a_command_is_written_through() {
+    let Some(world) = World::new() else { return };
+    for way in ways().into_iter().filter(|way| way.rung != "chroot") {
+        world.prepare(way);
+        let dockerfile = "FROM bb:1\nRUN mkdir /d && chgrp 33 /d && chmod 2775 /d && ln -s /dev/stdout /d/log && ln -s log /d/again && \
+            echo one >> /d/log && echo two > /d/again && ln -s ../there /d/lost && echo three > /d/lost && \
+            test `stat -c %g /there` = 0 && test `cat /there` = three && test -h /d/log\n";
+        std::fs::write(world.join("Dockerfile"), dockerfile).unwrap();
+        let file = world.join("Dockerfile").to_str().unwrap().to_string();
+        let context = world.join("bb").to_str().unwrap().to_string();
+        let arguments = ["build", "--progress=plain", "--rung", way.rung, "-f", &file, &context];
+        let out = world.output(way, &arguments);
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{way:?}: {said}");
+        for line in ["#2 one\n", "#2 two\n"] {
+            assert!(said.contains(line), "{way:?}: {said}");
+        }
     }
 }
 
@@ -86,5 +111,74 @@ fn files_of_other_users_are_theirs() {
             "{text}"
         );
         assert!(text.ends_with("refused\nrefused\n0\n"), "{text}");
+    }
+}
+
+#[test]
+fn what_no_applet_asks_for_is_answered_alike() {
+    let Some(world) = World::with_tool() else { return };
+    let text = compare_in(
+        &world,
+        "set -e; cd /; mkdir t; cd t; touch a; tool set a trusted.x one; tool get a trusted.x; tool list a
+         tool set a trusted.y two; tool remove a trusted.y; tool get a trusted.y || true; chmod 644 a
+         tool as 5 5 /bin/tool get a trusted.x || true; tool as 5 5 /bin/tool list a
+         tool as 5 5 /bin/tool set a trusted.z x || true
+         mkdir d; mknod d/c c 1 3; mknod d/b b 7 1; touch d/f; ln -s f d/l; mkfifo d/p; mkdir d/s
+         i=0; while [ $i -lt 60 ]; do mknod d/device-$i c 1 $i; i=$((i+1)); done
+         tool types d; tool old-types d | wc -l; cd d; rm device-*; cd ..; tool peer",
+    );
+    if let Some(text) = text {
+        assert!(text.starts_with("one\ntrusted.x\nget: No data available\n"), "{text}");
+        assert!(text.contains("\nset: Operation not permitted\nb 6\nc 2\ndevice-0 2\n"), "{text}");
+        assert!(text.contains("\nf 8\nl 10\np 1\ns 4\n66\n66 77 1\n"), "{text}");
+    }
+}
+
+#[test]
+fn users_may_write_where_they_may_and_nowhere_else() {
+    let Some(world) = World::with_tool() else { return };
+    let text = compare_in(
+        &world,
+        "cd /; umask 022; mkdir t; cd t; mkdir -m 1777 tmp; mkdir own; chown 5:6 own; touch root own/mine tmp/root; chown 5:6 own/mine
+         mkdir -m 775 group; chgrp 6 group; mkdir closed; touch closed/f
+         as() { tool as 5 6 /bin/sh -c \"$*\" 2>&- && echo yes || echo no; }
+         as 'echo x >root'; as 'echo x >>own/mine'; as 'echo x >own/new'; as 'touch new'; as 'mkdir closed/d'; as 'rm -f root'
+         as 'rm closed/f'; as 'mv closed/f own/f'; as 'ln own/mine closed/l'; as 'ln -s x closed/s'; as 'touch tmp/new'
+         as 'rm -f tmp/root'; as 'mv tmp/root tmp/other'; as 'rm tmp/new'; as 'touch group/g'; as 'rmdir closed'
+         as 'test -w root'; as 'test -r root'; as 'test -w own'; as 'test -x root'; as 'truncate -s 0 root'; as 'chmod 777 root'
+         find . | sort | xargs stat -c '%n %a %u:%g'",
+    );
+    if let Some(text) = text {
+        let said: String = text.lines().take(22).map(|line| if line == "yes" { 'y' } else { 'n' }).collect();
+        assert_eq!(said, "nyynnnnnnnynnyynnyynnn", "{text}");
+    }
+}
+
+#[test]
+fn a_user_that_a_command_starts_as_reads_what_it_may() {
+    let Some(world) = World::new() else { return };
+    for way in ways() {
+        world.prepare(way);
+        world.script_ok(
+            way,
+            "mkdir -p /d /e; echo x >/d/secret; chmod 600 /d/secret; echo y >/d/open; chown 5:6 /e; echo z >/e/f; chown 5:6 /e/f; chmod 400 /e/f",
+        );
+        let script = "id -u; cat /d/open; cat /d/secret 2>&- || echo refused; cat /e/f; echo q >/e/n; stat -c %u:%g /e/n
+                      (echo x >/d/n) 2>&- || echo refused";
+        let run = ["run", "--rung", way.rung, "-u", "5:6", "work", "--", "sh", "-c", script];
+        assert_eq!(world.ok(way, &run), "5\ny\nrefused\nz\n5:6\nrefused\n", "{way:?}");
+    }
+}
+
+#[test]
+fn many_threads_under_many_signals_and_many_recycled_inodes() {
+    let Some(world) = World::with_tool() else { return };
+    for way in ways() {
+        world.prepare(way);
+        assert_eq!(
+            world.script_ok(way, "mkdir /t; cd /t; tool threads; tool recycle 3000"),
+            "0\n0\n",
+            "{way:?}"
+        );
     }
 }

@@ -1,11 +1,17 @@
-//! What a command sees, and what is left of it.
+//! The root of a command, and what is left of it.
 
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use crate::world::{Way, World, ways};
+use support::busybox::{Way, World, every_way as ways};
 
-/// Those ways that have mounts and namespaces.
+/// Returns those ways that have mounts and namespaces.
 fn isolated() -> Vec<Way> {
+    ways().into_iter().filter(|way| way.mounts()).collect()
+}
+
+/// Returns those ways by which commands have more than the tree.
+fn furnished() -> Vec<Way> {
     ways().into_iter().filter(|way| way.rung != "chroot").collect()
 }
 
@@ -31,7 +37,7 @@ fn a_command_sees_a_machine_of_its_own() {
 #[test]
 fn nothing_of_the_setup_is_left_in_the_tree() {
     let Some(world) = World::new() else { return };
-    for way in isolated() {
+    for way in furnished() {
         let home = world.prepare(way);
         world.script_ok(way, "test -d /proc && cat /etc/hosts >/dev/null");
         assert_eq!(world.ok(way, &["diff", "work"]), "", "{way:?}");
@@ -50,12 +56,20 @@ fn exit_codes_say_what_happened() {
     for way in ways() {
         let home = world.prepare(way);
         std::fs::write(home.join("work/text"), "#!/nowhere\n").unwrap();
+        // A program for a machine that there is none of.
+        let mut foreign = vec![0; 64];
+        foreign[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        foreign[16..24].copy_from_slice(&[2, 0, 0x34, 0x12, 1, 0, 0, 0]);
+        std::fs::write(home.join("work/foreign"), foreign).unwrap();
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(home.join("work/foreign"), all).unwrap();
         for (command, code) in [
             (&["sh", "-c", "exit 7"][..], 7),
             (&["sh", "-c", "kill -TERM $$"], 143),
             (&["nowhere"], 127),
             (&["/bin/nowhere"], 127),
             (&["/text"], 126),
+            (&["/foreign"], 126),
             (&["true"], 0),
         ] {
             let mut arguments = vec!["run", "--rung", way.rung, "work", "--"];
@@ -66,6 +80,30 @@ fn exit_codes_say_what_happened() {
         }
         let out = world.output(way, &["run", "nowhere", "true"]);
         assert_eq!(out.status.code(), Some(125));
+    }
+}
+
+#[test]
+fn no_working_directory_is_outside_of_the_tree() {
+    let Some(world) = World::new() else { return };
+    let canary = world.join("canary-cwd");
+    std::fs::write(&canary, "out").unwrap();
+    for way in ways() {
+        world.prepare(way);
+        // Descriptors that whatever sets a command up may have open, and what /proc has besides.
+        let numbers = (3..14).map(|number| format!("/proc/self/fd/{number}"));
+        for directory in
+            numbers.chain(["/proc/self/root".into(), "/proc/1/cwd".into(), "/proc/self/cwd/..".into()])
+        {
+            let script = format!(
+                "cat ./../../../../../../..{}; cat .{} 2>&-; true",
+                canary.display(),
+                canary.display()
+            );
+            let run = ["run", "--rung", way.rung, "-w", &directory, "work", "--", "sh", "-c", &script];
+            let out = world.output(way, &run);
+            assert!(out.stdout.is_empty(), "{way:?} {directory}: {}", String::from_utf8_lossy(&out.stdout));
+        }
     }
 }
 
@@ -110,7 +148,7 @@ fn a_step_ends_with_its_command_and_with_its_host() {
 #[test]
 fn what_a_killed_step_did_is_known() {
     let Some(world) = World::new() else { return };
-    for way in isolated() {
+    for way in furnished() {
         world.prepare(way);
         let mark = format!("5{:05}.{}", std::process::id() % 100_000, way.drop as u8);
         let script = format!("touch /f /g; chown 33:44 /f; mknod /c c 1 3; sleep {mark}");
@@ -131,16 +169,86 @@ fn what_a_killed_step_did_is_known() {
 #[test]
 fn a_bind_shows_what_it_names_and_can_be_read_only() {
     let Some(world) = World::new() else { return };
-    for way in isolated() {
+    for way in furnished() {
         let home = world.prepare(way);
         std::fs::create_dir(home.join("data")).unwrap();
         std::fs::write(home.join("data/x"), "from the host\n").unwrap();
         let bind = format!("{}:/mnt/data:ro", home.join("data").display());
         let run = ["run", "--rung", way.rung, "-v", &bind, "work", "--", "sh", "-c"];
-        let script = "cat /mnt/data/x; echo y >/mnt/data/y 2>/dev/null || echo refused";
+        let script = "cat /mnt/data/x; cd /mnt/data; for c in 'echo y >y' 'echo y >>x' 'chmod 600 x' 'chown 5:6 x' 'touch x' 'rm x' \
+                      'mv x y' 'ln x y' 'ln -s x y' 'mkdir y' 'mknod y p' 'mknod y c 1 3' 'truncate -s 0 x'; do
+                        sh -c \"$c\" 2>/dev/null && echo \"$c\"; done; echo done";
+        let before = std::fs::metadata(home.join("data/x")).unwrap();
         let text = world.ok(way, &[&run[..], &[script]].concat());
-        assert_eq!(text, "from the host\nrefused\n", "{way:?}");
+        assert_eq!(text, "from the host\ndone\n", "{way:?}");
+        let after = std::fs::metadata(home.join("data/x")).unwrap();
+        assert_eq!((after.mode(), after.ctime_nsec()), (before.mode(), before.ctime_nsec()), "{way:?}");
         assert_eq!(world.ok(way, &["diff", "work"]), "", "{way:?}: the mount point is gone");
+    }
+}
+
+#[test]
+fn a_tree_that_cannot_be_written_to_has_places_that_can() {
+    let Some(world) = World::new() else { return };
+    // With a range of ids no directory of the host can be written to.
+    for way in furnished().into_iter().filter(|way| way.rung != "ids") {
+        let home = world.prepare(way);
+        std::fs::create_dir(home.join("data")).unwrap();
+        if way.drop {
+            std::os::unix::fs::chown(home.join("data"), Some(65_534), Some(65_534)).unwrap();
+        }
+        let bind = format!("{}:/data", home.join("data").display());
+        let script = "for c in 'touch /f' 'mkdir /d' 'ln -s x /l' 'mknod /p p' 'mknod /c c 1 3' 'rm /bin/ls' 'mv /bin/ls /x' 'chmod 700 /bin' \
+                        'chown 5 /bin/busybox' 'touch /bin/busybox' 'truncate -s 0 /bin/busybox' 'ln /bin/busybox /x'; do
+                        sh -c \"$c\" 2>/dev/null && echo \"$c\"; done
+                      touch /mem/f; chown 5:6 /mem/f; stat -c '%a %u:%g' /mem /mem/f; ls /mem; echo x >/dev/shm/x
+                      cp /bin/busybox /mem/true; /mem/true 2>/dev/null || echo no; echo z >/data/z; test -d /sys/kernel && touch /sys/x 2>/dev/null || echo ro";
+        let run =
+            ["run", "--rm", "--rung", way.rung, "--read-only", "--tmpfs", "/mem:mode=1750", "-v", &bind];
+        let text = world.ok(way, &[&run[..], &["bb:1", "sh", "-c", script]].concat());
+        assert_eq!(text, "1750 0:0\n644 5:6\nf\nno\nro\n", "{way:?}");
+        assert_eq!(std::fs::read(home.join("data/z")).unwrap(), b"z\n", "{way:?}");
+    }
+}
+
+#[test]
+fn a_killed_supervisor_leaves_nothing_in_memory() {
+    let Some(world) = World::new() else { return };
+    let left = |mark: &str| {
+        let shared = std::fs::read_dir("/dev/shm").unwrap().filter_map(|entry| {
+            let path = entry.unwrap().path().join("dev/shm").join(mark);
+            path.exists().then_some(path)
+        });
+        shared.count()
+    };
+    for way in ways().into_iter().filter(|way| way.serves()) {
+        world.prepare(way);
+        let mark = format!("8{:05}.{}", std::process::id() % 100_000, u8::from(way.drop));
+        let mut child = world
+            .command(
+                way,
+                &[
+                    "run",
+                    "--rung",
+                    way.rung,
+                    "work",
+                    "--",
+                    "sh",
+                    "-c",
+                    &format!("touch /dev/shm/{mark}; sleep {mark}"),
+                ],
+            )
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for(|| sleepers(&mark) == 1, "the command did not start");
+        let helper = rustix::process::Pid::from_raw(helper_of(child.id())).unwrap();
+        rustix::process::kill_process(helper, rustix::process::Signal::KILL).unwrap();
+        assert!(!child.wait().unwrap().success());
+        wait_for(|| sleepers(&mark) == 0, "a process outlived its supervisor");
+        assert_eq!(left(&mark), 1, "{way:?}");
+        world.script_ok(way, "true");
+        assert_eq!(left(&mark), 0, "{way:?}");
     }
 }
 
@@ -180,7 +288,7 @@ int main(int argc, char **argv) {
 #[cfg(target_arch = "x86_64")]
 fn nothing_goes_past_the_filter() {
     let Some(world) = World::new() else { return };
-    if !crate::tools::need("gcc", &["--version"]) {
+    if !support::tools::need("gcc", &["--version"]) {
         return;
     }
     std::fs::write(world.join("past.c"), PAST_THE_FILTER).unwrap();
@@ -190,12 +298,17 @@ fn nothing_goes_past_the_filter() {
         .status()
         .unwrap();
     if !built.success() {
-        return crate::tools::missing("TOOL", "gcc", "it links no static program here");
+        return support::tools::missing("TOOL", "gcc", "it links no static program here");
     }
-    let way = *ways().iter().find(|way| way.rung == "notify").unwrap();
-    world.prepare(way);
-    assert_eq!(world.script_ok(way, "/past"), "-1 1\n");
-    for abi in ["x32", "i386"] {
+    for (way, abi) in ways().into_iter().flat_map(|way| [(way, "x32"), (way, "i386")]) {
+        if abi == "x32" {
+            world.prepare(way);
+            assert_eq!(world.script_ok(way, "/past"), "-1 1\n", "{way:?}");
+        }
+        // Where the kernel keeps all owners, calls by another ABI do no harm.
+        if matches!(way.rung, "root" | "chroot") {
+            continue;
+        }
         let out = world.script(way, &format!("/past {abi}; echo went on"));
         let error = String::from_utf8_lossy(&out.stderr).into_owned();
         // A kernel without that ABI has its own error for it.
@@ -205,8 +318,139 @@ fn nothing_goes_past_the_filter() {
     }
 }
 
-/// How many processes sleep for this long.
-fn sleepers(mark: &str) -> usize {
+#[test]
+fn without_namespaces_the_next_way_is_taken_and_says_so() {
+    use std::process::Command;
+    let Some(world) = World::new() else { return };
+    let way = Way { rung: "notify", drop: support::is_root() };
+    let home = world.prepare(way);
+    // A namespace of the test's own, in which no further one can be made; nothing of the machine is changed.
+    let script = "echo 0 >/proc/sys/user/max_user_namespaces || exit 9
+                  exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs \"$@\"";
+    let limited = |arguments: &[&str]| -> std::process::Output {
+        let mut command = match way.drop {
+            true => {
+                let mut command = Command::new("setpriv");
+                command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "unshare"]);
+                command
+            }
+            false => Command::new("unshare"),
+        };
+        command.args(["-Ur", "sh", "-c", script, "sh"]).arg(world.join("treering")).args(arguments);
+        command.current_dir(&home).env("TREERING_ROOT", home.join("store")).env("HOME", &home);
+        command.env("SOURCE_DATE_EPOCH", "1700000000").output().unwrap()
+    };
+    let out = limited(&["run", "work", "--", "sh", "-c", "touch /f; chown 33:44 /f; stat -c %u:%g /f"]);
+    let error = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "33:44\n", "{error}");
+    assert!(
+        error.contains("run: no namespace") && error.contains("notify: make namespaces: no space left"),
+        "{error}"
+    );
+    let out = limited(&["info", "--json"]);
+    let info: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let rungs = info["rungs"].as_array().unwrap();
+    let one = |name: &str| rungs.iter().find(|rung| rung["name"] == name).unwrap();
+    assert_eq!((&one("notify")["works"], &one("paths")["works"]), (&false.into(), &true.into()), "{info}");
+    assert!(one("notify")["fix"].as_str().unwrap().contains("max_user_namespaces"), "{info}");
+    // What the tree was given there, it has everywhere.
+    assert_eq!(world.script_ok(way, "stat -c %u:%g /f"), "33:44\n");
+}
+
+#[test]
+fn a_command_cannot_end_its_supervisor() {
+    let Some(world) = World::with_tool() else { return };
+    for way in furnished() {
+        world.prepare(way);
+        let script = "kill -9 $PPID 2>/dev/null; kill -9 1 2>/dev/null; tool trace $PPID; touch /f; chown 5:6 /f; stat -c %u:%g /f";
+        assert_eq!(world.script_ok(way, script), "refused\n5:6\n", "{way:?}");
+    }
+}
+
+#[test]
+fn no_path_leads_out_of_the_tree() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(world) = World::with_tool() else { return };
+    // A supervisor answers each of these calls, which takes its time: in CI root alone tries them all, under the one that is met most.
+    let many = std::env::var_os("CI").is_some() && support::is_root();
+    // Root of a bare chroot can leave it: that is what the rung says of itself.
+    for way in furnished() {
+        world.prepare(way);
+        let rounds = if many && way.rung == "notify" { 100_000 } else { 10_000 };
+        let directory = world.join(&format!("canary-{}-{}", way.rung, way.drop));
+        std::fs::create_dir(&directory).unwrap();
+        let canary = directory.join("canary");
+        std::fs::write(&canary, "#!/bin/sh\nexit 1\n").unwrap();
+        for path in [&directory, &canary] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        let before = std::fs::metadata(&canary).unwrap();
+        let text = world.script_ok(way, &format!("tool escape {} {rounds}", canary.display()));
+        assert_eq!(text, "0\n0\n", "{way:?}");
+        let after = std::fs::metadata(&canary).unwrap();
+        assert_eq!(std::fs::read(&canary).unwrap(), b"#!/bin/sh\nexit 1\n", "{way:?}");
+        assert_eq!(after.permissions().mode(), before.permissions().mode(), "{way:?}");
+        assert_eq!(after.modified().unwrap(), before.modified().unwrap(), "{way:?}");
+    }
+}
+
+/// Starts a command that sleeps for this long in the end, and kills the host program and the helper.
+pub fn killed(world: &World, way: Way, arguments: &[&str], mark: &str) {
+    use std::process::Stdio;
+    let kill = |pid: i32| {
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    };
+    let mut command = world.command(way, arguments);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(|| sleepers(mark) == 1, "the command did not start");
+    let helper = helper_of(child.id());
+    // Stopped, the host program has no time to mend anything when its helper goes.
+    let host = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+    rustix::process::kill_process(host, rustix::process::Signal::STOP).unwrap();
+    kill(helper);
+    kill(child.id() as i32);
+    child.wait().unwrap();
+    wait_for(|| sleepers(mark) == 0, "a process outlived its helper");
+}
+
+#[test]
+fn mount_points_of_a_killed_step_are_gone_with_the_next_look() {
+    use std::os::unix::fs::MetadataExt;
+    let Some(world) = World::new() else { return };
+    for way in furnished() {
+        let home = world.prepare(way);
+        let work = home.join("work");
+        let before = work.metadata().unwrap();
+        for (number, look) in [&["diff", "work"][..], &["commit", "work", "bb:2"], &["run", "work", "true"]]
+            .into_iter()
+            .enumerate()
+        {
+            let mark = format!("8{number}{}{:05}", way.rung.len(), std::process::id() % 100_000);
+            let script = format!("cat /etc/hosts >/dev/null; sleep {mark}");
+            killed(&world, way, &["run", "--rung", way.rung, "work", "--", "sh", "-c", &script], &mark);
+            assert!(work.join("etc").exists(), "{way:?}: there is something to remove");
+            let said = world.ok(way, look);
+            assert!(number != 0 || said.is_empty(), "{way:?}: {said}");
+            let names: Vec<_> = std::fs::read_dir(&work).unwrap().map(|e| e.unwrap().file_name()).collect();
+            assert_eq!(names, ["bin"], "{way:?} {look:?}");
+            let after = work.metadata().unwrap();
+            assert_eq!(
+                (after.mtime(), after.mtime_nsec()),
+                (before.mtime(), before.mtime_nsec()),
+                "{way:?} {look:?}"
+            );
+        }
+        // What was put in its place since then is not what was made.
+        let mark = format!("89{}{:05}", way.rung.len(), std::process::id() % 100_000);
+        killed(&world, way, &["run", "--rung", way.rung, "work", "--", "sleep", &mark], &mark);
+        std::fs::write(work.join("etc/own"), "x").unwrap();
+        assert_eq!(world.ok(way, &["diff", "work"]), "A /etc\nA /etc/own\n", "{way:?}");
+    }
+}
+
+/// Returns how many processes sleep for this long.
+pub fn sleepers(mark: &str) -> usize {
     let is = |entry: std::io::Result<std::fs::DirEntry>| {
         let line = std::fs::read(entry.unwrap().path().join("cmdline")).unwrap_or_default();
         line.split(|&c| c == 0).collect::<Vec<_>>() == [&b"sleep"[..], mark.as_bytes(), b""]
@@ -214,13 +458,13 @@ fn sleepers(mark: &str) -> usize {
     std::fs::read_dir("/proc").unwrap().map(is).filter(|is| *is).count()
 }
 
-/// The helper that a host program started.
-fn helper_of(host: u32) -> i32 {
+/// Returns the helper that a host program started.
+pub fn helper_of(host: u32) -> i32 {
     let children = std::fs::read_to_string(format!("/proc/{host}/task/{host}/children")).unwrap();
     children.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-fn wait_for(mut ready: impl FnMut() -> bool, what: &str) {
+pub fn wait_for(mut ready: impl FnMut() -> bool, what: &str) {
     let end = Instant::now() + Duration::from_secs(20);
     while !ready() {
         assert!(Instant::now() < end, "{what}");

@@ -3,12 +3,13 @@
 #![cfg(feature = "sandbox")]
 #![allow(clippy::disallowed_methods)]
 
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../common/tools.rs"]
-mod tools;
-
 mod debian;
 mod digests;
+mod host;
+mod hostile;
+mod ids;
 mod inside;
-mod world;
+mod mounts;
+mod reasons;
+mod traced;
+mod trees;

@@ -8,19 +8,19 @@ use std::time::Duration;
 use treering::store::{FsckLevel, PruneOptions, Store};
 use treering::{Control, Digest, ErrorKind};
 
-use crate::common::{child, digest, name, problems, tag_image};
+use crate::world::{child, digest, name, problems, tag_image};
 
 /// 16 processes give 100 names each, while others prune, read and check: none is lost, and nothing looks damaged.
 #[test]
 fn no_name_is_lost() {
     let temp = tempfile::tempdir().unwrap();
     let root = temp.path().join("store");
-    // Nobody has made the store yet: they also race for that.
+    // The store is not made yet: they also race for that.
     let mut children: Vec<_> = (0..16)
-        .map(|i| child("tag-100", &root, &i.to_string()).stdin(Stdio::piped()).spawn().unwrap())
+        .map(|i| child("tag-40", &root, &i.to_string()).stdin(Stdio::piped()).spawn().unwrap())
         .collect();
     let store = Store::open(&root).unwrap();
-    // Half way all of them wait: one prune at least comes in between, whoever is faster.
+    // Half way all of them wait: one prune at least comes in between, whichever is faster.
     for child in &mut children {
         let said = BufReader::new(child.stdout.as_mut().unwrap());
         assert!(said.lines().any(|line| line.unwrap().ends_with("half way")), "a child ended early");
@@ -74,9 +74,9 @@ fn no_name_is_lost() {
         reader.join().unwrap();
         checker.join().unwrap();
     });
-    assert_eq!(store.refs().unwrap().len(), 1600);
+    assert_eq!(store.refs().unwrap().len(), 640);
     for process in 0..16 {
-        for tag in 0..100 {
+        for tag in 0..40 {
             store.resolve(&format!("p{process}:t{tag}")).unwrap();
         }
     }

@@ -4,13 +4,13 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use treering::store::{BindingFile, PruneOptions, Store};
+use treering::store::{BindingFile, PruneOptions, Reference, Store};
 use treering::{Control, Digest, ErrorKind};
 
-use crate::common::{child, child_under, digest, name, problems, put_image, role, tag_image};
-use crate::tools::need;
+use crate::world::{child, child_under, digest, name, problems, put_image, role, tag_image};
+use support::tools::need;
 
-/// What the other processes do; without a role, that the commit the others disturb works when nobody does.
+/// Plays the part of the other processes; without a role, checks that the commit the others disturb works when none does.
 #[test]
 fn play() {
     let Some((role, root, arg)) = role() else {
@@ -19,10 +19,10 @@ fn play() {
         return;
     };
     match role.as_str() {
-        "tag-100" => {
+        "tag-40" => {
             let store = Store::open(root).unwrap();
-            for tag in 0..100 {
-                if tag == 50 {
+            for tag in 0..40 {
+                if tag == 20 {
                     println!("half way");
                     // Until the other end is closed.
                     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
@@ -48,12 +48,19 @@ fn play() {
                 std::io::stdout().flush().unwrap();
             }
         }
-        // The whole life of one image; the exit status tells whether every step said it worked.
+        // The whole life of one image; the exit status says whether every step reported success.
         "one-commit" => {
             let worked = one_commit(&root).inspect_err(|error| eprintln!("{error}")).is_ok();
             std::process::exit(if worked { 0 } else { 9 });
         }
-        // A store on a small filesystem, made here because only this process sees it.
+        "one-tag" => {
+            let worked = Store::open(root).and_then(|store| {
+                let old = store.resolve("old")?.descriptor;
+                store.tag(&Reference::parse("new")?, &old).map(drop)
+            });
+            std::process::exit(if worked.is_ok() { 0 } else { 9 });
+        }
+        // A store on a small filesystem, made here because only this process has it mounted.
         "small-disk" => small_disk(&root),
         other => panic!("no role {other}"),
     }
@@ -100,7 +107,7 @@ fn a_killed_writer_leaves_old_or_new() {
     store.prune(&PruneOptions::default(), &Control::default()).unwrap();
     assert_eq!(problems(&store), [""; 0]);
     let report = store.fsck(treering::store::FsckLevel::Bytes, &Control::default()).unwrap();
-    assert!(report.problems.is_empty(), "prune took the litter: {:?}", report.problems);
+    assert!(report.problems.is_empty(), "prune took the leftovers: {:?}", report.problems);
     assert_eq!(store.dir().read_dir("tmp").unwrap().count(), 0);
 }
 
@@ -118,7 +125,7 @@ const CALLS: [&str; 11] = [
     "unlinkat",
 ];
 
-/// Runs `one_commit` once for every system call of a kind, with that one failing or killing.
+/// Runs `one_commit` once for each of the system calls of a kind at which a sweep stops, with that one failing or killing.
 ///
 /// `check` gets the exit status and the store after each run, and must find the store as it was or as it shall be.
 fn at_every_call(fault: &str, calls: &[&str], check: impl Fn(&str, Option<i32>, &Store)) {
@@ -127,7 +134,7 @@ fn at_every_call(fault: &str, calls: &[&str], check: impl Fn(&str, Option<i32>, 
     }
     let mut runs = 0;
     for call in calls {
-        for number in 1.. {
+        for number in support::stops(1) {
             let temp = tempfile::tempdir().unwrap();
             let root = temp.path().join("store");
             let store = Store::open(&root).unwrap();
@@ -181,6 +188,36 @@ fn a_failing_system_call_is_an_error_and_leaves_old_or_new() {
                 other => panic!("{what}: {other:?}"),
             }
         });
+    }
+}
+
+/// An error says that nothing happened: a name that cannot be made durable is taken back.
+#[test]
+fn a_name_whose_directory_cannot_be_synced_is_taken_back() {
+    if !need("strace", &["-f", "-o", "/dev/null", "true"]) {
+        return;
+    }
+    for call in ["fsync", "renameat", "openat2"] {
+        for number in 1.. {
+            let temp = tempfile::tempdir().unwrap();
+            let root = temp.path().join("store");
+            tag_image(&Store::open(&root).unwrap(), "old", "old content").unwrap();
+            let trace = temp.path().join("trace");
+            let inject = format!("inject={call}:error=EIO:when={number}");
+            let program = ["strace", "-f", "-qq", "-o", trace.to_str().unwrap(), "-e", &inject];
+            let status = child_under(&program, "one-tag", &root, "").output().unwrap().status;
+            let there = Store::open(&root).unwrap().resolve("new").is_ok();
+            let what = format!("{call} number {number}");
+            match status.code() {
+                Some(0) => assert!(there, "{what}"),
+                Some(9) => assert!(!there, "{what}: it failed, and the name is there"),
+                Some(101) => {}
+                other => panic!("{what}: {other:?}"),
+            }
+            if !std::fs::read_to_string(&trace).unwrap_or_default().contains("(INJECTED)") {
+                break;
+            }
+        }
     }
 }
 

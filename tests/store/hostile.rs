@@ -5,7 +5,7 @@ use treering::image::{Image, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST};
 use treering::store::{BlobInfo, Descriptor, Limits, PruneOptions, Store, descriptor};
 use treering::{Control, Digest, ErrorKind};
 
-use crate::common::{digest, name, put_image, tag_image};
+use crate::world::{digest, name, put_image, tag_image};
 
 fn store_with_image() -> (tempfile::TempDir, Store) {
     let temp = tempfile::tempdir().unwrap();
@@ -226,7 +226,8 @@ fn names_are_only_given_to_images_that_are_there() {
     assert_eq!(small.refs().unwrap().len(), 2);
 }
 
-/// Anyone can write down another size or type for a blob of somebody else. The blob stays, with what it needs, and prune goes on.
+/// Any document can give another size or type for a blob of another one. The blob stays, with what it needs, and prune goes
+/// on.
 #[test]
 fn a_reference_that_lies_keeps_its_blob_and_stops_nobody() {
     for lie in 0..4 {

@@ -11,7 +11,7 @@ use treering::image::{
 use treering::store::{BlobInfo, Descriptor, LayerInfo, Store, descriptor};
 use treering::{Digest, ErrorKind};
 
-use crate::common::{digest, name, put_image, tag_image};
+use crate::world::{digest, name, put_image, tag_image};
 
 fn new_store() -> (tempfile::TempDir, Store) {
     let temp = tempfile::tempdir().unwrap();
@@ -139,7 +139,7 @@ fn the_first_matching_manifest_wins() {
     for platform in ["linux/s390x", "windows/amd64", "linux/386"] {
         let error = open(platform).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound, "{platform}");
-        assert!(error.hint().unwrap().contains("linux/amd64"), "{platform}: {:?}", error.hint());
+        assert!(error.hint().unwrap().to_string().contains("linux/amd64"), "{platform}: {:?}", error.hint());
     }
     assert_eq!(Image::open(&store, "multi", None).unwrap().platform(), Platform::host());
     // A nested manifest is found by its own digest and id; a plain manifest refuses another platform.

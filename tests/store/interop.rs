@@ -6,8 +6,8 @@ use treering::Control;
 use treering::image::Image;
 use treering::store::{PruneOptions, Store};
 
-use crate::common::{name, problems, tag_image};
-use crate::tools::need;
+use crate::world::{name, problems, tag_image};
+use support::tools::need;
 
 fn run(program: &[&str]) -> String {
     let output = Command::new(program[0]).args(&program[1..]).output().unwrap();

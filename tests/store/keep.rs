@@ -1,4 +1,4 @@
-//! What prune keeps and takes, what fsck finds, what df adds up.
+//! prune, fsck and df: what is kept, found and added up.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use treering::store::{
 };
 use treering::{Control, Digest, ErrorKind};
 
-use crate::common::{digest, name, problems, put_image, tag_image};
+use crate::world::{digest, name, problems, put_image, tag_image};
 
 fn put_index(store: &Store, manifests: &[Descriptor]) -> Descriptor {
     let bytes = new_index(manifests, &BTreeMap::new()).unwrap();
@@ -115,7 +115,7 @@ fn prune_keeps_what_another_image_misnames() {
     }
 }
 
-/// What a tree was made from is kept under smaller caps too, or prune says that it cannot know.
+/// What a tree was made from is kept under smaller caps too, or prune says that it cannot be decided.
 #[test]
 fn prune_stops_at_a_document_over_the_caps() {
     let caps: [(&str, fn(&mut Limits)); 3] = [
@@ -170,26 +170,26 @@ fn prune_and_unbind_remove_any_directory() {
 }
 
 #[test]
-fn nameless_images_stay_until_they_are_pruned() {
+fn untagged_images_stay_until_they_are_pruned() {
     let temp = tempfile::tempdir().unwrap();
     let store = Store::open(temp.path()).unwrap();
     let image = put_image(&store, "no name", "linux/amd64").unwrap();
-    store.add_nameless(&image).unwrap();
-    store.add_nameless(&image).unwrap();
+    store.add_untagged(&image).unwrap();
+    store.add_untagged(&image).unwrap();
     assert_eq!((store.entries().unwrap().len(), store.refs().unwrap().len()), (1, 0));
-    let options = PruneOptions { nameless: false, ..PruneOptions::default() };
+    let options = PruneOptions { untagged: false, ..PruneOptions::default() };
     assert!(store.prune(&options, &Control::default()).unwrap().blobs.is_empty());
-    // A name takes the place of the nameless entry.
+    // A name takes the place of the untagged entry.
     store.tag(&name("now"), &image).unwrap();
     assert_eq!(store.entries().unwrap().len(), 1);
     store.untag(&name("now")).unwrap();
-    store.add_nameless(&image).unwrap();
+    store.add_untagged(&image).unwrap();
     let dry = PruneOptions { dry_run: true, ..PruneOptions::default() };
     let would = store.prune(&dry, &Control::default()).unwrap();
     assert_eq!(store.entries().unwrap().len(), 1);
     let did = store.prune(&PruneOptions::default(), &Control::default()).unwrap();
-    assert_eq!((&would.nameless, &would.blobs, would.bytes), (&did.nameless, &did.blobs, did.bytes));
-    assert_eq!((did.nameless, did.blobs.len()), (vec![digest(&image)], 3));
+    assert_eq!((&would.images, &would.blobs, would.bytes), (&did.images, &did.blobs, did.bytes));
+    assert_eq!((did.images, did.blobs.len()), (vec![digest(&image)], 3));
     assert!(store.entries().unwrap().is_empty());
 }
 
@@ -199,7 +199,7 @@ fn the_list_of_images_that_lost_their_name_has_an_end() {
     let temp = tempfile::tempdir().unwrap();
     let store = Store::open(temp.path()).unwrap();
     let asked_for = put_image(&store, "asked for", "linux/amd64").unwrap();
-    store.add_nameless(&asked_for).unwrap();
+    store.add_untagged(&asked_for).unwrap();
     let images: Vec<Descriptor> =
         (0..120).map(|step| tag_image(&store, "app", &format!("step {step}")).unwrap()).collect();
     let entries = store.entries().unwrap();
@@ -207,7 +207,7 @@ fn the_list_of_images_that_lost_their_name_has_an_end() {
     assert_eq!(digest(&entries[0].descriptor), digest(&asked_for));
     assert_eq!(digest(&entries[1].descriptor), digest(&images[19]), "the oldest went");
     // One that is asked for then stays too.
-    store.add_nameless(&images[19]).unwrap();
+    store.add_untagged(&images[19]).unwrap();
     let found = |image: &Descriptor| store.resolve(&digest(image).to_string()).is_ok();
     tag_image(&store, "app", "step 120").unwrap();
     assert_eq!([19, 20, 21].map(|step| found(&images[step])), [true, true, true]);
@@ -295,7 +295,7 @@ fn fsck_finds_each_fault_at_its_level() {
     assert_eq!(store.prune(&PruneOptions::default(), &control).unwrap_err().kind(), ErrorKind::Cancelled);
 }
 
-/// A temporary file is a dead writer's only while nobody writes.
+/// A temporary file is a dead writer's only while no process writes.
 #[test]
 fn fsck_does_not_take_a_writer_for_dead() {
     let temp = tempfile::tempdir().unwrap();

@@ -42,7 +42,7 @@ impl Corpus {
         self.root.path().join(name.as_ref())
     }
 
-    /// What v7 has no room for: a pipe, and names of up to 256 bytes.
+    /// Adds what v7 has no room for: a pipe, and names of up to 256 bytes.
     pub fn medium(self) -> Self {
         run(Command::new("mkfifo").arg(self.at("fifo")));
         let path = format!("{}/{}", "p".repeat(80), "q".repeat(70));
@@ -52,7 +52,7 @@ impl Corpus {
         self
     }
 
-    /// What ustar has no room for: longer names, and times before 1970.
+    /// Adds what ustar has no room for: longer names, and times before 1970.
     pub fn long(self) -> Self {
         let deep = format!("{}/{}/{}", "p".repeat(90), "q".repeat(90), "r".repeat(90));
         fs::create_dir_all(self.at(&deep)).unwrap();

@@ -125,7 +125,7 @@ fn damaged_archives_are_read_alike_or_refused() {
         }
         for (who, theirs) in &others {
             for (path, ours) in some {
-                // Python wants an entry after a global header.
+                // Python requires an entry after a global header.
                 if theirs[path].as_ref().is_err_and(|error| error.contains("end of file header")) {
                     continue;
                 }

@@ -1,4 +1,4 @@
-//! What each reader sees in an archive, in one form.
+//! Each reader's list of an archive, in one form.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::tools::need;
+use support::tools::need;
 use treering::Digest;
 use treering::layer::EntryKind;
 use treering::layer::read::{Data, LayerReader, ReadChunks, ReadLimits, TarEntry};
 
-/// One line per entry: name, type, size, sha256 of the content, link, `|`, mode, uid, gid; bytes in hexadecimal.
+/// A program that prints one line per entry: name, type, size, sha256 of the content, link, `|`, mode, uid, gid; bytes in
+/// hexadecimal.
 pub const PYTHON: &str = r#"
 import sys, tarfile, hashlib, os
 KINDS = {b'0':'f', b'\0':'f', b'7':'f', b'S':'f', b'1':'h', b'2':'l', b'3':'c', b'4':'b', b'5':'d', b'6':'p'}
@@ -103,7 +104,7 @@ func main() {
 }
 "#;
 
-/// What must be equal for all readers: name, type, size, sha256, link target, and mode, uid and gid.
+/// A row that must be equal for all readers: name, type, size, sha256, link target, and mode, uid and gid.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Row {
     path: Vec<u8>,
@@ -188,12 +189,12 @@ pub fn python(script: &str, arguments: &[impl AsRef<OsStr>]) -> Vec<u8> {
     run(Command::new("python3").arg("-c").arg(script).args(arguments))
 }
 
-/// Whether GNU tar's peers are there to be asked; in CI they must be.
+/// Returns whether GNU tar's peers are there to be asked; in CI they must be.
 pub fn installed(program: &str) -> bool {
     need(program, &[if program == "go" { "version" } else { "--version" }])
 }
 
-/// The lines of the Python or Go program above.
+/// Returns the lines of the Python or Go program above.
 pub fn parse_listing(text: Vec<u8>) -> BTreeMap<PathBuf, Listing> {
     let mut out: BTreeMap<PathBuf, Listing> = BTreeMap::new();
     let mut archive = PathBuf::new();
@@ -221,7 +222,7 @@ pub fn parse_listing(text: Vec<u8>) -> BTreeMap<PathBuf, Listing> {
     out
 }
 
-/// The Go program, compiled once; `None` without Go.
+/// Returns the Go program, compiled once; `None` without Go.
 pub fn go() -> Option<&'static Path> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     let build = || {
@@ -243,7 +244,7 @@ pub fn go() -> Option<&'static Path> {
     BUILT.get_or_init(build).as_deref()
 }
 
-/// What GNU tar or bsdtar extracts: every path with type, content and link text; hard links are files by then.
+/// Returns what GNU tar or bsdtar extracts: every path with type, content and link text; hard links are files by then.
 fn extracted(program: &str, archive: &Path) -> Result<Tree, String> {
     let root = tempfile::tempdir().unwrap();
     let mut command = Command::new(program);
@@ -284,7 +285,7 @@ fn walk(root: &Path, at: &Path, out: &mut Tree) {
     }
 }
 
-/// Our entries as a tree: the last of two with one name stays, and a hard link is what it joins.
+/// Returns our entries as a tree: the last of two with one name stays, and a hard link is what it joins.
 fn as_tree(entries: &Entries) -> Tree {
     let mut out = Tree::new();
     for (entry, content) in entries.iter().filter(|(entry, _)| !entry.path.is_empty()) {
@@ -294,7 +295,7 @@ fn as_tree(entries: &Entries) -> Tree {
             EntryKind::Hardlink => out[&entry.link].clone(),
             kind => (letter(kind), String::new()),
         };
-        // Parents nobody mentioned.
+        // Parents without an entry.
         for (at, _) in entry.path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
             out.entry(entry.path[..at].to_vec()).or_insert(('d', String::new()));
         }
@@ -303,7 +304,7 @@ fn as_tree(entries: &Entries) -> Tree {
     out
 }
 
-/// Whose reading of an archive is known to be of no use, and why is said where it is used.
+/// Readers with a known useless reading of an archive; the reason stands where it is used.
 #[derive(Clone, Copy, Default)]
 pub struct Except {
     pub python: bool,
@@ -312,7 +313,7 @@ pub struct Except {
 
 pub const NONE: Except = Except { python: false, bsdtar: false };
 
-/// Every reader sees what we see. The archives that we refuse are reported back.
+/// Checks that every reader finds what we find. The archives that we refuse are reported back.
 pub fn compare(archives: &[(PathBuf, Except)]) -> Vec<(PathBuf, treering::Error)> {
     let paths: Vec<PathBuf> = archives.iter().map(|(path, _)| path.clone()).collect();
     let python = parse_listing(python(PYTHON, &paths));

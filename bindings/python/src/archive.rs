@@ -5,14 +5,14 @@ use std::io::{Read, Write};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use treering::Control;
-use treering::archive::{self, ExportOptions, ExportSource, Format, ImportOptions, LoadOptions};
+use treering::archive::{self, ExportOptions, ExportSource, Format, ImportOptions, LoadOptions, SaveOptions};
 use treering::compress::DecodeLimits;
 use treering::fs::publish;
-use treering::image::{self, Committed};
+use treering::image::{self, Committed, Platform};
 use treering::layer::read::ReadLimits;
 use treering::store::{Reference, Store};
 
-use crate::arguments::{ImageArg, PathArg};
+use crate::arguments::{ImageArg, ImageArgs, PathArg};
 use crate::errors::OrRaise;
 use crate::file::{Place, Proxy};
 use crate::image::Image;
@@ -21,7 +21,7 @@ use crate::output::make;
 use crate::run::Job;
 use crate::store::reopen;
 
-/// An operation that writes to a path or a file object.
+/// Runs an operation that writes to a path or a file object.
 fn writing(
     py: Python<'_>,
     operation: &'static str,
@@ -31,14 +31,14 @@ fn writing(
 ) -> PyResult<()> {
     let place = Place::of(file, "write")?;
     let path = place.path();
-    let job = Job { operation, progress, events: None, file: place.object() };
+    let job = Job { file: place.object(), ..Job::new(operation, progress) };
     job.run(py, move |control, mut proxy| match &path {
         None => work(&mut proxy, control),
         Some(path) => publish::replace_path(path, operation, |out| work(out, control)),
     })
 }
 
-/// An operation that reads from a path or a file object.
+/// Returns an operation that reads from a path or a file object.
 fn reading<T: Send + 'static>(
     py: Python<'_>,
     operation: &'static str,
@@ -48,10 +48,10 @@ fn reading<T: Send + 'static>(
 ) -> PyResult<T> {
     let place = Place::of(file, "read")?;
     let path = place.path();
-    let job = Job { operation, progress, events: None, file: place.object() };
+    let job = Job { file: place.object(), ..Job::new(operation, progress) };
     job.run(py, move |control, proxy: Proxy| match &path {
         None => work(Box::new(proxy), control),
-        Some(path) => work(Box::new(open(path)?), control),
+        Some(path) => work(Box::new(open(path, control)?), control),
     })
 }
 
@@ -59,16 +59,17 @@ fn reading<T: Send + 'static>(
 pub fn save(
     py: Python<'_>,
     store: &Store,
-    images: Vec<ImageArg>,
+    images: ImageArgs,
     file: &Bound<'_, PyAny>,
     format: &str,
+    platform: Option<Platform>,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     let format: Format = format.parse().or_raise(py)?;
-    let images: Vec<String> = py.detach(|| images.iter().map(|image| image.named(store)).collect());
+    let images: Vec<String> = py.detach(|| images.0.iter().map(|image| image.named(store)).collect());
     let store = store.clone();
     writing(py, "save", file, progress, move |out, control| {
-        archive::save(&store, &images, format, out, control)
+        archive::save(&store, &images, SaveOptions { format, platform }, out, control)
     })
 }
 
@@ -120,7 +121,7 @@ pub fn import(
     let store = store.clone();
     reading(py, "import", file, progress, move |input, control| {
         let committed = archive::import(&store, input, name.as_ref(), &options, control)?;
-        let made = reopen(&store, name.as_ref().map(ToString::to_string).as_deref(), &committed)?;
+        let made = reopen(&store, name.as_ref().map(ToString::to_string).as_deref(), &committed.manifest)?;
         Ok((committed, made))
     })
 }

@@ -11,25 +11,26 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyString};
 use treering::compress::{Compression, DecodeLimits, Profile};
 use treering::diff::CompareMode;
+use treering::dockerfile::Ignore;
 use treering::error::Error;
-use treering::image::{Base, DiffOptions, Platform};
+use treering::image::{Base, DiffOptions, Platform, excludes};
 use treering::layer::{LayerOptions, MtimePrecision};
 use treering::store::Store;
-use treering::tree::{OwnerPolicy, OwnerSource};
+use treering::tree::{OwnerPolicy, OwnerSource, OwnersWanted};
 
 use crate::errors::{OrRaise, to_python};
 use crate::image::Image;
 use crate::output::object;
 
-/// A path: `str`, `bytes` or anything with `__fspath__`.
+/// A path: `str`, `bytes`, anything with `__fspath__`, or the descriptor of an open directory.
 pub struct PathArg(pub PathBuf);
 
-/// The exception for an argument that is not usable as given.
+/// Returns the exception for an argument that is not usable as given.
 fn bad(py: Python<'_>, message: impl Into<String>) -> PyErr {
     to_python(py, &Error::invalid("read argument", message))
 }
 
-/// The bytes of a path, as `os.fsencode` gives them.
+/// Returns the bytes of a path, as `os.fsencode` gives them.
 pub fn fs_bytes(argument: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     static ENCODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = argument.py();
@@ -48,18 +49,18 @@ pub fn fs_bytes(argument: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Text, in an argument that is `from_py_with` this. Bytes that are not UTF-8 have no place in names and words.
+/// Reads text, in an argument that is `from_py_with` this. Bytes that are not UTF-8 have no place in names and words.
 pub fn text<'a>(argument: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
     let text = argument.cast::<PyString>()?;
     text.to_str().map_err(|_| bad(argument.py(), "text must be UTF-8, and this has surrogates in it"))
 }
 
-/// [`text`], or None.
+/// Reads [`text`], or None.
 pub fn maybe_text<'a>(argument: &'a Bound<'_, PyAny>) -> PyResult<Option<&'a str>> {
     if argument.is_none() { Ok(None) } else { text(argument).map(Some) }
 }
 
-/// A list of texts, or None.
+/// Returns a list of texts, or None.
 pub fn texts(argument: &Bound<'_, PyAny>) -> PyResult<Option<Vec<String>>> {
     if argument.is_none() {
         return Ok(None);
@@ -68,7 +69,7 @@ pub fn texts(argument: &Bound<'_, PyAny>) -> PyResult<Option<Vec<String>>> {
     list.iter().map(|one| text(one).map(String::from)).collect::<PyResult<_>>().map(Some)
 }
 
-/// A number, in an argument that is `from_py_with` this.
+/// Returns a number, in an argument that is `from_py_with` this.
 pub fn number<'a, 'py, T: FromPyObject<'a, 'py, Error = PyErr>>(
     argument: &'a Bound<'py, PyAny>,
 ) -> PyResult<T> {
@@ -79,7 +80,7 @@ pub fn number<'a, 'py, T: FromPyObject<'a, 'py, Error = PyErr>>(
     })
 }
 
-/// [`number`], or None.
+/// Reads [`number`], or None.
 pub fn maybe_number<'a, 'py, T: FromPyObject<'a, 'py, Error = PyErr>>(
     argument: &'a Bound<'py, PyAny>,
 ) -> PyResult<Option<T>> {
@@ -90,6 +91,11 @@ impl<'py> FromPyObject<'_, 'py> for PathArg {
     type Error = PyErr;
 
     fn extract(argument: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if argument.is_instance_of::<PyInt>() && !argument.is_instance_of::<pyo3::types::PyBool>() {
+            // An open directory, as os.listdir takes it.
+            let fd: u32 = number(&argument)?;
+            return Ok(PathArg(format!("/proc/self/fd/{fd}").into()));
+        }
         let bytes = fs_bytes(&argument)?;
         if bytes.is_empty() {
             return Err(bad(argument.py(), "a path is empty"));
@@ -102,7 +108,7 @@ impl<'py> FromPyObject<'_, 'py> for PathArg {
 pub struct ImageArg(pub String, Option<String>);
 
 impl ImageArg {
-    /// The name an `Image` was opened by, if it still has it; else what it stands for.
+    /// Returns the name an `Image` was opened by, if it still has it; else what it stands for.
     pub fn named(&self, store: &Store) -> String {
         let digest = |text: &str| Some(store.resolve(text).ok()?.descriptor.digest().to_string());
         match &self.1 {
@@ -128,12 +134,30 @@ impl<'py> FromPyObject<'_, 'py> for ImageArg {
     }
 }
 
-/// `base=`: nothing or `"auto"`, `"scratch"`, or an image.
+/// An image, or several.
+pub struct ImageArgs(pub Vec<ImageArg>);
+
+impl<'py> FromPyObject<'_, 'py> for ImageArgs {
+    type Error = PyErr;
+
+    fn extract(argument: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if argument.is_instance_of::<PyString>() || argument.cast::<Image>().is_ok() {
+            return Ok(ImageArgs(vec![argument.extract()?]));
+        }
+        let list = argument.try_iter().map_err(|_| {
+            let given = argument.get_type().name().map_or_else(|_| String::new(), |name| name.to_string());
+            PyTypeError::new_err(format!("expected images by name or as Image, not {given}"))
+        })?;
+        list.map(|one| one?.extract()).collect::<PyResult<_>>().map(ImageArgs)
+    }
+}
+
+/// Reads `base=`: nothing or `"auto"`, `"scratch"`, or an image.
 pub fn base(py: Python<'_>, argument: Option<ImageArg>) -> PyResult<Base> {
     argument.map_or(Ok(Base::Auto), |image| image.0.parse().or_raise(py))
 }
 
-/// `owner=`: `"root"`, `"keep"`, `"UID:GID"`, `"map:IMAGE:DISK:COUNT,..."`, or a pair of numbers.
+/// Reads `owner=`: `"root"`, `"keep"`, `"UID:GID"`, `"map:IMAGE:DISK:COUNT,..."`, or a pair of numbers.
 pub fn owner(argument: Option<&Bound<'_, PyAny>>) -> PyResult<Option<OwnerPolicy>> {
     let Some(argument) = argument else { return Ok(None) };
     let py = argument.py();
@@ -147,34 +171,59 @@ pub fn owner(argument: Option<&Bound<'_, PyAny>>) -> PyResult<Option<OwnerPolicy
     Err(PyTypeError::new_err("owner is a str or a pair of numbers (uid, gid)"))
 }
 
-/// `owner_from=`: `"none"`, `"rootlesscontainers"`, `"override-stat"` or `"fakeroot:FILE"`.
-pub fn owner_from(py: Python<'_>, argument: Option<PathArg>) -> PyResult<Option<OwnerSource>> {
-    argument.map(|source| py.detach(|| OwnerSource::parse(&source.0)).or_raise(py)).transpose()
+/// Reads `owner=`, and `owner_from=`: `"none"`, `"rootlesscontainers"`, `"override-stat"` or `"fakeroot:FILE"`.
+pub fn owners(
+    py: Python<'_>,
+    owner: Option<&Bound<'_, PyAny>>,
+    owner_from: Option<PathArg>,
+) -> PyResult<OwnersWanted> {
+    let policy = self::owner(owner)?;
+    let source =
+        owner_from.map(|source| py.detach(|| OwnerSource::parse(&source.0)).or_raise(py)).transpose()?;
+    Ok(OwnersWanted { policy, source })
 }
 
-/// `compression=` and `level=`.
+/// Reads `compression=` and `level=`.
 pub fn profile(py: Python<'_>, compression: &str, level: Option<i32>) -> PyResult<Profile> {
     let compression: Compression = compression.parse().or_raise(py)?;
     Profile::new(compression, level).or_raise(py)
 }
 
-/// `platform=`.
+/// Reads `platform=`.
 pub fn platform(py: Python<'_>, argument: Option<&str>) -> PyResult<Option<Platform>> {
     argument.map(|text| text.parse().or_raise(py)).transpose()
 }
 
-/// `compare=`.
+/// Reads `platform=` of what is made for several, with commas between them.
+pub fn platforms(py: Python<'_>, argument: Option<&str>) -> PyResult<Vec<Platform>> {
+    let each = argument.into_iter().flat_map(|text| text.split(',')).filter(|text| !text.is_empty());
+    each.map(str::parse).collect::<Result<_, _>>().or_raise(py)
+}
+
+/// Reads `compare=`.
 pub fn compare(py: Python<'_>, argument: &str) -> PyResult<CompareMode> {
     argument.parse().or_raise(py)
 }
 
-/// `created=` and the like: seconds since 1970, or a `datetime`.
+/// Reads `created=` and the like: seconds since 1970, a `datetime` with a time zone, or RFC 3339 text as `Image.created`
+/// gives it.
 pub fn seconds(argument: Option<&Bound<'_, PyAny>>) -> PyResult<Option<i64>> {
     let Some(argument) = argument else { return Ok(None) };
     let py = argument.py();
-    let far = || bad(py, "a time is too far away");
+    let far = || bad(py, "time out of range");
+    if argument.is_instance_of::<PyString>() {
+        let moment: jiff::Timestamp = text(argument)?
+            .parse()
+            .map_err(|_| bad(py, "a time in text is RFC 3339, as in 2026-01-31T12:00:00Z"))?;
+        return Ok(Some(moment.as_nanosecond().div_euclid(1_000_000_000) as i64));
+    }
     let given = match argument.hasattr("timestamp")? {
         // A datetime before the year 1 of another time zone, say.
+        // Local time would make another image elsewhere.
+        true if argument.hasattr("tzinfo")? && argument.getattr("tzinfo")?.is_none() => {
+            let message = "a datetime without a time zone is another moment elsewhere: give it one, such as timezone.utc";
+            return Err(bad(py, message));
+        }
         true => argument.call_method0("timestamp").map_err(|_| far())?,
         false => argument.clone(),
     };
@@ -186,13 +235,13 @@ pub fn seconds(argument: Option<&Bound<'_, PyAny>>) -> PyResult<Option<i64>> {
             Ok(Some(seconds.floor() as i64))
         }
         Err(error) if error.is_instance_of::<PyTypeError>(py) => {
-            Err(PyTypeError::new_err("a time is a number of seconds since 1970 or a datetime"))
+            Err(PyTypeError::new_err("a time is a number of seconds since 1970, a datetime or RFC 3339 text"))
         }
         _ => Err(far()),
     }
 }
 
-/// `clamp_mtime=` and `nanoseconds=`.
+/// Reads `clamp_mtime=` and `nanoseconds=`.
 pub fn layer(clamp_mtime: Option<&Bound<'_, PyAny>>, nanoseconds: bool) -> PyResult<LayerOptions> {
     Ok(LayerOptions {
         precision: MtimePrecision::nanoseconds(nanoseconds),
@@ -202,12 +251,28 @@ pub fn layer(clamp_mtime: Option<&Bound<'_, PyAny>>, nanoseconds: bool) -> PyRes
 
 /// Pairs of a mapping from text to text, in its order.
 pub fn pairs(argument: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, String)>> {
-    let Some(argument) = argument else { return Ok(Vec::new()) };
-    let dict = argument.py().get_type::<PyDict>().call1((argument,))?.cast_into::<PyDict>()?;
-    dict.iter().map(|(key, value)| Ok((text(&key)?.to_string(), text(&value)?.to_string()))).collect()
+    pairs_with(argument, |value| Ok(text(value)?.to_string()))
 }
 
-/// What all comparisons take.
+/// Pairs of a mapping from text to what a function reads, in its order.
+pub fn pairs_with<T>(
+    argument: Option<&Bound<'_, PyAny>>,
+    read: impl Fn(&Bound<'_, PyAny>) -> PyResult<T>,
+) -> PyResult<Vec<(String, T)>> {
+    let Some(argument) = argument else { return Ok(Vec::new()) };
+    let dict = argument.py().get_type::<PyDict>().call1((argument,))?.cast_into::<PyDict>()?;
+    dict.iter().map(|(key, value)| Ok((text(&key)?.to_string(), read(&value)?))).collect()
+}
+
+/// Bytes, or text as UTF-8.
+pub fn bytes(argument: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    match argument.cast::<PyBytes>() {
+        Ok(bytes) => Ok(bytes.as_bytes().to_vec()),
+        Err(_) => Ok(text(argument)?.as_bytes().to_vec()),
+    }
+}
+
+/// Reads the options of all comparisons.
 pub fn diff_options(
     py: Python<'_>,
     owner: Option<&Bound<'_, PyAny>>,
@@ -216,21 +281,32 @@ pub fn diff_options(
     exact_times: bool,
     platform: Option<&str>,
     one_file_system: bool,
+    ignore_times: bool,
+    exclude: Ignore,
     threads: usize,
 ) -> PyResult<DiffOptions> {
     Ok(DiffOptions {
-        owner: self::owner(owner)?,
-        owner_from: self::owner_from(py, owner_from)?,
+        owners: owners(py, owner, owner_from)?,
         compare: self::compare(py, compare)?,
         exact_times,
         clamp_mtime: None,
         platform: self::platform(py, platform)?,
         one_file_system,
+        ignore_times,
+        exclude,
+        all_reasons: true,
+        reverse: false,
         threads,
     })
 }
 
-/// How far decompression may go; `None` leaves a cap at its default.
+/// Reads `exclude=` and `ignore_file=`.
+pub fn exclude(py: Python<'_>, patterns: Option<Vec<String>>, file: Option<PathArg>) -> PyResult<Ignore> {
+    let (patterns, file) = (patterns.unwrap_or_default(), file.map(|file| file.0));
+    py.detach(|| excludes(file.as_deref(), &patterns)).or_raise(py)
+}
+
+/// Returns how far decompression may go; `None` leaves a cap at its default.
 pub fn decode(max_bytes: Option<u64>, max_ratio: Option<u64>) -> DecodeLimits {
     let default = DecodeLimits::default();
     DecodeLimits {
@@ -240,7 +316,7 @@ pub fn decode(max_bytes: Option<u64>, max_ratio: Option<u64>) -> DecodeLimits {
     }
 }
 
-/// How layers are put into a directory; `None` leaves a cap at its default.
+/// Returns how layers are put into a directory; `None` leaves a cap at its default.
 pub fn apply(
     threads: usize,
     deny_loss: bool,

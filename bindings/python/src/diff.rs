@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyList, PySlice, PyString};
 use treering::diff::Sources;
 use treering::diff::content::same_as_digest;
 use treering::diff::{ChangeKind, CompareOptions, compare as compare_snapshots, listed};
+use treering::dockerfile::Ignore;
 use treering::error::escape;
 use treering::fs::Root;
 use treering::image::{self, Base, DiffOptions, TreeDiff};
@@ -35,7 +36,7 @@ pub struct Data {
     pub content: Content,
 }
 
-/// Where the content of the new side's files is.
+/// The content of the new side's files.
 pub enum Content {
     /// In no directory: a snapshot or an image.
     Nowhere,
@@ -46,7 +47,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// The files, where there are any.
+    /// Returns the files, where there are any.
     pub fn files(&self) -> Option<&dyn Files> {
         match self {
             Content::Tree(root) => Some(root),
@@ -66,7 +67,7 @@ impl Data {
     }
 }
 
-/// What changed between two trees: a sequence of ``Change``, in byte order of their paths.
+/// The changes between two trees: a sequence of ``Change``, in byte order of their paths.
 ///
 /// As in ``docker diff``, neither the root itself is listed nor the old names of a file that only gained one, though a layer
 /// made of the changes has them.
@@ -76,7 +77,7 @@ pub struct Diff {
 }
 
 impl Diff {
-    /// A comparison as Python has it.
+    /// Returns a comparison as Python has it.
     pub fn of(data: Data) -> Self {
         Diff { data: Arc::new(data) }
     }
@@ -95,19 +96,19 @@ impl Diff {
         make(py, "Stat", (stat.added, stat.changed, stat.deleted, stat.bytes))
     }
 
-    /// What is in the directory and cannot be in a layer.
+    /// Entries of the directory that cannot be in a layer.
     #[getter]
     fn skipped<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         skipped(py, &self.data.skipped)
     }
 
-    /// What was compared with; None for nothing, so that everything is added.
+    /// The snapshot that was compared with; None for nothing, so that everything is added.
     #[getter(old)]
     fn before(&self) -> Option<Snapshot> {
         self.data.old.clone().map(Snapshot::new)
     }
 
-    /// What is there now.
+    /// The snapshot of the newer side.
     #[getter(new)]
     fn after(&self) -> Snapshot {
         Snapshot { inner: self.data.new.clone(), skipped: self.data.skipped.clone() }
@@ -126,7 +127,7 @@ impl Diff {
             let changes = (0..slice.slicelength).map(|step| self.change(at(step) as usize));
             return Ok(PyList::new(py, changes.collect::<Vec<_>>())?.into_any());
         }
-        let none = || PyIndexError::new_err("there are not so many changes");
+        let none = || PyIndexError::new_err("index out of range");
         let index: isize = index.extract().map_err(|error: PyErr| {
             if error.is_instance_of::<PyOverflowError>(py) { none() } else { error }
         })?;
@@ -172,7 +173,7 @@ impl ChangeIterator {
     }
 }
 
-/// One changed path.
+/// A changed path.
 #[pyclass(module = "treering", frozen)]
 pub struct Change {
     data: Arc<Data>,
@@ -254,7 +255,7 @@ impl Change {
     }
 }
 
-/// One side of a comparison, as the caller gives it.
+/// A side of a comparison, as the caller gives it.
 pub enum Side {
     /// A directory.
     Path(PathBuf),
@@ -289,8 +290,8 @@ impl<'py> FromPyObject<'_, 'py> for Side {
 }
 
 impl Side {
-    /// Its list of entries, and what is there besides and cannot be in a layer. The store is what may know a directory; one
-    /// that is open already is taken as it is.
+    /// Returns its list of entries, and what is there besides and cannot be in a layer. The store is what may have a
+    /// directory; one that is open already is taken as it is.
     fn snapshot(
         &self,
         root: Option<&Root>,
@@ -310,11 +311,11 @@ impl Side {
             Side::Path(path) => {
                 let opened = if root.is_none() { Some(Root::open(path)?) } else { None };
                 let root = root.or(opened.as_ref()).expect("one of them is there");
-                let owners =
-                    image::owners_of(store, root, options.owner.clone(), options.owner_from.clone())?;
+                let owners = image::owners_of(store, root, &options.owners)?;
                 let scan_options = tree::ScanOptions {
                     threads: options.threads,
                     one_file_system: options.one_file_system,
+                    exclude: Some(&options.exclude),
                     ..image::scan_options(&owners, store)?
                 };
                 let scan = tree::scan(root, &scan_options, control)?;
@@ -340,7 +341,7 @@ fn compare_sides(
     options: &DiffOptions,
     control: &treering::Control,
 ) -> treering::Result<TreeDiff> {
-    // The tree that is listed is the one whose files are read later.
+    // The tree that is listed is the one that files are read from later.
     let root = if let Content::Tree(root) = content { Some(root) } else { None };
     match (old, root) {
         (None, Some(new)) => return image::diff_root(store, new, &Base::Scratch, options, control),
@@ -352,13 +353,24 @@ fn compare_sides(
         }
         _ => {}
     }
+    if let (Some(Side::Path(tree)), Side::Image(store, digest)) = (old, new) {
+        let options = DiffOptions { reverse: true, ..options.clone() };
+        return image::diff_tree(Some(store), tree, &Base::Image(digest.clone()), &options, control);
+    }
     let old = old.map(|old| old.snapshot(None, store, options, control)).transpose()?.map(|(old, _)| old);
     let (new, skipped) = new.snapshot(root, store, options, control)?;
     let Some(old) = old else {
         return Ok(TreeDiff { old: None, changes: treering::diff::all_added(&new), new, skipped });
     };
-    let mode = CompareOptions { mode: options.compare, exact_times: options.exact_times, clamp_mtime: None };
+    let mode = CompareOptions {
+        mode: options.compare,
+        exact_times: options.exact_times,
+        clamp_mtime: None,
+        all_reasons: true,
+        ignore_times: options.ignore_times,
+    };
     let mut comparison = compare_snapshots(&old, &new, &mode);
+    comparison.exclude(&options.exclude);
     if let Some(root) = root {
         // The list of an image has digests of its files.
         comparison.settle(options.threads, |change| {
@@ -372,13 +384,13 @@ fn compare_sides(
 /// Compare two trees, each a directory, a ``Snapshot`` or an ``Image``.
 ///
 /// Where metadata agrees the content is compared: of two directories, of two images, and of an image and a directory after
-/// it. Where one side is a snapshot without content, what only content could tell counts as changed, with ``"suspect"``
+/// it. Where one side is a snapshot without content, what only content could decide counts as changed, with ``"suspect"``
 /// among the reasons. With one argument everything is added.
 ///
 /// ``store`` is asked what the disk could not hold of a directory, owners without privileges among it. After an ``Image``
 /// a directory needs none: the image's own store is asked.
 #[pyfunction]
-#[pyo3(signature = (old, new = None, *, store = None, owner = None, owner_from = None, compare = "auto", exact_times = false, one_file_system = false, threads = 0, progress = None))]
+#[pyo3(signature = (old, new = None, *, store = None, owner = None, owner_from = None, compare = "auto", exact_times = false, one_file_system = false, ignore_times = false, exclude = None, ignore_file = None, threads = 0, progress = None))]
 pub fn diff(
     py: Python<'_>,
     old: Side,
@@ -389,10 +401,25 @@ pub fn diff(
     #[pyo3(from_py_with = arguments::text)] compare: &str,
     exact_times: bool,
     one_file_system: bool,
+    ignore_times: bool,
+    #[pyo3(from_py_with = arguments::texts)] exclude: Option<Vec<String>>,
+    ignore_file: Option<PathArg>,
     #[pyo3(from_py_with = arguments::number)] threads: usize,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Diff> {
-    let options = diff_options(py, owner, owner_from, compare, exact_times, None, one_file_system, threads)?;
+    let exclude = arguments::exclude(py, exclude, ignore_file)?;
+    let options = diff_options(
+        py,
+        owner,
+        owner_from,
+        compare,
+        exact_times,
+        None,
+        one_file_system,
+        ignore_times,
+        exclude,
+        threads,
+    )?;
     let store = store.map(|store| store.open(py)).transpose()?;
     let (old, new) = match new {
         Some(new) => (Some(old), new),
@@ -406,9 +433,8 @@ pub fn diff(
     Ok(Diff::of(data))
 }
 
-/// What the upper directory of an overlay changes over its lower ones, the topmost first, found without mounting it.
-/// By default the owners are those that ``store`` has for the lower directories; else those on disk for root, and 0:0 for
-/// any other user.
+/// Compare the upper directory of an overlay with its lower ones, the topmost first, without mounting it. By default the
+/// owners are those that ``store`` has for the lower directories; else those on disk for root, and 0:0 for any other user.
 #[pyfunction]
 #[pyo3(signature = (upper, lowers = None, *, store = None, owner = None, owner_from = None, compare = "auto", exact_times = false, threads = 0, progress = None))]
 pub fn diff_overlay(
@@ -423,7 +449,18 @@ pub fn diff_overlay(
     #[pyo3(from_py_with = arguments::number)] threads: usize,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Diff> {
-    let options = diff_options(py, owner, owner_from, compare, exact_times, None, false, threads)?;
+    let options = diff_options(
+        py,
+        owner,
+        owner_from,
+        compare,
+        exact_times,
+        None,
+        false,
+        false,
+        Ignore::default(),
+        threads,
+    )?;
     let store = store.map(|store| store.open(py)).transpose()?;
     let data = Job::new("decode overlay", progress).run(py, move |control, _| {
         let lowers: Vec<PathBuf> = lowers.into_iter().flatten().map(|lower| lower.0).collect();

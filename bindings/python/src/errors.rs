@@ -4,14 +4,17 @@ use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
-use treering::{Error, ErrorKind};
+use treering::{Error, ErrorKind, Surface};
 
 use crate::output::{fs_text, location, object};
 
 static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// The Python exception for an error of the library. What the system said is its `__cause__`.
+/// Returns the Python exception for an error of the library. What the system said is its `__cause__`.
 pub fn to_python(py: Python<'_>, error: &Error) -> PyErr {
+    let system = std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<std::io::Error>())
+        .and_then(std::io::Error::raw_os_error);
     let made = (|| {
         let make = object(py, &MAKE, "treering._errors", "_make")?;
         let arguments = PyDict::new(py);
@@ -19,18 +22,16 @@ pub fn to_python(py: Python<'_>, error: &Error) -> PyErr {
         arguments.set_item("kind", error.kind().name())?;
         arguments.set_item("operation", error.operation())?;
         arguments.set_item("path", error.path().map(|path| fs_text(py, path)).transpose()?)?;
-        arguments.set_item("hint", error.hint())?;
+        arguments.set_item("hint", error.hint().map(|hint| hint.words(Surface::Python)))?;
         arguments.set_item("exit_code", error.exit_code())?;
         arguments.set_item("location", error.location().map(|at| location(py, at)).transpose()?)?;
+        arguments.set_item("system", system)?;
         make.call((error.message(),), Some(&arguments))
     })();
     let exception = match made {
         Ok(object) => PyErr::from_value(object),
         Err(error) => return error,
     };
-    let system = std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<std::io::Error>())
-        .and_then(std::io::Error::raw_os_error);
     if let Some(number) = system {
         let text = error.message().to_string();
         exception.set_cause(py, Some(PyOSError::new_err((number, text))));
@@ -38,7 +39,7 @@ pub fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     exception
 }
 
-/// The exception for what a function of the caller raised: a `CallbackError` caused by it. What is no error but a
+/// Returns the exception for what a function of the caller raised: a `CallbackError` caused by it. What is no error but a
 /// wish to stop (KeyboardInterrupt, SystemExit) stays what it is.
 pub fn of_callback(py: Python<'_>, operation: &'static str, raised: PyErr) -> PyErr {
     if !raised.is_instance_of::<PyException>(py) {
@@ -55,7 +56,7 @@ pub fn of_callback(py: Python<'_>, operation: &'static str, raised: PyErr) -> Py
 
 /// Short for the conversion of a result.
 pub trait OrRaise<T> {
-    /// The value, or the exception for the error.
+    /// Returns the value, or the exception for the error.
     fn or_raise(self, py: Python<'_>) -> PyResult<T>;
 }
 

@@ -6,7 +6,7 @@ use treering::event::{Event, OutputStream};
 
 use crate::output::{location, object};
 
-/// An `Event` of `treering/_types.py`.
+/// Returns an `Event` of `treering/_types.py`.
 pub fn to_python<'py>(py: Python<'py>, event: &Event) -> PyResult<Bound<'py, PyAny>> {
     static CLASS: pyo3::sync::PyOnceLock<Py<PyAny>> = pyo3::sync::PyOnceLock::new();
     let fields = PyDict::new(py);

@@ -24,12 +24,17 @@ pub enum Place<'py> {
 }
 
 impl<'py> Place<'py> {
-    /// What an argument means, where `method` (`read` or `write`) is what is needed of a file object.
+    /// Reads an argument, where `method` (`read` or `write`) is what is needed of a file object.
     pub fn of(argument: &Bound<'py, PyAny>, method: &str) -> PyResult<Self> {
         if argument.hasattr(method)? {
             return Ok(Place::Object(argument.clone()));
         }
-        match argument.extract::<PathArg>() {
+        // A number is a directory that is open, and no file.
+        let path = match argument.is_instance_of::<PyInt>() {
+            true => Err(PyTypeError::new_err("a number")),
+            false => argument.extract::<PathArg>(),
+        };
+        match path {
             Ok(path) => Ok(Place::Path(path.0)),
             Err(error) if error.is_instance_of::<PyTypeError>(argument.py()) => {
                 let given = argument.get_type().name()?;
@@ -41,7 +46,7 @@ impl<'py> Place<'py> {
         }
     }
 
-    /// The file object, when it is one.
+    /// Returns the file object, when it is one.
     pub fn object(&self) -> Option<&Bound<'py, PyAny>> {
         match self {
             Place::Object(object) => Some(object),
@@ -49,7 +54,7 @@ impl<'py> Place<'py> {
         }
     }
 
-    /// The path, when it is one.
+    /// Returns the path, when it is one.
     pub fn path(&self) -> Option<PathBuf> {
         match self {
             Place::Path(path) => Some(path.clone()),
@@ -89,7 +94,7 @@ impl Write for Proxy {
     }
 }
 
-/// One call of `read`: at most `most` bytes, none at the end.
+/// Calls `read` once: at most `most` bytes, none at the end.
 pub fn read(file: &Bound<'_, PyAny>, most: usize) -> PyResult<Vec<u8>> {
     let py = file.py();
     let got = file.call_method1(intern!(py, "read"), (most,))?;

@@ -1,32 +1,49 @@
 //! One image of a store.
 
+use std::io::Read;
+
+use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict};
+use treering::Control;
 use treering::image;
+use treering::layer::read::ReadLimits;
 use treering::store::descriptor_digest;
 
+use crate::arguments;
 use crate::errors::OrRaise;
-use crate::inside::Files;
+use crate::inside::{FileReader, Files, LayerFiles};
 use crate::output::{json, json_value, make};
 use crate::run::Job;
 use crate::snapshot::Snapshot;
+use crate::store::Store;
 
 /// An image for one platform. Configuration and manifest were read and checked when it was opened; they never change.
 #[pyclass(module = "treering", frozen)]
 pub struct Image {
     pub inner: image::Image,
     pub store: treering::store::Store,
-    /// What the commit that made it has to tell.
+    /// The report of the commit that made it.
     pub committed: PyOnceLock<Py<PyAny>>,
     /// Its files, once a path was asked for.
     files: PyOnceLock<Py<Files>>,
 }
 
 impl Image {
-    /// An image as Python has it.
+    fn look(&self, py: Python<'_>, progress: Option<&Bound<'_, PyAny>>) -> PyResult<image::Report> {
+        let (store, image) = (self.store.clone(), self.inner.clone());
+        Job::new("report on image", progress)
+            .run(py, move |control, _| image::Report::of(&store, &image, control))
+    }
+
+    /// Returns an image as Python has it.
     pub fn new(store: treering::store::Store, inner: image::Image) -> Self {
         Image { inner, store, committed: PyOnceLock::new(), files: PyOnceLock::new() }
+    }
+
+    fn layer(&self, number: usize) -> PyResult<&image::Layer> {
+        self.inner.layers().get(number).ok_or_else(|| PyIndexError::new_err("the image has no such layer"))
     }
 }
 
@@ -94,12 +111,45 @@ impl Image {
 
     /// The layers, base first.
     #[getter]
-    fn layers<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let one = |layer: &image::Layer| {
+    fn layers<'py>(slf: &Bound<'py, Self>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let py = slf.py();
+        let one = |(number, layer): (usize, &image::Layer)| {
             let media_type = layer.descriptor.media_type().to_string();
-            make(py, "Layer", (layer.digest.to_string(), layer.size, layer.diff_id.to_string(), media_type))
+            let fields = (layer.digest.to_string(), layer.size, layer.diff_id.to_string(), media_type);
+            let made = make(py, "Layer", fields)?;
+            // No field of the dataclass: it is not compared, shown or turned into JSON.
+            made.getattr("__dict__")?.set_item("_source", (slf, number))?;
+            Ok(made)
         };
-        self.inner.layers().iter().map(one).collect()
+        slf.get().inner.layers().iter().enumerate().map(one).collect()
+    }
+
+    /// Returns the blob of a layer, or its tar.
+    fn _open_layer(&self, py: Python<'_>, number: usize, tar: bool) -> PyResult<FileReader> {
+        let layer = self.layer(number)?;
+        let open = || -> treering::Result<Box<dyn Read + Send>> {
+            match tar {
+                true => Ok(Box::new(layer.open_tar(&self.store, &Control::default())?)),
+                false => Ok(Box::new(layer.open(&self.store)?)),
+            }
+        };
+        Ok(FileReader::new(py.detach(open).or_raise(py)?))
+    }
+
+    /// Returns the entries of a layer, with their content.
+    fn _layer_files(
+        &self,
+        py: Python<'_>,
+        number: usize,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_bytes: Option<u64>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_entries: Option<u64>,
+    ) -> PyResult<LayerFiles> {
+        let layer = self.layer(number)?;
+        let mut limits = ReadLimits::default();
+        limits.max_bytes = max_bytes.unwrap_or(limits.max_bytes);
+        limits.max_entries = max_entries.unwrap_or(limits.max_entries);
+        let open = || layer.files(&self.store, limits, &Control::default());
+        Ok(LayerFiles::new(py.detach(open).or_raise(py)?))
     }
 
     /// The platform in the configuration, such as ``"linux/amd64"``.
@@ -130,19 +180,27 @@ impl Image {
         self.inner.config().created()
     }
 
-    /// Who made it, as the configuration says.
+    /// The author, as the configuration says.
     #[getter]
     fn author(&self) -> Option<&str> {
         self.inner.config().author()
     }
 
-    /// What the commit that gave this object has to tell; None for an image that was looked up.
+    /// The report of the commit that gave this object; None for an image that was looked up.
     #[getter]
     fn committed(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.committed.get(py).map(|report| report.clone_ref(py))
     }
 
-    /// The rows of ``docker history``, newest first.
+    /// An image is pickled as its store's path and its digest: unpickled, it is looked up there.
+    #[allow(clippy::type_complexity)] // The shape that pickle asks for.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyAny>, String))> {
+        let open = py.import("treering._tree")?.getattr("_image")?;
+        let root = std::os::unix::ffi::OsStrExt::as_bytes(self.store.root_path().as_os_str());
+        Ok((open, (crate::output::fs_text(py, root)?.into_any(), self.inner.digest().to_string())))
+    }
+
+    /// Returns the rows of ``docker history``, newest first.
     fn history<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let rows = py.detach(|| self.inner.history(&self.store)).or_raise(py)?;
         let one = |row: &image::HistoryRow| {
@@ -155,13 +213,32 @@ impl Image {
         rows.iter().map(one).collect()
     }
 
-    /// What ``docker inspect`` prints of an image, as a dict.
+    /// The JSON that ``docker inspect`` prints of an image, as a dict.
     fn inspect<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let value = py.detach(|| image::inspect(&self.store, &self.inner)).or_raise(py)?;
         json_value(py, &value)
     }
 
-    /// Everything in the image, with the digest of every file, as a snapshot. The first time its layers are read.
+    /// A report of the image, as a dict: what each step added, changed and wasted, the largest files and packages, and what
+    /// could be smaller. Its layers are read once; nothing is unpacked.
+    #[pyo3(signature = (*, progress = None))]
+    fn report<'py>(
+        &self,
+        py: Python<'py>,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let report = self.look(py, progress)?;
+        crate::output::json(py, &serde_json::to_vec(&report).unwrap_or_default())
+    }
+
+    /// ``report`` as a page of HTML that needs nothing else: no network, no other file.
+    #[pyo3(signature = (*, progress = None))]
+    fn report_html(&self, py: Python<'_>, progress: Option<&Bound<'_, PyAny>>) -> PyResult<String> {
+        Ok(self.look(py, progress)?.to_html())
+    }
+
+    /// The list of the image, with the digest of every file, as a snapshot. The first time its layers are read for the digests; a
+    /// path below :meth:`path` needs none.
     #[pyo3(signature = (*, progress = None))]
     fn contents(&self, py: Python<'_>, progress: Option<&Bound<'_, PyAny>>) -> PyResult<Snapshot> {
         let (store, image) = (self.store.clone(), self.inner.clone());
@@ -194,6 +271,19 @@ impl Image {
             None => pure.call0()?,
         };
         py.import("treering._path")?.getattr("ImagePath")?.call1((files, path))
+    }
+
+    /// Make another image out of this one, without a directory: see ``Store.edit``, which takes the same keywords.
+    #[pyo3(signature = (name = None, **options))]
+    fn edit<'py>(
+        &self,
+        py: Python<'py>,
+        name: Option<&Bound<'py, PyAny>>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let store = Store::of(self.store.clone(), std::path::PathBuf::new());
+        let digest = self.inner.digest().to_string();
+        Py::new(py, store)?.bind(py).call_method("edit", (digest, name), options)
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {

@@ -1,4 +1,4 @@
-//! Files of an image, for `ImagePath` in `treering/_path.py`.
+//! Files of an image, for `ImagePath` in `treering/_path.py`, and layers, for `treering/_layers.py`.
 
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,16 +7,17 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use treering::error::Error;
 use treering::fs::Kind;
-use treering::image::ImageFiles;
+use treering::image::{self, ImageFiles};
 
 use crate::errors::OrRaise;
+use crate::layer::layer_entry;
 use crate::run::Job;
 
 const READ: &str = "read file of image";
 /// The most that is read at once.
 const MOST: usize = 4 << 20;
 
-/// What is known of one entry: its number, type bits and permissions, uid, gid, size, and time in nanoseconds.
+/// The stat of one entry: its number, type bits and permissions, uid, gid, size, and time in nanoseconds.
 type Stat = (u32, u32, u32, u32, u64, i128);
 
 /// The files of an image. Not for callers: `Image.path` is.
@@ -26,7 +27,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// The files that were opened.
+    /// Returns the files that were opened.
     pub fn new(inner: ImageFiles) -> Self {
         Files { inner: Arc::new(inner) }
     }
@@ -83,31 +84,67 @@ impl Files {
         let entry = self.find(path, true).or_raise(py)?;
         let files = Arc::clone(&self.inner);
         let reader = Job::new(READ, None).run(py, move |control, _| files.reader(entry, control))?;
-        Ok(FileReader { reader: Mutex::new(reader) })
+        Ok(FileReader::new(reader))
     }
 }
 
-/// The content of a file, from its start to its end.
+/// The content of a file or layer, from its start to its end.
 #[pyclass(module = "treering._treering", frozen, name = "_FileReader")]
 pub struct FileReader {
     reader: Mutex<Box<dyn Read + Send>>,
 }
 
+impl FileReader {
+    /// Makes a stream of this reader.
+    pub fn new(reader: Box<dyn Read + Send>) -> Self {
+        FileReader { reader: Mutex::new(reader) }
+    }
+}
+
 #[pymethods]
 impl FileReader {
     fn read<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Bound<'py, PyBytes>> {
-        let read = || {
-            let mut bytes = vec![0; size.min(MOST)];
-            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = loop {
-                match reader.read(&mut bytes) {
-                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                    other => break other.map_err(|error| Error::io(READ, "", error))?,
-                }
-            };
-            bytes.truncate(count);
-            Ok(bytes)
-        };
+        let read = || some(&mut *self.reader.lock().unwrap_or_else(PoisonError::into_inner), size);
+        Ok(PyBytes::new(py, &py.detach(read).or_raise(py)?))
+    }
+}
+
+/// Reads at most `size` bytes; none at the end.
+fn some(reader: &mut dyn Read, size: usize) -> treering::Result<Vec<u8>> {
+    let mut bytes = vec![0; size.min(MOST)];
+    let count = loop {
+        match reader.read(&mut bytes) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            other => break other.map_err(|error| Error::io(READ, "", error))?,
+        }
+    };
+    bytes.truncate(count);
+    Ok(bytes)
+}
+
+/// The entries of a layer with their content, one after the other.
+#[pyclass(module = "treering._treering", frozen, name = "_LayerFiles")]
+pub struct LayerFiles {
+    files: Mutex<image::LayerFiles>,
+}
+
+impl LayerFiles {
+    /// Returns the entries that were opened.
+    pub fn new(files: image::LayerFiles) -> Self {
+        LayerFiles { files: Mutex::new(files) }
+    }
+}
+
+#[pymethods]
+impl LayerFiles {
+    fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let next = || self.files.lock().unwrap_or_else(PoisonError::into_inner).next_entry();
+        let entry = py.detach(next).or_raise(py)?;
+        entry.map(|entry| layer_entry(py, &entry)).transpose()
+    }
+
+    fn read<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Bound<'py, PyBytes>> {
+        let read = || some(&mut *self.files.lock().unwrap_or_else(PoisonError::into_inner), size);
         Ok(PyBytes::new(py, &py.detach(read).or_raise(py)?))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
+use treering::Control;
 use treering::compress::{DecodeOptions, Decoder, Written};
 use treering::error::Error;
 use treering::fs::publish;
@@ -23,13 +24,13 @@ use crate::run::Job;
 use crate::snapshot;
 use crate::store::Store;
 
-/// Both digests and sizes of a layer, as a dataclass.
+/// Returns both digests and sizes of a layer, as a dataclass.
 pub fn written<'py>(py: Python<'py>, layer: &Written, entries: Option<u64>) -> PyResult<Bound<'py, PyAny>> {
     let fields = (layer.digest.to_string(), layer.size, layer.diff_id.to_string(), layer.diff_size, entries);
     make(py, "WrittenLayer", fields)
 }
 
-/// What was not kept, as dataclasses.
+/// Returns the losses, as dataclasses.
 pub fn losses<'py>(py: Python<'py>, list: &[Loss]) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let one = |loss: &Loss| {
         make(py, "Loss", (fs_text(py, &loss.path)?, fs_text(py, &loss.attribute)?, loss.reason))
@@ -58,7 +59,7 @@ pub fn layer_create<'py>(
     let options = arguments::layer(clamp_mtime, nanoseconds)?;
     let place = Place::of(file, "write")?;
     let path = place.path();
-    let job = Job { operation: OPERATION, progress, events: None, file: place.object() };
+    let job = Job { file: place.object(), ..Job::new(OPERATION, progress) };
     let data = diff.data.clone();
     let (made, entries) = job.run(py, move |control, mut proxy| {
         let source = LayerSource {
@@ -84,9 +85,9 @@ pub fn layer_create<'py>(
 
 /// Apply a layer to a directory, which is made when it is not there: empty, or the tree the layer was made for.
 ///
-/// ``file`` is a path or an object with ``read``; gzip, zstd and plain tar are told apart by their bytes. After an error
+/// ``file`` is a path or an object with ``read``; gzip, zstd and plain tar are distinguished by their bytes. After an error
 /// the directory is in no defined state. What the disk does not take of owners and the like goes into ``store``, when that
-/// knows the directory; without a store, ``ledger`` is what an earlier call gave for the same directory. ``owner_xattr``
+/// has a record of the directory; without a store, ``ledger`` is what an earlier call gave for the same directory. ``owner_xattr``
 /// also writes owners into an attribute, as for ``Store.unpack``.
 #[pyfunction]
 #[pyo3(signature = (file, dir, *, store = None, ledger = None, owner_xattr = None, deny_loss = false, lenient = false, max_bytes = None, max_entries = None, max_ratio = None, threads = 0, progress = None))]
@@ -111,7 +112,7 @@ pub fn layer_apply<'py>(
     }
     let place = Place::of(file, "read")?;
     let path = place.path();
-    let job = Job { operation: "apply layer", progress, events: None, file: place.object() };
+    let job = Job { file: place.object(), ..Job::new("apply layer", progress) };
     let apply = ApplyOptions {
         owner_xattr: owner_xattr.map(str::parse).transpose().or_raise(py)?,
         ..arguments::apply(threads, deny_loss, lenient, max_bytes, max_entries)
@@ -128,7 +129,7 @@ pub fn layer_apply<'py>(
     let AppliedLayer { layer: decoded, applied, .. } = job.run(py, move |control, proxy| {
         let input: Box<dyn Read + Send> = match &path {
             None => Box::new(proxy),
-            Some(path) => Box::new(open(path)?),
+            Some(path) => Box::new(open(path, control)?),
         };
         apply_layer(store.as_ref(), input, &dir.0, &options, control)
     })?;
@@ -161,7 +162,7 @@ pub fn layer_list<'py>(
 ) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let place = Place::of(file, "read")?;
     let path = place.path();
-    let job = Job { operation: "list layer", progress, events: None, file: place.object() };
+    let job = Job { file: place.object(), ..Job::new("list layer", progress) };
     let mut options = ListOptions::default();
     options.limits.max_bytes = max_bytes.unwrap_or(options.limits.max_bytes);
     options.limits.max_entries = max_entries.unwrap_or(options.limits.max_entries);
@@ -171,14 +172,15 @@ pub fn layer_list<'py>(
     let entries = job.run(py, move |control, proxy| {
         let input: Box<dyn Read + Send> = match &path {
             None => Box::new(proxy),
-            Some(path) => Box::new(open(path)?),
+            Some(path) => Box::new(open(path, control)?),
         };
         treering::layer::list(Decoder::new(input, decode, control.clone())?, &options, control)
     })?;
     entries.iter().map(|entry| layer_entry(py, entry)).collect()
 }
 
-fn layer_entry<'py>(py: Python<'py>, entry: &TarEntry) -> PyResult<Bound<'py, PyAny>> {
+/// Returns one entry of a layer, as a dataclass.
+pub fn layer_entry<'py>(py: Python<'py>, entry: &TarEntry) -> PyResult<Bound<'py, PyAny>> {
     let kind = match entry.kind {
         EntryKind::File => "file",
         EntryKind::Directory => "directory",
@@ -200,8 +202,13 @@ fn layer_entry<'py>(py: Python<'py>, entry: &TarEntry) -> PyResult<Bound<'py, Py
     make(py, "LayerEntry", fields)
 }
 
-/// Opens a file the caller named.
-pub fn open(path: &std::path::Path) -> treering::Result<std::fs::File> {
+/// Opens a file the caller named, and announces its size.
+pub fn open(path: &std::path::Path, control: &Control) -> treering::Result<std::fs::File> {
     use std::os::unix::ffi::OsStrExt;
-    std::fs::File::open(path).map_err(|error| Error::io("open file", path.as_os_str().as_bytes(), error))
+    let failed = |error| Error::io("open file", path.as_os_str().as_bytes(), error);
+    let file = std::fs::File::open(path).map_err(failed)?;
+    if let Some(found) = file.metadata().ok().filter(std::fs::Metadata::is_file) {
+        control.counters.expect_stream(found.len());
+    }
+    Ok(file)
 }

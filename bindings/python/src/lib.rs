@@ -12,14 +12,17 @@
 mod archive;
 mod arguments;
 mod command;
+mod container;
 mod diff;
 mod errors;
 mod event;
 mod file;
+mod git;
 mod image;
 mod info;
 mod inside;
 mod layer;
+mod log;
 mod output;
 mod registry;
 mod run;
@@ -33,17 +36,19 @@ mod _treering {
     #[pymodule_export]
     use crate::command::_main;
     #[pymodule_export]
+    use crate::container::{_Container, _Held};
+    #[pymodule_export]
     use crate::diff::{Change, ChangeIterator, Diff, diff, diff_overlay};
     #[pymodule_export]
     use crate::image::Image;
     #[pymodule_export]
     use crate::info::info;
     #[pymodule_export]
-    use crate::inside::{FileReader, Files};
+    use crate::inside::{FileReader, Files, LayerFiles};
     #[pymodule_export]
     use crate::layer::{layer_apply, layer_create, layer_list};
     #[pymodule_export]
-    use crate::registry::{login, logout, tags};
+    use crate::registry::{Registries, copy, login, logout, read_manifest, tags};
     #[pymodule_export]
     use crate::run::{_events, _fail, _panic};
     #[pymodule_export]

@@ -9,7 +9,7 @@ use pyo3::types::{PyString, PyTuple};
 use serde_json::Value;
 use treering::error::Location;
 
-/// An attribute of a module, looked up once.
+/// Returns an attribute of a module, looked up once.
 pub fn object<'py>(
     py: Python<'py>,
     cell: &'static PyOnceLock<Py<PyAny>>,
@@ -25,7 +25,7 @@ pub fn fs_text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyStri
     Ok(OsStr::from_bytes(bytes).into_pyobject(py)?)
 }
 
-/// An instance of one of the dataclasses in `treering/_types.py`, from its fields in order.
+/// Returns an instance of one of the dataclasses in `treering/_types.py`, from its fields in order.
 pub fn make<'py>(
     py: Python<'py>,
     class: &str,
@@ -37,18 +37,18 @@ pub fn make<'py>(
     types.bind(py).getattr(class)?.call1(fields)
 }
 
-/// A place in a text.
+/// Returns a place in a text.
 pub fn location<'py>(py: Python<'py>, at: &Location) -> PyResult<Bound<'py, PyAny>> {
     make(py, "Location", (fs_text(py, &at.file)?, at.line, at.column, &*at.text))
 }
 
-/// JSON text as Python objects.
+/// Returns JSON text as Python objects.
 pub fn json<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     object(py, &LOADS, "json", "loads")?.call1((text,))
 }
 
-/// A JSON value as Python objects.
+/// Returns a JSON value as Python objects.
 pub fn json_value<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     json(py, value.to_string().as_bytes())
 }

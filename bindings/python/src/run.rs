@@ -6,18 +6,25 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use treering::build::GitAnswer;
 use treering::event::{Events, example};
+use treering::registry::Credential;
 use treering::{Control, Error, ErrorKind};
 
 use crate::errors::{of_callback, to_python};
 use crate::event;
 use crate::file::{self, Proxy};
+use crate::git;
+use crate::log;
 use crate::output::make;
+use crate::registry::credential;
 
 /// How often signals are looked at.
 const TICK: Duration = Duration::from_millis(25);
@@ -25,18 +32,24 @@ const TICK: Duration = Duration::from_millis(25);
 /// encoder is finished first, and Ctrl-C should not wait for that. The work then ends on its own: it is cancelled, and
 /// nothing it made is visible.
 const GRACE: Duration = Duration::from_millis(30);
-/// How often the caller hears of progress.
+/// How often the caller gets progress.
 const PROGRESS: Duration = Duration::from_millis(200);
 
-/// What a queue of events holds at most, in bytes.
+/// The capacity of a queue of events, in bytes.
 const EVENTS_LIMIT: usize = 1 << 20;
 
-/// What the working thread has to say.
+/// A message of the working thread.
 pub enum Message {
     /// Up to this many bytes of the caller's file are wanted.
     Read(usize, Sender<std::io::Result<Vec<u8>>>),
     /// This is to be written to the caller's file.
     Write(Vec<u8>, Sender<std::io::Result<()>>),
+    /// The function is to be asked for the credentials of a repository: the registry, the path.
+    Ask(Arc<Py<PyAny>>, String, String, Sender<treering::Result<Option<Credential>>>),
+    /// git is to be run by a function.
+    Git(git::Wanted),
+    /// A command wrote this, on the stream of this number.
+    Output(u8, Vec<u8>, Sender<std::io::Result<()>>),
     /// The work is over.
     Done,
 }
@@ -50,12 +63,16 @@ pub struct Job<'a, 'py> {
     pub events: Option<&'a Bound<'py, PyAny>>,
     /// The file object that the work may read or write.
     pub file: Option<&'a Bound<'py, PyAny>>,
+    /// Called with the number of a stream and what a command wrote to it.
+    pub output: Option<&'a Bound<'py, PyAny>>,
+    /// How long a signal waits for the work to stop.
+    pub grace: Duration,
 }
 
 impl<'a, 'py> Job<'a, 'py> {
-    /// A job without a file.
+    /// Returns a job without a file.
     pub fn new(operation: &'static str, progress: Option<&'a Bound<'py, PyAny>>) -> Self {
-        Job { operation, progress, events: None, file: None }
+        Job { operation, progress, events: None, file: None, output: None, grace: GRACE }
     }
 
     /// Does `work` and waits for it.
@@ -65,12 +82,13 @@ impl<'a, 'py> Job<'a, 'py> {
         work: impl FnOnce(&Control, Proxy) -> treering::Result<T> + Send + 'static,
     ) -> PyResult<T> {
         let mut control = Control::default();
-        if self.events.is_some() {
+        let log = log::Log::new(py, self.operation)?;
+        if self.events.is_some() || log.wanted() {
             control.events = Events::queue(EVENTS_LIMIT);
         }
         control.cancel.panic_at(PANIC_AT.take());
         let (sender, receiver) = channel();
-        let mut watch = Watch { job: &self, control: &control, stopped: None, give_up: None };
+        let mut watch = Watch { job: &self, control: &control, log, stopped: None, give_up: None };
         // The first report comes before anything is done, so that a caller can also cancel at once.
         match watch.report(py, false) {
             Ok(stop) if stop => control.cancel.cancel(),
@@ -81,7 +99,7 @@ impl<'a, 'py> Job<'a, 'py> {
         let theirs = control.clone();
         let body = move || {
             let result = catch_unwind(AssertUnwindSafe(|| work(&theirs, proxy)));
-            // Nobody listens any more after a signal.
+            // There is no receiver after a signal.
             let _ = sender.send(Message::Done);
             result
         };
@@ -94,7 +112,7 @@ impl<'a, 'py> Job<'a, 'py> {
         }
         if let Some(raised) = watch.stopped {
             if ended {
-                // What the work leaves behind is gone before the caller hears of the error.
+                // What the work leaves behind is gone before the caller gets the error.
                 let _ = py.detach(|| thread.join());
             }
             return Err(raised);
@@ -111,11 +129,12 @@ impl<'a, 'py> Job<'a, 'py> {
     }
 }
 
-/// What the calling thread does meanwhile.
+/// The work of the calling thread until the end.
 struct Watch<'w, 'py> {
     job: &'w Job<'w, 'py>,
     control: &'w Control,
-    /// What the caller is to get instead of a result.
+    log: log::Log<'py>,
+    /// The exception that the caller gets instead of a result.
     stopped: Option<PyErr>,
     /// When not to wait any longer.
     give_up: Option<Instant>,
@@ -144,6 +163,15 @@ impl Watch<'_, '_> {
                     let answer = self.with_file(py, |file| file::write(file, &bytes));
                     let _ = reply.send(answer);
                 }
+                Ok(Message::Ask(function, registry, repository, reply)) => {
+                    let _ = reply.send(self.ask(py, &function, registry, repository));
+                }
+                Ok(Message::Git(wanted)) => {
+                    let _ = wanted.reply.send(self.git(py, &wanted));
+                }
+                Ok(Message::Output(stream, bytes, reply)) => {
+                    let _ = reply.send(self.with_output(py, stream, &bytes));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let now = Instant::now();
@@ -160,7 +188,7 @@ impl Watch<'_, '_> {
             self.drain(py);
             if let Err(raised) = py.check_signals() {
                 self.stop(raised);
-                self.give_up = Some(now + GRACE);
+                self.give_up = Some(now + self.job.grace);
                 tick = now + GRACE;
             } else if self.job.progress.is_some() && now >= report {
                 report = now + PROGRESS;
@@ -180,9 +208,14 @@ impl Watch<'_, '_> {
 
     /// Gives the events that are there to the caller's function.
     fn drain(&mut self, py: Python<'_>) {
-        let Some(function) = self.job.events else { return };
+        if self.job.events.is_none() && !self.log.wanted() {
+            return;
+        }
         while let Some(event) = self.control.events.poll() {
-            let called = event::to_python(py, &event).and_then(|event| function.call1((event,)));
+            let called = event::to_python(py, &event).and_then(|event| {
+                self.log.receive(&event)?;
+                self.job.events.map_or(Ok(()), |function| function.call1((event,)).map(drop))
+            });
             if let Err(raised) = called {
                 self.stop(of_callback(py, self.job.operation, raised));
                 return;
@@ -203,6 +236,48 @@ impl Watch<'_, '_> {
             done,
         );
         progress.call1((make(py, "Progress", numbers)?,))?.is_truthy()
+    }
+
+    /// Asks the caller's function for credentials, unless the work is to stop anyway.
+    fn ask(
+        &mut self,
+        py: Python<'_>,
+        function: &Py<PyAny>,
+        registry: String,
+        repository: String,
+    ) -> treering::Result<Option<Credential>> {
+        self.control.check(self.job.operation)?;
+        let answer = function.bind(py).call1((registry, repository));
+        answer.and_then(|answer| credential(&answer)).map_err(|raised| {
+            self.stop(of_callback(py, self.job.operation, raised));
+            Error::new(ErrorKind::Callback, self.job.operation, "the function for credentials failed")
+        })
+    }
+
+    /// Has the caller's function run git, unless the work is to stop anyway.
+    fn git(&mut self, py: Python<'_>, wanted: &git::Wanted) -> treering::Result<GitAnswer> {
+        self.control.check(self.job.operation)?;
+        wanted.call(py).map_err(|raised| {
+            self.stop(of_callback(py, self.job.operation, raised));
+            Error::new(ErrorKind::Callback, self.job.operation, "the function that runs git failed")
+        })
+    }
+
+    /// Gives the caller's function what a command wrote, unless the work is to stop anyway.
+    fn with_output(&mut self, py: Python<'_>, stream: u8, bytes: &[u8]) -> std::io::Result<()> {
+        let refuse = || Error::new(ErrorKind::Callback, self.job.operation, "the function for output failed");
+        let function = match self.job.output {
+            Some(function) if self.stopped.is_none() => function,
+            _ => return Err(refuse().into()),
+        };
+        match function.call1((stream, PyBytes::new(py, bytes))) {
+            Ok(_) => Ok(()),
+            Err(raised) => {
+                let error = refuse().into();
+                self.stop(of_callback(py, self.job.operation, raised));
+                Err(error)
+            }
+        }
     }
 
     /// Uses the caller's file, unless the work is to stop anyway.
@@ -227,12 +302,12 @@ impl Watch<'_, '_> {
 }
 
 thread_local! {
-    /// What [`_panic`] asked of this thread's next operation.
+    /// The request of [`_panic`] to this thread's next operation.
     static PANIC_AT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// A hook for tests: panics in the middle of an operation, as a defect would. With a number it is the next operation of this
-/// thread that panics, the number-th time one of its threads looks whether it was cancelled.
+/// Panics for tests in the middle of an operation, as a defect would. With a number it is the next operation of this thread
+/// that panics, the number-th time one of its threads looks whether it was cancelled.
 #[pyfunction]
 #[pyo3(signature = (look = 0))]
 pub fn _panic(py: Python<'_>, look: u64) -> PyResult<()> {
@@ -243,7 +318,7 @@ pub fn _panic(py: Python<'_>, look: u64) -> PyResult<()> {
     Ok(())
 }
 
-/// A hook for tests: fails as a command in a Dockerfile does.
+/// Fails for tests as a command in a Dockerfile does.
 #[pyfunction]
 pub fn _fail(py: Python<'_>) -> PyResult<()> {
     Job::new("run command", None).run(py, |_, _| {
@@ -253,7 +328,7 @@ pub fn _fail(py: Python<'_>) -> PyResult<()> {
     })
 }
 
-/// A hook for tests: is an operation that sends one event of each kind.
+/// Runs an operation for tests that sends one event of each kind.
 #[pyfunction]
 #[pyo3(signature = (*, events = None))]
 pub fn _events(py: Python<'_>, events: Option<&Bound<'_, PyAny>>) -> PyResult<()> {

@@ -11,13 +11,13 @@ use treering::fs::{Kind, Root};
 use treering::image::{owners_of, scan_options};
 use treering::tree::{self, ScanOptions};
 
-use crate::arguments::{self, PathArg, fs_bytes, owner};
+use crate::arguments::{self, PathArg, fs_bytes};
 use crate::errors::{OrRaise, to_python};
 use crate::output::{fs_text, make};
 use crate::run::Job;
 use crate::store::Store;
 
-/// What is in a directory that cannot be in a layer, as dataclasses.
+/// Returns the entries of a directory that cannot be in a layer, as dataclasses.
 pub fn skipped<'py>(py: Python<'py>, list: &[tree::Skipped]) -> PyResult<Vec<Bound<'py, PyAny>>> {
     list.iter().map(|one| make(py, "Skipped", (fs_text(py, &one.path)?, one.reason))).collect()
 }
@@ -33,7 +33,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// A snapshot of which nothing was left out.
+    /// Returns a snapshot of which nothing was left out.
     pub fn new(inner: Arc<tree::Snapshot>) -> Self {
         Snapshot { inner, skipped: Arc::default() }
     }
@@ -70,18 +70,18 @@ impl Snapshot {
         Job::new("save snapshot", None).run(py, move |_, _| inner.save(&path.0))
     }
 
-    /// The snapshot as bytes, the same as ``save`` writes.
+    /// Returns the snapshot as bytes, the same as ``save`` writes.
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, self.inner.as_bytes())
     }
 
-    /// What is in the directory and cannot be in a layer: sockets, and mount points that were left out.
+    /// Entries of the directory that cannot be in a layer: sockets, and mount points that were left out.
     #[getter]
     fn skipped<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         skipped(py, &self.skipped)
     }
 
-    /// The entry at a path, or None.
+    /// Returns the entry at a path, or None.
     fn get(&self, path: &Bound<'_, PyAny>) -> PyResult<Option<Entry>> {
         Ok(self.find(path)?.map(|index| self.entry(index)))
     }
@@ -122,6 +122,10 @@ impl Snapshot {
         self.inner.checksum()
     }
 
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+        Ok((slf.getattr("from_bytes")?, (slf.get().to_bytes(slf.py()),)))
+    }
+
     fn __repr__(&self) -> String {
         format!("<treering.Snapshot of {} entries>", self.inner.len())
     }
@@ -154,7 +158,7 @@ impl EntryIterator {
     }
 }
 
-/// One entry of a snapshot.
+/// An entry of a snapshot.
 #[pyclass(module = "treering", frozen)]
 pub struct Entry {
     pub snapshot: Arc<tree::Snapshot>,
@@ -231,7 +235,7 @@ impl Entry {
         i128::from(mtime.secs) * 1_000_000_000 + i128::from(mtime.nanos)
     }
 
-    /// Where a symbolic link leads; None for everything else.
+    /// The target of a symbolic link; None for everything else.
     #[getter]
     fn link_target<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
         match self.meta().kind {
@@ -247,7 +251,7 @@ impl Entry {
         matches!(meta.kind, Kind::CharDevice | Kind::BlockDevice).then_some(meta.rdev)
     }
 
-    /// How many names the file has, in the tree or out of it.
+    /// The number of names of the file, in the tree or out of it.
     #[getter]
     fn nlink(&self) -> u32 {
         self.meta().nlink
@@ -294,13 +298,17 @@ impl Ledger {
         Ok(Ledger { inner: Arc::new(tree::Ledger::from_bytes(data).or_raise(py)?) })
     }
 
-    /// The ledger as bytes.
+    /// Returns the ledger as bytes.
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.inner.to_bytes())
     }
 
     fn __len__(&self) -> usize {
         self.inner.len()
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+        Ok((slf.getattr("from_bytes")?, (slf.get().to_bytes(slf.py()),)))
     }
 
     fn __repr__(&self) -> String {
@@ -311,11 +319,12 @@ impl Ledger {
 /// Take a snapshot of a directory.
 ///
 /// ``owner_from`` is another tool's record of owners to go by: ``"rootlesscontainers"``, ``"override-stat"`` or
-/// ``"fakeroot:FILE"``.
+/// ``"fakeroot:FILE"``. ``exclude`` has patterns of paths to leave out, as in a ``.dockerignore``, and ``ignore_file`` is a
+/// file of such. A ``previous`` snapshot of another owner policy counts for nothing.
 #[pyfunction]
 #[pyo3(signature = (
     path, *, owner = None, owner_from = None, store = None, ledger = None, previous = None, one_file_system = false,
-    all_xattrs = false, threads = 0, progress = None
+    all_xattrs = false, exclude = None, ignore_file = None, threads = 0, progress = None
 ))]
 pub fn scan(
     py: Python<'_>,
@@ -327,6 +336,8 @@ pub fn scan(
     previous: Option<&Snapshot>,
     one_file_system: bool,
     all_xattrs: bool,
+    #[pyo3(from_py_with = arguments::texts)] exclude: Option<Vec<String>>,
+    ignore_file: Option<PathArg>,
     #[pyo3(from_py_with = arguments::number)] threads: usize,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Snapshot> {
@@ -334,14 +345,14 @@ pub fn scan(
         let message = "a store has the ledger of the tree: give one of the two";
         return Err(to_python(py, &Error::invalid("scan tree", message)));
     }
-    let owner = self::owner(owner)?;
-    let source = arguments::owner_from(py, owner_from)?;
+    let exclude = arguments::exclude(py, exclude, ignore_file)?;
+    let wanted = arguments::owners(py, owner, owner_from)?;
     let store = store.map(|store| store.open(py)).transpose()?;
     let ledger = ledger.map(|ledger| ledger.inner.clone());
     let previous = previous.map(|previous| previous.inner.clone());
     let scan = Job::new("scan tree", progress).run(py, move |control, _| {
         let root = Root::open(&path.0)?;
-        let mut owners = owners_of(store.as_ref(), &root, owner, source)?;
+        let mut owners = owners_of(store.as_ref(), &root, &wanted)?;
         if let Some(ledger) = ledger {
             owners.ledger = (*ledger).clone();
         }
@@ -350,6 +361,7 @@ pub fn scan(
             previous: previous.as_deref(),
             one_file_system,
             all_xattrs,
+            exclude: Some(&exclude),
             ..scan_options(&owners, store.as_ref())?
         };
         tree::scan(&root, &options, control)

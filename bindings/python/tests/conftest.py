@@ -1,9 +1,10 @@
-"""What the tests share."""
+"""Fixtures of the tests."""
 
 from __future__ import annotations
 
 import os
 import pathlib
+import signal
 
 import hypothesis
 import pytest
@@ -13,6 +14,9 @@ import treering
 # Machines that run tests are slow and busy, and nothing here is timed by hypothesis.
 hypothesis.settings.register_profile("tests", deadline=None, max_examples=60, derandomize=True)
 hypothesis.settings.load_profile("tests")
+
+# Started in the background by a shell, this process ignores Ctrl-C, and Python leaves that as it is.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

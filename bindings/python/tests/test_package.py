@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib.metadata
 import inspect
@@ -53,9 +54,20 @@ def test_everything_public_is_documented() -> None:
             continue
         assert inspect.getdoc(thing), name
         if inspect.isclass(thing) and thing.__module__ == "treering":
-            for member, value in vars(thing).items():
+            # What it has from its bases as well: a class of the native module may be several there.
+            for member, value in inspect.getmembers(thing):
                 if not member.startswith("_"):
                     assert inspect.getdoc(value), f"{name}.{member}"
+
+
+def test_the_stubs_have_every_member() -> None:
+    """Those of bases too, which stubtest leaves out."""
+    stubs = ast.parse((PACKAGE / "python/treering/_treering.pyi").read_text())
+    for found in stubs.body:
+        if isinstance(found, ast.ClassDef) and found.name in treering.__all__:
+            known = {member.name for member in found.body if isinstance(member, ast.FunctionDef)}
+            members = {name for name in dir(getattr(treering, found.name)) if not name.startswith("_")}
+            assert members <= known, found.name
 
 
 def test_versions_agree() -> None:
@@ -66,6 +78,15 @@ def test_versions_agree() -> None:
     assert importlib.metadata.version("treering") == found[1]
     run = subprocess.run([sys.executable, "-m", "treering", "--version"], capture_output=True, text=True)
     assert run.stdout == f"treering {found[1]}\n"
+
+
+def test_the_licences_are_in_the_package() -> None:
+    files = importlib.metadata.files("treering") or []
+    names = {path.name for path in files if path.parent.name == "licenses"}
+    assert {"LICENSE-MIT", "LICENSE-APACHE"} <= names
+    metadata = importlib.metadata.metadata("treering")
+    assert metadata["License-Expression"] == "MIT OR Apache-2.0"
+    assert metadata.get_all("Project-URL")
 
 
 def test_the_command(tmp_path: pathlib.Path, tree: pathlib.Path) -> None:

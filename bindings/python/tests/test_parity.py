@@ -173,7 +173,7 @@ class Runner:
     def prune(self, step: Step) -> dict[str, Any]:
         done = self.store(step).prune(**step.get("options", {}))
         return {
-            "nameless": done.nameless,
+            "images": done.images,
             "blobs": done.blobs,
             "layers": len(done.layers),
             "untagged": done.untagged,
@@ -228,6 +228,32 @@ class Runner:
             "entries": tree.unpacked.entries,
             "losses": len(tree.unpacked.losses),
         }
+
+    def clone(self, step: Step) -> dict[str, Any]:
+        tree = self.store(step).clone(self.place(step["dir"]), self.place(step["to"]))
+        return {"manifest": tree.image.digest, "entries": tree.unpacked.entries}
+
+    def checkout(self, step: Step) -> dict[str, Any]:
+        made = self.store(step).checkout(step["reference"], self.place(step["dir"]), **step.get("options", {}))
+        letters = {"added": "A", "changed": "C", "deleted": "D"}
+        changes = [f"{letters[kind]} {shown(path, None)}" for kind, path in made.changes]
+        return {"manifest": made.image.digest, "removed": made.removed, "changes": changes}
+
+    def path_in_image(self, step: Step) -> treering.ImagePath:
+        return self.store(step).image(step["reference"]).path("/" + os.fsdecode(unescape(step["path"])))
+
+    def list_files(self, step: Step) -> dict[str, Any]:
+        def line(path: treering.ImagePath) -> str:
+            stat = path.lstat()
+            link = stat.st_mode & 0o170000 == 0o120000
+            kind = "symlink" if link else "directory" if path.is_dir() else "file"
+            target = str(path.readlink()) if link else None
+            return f"{kind} {stat.st_mode & 0o7777:04o} {stat.st_size} {shown(str(path.parent.resolve() / path.name)[1:], target)}"
+
+        return {"entries": [line(path) for path in self.path_in_image(step).iterdir()]}
+
+    def read_file(self, step: Step) -> dict[str, Any]:
+        return {"sha256": hashlib.sha256(self.path_in_image(step).read_bytes()).hexdigest()}
 
     @staticmethod
     def changes(diff: treering.Diff) -> dict[str, Any]:

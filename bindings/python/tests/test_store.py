@@ -352,3 +352,69 @@ def test_a_dockerfile_becomes_an_image(store: treering.Store, tmp_path: pathlib.
     assert raised.value.hint == "did you mean COPY?"
     with pytest.raises(treering.Error):
         store.build(context, dockerfile="x", dockerfile_text="FROM scratch")
+
+
+def test_a_build_attests_what_it_made(store: treering.Store, tmp_path: pathlib.Path) -> None:
+    text = "FROM scratch\nCOPY <<A /a\n1\nA\n"
+    plain = store.build(tmp_path, dockerfile_text=text, tags=["plain"])
+    for provenance in (True, "mode=max,builder-id=https://ci.example/7"):
+        made = store.build(tmp_path, dockerfile_text=text, tags=["app"], provenance=provenance, sbom=True)
+        assert made.id == plain.id
+        assert store.image("app").id == plain.id
+        (index,) = {str(ref.digest) for ref in store.refs() if "app" in str(ref.name)}
+        assert index != str(made.digest)
+    with pytest.raises(treering.Error, match="provenance has no field"):
+        store.build(tmp_path, dockerfile_text=text, provenance="most")
+
+
+def test_a_build_cache_is_shared_and_pruned(store: treering.Store, tmp_path: pathlib.Path) -> None:
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "file").write_text("content\n")
+    text = "FROM scratch\nCOPY file /file\n"
+    cache = tmp_path / "cache"
+    image = store.build(context, dockerfile_text=text, tags=["app"], cache_to=[f"type=local,dest={cache},mode=max"])
+    other = treering.Store(tmp_path / "other")
+    assert other.build(context, dockerfile_text=text, cache_from=[f"type=local,src={cache}"]).id == image.id
+    with pytest.raises(treering.Error, match="no build cache of type"):
+        store.build(context, dockerfile_text=text, cache_to=["type=gha"])
+    usage = store.usage()
+    assert usage.cache_records == 1
+    assert usage.cache_bytes > 0
+    assert store.prune(build_cache=True).records == 0, "the image needs the layer"
+    assert store.prune(all_build_cache=True, keep_storage=1 << 20).records == 0
+    assert store.prune(all_build_cache=True, unused_for=3600.0).records == 0
+    assert store.prune(all_build_cache=True, dry_run=True).records == 1
+    assert store.prune(all_build_cache=True).records == 1
+    assert store.usage().cache_records == 0
+    with pytest.raises(treering.Error):
+        store.prune(build_cache=True, unused_for=-1.0)
+
+
+def test_an_image_out_of_an_image(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    first = store.commit(tree, "app:v1")
+    (tree / "more").write_text("more")
+    second = store.commit(tree, "app:v2")
+    when = datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone.utc)
+    image = store.edit("app:v2", "app:v3", changes=["ENV A=b"], labels={"tier": "web"}, created=when, message="Why")
+    assert image.name == "app:v3"
+    assert image.created == "2026-01-02T00:00:00Z"
+    assert image.config["config"]["Labels"] == {"tier": "web"}
+    assert image.layers == second.layers
+    assert image.history()[0].comment == "Why"
+    assert second.edit(drop_last=1).layers == first.layers
+    [layer] = second.edit("app:one", squash=True, annotations={"a": "b"}).layers
+    assert store.image("app:one").annotations == {"a": "b"}
+    assert store.image("app:one").path("/more").read_text() == "more"
+    assert len(second.edit(squash=1).layers) == 2
+    treering.layer_create(treering.diff(tree), tmp_path / "layer.tar.gz")
+    with (tmp_path / "layer.tar.gz").open("rb") as file:
+        both = store.edit(first, "app:both", append=[tmp_path / "layer.tar.gz", file])
+    assert len(both.layers) == len(first.layers) + 2
+    assert both.layers[-1] == both.layers[-2]
+    with pytest.raises(treering.InvalidArgumentError, match="not built on the old base"):
+        store.edit("app:v2", rebase=("app:one", "app:v1"))
+    rebased = store.edit("app:v2", rebase=(first, "app:one"))
+    assert rebased.layers == [layer, second.layers[-1]]
+    with pytest.raises(TypeError):
+        store.edit("app:v2", squash="all")  # type: ignore[arg-type]

@@ -29,18 +29,10 @@ func (c *checkpoints) save(ctx context.Context, message string) (*treering.Commi
 	return made, err
 }
 
-// backTo makes the directory what it was after a step; what was done since stays in the store.
+// backTo makes the directory what it was after a step, touching only what differs; what was done since stays in the store.
 func (c *checkpoints) backTo(ctx context.Context, step int) error {
-	if _, err := c.store.Unpack(ctx, fmt.Sprintf("work:%d", step), c.dir+".new", nil); err != nil {
-		return err
-	}
-	if err := os.Rename(c.dir, c.dir+".old"); err != nil {
-		return err
-	}
-	if err := os.Rename(c.dir+".new", c.dir); err != nil {
-		return err
-	}
-	return os.RemoveAll(c.dir + ".old")
+	_, err := c.store.Checkout(ctx, fmt.Sprintf("work:%d", step), c.dir, &treering.CheckoutOptions{Discard: true})
+	return err
 }
 
 func main() {

@@ -1,4 +1,4 @@
-// What is different between two directories: names, content, modes, owners, times, attributes.
+// Prints what is different between two directories: names, content, modes, owners, times, attributes.
 //
 // usage: diff_trees OLD NEW
 package main

@@ -14,17 +14,34 @@ const ABOUT: &str = "Grow OCI images from a directory: no root, no daemon";
 
 /// The verbs, by what they are for; a test holds this and the parser together.
 const VERBS: &[(&str, &[&str])] = &[
-    ("Grow", &["build", "commit", "diff", "snapshot", "layer"]),
-    ("Look", &["images", "ls", "cat", "inspect", "history", "df", "info"]),
+    ("Grow", &["build", "commit", "edit", "diff", "snapshot", "layer"]),
+    ("Look", &["images", "ls", "cat", "inspect", "history", "report", "df", "info"]),
     ("Move", &["save", "load", "import", "export", "tag", "rmi"]),
     #[cfg(feature = "registry")]
     ("Ship", &["pull", "push", "copy", "manifest", "tags", "login", "logout"]),
     #[cfg(feature = "sandbox")]
-    ("Work", &["unpack", "checkout", "cp", "clone", "run"]),
-    #[cfg(not(feature = "sandbox"))]
+    (
+        "Run",
+        &[
+            "run",
+            "create",
+            "start",
+            "exec",
+            "attach",
+            "logs",
+            "ps",
+            "stop",
+            "restart",
+            "kill",
+            "wait",
+            "rename",
+            "rm",
+            "container",
+        ],
+    ),
     ("Work", &["unpack", "checkout", "cp", "clone"]),
     ("Keep", &["prune", "fsck"]),
-    ("More", &["version", "completion", "man", "image", "system", "help"]),
+    ("More", &["version", "completion", "man", "image", "builder", "system", "help"]),
 ];
 
 const EXAMPLES: &str = "\
@@ -39,7 +56,7 @@ Examples:
 Exit codes:
   0  done
   1  failed; for `diff --exit-code`: there are differences; for `fsck`: there are problems
-  2  the command line makes no sense; for `diff --exit-code` and `fsck` also: failed
+  2  the command line is wrong; for `diff --exit-code` and `fsck` also: failed
 
 Environment:
   TREERING_ROOT      where the image store is, else $XDG_DATA_HOME/treering or ~/.local/share/treering
@@ -48,7 +65,7 @@ Environment:
   SOURCE_DATE_EPOCH  seconds since 1970: dates images, and no time in a layer is later
   NO_COLOR           no colours";
 
-/// Everything a user can type.
+/// The command line.
 #[derive(Debug, Parser)]
 #[command(name = "treering", version, about = ABOUT, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
@@ -58,7 +75,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What every command takes.
+/// Options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
@@ -84,6 +101,7 @@ pub enum Command {
     // Grow
     Build(Box<verb::build::Build>),
     Commit(verb::commit::Commit),
+    Edit(Box<verb::edit::Edit>),
     Diff(verb::diff::Diff),
     Snapshot(verb::snapshot::Snapshot),
     #[command(subcommand)]
@@ -94,6 +112,7 @@ pub enum Command {
     Cat(verb::cat::Cat),
     Inspect(verb::inspect::Inspect),
     History(verb::history::History),
+    Report(verb::report::Report),
     Df(verb::df::Df),
     Info(verb::info::Info),
     // Move
@@ -124,8 +143,36 @@ pub enum Command {
     Cp(verb::cp::Cp),
     Checkout(verb::checkout::Checkout),
     Clone(verb::clone::Clone),
+    // Run
     #[cfg(feature = "sandbox")]
-    Run(verb::run::Run),
+    Run(Box<verb::run::Run>),
+    #[cfg(feature = "sandbox")]
+    Create(Box<verb::create::Create>),
+    #[cfg(feature = "sandbox")]
+    Ps(verb::ps::Ps),
+    #[cfg(feature = "sandbox")]
+    Rm(verb::rm::Rm),
+    #[cfg(feature = "sandbox")]
+    Start(verb::start::Start),
+    #[cfg(feature = "sandbox")]
+    Exec(verb::exec::Exec),
+    #[cfg(feature = "sandbox")]
+    Attach(verb::attach::Attach),
+    #[cfg(feature = "sandbox")]
+    Logs(verb::logs::Logs),
+    #[cfg(feature = "sandbox")]
+    Stop(verb::stop::Stop),
+    #[cfg(feature = "sandbox")]
+    Restart(verb::stop::Restart),
+    #[cfg(feature = "sandbox")]
+    Kill(verb::stop::Kill),
+    #[cfg(feature = "sandbox")]
+    Wait(verb::stop::Wait),
+    #[cfg(feature = "sandbox")]
+    Rename(verb::rename::Rename),
+    #[cfg(feature = "sandbox")]
+    #[command(subcommand)]
+    Container(verb::container::Group),
     // Keep
     Prune(verb::prune::Prune),
     Fsck(verb::fsck::Fsck),
@@ -135,6 +182,8 @@ pub enum Command {
     Man(verb::man::Man),
     #[command(subcommand)]
     Image(ImageGroup),
+    #[command(subcommand, visible_alias = "buildx")]
+    Builder(BuilderGroup),
     #[command(subcommand)]
     System(SystemGroup),
 }
@@ -159,6 +208,13 @@ pub enum ImageGroup {
     Prune(verb::prune::Prune),
 }
 
+/// Docker's names for the same, and the build cache: builder build, builder prune
+#[derive(Debug, Subcommand)]
+pub enum BuilderGroup {
+    Build(Box<verb::build::Build>),
+    Prune(verb::builder_prune::BuilderPrune),
+}
+
 /// Docker's names for the same: system df, system info, system prune
 #[derive(Debug, Subcommand)]
 pub enum SystemGroup {
@@ -167,7 +223,7 @@ pub enum SystemGroup {
     Prune(verb::prune::Prune),
 }
 
-/// The parser, with the verbs grouped in its help.
+/// Returns the parser, with the verbs grouped in its help.
 pub fn command() -> clap::Command {
     let command = Cli::command();
     let (header, verbs) = (*command.get_styles().get_header(), grouped(&command));
@@ -176,7 +232,7 @@ pub fn command() -> clap::Command {
     ))
 }
 
-/// Reads the command line. When it makes no sense, or asks for help, that is printed, and the exit code comes back.
+/// Reads the command line. When it is wrong, or asks for help, that is printed, and the exit code comes back.
 pub fn parse(arguments: Vec<OsString>) -> Result<Cli, ExitCode> {
     if arguments.len() < 2 {
         let help = command().render_help();
@@ -200,7 +256,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Cli, ExitCode> {
     })
 }
 
-/// An error of the parser as one of ours: its first paragraph, and the rest as the hint.
+/// Returns an error of the parser as one of ours: its first paragraph, and the rest as the hint.
 fn usage(error: &clap::Error) -> ui::Usage {
     let text = error.to_string();
     let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
@@ -213,7 +269,7 @@ fn usage(error: &clap::Error) -> ui::Usage {
     }
 }
 
-/// The verbs under their headings.
+/// Returns the verbs under their headings.
 fn grouped(command: &clap::Command) -> String {
     let (header, literal) = (command.get_styles().get_header(), command.get_styles().get_literal());
     let mut out = String::new();
@@ -235,14 +291,17 @@ impl Command {
     /// Does it.
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         match self {
-            Command::Build(args) => args.run(context),
+            Command::Build(args) | Command::Builder(BuilderGroup::Build(args)) => args.run(context),
+            Command::Builder(BuilderGroup::Prune(args)) => args.run(context),
             Command::Commit(args) => args.run(context),
+            Command::Edit(args) => args.run(context),
             Command::Diff(args) => args.run(context),
             Command::Snapshot(args) => args.run(context),
             Command::Layer(args) => args.run(context),
             Command::Images(args) | Command::Image(ImageGroup::Ls(args)) => args.run(context),
             Command::Inspect(args) | Command::Image(ImageGroup::Inspect(args)) => args.run(context),
             Command::History(args) | Command::Image(ImageGroup::History(args)) => args.run(context),
+            Command::Report(args) => args.run(context),
             Command::Df(args) | Command::System(SystemGroup::Df(args)) => args.run(context),
             Command::Info(args) | Command::System(SystemGroup::Info(args)) => args.run(context),
             Command::Save(args) | Command::Image(ImageGroup::Save(args)) => args.run(context),
@@ -273,6 +332,32 @@ impl Command {
             Command::Clone(args) => args.run(context),
             #[cfg(feature = "sandbox")]
             Command::Run(args) => args.run(context),
+            #[cfg(feature = "sandbox")]
+            Command::Create(args) => args.run(context),
+            #[cfg(feature = "sandbox")]
+            Command::Ps(args) => args.run(context),
+            #[cfg(feature = "sandbox")]
+            Command::Rm(args) => args.run(context),
+            #[cfg(feature = "sandbox")]
+            Command::Start(args) => args.run(context),
+            #[cfg(feature = "sandbox")]
+            Command::Exec(args) => args.run(context),
+            #[cfg(feature = "sandbox")]
+            Command::Attach(args) => args.run(context),
+            #[cfg(feature = "sandbox")]
+            Command::Logs(args) => args.run(context),
+            #[cfg(feature = "sandbox")]
+            Command::Stop(args) => args.run(context),
+            #[cfg(feature = "sandbox")]
+            Command::Restart(args) => args.run(context),
+            #[cfg(feature = "sandbox")]
+            Command::Kill(args) => args.run(context),
+            #[cfg(feature = "sandbox")]
+            Command::Wait(args) => args.run(context),
+            #[cfg(feature = "sandbox")]
+            Command::Rename(args) => args.run(context),
+            #[cfg(feature = "sandbox")]
+            Command::Container(args) => args.run(context),
             Command::Prune(args)
             | Command::Image(ImageGroup::Prune(args))
             | Command::System(SystemGroup::Prune(args)) => args.run(context),
@@ -283,14 +368,14 @@ impl Command {
         }
     }
 
-    /// The exit code of a failure: 1, unless 1 means that the command found what it looks for.
+    /// Returns the exit code of a failure: 1, unless 1 means that the command found what it looks for.
     pub fn exit_code_of_trouble(&self) -> u8 {
         match self {
             Command::Diff(args) if args.exit_code => 2,
             Command::Fsck(_) => 2,
             // As other container commands.
             #[cfg(feature = "sandbox")]
-            Command::Run(_) => 125,
+            Command::Run(_) | Command::Exec(_) => 125,
             _ => 1,
         }
     }
@@ -328,14 +413,15 @@ mod tests {
             assert!(cli.global.quiet, "{line:?}");
         }
     }
-    /// Every verb and subcommand that does something of its own, by its words.
+    /// Returns every verb and subcommand that does something of its own, by its words.
     fn leaves() -> Vec<(String, clap::Command)> {
         let mut command = command();
         command.build();
         let mut out = Vec::new();
         // Docker's groups are the same verbs once more.
-        for verb in
-            command.get_subcommands().filter(|verb| !["image", "system", "help"].contains(&verb.get_name()))
+        for verb in command
+            .get_subcommands()
+            .filter(|verb| !["image", "container", "system", "help"].contains(&verb.get_name()))
         {
             let inner: Vec<_> = verb.get_subcommands().filter(|inner| inner.get_name() != "help").collect();
             match inner.is_empty() {
@@ -343,6 +429,7 @@ mod tests {
                 false => out.extend(
                     inner
                         .into_iter()
+                        .filter(|inner| (verb.get_name(), inner.get_name()) != ("builder", "build"))
                         .map(|inner| (format!("{} {}", verb.get_name(), inner.get_name()), inner.clone())),
                 ),
             }
@@ -412,7 +499,9 @@ mod tests {
                 else {
                     continue;
                 };
-                let words = words(&line[at..]);
+                // The shell would have put a path in.
+                let words: Vec<_> =
+                    words(&line[at..]).iter().map(|word| word.replace("$PWD", "/work")).collect();
                 if let Err(error) = command().try_get_matches_from(&words) {
                     panic!("{of}: {words:?}: {error}");
                 }

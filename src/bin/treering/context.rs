@@ -1,4 +1,4 @@
-//! What every command gets: the global options, the way to talk, and the store when it is needed.
+//! The context of every command: the global options, the way to talk, and the store when it is needed.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,13 +7,16 @@ use treering::store::{Store, default_root};
 use treering::{Control, Event, Events, Result};
 
 use crate::args::Global;
+use crate::interrupt;
 use crate::progress::Progress;
+#[cfg(feature = "registry")]
+use crate::transfers::Transfers;
 use crate::ui::Ui;
 
 /// The surroundings of one command.
 #[derive(Debug)]
 pub struct Context {
-    /// Where messages go.
+    /// The messages.
     pub ui: Ui,
     /// Print data as JSON.
     pub json: bool,
@@ -24,12 +27,12 @@ pub struct Context {
 }
 
 impl Context {
-    /// The surroundings that the global options ask for.
+    /// Returns the surroundings that the global options ask for.
     pub fn new(global: Global, ui: Ui) -> Context {
         Context { ui, json: global.json, threads: global.threads, quiet: global.quiet, root: global.root }
     }
 
-    /// Where the store is, whether it exists or not.
+    /// Returns where the store is, whether it exists or not.
     pub fn store_root(&self) -> Result<PathBuf> {
         match &self.root {
             Some(root) => Ok(root.clone()),
@@ -55,7 +58,7 @@ impl Context {
         if none { Ok(None) } else { Store::open(root).map(Some) }
     }
 
-    /// A control whose warnings are shown as they come.
+    /// Returns a control that shows warnings as they come.
     pub fn control(&self) -> Control {
         let ui = self.ui;
         let show = move |event: &Event| {
@@ -66,18 +69,24 @@ impl Context {
         Control { events: Events::observed(Arc::new(show)), ..Control::default() }
     }
 
+    /// Returns the same, cancelled by the first SIGINT or SIGTERM: for what would leave something lying about.
+    pub fn careful_control(&self) -> Control {
+        Control { events: self.control().events, ..interrupt::control() }
+    }
+
     /// Starts showing the progress of an operation until the value is dropped. Nothing is drawn for what is quick.
     pub fn progress(&self, what: &'static str, control: &Control) -> Progress {
         Progress::start(what, control, self.quiet)
     }
 
-    /// Shows what travels from or to a registry until the value is dropped.
+    /// Shows what travels from or to a registry until the value is dropped, and what the registry warns of. The operation uses the
+    /// control that comes back.
     #[cfg(feature = "registry")]
-    pub fn transfers(&self, what: &'static str, control: &Control) -> Progress {
-        Progress::start(what, control, self.quiet)
+    pub fn transfers(&self, what: &'static str, control: Control) -> (Control, Transfers) {
+        Transfers::start(what, control, &self.ui, self.quiet)
     }
 
-    /// Whether only data and errors are wanted.
+    /// Returns whether only data and errors are wanted.
     #[cfg(feature = "registry")]
     pub fn quiet(&self) -> bool {
         self.quiet

@@ -41,7 +41,7 @@ pub fn line(out: &mut dyn Write, entry: &TarEntry, names: bool, end: u8) -> anyh
     Ok(())
 }
 
-/// One entry as JSON.
+/// Returns one entry as JSON.
 pub fn object(entry: &TarEntry) -> Value {
     let mut object = Map::new();
     json::put_path(&mut object, "path", if entry.path.is_empty() { b"." } else { &entry.path });
@@ -79,7 +79,7 @@ pub fn object(entry: &TarEntry) -> Value {
     object.into()
 }
 
-/// The path as it stands in a tar: directories end in a slash, the root is `./`.
+/// Returns the path as it stands in a tar: directories end in a slash, the root is `./`.
 fn path(entry: &TarEntry) -> Vec<u8> {
     let mut path = if entry.path.is_empty() { b".".to_vec() } else { entry.path.clone() };
     if entry.kind == EntryKind::Directory {
@@ -100,7 +100,7 @@ fn kind(kind: EntryKind) -> (char, &'static str) {
     }
 }
 
-/// `drwxr-xr-x`, with `s` and `t` where they belong.
+/// Returns `drwxr-xr-x`, with `s` and `t` where they belong.
 fn permissions(entry: &TarEntry) -> String {
     let mut out = String::from(kind(entry.kind).0);
     for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
@@ -117,7 +117,7 @@ fn permissions(entry: &TarEntry) -> String {
     out
 }
 
-/// A time to the minute, in UTC.
+/// Returns a time to the minute, in UTC.
 fn minute(seconds: i64) -> String {
     match Timestamp::from_second(seconds) {
         Ok(time) => time.strftime("%Y-%m-%d %H:%M").to_string(),

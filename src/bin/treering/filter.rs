@@ -6,7 +6,7 @@ use treering::store::{Reference, Store};
 
 use crate::listing::Row;
 
-/// One `KEY=VALUE` of `--filter`.
+/// A `KEY=VALUE` of `--filter`.
 #[derive(Debug, Clone)]
 pub enum Filter {
     /// Names that match a pattern.
@@ -65,7 +65,7 @@ pub fn apply(store: &Store, filters: &[Filter], rows: &mut Vec<Row>) -> anyhow::
     for filter in filters {
         match filter {
             Filter::Reference(_) => {}
-            Filter::Dangling(wanted) => rows.retain(|row| row.is_nameless() == *wanted),
+            Filter::Dangling(wanted) => rows.retain(|row| row.is_untagged() == *wanted),
             Filter::Label(name, value) => rows.retain(|row| {
                 let labels = row.image.as_ref().and_then(|image| image.config().run().labels.as_ref());
                 let found = labels.and_then(|labels| labels.get(name));
@@ -91,12 +91,13 @@ pub fn apply(store: &Store, filters: &[Filter], rows: &mut Vec<Row>) -> anyhow::
     Ok(())
 }
 
-/// Whether a pattern fits a name as people write it, with its tag or without.
+/// Returns whether a pattern fits a name as people write it, with its tag or without.
 pub fn name_matches(pattern: &str, name: &Reference) -> bool {
     matches(pattern, &name.to_string()) == Some(true) || matches(pattern, &name.familiar_name()) == Some(true)
 }
 
-/// Go's `path.Match`: `*` and `?` stop at `/`, `[a-z]` and `[^a-z]`, `\` escapes. `None` for a malformed pattern.
+/// Matches as Go's `path.Match` does: `*` and `?` stop at `/`, `[a-z]` and `[^a-z]`, `\` escapes. `None` for a malformed
+/// pattern.
 fn matches(pattern: &str, text: &str) -> Option<bool> {
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
@@ -104,7 +105,7 @@ fn matches(pattern: &str, text: &str) -> Option<bool> {
     Some(matches_here(&pattern, &text))
 }
 
-/// A loop with one place to go back to, which is enough because a later star makes an earlier one final.
+/// Matches in a loop with one place to go back to, which is enough because a later star makes an earlier one final.
 fn matches_here(pattern: &[char], text: &[char]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut back: Option<(usize, usize)> = None;
@@ -130,7 +131,7 @@ fn matches_here(pattern: &[char], text: &[char]) -> bool {
     }
 }
 
-/// How much of the pattern fits one character.
+/// Returns how much of the pattern fits one character.
 fn one(pattern: &[char], c: char) -> Option<usize> {
     match pattern[0] {
         '?' => (c != '/').then_some(1),
@@ -144,7 +145,7 @@ fn one(pattern: &[char], c: char) -> Option<usize> {
     }
 }
 
-/// A character class at the front of the pattern: its length, whether it is negated, its ranges.
+/// Returns a character class at the front of the pattern: its length, whether it is negated, its ranges.
 fn class(pattern: &[char]) -> Option<(usize, bool, Vec<(char, char)>)> {
     let negated = pattern.get(1) == Some(&'^');
     let mut at = 1 + negated as usize;
@@ -170,7 +171,7 @@ fn class(pattern: &[char]) -> Option<(usize, bool, Vec<(char, char)>)> {
     Some((at + 1, negated, ranges))
 }
 
-/// Whether a pattern is well formed.
+/// Returns whether a pattern is well formed.
 fn check(pattern: &[char]) -> Option<()> {
     let mut at = 0;
     while at < pattern.len() {

@@ -1,7 +1,7 @@
 //! Where data comes from: a file, or standard input.
 
 use std::fs::File;
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -9,11 +9,11 @@ use std::path::Path;
 use treering::error::{At, Error, Result};
 use treering::fs::descriptors::closed_at_start;
 use treering::fs::input::Input;
-use treering::progress::Cancel;
+use treering::progress::{Cancel, Control};
 
 use crate::ui::Usage;
 
-/// Opens a file, or standard input when there is none or it is `-`. A terminal is refused: nobody types an archive.
+/// Opens a file, or standard input when there is none or it is `-`. A terminal is refused: an archive is not typed.
 pub fn open(file: Option<&Path>) -> anyhow::Result<Box<dyn Read + Send>> {
     match file {
         Some(path) if path != Path::new("-") => {
@@ -33,6 +33,23 @@ pub fn open(file: Option<&Path>) -> anyhow::Result<Box<dyn Read + Send>> {
                 .into())
         }
         _ => Ok(Box::new(Input::new(stdin()?, Cancel::default()))),
+    }
+}
+
+/// Announces how much [`open`] gives to read, where that is known: of files.
+pub fn announce(file: Option<&Path>, control: &Control) {
+    let ahead = match file {
+        Some(path) if path != Path::new("-") => {
+            path.metadata().ok().filter(|it| it.is_file()).map(|it| it.len())
+        }
+        _ => stdin().ok().and_then(|fd| {
+            let mut file = File::from(fd);
+            let found = file.metadata().ok().filter(|it| it.is_file())?;
+            Some(found.len().saturating_sub(file.stream_position().ok()?))
+        }),
+    };
+    if let Some(bytes) = ahead {
+        control.counters.expect_stream(bytes);
     }
 }
 

@@ -10,6 +10,16 @@ use treering::store::Store;
 use treering::tree::Snapshot;
 use treering::{Control, Error, Result};
 
+/// Reads `DIR:/PATH`, which begins as a path does and as no name of an image can: a tree, and a path in it.
+pub fn in_tree(text: &OsStr) -> Option<(std::path::PathBuf, Vec<u8>)> {
+    let bytes = text.as_bytes();
+    if ![&b"/"[..], b"./", b"../"].iter().any(|start| bytes.starts_with(start)) {
+        return None;
+    }
+    let at = bytes.windows(2).position(|two| two == b":/")?;
+    Some((OsStr::from_bytes(&bytes[..at]).into(), bytes[at + 1..].to_vec()))
+}
+
 /// An image, and a path in it.
 #[derive(Debug)]
 pub struct Inside {
@@ -32,7 +42,7 @@ impl Inside {
         }
     }
 
-    /// The path in the image; nothing where none is given.
+    /// Returns the path in the image; nothing where none is given.
     pub fn path(&self) -> Option<&[u8]> {
         self.path.as_deref()
     }
@@ -43,7 +53,7 @@ impl Inside {
         ImageFiles::open(store, &Image::open(store, &self.image, platform)?, control)
     }
 
-    /// The path, which a verb needs.
+    /// Returns the path, which a verb needs.
     pub fn required(&self) -> Result<&[u8]> {
         self.path().ok_or_else(|| {
             Error::invalid(
@@ -55,7 +65,7 @@ impl Inside {
     }
 }
 
-/// An entry of a list as one of a layer, which is how lines and objects are written. Its path is what is given.
+/// Returns an entry of a list as one of a layer, which is how lines and objects are written. Its path is what is given.
 pub fn tar_entry(list: &Snapshot, number: u32, path: Vec<u8>) -> Option<TarEntry> {
     let meta = list.meta(number);
     Some(TarEntry {

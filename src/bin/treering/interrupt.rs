@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use treering::{Control, Error, ErrorKind};
 
-/// Whether the process is ours, and its signals with it: not in somebody else's Python program.
+/// Whether the process is ours, and its signals with it: not in a Python program.
 static OURS: AtomicBool = AtomicBool::new(false);
 /// The signal that came first.
 static GOT: AtomicI32 = AtomicI32::new(0);
@@ -15,7 +15,7 @@ pub fn allow() {
     OURS.store(true, Ordering::Relaxed);
 }
 
-/// A control that the first signal cancels; the second one ends the process at once.
+/// Returns a control that the first signal cancels; the second one ends the process at once.
 pub fn control() -> Control {
     let control = Control::default();
     if OURS.load(Ordering::Relaxed) {
@@ -33,9 +33,13 @@ pub fn own_program() -> Option<std::path::PathBuf> {
     })
 }
 
-/// A control for a command that runs in a tree: the first signal goes to the command, which may take its time; the second one ends it.
+/// Returns a control for a command that runs in a tree: the first signal goes to the command, which may take its time; the
+/// second one ends it.
 #[cfg(all(feature = "sandbox", feature = "cli"))]
-pub fn forward(signals: treering::sandbox::Signals, resized: impl Fn() + Send + 'static) -> Control {
+pub fn forward(
+    send: impl Fn(i32) -> treering::Result<()> + Send + 'static,
+    resized: impl Fn() + Send + 'static,
+) -> Control {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
     let control = Control::default();
     if !OURS.load(Ordering::Relaxed) {
@@ -48,7 +52,7 @@ pub fn forward(signals: treering::sandbox::Signals, resized: impl Fn() + Send + 
             for signal in came.forever() {
                 match signal {
                     SIGWINCH => resized(),
-                    _ if first => first = signals.send(signal).is_err(),
+                    _ if first => first = send(signal).is_err(),
                     _ => {
                         GOT.store(signal, Ordering::Relaxed);
                         cancel.cancel();
@@ -61,9 +65,12 @@ pub fn forward(signals: treering::sandbox::Signals, resized: impl Fn() + Send + 
     control
 }
 
-/// In the command as a library no process is ours.
+/// Does nothing. In the command as a library no process is ours.
 #[cfg(all(feature = "sandbox", not(feature = "cli")))]
-pub fn forward(_: treering::sandbox::Signals, _: impl Fn() + Send + 'static) -> Control {
+pub fn forward(
+    _: impl Fn(i32) -> treering::Result<()> + Send + 'static,
+    _: impl Fn() + Send + 'static,
+) -> Control {
     Control::default()
 }
 
@@ -85,11 +92,11 @@ fn watch(control: &Control) {
     }
 }
 
-/// In the command as a library no process is ours, and nothing that could handle a signal is even linked.
+/// Does nothing. In the command as a library no process is ours, and nothing that could handle a signal is even linked.
 #[cfg(not(feature = "cli"))]
 fn watch(_: &Control) {}
 
-/// The error of an operation that a signal cancelled, in the words of the command: there is no caller here.
+/// Returns the error of an operation that a signal cancelled, in the words of the command: there is no caller here.
 pub fn explained(error: anyhow::Error) -> anyhow::Error {
     if GOT.load(Ordering::Relaxed) == 0 {
         return error;
@@ -107,7 +114,7 @@ pub fn explained(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// What to exit with after a signal: what a shell makes of a death by it.
+/// Returns the exit code after a signal: what a shell makes of a death by it.
 pub fn exit_code() -> Option<ExitCode> {
     let signal = u8::try_from(GOT.load(Ordering::Relaxed)).ok().filter(|&signal| signal > 0)?;
     Some(ExitCode::from(128 + signal))

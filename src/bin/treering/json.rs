@@ -21,7 +21,7 @@ pub fn put_path(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
     }
 }
 
-/// An indented document.
+/// Writes an indented document.
 pub fn document(out: &mut dyn Write, value: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
@@ -29,7 +29,7 @@ pub fn document(out: &mut dyn Write, value: &impl Serialize) -> anyhow::Result<(
     Ok(())
 }
 
-/// A list that is written while it is made: `[`, one element per line, `]`.
+/// Writes a list while it is made: `[`, one element per line, `]`.
 pub fn list<T: Serialize>(out: &mut dyn Write, items: impl Iterator<Item = T>) -> anyhow::Result<()> {
     let mut before = "[\n";
     for item in items {
@@ -43,7 +43,7 @@ pub fn list<T: Serialize>(out: &mut dyn Write, items: impl Iterator<Item = T>) -
     Ok(())
 }
 
-/// RFC 4648, section 4.
+/// Encodes base64 (RFC 4648, section 4).
 pub fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);

@@ -7,12 +7,18 @@
 #![allow(clippy::disallowed_methods)]
 #![forbid(unsafe_code)]
 
+mod amount;
 mod args;
+#[cfg(feature = "sandbox")]
+mod boxes;
 mod commands;
 mod context;
 mod entry;
 mod filter;
-mod grow;
+#[cfg(feature = "cli")]
+mod git;
+#[cfg(feature = "sandbox")]
+mod grants;
 #[cfg(all(feature = "cli", feature = "registry"))]
 mod helper;
 mod input;
@@ -21,6 +27,7 @@ mod interrupt;
 mod json;
 mod listing;
 mod operand;
+mod options;
 mod output;
 mod progress;
 #[cfg(feature = "registry")]
@@ -30,6 +37,8 @@ mod table;
 #[cfg(feature = "sandbox")]
 mod terminal;
 mod text;
+#[cfg(feature = "registry")]
+mod transfers;
 mod ui;
 
 use std::ffi::OsString;
@@ -40,21 +49,29 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The command, with the arguments of this process.
+/// Returns the command, with the arguments of this process.
 pub fn main() -> ExitCode {
     // The helper of a command that runs in a tree: this program once more, see `treering::sandbox`.
     #[cfg(feature = "sandbox")]
     if std::env::args_os().nth(1).is_some_and(|verb| verb == treering::sandbox::HELPER_VERB) {
         return ExitCode::from(treering::sandbox::helper_main(std::env::args_os().nth(2)) as u8);
     }
-    // Python's build of the command comes in by `run`, and Python sees to signals itself.
+    #[cfg(feature = "sandbox")]
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == treering::container::MONITOR_VERB) {
+        return ExitCode::from(treering::container::monitor_main() as u8);
+    }
+    // Python's build of the command comes in by `run`, and Python handles signals itself.
     treering::fs::signals::ignore_file_size_signal();
     interrupt::allow();
     run(std::env::args_os())
 }
 
-/// The command, with other arguments, its own name in front. The Python package has this file as a library, because a
-/// wheel with a second copy of everything would be twice as large.
+/// In the command as a library, credential helpers are started by a function, if at all.
+#[cfg(all(not(feature = "cli"), feature = "registry"))]
+pub use registries::start_helpers_by;
+
+/// Returns the command, with other arguments, its own name in front. The Python package has this file as a library, because
+/// a wheel with a second copy of everything would be twice as large.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match args::parse(arguments.into_iter().collect()) {
         Ok(cli) => cli,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use treering::Error;
 use treering::error::{At, escape};
 
-/// What an operand is.
+/// The kind of an operand.
 #[derive(Debug, Clone)]
 pub enum Operand {
     /// A directory.
@@ -19,8 +19,8 @@ pub enum Operand {
 }
 
 impl Operand {
-    /// A directory when there is one of this name, a snapshot when there is a file; else an image. What can be no image,
-    /// such as `./x`, is a path that does not exist.
+    /// Returns a directory when there is one of this name, a snapshot when there is a file; else an image. What can be no
+    /// image, such as `./x`, is a path that does not exist.
     pub fn of(path: &Path) -> treering::Result<Operand> {
         let shown = path.as_os_str().as_bytes();
         match path.metadata() {
@@ -38,7 +38,7 @@ impl Operand {
         }
     }
 
-    /// Whether it is an image.
+    /// Returns whether it is an image.
     pub fn is_image(&self) -> bool {
         matches!(self, Operand::Image(_))
     }

@@ -18,12 +18,12 @@ use crate::ui::Usage;
 const BUFFER: usize = 64 * 1024;
 const WRITE: &str = "write";
 
-/// What a failed write to standard output says.
+/// Makes the error of a failed write to standard output.
 pub fn stdout_error(error: std::io::Error) -> Error {
     Error::io(WRITE, "standard output", error)
 }
 
-/// What a shell reports of a process that SIGPIPE ended.
+/// The exit code that a shell reports of a process that SIGPIPE ended.
 const NOBODY_READS: i32 = 128 + 13;
 
 /// Standard output without Rust's line buffering. When its reader has gone, as `head` does, the process ends without a
@@ -114,7 +114,7 @@ pub fn stream<T>(
         Some(path) if path != Path::new("-") => path,
         _ => {
             if std::io::stdout().is_terminal() {
-                let usage = Usage::new("this is no text for a terminal");
+                let usage = Usage::new("the output is not text for a terminal");
                 return Err(usage
                     .with_hint("name a file with -o FILE, or send standard output elsewhere")
                     .into());
@@ -152,7 +152,7 @@ pub fn stream<T>(
     }
 }
 
-/// Where `-o` leads.
+/// The destination of `-o`.
 enum Target {
     /// An open descriptor, a pipe or a device: written to as it is.
     Open(File),
@@ -186,7 +186,7 @@ fn target(path: &Path) -> Result<Target> {
     Err(Error::invalid(WRITE, "too many links").with_path(shown))
 }
 
-/// The number of the descriptor that a path is another name of, in this process.
+/// Returns the number of the descriptor that a path is another name of, in this process.
 fn descriptor(path: &Path) -> Option<i32> {
     let text = path.to_str()?;
     let name = match text {
@@ -198,7 +198,7 @@ fn descriptor(path: &Path) -> Option<i32> {
     name.parse().ok().filter(|number| *number >= 0)
 }
 
-/// The directory a file is in, and its name there.
+/// Returns the directory a file is in, and its name there.
 fn place(path: &Path) -> Result<(Dir, &OsStr)> {
     let shown = path.as_os_str().as_bytes();
     let name = path.file_name().filter(|_| !shown.ends_with(b"/"));

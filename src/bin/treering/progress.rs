@@ -59,7 +59,7 @@ impl Drop for Progress {
     }
 }
 
-/// Waits; whether the operation ended meanwhile.
+/// Waits; returns whether the operation ended in that time.
 fn stopped(flag: &(Mutex<bool>, Condvar), wait: Duration) -> bool {
     let guard = flag.0.lock().expect("no holder panics");
     *flag.1.wait_timeout_while(guard, wait, |stop| !*stop).expect("no holder panics").0
@@ -69,17 +69,17 @@ fn bar(what: &str, flag: &(Mutex<bool>, Condvar), counters: &Counters) {
     let style = |template: &str| ProgressStyle::with_template(template).expect("a fixed template");
     let unknown = style("{spinner} {prefix} {msg}");
     let known = style("{prefix} [{bar:30}] {percent:>3}% {msg}").progress_chars("=> ");
-    // Hidden until it knows what it looks like.
+    // Hidden until its style is set.
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     bar.set_prefix(what.to_string());
     let mut hidden = true;
     loop {
         let (done, total) = (load(&counters.bytes_read), load(&counters.bytes_total));
         bar.set_message(amount(counters));
-        if total > 0 {
+        if total >= done && total > 0 {
             bar.set_style(known.clone());
             bar.set_length(total);
-            bar.set_position(done.min(total));
+            bar.set_position(done);
         } else {
             bar.set_style(unknown.clone());
         }
@@ -98,8 +98,9 @@ fn log(what: &str, flag: &(Mutex<bool>, Condvar), counters: &Counters) {
     loop {
         let (done, total) = (load(&counters.bytes_read), load(&counters.bytes_total));
         let percent = match total {
-            0 => String::new(),
-            _ => format!(" {}%,", (done.min(total) as f64 / total as f64 * 100.0) as u64),
+            // Behind what was read while a stream of unknown length is.
+            _ if total < done.max(1) => String::new(),
+            _ => format!(" {}%,", (done as f64 / total as f64 * 100.0) as u64),
         };
         let time = text::duration(BEFORE_LINE + began.elapsed());
         let _ = writeln!(std::io::stderr(), "{what}:{percent} {}, {time}", amount(counters));
@@ -109,14 +110,14 @@ fn log(what: &str, flag: &(Mutex<bool>, Condvar), counters: &Counters) {
     }
 }
 
-/// What has been done, in numbers.
+/// Returns what has been done, in numbers.
 fn amount(counters: &Counters) -> String {
     let (done, total) = (load(&counters.bytes_read), load(&counters.bytes_total));
     let entries = text::plural(load(&counters.entries), "entry", "entries");
     match (done, total) {
         (0, 0) => entries,
-        (_, 0) => format!("{entries}, {}", text::size(done)),
-        _ => format!("{entries}, {} of {}", text::size(done.min(total)), text::size(total)),
+        _ if total < done => format!("{entries}, {}", text::size(done)),
+        _ => format!("{entries}, {} of {}", text::size(done), text::size(total)),
     }
 }
 

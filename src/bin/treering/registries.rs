@@ -1,17 +1,38 @@
 //! Registries as the command reaches them.
 
-use treering::error::Result;
-use treering::registry::Registries;
+#[cfg(not(feature = "cli"))]
+use std::sync::{Mutex, PoisonError};
 
-/// What the environment says about registries. Credential helpers are started when a file names them, unless the process is
-/// somebody else's Python program.
+use treering::error::Result;
+use treering::registry::{HelperRunner, Registries};
+
+/// The function that starts credential helpers where the command is a library: of the program that it is a part of, if that has one.
+#[cfg(not(feature = "cli"))]
+static RUNNER: Mutex<Option<HelperRunner>> = Mutex::new(None);
+
+/// Has credential helpers started by this function from now on, or by none.
+#[cfg(not(feature = "cli"))]
+pub fn start_helpers_by(runner: Option<HelperRunner>) {
+    *RUNNER.lock().unwrap_or_else(PoisonError::into_inner) = runner;
+}
+
+#[cfg(not(feature = "cli"))]
+fn runner() -> Option<HelperRunner> {
+    RUNNER.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+#[cfg(feature = "cli")]
+fn runner() -> Option<HelperRunner> {
+    Some(std::sync::Arc::new(crate::helper::start))
+}
+
+/// Reads the settings of registries from the environment. Credential helpers are started when a file names them, unless the process is
+/// a Python program.
 pub fn from_env() -> Result<Registries> {
     let registries = Registries::from_env()?;
-    #[cfg(feature = "cli")]
-    let registries = {
-        let start = std::sync::Arc::new(crate::helper::start);
-        let credentials = registries.credentials().clone().with_helpers(start);
-        registries.with_credentials(credentials)
-    };
-    Ok(registries)
+    let credentials = registries.credentials().clone();
+    Ok(match runner() {
+        Some(runner) => registries.with_credentials(credentials.with_helpers(runner)),
+        None => registries,
+    })
 }

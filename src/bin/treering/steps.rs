@@ -12,7 +12,7 @@ use treering::{Event, Events, Location};
 
 use crate::text;
 
-/// How progress is shown.
+/// The style of progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Style {
     /// One line for each step on a terminal, plain otherwise
@@ -27,7 +27,7 @@ pub enum Style {
     Quiet,
 }
 
-/// Where events go to be shown.
+/// Returns where events go to be shown.
 pub fn events(style: Style, quiet: bool) -> Events {
     let style = match style {
         _ if quiet => Style::Quiet,
@@ -118,14 +118,14 @@ fn brief(event: &Event, known: &mut HashMap<u32, Shown>) -> String {
     }
 }
 
-/// A warning with its rule and place.
+/// Returns a warning with its rule and place.
 pub fn warning(rule: &str, message: &str, location: Option<&Location>) -> String {
     let rule = if rule.is_empty() { String::new() } else { format!("{rule}: ") };
     let place = location.map(|at| format!(" ({}:{})", escape(&at.file), at.line)).unwrap_or_default();
     format!("warning: {rule}{}{place}\n", escape(message.as_bytes()))
 }
 
-/// A place as JSON.
+/// Returns a place as JSON.
 pub fn place(location: &Location) -> Value {
     json!({ "file": escape(&location.file), "line": location.line, "column": location.column, "text": location.text })
 }

@@ -15,7 +15,7 @@ const MIN: usize = 10;
 const GAP: usize = 3;
 
 impl Table {
-    /// A table with these column names.
+    /// Returns a table with these column names.
     pub fn new(header: &[&str]) -> Table {
         Table { rows: vec![header.iter().map(|name| name.to_string()).collect()] }
     }

@@ -7,20 +7,56 @@ use std::thread::JoinHandle;
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
+/// This terminal passing every key on, until it is dropped.
+pub struct Raw(Termios);
+
+impl Raw {
+    /// Begins.
+    pub fn enter() -> io::Result<Raw> {
+        let before = tcgetattr(io::stdin())?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
+        Ok(Raw(before))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
+    }
+}
+
+/// Returns the size of this terminal: rows and columns.
+pub fn terminal_size() -> Option<(u16, u16)> {
+    tcgetwinsize(io::stdin()).ok().map(|size| (size.ws_row, size.ws_col))
+}
+
 /// A joined terminal. This one passes every key on until [`Terminal::part`].
 pub struct Terminal {
     other: OwnedFd,
-    before: Termios,
-    output: JoinHandle<()>,
+    raw: Raw,
+    output: Option<JoinHandle<()>>,
 }
 
 impl Terminal {
     /// Joins standard input and output with the other end of a command's terminal. Without `input`, keys go nowhere.
     pub fn join(other: OwnedFd, input: bool) -> io::Result<Terminal> {
-        let before = tcgetattr(io::stdin())?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
+        let shown = other.try_clone()?;
+        let mut terminal = Terminal::keys(other, input)?;
+        let output = std::thread::Builder::new().name("terminal-output".into()).spawn(move || {
+            let _ = copy(&shown, |bytes| {
+                let mut out = io::stdout().lock();
+                out.write_all(bytes).and_then(|()| out.flush())
+            });
+        })?;
+        terminal.output = Some(output);
+        Ok(terminal)
+    }
+
+    /// Joins standard input alone: what the command writes gets here in another way.
+    pub fn keys(other: OwnedFd, input: bool) -> io::Result<Terminal> {
+        let raw = Raw::enter()?;
         resize(&other);
         if input {
             let keys = other.try_clone()?;
@@ -29,17 +65,10 @@ impl Terminal {
                 let _ = copy(io::stdin(), |bytes| write_all(&keys, bytes));
             })?;
         }
-        let shown = other.try_clone()?;
-        let output = std::thread::Builder::new().name("terminal-output".into()).spawn(move || {
-            let _ = copy(&shown, |bytes| {
-                let mut out = io::stdout().lock();
-                out.write_all(bytes).and_then(|()| out.flush())
-            });
-        })?;
-        Ok(Terminal { other, before, output })
+        Ok(Terminal { other, raw, output: None })
     }
 
-    /// What to do when this terminal has another size.
+    /// Returns what to do when this terminal has another size.
     pub fn resizer(&self) -> io::Result<impl Fn() + Send + 'static> {
         let other = self.other.try_clone()?;
         Ok(move || resize(&other))
@@ -47,11 +76,13 @@ impl Terminal {
 
     /// Shows what is left, and makes this terminal what it was.
     pub fn part(self) {
-        let Terminal { other, before, output } = self;
+        let Terminal { other, raw, output } = self;
         drop(other);
         // The command is gone, so reading ends.
-        let _ = output.join();
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
+        if let Some(output) = output {
+            let _ = output.join();
+        }
+        drop(raw);
     }
 }
 
@@ -65,7 +96,7 @@ fn copy(from: impl AsFd, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Res
     let mut bytes = [0; 16 * 1024];
     loop {
         match rustix::io::read(&from, &mut bytes[..]) {
-            // The end of a terminal whose last user is gone (EIO), or of a file.
+            // The end of a terminal without a user left (EIO), or of a file.
             Ok(0) | Err(Errno::IO) => return Ok(()),
             Ok(n) => to(&bytes[..n])?,
             Err(Errno::INTR) => {}
@@ -74,9 +105,10 @@ fn copy(from: impl AsFd, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Res
     }
 }
 
-fn write_all(to: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
+/// Writes all of it to a descriptor.
+pub fn write_all(to: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let n = rustix::io::retry_on_intr(|| rustix::io::write(to, bytes))?;
+        let n = rustix::io::retry_on_intr(|| rustix::io::write(&to, bytes))?;
         bytes = &bytes[n..];
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-/// A size in decimal units with at most three digits: `0B`, `4.1kB`, `77.8MB` (go-units, `HumanSizeWithPrecision`).
+/// Returns a size in decimal units with at most three digits: `0B`, `4.1kB`, `77.8MB` (go-units, `HumanSizeWithPrecision`).
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     let mut value = bytes as f64;
@@ -29,7 +29,7 @@ pub fn size(bytes: u64) -> String {
     number + UNITS[unit]
 }
 
-/// A number with separators: `63,661`.
+/// Returns a number with separators: `63,661`.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
@@ -42,22 +42,22 @@ pub fn count(n: u64) -> String {
     out
 }
 
-/// `1 file`, `2 files`.
+/// Returns `1 file`, `2 files`.
 pub fn plural(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { many })
 }
 
-/// A time as an image has it (RFC 3339), if it is one.
+/// Returns a time as an image has it (RFC 3339), if it is one.
 pub fn time(text: Option<&str>) -> Option<Timestamp> {
     text?.parse().ok()
 }
 
-/// The present.
+/// Returns the present.
 pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// How long ago, as Docker says it: `2 weeks ago` (go-units, `HumanDuration`).
+/// Returns how long ago, as Docker says it: `2 weeks ago` (go-units, `HumanDuration`).
 pub fn ago(time: Timestamp, now: Timestamp) -> String {
     let seconds = now.as_second().saturating_sub(time.as_second());
     let hours = (seconds as f64 / 3600.0).round() as i64;
@@ -79,12 +79,12 @@ pub fn ago(time: Timestamp, now: Timestamp) -> String {
     text + " ago"
 }
 
-/// A time as Docker's `CreatedAt` has it: `2024-03-01 12:00:00 +0000 UTC`.
+/// Returns a time as Docker's `CreatedAt` has it: `2024-03-01 12:00:00 +0000 UTC`.
 pub fn created_at(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()
 }
 
-/// At most `max` characters, the last of them an ellipsis when something is cut off.
+/// Shortens a text to `max` characters, the last of them an ellipsis when something is cut off.
 pub fn shorten(text: &str, max: usize) -> String {
     if text.chars().count() <= max {
         return text.into();
@@ -94,12 +94,12 @@ pub fn shorten(text: &str, max: usize) -> String {
     out
 }
 
-/// Text from an image on one line and without control characters: a name in an image must not steer a terminal.
+/// Puts text from an image on one line and without control characters: a name in an image must not steer a terminal.
 pub fn tame(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// The word for how long something took.
+/// Returns the word for how long something took.
 pub fn duration(time: std::time::Duration) -> String {
     match time.as_secs_f64() {
         seconds if seconds < 1.0 => format!("{} ms", (seconds * 1000.0).round()),

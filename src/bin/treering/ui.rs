@@ -4,9 +4,10 @@ use std::fmt;
 use std::io::{IsTerminal, Write};
 
 use serde_json::json;
+use treering::Surface;
 use treering::error::escape;
 
-/// A command line that makes no sense, found after it was parsed: exit code 2, as for the parser's own errors.
+/// A wrong command line, found after it was parsed: exit code 2, as for the parser's own errors.
 #[derive(Debug)]
 pub struct Usage {
     message: String,
@@ -14,12 +15,12 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// A usage error; `message` says what does not fit.
+    /// Returns a usage error; `message` says what does not fit.
     pub fn new(message: impl Into<String>) -> Usage {
         Usage { message: message.into(), hint: None }
     }
 
-    /// The same error, with what to type instead.
+    /// Returns the same error, with what to type instead.
     pub fn with_hint(self, hint: impl Into<String>) -> Usage {
         Usage { hint: Some(hint.into()), ..self }
     }
@@ -33,14 +34,14 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// Whether the environment and the stream allow colours (no-color.org).
+/// Returns whether the environment and the stream allow colours (no-color.org).
 pub fn colours(stream: &impl IsTerminal) -> bool {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     stream.is_terminal() && !no_color && !dumb
 }
 
-/// Where messages go and how they look.
+/// The messages: where they go and how they look.
 #[derive(Debug, Clone, Copy)]
 pub struct Ui {
     quiet: bool,
@@ -49,37 +50,38 @@ pub struct Ui {
 }
 
 impl Ui {
-    /// `quiet` leaves only errors; `json` makes errors JSON objects.
+    /// Makes messages; `quiet` leaves only errors, `json` makes errors JSON objects.
     pub fn new(quiet: bool, json: bool) -> Ui {
         Ui { quiet, json, colour: colours(&std::io::stderr()) }
     }
 
-    /// Something worth knowing.
+    /// Prints a note.
     pub fn note(&self, text: impl fmt::Display) {
         if !self.quiet {
             self.line("", "", text);
         }
     }
 
-    /// Something that is probably not wanted.
+    /// Prints a warning: the result is probably not what was intended.
     pub fn warn(&self, text: impl fmt::Display) {
         if !self.quiet {
             self.line("\x1b[1;33m", "warning: ", text);
         }
     }
 
-    /// What can be done about it.
+    /// Prints a hint: what can be done about an error or warning.
     pub fn hint(&self, text: impl fmt::Display) {
         if !self.quiet {
             self.line("\x1b[1;36m", "hint: ", text);
         }
     }
 
-    /// Why the command failed.
+    /// Prints the reason of a failure.
     pub fn error(&self, error: &anyhow::Error) {
         let ours = error.downcast_ref::<treering::Error>();
         let usage = error.downcast_ref::<Usage>();
-        let hint = ours.and_then(|e| e.hint()).or(usage.and_then(|u| u.hint.as_deref()));
+        let hint = ours.and_then(|e| e.hint()).map(|hint| hint.words(Surface::Command));
+        let hint = hint.as_deref().or(usage.and_then(|u| u.hint.as_deref()));
         if self.json {
             return self.error_json(error, ours, hint);
         }
@@ -121,7 +123,7 @@ impl Ui {
         let _ = writeln!(std::io::stderr(), "{object}");
     }
 
-    /// The line of a text that an error is about, with a caret below the column.
+    /// Prints the line of a text that an error is about, with a caret below the column.
     fn place(&self, location: &treering::Location) {
         let at = format!("{}:{}", escape(&location.file), location.line);
         self.line("", "  --> ", at);
@@ -134,7 +136,7 @@ impl Ui {
         }
     }
 
-    /// One line on standard error. That it cannot be written is no reason to fail.
+    /// Prints one line on standard error. That it cannot be written is no reason to fail.
     fn line(&self, colour: &str, label: &str, text: impl fmt::Display) {
         let mut out = std::io::stderr().lock();
         let _ = match self.colour && !colour.is_empty() {

@@ -57,7 +57,7 @@ pub(in crate::build) fn shell(state: &mut State, words: &[String]) -> String {
     format!("SHELL {}", Value::from(words.to_vec()))
 }
 
-/// The arguments that describe platforms.
+/// Returns the arguments that describe platforms.
 pub(in crate::build) fn platform_args(target: &Platform) -> Vec<(String, String)> {
     let host = Platform::host();
     let mut out = Vec::new();

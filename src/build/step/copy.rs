@@ -1,24 +1,27 @@
 //! COPY and ADD: entries of a context, a stage or an image go into the list.
 
+use std::sync::Mutex;
+
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::build::address::{AddressFile, Elsewhere, Fact};
 use crate::build::chmod::Chmod;
+use crate::build::context::lock;
+use crate::build::git::Repository;
 use crate::build::key;
-use crate::build::layer::{Tools, write_layer};
+use crate::build::layer::Tools;
 use crate::build::merge::Merge;
-use crate::build::pick::{Pick, pick};
+use crate::build::pick::{Pick, exactly, pick};
 use crate::build::source::SourceTree;
 use crate::build::spool::{ContentReader, is_archive, read_tar};
 use crate::build::state::State;
 use crate::digest::Digest;
-use crate::dockerfile::{Copy, CopySource, Fault, Ignore, words};
-use crate::error::{Error, ErrorKind, Result};
+use crate::dockerfile::{Copy, CopySource, Fault, GitSource, Ignore, check_commit, is_address, words};
+use crate::error::{Error, Result};
 use crate::fs::{Kind, Timestamp};
-use crate::image::StepLayer;
 use crate::progress::Control;
 use crate::store::Store;
-use crate::tree::Snapshot;
 use crate::tree::builder::{Builder, ROOT};
 
 const OP: &str = "copy";
@@ -38,13 +41,39 @@ pub(in crate::build) struct Resolved {
     parents: bool,
     link: bool,
     unpack: bool,
+    /// Whether archives from addresses are unpacked, too.
+    unpack_all: bool,
+    checksum: Option<String>,
+    keep_git_dir: bool,
+}
+
+/// The entries of one source.
+#[derive(Debug)]
+enum Part {
+    /// In the tree that the instruction copies from.
+    Here(Vec<Pick>),
+    /// At an address.
+    File(AddressFile),
+    /// In a repository.
+    Repository(Repository),
 }
 
 /// The entries that go in, with their files hashed.
 #[derive(Debug)]
 pub(in crate::build) struct Inputs {
-    picks: Vec<Vec<Pick>>,
+    parts: Vec<Part>,
     key: Value,
+}
+
+impl Inputs {
+    /// Lists what comes from elsewhere.
+    pub(in crate::build) fn facts(&self) -> impl Iterator<Item = Fact> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Here(_) => None,
+            Part::File(file) => Some(Fact::file(&file.address, &file.digest)),
+            Part::Repository(repository) => Some(repository.fact()),
+        })
+    }
 }
 
 impl Resolved {
@@ -101,10 +130,13 @@ impl Resolved {
             parents: copy.parents,
             link: copy.link,
             unpack: add && copy.unpack != Some(false),
+            unpack_all: add && copy.unpack == Some(true),
+            checksum: optional(&copy.checksum)?,
+            keep_git_dir: copy.keep_git_dir == Some(true),
         })
     }
 
-    /// The instruction as history and progress show it.
+    /// Returns the instruction as history and progress show it.
     pub(in crate::build) fn text(&self, from: Option<&str>) -> String {
         let mut words = vec![if self.add { "ADD" } else { "COPY" }.to_string()];
         words.extend(from.map(|from| format!("--from={from}")));
@@ -112,6 +144,8 @@ impl Resolved {
         words.extend(self.chmod.as_ref().map(|(text, _)| format!("--chmod={text}")));
         words.extend(self.link.then(|| "--link".to_string()));
         words.extend(self.parents.then(|| "--parents".to_string()));
+        words.extend(self.checksum.as_ref().map(|text| format!("--checksum={text}")));
+        words.extend(self.keep_git_dir.then(|| "--keep-git-dir".to_string()));
         words.extend(self.exclude_texts.iter().map(|text| format!("--exclude={text}")));
         words.extend(self.inline.iter().map(|(name, _)| format!("<<{name}")));
         words.extend(self.paths.iter().cloned());
@@ -119,25 +153,44 @@ impl Resolved {
         words.join(" ")
     }
 
-    /// Whether the layer does not depend on what is below it.
+    /// Returns whether the owner is one of names, which the files below have to say.
+    pub(in crate::build) fn names_owner(&self) -> bool {
+        self.chown
+            .as_ref()
+            .is_some_and(|text| !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':'))
+    }
+
+    /// Returns whether the layer does not depend on what is below it.
     pub(in crate::build) fn is_linked(&self) -> bool {
         self.link
+    }
+
+    /// Returns the instruction with its words resolved: equal ones take the same files out of the same source.
+    pub(in crate::build) fn definition(&self) -> Value {
+        let inline: Vec<Value> =
+            self.inline.iter().map(|(name, text)| json!([name, Digest::of(text).to_string()])).collect();
+        json!({
+            "add": self.add, "to": self.destination, "chown": self.chown,
+            "chmod": self.chmod.as_ref().map(|(text, _)| text), "parents": self.parents, "link": self.link,
+            "unpack": self.unpack, "paths": self.paths, "exclude": self.exclude_texts, "inline": inline,
+        })
     }
 
     /// Finds and hashes what goes in.
     pub(in crate::build) fn inputs(
         &self,
         source: &mut SourceTree,
-        threads: usize,
-        control: &Control,
+        elsewhere: Elsewhere<'_>,
     ) -> Result<Inputs> {
-        let mut picks = Vec::new();
+        let (threads, control) = (elsewhere.options.threads, elsewhere.control);
+        let mut parts = Vec::new();
         let mut digests = Vec::new();
         for path in &self.paths {
             if is_address(path) {
-                return Err(Error::new(ErrorKind::Unsupported, OP, "ADD of an address is not supported")
-                    .with_path(path)
-                    .with_hint("download it first and ADD the file, or pass it as a named context"));
+                let (part, digest) = self.distant(path, elsewhere)?;
+                parts.push(part);
+                digests.push(digest);
+                continue;
             }
             let picked = pick(source, path, self.parents, &self.exclude, control)?;
             let files: Vec<u32> = picked
@@ -146,19 +199,55 @@ impl Resolved {
                 .collect();
             source.hash(&files, threads, control)?;
             digests.push(key::of_picks(source, &picked)?);
-            picks.push(picked);
+            parts.push(Part::Here(picked));
         }
         let inline: Vec<Value> =
             self.inline.iter().map(|(name, text)| json!([name, Digest::of(text).to_string()])).collect();
-        let key = json!({
+        let mut key = json!({
             "add": self.add, "to": self.destination, "chown": self.chown,
             "chmod": self.chmod.as_ref().map(|(text, _)| text), "parents": self.parents, "link": self.link,
             "unpack": self.unpack, "paths": digests, "inline": inline,
         });
-        Ok(Inputs { picks, key })
+        if self.unpack_all {
+            key["unpack all"] = json!(true);
+        }
+        Ok(Inputs { parts, key })
     }
 
-    /// The owner of everything that is put in.
+    /// Finds out what an address has, and what of a cache key depends on it.
+    fn distant(&self, path: &str, elsewhere: Elsewhere<'_>) -> Result<(Part, String)> {
+        let refuse = |fault: Fault| fault.argument(OP).with_path(path);
+        if !self.add {
+            return Err(refuse(
+                Fault::new("COPY takes files of a context, not an address").with_hint("use ADD"),
+            ));
+        }
+        if let Some(mut source) = GitSource::parse(path, false).map_err(refuse)? {
+            if let Some(checksum) = &self.checksum {
+                check_commit(checksum).map_err(refuse)?;
+                source.checksum = Some(checksum.clone());
+            }
+            let repository = elsewhere.repository(&source, self.keep_git_dir)?;
+            let key = repository.key();
+            return Ok((Part::Repository(repository), key));
+        }
+        if !path.starts_with("http") {
+            return Err(refuse(Fault::new("this is not the address of a file or a repository")));
+        }
+        let checksum = self.checksum.as_ref().map(|text| {
+            text.parse::<Digest>().map_err(|_| {
+                refuse(
+                    Fault::new(format!("--checksum={text} is not a digest"))
+                        .with_hint("sha256: and 64 digits"),
+                )
+            })
+        });
+        let file = elsewhere.file(path, checksum.transpose()?)?;
+        let key = format!("file {} {}", file.digest, file.name);
+        Ok((Part::File(file), key))
+    }
+
+    /// Returns the owner of everything that is put in.
     pub(in crate::build) fn owner(
         &self,
         state: &State,
@@ -168,16 +257,16 @@ impl Resolved {
         self.chown.as_ref().map(|text| state.owner(text, store, control)).transpose()
     }
 
-    /// Copies, and writes the layer. `None` when nothing goes in. The list is that of the whole tree, unless the layer is
-    /// linked.
+    /// Copies into the list, which is that of the whole tree unless the layer is linked. `None` when nothing goes in.
     pub(in crate::build) fn apply(
         &self,
         state: &State,
-        source: &mut SourceTree,
-        inputs: &Inputs,
+        source: &Mutex<SourceTree>,
+        inputs: &mut Inputs,
         now: Timestamp,
         tools: Tools<'_>,
-    ) -> Result<Option<(StepLayer, Snapshot)>> {
+        elsewhere: Elsewhere<'_>,
+    ) -> Result<Option<Merge>> {
         let Tools { store, control, .. } = tools;
         let tree = match self.link {
             true => Builder::empty(),
@@ -187,33 +276,52 @@ impl Resolved {
         merge.owner = self.owner(state, store, control)?;
         merge.chmod = self.chmod.as_ref().map(|(_, chmod)| chmod.clone());
         let destination = self.destination.as_bytes();
-        let all: Vec<u32> = inputs
-            .picks
-            .iter()
+        // What is needed of layers is read in one pass.
+        let here = inputs.parts.iter().filter_map(|part| match part {
+            Part::Here(picks) => Some(picks),
+            _ => None,
+        });
+        let all: Vec<u32> = here
             .flatten()
             .flat_map(|pick| std::iter::once(pick.node).chain(pick.below.iter().map(|(_, node)| *node)))
             .collect();
-        source.fetch(&all, store, control)?;
-        for picks in &inputs.picks {
-            if picks.len() > 1 && !destination.ends_with(b"/") {
-                return Err(Error::invalid(
-                    OP,
-                    "a pattern that matches several files needs a directory to copy to",
-                )
-                .with_path(&self.destination)
-                .with_hint("end the destination with /"));
-            }
-            for pick in picks {
-                self.one(&mut merge, source, pick, destination, tools)?;
+        lock(source).fetch(&all, control)?;
+        for part in &mut inputs.parts {
+            match part {
+                Part::Here(picks) => {
+                    if picks.len() > 1 && !destination.ends_with(b"/") {
+                        return Err(Error::invalid(
+                            OP,
+                            "a pattern that matches several files needs a directory to copy to",
+                        )
+                        .with_path(&self.destination)
+                        .with_hint("end the destination with /"));
+                    }
+                    let source = lock(source);
+                    for pick in picks {
+                        self.one(&mut merge, &source, pick, self.unpack, destination, tools)?;
+                    }
+                }
+                Part::File(file) => {
+                    let name = file.name.clone();
+                    let tree = elsewhere.content(file)?;
+                    let pick = Pick { name: name.clone().into_bytes(), ..exactly(tree, &name, control)? };
+                    self.one(&mut merge, tree, &pick, self.unpack_all, destination, tools)?;
+                }
+                Part::Repository(repository) => {
+                    let tree = elsewhere.files(repository)?;
+                    let picks = pick(tree, "/", false, &self.exclude, control)?;
+                    let files: Vec<u32> =
+                        picks.iter().flat_map(|pick| pick.below.iter().map(|(_, node)| *node)).collect();
+                    tree.hash(&files, elsewhere.options.threads, control)?;
+                    merge.copy(tree, &picks, destination)?;
+                }
             }
         }
         for (name, text) in &self.inline {
             merge.write(name, text, Sha256::digest(text).into(), destination)?;
         }
-        if merge.is_unchanged() {
-            return Ok(None);
-        }
-        write_layer(merge, tools).map(Some)
+        Ok(Some(merge).filter(|merge| !merge.is_unchanged()))
     }
 
     fn one(
@@ -221,13 +329,14 @@ impl Resolved {
         merge: &mut Merge,
         source: &SourceTree,
         pick: &Pick,
+        unpack: bool,
         destination: &[u8],
         Tools { store, control, .. }: Tools<'_>,
     ) -> Result<()> {
         let inode = source.tree.inode(pick.node);
-        if self.unpack && inode.meta.kind == Kind::File {
+        if unpack && inode.meta.kind == Kind::File {
             let content = source.content(pick.node)?;
-            if is_archive(&content, inode.meta.size)? {
+            if is_archive(&content, inode.meta.size, control)? {
                 let name = String::from_utf8_lossy(&source.describe(pick.node)).into_owned();
                 let reader = ContentReader::new(content, inode.meta.size);
                 let mut tar = read_tar(store, Box::new(reader), &name, control)?;
@@ -244,12 +353,8 @@ impl Resolved {
 }
 
 impl Inputs {
-    /// What of a cache key depends on the instruction and what it copies.
+    /// Returns the part of a cache key that depends on the instruction and what it copies.
     pub(in crate::build) fn key(&self) -> &Value {
         &self.key
     }
-}
-
-fn is_address(path: &str) -> bool {
-    ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|scheme| path.starts_with(scheme))
 }

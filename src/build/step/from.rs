@@ -1,9 +1,13 @@
 //! FROM: the state that a stage begins with.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
 use crate::build::options::BuildOptions;
 use crate::build::state::State;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::StepId;
+use crate::hint::Hint;
 use crate::image::{Image, Platform};
 use crate::progress::Control;
 use crate::store::Store;
@@ -14,14 +18,16 @@ pub(in crate::build) struct Images<'a> {
     pub(in crate::build) store: &'a Store,
     pub(in crate::build) options: &'a BuildOptions,
     pub(in crate::build) control: &'a Control,
-    /// The names that were asked for in this build.
-    pub(in crate::build) asked: std::collections::BTreeSet<String>,
+    /// The names that were asked for in this build. Held while one is fetched, so that no two stages fetch the same.
+    pub(in crate::build) asked: Mutex<BTreeSet<String>>,
+    /// The images that were opened, by name and platform, with the digest that the name stands for.
+    pub(in crate::build) opened: Mutex<BTreeMap<(String, Platform), String>>,
 }
 
 impl Images<'_> {
-    /// The state of a base image; `step` is what transfers are shown under.
+    /// Returns the state of a base image; `step` is what transfers are shown under.
     pub(in crate::build) fn state(
-        &mut self,
+        &self,
         name: &str,
         platform: Option<&Platform>,
         escape: char,
@@ -30,21 +36,29 @@ impl Images<'_> {
         if name == "scratch" {
             return Ok(State::scratch(platform.cloned().unwrap_or_else(Platform::host), escape));
         }
-        if self.always() && self.asked.insert(format!("{name} {platform:?}")) {
-            self.fetch(name, platform, step)?;
-        }
-        let image = match Image::open(self.store, name, platform) {
-            Err(error) if error.kind() == ErrorKind::NotFound && self.fetch(name, platform, step)? => {
-                Image::open(self.store, name, platform)
+        let mut opened = if self.always() { None } else { Some(Image::open(self.store, name, platform)) };
+        let missing =
+            |opened: &Result<Image>| opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        if opened.as_ref().is_none_or(missing) {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            // Another stage may have fetched it meanwhile.
+            if asked.insert(format!("{name} {platform:?}")) {
+                self.fetch(name, platform, step)?;
             }
-            opened => opened,
+            opened = None;
+        }
+        let image = match opened {
+            Some(opened) => opened,
+            None => Image::open(self.store, name, platform),
         };
         let image = image.map_err(|error: Error| match error.kind() {
-            ErrorKind::NotFound if error.hint().is_none() => {
-                error.with_hint("load, import or pull the image first; `images` lists what is in the store")
-            }
+            ErrorKind::NotFound if error.hint().is_none() => error.with_hint(Hint::GetImage),
             _ => error,
         })?;
+        let top = image.index().unwrap_or(image.descriptor()).digest().to_string();
+        let mut known = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert((name.into(), image.platform()), top);
+        drop(known);
         Ok(State::image(image, escape))
     }
 
@@ -59,12 +73,12 @@ impl Images<'_> {
         false
     }
 
-    /// Fetches an image where registries are at hand, and says whether they are.
+    /// Fetches an image where registries are at hand.
     #[cfg(feature = "registry")]
-    fn fetch(&self, name: &str, platform: Option<&Platform>, step: StepId) -> Result<bool> {
+    fn fetch(&self, name: &str, platform: Option<&Platform>, step: StepId) -> Result<()> {
         use crate::event::{Event, Events};
         use crate::registry::{PullOptions, pull};
-        let Some(registries) = &self.options.registries else { return Ok(false) };
+        let Some(registries) = &self.options.registries else { return Ok(()) };
         let ours = self.control.events.clone();
         let events = match ours.wanted() {
             false => Events::default(),
@@ -77,13 +91,12 @@ impl Images<'_> {
         };
         let control = Control { events, ..self.control.clone() };
         let options = PullOptions { platform: platform.cloned(), ..PullOptions::default() };
-        pull(self.store, registries, name, &options, &control)?;
-        Ok(true)
+        pull(self.store, registries, name, &options, &control).map(drop)
     }
 
     #[cfg(not(feature = "registry"))]
-    fn fetch(&self, _: &str, _: Option<&Platform>, _: StepId) -> Result<bool> {
+    fn fetch(&self, _: &str, _: Option<&Platform>, _: StepId) -> Result<()> {
         let _ = self.control;
-        Ok(false)
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::build::layer::Tools;
+use super::mounts::{self, Asked, Files, Prepared, With};
 use crate::build::options::BuildOptions;
 use crate::build::state::State;
 use crate::build::work_tree::WorkTree;
@@ -10,7 +10,7 @@ use crate::dockerfile::{CommandLine, Fault, PROXY_ARGS, Run, heredoc_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::StepId;
 use crate::image::StepLayer;
-use crate::sandbox::{Network, StepOptions, Stream, run, user};
+use crate::sandbox::{FileMount, Network, StepOptions, Stream, run, user};
 
 const OP: &str = "run command";
 
@@ -24,31 +24,46 @@ pub(in crate::build) struct Command {
     directory: String,
     network: Network,
     text: String,
+    /// The mounts that it asks for.
+    pub(in crate::build) mounts: Vec<Asked>,
+    /// A here-document that is a program: where it is, and its text.
+    program: Option<(String, String)>,
 }
 
 impl Command {
     pub(in crate::build) fn new(run: &Run, state: &State) -> Result<Command, Fault> {
-        if !run.mounts.is_empty() {
-            return Err(Fault::new("--mount is not supported yet"));
-        }
+        let mounts = mounts::resolve(run, state)?;
         let choice = |text: &Option<String>| text.as_deref().map(|text| state.scope.expand(text)).transpose();
         let network = match choice(&run.network)?.as_deref() {
-            None | Some("default") => Network::Host,
+            // There is no network of a step's own but none: the usual one is the machine's, which `host` says.
+            None | Some("default" | "host") => Network::Host,
             Some("none") => Network::None,
             Some(other) => {
-                return Err(Fault::new(format!("--network={other} is for those who are granted it"))
-                    .with_hint("there is no way to grant it yet; leave it out, or use none"));
+                return Err(Fault::new(format!("--network takes default, none or host, not {other:?}")));
             }
         };
-        if choice(&run.security)?.is_some_and(|security| security != "sandbox") {
-            return Err(Fault::new("--security=insecure is for those who are granted it")
-                .with_hint("there is no way to grant it yet; leave it out"));
+        match choice(&run.security)?.as_deref() {
+            None | Some("sandbox") => {}
+            Some("insecure") => {
+                return Err(Fault::new(
+                    "--security=insecure is refused: commands of a build never get more rights",
+                )
+                .with_hint(
+                    "leave it out; what needs devices or mounts of the machine is no step of an image",
+                ));
+            }
+            Some(other) => return Err(Fault::new(format!("--security takes sandbox, not {other:?}"))),
         }
+        let program = program(run);
         let (arguments, text) = match &run.command {
             CommandLine::Exec(words) => (words.clone(), serde_json::to_string(words).unwrap_or_default()),
+            CommandLine::Shell(line) if program.is_some() => {
+                let path = program.as_ref().map(|(path, _)| path.clone()).unwrap_or_default();
+                (vec![path], line.lines().next().unwrap_or_default().to_string())
+            }
             CommandLine::Shell(line) => {
                 let mut shell = state.shell();
-                shell.push(script(line, run)?);
+                shell.push(script(line, run));
                 let first = line.lines().next().unwrap_or_default();
                 (shell, first.to_string())
             }
@@ -63,22 +78,41 @@ impl Command {
             directory: state.working_dir(),
             network,
             text,
+            mounts,
+            program,
         })
     }
 
-    /// The instruction as progress shows it.
+    /// Returns the instruction as progress shows it.
     pub(in crate::build) fn text(&self) -> String {
         format!("RUN {}", self.text)
     }
 
-    /// What of a cache key depends on the instruction. Proxies say nothing about what comes out.
-    pub(in crate::build) fn key(&self) -> Value {
+    /// Returns the part of a cache key that depends on the instruction. Proxies say nothing about what comes out.
+    pub(in crate::build) fn key(&self, build: &BuildOptions) -> Value {
         let environment: Vec<_> =
             self.environment.iter().filter(|(name, _)| !PROXY_ARGS.contains(&name.as_str())).collect();
-        json!({
+        let mut key = json!({
             "run": self.arguments, "environment": environment, "user": self.user, "directory": self.directory,
             "network": matches!(self.network, Network::None),
-        })
+        });
+        if !self.mounts.is_empty() {
+            key["mounts"] = self.mounts.iter().map(Asked::key).cloned().collect();
+        }
+        if let Some((_, text)) = &self.program {
+            key["program"] = json!(text);
+        }
+        if !build.hosts.is_empty() {
+            key["hosts"] = json!(build.hosts);
+        }
+        if build.shm_size != 0 {
+            key["shm"] = json!(build.shm_size);
+        }
+        if !build.limits.is_empty() {
+            let limits = build.limits.iter().map(|it| json!([it.name, it.soft, it.hard]));
+            key["limits"] = limits.collect();
+        }
+        key
     }
 
     /// Runs the command in a tree that is at the state, and writes what it changed as a layer.
@@ -90,15 +124,32 @@ impl Command {
         tree: &mut WorkTree,
         state: &State,
         step: StepId,
-        build: &BuildOptions,
-        tools: Tools<'_>,
+        files: &mut Files<'_>,
+        with: With<'_>,
     ) -> Result<Option<StepLayer>> {
+        let (build, tools) = (with.options, with.tools);
         let found = user::find(&tree.root, &self.user)?;
-        let mut environment: Vec<Vec<u8>> =
-            self.environment.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
-        if !self.environment.iter().any(|(name, _)| name == "HOME") {
+        let mut prepared = Prepared::new(&self.mounts, files, tree, with)?;
+        let mut environment: Vec<Vec<u8>> = self
+            .environment
+            .iter()
+            .filter(|(name, _)| !prepared.environment.iter().any(|(known, _)| known == name))
+            .map(|(name, value)| format!("{name}={value}").into_bytes())
+            .collect();
+        for (name, value) in std::mem::take(&mut prepared.environment) {
+            environment.push([name.as_bytes(), b"=", &value].concat());
+        }
+        if !environment.iter().any(|variable| variable.starts_with(b"HOME=")) {
             environment.push([b"HOME=", &found.home[..]].concat());
         }
+        let mut shown = std::mem::take(&mut prepared.files);
+        shown.extend(self.program.as_ref().map(|(path, text)| FileMount {
+            target: path.clone().into_bytes(),
+            content: text.clone().into_bytes(),
+            mode: 0o755,
+            program: true,
+            ..FileMount::default()
+        }));
         let options = StepOptions {
             arguments: self.arguments.iter().map(|word| word.clone().into_bytes()).collect(),
             environment,
@@ -107,13 +158,25 @@ impl Command {
             hostname: b"buildkitsandbox".to_vec(),
             network: self.network,
             names: true,
+            hosts: build.hosts.clone(),
+            binds: prepared.binds.clone(),
+            memory: std::mem::take(&mut prepared.memory),
+            files: shown,
+            shm_size: build.shm_size,
+            limits: build.limits.clone(),
             stdout: Stream::Events,
             stderr: Stream::Events,
+            rung: build.rung,
             helper: build.helper.clone(),
+            journal: tree.journal()?,
             step,
             ..StepOptions::default()
         };
-        let outcome = run(&tree.root, &mut tree.owners.ledger, &options, tools.control)?;
+        let outcome = run(&tree.root, &mut tree.owners.ledger, &options, tools.control);
+        // What caches have of their files is kept whatever the command said.
+        let left = prepared.leave(tree);
+        let outcome = outcome?;
+        left?;
         if outcome.code != 0 {
             let message = match outcome.signal {
                 Some(signal) => format!("the command was ended by signal {signal}"),
@@ -125,19 +188,25 @@ impl Command {
     }
 }
 
-/// The text that the shell gets. One here-document alone is a script; others are put back for the shell to read.
-fn script(line: &str, run: &Run) -> Result<String, Fault> {
-    let [first, ..] = run.heredocs.as_slice() else { return Ok(line.into()) };
+/// Returns a here-document alone that says what executes it: where the command finds it, and its text.
+fn program(run: &Run) -> Option<(String, String)> {
+    let CommandLine::Shell(line) = &run.command else { return None };
+    let [only] = run.heredocs.as_slice() else { return None };
+    let text = only.content();
+    let alone = heredoc_name(line.trim()).is_some() && text.starts_with("#!");
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let name =
+        if only.name.chars().all(plain) && !only.name.starts_with('.') { &only.name } else { "script" };
+    alone.then(|| (format!("/dev/pipes/{name}"), text))
+}
+
+/// Returns the text that the shell gets. One here-document alone is a script; others are put back for the shell to read.
+fn script(line: &str, run: &Run) -> String {
+    let [first, ..] = run.heredocs.as_slice() else { return line.into() };
     if heredoc_name(line.trim()).is_some() {
-        let content = first.content();
-        return match content.starts_with("#!") {
-            true => Err(Fault::new("a here-document that begins with #! is not supported yet")
-                .with_hint("name the interpreter: RUN python3 <<EOF")),
-            false => Ok(content),
-        };
+        return first.content();
     }
-    Ok(run
-        .heredocs
+    run.heredocs
         .iter()
-        .fold(line.to_string(), |text, heredoc| format!("{text}\n{}{}", heredoc.body, heredoc.name)))
+        .fold(line.to_string(), |text, heredoc| format!("{text}\n{}{}", heredoc.body, heredoc.name))
 }

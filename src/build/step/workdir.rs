@@ -1,9 +1,9 @@
-//! WORKDIR: the directory is made when it is not there.
+//! WORKDIR: the directory is made when it is not there, for the user of the steps.
 
 use crate::build::layer::{Tools, write_layer};
 use crate::build::merge::Merge;
 use crate::build::state::State;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::fs::Timestamp;
 use crate::image::StepLayer;
 use crate::tree::builder::Builder;
@@ -16,6 +16,11 @@ pub(in crate::build) fn make(
 ) -> Result<Option<(StepLayer, crate::tree::Snapshot)>> {
     let list = state.list(tools.store, tools.control)?;
     let mut merge = Merge::new(Builder::from_snapshot(&list), now);
+    // As BuildKit has it: the user's, and root's where nothing says which user that is.
+    merge.owner = match state.user().map(|user| state.owner(user, tools.store, tools.control)) {
+        Some(Err(error)) if error.kind() == ErrorKind::NotFound => None,
+        owner => owner.transpose()?,
+    };
     merge.make_directories(state.working_dir().as_bytes())?;
     match merge.is_unchanged() {
         true => Ok(None),

@@ -15,7 +15,7 @@ use crate::fs::generation::handle_part;
 use crate::tree::builder;
 use crate::tree::{NONE, Snapshot};
 
-/// The upper files that stand for all names of a lower one: the handle of that one, and their leader's number.
+/// Returns the upper files that stand for all names of a lower one: the handle of that one, and their leader's number.
 pub(super) fn indexed(layers: &Layers<'_>, upper: &Snapshot) -> HashMap<u64, u32> {
     let files = (1..upper.len()).filter(|&index| upper.meta(index).kind != Kind::Directory);
     let marked = files.filter(|&index| !upper.xattrs(index).is_empty());
@@ -28,7 +28,7 @@ pub(super) fn indexed(layers: &Layers<'_>, upper: &Snapshot) -> HashMap<u64, u32
 }
 
 /// Marks files that were copied up away from names they had: those names show the lower file still, and are not in
-/// either list. Names outside the lower directories cannot be told from them and count too.
+/// either list. Names outside the lower directories cannot be distinguished from them and count too.
 pub(super) fn mark_left_behind(lower: &Snapshot, upper: &Snapshot, changes: &mut Vec<Change>) {
     let mut seen: HashMap<u32, u32> = HashMap::new();
     for index in lower.walk() {
@@ -60,6 +60,8 @@ pub(super) fn mark_left_behind(lower: &Snapshot, upper: &Snapshot, changes: &mut
     if !fresh.is_empty() {
         changes.extend(fresh);
         crate::diff::links::sort(lower, upper, changes);
+        // Where nothing else changed in their directories, those are not listed yet.
+        crate::diff::parents::list(lower, upper, changes);
     }
 }
 
@@ -72,7 +74,7 @@ struct Both {
 }
 
 impl Decoder<'_> {
-    /// The upper file a lower one is shown as, if it is an indexed one.
+    /// Returns the upper file a lower one is shown as, if it is an indexed one.
     pub(super) fn indexed_as(&self, view: &View) -> Result<Option<u32>> {
         if self.indexed.is_empty() || view.top().stat.nlink < 2 || view.kind() == Kind::Directory {
             return Ok(None);

@@ -21,14 +21,14 @@ use crate::tree::ownership::Ownership;
 use crate::tree::scan::{read_xattrs, vanished};
 use crate::tree::{Meta, Xattrs};
 
-/// Where something is: a layer (0 is the upper directory, 1 the topmost lower one) and the path below its root.
+/// A place: a layer (0 is the upper directory, 1 the topmost lower one) and the path below its root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub layer: u32,
     pub path: Vec<u8>,
 }
 
-/// One name found in one lower layer.
+/// A name found in one lower layer.
 pub(super) struct Found {
     pub place: Place,
     pub stat: Stat,
@@ -37,7 +37,7 @@ pub(super) struct Found {
     parent: Arc<OwnedFd>,
 }
 
-/// What a name is in the merged view of some layers, topmost part first.
+/// A name in the merged view of some layers, topmost part first.
 pub(super) struct View(Vec<Found>);
 
 impl View {
@@ -49,13 +49,13 @@ impl View {
         self.top().stat.kind
     }
 
-    /// The parts of a merged directory; of a file, nothing.
+    /// Returns the parts of a merged directory; of a file, nothing.
     pub fn stack(&self) -> Vec<Place> {
         let directories = self.0.iter().filter(|found| found.stat.kind == Kind::Directory);
         directories.map(|found| found.place.clone()).collect()
     }
 
-    /// Where a file's content is. `None` when all there is of it is metadata.
+    /// Returns where a file's content is. `None` when all there is of it is metadata.
     pub fn content(&self) -> Option<&Place> {
         self.0.last().filter(|found| !found.marks.metacopy).map(|found| &found.place)
     }
@@ -74,9 +74,9 @@ impl Stack {
     }
 }
 
-/// What is being looked for, and what the layers so far have said.
+/// A search, and what the layers so far have said.
 pub(super) struct Search {
-    /// One name, or a path from the root that begins with `/`.
+    /// A name, or a path from the root that begins with `/`.
     name: Vec<u8>,
     directory: bool,
     metacopy: bool,
@@ -84,17 +84,17 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Whatever has this name.
+    /// Makes a search for whatever has this name.
     pub fn any(name: &[u8]) -> Search {
         Search { name: name.to_vec(), directory: false, metacopy: false, stop: false }
     }
 
-    /// What shows through an upper directory.
+    /// Returns what shows through an upper directory.
     pub fn below_directory(name: &[u8]) -> Search {
         Search { directory: true, ..Search::any(name) }
     }
 
-    /// The content of an upper file that has only metadata.
+    /// Returns the content of an upper file that has only metadata.
     pub fn content(name: &[u8]) -> Search {
         Search { metacopy: true, ..Search::any(name) }
     }
@@ -109,7 +109,7 @@ pub(super) struct Layers<'a> {
 }
 
 impl Layers<'_> {
-    /// The lower layers' roots, whose merged view is the tree before.
+    /// Returns the lower layers' roots; merged, they are the tree before.
     pub fn root_stack(&self) -> Vec<Place> {
         (1..self.roots.len() as u32).map(|layer| Place { layer, path: Vec::new() }).collect()
     }
@@ -132,7 +132,7 @@ impl Layers<'_> {
         Ok(stack.fds[i].get_or_init(|| fd).clone())
     }
 
-    /// All names in any part of a directory, whiteouts included.
+    /// Collects all names in any part of a directory, whiteouts included.
     pub fn names(&self, stack: &Stack, into: &mut BTreeSet<Vec<u8>>) -> Result<()> {
         let mut names = Names::default();
         for i in 0..stack.places.len() {
@@ -193,7 +193,7 @@ impl Layers<'_> {
         }
     }
 
-    /// One name in one layer; `post` is what comes after it in the path that is being looked up.
+    /// Looks for one name in one layer; `post` is what comes after it in the path that is being looked up.
     fn component(
         &self,
         base: &Place,
@@ -269,7 +269,7 @@ impl Layers<'_> {
         Ok(Some(Found { place, stat, marks, attributes, parent: fd.clone() }))
     }
 
-    /// The entry of a lower layer as a snapshot has it.
+    /// Returns the entry of a lower layer as a snapshot has it.
     pub fn inode(&self, found: &Found) -> Result<Inode> {
         let shown = || self.describe(&found.place);
         let (_, name) = crate::fs::root::split(&found.place.path);
@@ -293,14 +293,14 @@ impl Layers<'_> {
         Ok(inode)
     }
 
-    /// Which life of its inode number a lower file is, as an upper one may name it for its origin.
+    /// Returns which life of its inode number a lower file is, as an upper one may name it for its origin.
     pub fn generation(&self, found: &Found) -> Result<u64> {
         let (_, name) = crate::fs::root::split(&found.place.path);
         let name = c_name(name).at(DECODE, self.describe(&found.place))?;
         generation(&*found.parent, &name, &found.stat).at("identify file", self.describe(&found.place))
     }
 
-    /// The root of the topmost lower layer.
+    /// Returns the root of the topmost lower layer.
     pub fn lower_root(&self) -> Result<Inode> {
         let place = Place { layer: 1, path: Vec::new() };
         let parent = self.open(&place)?;
@@ -312,7 +312,7 @@ impl Layers<'_> {
     }
 }
 
-/// Whether an entry says that there is none of its name.
+/// Returns whether an entry says that there is none of its name.
 pub(super) fn is_whiteout(kind: Kind, rdev: (u32, u32), size: u64, marks: &Marks) -> bool {
     match kind {
         Kind::CharDevice => rdev == (0, 0),
@@ -321,7 +321,7 @@ pub(super) fn is_whiteout(kind: Kind, rdev: (u32, u32), size: u64, marks: &Marks
     }
 }
 
-/// All attributes: the marks among them are sorted out later.
+/// Returns all attributes: the marks among them are sorted out later.
 fn attributes(dir: impl AsFd, name: &std::ffi::CStr, shown: impl Fn() -> Vec<u8>) -> Result<Pairs> {
     let mut list = Vec::new();
     xattr::list_at(&dir, name, &mut list)

@@ -14,7 +14,7 @@ const USER: &[u8] = b"user.overlay.";
 /// Attributes and their values.
 pub(super) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Where overlayfs keeps its marks.
+/// The namespace of overlayfs's marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Namespace {
     /// As the upper directory has them: `trusted.` if any entry has such a mark, else `user.`. Where it has none at all,
@@ -27,7 +27,7 @@ pub enum Namespace {
     User,
 }
 
-/// The namespaces whose marks count, once that is known.
+/// The namespaces of the marks that count, once that is decided.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Counted {
     trusted: bool,
@@ -35,7 +35,7 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// Settles [`Namespace::Auto`]. One namespace only, because in a `trusted.` mount anybody inside can write `user.`
+    /// Settles [`Namespace::Auto`]. One namespace only, because in a `trusted.` mount any process inside can write `user.`
     /// attributes, and there they are content and not marks.
     pub fn of(namespace: Namespace, upper: &Snapshot) -> Counted {
         let any = |prefix: &[u8]| {
@@ -51,7 +51,7 @@ impl Counted {
     }
 }
 
-/// What overlayfs wrote on one entry.
+/// The marks of overlayfs on one entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Marks {
     /// `overlay.opaque` is `y`: the lower directories do not show through.
@@ -107,7 +107,7 @@ impl Marks {
         (marks, rest)
     }
 
-    /// The redirect, once it was checked: one name, or an absolute path of plain names.
+    /// Returns the redirect, once it was checked: one name, or an absolute path of plain names.
     pub fn checked_redirect(&self, shown: impl FnOnce() -> Vec<u8>) -> Result<Option<&[u8]>> {
         let Some(to) = self.redirect.as_deref() else { return Ok(None) };
         let names = to.strip_prefix(b"/").unwrap_or(to);
@@ -125,8 +125,8 @@ impl Marks {
     }
 }
 
-/// The file handle in an `overlay.origin` (fs/overlayfs/overlayfs.h, `struct ovl_fb`): version 0, magic, length, flags,
-/// type, the 16 bytes of the filesystem's uuid, the handle.
+/// Returns the file handle in an `overlay.origin` (fs/overlayfs/overlayfs.h, `struct ovl_fb`): version 0, magic, length,
+/// flags, type, the 16 bytes of the filesystem's uuid, the handle.
 fn handle(origin: &[u8]) -> Option<&[u8]> {
     const MAGIC: u8 = 0xfb;
     match *origin {

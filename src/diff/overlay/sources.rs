@@ -8,7 +8,7 @@ use crate::fs::Root;
 use crate::tree::Snapshot;
 use crate::tree::builder::{self, Builder};
 
-/// Where each file's content is. Without an entry of its own, a file is in the first root, at its path.
+/// The place of each file's content. Without an entry of its own, a file is in the first root, at its path.
 #[derive(Debug)]
 pub struct Sources {
     roots: Arc<Vec<Root>>,
@@ -33,7 +33,7 @@ impl Sources {
         Sources { roots, elsewhere }
     }
 
-    /// The root that has the content of an entry, and the path below it.
+    /// Returns the root that has the content of an entry, and the path below it.
     pub fn locate(&self, snapshot: &Snapshot, index: u32) -> (&Root, Vec<u8>) {
         match self.elsewhere.get(&index) {
             Some(source) => (&self.roots[source.place.layer as usize], source.place.path.clone()),
@@ -41,24 +41,25 @@ impl Sources {
         }
     }
 
-    /// The number of the root that has the content of an entry: 0 for the upper directory, 1 for the topmost lower one.
+    /// Returns the number of the root that has the content of an entry: 0 for the upper directory, 1 for the topmost lower
+    /// one.
     pub fn layer(&self, index: u32) -> usize {
         self.elsewhere.get(&index).map_or(0, |source| source.place.layer as usize)
     }
 
-    /// Whether an entry's content is in another inode than its metadata (overlayfs's metacopy): the stat identity of the
-    /// snapshot then is not that of the file at [`locate`](Self::locate).
+    /// Returns whether an entry's content is in another inode than its metadata (overlayfs's metacopy): the stat identity
+    /// of the snapshot then is not that of the file at [`locate`](Self::locate).
     pub fn is_borrowed(&self, index: u32) -> bool {
         self.elsewhere.get(&index).is_some_and(|source| source.borrowed)
     }
 
-    /// All roots: the upper directory, then the lower ones from the top.
+    /// Returns all roots: the upper directory, then the lower ones from the top.
     pub fn roots(&self) -> &[Root] {
         &self.roots
     }
 }
 
-/// Which node each entry of a finished snapshot was.
+/// Returns which node each entry of a finished snapshot was.
 pub(super) fn nodes_of(builder: &Builder, snapshot: &Snapshot) -> Vec<u32> {
     let mut nodes = vec![builder::ROOT; snapshot.len() as usize];
     for index in 0..snapshot.len() {

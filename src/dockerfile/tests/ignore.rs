@@ -130,7 +130,7 @@ fn a_pattern_takes_no_more_than_its_length_times_the_path() {
     assert!(started.elapsed() < std::time::Duration::from_secs(30));
 }
 
-/// A pattern without `**file` at its start matches a path, by definition.
+/// Matches a path by definition, with a pattern without `**file` at its start.
 fn matches(pattern: &[char], path: &[char]) -> bool {
     match pattern {
         [] => path.is_empty(),

@@ -5,9 +5,10 @@ use std::collections::{HashMap, HashSet};
 use super::Ready;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hint::Hint;
 use crate::store::{Reference, Store, descriptor_digest};
 
-/// What happens to the names that images come with.
+/// A policy for the names that images come with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NamePolicy {
     /// Images get their names, but a name that stands for another image in the store is an error
@@ -23,7 +24,7 @@ pub enum NamePolicy {
 impl std::str::FromStr for NamePolicy {
     type Err = Error;
 
-    /// `keep`, `move` or `ignore`.
+    /// Reads `keep`, `move` or `ignore`.
     fn from_str(text: &str) -> Result<NamePolicy> {
         Ok(match text {
             "keep" => NamePolicy::Keep,
@@ -35,7 +36,8 @@ impl std::str::FromStr for NamePolicy {
 }
 
 /// An image that was loaded, once for each of its names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Loaded {
     /// The name it has in the store; `None` when it was loaded without one.
     pub name: Option<Reference>,
@@ -67,7 +69,7 @@ pub(super) fn check(
                 let message = "the name already stands for another image";
                 return Err(Error::new(ErrorKind::AlreadyExists, operation, message)
                     .with_path(name.to_string())
-                    .with_hint("allow names to move, or rename or remove the image that has it"));
+                    .with_hint(Hint::MoveNames));
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::image::Platform;
 use crate::store::{Descriptor, Document, DocumentKind, descriptor_digest};
 
-/// What a manifest or index leads to.
+/// The manifest or index that was visited.
 #[derive(Debug)]
 struct Visited {
     /// Each once, in order.
@@ -18,10 +18,10 @@ struct Visited {
     height: usize,
 }
 
-/// What is checked about a blob that is referred to: another size or kind is another claim.
+/// The claim about a blob that is referred to: another size or kind is another claim.
 type Claim = (Digest, Option<DocumentKind>, u64);
 
-/// Something whole, or the digest of the first blob that is missing of it.
+/// A whole image, or the digest of the first blob that is missing of it.
 type Whole<T> = std::result::Result<T, Digest>;
 
 /// The walk over what arrived. One serves all entry points, so that each document is visited once.
@@ -104,7 +104,7 @@ impl<'c, 'a, S: Source, F: Fn(&Digest) -> Result<Option<&'a S>>> Walk<'c, 'a, S,
         Document::parse(&bytes, Some(descriptor.media_type().as_ref()), &shown, limits).map(Ok)
     }
 
-    /// An index is complete if one of its images is: the others may be left out (image-layout.md, "Blobs").
+    /// Walks an index.
     fn index(&mut self, index: &Document, depth: usize) -> Result<Whole<Visited>> {
         self.check_depth(depth, 1)?;
         let (mut missing, mut complete, mut height) = (None, false, 1);
@@ -145,8 +145,12 @@ impl<'c, 'a, S: Source, F: Fn(&Digest) -> Result<Option<&'a S>>> Walk<'c, 'a, S,
             layers.push(source);
         }
         let mut configs = Vec::new();
-        if is_image_config(config.media_type().as_ref()) {
-            let config = self.admission.config(source, &config_digest.to_string())?;
+        let said = match is_image_config(config.media_type().as_ref()) {
+            true => Some(self.admission.config(source, &config_digest.to_string())?),
+            false => None,
+        };
+        // BuildKit's attestations have the shape of an image, and statements where one has layers.
+        if let Some(config) = said.filter(|config| !config.platform.is_unknown()) {
             let (have, count) = (layers.len(), config.diff_ids.len());
             if have != count {
                 let message = format!("the manifest has {have} layers, the configuration {count}");
@@ -164,7 +168,7 @@ impl<'c, 'a, S: Source, F: Fn(&Digest) -> Result<Option<&'a S>>> Walk<'c, 'a, S,
         Ok(Ok(Visited { configs, height: 0 }))
     }
 
-    /// The blob a descriptor names, if it arrived; then its size must be right too.
+    /// Returns the blob a descriptor names, if it arrived; then its size must be right too.
     fn find(&self, descriptor: &Descriptor, digest: &Digest) -> Result<Option<&'a S>> {
         let Some(source) = (self.find)(digest)? else { return Ok(None) };
         let size = source.info().size;

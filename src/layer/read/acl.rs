@@ -1,7 +1,7 @@
 //! POSIX ACLs as text in PAX records, turned into the extended attribute the kernel keeps them in.
 //!
 //! `SCHILY.acl.access` and `SCHILY.acl.default` are acl_to_text(3) lines, separated by commas or newlines; star and
-//! libarchive append the numeric id to named entries. GNU tar writes names alone, even with `--numeric-owner`; to know
+//! libarchive append the numeric id to named entries. GNU tar writes names alone, even with `--numeric-owner`; to find
 //! their ids would take this host's user database, which says nothing about the image's users: such an ACL is lost.
 
 use crate::layer::fault::{Fault, Parsed};
@@ -23,10 +23,10 @@ pub(super) const NFS4: &[u8] = b"system.nfs4_acl";
 /// Why such an ACL is lost.
 pub(super) const NFS4_ONLY: &str = "it is an NFSv4 ACL, and Linux filesystems have POSIX ACLs";
 
-/// Why an ACL is lost whose users or groups have names only.
+/// The reason why an ACL is lost that has users or groups by name only.
 pub(super) const NAMES_ONLY: &str = "the archive names a user or group of the ACL without its number";
 
-/// The value of the attribute for an ACL in text form (linux/posix_acl_xattr.h: version 2, then tag, permissions and
+/// Returns the value of the attribute for an ACL in text form (linux/posix_acl_xattr.h: version 2, then tag, permissions and
 /// id of each entry, in the order of tags and ids). Nothing where a user or group has a name and no number.
 pub(super) fn from_text(text: &[u8]) -> Parsed<Option<Vec<u8>>> {
     let mut entries: Vec<(u16, u32, u16)> = Vec::new();
@@ -61,14 +61,14 @@ pub(super) fn from_text(text: &[u8]) -> Parsed<Option<Vec<u8>>> {
     Ok(Some(value))
 }
 
-/// The permissions of the mask in the value of an access ACL; nothing where it has none.
+/// Returns the permissions of the mask in the value of an access ACL; nothing where it has none.
 pub(super) fn mask(value: &[u8]) -> Option<u32> {
     let entries = value.strip_prefix(&2u32.to_le_bytes())?.chunks_exact(8);
     let mut masks = entries.filter(|entry| entry[..2] == MASK.to_le_bytes());
     masks.next().map(|entry| u32::from(entry[2]) & 7)
 }
 
-/// One entry; nothing if its user or group has a name and no number.
+/// Parses one entry; nothing if its user or group has a name and no number.
 fn entry(line: &[u8]) -> Parsed<Option<(u16, u32, u16)>> {
     let malformed = || Fault::corrupt("an ACL entry is not type:qualifier:permissions");
     let mut fields = line.split(|&byte| byte == b':');

@@ -4,7 +4,7 @@
 use crate::layer::fault::{Fault, Parsed};
 use crate::layer::header::BLOCK;
 
-/// Whose header this is, from magic and version.
+/// The format of a header, from magic and version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     /// Before POSIX: no magic, no prefix, no device numbers.
@@ -15,7 +15,7 @@ pub(super) enum Format {
     Gnu,
 }
 
-/// A header block whose checksum and magic have been verified.
+/// A header block with verified checksum and magic.
 #[derive(Debug)]
 pub(super) struct Block<'a> {
     bytes: &'a [u8; BLOCK],
@@ -70,7 +70,7 @@ impl<'a> Block<'a> {
         self.bytes[156]
     }
 
-    /// The name field up to its first NUL; all 100 bytes may be used.
+    /// Returns the name field up to its first NUL; all 100 bytes may be used.
     pub(super) fn name(&self) -> &'a [u8] {
         text(&self.bytes[..100])
     }
@@ -79,7 +79,7 @@ impl<'a> Block<'a> {
         text(&self.bytes[157..257])
     }
 
-    /// The prefix, which only POSIX headers have.
+    /// Returns the prefix, which only POSIX headers have.
     pub(super) fn prefix(&self) -> &'a [u8] {
         if self.format == Format::Ustar { text(&self.bytes[345..500]) } else { &[] }
     }
@@ -104,7 +104,7 @@ impl<'a> Block<'a> {
         number(&self.bytes[136..148])
     }
 
-    /// Major and minor device number.
+    /// Returns major and minor device number.
     pub(super) fn device(&self) -> Parsed<(u64, u64)> {
         if self.format == Format::V7 {
             return Err(Fault::corrupt("a v7 header has no device numbers"));
@@ -115,13 +115,13 @@ impl<'a> Block<'a> {
         ))
     }
 
-    /// The four sparse regions in a GNU header, whether more follow, and the real size.
+    /// Returns the four sparse regions in a GNU header, whether more follow, and the real size.
     pub(super) fn gnu_sparse(&self) -> Parsed<(&'a [u8], bool, u64)> {
         Ok((&self.bytes[386..482], self.bytes[482] != 0, unsigned(&self.bytes[483..495], "real size")?))
     }
 }
 
-/// Whether the field of an access or change time is empty, or full of what can only be a time.
+/// Returns whether the field of an access or change time is empty, or full of what can only be a time.
 fn is_time(field: &[u8]) -> bool {
     let Some((&last, digits)) = field.split_last() else { return false };
     let octal = matches!(last, 0 | b' ') && digits.iter().all(|digit| matches!(digit, b'0'..=b'7'));
@@ -132,7 +132,7 @@ fn text(field: &[u8]) -> &[u8] {
     &field[..field.iter().position(|&byte| byte == 0).unwrap_or(field.len())]
 }
 
-/// The checksum is the sum of all bytes, its own field taken as spaces. Old tars summed signed bytes.
+/// Checks the checksum: the sum of all bytes, its own field taken as spaces. Old tars summed signed bytes.
 pub(super) fn verify_checksum(bytes: &[u8; BLOCK]) -> Parsed<()> {
     let field = &bytes[148..156];
     let stored = number(field)?;
@@ -152,15 +152,20 @@ pub(super) fn unsigned(field: &[u8], what: &'static str) -> Parsed<u64> {
     u64::try_from(number(field)?).map_err(|_| Fault::corrupt(format!("the {what} is negative")))
 }
 
-/// A numeric field: spaces, octal digits, then only NULs and spaces (POSIX); or base-256, two's complement,
-/// announced by a first byte of 0x80 or 0xff (GNU). A field with no digits at all is zero.
+/// Returns a numeric field: spaces, octal digits, then spaces up to its end or a NUL, behind which nothing counts (POSIX,
+/// and as every reader has it); or base-256, two's complement, announced by a first byte of 0x80 or 0xff (GNU). A field
+/// with no digits at all is zero.
 fn number(field: &[u8]) -> Parsed<i64> {
     if field[0] & 0x80 != 0 {
         return base256(field);
     }
     let start = field.iter().position(|&byte| byte != b' ').unwrap_or(field.len());
     let digits = field[start..].iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
-    if !field[start + digits..].iter().all(|byte| matches!(byte, 0 | b' ')) {
+    let rest = &field[start + digits..];
+    let end = rest.iter().position(|&byte| byte == 0).unwrap_or(rest.len());
+    if !rest[..end].iter().all(|&byte| byte == b' ')
+        || (digits == 0 && rest.iter().any(|byte| !matches!(byte, 0 | b' ')))
+    {
         return Err(Fault::corrupt("a number in a header is not octal"));
     }
     // Twelve digits at most: this cannot overflow.
@@ -198,6 +203,8 @@ mod tests {
             (b"   644 \0", 0o644),
             (b"644\0\0\0\0\0", 0o644),
             (b"644     ", 0o644),
+            (b"644\x00644\0", 0o644),
+            (b"  644 \0\x07", 0o644),
             (b"\0\0\0\0\0\0\0\0", 0),
             (b"        ", 0),
             (b"77777777", 0o77777777),
@@ -218,7 +225,7 @@ mod tests {
             b"+000644\0",
             b"0x00644\0",
             b"\x00000644\0",
-            b"644\x00644\0",
+            b"644 \x07\0\0\0",
             b"64 4    ",
             b"abc\0\0\0\0\0",
             b"\x81\0\0\0\0\0\0\0",

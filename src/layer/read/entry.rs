@@ -11,7 +11,7 @@ use crate::layer::fault::{Fault, Parsed};
 use crate::layer::header::{BLOCK, EntryKind, MAX_OCTAL_11};
 
 impl<S: ChunkStream> LayerReader<S> {
-    /// The entry of this header, with its content ready to be read.
+    /// Returns the entry of this header, with its content ready to be read.
     pub(super) fn entry(&mut self, block: &Block<'_>, pending: Pending) -> Step<TarEntry> {
         let mut extended = pending.extended.unwrap_or_default();
         let sparse = extended.sparse.take().map(|keys| keys.resolve()).transpose()?;
@@ -85,7 +85,7 @@ impl<S: ChunkStream> LayerReader<S> {
         })
     }
 
-    /// What a link points to: any bytes for a symbolic link, a name in the layer for a hard link.
+    /// Returns what a link points to: any bytes for a symbolic link, a name in the layer for a hard link.
     fn link(&self, kind: EntryKind, target: &[u8]) -> Parsed<Vec<u8>> {
         match kind {
             EntryKind::Symlink => {
@@ -159,7 +159,7 @@ impl<S: ChunkStream> LayerReader<S> {
         Ok(real)
     }
 
-    /// The map of a GNU sparse file: in its header, and in blocks that follow.
+    /// Returns the map of a GNU sparse file: in its header, and in blocks that follow.
     fn gnu_map(&mut self, block: &Block<'_>) -> Step<(Vec<Region>, u64)> {
         let (fields, mut more, real) = block.gnu_sparse()?;
         let mut map = Vec::new();
@@ -177,7 +177,7 @@ impl<S: ChunkStream> LayerReader<S> {
         Ok((map, real))
     }
 
-    /// The map of a PAX 1.0 sparse file: the first blocks of its content.
+    /// Returns the map of a PAX 1.0 sparse file: the first blocks of its content.
     fn map_in_content(&mut self) -> Step<Vec<Region>> {
         let mut parser = MapParser::default();
         loop {
@@ -195,7 +195,7 @@ impl<S: ChunkStream> LayerReader<S> {
     }
 }
 
-/// One of two values for the same thing. GNU tar takes the PAX one, Go the GNU one, Python the outer one: both may
+/// Returns one of two values for the same thing. GNU tar takes the PAX one, Go the GNU one, Python the outer one: both may
 /// be there only if they are equal.
 fn agreed<'a>(gnu: Option<&'a [u8]>, pax: Option<&'a [u8]>, what: &'static str) -> Parsed<Option<&'a [u8]>> {
     match (gnu, pax) {

@@ -1,16 +1,16 @@
-//! What the records of an extended header mean for the entry they belong to.
+//! The meaning of an extended header's records for the entry they belong to.
 
 use super::ReadLimits;
 use super::acl;
 use super::sparse::SparseKeys;
 use crate::error::escape;
 use crate::layer::fault::{Fault, Parsed};
-use crate::layer::pax::{self, Records};
+use crate::layer::pax::{self, Records, name, twice};
 
 /// Names and values of extended attributes.
 pub(super) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// What an `x` or `g` header says. A setting is `Some(None)` where an empty value takes back what a global header
+/// The settings of an `x` or `g` header. A setting is `Some(None)` where an empty value takes back what a global header
 /// said (POSIX pax: a zero-length value deletes).
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Extended {
@@ -23,7 +23,7 @@ pub(super) struct Extended {
     pub(super) major: Option<u32>,
     pub(super) minor: Option<u32>,
     pub(super) xattrs: Xattrs,
-    /// Attributes whose value cannot be told, and why.
+    /// Attributes without a usable value, and why.
     pub(super) lost: Vec<(Vec<u8>, &'static str)>,
     pub(super) sparse: Option<Box<SparseKeys>>,
 }
@@ -37,10 +37,10 @@ enum Origin {
 }
 
 impl Extended {
-    /// The records of the `x` header before an entry.
+    /// Returns the records of the `x` header before an entry.
     ///
     /// POSIX lets the last of two records with one keyword win, and libraries have disagreed about it: two are an
-    /// error here. Keywords nobody needs to understand an entry are ignored, as POSIX demands.
+    /// error here. Keywords that an entry does not need are ignored, as POSIX demands.
     pub(super) fn parse(body: &[u8], limits: &ReadLimits) -> Parsed<Self> {
         let mut header = Extended::default();
         let mut attributes = Vec::new();
@@ -89,7 +89,7 @@ impl Extended {
         Ok(header)
     }
 
-    /// The records of a `g` header, which hold for every entry after it.
+    /// Returns the records of a `g` header, which hold for every entry after it.
     ///
     /// GNU tar and Python apply them, Go (and so Docker) and libarchive do not. Owner and time are applied, as POSIX
     /// says; a global name, size, attribute or sparse map makes no sense for more than one entry and is an error.
@@ -163,18 +163,6 @@ fn once<T>(setting: &mut Option<T>, keyword: &[u8], value: T) -> Parsed<()> {
     Ok(())
 }
 
-pub(super) fn twice(keyword: &[u8]) -> Fault {
-    Fault::corrupt(format!("the PAX keyword {} is given twice", escape(keyword)))
-}
-
-/// A name. An empty one would be the name in the header for Go, and no name at all for Python.
-pub(super) fn name(keyword: &[u8], value: &[u8]) -> Parsed<Vec<u8>> {
-    if value.is_empty() || value.contains(&0) {
-        return Err(Fault::corrupt(format!("the PAX {} is empty or holds a NUL byte", escape(keyword))));
-    }
-    Ok(value.to_vec())
-}
-
 fn owner(value: &[u8]) -> Parsed<Option<u32>> {
     if value.is_empty() {
         return Ok(None);
@@ -182,7 +170,7 @@ fn owner(value: &[u8]) -> Parsed<Option<u32>> {
     narrow_owner(pax::parse_decimal(value)?).map(Some)
 }
 
-/// A user or group id. The largest number is -1 to chown, which leaves the owner as it is: nobody has it.
+/// Returns a user or group id. The largest number is -1 to chown, which leaves the owner as it is: no user has it.
 pub(super) fn narrow_owner(id: u64) -> Parsed<u32> {
     u32::try_from(id)
         .ok()
@@ -246,7 +234,7 @@ fn merged(mut attributes: Vec<(Vec<u8>, Origin, Vec<u8>)>, limits: &ReadLimits) 
     Ok(out)
 }
 
-/// `%XX` escapes, as libarchive writes names of attributes.
+/// Decodes `%XX` escapes, as libarchive writes names of attributes.
 fn url_decoded(text: &[u8]) -> Parsed<Vec<u8>> {
     let nibble = |byte: Option<&u8>| byte.and_then(|&byte| char::from(byte).to_digit(16));
     let mut out = Vec::with_capacity(text.len());
@@ -266,7 +254,7 @@ fn url_decoded(text: &[u8]) -> Parsed<Vec<u8>> {
     Ok(out)
 }
 
-/// Base64 with or without padding; the bits that are left over must be zero.
+/// Decodes base64 with or without padding; the bits that are left over must be zero.
 fn base64(text: &[u8]) -> Parsed<Vec<u8>> {
     let refuse = || Fault::corrupt("a LIBARCHIVE.xattr value is not base64");
     let padding = text.iter().rev().take_while(|&&byte| byte == b'=').count();

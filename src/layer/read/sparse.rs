@@ -3,9 +3,8 @@
 
 use super::ReadLimits;
 use super::block::unsigned;
-use super::extended::{name, twice};
 use crate::layer::fault::{Fault, Parsed};
-use crate::layer::pax;
+use crate::layer::pax::{self, name, twice};
 
 /// A part of a file that has content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +26,7 @@ pub(super) struct SparseKeys {
     offset: Option<u64>,
 }
 
-/// Where the map of a sparse file is.
+/// The place of the map of a sparse file.
 #[derive(Debug)]
 pub(super) enum Map {
     /// In the header.
@@ -36,7 +35,7 @@ pub(super) enum Map {
     InContent,
 }
 
-/// What the keywords of one header amount to.
+/// The result of the keywords of one header.
 #[derive(Debug)]
 pub(super) struct SparseFile {
     /// The name of the file; its header then has a made-up one.
@@ -71,7 +70,7 @@ impl SparseKeys {
                     offset.ok_or_else(|| Fault::corrupt("a sparse region has a length and no offset"))?;
                 return push(&mut self.pairs, Region { offset, len }, limits);
             }
-            _ => return Err(Fault::unsupported("this GNU.sparse keyword is not known")),
+            _ => return Err(Fault::unsupported("unknown GNU.sparse keyword")),
         };
         if setting.replace(pax::parse_decimal(value)?).is_some() {
             return Err(Fault::corrupt("a GNU.sparse keyword is given twice"));
@@ -110,7 +109,7 @@ fn push(map: &mut Vec<Region>, region: Region, limits: &ReadLimits) -> Parsed<()
     Ok(())
 }
 
-/// The map of version 0.1: offsets and lengths in turn, separated by commas.
+/// Returns the map of version 0.1: offsets and lengths in turn, separated by commas.
 fn numbers_to_regions(text: &[u8], limits: &ReadLimits) -> Parsed<Vec<Region>> {
     let mut map = Vec::new();
     let mut numbers = text.split(|&byte| byte == b',');
@@ -142,7 +141,7 @@ pub(super) fn gnu_regions(fields: &[u8], map: &mut Vec<Region>, limits: &ReadLim
     Ok(true)
 }
 
-/// The regions must follow one another inside the file and hold just what is stored.
+/// Checks that the regions follow one another inside the file and hold just what is stored.
 pub(super) fn check(map: &[Region], real: u64, stored: u64) -> Parsed<()> {
     let mut end = 0u64;
     let mut content = 0u64;

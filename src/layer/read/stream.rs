@@ -9,7 +9,7 @@ use crate::layer::header::BLOCK;
 
 /// A stream of chunks of any size, such as a decompressor on another thread gives them.
 pub trait ChunkStream {
-    /// The next chunk, or `None` at the end. Chunks may be empty.
+    /// Returns the next chunk, or `None` at the end. Chunks may be empty.
     fn next_chunk(&mut self) -> Result<Option<Arc<Vec<u8>>>>;
 }
 
@@ -25,7 +25,7 @@ impl<S: ChunkStream + ?Sized> ChunkStream for Box<S> {
     }
 }
 
-/// Chunks from any reader. A chunk nobody holds any more is filled again rather than allocated again.
+/// Chunks from any reader. A chunk that is free again is filled rather than allocated anew.
 #[derive(Debug)]
 pub struct ReadChunks<R> {
     reader: R,
@@ -44,7 +44,7 @@ impl<R: Read> ReadChunks<R> {
         ReadChunks { reader, size: size.max(1), spare: None }
     }
 
-    /// The reader.
+    /// Returns the reader.
     pub fn into_inner(self) -> R {
         self.reader
     }
@@ -53,7 +53,7 @@ impl<R: Read> ReadChunks<R> {
 impl<R: Read> ChunkStream for ReadChunks<R> {
     fn next_chunk(&mut self) -> Result<Option<Arc<Vec<u8>>>> {
         let mut chunk = self.spare.take().filter(|spare| Arc::strong_count(spare) == 1).unwrap_or_default();
-        // Nobody else can hold it: it is new, or the count was one and only we could have cloned it.
+        // It is held here alone: it is new, or the count was one and only this could have cloned it.
         let buffer = Arc::make_mut(&mut chunk);
         buffer.resize(self.size, 0);
         let read = loop {
@@ -77,7 +77,7 @@ impl<R: Read> ChunkStream for ReadChunks<R> {
 pub struct Slice {
     /// The chunk the bytes are in.
     pub chunk: Arc<Vec<u8>>,
-    /// Where in the chunk they are.
+    /// Their place in the chunk.
     pub range: Range<usize>,
 }
 
@@ -93,12 +93,12 @@ impl Deref for Slice {
 /// for, and never more than the 16 MiB a tape can have (the length of a SCSI block has 24 bits).
 pub(super) const MAX_TAIL: u64 = 16 << 20;
 
-/// What follows the end of an archive.
+/// The bytes that follow the end of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tail {
     /// Nothing to speak of.
     Over,
-    /// Something other than zeros.
+    /// Bytes other than zeros.
     Content,
     /// Zeros without end.
     Long,
@@ -123,7 +123,7 @@ impl<S: ChunkStream> Cursor<S> {
         self.stream
     }
 
-    /// The bytes of the current chunk from here on; empty only at the end of the stream.
+    /// Returns the bytes of the current chunk from here on; empty only at the end of the stream.
     fn here(&mut self) -> Result<&[u8]> {
         while self.chunk.as_ref().is_none_or(|chunk| chunk.len() == self.at) {
             // Let go first, so that the source can fill the same chunk again.
@@ -158,14 +158,14 @@ impl<S: ChunkStream> Cursor<S> {
         Ok(filled)
     }
 
-    /// The next block, or how many bytes are left if there is no whole one.
+    /// Returns the next block, or how many bytes are left if there is no whole one.
     pub(super) fn block(&mut self) -> Result<std::result::Result<[u8; BLOCK], usize>> {
         let mut block = [0; BLOCK];
         let filled = self.fill(&mut block)?;
         Ok(if filled == BLOCK { Ok(block) } else { Err(filled) })
     }
 
-    /// The next bytes of content, at most `most` of them; `None` at the end of the stream.
+    /// Returns the next bytes of content, at most `most` of them; `None` at the end of the stream.
     pub(super) fn slice(&mut self, most: u64) -> Result<Option<Slice>> {
         let here = self.here()?.len();
         let len = usize::try_from(most).unwrap_or(usize::MAX).min(here);

@@ -30,7 +30,7 @@ impl Raw {
         self.put(257, b"ustar  \0")
     }
 
-    /// With the right checksum and content.
+    /// Returns it with the right checksum and content.
     fn with(&self, content: &[u8]) -> Vec<u8> {
         let mut block = self.0;
         block[148..156].fill(b' ');
@@ -51,7 +51,7 @@ fn file(name: &[u8], content: &[u8]) -> Vec<u8> {
     Raw::new(name, b'0', content.len() as u64).with(content)
 }
 
-/// A header of any kind that takes a body.
+/// Returns a header of any kind that takes a body.
 fn special(flag: u8, body: &[u8]) -> Vec<u8> {
     Raw::new(b"special", flag, body.len() as u64).with(body)
 }
@@ -194,8 +194,8 @@ fn the_pax_size_wins_or_contradicts() {
     }
 }
 
-/// RUSTSEC-2026-0112 and -0145: whose is an `x` that stands before an `L`? Every order of up to four headers, in
-/// which every kind of header says something that only its owner may get.
+/// RUSTSEC-2026-0112 and -0145: to which entry does an `x` belong that stands before an `L`? Every order of up to four
+/// headers, in which every kind of header says something that only its owner may get.
 #[test]
 fn every_order_of_headers_means_one_thing() {
     let part = |kind: u8, at: usize| match kind {
@@ -212,7 +212,7 @@ fn every_order_of_headers_means_one_thing() {
             let order: Vec<u8> = (0..len).map(|i| kinds[index / kinds.len().pow(i) % kinds.len()]).collect();
             let parts: Vec<_> = order.iter().enumerate().map(|(at, &kind)| part(kind, at)).collect();
 
-            // What it must mean, told in another way than the reader does it.
+            // Computes what it must mean, in another way than the reader does.
             let mut expected = Some(Vec::new());
             let (mut uid, mut before) = (1000, Vec::new());
             for (at, &kind) in order.iter().enumerate() {
@@ -389,7 +389,7 @@ fn headers_that_are_not_what_they_claim() {
     // libarchive takes the real size, and the regions, of a sparse file from any GNU header.
     refused(&archive(&[Raw::new(b"f", b'0', 512).gnu().put(483, b"00000000001\0").with(&[0; 512])]));
     refused(&archive(&[Raw::new(b"f", b'0', 512).gnu().put(386, b"00000000001\0").with(&[0; 512])]));
-    // Numbers nobody needs: of a header before an entry, or with a PAX record in its place.
+    // Numbers without a use: of a header before an entry, or with a PAX record in its place.
     refused(&archive(&[Raw::new(b"l", b'L', 5).put(108, b"x").with(b"long\0"), file(b"f", b"")]));
     refused(&archive(&[pax(b'x', &[("mtime", "1")]), good.clone().put(136, b"x").done()]));
     refused(&archive(&[good.clone().put(329, b"x").done()]));

@@ -2,6 +2,8 @@
 
 use rustix::io::Errno;
 
+use crate::sandbox::credentials::Credentials;
+
 /// The attribute of an access ACL.
 pub const ACCESS: &[u8] = b"system.posix_acl_access";
 /// The attribute of a default ACL.
@@ -20,6 +22,12 @@ struct Entry {
     tag: u16,
     permissions: u16,
     id: u32,
+}
+
+/// Returns the users and groups that an attribute names.
+pub fn ids(value: &[u8]) -> impl Iterator<Item = u32> {
+    let (chunks, _) = value.get(4..).unwrap_or_default().as_chunks::<8>();
+    chunks.iter().map(entry).filter(|entry| matches!(entry.tag, USER | GROUP)).map(|entry| entry.id)
 }
 
 /// An ACL that the kernel would take.
@@ -60,7 +68,7 @@ impl Acl {
         Ok(Some(Acl(entries)))
     }
 
-    /// The attribute, as the kernel gives it back.
+    /// Returns the attribute, as the kernel gives it back.
     pub fn write(&self) -> Vec<u8> {
         let mut out = 2u32.to_le_bytes().to_vec();
         for entry in &self.0 {
@@ -72,16 +80,41 @@ impl Acl {
         out
     }
 
-    /// Whether permission bits say all of it.
+    /// Returns whether permission bits say all of it.
     pub fn is_mode(&self) -> bool {
         self.0.iter().all(|entry| matches!(entry.tag, USER_OBJ | GROUP_OBJ | OTHER))
     }
 
-    /// The permission bits that go with it: those of the group are the mask's, where there is one.
+    /// Returns the permission bits that go with it: those of the group are the mask's, where there is one.
     pub fn mode(&self) -> u16 {
         let of = |tag| self.0.iter().find(|entry| entry.tag == tag).map(|entry| entry.permissions);
         let group = of(MASK).or(of(GROUP_OBJ)).unwrap_or(0);
         of(USER_OBJ).unwrap_or(0) << 6 | group << 3 | of(OTHER).unwrap_or(0)
+    }
+
+    /// Returns whether it gives a thread all of `wanted` (acl(5), ACCESS CHECK ALGORITHM). The owner's id and the group's
+    /// are the file's.
+    pub fn grants(&self, who: &Credentials, owner: u32, group: u32, wanted: u16) -> bool {
+        let mask = self.0.iter().find(|entry| entry.tag == MASK).map_or(7, |entry| entry.permissions);
+        let mut in_a_group = false;
+        for entry in &self.0 {
+            match entry.tag {
+                USER_OBJ if who.uid.file == owner => return entry.permissions & wanted == wanted,
+                USER if who.uid.file == entry.id => return entry.permissions & mask & wanted == wanted,
+                GROUP_OBJ | GROUP => {
+                    let id = if entry.tag == GROUP { entry.id } else { group };
+                    if who.in_group(id) {
+                        in_a_group = true;
+                        if entry.permissions & mask & wanted == wanted {
+                            return true;
+                        }
+                    }
+                }
+                OTHER => return !in_a_group && entry.permissions & wanted == wanted,
+                _ => {}
+            }
+        }
+        false
     }
 
     /// Changes it as chmod(2) does.
@@ -98,7 +131,7 @@ impl Acl {
         }
     }
 
-    /// What a new file gets of a directory's default ACL: limited by the mode it is created with (posix_acl_create()).
+    /// Returns what a new file gets of a directory's default ACL: limited by the mode it is created with (posix_acl_create()).
     pub fn inherited(mut self, mode: u16) -> Acl {
         let masked = self.0.iter().any(|entry| entry.tag == MASK);
         for entry in &mut self.0 {
@@ -123,7 +156,7 @@ fn entry(bytes: &[u8; 8]) -> Entry {
     }
 }
 
-/// An attribute after chmod(2). What is no ACL stays as it is.
+/// Returns an attribute after chmod(2). What is no ACL stays as it is.
 pub fn with_mode(value: &[u8], mode: u16) -> Vec<u8> {
     match Acl::read(value) {
         Ok(Some(mut acl)) => {
@@ -151,6 +184,32 @@ mod tests {
         read.set_mode(0o640);
         assert_eq!(read.mode(), 0o640);
         assert_eq!(read.clone().inherited(0o600).mode(), 0o600);
+    }
+
+    #[test]
+    fn a_named_user_is_limited_by_the_mask_and_a_group_that_refuses_is_not_others() {
+        use crate::sandbox::order::Ids;
+        let value = acl(&[
+            (USER_OBJ, 7, 0),
+            (USER, 7, 5),
+            (GROUP_OBJ, 0, 0),
+            (GROUP, 4, 9),
+            (MASK, 5, 0),
+            (OTHER, 7, 0),
+        ]);
+        let list = Acl::read(&value).unwrap().unwrap();
+        let who = |uid, gid| Credentials::of(&Ids { uid, gid, groups: vec![] });
+        for (uid, gid, wanted, granted) in [
+            (1, 3, 7, true),
+            (5, 3, 5, true),
+            (5, 3, 2, false),
+            (6, 2, 4, false),
+            (6, 9, 4, true),
+            (6, 9, 1, false),
+            (6, 6, 7, true),
+        ] {
+            assert_eq!(list.grants(&who(uid, gid), 1, 2, wanted), granted, "{uid} {gid} {wanted}");
+        }
     }
 
     #[test]

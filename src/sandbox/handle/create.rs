@@ -1,4 +1,4 @@
-//! Making files: whose they are, what they inherit, and what the disk cannot hold of them.
+//! Making files: their owners, what they inherit, and what the disk cannot hold of them.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,25 +8,27 @@ use rustix::io::Errno;
 
 use super::node::Node;
 use super::path::Named;
-use super::{Answer, Asked, Reply, State, acl, xattr};
+use super::{Answer, Asked, Reply, State, access, acl, xattr};
 use crate::fs::Kind;
 use crate::fs::root::split;
-use crate::sandbox::credentials::{self, Credentials};
+use crate::sandbox::credentials;
 use crate::sandbox::syscalls::Call;
 
 /// How many symbolic links are followed at the end of a path (MAXSYMLINKS).
 const MOST_LINKS: usize = 40;
 
-/// Where a new file goes: its directory, open, and its name.
+/// The place of a new file: its directory, open, and its name.
 #[derive(Debug)]
 pub struct Spot {
-    directory: Node,
-    name: Vec<u8>,
+    /// The directory.
+    pub directory: Node,
+    /// The name in it.
+    pub name: Vec<u8>,
 }
 
-/// What a new file has from its maker and its directory.
+/// Metadata that a new file gets from its maker and its directory.
 #[derive(Debug)]
-struct Birth {
+pub struct Birth {
     mode: u16,
     uid: u32,
     gid: u32,
@@ -34,19 +36,27 @@ struct Birth {
 }
 
 /// Flags, mode and path of an open(2).
-struct Opening {
-    named: Named,
-    flags: i32,
-    mode: u32,
+pub struct Opening {
+    /// The file.
+    pub named: Named,
+    /// Flags.
+    pub flags: i32,
+    /// The mode of a new file.
+    pub mode: u32,
 }
 
 impl State {
-    /// Whether a new file by this thread is what the kernel makes by itself: root's, inheriting nothing, with bits the disk holds.
+    /// Returns whether a new file by this thread is what the kernel makes by itself: root's, inheriting nothing, with bits
+    /// the disk holds.
     fn is_plain(&self, mode: u32, needed: u32) -> bool {
-        self.credentials.plain() && !self.inherits && mode & 0o7000 == 0 && mode & needed == needed
+        self.service.is_none()
+            && self.credentials.plain()
+            && !self.inherits
+            && mode & 0o7000 == 0
+            && mode & needed == needed
     }
 
-    /// open(2), openat(2), openat2(2), creat(2).
+    /// Answers open(2), openat(2), openat2(2), creat(2).
     pub fn open(&mut self, asked: &Asked) -> Reply {
         let flags = match asked.call {
             Call::Openat2 => None,
@@ -62,13 +72,16 @@ impl State {
                 _ => asked.word(1),
             };
             // Most calls end here, without a look at their path.
-            if !self.capabilities && (!creates(flags) || self.is_plain(mode, 0o600)) {
+            let checked = self.credentials.plain() || access::wanted_by(flags) == 0;
+            if checked && !self.capabilities && (!creates(flags) || self.is_plain(mode, 0o600)) {
                 return Ok(Answer::Continue);
             }
         }
-        let opening = self.opening(asked, flags)?;
-        if self.capabilities && opening.flags & (libc::O_ACCMODE | libc::O_TRUNC) != 0 {
-            self.forget_capabilities(asked, &opening)?;
+        let opening = self.opening(asked)?;
+        let wanted = access::wanted_by(opening.flags);
+        self.check_open(asked, &opening.named, wanted)?;
+        if wanted & access::WRITE != 0 {
+            self.forget_capabilities(asked, &opening.named)?;
         }
         if !creates(opening.flags) || self.is_plain(opening.mode, 0o600) {
             return Ok(Answer::Continue);
@@ -79,7 +92,8 @@ impl State {
         self.open_new(asked, opening)
     }
 
-    fn opening(&mut self, asked: &Asked, flags: Option<i32>) -> Result<Opening, Answer> {
+    /// Reads flags, mode and path.
+    pub fn opening(&mut self, asked: &Asked) -> Result<Opening, Answer> {
         let (dir, path, flags, mode) = match asked.call {
             Call::Openat2 => {
                 // struct open_how: flags, mode, resolve.
@@ -88,13 +102,17 @@ impl State {
                 let word = |at: usize| u64::from_ne_bytes(how[at..at + 8].try_into().expect("8 bytes"));
                 // What limits the resolution is left to the kernel; a file made under it has the default owner.
                 if word(16) != 0 {
-                    return Err(Answer::Continue);
+                    // Where the kernel cannot be left to it, programs fall back on other calls.
+                    return Err(if self.service.is_some() { Errno::NOSYS.into() } else { Answer::Continue });
                 }
                 (asked.int(0), asked.arguments[1], word(0) as i32, word(8) as u32)
             }
             Call::Openat => (asked.int(0), asked.arguments[1], asked.int(2), asked.word(3)),
             Call::Open => (libc::AT_FDCWD, asked.arguments[0], asked.int(1), asked.word(2)),
-            _ => (libc::AT_FDCWD, asked.arguments[0], flags.unwrap_or(0), asked.word(1)),
+            _ => {
+                let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
+                (libc::AT_FDCWD, asked.arguments[0], flags, asked.word(1))
+            }
         };
         let follow = flags & libc::O_NOFOLLOW == 0
             && flags & (libc::O_CREAT | libc::O_EXCL) != libc::O_CREAT | libc::O_EXCL;
@@ -102,9 +120,13 @@ impl State {
         if named.path.is_empty() { Err(Answer::Continue) } else { Ok(Opening { named, flags, mode }) }
     }
 
-    /// A write takes capabilities from a file, root's too. It cannot be seen; that the file is opened for it can.
-    fn forget_capabilities(&mut self, asked: &Asked, opening: &Opening) -> Result<(), Answer> {
-        let Ok(fd) = self.open_path(asked.tid, &opening.named) else { return Ok(()) };
+    /// Takes capabilities from a file that is opened to write, root's too, as a write does. The write itself cannot be seen; that the
+    /// file is opened for it can.
+    pub fn forget_capabilities(&mut self, asked: &Asked, named: &Named) -> Result<(), Answer> {
+        if !self.capabilities {
+            return Ok(());
+        }
+        let Ok(fd) = self.open_path(asked.tid, named) else { return Ok(()) };
         let mut node = self.node_of(fd)?;
         if node.xattr(xattr::CAPABILITY).is_some() && node.kind == Kind::File {
             node.set_xattr(xattr::CAPABILITY, None);
@@ -115,9 +137,16 @@ impl State {
 
     /// Makes the file, if it is not there, and lets the kernel open it. With O_EXCL the kernel would find it there, so it is opened here.
     fn open_new(&mut self, asked: &Asked, opening: Opening) -> Reply {
+        if let Some(service) = &self.service {
+            let reached = self.reach(service, asked.tid, &opening.named)?;
+            if reached.fd.is_some() {
+                let exclusive = opening.flags & libc::O_EXCL != 0;
+                return if exclusive { Err(Errno::EXIST.into()) } else { Ok(Answer::Continue) };
+            }
+        }
+        let exclusive = opening.flags & libc::O_EXCL != 0;
         let spot = self.spot(asked.tid, opening.named)?;
         let (birth, disk) = self.birth(asked.tid, &spot.directory, Kind::File, opening.mode)?;
-        let exclusive = opening.flags & libc::O_EXCL != 0;
         let access = if exclusive { opening.flags & libc::O_ACCMODE } else { libc::O_RDONLY };
         let keep = libc::O_APPEND
             | libc::O_DIRECT
@@ -148,6 +177,9 @@ impl State {
     /// Makes a file without a name.
     fn open_unnamed(&mut self, asked: &Asked, opening: &Opening) -> Reply {
         let directory = self.node(asked.tid, &opening.named)?;
+        if self.service.as_ref().is_some_and(|service| self.is_read_only(service, &directory.fd)) {
+            return Err(Errno::ROFS.into());
+        }
         let (birth, disk) = self.birth(asked.tid, &directory, Kind::File, opening.mode)?;
         let flags = OFlags::from_bits_retain((opening.flags | libc::O_CLOEXEC) as u32);
         let fd = rustix::fs::openat(&directory.fd, c".", flags, disk)?;
@@ -155,7 +187,7 @@ impl State {
         Ok(Answer::Descriptor(fd, opening.flags & libc::O_CLOEXEC != 0))
     }
 
-    /// mkdir(2).
+    /// Answers mkdir(2).
     pub fn mkdir(&mut self, asked: &Asked) -> Reply {
         let (dir, path, mode) = match asked.call {
             Call::Mkdir => (libc::AT_FDCWD, asked.arguments[0], asked.word(1)),
@@ -175,9 +207,9 @@ impl State {
         Ok(Answer::Value(0))
     }
 
-    /// symlink(2).
+    /// Answers symlink(2).
     pub fn symlink(&mut self, asked: &Asked) -> Reply {
-        if self.credentials.plain() && !self.inherits {
+        if self.is_plain(0, 0) {
             return Ok(Answer::Continue);
         }
         let (dir, path) = match asked.call {
@@ -196,7 +228,7 @@ impl State {
         Ok(Answer::Value(0))
     }
 
-    /// mknod(2) of what needs no privilege. The caller made sure that the type is one of these.
+    /// Answers mknod(2) of what needs no privilege. The caller made sure that the type is one of these.
     pub fn make_plain(&mut self, asked: &Asked, named: Named, mode: u32, kind: Kind) -> Reply {
         if self.is_plain(mode & 0o7777, 0o600) {
             return Ok(Answer::Continue);
@@ -209,7 +241,7 @@ impl State {
         Ok(Answer::Value(0))
     }
 
-    /// mknod(2) of a device: an empty file stands for it.
+    /// Answers mknod(2) of a device: an empty file stands for it.
     pub fn make_device(
         &mut self,
         asked: &Asked,
@@ -220,6 +252,13 @@ impl State {
     ) -> Reply {
         let spot = self.spot(asked.tid, named)?;
         let (birth, disk) = self.birth(asked.tid, &spot.directory, kind, mode & 0o7777)?;
+        if self.on_disk && spot.directory.stat.dev == self.device {
+            let kind = rustix::fs::FileType::from_raw_mode(kind.to_mode());
+            let device = rustix::fs::makedev(rdev.0, rdev.1);
+            rustix::fs::mknodat(&spot.directory.fd, &spot.name[..], kind, disk, device)?;
+            self.record(open(&spot)?, birth)?;
+            return Ok(Answer::Value(0));
+        }
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&spot.directory.fd, &spot.name[..], flags, disk)?;
         let mut node = self.node_of(fd)?;
@@ -231,6 +270,20 @@ impl State {
 
     /// Finds where a new file goes. A symbolic link that leads to nothing is followed to where the file will be.
     pub fn spot(&self, tid: u32, mut named: Named) -> Result<Spot, Answer> {
+        if let Some(service) = &self.service {
+            if named.path.is_empty() {
+                return Err(Errno::NOENT.into());
+            }
+            let reached = self.reach(service, tid, &named)?;
+            let in_proc = reached.path.as_ref().is_some_and(|path| path.starts_with(b"proc/"));
+            return match reached.at {
+                Some(_) if reached.mounted => Err(Errno::EXIST.into()),
+                Some(_) if reached.read_only => Err(Errno::ROFS.into()),
+                Some(_) if in_proc => Err(Errno::ACCESS.into()),
+                Some((directory, name)) => Ok(Spot { directory: self.node_of(directory)?, name }),
+                None => Err(Errno::EXIST.into()),
+            };
+        }
         for _ in 0..MOST_LINKS {
             let (parent, name) = split(&named.path);
             if matches!(name, b"" | b"." | b"..") {
@@ -248,6 +301,10 @@ impl State {
                 false => None,
             };
             let Some(target) = link else { return Ok(Spot { directory, name }) };
+            // What a link of /proc leads to may have no name, as what /dev/stdout stands for: the kernel follows it.
+            if rustix::fs::fstatfs(&directory.fd).is_ok_and(|it| it.f_type == rustix::fs::PROC_SUPER_MAGIC) {
+                return Err(Answer::Continue);
+            }
             let target = target.into_bytes();
             named.path = match (target.first(), parent.is_empty()) {
                 (Some(b'/'), _) | (_, true) => target,
@@ -257,10 +314,17 @@ impl State {
         Err(Errno::LOOP.into())
     }
 
-    /// What a new file will be, and the mode it is made with on the disk.
-    fn birth(&self, tid: u32, directory: &Node, kind: Kind, mode: u32) -> Result<(Birth, Mode), Answer> {
+    /// Returns the metadata of a new file, and the mode it is made with on the disk.
+    pub(super) fn birth(
+        &self,
+        tid: u32,
+        directory: &Node,
+        kind: Kind,
+        mode: u32,
+    ) -> Result<(Birth, Mode), Answer> {
         let who = self.credentials.of(&self.tracees, tid);
-        if !may_write(who, directory) {
+        if directory.stat.dev == self.device && !access::may(who, directory, access::WRITE | access::EXECUTE)
+        {
             return Err(Errno::ACCESS.into());
         }
         let setgid = directory.mode & 0o2000 != 0;
@@ -301,7 +365,7 @@ impl State {
     }
 
     /// Writes down what a new file is.
-    fn record(&mut self, fd: OwnedFd, birth: Birth) -> io::Result<()> {
+    pub(super) fn record(&mut self, fd: OwnedFd, birth: Birth) -> io::Result<()> {
         let mut node = self.node_of(fd)?;
         born(&mut node, birth);
         self.save(&node)
@@ -314,21 +378,8 @@ fn born(node: &mut Node, birth: Birth) {
     node.xattrs = birth.xattrs;
 }
 
-fn open(spot: &Spot) -> io::Result<OwnedFd> {
+/// Opens what is there, as a path.
+pub fn open(spot: &Spot) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(&spot.directory.fd, &spot.name[..], flags, Mode::empty())?)
-}
-
-/// Whether a thread may make files in a directory.
-fn may_write(who: &Credentials, directory: &Node) -> bool {
-    if who.can(credentials::DAC_OVERRIDE) {
-        return true;
-    }
-    let bits = match () {
-        () if who.uid.file == directory.uid => directory.mode >> 6,
-        () if who.in_group(directory.gid) => directory.mode >> 3,
-        () => directory.mode,
-    };
-    // An ACL may say more than the bits; it is not asked, and the file is made.
-    bits & 3 == 3 || directory.xattr(acl::ACCESS).is_some()
 }

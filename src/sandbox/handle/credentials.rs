@@ -1,4 +1,4 @@
-//! Ids and capabilities of threads: what real root may do, and nobody else.
+//! Ids and capabilities of threads: as real root has them.
 
 use rustix::io::Errno;
 
@@ -23,7 +23,7 @@ impl State {
         Ok(Answer::Value(0))
     }
 
-    /// setuid(2) and all like it.
+    /// Answers setuid(2) and all like it.
     pub fn set_ids(&mut self, asked: &Asked) -> Reply {
         use Call::*;
         let old = self.mine(asked);
@@ -77,7 +77,7 @@ impl State {
         self.become_(asked, new)
     }
 
-    /// getuid(2) and all like it.
+    /// Answers getuid(2) and all like it.
     pub fn get_ids(&mut self, asked: &Asked) -> Reply {
         use Call::*;
         let who = self.mine(asked);
@@ -112,7 +112,7 @@ impl State {
         Ok(Answer::Value(who.groups.len() as i64))
     }
 
-    /// capget(2).
+    /// Answers capget(2).
     pub fn capget(&mut self, asked: &Asked) -> Reply {
         let (words, target) = match self.capability_header(asked)? {
             Some(header) => header,
@@ -133,14 +133,16 @@ impl State {
         Ok(Answer::Value(0))
     }
 
-    /// The thread that a number of the step's own process namespace stands for. Only the asking process itself is looked up.
+    /// Returns the thread that a number of the step's own process namespace stands for. Only the asking process itself is
+    /// looked up.
     fn thread(&self, asked: &Asked, target: u32) -> Result<u32, Answer> {
         let ids = self.tracees.status(asked.tid, "NSpid:")?;
         let own = ids.split_whitespace().next_back().and_then(|id| id.parse().ok());
         if own == Some(target) { Ok(asked.tid) } else { Err(Answer::Continue) }
     }
 
-    /// How many 32-bit words of a set a call takes, and of which thread; `None` for an unknown version, after saying which one is known.
+    /// Returns how many 32-bit words of a set a call takes, and of which thread; `None` for an unknown version, after
+    /// saying which one is known.
     fn capability_header(&mut self, asked: &Asked) -> Result<Option<(u32, u32)>, Answer> {
         let mut header = [0; 8];
         self.tracees.read(asked.tid, asked.arguments[0], &mut header)?;
@@ -155,7 +157,7 @@ impl State {
         }
     }
 
-    /// capset(2).
+    /// Answers capset(2).
     pub fn capset(&mut self, asked: &Asked) -> Reply {
         let Some((words, target)) = self.capability_header(asked)? else { return Err(Errno::INVAL.into()) };
         if target != 0 && self.thread(asked, target).is_err() {
@@ -188,7 +190,7 @@ impl State {
         self.become_(asked, Credentials { effective, permitted, inheritable, ambient, ..old })
     }
 
-    /// Those operations of prctl(2) that are about credentials.
+    /// Answers those operations of prctl(2) that are about credentials.
     pub fn prctl(&mut self, asked: &Asked) -> Reply {
         let old = self.mine(asked);
         let mut new = old.clone();
@@ -216,6 +218,9 @@ impl State {
             // The supervisor keeps a number in it; a timer is no worse for not hearing of the wish.
             libc::PR_SET_TIMERSLACK => return Ok(Answer::Value(0)),
             libc::PR_GET_TIMERSLACK => return Ok(Answer::Value(50_000)),
+            // The supervisor could not see a process any more that closes itself to others; to others it is closed anyhow.
+            libc::PR_SET_DUMPABLE if argument > 1 => return Err(Errno::INVAL.into()),
+            libc::PR_SET_DUMPABLE => return Ok(Answer::Value(0)),
             _ => return Err(Errno::PERM.into()),
         }
         self.become_(asked, new)
@@ -238,7 +243,7 @@ impl State {
     }
 }
 
-/// setuid(2).
+/// Applies setuid(2).
 fn one(ids: &mut Four, id: u32, may: bool) -> Result<(), Answer> {
     if id == SAME {
         return Err(Errno::INVAL.into());
@@ -253,7 +258,7 @@ fn one(ids: &mut Four, id: u32, may: bool) -> Result<(), Answer> {
     Ok(())
 }
 
-/// setreuid(2).
+/// Applies setreuid(2).
 fn two(ids: &mut Four, [real, effective, _]: [u32; 3], may: bool) -> Result<(), Answer> {
     let old = *ids;
     if real != SAME {
@@ -275,7 +280,7 @@ fn two(ids: &mut Four, [real, effective, _]: [u32; 3], may: bool) -> Result<(), 
     Ok(())
 }
 
-/// setresuid(2).
+/// Applies setresuid(2).
 fn three(ids: &mut Four, wanted: [u32; 3], may: bool) -> Result<(), Answer> {
     let old = *ids;
     for (place, id) in [&mut ids.real, &mut ids.effective, &mut ids.saved].into_iter().zip(wanted) {

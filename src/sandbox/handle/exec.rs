@@ -2,9 +2,11 @@
 
 use std::os::fd::AsRawFd;
 
+use super::node::Node;
 use super::path::Named;
 use super::{Answer, Asked, Reply, State, xattr};
 use crate::fs::Kind;
+use crate::sandbox::credentials::Credentials;
 use crate::sandbox::syscalls::Call;
 
 /// The most links of scripts and interpreters that are followed (the kernel allows four).
@@ -35,20 +37,25 @@ impl State {
             }
         }
         let no_new = self.tracees.status(asked.tid, "NoNewPrivs:").is_ok_and(|text| text == "1");
-        let setuid = (node.mode & 0o4000 != 0 && !no_new).then_some(node.uid);
-        let setgid = (node.mode & 0o2010 == 0o2010 && !no_new).then_some(node.gid);
-        let file = node.xattr(xattr::CAPABILITY).filter(|_| !no_new).and_then(capabilities);
-        let old = self.credentials.of(&self.tracees, asked.tid);
-        let mut new = old.clone();
-        new.executed(setuid, setgid, file);
-        if new != *old {
+        let new = self.credentials_after(asked, &node, no_new);
+        if new != *self.credentials.of(&self.tracees, asked.tid) {
             self.credentials.set(&self.tracees, asked.tid, new)?;
         }
         Ok(Answer::Continue)
     }
+
+    /// Returns what a thread is after it executed a program, which may have bits and capabilities unless those are refused.
+    pub fn credentials_after(&self, asked: &Asked, node: &Node, no_new: bool) -> Credentials {
+        let setuid = (node.mode & 0o4000 != 0 && !no_new).then_some(node.uid);
+        let setgid = (node.mode & 0o2010 == 0o2010 && !no_new).then_some(node.gid);
+        let file = node.xattr(xattr::CAPABILITY).filter(|_| !no_new).and_then(capabilities);
+        let mut new = self.credentials.of(&self.tracees, asked.tid).clone();
+        new.executed(setuid, setgid, file);
+        new
+    }
 }
 
-/// The interpreter of a script.
+/// Returns the interpreter of a script.
 fn interpreter(file: &std::os::fd::OwnedFd) -> Option<Vec<u8>> {
     use rustix::fs::{CWD, Mode, OFlags};
     // Through the supervisor's working directory, which is its /proc.
@@ -60,7 +67,7 @@ fn interpreter(file: &std::os::fd::OwnedFd) -> Option<Vec<u8>> {
     script(&head[..n])
 }
 
-/// What the first line of a script names.
+/// Returns what the first line of a script names.
 pub fn script(head: &[u8]) -> Option<Vec<u8>> {
     let line = head.strip_prefix(b"#!")?;
     let line = line.split(|&c| c == b'\n').next()?.trim_ascii_start();
@@ -68,7 +75,17 @@ pub fn script(head: &[u8]) -> Option<Vec<u8>> {
     (!path.is_empty()).then(|| path.to_vec())
 }
 
-/// Permitted and inheritable capabilities of a file, and whether they are effective (linux/capability.h, struct vfs_cap_data).
+/// Returns the one argument that the first line of a script has for its interpreter: all that follows, blanks and all.
+pub fn script_argument(head: &[u8]) -> Option<Vec<u8>> {
+    let line = head.strip_prefix(b"#!")?;
+    let line = line.split(|&c| c == b'\n').next()?.trim_ascii();
+    let at = line.iter().position(|&c| c == b' ' || c == b'\t')?;
+    let rest = line[at..].trim_ascii();
+    (!rest.is_empty()).then(|| rest.to_vec())
+}
+
+/// Returns permitted and inheritable capabilities of a file, and whether they are effective (linux/capability.h, struct
+/// vfs_cap_data).
 fn capabilities(value: &[u8]) -> Option<(u64, u64, bool)> {
     let word = |at: usize| Some(u32::from_le_bytes(value.get(at..at + 4)?.try_into().ok()?));
     let wide = |at: usize| Some(u64::from(word(at)?) | u64::from(word(at + 8)?) << 32);
@@ -91,6 +108,13 @@ mod tests {
         ] {
             assert_eq!(script(head).as_deref(), path, "{head:?}");
         }
+    }
+
+    #[test]
+    fn an_interpreter_has_one_argument_at_most() {
+        assert_eq!(script_argument(b"#! /usr/bin/env  perl -w \nx"), Some(b"perl -w".to_vec()));
+        assert_eq!(script_argument(b"#!/bin/sh\n"), None);
+        assert_eq!(script_argument(b"#!/bin/sh \n"), None);
     }
 
     #[test]

@@ -12,14 +12,14 @@ use crate::fs::{Kind, Stat};
 use crate::tree::Xattrs;
 use crate::tree::ledger::Record;
 
-/// A file as the step sees it.
+/// A file with its emulated metadata.
 #[derive(Debug)]
 pub struct Node {
     /// The file, opened as a path.
     pub fd: OwnedFd,
-    /// What the disk says.
+    /// The stat on the disk.
     pub stat: Stat,
-    /// What it is.
+    /// The kind of the file.
     pub kind: Kind,
     /// Its permission bits.
     pub mode: u16,
@@ -36,7 +36,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// One of the attributes that are not on the disk.
+    /// Returns an attribute that is not on the disk.
     pub fn xattr(&self, name: &[u8]) -> Option<&[u8]> {
         self.xattrs.iter().find(|(known, _)| known == name).map(|(_, value)| &value[..])
     }
@@ -50,8 +50,8 @@ impl Node {
         }
     }
 
-    /// The permission bits that the disk gets: what `layer::create` gives to files of an unprivileged user.
-    fn disk_mode(&self) -> u16 {
+    /// Returns the permission bits that the disk gets: what `layer::create` gives to files of an unprivileged user.
+    pub(super) fn disk_mode(&self) -> u16 {
         match self.kind {
             Kind::Symlink => 0o777,
             Kind::Directory => self.mode & 0o1777 | 0o700,
@@ -63,20 +63,30 @@ impl Node {
 impl State {
     /// Opens the file that a call names. Where that fails, the kernel is to make the call.
     pub fn node(&self, tid: u32, named: &Named) -> Result<Node, Answer> {
-        let fd = self.open_path(tid, named).map_err(|_| Answer::Continue)?;
+        let fd = match self.open_path(tid, named) {
+            Err(error) if self.service.is_some() => return Err(error.into()),
+            other => other.map_err(|_| Answer::Continue)?,
+        };
         Ok(self.node_of(fd)?)
     }
 
-    /// The file behind a descriptor.
+    /// Returns the file behind a descriptor.
     pub fn node_of(&self, fd: OwnedFd) -> std::io::Result<Node> {
         let stat = stat_fd(&fd)?;
         let record = self.ledger.get(&stat, || generation_of(&fd, &stat))?;
         // What lies outside the tree is the host's: its root's as far as this namespace is concerned.
-        let outside = |id: u32| if id == UNMAPPED && stat.dev != self.device { 0 } else { id };
+        let outside = |id: u32, owner: u32| match id {
+            UNMAPPED if stat.dev != self.device => 0,
+            // Without a namespace, the disk has another number for root.
+            id if id == owner => 0,
+            id => id,
+        };
+        let owner = self.service.as_ref().map_or((0, 0), |service| service.owner);
         Ok(match record {
             Some(record) => Node {
                 kind: record.kind,
-                mode: if stat.mode == record.disk_mode { record.mode } else { stat.mode },
+                // While owners are on the disk, every change of a mode that is recorded comes here.
+                mode: if stat.mode == record.disk_mode || self.is_native() { record.mode } else { stat.mode },
                 uid: record.uid,
                 gid: record.gid,
                 rdev: record.rdev,
@@ -92,10 +102,13 @@ impl State {
             None => Node {
                 kind: stat.kind,
                 mode: stat.mode,
-                uid: outside(stat.uid),
-                gid: outside(stat.gid),
+                uid: outside(stat.uid, owner.0),
+                gid: outside(stat.gid, owner.1),
                 rdev: stat.rdev,
-                xattrs: Vec::new(),
+                xattrs: match self.on_disk && stat.dev == self.device {
+                    true => self.attributes_on_disk(&fd)?,
+                    false => Vec::new(),
+                },
                 recorded: false,
                 stat,
                 fd,
@@ -105,11 +118,23 @@ impl State {
 
     /// Writes down what a file is now: on the disk what it takes, the rest in the ledger and its journal. The file's ctime moves, as by the
     /// call that this stands for; so the next scan of the tree asks the ledger again.
+    ///
+    /// # Errors
+    /// EROFS for what the step was shown and may not write to.
     pub fn save(&mut self, node: &Node) -> std::io::Result<()> {
+        if self.service.as_ref().is_some_and(|service| self.is_read_only(service, &node.fd)) {
+            return Err(rustix::io::Errno::ROFS.into());
+        }
+        if self.on_disk && !node.recorded && node.stat.dev == self.device {
+            return self.save_on_disk(node);
+        }
         let mut disk_mode = node.disk_mode();
         let proc = self.tracees.proc();
         let through = format!("self/fd/{}", node.fd.as_raw_fd());
         let outside = node.stat.dev != self.device;
+        if self.is_native() && !outside {
+            return self.save_native(node);
+        }
         if node.stat.kind == Kind::Symlink || outside {
             disk_mode = node.stat.mode;
         } else if node.stat.mode != disk_mode {
@@ -117,14 +142,7 @@ impl State {
             rustix::fs::chmodat(proc, through.as_str(), mode, AtFlags::empty())?;
         }
         if !outside {
-            // An access time that is set to what it was changes nothing but the ctime.
-            let atime = rustix::fs::statx(&node.fd, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::ATIME)?
-                .stx_atime;
-            let times = Timestamps {
-                last_access: Timespec { tv_sec: atime.tv_sec, tv_nsec: atime.tv_nsec.into() },
-                last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ },
-            };
-            rustix::fs::utimensat(proc, through.as_str(), &times, AtFlags::empty())?;
+            self.touch(&node.fd)?;
         }
         let plain = node.kind == node.stat.kind
             && (node.mode == disk_mode || node.kind == Kind::Symlink)
@@ -138,8 +156,19 @@ impl State {
         }
         let packed = Xattrs::pack(&node.xattrs);
         self.heed(node.kind, node.mode, Xattrs::checked(&packed).unwrap_or_default());
-        let record = Record {
-            path: self.path_of(&through),
+        let record = Record { xattrs: packed, ..self.record_of(node, disk_mode, &through)? };
+        // The host's files, and those of /dev and /proc, are forgotten with the step.
+        if !outside {
+            self.journal.set(&record)?;
+        }
+        self.ledger.insert(record);
+        Ok(())
+    }
+
+    /// Returns the record of a file, but for its attributes.
+    pub(super) fn record_of(&self, node: &Node, disk_mode: u16, through: &str) -> std::io::Result<Record> {
+        Ok(Record {
+            path: self.path_of(through),
             dev: node.stat.dev,
             ino: node.stat.ino,
             generation: generation_of(&node.fd, &node.stat)?,
@@ -149,19 +178,28 @@ impl State {
             uid: node.uid,
             gid: node.gid,
             rdev: node.rdev,
-            xattrs: packed,
-        };
-        // The host's files, and those of /dev and /proc, are forgotten with the step.
-        if !outside {
-            self.journal.set(&record)?;
-        }
-        self.ledger.insert(record);
-        Ok(())
+            xattrs: Vec::new(),
+        })
     }
 
-    /// Where a file is, below the root; empty where it has no name.
+    /// Moves a file's ctime: an access time that is set to what it was changes nothing else.
+    pub(super) fn touch(&self, fd: &OwnedFd) -> std::io::Result<()> {
+        let through = format!("self/fd/{}", fd.as_raw_fd());
+        let atime = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::ATIME)?.stx_atime;
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: atime.tv_sec, tv_nsec: atime.tv_nsec.into() },
+            last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ },
+        };
+        Ok(rustix::fs::utimensat(self.tracees.proc(), through.as_str(), &times, AtFlags::empty())?)
+    }
+
+    /// Returns where a file is, below the root; empty where it has no name.
     fn path_of(&self, through: &str) -> Vec<u8> {
-        match rustix::fs::readlinkat(self.tracees.proc(), through, Vec::with_capacity(256)) {
+        let read = rustix::fs::readlinkat(self.tracees.proc(), through, Vec::with_capacity(256));
+        if let Some(service) = &self.service {
+            return read.ok().and_then(|path| service.path_of_host(path.as_bytes())).unwrap_or_default();
+        }
+        match read {
             Ok(path) => path.as_bytes().strip_prefix(b"/").unwrap_or_default().to_vec(),
             Err(_) => Vec::new(),
         }

@@ -19,6 +19,9 @@ impl State {
             _ => (self.first(asked, Call::Lchown, Call::Fchown)?, asked.word(1), asked.word(2)),
         };
         let mut node = self.node(asked.tid, &named)?;
+        if self.kernel_chowns(&node, uid, gid) {
+            return Ok(Answer::Continue);
+        }
         let who = self.credentials.of(&self.tracees, asked.tid);
         if !may_chown(who, &node, uid, gid) {
             return Err(Errno::PERM.into());
@@ -54,7 +57,7 @@ impl State {
             _ => (self.first(asked, Call::Lchown, Call::Fchmod)?, asked.word(1)),
         };
         let mut node = self.node(asked.tid, &named)?;
-        if node.kind == Kind::Symlink || node.stat.dev != self.device {
+        if node.kind == Kind::Symlink || node.stat.dev != self.device || self.kernel_chmods(&node, mode) {
             return Ok(Answer::Continue);
         }
         let who = self.credentials.of(&self.tracees, asked.tid);
@@ -74,7 +77,7 @@ impl State {
     }
 }
 
-/// Whether a thread may give a file this owner and group (chown(2), ERRORS).
+/// Returns whether a thread may give a file this owner and group (chown(2), ERRORS).
 fn may_chown(who: &Credentials, node: &Node, uid: u32, gid: u32) -> bool {
     if who.can(credentials::CHOWN) {
         return true;

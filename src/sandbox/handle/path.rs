@@ -8,9 +8,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::{Answer, Asked, State};
+use crate::fs::within::open_within;
 use crate::sandbox::syscalls::Call;
 
 /// A file that a call names.
@@ -31,7 +32,7 @@ impl State {
         Ok(Named { dir, path, follow })
     }
 
-    /// The same for calls that take flags: with AT_EMPTY_PATH an empty path, or none at all, means the descriptor.
+    /// Returns the same for calls that take flags: with AT_EMPTY_PATH an empty path, or none at all, means the descriptor.
     pub fn named_by(&mut self, asked: &Asked, dir: i32, address: u64, flags: i32) -> Result<Named, Answer> {
         let empty = flags & libc::AT_EMPTY_PATH != 0;
         if address == 0 && empty {
@@ -45,7 +46,7 @@ impl State {
         Ok(named)
     }
 
-    /// The file in the first argument of a family of calls: by path, by path without following, by descriptor.
+    /// Returns the file in the first argument of a family of calls: by path, by path without following, by descriptor.
     pub fn first(&mut self, asked: &Asked, no_follow: Call, descriptor: Call) -> Result<Named, Answer> {
         if asked.call == descriptor {
             return Ok(Named { dir: asked.int(0), path: Vec::new(), follow: true });
@@ -54,7 +55,8 @@ impl State {
         if named.path.is_empty() { Err(Answer::Continue) } else { Ok(named) }
     }
 
-    /// The path by which the supervisor reaches it, from the working directory of the supervisor (nothing) or its /proc.
+    /// Returns the path by which the supervisor reaches it, from the working directory of the supervisor (nothing) or its
+    /// /proc.
     fn way(&self, tid: u32, named: &Named) -> (bool, Vec<u8>) {
         let path = &named.path;
         let below = |what: &str, rest: &[u8]| {
@@ -93,6 +95,9 @@ impl State {
     /// Opens it as a path (O_PATH).
     pub fn open_path(&self, tid: u32, named: &Named) -> io::Result<OwnedFd> {
         let mut flags = OFlags::PATH | OFlags::CLOEXEC;
+        if let Some(service) = &self.service {
+            return self.reach_file(service, tid, named);
+        }
         // The link in /proc that stands for a descriptor is always followed.
         if !named.follow && !named.path.is_empty() {
             flags |= OFlags::NOFOLLOW;
@@ -105,7 +110,10 @@ impl State {
                 OFlags::PATH | OFlags::CLOEXEC,
                 Mode::empty(),
             )?;
-            return Ok(rustix::fs::openat2(&root, way, flags, Mode::empty(), ResolveFlags::IN_ROOT)?);
+            return match rustix::fs::openat2(&root, &way[..], flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+                Err(Errno::NOSYS | Errno::PERM) => Ok(open_within(&root, &way, flags)?),
+                other => Ok(other?),
+            };
         }
         if in_proc {
             return Ok(retry_on_intr(|| {
@@ -115,9 +123,10 @@ impl State {
         Ok(retry_on_intr(|| rustix::fs::openat(CWD, &way[..], flags, Mode::empty()))?)
     }
 
-    /// The device and inode of a file, and whether its owner is one that this namespace has no number for; in one call.
+    /// Returns the device and inode of a file, and whether its owner is one that this namespace has no number for; in one
+    /// call.
     pub fn glance(&self, tid: u32, named: &Named) -> io::Result<(u64, u64, bool)> {
-        if self.moved_root {
+        if self.moved_root || self.service.is_some() {
             let fd = self.open_path(tid, named)?;
             let stat = crate::fs::stat::stat_fd(&fd)?;
             return Ok((stat.dev, stat.ino, stat.uid == UNMAPPED || stat.gid == UNMAPPED));
@@ -138,5 +147,5 @@ impl State {
     }
 }
 
-/// What an owner without a number in this namespace looks like (/proc/sys/kernel/overflowuid).
+/// The id that stands for an owner without a number in this namespace (/proc/sys/kernel/overflowuid).
 pub const UNMAPPED: u32 = 65_534;

@@ -1,7 +1,7 @@
 //! Extended attributes. Those of users are on the disk; `security.*`, `trusted.*` and ACLs would need privileges or ids that the disk has not,
 //! and are in the ledger, as they are after an unprivileged unpack.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
@@ -20,29 +20,37 @@ pub const CAPABILITY: &[u8] = b"security.capability";
 const LONGEST_VALUE: u64 = 65_536;
 const LONGEST_NAME: usize = 255;
 
-/// Whether attributes of this name are kept in the ledger.
-fn kept(name: &[u8]) -> bool {
+/// Returns whether attributes of this name are kept in the ledger.
+pub(super) fn kept(name: &[u8]) -> bool {
     name == CAPABILITY
         || name.starts_with(b"trusted.")
         || [acl::ACCESS, acl::DEFAULT].contains(&name)
         || OwnerXattr::is_name(name)
 }
 
-/// Where value, size and flags of a call are.
-struct Value {
-    address: u64,
-    size: u64,
-    flags: i32,
+/// The place of value, size and flags of a call.
+#[derive(Debug)]
+pub struct Value {
+    /// The address of the value, or of the room for it.
+    pub address: u64,
+    /// How long it is, or may be.
+    pub size: u64,
+    /// XATTR_CREATE, XATTR_REPLACE.
+    pub flags: i32,
 }
 
 impl State {
-    /// The file and the attribute's name.
-    fn attribute(&mut self, asked: &Asked) -> Result<(Named, Vec<u8>), Answer> {
+    /// Returns the file and the attribute's name; what is about other names than `ours` is the kernel's.
+    pub fn attribute(
+        &mut self,
+        asked: &Asked,
+        ours: impl FnOnce(&[u8]) -> bool,
+    ) -> Result<(Named, Vec<u8>), Answer> {
         use Call::*;
         let at = matches!(asked.call, Setxattrat | Getxattrat | Removexattrat);
         let name = asked.arguments[if at { 3 } else { 1 }];
         let name = self.tracees.read_path(asked.tid, name)?;
-        if !kept(&name) || name.len() > LONGEST_NAME {
+        if name.len() > LONGEST_NAME || !ours(&name) {
             return Err(Answer::Continue);
         }
         let named = match asked.call {
@@ -56,8 +64,9 @@ impl State {
         Ok((named, name))
     }
 
-    /// The value of a call; that of setxattrat(2) and getxattrat(2) is in a structure (linux/xattr.h, struct xattr_args).
-    fn value(&mut self, asked: &Asked) -> Result<Value, Answer> {
+    /// Returns the value of a call; that of setxattrat(2) and getxattrat(2) is in a structure (linux/xattr.h, struct
+    /// xattr_args).
+    pub fn value(&mut self, asked: &Asked) -> Result<Value, Answer> {
         if !matches!(asked.call, Call::Setxattrat | Call::Getxattrat) {
             return Ok(Value { address: asked.arguments[2], size: asked.arguments[3], flags: asked.int(4) });
         }
@@ -71,9 +80,9 @@ impl State {
         Ok(Value { address, size: word(8).into(), flags: word(12) as i32 })
     }
 
-    /// setxattr(2) and its siblings.
+    /// Answers setxattr(2) and its siblings.
     pub fn set_xattr(&mut self, asked: &Asked) -> Reply {
-        let (named, name) = self.attribute(asked)?;
+        let (named, name) = self.attribute(asked, kept)?;
         let Value { address, size, flags } = self.value(asked)?;
         if size > LONGEST_VALUE {
             return Err(Errno::TOOBIG.into());
@@ -82,9 +91,12 @@ impl State {
             return Err(Errno::INVAL.into());
         }
         let mut node = self.node(asked.tid, &named)?;
-        self.may_set(asked, &node, &name)?;
         let mut value = vec![0; size as usize];
         self.tracees.read(asked.tid, address, &mut value)?;
+        if self.kernel_keeps(&node, &name, &value) {
+            return Ok(Answer::Continue);
+        }
+        self.may_set(asked, &node, &name)?;
         let there = node.xattr(&name).is_some();
         if flags & libc::XATTR_CREATE != 0 && there {
             return Err(Errno::EXIST.into());
@@ -97,7 +109,7 @@ impl State {
         Ok(Answer::Value(0))
     }
 
-    /// Whether a thread may change an attribute of a file (xattr(7), capabilities(7)).
+    /// Refuses a change of an attribute that a thread may not make (xattr(7), capabilities(7)).
     fn may_set(&self, asked: &Asked, node: &Node, name: &[u8]) -> Result<(), Answer> {
         let who = self.credentials.of(&self.tracees, asked.tid);
         let owner = who.uid.file == node.uid || who.can(credentials::FOWNER);
@@ -111,17 +123,20 @@ impl State {
         if may { Ok(()) } else { Err(Errno::PERM.into()) }
     }
 
-    /// getxattr(2) and its siblings.
+    /// Answers getxattr(2) and its siblings.
     pub fn get_xattr(&mut self, asked: &Asked) -> Reply {
-        let (named, name) = self.attribute(asked)?;
+        let (named, name) = self.attribute(asked, kept)?;
         let node = self.node(asked.tid, &named)?;
+        if name.starts_with(b"trusted.") && !self.sees_trusted(asked) {
+            return Err(Errno::NODATA.into());
+        }
         let Some(value) = node.xattr(&name).map(<[u8]>::to_vec) else { return Ok(Answer::Continue) };
         let Value { address, size, .. } = self.value(asked)?;
         self.give(asked, address, size, &value)
     }
 
-    /// Writes a value where the call wants it; a size of 0 asks for the length.
-    fn give(&mut self, asked: &Asked, address: u64, size: u64, value: &[u8]) -> Reply {
+    /// Writes a value where the call asks for it; a size of 0 asks for the length.
+    pub fn give(&mut self, asked: &Asked, address: u64, size: u64, value: &[u8]) -> Reply {
         if size == 0 {
             return Ok(Answer::Value(value.len() as i64));
         }
@@ -132,9 +147,14 @@ impl State {
         Ok(Answer::Value(value.len() as i64))
     }
 
-    /// listxattr(2) and its siblings: names on the disk and in the ledger.
-    pub fn list_xattr(&mut self, asked: &Asked) -> Reply {
-        let (named, address, size) = match asked.call {
+    /// Returns whether trusted attributes are shown to a thread: without privileges they are not there.
+    fn sees_trusted(&self, asked: &Asked) -> bool {
+        self.credentials.of(&self.tracees, asked.tid).uid.effective == 0
+    }
+
+    /// Returns the file of a listxattr(2), and where its list goes.
+    pub fn listed(&mut self, asked: &Asked) -> Result<(Named, u64, u64), Answer> {
+        Ok(match asked.call {
             Call::Listxattrat => {
                 let named = self.named_by(asked, asked.int(0), asked.arguments[1], asked.int(2))?;
                 (named, asked.arguments[3], asked.arguments[4])
@@ -144,17 +164,19 @@ impl State {
                 asked.arguments[1],
                 asked.arguments[2],
             ),
-        };
+        })
+    }
+
+    /// Answers listxattr(2) and its siblings: names on the disk and in the ledger.
+    pub fn list_xattr(&mut self, asked: &Asked) -> Reply {
+        let (named, address, size) = self.listed(asked)?;
         let node = self.node(asked.tid, &named)?;
         if node.xattrs.is_empty() {
             return Ok(Answer::Continue);
         }
-        // The supervisor's working directory is its /proc.
-        let through = format!("self/fd/{}", node.fd.as_raw_fd());
-        let mut list = vec![0; LONGEST_VALUE as usize];
-        let length = rustix::fs::listxattr(through.as_str(), &mut list[..]).unwrap_or(0);
-        list.truncate(length);
-        for (name, _) in &node.xattrs {
+        let mut list = self.names_on_disk(asked, &node.fd).unwrap_or_default();
+        let trusted = self.sees_trusted(asked);
+        for (name, _) in node.xattrs.iter().filter(|(name, _)| trusted || !name.starts_with(b"trusted.")) {
             if !list.split(|&c| c == 0).any(|known| known == name) {
                 list.extend_from_slice(name);
                 list.push(0);
@@ -163,9 +185,23 @@ impl State {
         self.give(asked, address, size, &list)
     }
 
-    /// removexattr(2) and its siblings.
+    /// Lists what the disk has, but for what a thread may not see and the supervisor may.
+    pub fn names_on_disk(&self, asked: &Asked, fd: &OwnedFd) -> rustix::io::Result<Vec<u8>> {
+        // The supervisor's working directory is its /proc.
+        let through = format!("self/fd/{}", fd.as_raw_fd());
+        let mut list = vec![0; LONGEST_VALUE as usize];
+        let length = rustix::fs::listxattr(through.as_str(), &mut list[..])?;
+        list.truncate(length);
+        if !self.sees_trusted(asked) {
+            let names = list.split_inclusive(|&c| c == 0).filter(|name| !name.starts_with(b"trusted."));
+            list = names.flatten().copied().collect();
+        }
+        Ok(list)
+    }
+
+    /// Answers removexattr(2) and its siblings.
     pub fn remove_xattr(&mut self, asked: &Asked) -> Reply {
-        let (named, name) = self.attribute(asked)?;
+        let (named, name) = self.attribute(asked, kept)?;
         let mut node = self.node(asked.tid, &named)?;
         if node.xattr(&name).is_none() {
             return Ok(Answer::Continue);

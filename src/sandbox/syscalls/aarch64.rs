@@ -12,6 +12,42 @@ pub const FOREIGN_BIT: u32 = 0;
 #[rustfmt::skip]
 pub const TABLE: &[(u32, Call)] = &[
     (libc::SYS_fchown as u32, Call::Fchown),
+    (libc::SYS_readlinkat as u32, Call::Readlinkat),
+    (libc::SYS_chdir as u32, Call::Chdir),
+    (libc::SYS_fchdir as u32, Call::Fchdir),
+    (libc::SYS_getcwd as u32, Call::Getcwd),
+    (libc::SYS_utimensat as u32, Call::Utimensat),
+    (libc::SYS_statfs as u32, Call::Statfs),
+    (libc::SYS_bind as u32, Call::Bind),
+    (libc::SYS_connect as u32, Call::Connect),
+    (libc::SYS_socket as u32, Call::Socket),
+    (libc::SYS_kill as u32, Call::Kill),
+    (libc::SYS_tkill as u32, Call::Tkill),
+    (libc::SYS_tgkill as u32, Call::Tgkill),
+    (libc::SYS_rt_sigqueueinfo as u32, Call::Sigqueue),
+    (libc::SYS_rt_tgsigqueueinfo as u32, Call::Tgsigqueue),
+    (libc::SYS_prlimit64 as u32, Call::Prlimit),
+    (434, Call::PidfdOpen),
+    (libc::SYS_inotify_init1 as u32, Call::Inotify),
+    (libc::SYS_name_to_handle_at as u32, Call::Handle),
+    (libc::SYS_ptrace as u32, Call::Other),
+    (libc::SYS_process_vm_readv as u32, Call::Other),
+    (libc::SYS_process_vm_writev as u32, Call::Other),
+    (libc::SYS_kcmp as u32, Call::Other),
+    (438, Call::Other), // pidfd_getfd
+    (440, Call::Other), // process_madvise
+    (448, Call::Other), // process_mrelease
+    (457, Call::Other), // statmount
+    (458, Call::Other), // listmount
+    (libc::SYS_unlinkat as u32, Call::Unlinkat),
+    (libc::SYS_renameat2 as u32, Call::Renameat2),
+    (libc::SYS_linkat as u32, Call::Linkat),
+    (libc::SYS_faccessat as u32, Call::Faccessat),
+    (439, Call::Faccessat2),
+    (libc::SYS_truncate as u32, Call::Truncate),
+    (libc::SYS_getdents64 as u32, Call::Getdents64),
+    (libc::SYS_getsockopt as u32, Call::Getsockopt),
+    (38, Call::Renameat), // not in the crate for this architecture
     (libc::SYS_fchownat as u32, Call::Fchownat),
     (libc::SYS_fchmod as u32, Call::Fchmod),
     (libc::SYS_fchmodat as u32, Call::Fchmodat),

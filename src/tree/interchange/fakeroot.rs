@@ -1,4 +1,4 @@
-//! What `fakeroot -s FILE` saves: one line for each file whose owner, mode or kind it only pretends.
+//! The save file of `fakeroot -s FILE`: one line for each file with an owner, mode or kind that it only pretends.
 //!
 //! `dev=HEX,ino=N,mode=OCTAL,uid=N,gid=N,nlink=N,rdev=N`, where `mode` is all of `st_mode` and a device stands on disk as
 //! an empty file. The file says nothing of paths, nor which life of an inode number it means.
@@ -27,7 +27,8 @@ pub struct SaveFile {
 
 impl SaveFile {
     /// Reads the file at an ambient path.
-    pub fn load(path: &Path) -> Result<SaveFile> {
+    pub fn load(path: impl AsRef<Path>) -> Result<SaveFile> {
+        let path = path.as_ref();
         let shown = path.as_os_str().as_bytes();
         let file = crate::fs::root::open_given(path).at(LOAD, shown)?;
         Self::read(BufReader::new(file)).map_err(|error| match error.path() {
@@ -45,8 +46,9 @@ impl SaveFile {
             if (&mut input).take(LONGEST_LINE).read_until(b'\n', &mut line).at(LOAD, "")? == 0 {
                 break;
             }
-            let refuse =
-                |what: &str| Error::corrupt(LOAD, format!("line {number} is no line of fakeroot's: {what}"));
+            let refuse = |what: &str| {
+                Error::corrupt(LOAD, format!("line {number} is not a line of fakeroot's: {what}"))
+            };
             if number > MOST_LINES {
                 return Err(Error::limit(LOAD, format!("more than {MOST_LINES} lines")));
             }
@@ -54,23 +56,23 @@ impl SaveFile {
             let (key, claim) =
                 parse(text).ok_or_else(|| refuse("expected dev=,ino=,mode=,uid=,gid=,nlink=,rdev="))?;
             if claims.insert(key, claim).is_some() {
-                return Err(refuse("it tells of a file a second time"));
+                return Err(refuse("it lists a file a second time"));
             }
         }
         Ok(SaveFile { claims })
     }
 
-    /// How many files it knows.
+    /// Returns how many files it has.
     pub fn len(&self) -> usize {
         self.claims.len()
     }
 
-    /// Whether it knows none.
+    /// Returns whether it has none.
     pub fn is_empty(&self) -> bool {
         self.claims.is_empty()
     }
 
-    /// What it says of a file. Where the file is of another kind, the inode number is in another life, and the line is
+    /// Returns what it says of a file. Where the file is of another kind, the inode number is in another life, and the line is
     /// about a file that is gone.
     pub(super) fn get(&self, stat: &Stat) -> Option<Claim> {
         let claim = self.claims.get(&(stat.dev, stat.ino))?;

@@ -39,7 +39,7 @@ impl OwnerXattr {
     /// Both.
     pub const ALL: [OwnerXattr; 2] = [OwnerXattr::RootlessContainers, OwnerXattr::OverrideStat];
 
-    /// The attribute's name.
+    /// Returns the attribute's name.
     pub fn name(self) -> &'static [u8] {
         match self {
             OwnerXattr::RootlessContainers => b"user.rootlesscontainers",
@@ -47,7 +47,7 @@ impl OwnerXattr {
         }
     }
 
-    /// Whether an attribute of this name is one of them.
+    /// Returns whether an attribute of this name is one of them.
     pub fn is_name(name: &[u8]) -> bool {
         Self::ALL.iter().any(|one| one.name() == name)
     }
@@ -66,7 +66,7 @@ impl OwnerXattr {
         }
     }
 
-    /// What an entry gets: `None` where there is nothing to say.
+    /// Returns what an entry gets: `None` where there is nothing to say.
     pub(crate) fn value(self, meta: &Meta) -> Option<Vec<u8>> {
         match self {
             OwnerXattr::RootlessContainers => rootlesscontainers::format(meta),
@@ -78,7 +78,7 @@ impl OwnerXattr {
 impl std::str::FromStr for OwnerXattr {
     type Err = Error;
 
-    /// `rootlesscontainers` or `override-stat`.
+    /// Reads `rootlesscontainers` or `override-stat`.
     fn from_str(text: &str) -> Result<Self> {
         let found = Self::ALL.into_iter().find(|one| one.word() == text);
         found.ok_or_else(|| {
@@ -94,16 +94,16 @@ impl std::fmt::Display for OwnerXattr {
     }
 }
 
-/// Whose word on owners a scan takes besides the disk's and the ledger's. Where it says something, it counts for more than
+/// A source of owners besides the disk and the ledger. Where it has something, it counts for more than
 /// either; where it says nothing, they count.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum OwnerSource {
-    /// Nobody's. Attributes of the two names are attributes like others.
+    /// None. Attributes of the two names are attributes like others.
     #[default]
     Nothing,
     /// The attribute's, which then is no attribute of the file: no layer carries it.
     Xattr(OwnerXattr),
-    /// That of a save file of `fakeroot -s`. It knows files by device and inode number, so it holds for the very tree it
+    /// That of a save file of `fakeroot -s`. It identifies files by device and inode number, so it holds for the very tree it
     /// was made in, as long as nothing in it is replaced by other means.
     Fakeroot(Arc<SaveFile>),
 }
@@ -125,12 +125,12 @@ impl OwnerSource {
         }
     }
 
-    /// Whether what it says of a file can change without the file's change time moving.
+    /// Returns whether what it says of a file can change without the file's change time moving.
     pub(super) fn moves_unseen(&self) -> bool {
         matches!(self, OwnerSource::Fakeroot(_))
     }
 
-    /// What it says of one entry; the attribute that says it is taken out of `xattrs` (packed).
+    /// Returns what it says of one entry; the attribute that says it is taken out of `xattrs` (packed).
     pub(super) fn claim(&self, stat: &Stat, xattrs: &mut Vec<u8>) -> Result<Option<Claim>> {
         match self {
             OwnerSource::Nothing => Ok(None),
@@ -156,7 +156,7 @@ impl OwnerSource {
     }
 }
 
-/// What somebody wrote down about a file; `None` for what was left open.
+/// A record about a file; `None` for what it leaves open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Claim {
     pub uid: Option<u32>,
@@ -167,8 +167,8 @@ pub(super) struct Claim {
     pub rdev: (u32, u32),
 }
 
-/// Whether what is on disk may be written down as something of this kind: as itself, or, where only a privileged process
-/// can make the thing, an empty file in its place. One that has content is no placeholder any more.
+/// Returns whether what is on disk may be written down as something of this kind: as itself, or, where only a privileged
+/// process can make the thing, an empty file in its place. One that has content is no placeholder any more.
 pub(super) fn can_stand_for(stat: &Stat, kind: Kind) -> bool {
     let placeholder = match kind {
         Kind::File | Kind::Directory | Kind::Symlink => false,

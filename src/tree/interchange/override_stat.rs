@@ -14,7 +14,7 @@ pub(super) fn parse(value: &[u8]) -> Result<Claim, String> {
     if value.len() > LONGEST {
         return Err(format!("it is longer than {LONGEST} bytes"));
     }
-    let text = std::str::from_utf8(value).map_err(|_| "it is no text")?;
+    let text = std::str::from_utf8(value).map_err(|_| "it is not text")?;
     let mut fields = text.split(':');
     let mut next = |what: &str| fields.next().ok_or_else(|| format!("no {what}"));
     let uid = id(next("user")?)?;
@@ -27,7 +27,7 @@ pub(super) fn parse(value: &[u8]) -> Result<Claim, String> {
     }
     let bits = match mode & libc::S_IFMT {
         0 => None,
-        _ => Some(Kind::from_mode(mode).ok_or("the mode has a type there is none of")?),
+        _ => Some(Kind::from_mode(mode).ok_or("the mode has an unknown type")?),
     };
     let (kind, rdev) = match (named, bits) {
         (Some((kind, _)), Some(bits)) if kind != bits => return Err("mode and type disagree".into()),
@@ -74,14 +74,14 @@ fn kind(text: &str) -> Result<(Kind, (u32, u32)), String> {
         let (major, minor) = numbers.split_once('-')?;
         Some((kind, (number(major, 10)?, number(minor, 10)?)))
     };
-    device().ok_or_else(|| "a type that is none".into())
+    device().ok_or_else(|| "an unknown type".into())
 }
 
-/// An id; the highest number means "unchanged" to chown(2) and can own nothing.
+/// Returns an id; the highest number means "unchanged" to chown(2) and can own nothing.
 fn id(text: &str) -> Result<u32, String> {
     number(text, 10)
         .filter(|&id| id != u32::MAX)
-        .ok_or_else(|| "an owner that is no number below 2^32 - 1".into())
+        .ok_or_else(|| "an owner that is not a number below 2^32 - 1".into())
 }
 
 /// Digits only: Rust's parser also takes a plus sign.

@@ -49,7 +49,7 @@ pub(super) fn format(meta: &Meta) -> Option<Vec<u8>> {
     (!out.is_empty()).then_some(out)
 }
 
-/// A number of 32 bits in groups of seven, the lowest first; all but the last byte have the high bit.
+/// Returns a number of 32 bits in groups of seven, the lowest first; all but the last byte have the high bit.
 fn varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let mut number = 0u64;
     for (i, &byte) in bytes.iter().take(5).enumerate() {

@@ -14,7 +14,7 @@ use crate::tree::entry::{Flags, Meta, NONE};
 use crate::tree::hash::hash_file_at;
 use crate::tree::snapshot::Snapshot;
 
-/// The filesystem's clock, which alone tells what a time stamp proves.
+/// The filesystem's clock, against which alone a time stamp proves anything.
 #[derive(Clone, Copy)]
 pub(super) struct Clock {
     /// When the scan began. What was stamped a tick before that, or later, may have changed behind the same stamp.
@@ -39,6 +39,7 @@ pub(super) fn assemble(
     }
     let total = 1 + found.iter().map(|f| f.entries.len()).sum::<usize>();
     let mut writer = Writer::with_capacity(total);
+    writer.scanned_by = worker.shared.options.fingerprint();
     let limit = clock.began.minus_nanos(TICK_NANOS);
     let mut order: Vec<u32> = Vec::with_capacity(total);
     let mut shared: HashMap<(u64, u64), Vec<u32>> = HashMap::new();
@@ -60,6 +61,7 @@ pub(super) fn assemble(
             children: (0, 0),
             xattrs: writer.store_xattrs(slice(raw.xattrs))?,
             digest: writer.store_digest(raw.digest),
+            place: writer.store_place(raw.place),
         };
         let index = writer.push(&record)?;
         if meta.nlink > 1 && meta.kind != Kind::Directory {
@@ -105,11 +107,12 @@ pub(super) fn assemble(
         owners_replaced: 0,
         learned: Vec::new(),
         unchanged: 0,
+        excluded: 0,
     })
 }
 
-/// Looks once more at a file whose time stamp proved nothing when it was looked at first. If all is as it was, the stamp
-/// does now. Else the entry stays in doubt, with the digest of its content, so that the next comparison can tell.
+/// Looks once more at a file with a time stamp that proved nothing the first time. If all is as it was, the stamp does now.
+/// Else the entry stays in doubt, with the digest of its content, so that the next comparison can decide.
 fn settle(writer: &mut Writer, index: u32, now: Timestamp, worker: &mut Worker<'_, '_>) -> Result<()> {
     let Shared { root, control, .. } = worker.shared;
     control.check(SCAN)?;
@@ -131,8 +134,8 @@ fn settle(writer: &mut Writer, index: u32, now: Timestamp, worker: &mut Worker<'
     }
     match hash_file_at(&dir, &name, &mut Vec::new(), control) {
         Ok((digest, stat)) if meta.is_as_in(&stat) => writer.set_digest(index, digest),
-        // A snapshot is of one moment. Without a digest the comparison takes the file for changed, which it is; and who
-        // puts it into a layer reads it again, and tells.
+        // A snapshot is of one moment. Without a digest the comparison takes the file for changed, which it is; and what
+        // puts it into a layer reads it again and reports a change.
         Ok(_) => {}
         Err(error) if was_replaced(&error) || error.kind() == ErrorKind::PermissionDenied => {}
         Err(error) => return Err(Error::io(SCAN, root.describe(&path), error)),

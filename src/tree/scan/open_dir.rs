@@ -44,7 +44,7 @@ impl OpenDir {
         }
     }
 
-    /// The path of this directory, for messages.
+    /// Returns the path of this directory, for messages.
     pub fn path(&self) -> Vec<u8> {
         let mut names: Vec<&[u8]> = vec![self.name.to_bytes()];
         let mut at = self.parent.as_deref();
@@ -82,7 +82,7 @@ impl OpenDir {
         };
         for (above, dir) in way.iter().enumerate().rev() {
             fd = Arc::new(open_dir_at(&*fd, &dir.name)?);
-            // Whoever comes next, from here or from a few steps up, finds a start nearby: without that, the way back up
+            // The next directory, from here or from a few steps up, finds a start nearby: without that, the way back up
             // from the end of a chain would take time by the square of its length.
             if above == 0 || above.is_power_of_two() {
                 dir.keep(&fd);

@@ -1,4 +1,4 @@
-//! One thread of a scan: takes a directory, reads it, and leaves the directories in it for whoever is free.
+//! One thread of a scan: takes a directory, reads it, and leaves the directories in it to any free thread.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
@@ -13,11 +13,16 @@ use crate::fs::dirents::Names;
 use crate::fs::generation::generation;
 use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root, Stat, xattr};
+use crate::hint::Hint;
 use crate::progress::{Control, Counters};
-use crate::tree::entry::{Flags, Meta, NONE, Xattrs};
+use crate::tree::entry::{Flags, Meta, NONE, Place, Xattrs};
 use crate::tree::ledger::Record;
 use crate::tree::ownership::Ownership;
 use crate::tree::snapshot::Snapshot;
+
+/// The hint for a directory that may not be read.
+const UNREADABLE: &str =
+    "every directory of a tree must be readable: leave it out, or what is mounted there, or chmod u+rx it";
 
 /// Makes a path for a message out of a name in the directory at hand.
 type Describe<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
@@ -27,23 +32,24 @@ pub(super) struct Task {
     number: u32,
     parent: Option<Arc<OpenDir>>,
     name: CString,
-    /// What the directory was when its parent was read.
+    /// The identity of the directory when its parent was read.
     identity: (u64, u64),
     /// The same directory in the previous snapshot, and whether its list of names still holds.
     previous: u32,
     names_hold: bool,
 }
 
-/// What reading a directory gives: the directories in it, if any, and its descriptor.
+/// The result of reading a directory: the directories in it, if any, and its descriptor.
 type Read = Option<(Vec<Task>, Arc<OwnedFd>)>;
 
-/// One entry as a worker leaves it; offsets are into the worker's own bytes.
+/// An entry as a worker leaves it; offsets are into the worker's own bytes.
 pub(super) struct Raw {
     pub meta: Meta,
     pub name: (u32, u16),
     pub target: (u32, u32),
     pub xattrs: (u32, u32),
     pub digest: Option<[u8; 32]>,
+    pub place: Option<Place>,
     pub directory: u32,
 }
 
@@ -52,7 +58,7 @@ pub(super) struct Block {
     pub directory: u32,
     pub first: u32,
     pub count: u32,
-    /// Something in the directory was left out, and no entry tells of it.
+    /// Whether something in the directory was left out, and no entry stands for it.
     pub left_out: bool,
 }
 
@@ -64,6 +70,7 @@ pub(super) struct Found {
     pub skipped: Vec<Skipped>,
     pub owners_replaced: u64,
     pub unchanged: u64,
+    pub excluded: u64,
     pub learned: Vec<Record>,
 }
 
@@ -118,7 +125,7 @@ impl<'s, 'a> Worker<'s, 'a> {
         }
     }
 
-    /// The root's own entry, and the task that starts the walk.
+    /// Returns the root's own entry, and the task that starts the walk.
     pub fn root_entry(&mut self, stat: &Stat) -> Result<Raw> {
         let shared = self.shared;
         let fd = shared.root.open_dir(b"").at(SCAN, shared.root.describe(b""))?;
@@ -141,12 +148,12 @@ impl<'s, 'a> Worker<'s, 'a> {
         Ok(raw)
     }
 
-    /// Whether a directory's list of names is still what the previous snapshot has.
+    /// Returns whether a directory's list of names is still what the previous snapshot has.
     fn names_hold(&self, stat: &Stat, previous: Option<(&Snapshot, u32)>) -> bool {
         previous.is_some_and(|(snapshot, index)| {
             let meta = snapshot.meta(index);
             meta.kind == Kind::Directory
-                && !meta.flags.contains(Flags::LEFT_OUT)
+                && !meta.flags.intersects(Flags::LEFT_OUT | Flags::UNSEEN)
                 && meta.same_identity(&disk_meta(stat, &meta))
         })
     }
@@ -166,6 +173,7 @@ impl<'s, 'a> Worker<'s, 'a> {
                     None => return,
                 },
             };
+            let mounted = task.identity.0 != self.shared.root_dev;
             // A panic must not leave the others waiting for a task that never ends.
             let result = catch_unwind(AssertUnwindSafe(|| read(self, task, in_hand)))
                 .unwrap_or_else(|panic| Err(Error::defect(SCAN, &*panic)));
@@ -183,6 +191,8 @@ impl<'s, 'a> Worker<'s, 'a> {
                 }
                 Err(error) => {
                     queue.pending -= 1;
+                    let leave_out = mounted && error.hint().is_none() && error.kind() != ErrorKind::Cancelled;
+                    let error = if leave_out { error.with_hint(Hint::LeaveOutMounts) } else { error };
                     queue.failed.get_or_insert(error);
                 }
             }
@@ -238,9 +248,10 @@ impl<'s, 'a> Worker<'s, 'a> {
         };
         let describe = |name: &[u8]| shared.root.describe(&shown(name));
         let fd = match &task.parent {
-            Some(parent) => parent
-                .open(&task.name, in_hand)
-                .map_err(|error| vanished(error, "open directory", describe(b"")))?,
+            Some(parent) => parent.open(&task.name, in_hand).map_err(|error| {
+                vanished(error, "open directory", describe(b""))
+                    .or_hint(ErrorKind::PermissionDenied, UNREADABLE)
+            })?,
             None => shared.root.open_dir(b"").at_path("open directory", || describe(b""))?,
         };
         let stat = stat_fd(&fd).at_path(SCAN, || describe(b""))?;
@@ -265,7 +276,10 @@ impl<'s, 'a> Worker<'s, 'a> {
             self.name = name;
         } else {
             let mut names = std::mem::take(&mut self.names);
-            names.read(&fd).at_path("read directory", || describe(b""))?;
+            names
+                .read(&fd)
+                .at_path("read directory", || describe(b""))
+                .map_err(|error| error.or_hint(ErrorKind::PermissionDenied, UNREADABLE))?;
             for i in 0..names.len() {
                 let name = names.get(i);
                 let before = previous.and_then(|p| Some((p, p.child(task.previous, name.to_bytes())?)));
@@ -307,11 +321,23 @@ impl<'s, 'a> Worker<'s, 'a> {
         tasks: &mut Vec<Task>,
         describe: Describe<'_>,
     ) -> Result<bool> {
-        let stat = stat_at(dir, name).map_err(|error| vanished(error, SCAN, describe(name.to_bytes())))?;
+        if let Some(exclude) = self.shared.options.exclude {
+            let path = self.below_root(describe(name.to_bytes()));
+            // Of a directory out of which something is taken in again only that is looked at; the directory stays.
+            if exclude.is_ignored(&path) && !exclude.may_keep_below(&path) {
+                self.found.excluded += 1;
+                return Ok(false);
+            }
+        }
+        let stat = stat_at(dir, name).map_err(|error| {
+            vanished(error, SCAN, describe(name.to_bytes())).or_hint(ErrorKind::PermissionDenied, UNREADABLE)
+        })?;
         let left_out = Some((stat.dev, stat.ino)) == self.shared.options.leave_out;
+        let mounted = self.is_mounted(&stat);
         let raw = match stat.kind {
-            Kind::Socket => None,
             _ if left_out => None,
+            _ if mounted && stat.kind != Kind::Directory => Some(self.placeholder(&stat)),
+            Kind::Socket => None,
             _ => self.raw(dir, name, &stat, previous, Some(describe))?,
         };
         let Some(mut raw) = raw else {
@@ -321,26 +347,39 @@ impl<'s, 'a> Worker<'s, 'a> {
             return Ok(false);
         };
         raw.name = (self.found.store(name.to_bytes())?, name.to_bytes().len() as u16);
-        if stat.kind == Kind::Directory {
-            if self.shared.options.one_file_system && stat.dev != self.shared.root_dev {
-                let path = self.below_root(describe(name.to_bytes()));
-                self.found.skipped.push(Skipped { path, reason: MOUNT_POINT });
-                raw.directory = NONE;
-            } else {
-                let number = self.shared.directories.fetch_add(1, Ordering::Relaxed) as u32;
-                raw.directory = number;
-                tasks.push(Task {
-                    number,
-                    parent: None,
-                    name: name.to_owned(),
-                    identity: (stat.dev, stat.ino),
-                    previous: previous.map_or(NONE, |(_, index)| index),
-                    names_hold: self.names_hold(&stat, previous),
-                });
-            }
+        if mounted {
+            let path = self.below_root(describe(name.to_bytes()));
+            self.found.skipped.push(Skipped { path, reason: MOUNT_POINT });
+            raw.directory = NONE;
+            raw.meta.flags |= Flags::UNSEEN;
+        } else if stat.kind == Kind::Directory {
+            let number = self.shared.directories.fetch_add(1, Ordering::Relaxed) as u32;
+            raw.directory = number;
+            tasks.push(Task {
+                number,
+                parent: None,
+                name: name.to_owned(),
+                identity: (stat.dev, stat.ino),
+                previous: previous.map_or(NONE, |(_, index)| index),
+                names_hold: self.names_hold(&stat, previous),
+            });
         }
         self.found.entries.push(raw);
         Ok(true)
+    }
+
+    /// Returns whether something is mounted here that the scan is to leave out.
+    fn is_mounted(&self, stat: &Stat) -> bool {
+        // Where the kernel does not say it, another device does. A file's may be another one without a mount, on overlayfs.
+        let other_device = || stat.kind == Kind::Directory && stat.dev != self.shared.root_dev;
+        self.shared.options.one_file_system && stat.mounted.unwrap_or_else(other_device)
+    }
+
+    /// Returns what stands for a file that something is mounted on: an empty one, as a mount point is an empty directory.
+    fn placeholder(&self, stat: &Stat) -> Raw {
+        let (uid, gid) = self.shared.options.owner.apply(stat.uid, stat.gid).unwrap_or((0, 0));
+        let meta = Meta { kind: Kind::File, mode: 0o644, uid, gid, nlink: 1, ..Meta::directory() };
+        Raw { meta, name: (0, 0), target: (0, 0), xattrs: (0, 0), digest: None, place: None, directory: NONE }
     }
 
     fn below_root(&self, described: Vec<u8>) -> Vec<u8> {
@@ -349,7 +388,7 @@ impl<'s, 'a> Worker<'s, 'a> {
         rest.strip_prefix(b"/").unwrap_or(rest).to_vec()
     }
 
-    /// One entry as it is now: its metadata and packed attributes. Nothing when it is gone, or not what it was.
+    /// Reads one entry as it is now: its metadata and packed attributes. Nothing when it is gone, or not what it was.
     pub fn look_again(&mut self, dir: &OwnedFd, name: &CStr, path: &[u8]) -> Result<Option<(Meta, &[u8])>> {
         let describe = |_: &[u8]| self.shared.root.describe(path);
         let found = stat_at(dir, name)
@@ -364,8 +403,8 @@ impl<'s, 'a> Worker<'s, 'a> {
         }
     }
 
-    /// Everything about one entry but its name: from the previous snapshot where its identity is the same, else from
-    /// the disk, the ledger and the source. `None` for what stands for a socket.
+    /// Reads all of an entry but its name: from the previous snapshot where its identity is the same, else from the disk,
+    /// the ledger and the source. `None` for what stands for a socket.
     fn raw(
         &mut self,
         dir: &OwnedFd,
@@ -376,8 +415,9 @@ impl<'s, 'a> Worker<'s, 'a> {
     ) -> Result<Option<Raw>> {
         let options = &self.shared.options;
         if let Some((snapshot, index)) = previous {
-            let meta = snapshot.meta(index);
+            let mut meta = snapshot.meta(index);
             if meta.same_identity(&disk_meta(stat, &meta)) {
+                meta.flags.remove(Flags::UNSEEN);
                 self.found.unchanged += 1;
                 let target = snapshot.link_target(index);
                 let packed = snapshot.xattrs(index).packed();
@@ -387,6 +427,7 @@ impl<'s, 'a> Worker<'s, 'a> {
                     target: (self.found.store(target)?, target.len() as u32),
                     xattrs: (self.found.store(packed)?, packed.len() as u32),
                     digest: snapshot.digest(index),
+                    place: snapshot.place(index),
                     directory: NONE,
                 }));
             }
@@ -433,11 +474,12 @@ impl<'s, 'a> Worker<'s, 'a> {
         let xattrs =
             if packed.is_empty() { (0, 0) } else { (self.found.store(&packed)?, packed.len() as u32) };
         self.packed = packed;
-        Ok(Some(Raw { meta, name: (0, 0), target, xattrs, digest: None, directory: NONE }))
+        Ok(Some(Raw { meta, name: (0, 0), target, xattrs, digest: None, place: None, directory: NONE }))
     }
 }
 
-/// A stat in the terms of a previous entry, for comparing identities: a ledger may have given the entry another kind.
+/// Returns a stat in the terms of a previous entry, for comparing identities: a ledger may have given the entry another
+/// kind.
 fn disk_meta(stat: &Stat, previous: &Meta) -> Meta {
     let mut meta = Meta::from_stat(stat);
     if previous.kind != Kind::File {
@@ -450,21 +492,29 @@ fn disk_meta(stat: &Stat, previous: &Meta) -> Meta {
 mod tests {
     use super::*;
 
+    fn shared<'a>(root: &'a Root, control: &'a Control, root_dev: u64) -> Shared<'a> {
+        Shared {
+            root,
+            options: ScanOptions::default(),
+            control,
+            queue: Mutex::new(Queue { tasks: Vec::new(), pending: 0, failed: None }),
+            wake: Condvar::new(),
+            directories: AtomicUsize::new(1),
+            open: Arc::new(AtomicUsize::new(0)),
+            root_dev,
+        }
+    }
+
+    fn failed(shared: Shared<'_>) -> Error {
+        shared.queue.into_inner().unwrap().failed.unwrap()
+    }
+
     /// Two threads, a task for each: the one panics while the other waits for what it might leave to be done.
     #[test]
     fn a_panic_ends_the_scan() {
         let root = Root::open("/").unwrap();
         let control = Control::default();
-        let shared = Shared {
-            root: &root,
-            options: ScanOptions::default(),
-            control: &control,
-            queue: Mutex::new(Queue { tasks: Vec::new(), pending: 0, failed: None }),
-            wake: Condvar::new(),
-            directories: AtomicUsize::new(1),
-            open: Arc::new(AtomicUsize::new(0)),
-            root_dev: 0,
-        };
+        let shared = shared(&root, &control, 0);
         let stat = stat_fd(&root).unwrap();
         Worker::new(&shared).root_entry(&stat).unwrap();
         std::thread::scope(|scope| {
@@ -472,6 +522,25 @@ mod tests {
                 scope.spawn(|| Worker::new(&shared).run_with(|_, _, _| panic!("on purpose")));
             }
         });
-        assert_eq!(shared.queue.into_inner().unwrap().failed.unwrap().kind(), ErrorKind::Internal);
+        assert_eq!(failed(shared).kind(), ErrorKind::Internal);
+    }
+
+    /// What cannot be read on another filesystem (in /proc, usually) can be left out with it.
+    #[test]
+    fn an_error_below_a_mount_point_says_how_to_leave_it_out() {
+        let root = Root::open("/").unwrap();
+        let control = Control::default();
+        let stat = stat_fd(&root).unwrap();
+        let advice = |root_dev: u64, read: fn() -> Error| {
+            let shared = shared(&root, &control, root_dev);
+            Worker::new(&shared).root_entry(&stat).unwrap();
+            Worker::new(&shared).run_with(|_, _, _| Err(read()));
+            failed(shared).hint().cloned()
+        };
+        let denied = || Error::io("read link", "/proc/1/cwd", rustix::io::Errno::ACCESS);
+        assert_eq!(advice(stat.dev + 1, denied), Some(Hint::LeaveOutMounts));
+        assert_eq!(advice(stat.dev, denied), None);
+        let known = || Error::invalid("read link", "odd").with_hint("do so");
+        assert_eq!(advice(stat.dev + 1, known), Some(Hint::from("do so")));
     }
 }

@@ -49,8 +49,8 @@ pub(crate) fn read(
     Ok(pairs)
 }
 
-/// A capability set inside a user namespace carries the namespace's root id (revision 3, linux/capability.h); images
-/// carry revision 2, which means the same for the root of whoever unpacks it.
+/// Rewrites a capability set as images carry it. Inside a user namespace it carries the namespace's root id (revision 3,
+/// linux/capability.h); images carry revision 2, which means the same for the root of the machine it is unpacked on.
 fn normalise_capability(value: &mut Vec<u8>) {
     const REVISION_2: u32 = 0x0200_0000;
     const REVISION_3: u32 = 0x0300_0000;

@@ -1,4 +1,4 @@
-// Package ffi is everything that knows of C: the other files of the module are plain Go.
+// Package ffi is the only package that uses C: the other files of the module are plain Go.
 package ffi
 
 // #include <stdlib.h>
@@ -103,7 +103,7 @@ func take(status int32, e *C.treering_error) error {
 		Operation: C.GoString(C.treering_error_operation(e)),
 		Message:   C.GoString(C.treering_error_message(e)),
 		Text:      C.GoString(C.treering_error_text(e)),
-		Hint:      C.GoString(C.treering_error_hint(e)),
+		Hint:      C.GoString(C.treering_error_hint_for_go(e)),
 		ExitCode:  int(C.treering_error_exit_code(e)),
 	}
 	var at C.treering_location
@@ -406,6 +406,11 @@ func (a *arguments) seconds(t time.Time) *C.int64_t {
 	if t.IsZero() {
 		return nil
 	}
+	return a.second(t)
+}
+
+// second is never NULL.
+func (a *arguments) second(t time.Time) *C.int64_t {
 	p := C.malloc(C.size_t(unsafe.Sizeof(C.int64_t(0))))
 	a.memory = append(a.memory, p)
 	*(*C.int64_t)(p) = C.int64_t(t.Unix())

@@ -51,6 +51,10 @@ type CommitOptions struct {
 	OneFileSystem                   bool
 	Threads                         int
 	Lowers                          []string
+	OnlyIfChanged                   bool
+	IgnoreTimes                     bool
+	Exclude                         []string
+	IgnoreFile                      string
 }
 
 func (a *arguments) commit(o CommitOptions) (p C.treering_commit_options) {
@@ -62,7 +66,9 @@ func (a *arguments) commit(o CommitOptions) (p C.treering_commit_options) {
 	p.changes, p.changes_len = a.texts(o.Changes)
 	p.annotations, p.annotations_len = a.pairs(o.Annotations)
 	p.lowers, p.lowers_len = a.slices(o.Lowers)
-	p.threads = a.threads(o.Threads)
+	p.ignore_times, p.ignore_file = C.bool(o.IgnoreTimes), a.slice(o.IgnoreFile)
+	p.exclude, p.exclude_len = a.texts(o.Exclude)
+	p.threads, p.only_if_changed = a.threads(o.Threads), C.bool(o.OnlyIfChanged)
 	return p
 }
 

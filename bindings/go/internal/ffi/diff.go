@@ -14,12 +14,18 @@ type DiffOptions struct {
 	Compare, Platform         string
 	ExactTimes, OneFileSystem bool
 	Threads                   int
+	Reverse, IgnoreTimes      bool
+	Exclude                   []string
+	IgnoreFile                string
 }
 
 func (a *arguments) diff(o DiffOptions) (p C.treering_diff_options) {
 	p.owner, p.owner_from, p.compare, p.platform = a.text(o.Owner), a.slice(o.OwnerFrom), a.text(o.Compare), a.text(o.Platform)
 	p.exact_times, p.one_file_system = C.bool(o.ExactTimes), C.bool(o.OneFileSystem)
 	p.threads = a.threads(o.Threads)
+	p.reverse, p.ignore_times = C.bool(o.Reverse), C.bool(o.IgnoreTimes)
+	p.exclude, p.exclude_len = a.texts(o.Exclude)
+	p.ignore_file = a.slice(o.IgnoreFile)
 	return p
 }
 

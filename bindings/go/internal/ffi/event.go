@@ -30,6 +30,12 @@ func WithEvents(ctx context.Context, f func(Event)) context.Context {
 	return context.WithValue(ctx, eventsKey{}, f)
 }
 
+// EventsOf is the function that a context has for events; nil for none.
+func EventsOf(ctx context.Context) func(Event) {
+	f, _ := ctx.Value(eventsKey{}).(func(Event))
+	return f
+}
+
 // drain gives the events that are there to the caller's function.
 func (w *watch) drain() {
 	for w.observe != nil && w.failed == nil {

@@ -8,7 +8,7 @@ import (
 	"unsafe"
 )
 
-// Handle owns an object of the library. It counts who is in a call with it, so that closing it meanwhile, or losing the last
+// Handle owns an object of the library. It counts the calls that use it, so that closing it meanwhile, or losing the last
 // reference to it, frees nothing that is still looked at: this is what runtime.KeepAlive would be needed for otherwise.
 type Handle struct{ object *object }
 
@@ -23,7 +23,7 @@ type object struct {
 
 func newHandle(name string, p unsafe.Pointer, free func(unsafe.Pointer)) *Handle {
 	h := &Handle{&object{pointer: p, free: free, name: name}}
-	// The backstop for whoever forgets to close.
+	// The backstop for a forgotten close.
 	runtime.AddCleanup(h, func(o *object) { _ = o.close() }, h.object)
 	return h
 }

@@ -3,7 +3,10 @@ package ffi
 // #include <treering.h>
 import "C"
 
-import "unsafe"
+import (
+	"context"
+	"unsafe"
+)
 
 // OpenImage opens an image.
 func OpenImage(store *Handle, reference, platform string) (*Handle, error) {
@@ -62,6 +65,20 @@ func ReadImage(h *Handle) (ImageFacts, error) {
 			MediaType: C.GoString(l.media_type)})
 	}
 	return out, nil
+}
+
+// ImageReport is what an image consists of, as JSON or as a page.
+func ImageReport(ctx context.Context, h *Handle, html bool) ([]byte, error) {
+	var a arguments
+	defer a.free()
+	image := (*C.treering_image)(a.use(h))
+	var out *C.treering_bytes
+	if a.err == nil {
+		a.err = operate(ctx, func(c *C.treering_control, e **C.treering_error) C.treering_status {
+			return C.treering_image_report(image, C.bool(html), c, &out, e)
+		})
+	}
+	return takeBytes(out), a.err
 }
 
 // ImageJSON is the history of an image, or what inspecting it prints.

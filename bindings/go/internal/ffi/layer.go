@@ -25,9 +25,9 @@ package ffi
 //     treering_layer_list **out, treering_error **err) {
 //   return treering_layer_list_callback(read_go, (void *)go, NULL, options, options_size, control, out, err);
 // }
-// static treering_status archive_save(const treering_store *store, char **refs, size_t n, const char *format, uintptr_t go,
+// static treering_status archive_save(const treering_store *store, char **refs, size_t n, const treering_save_options *options, uintptr_t go,
 //     const treering_control *control, treering_error **err) {
-//   return treering_archive_save_callback(store, (const char *const *)refs, n, format, write_go, (void *)go, NULL, control, err);
+//   return treering_archive_save_callback(store, (const char *const *)refs, n, options, sizeof *options, write_go, (void *)go, NULL, control, err);
 // }
 // static treering_status archive_load(const treering_store *store, uintptr_t go, const treering_load_options *options, size_t options_size,
 //     const treering_control *control, treering_loaded **out, treering_error **err) {
@@ -129,8 +129,7 @@ type ListOptions struct{ MaxBytes, MaxEntries, MaxRatio, MaxMemory uint64 }
 func ListLayer(ctx context.Context, r io.Reader, o ListOptions) ([]LayerEntry, error) {
 	var a arguments
 	defer a.free()
-	options := C.treering_layer_list_options{max_bytes: C.uint64_t(o.MaxBytes), max_entries: C.uint64_t(o.MaxEntries),
-		max_ratio: C.uint64_t(o.MaxRatio), max_memory: C.uint64_t(o.MaxMemory)}
+	options := a.list(o)
 	if a.err != nil {
 		return nil, a.err
 	}
@@ -185,16 +184,18 @@ func layerXattrs(list *C.treering_layer_list, index, count int) (map[string]stri
 }
 
 // SaveArchive writes images as one archive.
-func SaveArchive(ctx context.Context, store *Handle, w io.Writer, references []string, format string) error {
+func SaveArchive(ctx context.Context, store *Handle, w io.Writer, references []string, format, platform string) error {
 	var a arguments
 	defer a.free()
-	s, f := (*C.treering_store)(a.use(store)), a.text(format)
+	s := (*C.treering_store)(a.use(store))
 	list, n := a.texts(references)
+	var options C.treering_save_options
+	options.format, options.platform = a.text(format), a.text(platform)
 	if a.err != nil {
 		return a.err
 	}
 	return streaming(ctx, nil, w, func(h C.uintptr_t, c *C.treering_control, e **C.treering_error) C.treering_status {
-		return C.archive_save(s, list, n, f, h, c, e)
+		return C.archive_save(s, list, n, &options, h, c, e)
 	})
 }
 

@@ -22,6 +22,8 @@ type ScanOptions struct {
 	Store, Previous          *Handle
 	OneFileSystem, AllXattrs bool
 	Threads                  int
+	Exclude                  []string
+	IgnoreFile               string
 }
 
 // Scan lists everything in a tree.
@@ -33,7 +35,8 @@ func Scan(ctx context.Context, tree string, o ScanOptions) (*Handle, []Note, err
 	options.owner, options.owner_from = a.text(o.Owner), a.slice(o.OwnerFrom)
 	options.store, options.previous = a.store(o.Store), (*C.treering_snapshot)(a.optional(o.Previous))
 	options.one_file_system, options.all_xattrs = C.bool(o.OneFileSystem), C.bool(o.AllXattrs)
-	options.threads = a.threads(o.Threads)
+	options.threads, options.ignore_file = a.threads(o.Threads), a.slice(o.IgnoreFile)
+	options.exclude, options.exclude_len = a.texts(o.Exclude)
 	var out *C.treering_snapshot
 	var report *C.treering_report
 	if a.err == nil {
@@ -218,7 +221,11 @@ func newWalk(h *Handle) (*Handle, error) {
 	if a.err != nil {
 		return nil, a.err
 	}
-	return newHandle("walk", unsafe.Pointer(walk), func(p unsafe.Pointer) { C.treering_walk_free((*C.treering_walk)(p)) }), nil
+	return walkHandle(walk), nil
+}
+
+func walkHandle(p *C.treering_walk) *Handle {
+	return newHandle("walk", unsafe.Pointer(p), func(p unsafe.Pointer) { C.treering_walk_free((*C.treering_walk)(p)) })
 }
 
 func nextEntries(walk *Handle, buffer []C.treering_entry) ([]Entry, error) {

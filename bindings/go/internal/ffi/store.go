@@ -21,6 +21,7 @@ type StoreOptions struct {
 	MaxDocumentBytes                           uint64
 	MaxDocumentDepth, MaxIndexDepth, MaxLayers uint
 	MaxBlobBytes                               uint64
+	MaxCacheBytes                              uint64
 }
 
 // OpenStore opens the store at a path.
@@ -30,7 +31,8 @@ func OpenStore(path string, o StoreOptions) (*Handle, error) {
 	p, n := a.bytes(path)
 	options := C.treering_store_options{max_document_bytes: C.uint64_t(o.MaxDocumentBytes),
 		max_document_depth: C.size_t(o.MaxDocumentDepth), max_index_depth: C.size_t(o.MaxIndexDepth),
-		max_layers: C.size_t(o.MaxLayers), max_blob_bytes: C.uint64_t(o.MaxBlobBytes)}
+		max_layers: C.size_t(o.MaxLayers), max_blob_bytes: C.uint64_t(o.MaxBlobBytes),
+		max_cache_bytes: C.uint64_t(o.MaxCacheBytes)}
 	var out *C.treering_store
 	a.do(func(e **C.treering_error) C.treering_status {
 		return C.treering_store_open(p, n, &options, C.size_t(unsafe.Sizeof(options)), &out, e)
@@ -105,12 +107,16 @@ func Usage(ctx context.Context, store *Handle) ([]byte, error) {
 
 // PruneOptions as the public package has them.
 type PruneOptions struct {
-	DryRun       bool
-	KeepUntagged bool
-	Keep         []string
-	Wait         time.Duration
-	UnusedNames  bool
-	LostTrees    bool
+	DryRun        bool
+	KeepUntagged  bool
+	Keep          []string
+	Wait          time.Duration
+	UnusedNames   bool
+	LostTrees     bool
+	BuildCache    bool
+	AllBuildCache bool
+	KeepStorage   uint64
+	UnusedFor     time.Duration
 }
 
 // milliseconds is NULL for 0, and none for what is negative.
@@ -134,6 +140,8 @@ func Prune(ctx context.Context, store *Handle, o PruneOptions) ([]byte, error) {
 	options.unused_names, options.lost_trees = C.bool(o.UnusedNames), C.bool(o.LostTrees)
 	options.keep, options.keep_len = a.texts(o.Keep)
 	options.wait = a.milliseconds(o.Wait)
+	options.build_cache, options.all_build_cache = C.bool(o.BuildCache), C.bool(o.AllBuildCache)
+	options.keep_storage, options.unused_for = C.uint64_t(o.KeepStorage), C.uint64_t(max(o.UnusedFor, 0)/time.Second)
 	var result C.treering_prune_result
 	var json *C.treering_bytes
 	if a.err == nil {

@@ -31,12 +31,17 @@ func streaming(ctx context.Context, r io.Reader, w io.Writer,
 	err := operate(ctx, func(c *C.treering_control, e **C.treering_error) C.treering_status {
 		return f(C.uintptr_t(handle), c, e)
 	})
+	return s.explain(err)
+}
+
+// explain puts the stream's own error behind the one the library makes of it.
+func (s *stream) explain(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if failure, is := err.(*Error); is && s.err != nil && failure.Status == Callback && failure.Cause == nil {
-		if ctx.Err() != nil {
+		if s.ctx.Err() != nil {
 			// The context is done: that is why, also where the stream was closed to unblock it and has an error of its own.
-			return NewError(Cancelled, failure.Operation, "cancelled by the caller", both(why(ctx), s.err))
+			return NewError(Cancelled, failure.Operation, "cancelled by the caller", both(why(s.ctx), s.err))
 		}
 		failure.Cause = s.err
 		failure.Message = s.err.Error()

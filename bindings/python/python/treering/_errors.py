@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import errno
+import subprocess
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from ._types import Location
 
 
 class Error(Exception):
-    """What went wrong, during which operation, where, and what can be done about it.
+    """An error: what went wrong, during which operation, where, and what can be done about it.
 
     ``str(error)`` is one line for people. ``__cause__`` is the system's own error where there is one (an ``OSError``
     with its ``errno``), or what the caller's own function raised.
@@ -18,13 +21,13 @@ class Error(Exception):
     code: int = 15
     #: The name of this kind, such as ``"not-found"``.
     kind: str = "internal"
-    #: What was being done, a short verb phrase.
+    #: The operation, a short verb phrase.
     operation: str
-    #: Where: a path (undecodable bytes as ``os.fsdecode`` has them), or the name of an image.
+    #: The place: a path (undecodable bytes as ``os.fsdecode`` has them), or the name of an image.
     path: str | None
-    #: What is wrong, without operation and path.
+    #: The message: what is wrong, without operation and path.
     message: str
-    #: What the caller can do about it.
+    #: The hint: what the caller can do about it.
     hint: str | None
     #: The exit code of the command that failed: 128 and the number of the signal for one that a signal ended.
     exit_code: int | None
@@ -64,8 +67,13 @@ class Error(Exception):
         text = ": ".join(part for part in (self.operation, path, self.message) if part)
         return f"{text} (hint: {self.hint})" if self.hint else text
 
+    def __repr__(self) -> str:
+        details = {"operation": self.operation, "path": self.path, "hint": self.hint}
+        parts = [repr(self.message), *(f"{name}={value!r}" for name, value in details.items() if value)]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
     def __reduce__(self) -> tuple[object, ...]:
-        details = {
+        details: dict[str, object] = {
             "code": self.code,
             "kind": self.kind,
             "operation": self.operation,
@@ -74,6 +82,8 @@ class Error(Exception):
             "exit_code": self.exit_code,
             "location": self.location,
         }
+        if isinstance(self, OSError):
+            details["errno"] = self.errno
         return (_rebuild, (type(self), self.message, details))
 
 
@@ -91,6 +101,10 @@ class NotFoundError(Error, KeyError):
     kind = "not-found"
 
 
+class MissingFileError(NotFoundError, FileNotFoundError):
+    """A file or directory does not exist. Has ``errno`` and ``filename`` as every ``OSError``."""
+
+
 class AlreadyExistsError(Error):
     """Something by that name is already there."""
 
@@ -98,7 +112,11 @@ class AlreadyExistsError(Error):
     kind = "already-exists"
 
 
-class PermissionDeniedError(Error):
+class ExistingFileError(AlreadyExistsError, FileExistsError):
+    """A file or directory is already there. Has ``errno`` and ``filename`` as every ``OSError``."""
+
+
+class PermissionDeniedError(Error, PermissionError):
     """The system refused: permissions, ownership, or a security policy."""
 
     code = 4
@@ -204,7 +222,7 @@ class NetworkError(Error):
 
 
 class UnauthorizedError(Error):
-    """A registry refused the credentials, or wants some."""
+    """A registry refused the credentials, or asks for some."""
 
     code = 19
     kind = "unauthorized"
@@ -220,6 +238,43 @@ class InvalidSyntaxError(Error):
 Error._kinds = {made.kind: made for made in Error.__subclasses__()}
 
 
+class CalledCommandError(subprocess.CalledProcessError, CommandFailedError):
+    """A command failed that ``check`` was asked for.
+
+    Has ``returncode``, ``cmd``, ``stdout`` and ``stderr`` as ``subprocess`` has them.
+    """
+
+    def __init__(self, returncode: int, cmd: str | Sequence[str], output: Any = None, stderr: Any = None) -> None:
+        subprocess.CalledProcessError.__init__(self, returncode, cmd, output, stderr)
+        message = f"the command returned {returncode}"
+        CommandFailedError.__init__(self, message, operation="run command", exit_code=returncode)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.returncode, self.cmd, self.output, self.stderr))
+
+
+class CommandTimeoutError(subprocess.TimeoutExpired, CancelledError):
+    """A command took longer than ``timeout`` and was ended.
+
+    Has ``cmd``, ``timeout``, ``stdout`` and ``stderr`` as ``subprocess`` has them.
+    """
+
+    def __init__(self, cmd: str | Sequence[str], timeout: float, output: Any = None, stderr: Any = None) -> None:
+        subprocess.TimeoutExpired.__init__(self, cmd, timeout, output, stderr)
+        CancelledError.__init__(self, f"the command took longer than {timeout} seconds", operation="run command")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.cmd, self.timeout, self.output, self.stderr))
+
+
+#: The errors of the system about a file, and the class that is an ``OSError`` as well.
+_FILES: dict[int, type[Error]] = {
+    errno.ENOENT: MissingFileError,
+    errno.EEXIST: ExistingFileError,
+    errno.ENOTEMPTY: ExistingFileError,
+}
+
+
 def _make(
     message: str,
     *,
@@ -230,10 +285,14 @@ def _make(
     hint: str | None,
     exit_code: int | None,
     location: Location | None,
+    system: int | None = None,
 ) -> Error:
     """The exception of a kind; the base class for a kind that is newer than this file."""
     made = Error._kinds.get(kind, Error)
-    return made(
+    of_file = _FILES.get(system or 0)
+    if of_file is not None and issubclass(of_file, made):
+        made = of_file
+    error = made(
         message,
         code=code,
         kind=kind,
@@ -243,9 +302,15 @@ def _make(
         exit_code=exit_code,
         location=location,
     )
+    if isinstance(error, OSError):
+        error.errno, error.strerror, error.filename = system, message, path
+    return error
 
 
 def _rebuild(made: type[Error], message: str, details: dict[str, object]) -> Error:
     error = made(message)
+    system = details.pop("errno", None)
     error.__dict__.update(details)
+    if isinstance(error, OSError) and isinstance(system, int):
+        error.errno, error.strerror, error.filename = system, message, error.path
     return error

@@ -10,13 +10,14 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from ._errors import InvalidArgumentError, NotFoundError
+from ._layers import Raw
 
 if TYPE_CHECKING:
-    from ._treering import _FileReader, _ImageFiles
+    from ._treering import _ImageFiles
 
 
 class PathStat(NamedTuple):
-    """What ``ImagePath.stat`` gives: the fields of ``os.stat`` that an image has."""
+    """The result of ``ImagePath.stat``: the fields of ``os.stat`` that an image has."""
 
     #: The type and the permissions, as in ``os.stat``.
     st_mode: int
@@ -35,22 +36,6 @@ class PathStat(NamedTuple):
     def st_mtime(self) -> float:
         """The same in seconds."""
         return self.st_mtime_ns / 1e9
-
-
-class _Raw(io.RawIOBase):
-    """A file of an image as the ``io`` module wants it."""
-
-    def __init__(self, reader: _FileReader) -> None:
-        self._reader = reader
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self._reader.read(len(view))
-        view[: len(data)] = data
-        return len(data)
 
 
 class ImagePath:
@@ -112,7 +97,7 @@ class ImagePath:
         return hash((id(self._files), self._path))
 
     def stat(self, *, follow_symlinks: bool = True) -> PathStat:
-        """What the image says of the file."""
+        """The metadata of the file in the image."""
         number, mode, uid, gid, size, mtime = self._files.stat(self._bytes(), follow_symlinks)
         return PathStat(mode, number, uid, gid, size, mtime)
 
@@ -143,7 +128,7 @@ class ImagePath:
         return stat.S_ISLNK(self._mode(False))
 
     def readlink(self) -> PurePosixPath:
-        """What a symbolic link says."""
+        """The target of a symbolic link."""
         return PurePosixPath(os.fsdecode(self._files.link(self._bytes())))
 
     def resolve(self) -> ImagePath:
@@ -151,7 +136,7 @@ class ImagePath:
         return ImagePath(self._files, PurePosixPath(os.fsdecode(self._files.path(self._bytes()))))
 
     def iterdir(self) -> Iterator[ImagePath]:
-        """What is in the directory, sorted by bytes."""
+        """The entries of the directory, sorted by bytes."""
         for name in self._files.names(self._bytes()):
             yield self / os.fsdecode(name)
 
@@ -189,7 +174,7 @@ class ImagePath:
         """Open the file for reading. The encoding is UTF-8 where none is given."""
         if mode not in ("r", "rt", "rb"):
             raise ValueError(f"an image can only be read: mode {mode!r}")
-        raw: Any = _Raw(self._files.open(self._bytes()))
+        raw: Any = Raw(self._files.open(self._bytes()))
         binary: io.BufferedReader = io.BufferedReader(raw, 1 << 18)
         if mode == "rb":
             return binary

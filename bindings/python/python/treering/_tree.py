@@ -6,10 +6,11 @@ import contextlib
 import os
 import pathlib
 import shutil
+import subprocess
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ._types import CheckedOut, CommitOptions, DiffOptions, ImageLike, Path, Unpacked
+from ._types import CheckedOut, CommitOptions, DiffOptions, ImageLike, Path, TreeRunOptions, Unpacked, Words
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -26,13 +27,13 @@ class Tree:
 
     def __init__(self, store: Store, path: str, image: Image, report: Unpacked, temporary: bool = False) -> None:
         #: The store the image is in.
-        self.store = store
-        #: Where the tree is.
-        self.path = pathlib.Path(path)
+        self.store: Store = store
+        #: The path of the tree.
+        self.path: pathlib.Path = pathlib.Path(path)
         #: The image it was unpacked from or last committed to.
-        self.image = image
+        self.image: Image = image
         #: The report of the unpacking or cloning that made it.
-        self.unpacked = report
+        self.unpacked: Unpacked = report
         self._temporary = temporary
 
     def __fspath__(self) -> str:
@@ -42,7 +43,7 @@ class Tree:
         return f"<treering.Tree {str(self.path)!r} of {self.image.name or self.image.short_id}>"
 
     def diff(self, base: ImageLike | None = None, **options: Unpack[DiffOptions]) -> Diff:
-        """What changed since the tree was unpacked or committed, or since another image."""
+        """The changes since the tree was unpacked or committed, or since another image."""
         return self.store.diff(self.path, base=base, **options)
 
     def commit(
@@ -60,8 +61,17 @@ class Tree:
         return report
 
     def clone(self, dir: Path, *, temporary: bool = False) -> Tree:
-        """Copy the tree to a new directory, with all that the store knows of it; see ``Store.clone``."""
+        """Copy the tree to a new directory, with its record in the store; see ``Store.clone``."""
         return self.store.clone(self.path, dir, temporary=temporary)
+
+    def run(self, args: Words | None = None, **options: Unpack[TreeRunOptions]) -> subprocess.CompletedProcess[Any]:
+        """Run a command in the tree, and wait for its end: ``subprocess.run`` for a tree.
+
+        Takes what ``Container.run`` takes. Of the host the command has its network, unless ``network`` is ``"none"``, and what
+        ``volumes`` names (``HOST:PATH[:ro]``); without ``args`` it is the image's. Owners and all else that it leaves are in
+        ``diff`` and ``commit`` afterwards, whatever the disk takes.
+        """
+        return self.store.run(self.path, args, **options)
 
     def remove(self) -> None:
         """Remove the directory and all in it. It is fine when it is gone already."""
@@ -79,3 +89,10 @@ class Tree:
     ) -> None:
         if self._temporary:
             self.remove()
+
+
+def _image(store: str, digest: str) -> Image:
+    """An image that was pickled."""
+    from ._treering import Store
+
+    return Store(store).image(digest)

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from io import BufferedReader
 from os import PathLike
-from typing import TYPE_CHECKING, Literal, Protocol, TypedDict, Union
+from subprocess import CompletedProcess
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Union
+
+from . import _layers
 
 if TYPE_CHECKING:
+    from ._layers import LayerFile
     from ._treering import Image, Ledger, Snapshot
 
-#: A path of the file system. What comes back is always ``str``, as ``os.fsdecode`` makes it.
-Path = Union[str, bytes, "PathLike[str]", "PathLike[bytes]"]
+#: A path of the file system, or the descriptor of an open directory, as ``os.listdir`` takes it. What comes back is always
+#: ``str``, as ``os.fsdecode`` makes it.
+Path = Union[str, bytes, int, "PathLike[str]", "PathLike[bytes]"]
 #: The name, digest, id or id prefix of an image, or the image itself.
 ImageLike = Union[str, "Image"]
-#: Whose files are: ``"root"``, ``"keep"``, ``"UID:GID"``, ``"map:IMAGE:DISK:COUNT,..."``, or (uid, gid).
+#: The owner of files: ``"root"``, ``"keep"``, ``"UID:GID"``, ``"map:IMAGE:DISK:COUNT,..."``, or (uid, gid).
 Owner = Union[str, "tuple[int, int]"]
 #: Another tool's record of owners: "none", "rootlesscontainers", "override-stat" or "fakeroot:FILE".
 OwnerFrom = Path
-#: A moment: seconds since 1970, or a datetime.
-Time = Union[float, datetime]
+#: A moment: seconds since 1970, a datetime with a time zone, or RFC 3339 text as ``Image.created`` is.
+Time = Union[float, datetime, str]
+#: A command: a program and its arguments, or a program alone.
+Words = Union[str, "Sequence[str | PathLike[str]]"]
+#: Variables, added to those that are there; None takes one away.
+Environment = Mapping[str, "str | None"]
+Labels = Mapping[str, str]
+#: Runs git in a directory, with arguments and an environment, and waits for it.
+GitFunction = Callable[[str, "list[str]", "dict[str, str]"], "CompletedProcess[bytes]"]
 Compression = Literal["none", "gzip", "zstd"]
 Compare = Literal["auto", "metadata", "content"]
 
@@ -55,7 +68,7 @@ class Location:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened during an operation. What its kind does not have is empty or 0."""
+    """An event of an operation. What its kind does not have is empty or 0."""
 
     #: ``"started"``: a step began, with ``text``, ``stage``, ``place``, ``places`` and ``location``. ``"cached"``: its result came
     #: out of the cache. ``"output"``: its command wrote ``output`` to ``stream``. ``"output-dropped"``: ``size`` bytes of output
@@ -71,7 +84,7 @@ class Event:
     place: int = 0
     #: The number of steps in the stage.
     places: int = 0
-    #: What the step does, what is wrong, or why it failed, in one line.
+    #: The step's name, the warning, or why it failed, in one line.
     text: str = ""
     #: The name of the check that warns.
     rule: str = ""
@@ -98,17 +111,19 @@ EventFunction = Callable[[Event], object]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an operation is."""
+    """The progress of an operation."""
 
-    #: What is being done.
+    #: The operation.
     operation: str
-    #: Entries handled.
+    #: The number of things handled: entries of trees and tars, files of archives, blobs.
     entries: int
-    #: Bytes of content read.
+    #: Bytes of input that were read, as they are where they are read: blobs and archives compressed, a
+    #: layer that is made with the size of its tar.
     bytes_read: int
-    #: Bytes written to the result.
+    #: Bytes written to the result: of blobs, archives or files.
     bytes_written: int
-    #: Bytes of content that will be read in all; 0 while unknown.
+    #: Bytes of input that will have been read at the end, as far as is known; 0 while nothing is. The last
+    #: call has as many read.
     bytes_total: int
     #: Whether this is the last call, after everything went well.
     done: bool = False
@@ -134,7 +149,7 @@ class Stat:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something in a directory that cannot be in a layer."""
+    """An entry of a directory that cannot be in a layer."""
 
     path: str
     reason: str
@@ -151,7 +166,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of an image."""
+    """A layer of an image. Iterating gives its entries with their content, see :meth:`files`."""
 
     #: The digest of the blob.
     digest: str
@@ -161,10 +176,28 @@ class Layer:
     diff_id: str
     media_type: str
 
+    def open(self) -> BufferedReader:
+        """Open the blob as it is stored. Reading to its end is an error unless it has the size and the digest it should."""
+        return _layers.stream(self, tar=False)
+
+    def open_tar(self) -> BufferedReader:
+        """Open the tar in the blob, decompressed. Reading to its end is an error unless blob and tar are what they should be."""
+        return _layers.stream(self, tar=True)
+
+    def files(self, *, max_bytes: int | None = None, max_entries: int | None = None) -> Iterator[LayerFile]:
+        """The entries of the layer, one after the other, each to be read until the next one is asked for.
+
+        The layer is verified when its end is reached. The caps are what it may ask for; beyond them is a ``LimitError``.
+        """
+        return _layers.files(self, max_bytes, max_entries)
+
+    def __iter__(self) -> Iterator[LayerFile]:
+        return self.files()
+
 
 @dataclass(frozen=True)
 class LayerEntry:
-    """One entry of a layer, as it stands in the tar."""
+    """An entry of a layer, as it stands in the tar."""
 
     #: Empty for the root. A whiteout is a file ``.wh.NAME``.
     path: str
@@ -203,12 +236,12 @@ class WrittenLayer:
 
 @dataclass(frozen=True)
 class Committed:
-    """What a commit has to tell besides the image."""
+    """The report of a commit, besides the image."""
 
     stat: Stat
     #: The new layer; None when nothing changed and only the configuration is new.
     layer: WrittenLayer | None
-    #: What is in the directory and cannot be in a layer.
+    #: Entries of the directory that cannot be in a layer.
     skipped: Sequence[Skipped]
     #: How many entries got another owner than they have on disk.
     owners_replaced: int
@@ -216,12 +249,21 @@ class Committed:
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What unpacking an image has to tell besides the tree."""
+    """The report of an unpack, besides the tree."""
 
     #: How many entries the tree has, its root not counted.
     entries: int
     #: How many of them have something in the ledger.
     in_ledger: int
+    losses: Sequence[Loss]
+
+
+@dataclass(frozen=True)
+class CopiedFiles:
+    """The report of a copy into a container, or out of it."""
+
+    #: For how many entries owners or attributes are lost.
+    unkept: int
     losses: Sequence[Loss]
 
 
@@ -242,25 +284,86 @@ class CheckedOut:
     #: How many of them have something in the ledger.
     in_ledger: int
     losses: Sequence[Loss]
-    #: What is, or would be, different: ``"added"``, ``"changed"`` or ``"deleted"``, and the path.
+    #: The changes, made or to be made: ``"added"``, ``"changed"`` or ``"deleted"``, and the path.
     changes: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Applied:
-    """What applying a layer gave."""
+    """The result of applying a layer."""
 
     layer: WrittenLayer
-    #: Everything in the directory now.
+    #: The directory afterwards.
     snapshot: Snapshot = field(repr=False)
-    #: What the disk did not take. ``scan`` and the next ``layer_apply`` want it.
+    #: The ledger: what the disk did not take. ``scan`` and the next ``layer_apply`` take it.
     ledger: Ledger
     losses: Sequence[Loss]
 
 
 @dataclass(frozen=True)
+class BuildWarning:
+    """A finding of a rule of BuildKit's linter in a Dockerfile."""
+
+    #: The name of the rule.
+    rule: str
+    message: str
+    location: Location
+
+
+@dataclass(frozen=True)
+class BuildCheck:
+    """The result of checking a Dockerfile."""
+
+    #: In the order of lines.
+    warnings: Sequence[BuildWarning]
+    #: Whether the Dockerfile, or ``checks``, asks for warnings to be errors.
+    fails: bool
+
+
+@dataclass(frozen=True)
+class BuildArg:
+    """An argument that a build takes."""
+
+    name: str
+    #: The comment above it: ``# NAME DESCRIPTION``.
+    description: str
+    #: Its value in this build; None for none.
+    value: str | None
+
+
+@dataclass(frozen=True)
+class BuildOutline:
+    """The inputs of a target of a Dockerfile."""
+
+    #: The target's name; its number where it has none.
+    name: str
+    #: The comment above it: ``# NAME DESCRIPTION``.
+    description: str
+    #: The arguments of the stages it needs.
+    args: Sequence[BuildArg]
+    #: The ids of the secrets its commands mount.
+    secrets: Sequence[str]
+    #: The ids of the agents its commands mount.
+    ssh: Sequence[str]
+
+
+@dataclass(frozen=True)
+class BuildTarget:
+    """A stage of a Dockerfile that can be built."""
+
+    #: Its name; its number where it has none.
+    name: str
+    #: The comment above it: ``# NAME DESCRIPTION``.
+    description: str
+    #: The base that it is built from.
+    base: str
+    #: Whether it is built when none is named.
+    default: bool
+
+
+@dataclass(frozen=True)
 class HistoryRow:
-    """One row of ``docker history``."""
+    """A row of ``docker history``."""
 
     #: The image id for the newest row; None for the others.
     id: str | None
@@ -269,7 +372,7 @@ class HistoryRow:
     created_by: str
     #: The size of the layer's blob in bytes; 0 for a row without a layer.
     size: int
-    #: The size of the layer's tar, where the store knows it.
+    #: The size of the layer's tar, where the store has it.
     diff_size: int | None
     diff_id: str | None
     comment: str
@@ -336,8 +439,35 @@ class Pushed:
 
 
 @dataclass(frozen=True)
+class Copied:
+    """An image that went from one registry to another."""
+
+    #: The name it got.
+    name: str
+    #: The digest that both registries have it under.
+    digest: str
+    #: How many blobs went from one registry to the other.
+    sent: int
+    bytes_sent: int
+    #: How many blobs were taken from another repository of the same registry.
+    mounted: int
+    #: How many blobs were there already.
+    present: int
+
+
+@dataclass(frozen=True)
+class RemoteManifest:
+    """A manifest or an index as a registry has it."""
+
+    digest: str
+    media_type: str
+    #: Exactly as they are there.
+    data: bytes
+
+
+@dataclass(frozen=True)
 class ImageUsage:
-    """What one image takes on disk, all platforms together."""
+    """The space that one image takes on disk, all platforms together."""
 
     names: Sequence[str]
     #: The digest of the manifest or index.
@@ -352,44 +482,52 @@ class ImageUsage:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a store takes on disk, in bytes."""
+    """The space that a store takes on disk, in bytes."""
 
     images: Sequence[ImageUsage]
     #: How many blobs there are.
     blobs: int
     blob_bytes: int
-    #: What a prune would free.
+    #: The bytes that a prune would free.
     reclaimable: int
     #: How many trees are known.
     trees: int
-    #: The size of layer lists and relations.
+    #: The size of layer lists, indexes and relations.
     layer_bytes: int
     #: The size of files being written, or left by dead writers.
     tmp_bytes: int
+    #: How many records of build steps there are.
+    cache_records: int
+    #: The bytes that builds keep, and a prune of the build cache frees.
+    cache_bytes: int
+    #: Of ``layer_bytes``, the size of the indexes of layers.
+    index_bytes: int
 
 
 @dataclass(frozen=True)
 class PruneReport:
-    """What a prune removed, or would remove."""
+    """The result of a prune: what it removed, or would remove."""
 
     #: Images without a name.
-    nameless: Sequence[str]
+    images: Sequence[str]
     blobs: Sequence[str]
-    #: DiffIDs whose relations went, and ChainIDs whose entry list went.
+    #: DiffIDs that lost their relations, and ChainIDs that lost their entry list.
     layers: Sequence[str]
     #: How many files dead writers had left.
-    litter: int
+    leftovers: int
     #: The bytes all of it took.
     bytes: int
     #: Names that were taken away.
     untagged: Sequence[str]
-    #: Where the trees were that were forgotten.
+    #: The paths of the trees that were forgotten.
     forgotten: Sequence[str]
+    #: How many records of build steps went.
+    records: int
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a store."""
+    """A problem of a store."""
 
     #: Such as ``"missing"`` or ``"wrong-digest"``.
     kind: str
@@ -400,7 +538,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class FsckReport:
-    """What checking a store found. True when all is well."""
+    """The result of checking a store. True when all is well."""
 
     problems: Sequence[Problem]
     #: How many blobs were looked at.
@@ -421,6 +559,10 @@ class DiffOptions(TypedDict, total=False):
     exact_times: bool
     platform: str | None
     one_file_system: bool
+    ignore_times: bool
+    exclude: Sequence[str] | None
+    ignore_file: Path | None
+    reverse: bool
     threads: int
     progress: ProgressFunction | None
 
@@ -444,5 +586,39 @@ class CommitOptions(TypedDict, total=False):
     clamp_mtime: Time | None
     nanoseconds: bool
     one_file_system: bool
+    only_if_changed: bool
+    ignore_times: bool
+    exclude: Sequence[str] | None
+    ignore_file: Path | None
     threads: int
     progress: ProgressFunction | None
+
+
+class RunOptions(TypedDict, total=False):
+    """The options of ``Container.run`` and ``Container.exec``."""
+
+    stdin: Any
+    input: bytes | str | None
+    stdout: Any
+    stderr: Any
+    capture_output: bool
+    timeout: float | None
+    check: bool
+    text: bool | None
+    encoding: str | None
+    errors: str | None
+    env: Environment | None
+    cwd: str | None
+    user: str | None
+    rung: str | None
+
+
+class TreeRunOptions(RunOptions, total=False):
+    """The options of ``Tree.run``: those of ``Container.run``, and what a container is made with."""
+
+    entrypoint: str | None
+    hostname: str | None
+    volumes: Sequence[str] | None
+    tmpfs: Sequence[str] | None
+    network: str
+    read_only: bool

@@ -9,14 +9,18 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use treering::archive::{self, ExportOptions, ExportSource};
-use treering::build::{self, BuildOptions, Built, ContextSource, DockerfileSource};
+use treering::build::{
+    self, BuildOptions, Built, CacheFrom, CacheTo, ContextSource, DockerfileSource, Provenance,
+};
 use treering::error::At;
 use treering::image::{Platform, UnpackOptions, unpack};
 use treering::store::{Store, descriptor_digest};
 use treering::{Control, Error};
 
 use crate::context::Context;
-use crate::grow::{Packing, Times, key_value};
+#[cfg(feature = "sandbox")]
+use crate::grants;
+use crate::options::{Packing, Times, key_value};
 use crate::steps::{self, Style};
 use crate::ui::Usage;
 use crate::{json as print_json, output};
@@ -28,11 +32,14 @@ Examples:
   treering build -t app:v1 -o type=docker,dest=app.tar .     for docker load
   treering build -o ./out .                                  the files of the last stage
   treering build --check .                                   warnings only
+  treering build --cache-to type=local,dest=cache --cache-from type=local,src=cache .
+  treering build --provenance=mode=max --sbom -t app:v1 .     with attestations
+  treering build --secret id=npm,src=.npmrc .                 for RUN --mount=type=secret,id=npm
 
 Steps that nothing changed for come out of the cache. SOURCE_DATE_EPOCH or --reproducible make two builds equal, wherever they
-run.";
+run. PATH may be the address of a tar, a Dockerfile or a git repository (URL#REF:DIR).";
 
-/// What is done with the Dockerfile.
+/// The use that is made of the Dockerfile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Call {
     /// Build it
@@ -45,13 +52,22 @@ enum Call {
     Targets,
 }
 
+/// The value of `--provenance`; `false` is nothing.
+#[derive(Debug, Clone)]
+struct Asked(Option<Provenance>);
+
+fn asked(text: &str) -> Result<Asked, Error> {
+    Provenance::parse(text).map(Asked)
+}
+
 /// Build an image from a Dockerfile
 ///
 /// Prints the image id. COPY, ADD and what changes the configuration need no unpacked tree; nothing needs privileges.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Build {
-    /// The directory with the files; - for a tar or a Dockerfile on standard input
+    /// The directory with the files; - for a tar or a Dockerfile on standard input; the address of a git repository
+    /// (URL#REF:DIR), a tar or a Dockerfile
     #[arg(value_name = "PATH", default_value = ".", hide_default_value = true)]
     context: PathBuf,
 
@@ -71,7 +87,7 @@ pub struct Build {
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     build_args: Vec<String>,
 
-    /// A further context: a directory or docker-image://NAME
+    /// A further context: a directory, docker-image://NAME, oci-layout://DIR or an address
     #[arg(long = "build-context", value_name = "NAME=VALUE", value_parser = key_value)]
     build_contexts: Vec<(String, String)>,
 
@@ -91,11 +107,36 @@ pub struct Build {
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
 
-    /// The platform to build for [default: this machine's]
-    #[arg(long, value_name = "OS/ARCH")]
-    platform: Option<Platform>,
+    /// Also look up steps that were carried out elsewhere: NAME[:TAG], or type=registry,ref=NAME[:TAG] or
+    /// type=local,src=DIR; may be repeated
+    #[arg(long, value_name = "CACHE")]
+    cache_from: Vec<CacheFrom>,
 
-    /// Where the result goes instead of the store: DIR, - for a tar, or type=local|tar|oci|docker|image,dest=PATH
+    /// Write records of steps: type=registry,ref=NAME[:TAG][,mode=max], type=local,dest=DIR[,mode=max] or type=inline
+    #[arg(long, value_name = "CACHE")]
+    cache_to: Vec<CacheTo>,
+
+    /// The platforms to build for, with commas between them: one image for all of them [default: this machine's]
+    #[arg(long = "platform", value_name = "OS/ARCH", value_delimiter = ',')]
+    platforms: Vec<Platform>,
+
+    /// Make one layer of those of the build
+    #[arg(long)]
+    squash: bool,
+
+    /// Attest how the image was built: true, false, or mode=min|max and builder-id=URI with a comma between them
+    #[arg(long, value_name = "MODE", value_parser = asked, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    provenance: Option<Asked>,
+
+    /// Attest what is in the image
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    sbom: Option<bool>,
+
+    /// The most commands that run at once, of stages that do not need each other [default: one per processor]
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
+    jobs: usize,
+
+    /// Write the result here instead of into the store: DIR, - for a tar, or type=local|tar|oci|docker|image,dest=PATH
     #[arg(short, long, value_name = "DEST")]
     output: Option<String>,
 
@@ -121,11 +162,41 @@ pub struct Build {
     #[arg(long)]
     offline: bool,
 
+    /// A secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=NAME
+    #[cfg(feature = "sandbox")]
+    #[arg(long = "secret", value_name = "SECRET", value_parser = grants::secret)]
+    secrets: Vec<treering::build::Secret>,
+
+    /// An agent for RUN --mount=type=ssh: default, or ID=SOCKET
+    #[cfg(feature = "sandbox")]
+    #[arg(long = "ssh", value_name = "ID[=SOCKET]", value_parser = grants::agent)]
+    agents: Vec<treering::build::Agent>,
+
+    /// A line for the /etc/hosts of commands
+    #[cfg(feature = "sandbox")]
+    #[arg(long = "add-host", value_name = "NAME:ADDRESS", value_parser = grants::host)]
+    hosts: Vec<(String, String)>,
+
+    /// The size of /dev/shm [default: 64m]
+    #[cfg(feature = "sandbox")]
+    #[arg(long, value_name = "BYTES", value_parser = grants::size)]
+    shm_size: Option<u64>,
+
+    /// A limit for commands, such as nofile=1024:4096
+    #[cfg(feature = "sandbox")]
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
+    limits: Vec<treering::sandbox::Limit>,
+
+    /// The only way to run commands [default: the best that works]
+    #[cfg(feature = "sandbox")]
+    #[arg(long, value_name = "RUNG")]
+    rung: Option<treering::sandbox::Rung>,
+
     /// Check the Dockerfile, and build nothing
     #[arg(long, conflicts_with = "call")]
     check: bool,
 
-    /// What to do
+    /// Action
     #[arg(long, value_enum, default_value_t = Call::Build, hide_default_value = true)]
     call: Call,
 
@@ -180,10 +251,14 @@ impl Build {
             write_file(path, built.image_id.to_string().as_bytes())?;
         }
         if let Some(path) = &self.metadata_file {
+            let media_type = match built.images.iter().any(|image| image.manifest == built.manifest) {
+                true => "application/vnd.oci.image.manifest.v1+json",
+                false => "application/vnd.oci.image.index.v1+json",
+            };
             let metadata = json!({
                 "containerimage.config.digest": built.image_id.to_string(),
                 "containerimage.descriptor": {
-                    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "mediaType": media_type,
                     "digest": built.manifest.to_string(), "size": built.manifest_size,
                 },
                 "containerimage.digest": built.manifest.to_string(),
@@ -231,13 +306,12 @@ impl Build {
         if from_stdin && self.file.as_deref() == Some(dash) {
             return Err(Usage::new("standard input is either the context or the Dockerfile").into());
         }
-        if let Some(text) =
-            self.context.to_str().filter(|text| text.contains("://") || text.starts_with("git@"))
-        {
-            return Err(Usage::new(format!("a context at an address is not supported: {text}"))
-                .with_hint("clone or download it first, or pipe a tar: build -")
-                .into());
-        }
+        let address = self.context.to_str().filter(|text| {
+            ["http://", "https://", "git://", "ssh://", "git@", "github.com/"]
+                .iter()
+                .any(|begin| text.starts_with(begin))
+                && !self.context.is_dir()
+        });
         let pairs = |texts: &[String]| -> Vec<(String, String)> {
             let pair = |text: &String| {
                 text.split_once('=').map_or((text.clone(), String::new()), |(k, v)| (k.into(), v.into()))
@@ -249,9 +323,10 @@ impl Build {
             None => std::env::var(text).ok().map(|value| (text.clone(), value)),
         });
         Ok(BuildOptions {
-            context: match from_stdin {
-                true => ContextSource::Stream(stdin()?),
-                false => ContextSource::Directory(self.context.clone()),
+            context: match address {
+                Some(address) => ContextSource::Address(address.into()),
+                None if from_stdin => ContextSource::Stream(stdin()?),
+                None => ContextSource::Directory(self.context.clone()),
             },
             dockerfile: match &self.file {
                 Some(file) if file == dash => DockerfileSource::Stream(stdin()?),
@@ -266,7 +341,12 @@ impl Build {
             annotations: self.annotations.clone(),
             no_cache: self.no_cache,
             no_cache_filter: self.no_cache_filter.clone(),
-            platform: self.platform.clone(),
+            cache_from: self.cache_from.clone(),
+            cache_to: self.cache_to.clone(),
+            platforms: self.platforms.clone(),
+            squash: self.squash,
+            provenance: self.provenance.clone().and_then(|asked| asked.0),
+            sbom: self.sbom.unwrap_or(false),
             profile: self.packing.profile()?,
             source_date_epoch: self.times.fixed()?,
             precision: self.times.layer()?.precision,
@@ -276,13 +356,30 @@ impl Build {
             pull: self.pull,
             #[cfg(feature = "sandbox")]
             helper: crate::interrupt::own_program(),
+            #[cfg(feature = "sandbox")]
+            secrets: self.secrets.clone(),
+            #[cfg(feature = "sandbox")]
+            agents: self.agents.clone(),
+            #[cfg(feature = "sandbox")]
+            hosts: self.hosts.clone(),
+            #[cfg(feature = "sandbox")]
+            shm_size: self.shm_size.unwrap_or(0),
+            #[cfg(feature = "sandbox")]
+            limits: self.limits.clone(),
+            #[cfg(feature = "sandbox")]
+            rung: self.rung,
+            #[cfg(feature = "cli")]
+            git: Some(crate::git::runner()),
+            #[cfg(not(feature = "cli"))]
+            git: None,
             checks: None,
+            jobs: self.jobs,
             threads: context.threads,
         })
     }
 }
 
-/// Where a result goes.
+/// The destination of a result.
 #[derive(Debug)]
 struct Destination {
     kind: Kind,
@@ -315,14 +412,14 @@ impl Destination {
                         "oci" => Kind::Oci,
                         "docker" => Kind::Docker,
                         _ => {
-                            return Err(Usage::new(format!("type={value} is no kind of output"))
+                            return Err(Usage::new(format!("--output has no type {value}"))
                                 .with_hint("one of: image, local, tar, oci, docker"));
                         }
                     });
                 }
                 Some(("dest", value)) => path = Some(PathBuf::from(value)),
                 _ => {
-                    return Err(Usage::new(format!("{field:?} is no field of --output"))
+                    return Err(Usage::new(format!("--output has no field {field:?}"))
                         .with_hint("as in type=docker,dest=app.tar"));
                 }
             }
@@ -340,17 +437,33 @@ impl Destination {
             Some(name) => name.clone(),
             None => built.manifest.to_string(),
         };
+        // An image for one platform is that one, also in an index beside what is attested of it.
+        let only = match built.images.as_slice() {
+            [image] => Some(image.platform.clone()),
+            _ => None,
+        };
         let format = match self.kind {
             Kind::Image => return Ok(()),
             Kind::Local => {
                 let path = self.path.as_deref().unwrap_or(Path::new("."));
-                unpack(store, &reference, path, &UnpackOptions::default(), control)?;
+                if let [image] = built.images.as_slice() {
+                    unpack(store, &image.manifest.to_string(), path, &UnpackOptions::default(), control)?;
+                    return Ok(());
+                }
+                // A directory for each platform, as buildx has it.
+                for image in &built.images {
+                    let options =
+                        UnpackOptions { platform: Some(image.platform.clone()), ..Default::default() };
+                    let below = path.join(image.platform.to_string().replace('/', "_"));
+                    unpack(store, &reference, below, &options, control)?;
+                }
                 return Ok(());
             }
             Kind::Tar => {
                 return output::stream(self.path.as_deref(), |out| {
                     let source = ExportSource::Image(&reference);
-                    Ok(archive::export(store, source, &ExportOptions::default(), out, control)?)
+                    let options = ExportOptions { platform: only, ..ExportOptions::default() };
+                    Ok(archive::export(store, source, &options, out, control)?)
                 });
             }
             Kind::Oci => archive::Format::OciArchive,
@@ -358,7 +471,9 @@ impl Destination {
         };
         let references = if built.names.is_empty() { vec![reference] } else { built.names.clone() };
         output::stream(self.path.as_deref(), |out| {
-            Ok(archive::save(store, &references, format, out, control)?)
+            let platform = only.filter(|_| self.kind == Kind::Docker);
+            let options = archive::SaveOptions { format, platform };
+            Ok(archive::save(store, &references, options, out, control)?)
         })
     }
 }

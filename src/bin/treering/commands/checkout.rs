@@ -16,7 +16,7 @@ use super::snapshot::absolute;
 use super::unpack::{decode_limits, loss_object, losses};
 use crate::context::Context;
 use crate::output::stdout_error;
-use crate::{interrupt, json, output, text};
+use crate::{json, output, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,8 +37,8 @@ pub struct Checkout {
     #[arg(value_name = "IMAGE", allow_hyphen_values = true)]
     image: String,
 
-    /// The directory
-    #[arg(value_name = "DIR")]
+    /// The directory, or a container
+    #[arg(value_name = "DIR|CONTAINER")]
     dir: PathBuf,
 
     /// Throw away what changed in the directory since it was unpacked, committed or checked out
@@ -70,7 +70,7 @@ impl Checkout {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let began = Instant::now();
         let store = context.store()?;
-        let control = interrupt::control();
+        let control = context.careful_control();
         let options = CheckoutOptions {
             discard: self.discard,
             dry_run: self.dry_run,
@@ -85,7 +85,16 @@ impl Checkout {
         };
         let made = {
             let _progress = context.progress("checking out", &control);
-            checkout(&store, &self.image, &self.dir, &options, &control)?
+            #[cfg(feature = "sandbox")]
+            let container = crate::boxes::named(context, &self.dir)?;
+            #[cfg(feature = "sandbox")]
+            let made = match &container {
+                Some(container) => container.checkout(&self.image, &options, &control)?,
+                None => checkout(&store, &self.image, &self.dir, &options, &control)?,
+            };
+            #[cfg(not(feature = "sandbox"))]
+            let made = checkout(&store, &self.image, &self.dir, &options, &control)?;
+            made
         };
         losses(context, &made.losses);
         if context.json {

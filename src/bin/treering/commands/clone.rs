@@ -11,7 +11,7 @@ use treering::image::{CloneOptions, clone};
 use super::snapshot::{skipped, skipped_object};
 use super::unpack::{loss_object, losses};
 use crate::context::Context;
-use crate::{interrupt, json, output, text};
+use crate::{json, output, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,7 +19,7 @@ Examples:
   treering diff try                the same changes as in work
   treering commit try app:try";
 
-/// Copy a directory with all that the store knows of it
+/// Copy a directory with its owners and its record in the store
 ///
 /// The copy has everything that the disk can hold, and its own record in the store: owners that are on no disk, the image it
 /// was made from, and what makes the next diff and commit fast. `cp -a` copies none of these.
@@ -43,7 +43,7 @@ impl Clone {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let began = Instant::now();
         let store = context.store()?;
-        let control = interrupt::control();
+        let control = context.careful_control();
         let options = CloneOptions { threads: context.threads, sync: self.sync };
         let made = {
             let _progress = context.progress("cloning", &control);

@@ -16,7 +16,7 @@ use treering::image::{Base, CommitOptions, Committed, commit};
 
 use super::snapshot::{skipped, skipped_object};
 use crate::context::Context;
-use crate::grow::{Owners, Packing, Times, Words, key_value, lowers};
+use crate::options::{Excluding, Owners, Packing, Times, Words, key_value, lowers};
 use crate::ui::Usage;
 use crate::{json, output, text};
 
@@ -26,35 +26,37 @@ Examples:
   treering commit ./rootfs app:v1 -m 'First' -c 'CMD [\"/app\"]' -c 'ENV PATH=/bin'
   treering commit --base debian:12 ./rootfs app:v1     only what differs from debian:12 is stored
   treering commit --reproducible --compression gzip ./rootfs app:v1
+  treering commit --exclude var/cache --exclude '**/*.pyc' ./rootfs app:v1
   treering commit --owner-from fakeroot:saved ./rootfs app:v1   made under `fakeroot -s saved`
+  treering commit box app:v1                           a container, with its command and variables
   treering commit --upper upper --lower lower --base app:v1 app:v2
 
 The base is the image the directory was unpacked from or last committed as, unless --base names another one.";
 
-/// Make an image of a directory: what changed since its base becomes a layer
+/// Make an image of a directory or container: what changed since its base becomes a layer
 ///
 /// Prints the image id.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-#[command(override_usage = "treering commit [OPTIONS] TREE [REPOSITORY[:TAG]]\n       \
+#[command(override_usage = "treering commit [OPTIONS] TREE|CONTAINER [REPOSITORY[:TAG]]\n       \
     treering commit [OPTIONS] --upper DIR --lower DIR[:DIR] [REPOSITORY[:TAG]]")]
 pub struct Commit {
-    /// The directory; not given with --upper
-    #[arg(value_name = "TREE")]
+    /// The directory, or the container; not given with --upper
+    #[arg(value_name = "TREE|CONTAINER")]
     tree: Option<PathBuf>,
 
     /// The name of the image
     #[arg(value_name = "REPOSITORY[:TAG]")]
     reference: Option<String>,
 
-    /// Who made it, such as 'Ada <ada@example.org>'
+    /// Author, such as 'Ada <ada@example.org>'
     #[arg(short, long, value_name = "TEXT")]
     author: Option<String>,
 
     #[command(flatten)]
     words: Words,
 
-    /// What the image is built on: a name, an id, or scratch for nothing
+    /// Base of the image: a name, an id, or scratch for nothing
     #[arg(long, value_name = "IMAGE", default_value = "auto", hide_default_value = true)]
     base: Base,
 
@@ -71,13 +73,24 @@ pub struct Commit {
     #[arg(long)]
     squash: bool,
 
+    /// Make no image when nothing changed: the name, if any, goes to the base
+    #[arg(long)]
+    only_if_changed: bool,
+
     /// An annotation of the manifest
     #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = key_value)]
     annotations: Vec<(String, String)>,
 
-    /// How to tell what changed: auto reads a file's content when its metadata leaves a doubt
+    /// How changes are found: auto reads a file's content when its metadata leaves a doubt
     #[arg(long, value_name = "auto|metadata|content", default_value = "auto", hide_default_value = true)]
     compare: CompareMode,
+
+    /// Go by content where only times differ, as in a fresh checkout
+    #[arg(long)]
+    ignore_times: bool,
+
+    #[command(flatten)]
+    excluding: Excluding,
 
     /// Leave out what is mounted below the directory
     #[arg(short = 'x', long)]
@@ -105,8 +118,7 @@ impl Commit {
         let options = CommitOptions {
             base: self.base.clone(),
             compare: self.compare,
-            owner: self.owners.owner.clone(),
-            owner_from: self.owners.source()?,
+            owners: self.owners.wanted()?,
             profile: self.packing.profile()?,
             layer: self.times.layer()?,
             author: self.author.clone(),
@@ -114,15 +126,24 @@ impl Commit {
             changes: self.words.changes.clone(),
             created: self.times.fixed()?,
             squash: self.squash,
-            only_if_changed: false,
+            // The same tree, the same image: a row of history more would make it another one.
+            only_if_changed: self.only_if_changed || self.times.is_reproducible(),
             platform: self.words.platform.clone(),
             annotations: self.annotations.clone(),
+            ignore_times: self.ignore_times,
+            exclude: self.excluding.patterns()?,
             one_file_system: self.one_file_system,
             threads: context.threads,
             lowers: lowers(&self.lower),
         };
         let make = || -> treering::Result<Committed> {
             let _progress = context.progress("committing", &control);
+            #[cfg(feature = "sandbox")]
+            if self.lower.is_empty()
+                && let Some(container) = crate::boxes::named(context, &tree)?
+            {
+                return container.commit(self.reference.as_deref(), &options, &control);
+            }
             commit(&store, &tree, self.reference.as_deref(), &options, &control).map_err(|error| {
                 // The most likely slip: the arguments in Docker's order of thought, or the tree forgotten.
                 match error.kind() {
@@ -150,14 +171,14 @@ impl Commit {
         report(context, self.reference.as_deref(), &made)
     }
 
-    /// What a commit made, for people.
+    /// Returns what a commit made, for people.
     fn outcome(&self, made: &Committed) -> String {
         let nothing = Stat { bytes: 0, ..made.stat } == Stat::default();
         let changes = match made.layer {
             Some(_) if nothing && !self.squash => "nothing but the directory itself changed".into(),
             _ => stat(&made.stat),
         };
-        // Without privileges every file is the caller's, and who names an owner knows of it.
+        // Without privileges every file is the caller's, and a named owner is intended.
         let surprising = self.owners.owner.is_none() && rustix::process::geteuid().is_root();
         let owners = match made.owners_replaced {
             n if n > 0 && surprising => {
@@ -169,7 +190,7 @@ impl Commit {
         format!("{changes}; {}{owners}", layer(made.layer.as_ref()))
     }
 
-    /// With `--upper` the first operand is the reference, since there is no tree to name.
+    /// Returns the directory. With `--upper` the first operand is the reference, since there is no tree to name.
     fn operands(&mut self) -> anyhow::Result<PathBuf> {
         match (self.upper.take(), self.tree.take()) {
             (Some(upper), None) => Ok(upper),
@@ -218,7 +239,7 @@ pub fn report(context: &Context, name: Option<&str>, made: &Committed) -> anyhow
     Ok(ExitCode::SUCCESS)
 }
 
-/// A layer's digests and sizes.
+/// Returns a layer's digests and sizes.
 pub fn layer_object(layer: &Written) -> Value {
     json!({
         "diff_id": layer.diff_id,

@@ -29,6 +29,9 @@ impl Completion {
         let mut command = crate::args::command();
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut command, "treering", &mut script);
+        if self.shell == Shell::Bash {
+            script.extend_from_slice(include_bytes!("completion.bash"));
+        }
         output::data(|out| Ok(out.write_all(&script).map_err(output::stdout_error)?))?;
         Ok(ExitCode::SUCCESS)
     }

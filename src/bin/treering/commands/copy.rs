@@ -25,7 +25,7 @@ pub struct Copy {
     #[arg(value_name = "SOURCE")]
     source: String,
 
-    /// Where it goes
+    /// Name to copy it to
     #[arg(value_name = "TARGET")]
     target: String,
 
@@ -36,10 +36,9 @@ pub struct Copy {
 
 impl Copy {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        let control = interrupt::control();
         let options = CopyOptions { platform: self.platform, ..CopyOptions::default() };
         let copied = {
-            let _progress = context.transfers("copying", &control);
+            let (control, _progress) = context.transfers("copying", interrupt::control());
             copy(&registries::from_env()?, &self.source, &self.target, &options, &control)?
         };
         if context.json {

@@ -70,7 +70,7 @@ impl Df {
     }
 }
 
-/// `held` is what only trees keep that are not where they were.
+/// Makes the summary; `held` is what only trees keep that are not where they were.
 fn summary(usage: &Usage, held: u64) -> Table {
     let named = usage.images.iter().filter(|image| !image.names.is_empty()).count();
     let percent = match usage.blob_bytes {
@@ -87,7 +87,11 @@ fn summary(usage: &Usage, held: u64) -> Table {
     ]);
     let dash = || "-".to_string();
     table.row(["Trees".into(), usage.trees.to_string(), dash(), dash(), text::size(held)]);
-    table.row(["Layer lists".into(), dash(), dash(), text::size(usage.layer_bytes), dash()]);
+    let lists = usage.layer_bytes.saturating_sub(usage.index_bytes);
+    table.row(["Layer lists".into(), dash(), dash(), text::size(lists), dash()]);
+    table.row(["Layer indexes".into(), dash(), dash(), text::size(usage.index_bytes), dash()]);
+    let cache = text::size(usage.cache_bytes);
+    table.row(["Build Cache".into(), usage.cache_records.to_string(), dash(), cache.clone(), cache]);
     table.row(["Temporary".into(), dash(), dash(), text::size(usage.tmp_bytes), text::size(usage.tmp_bytes)]);
     table
 }

@@ -18,9 +18,9 @@ use treering::tree::NONE;
 use super::commit::{stat, stat_object};
 use super::snapshot::{absolute, take};
 use crate::context::Context;
-use crate::grow::{Owners, lowers};
 use crate::json;
 use crate::operand::Operand;
+use crate::options::{Excluding, Owners, lowers};
 use crate::output::{self, stdout_error};
 use crate::ui::Usage;
 
@@ -78,13 +78,20 @@ pub struct Diff {
     #[command(flatten)]
     owners: Owners,
 
-    /// How to tell what changed: auto reads a file's content when its metadata leaves a doubt
+    /// How changes are found: auto reads a file's content when its metadata leaves a doubt
     #[arg(long, value_name = "auto|metadata|content", default_value = "auto", hide_default_value = true)]
     compare: CompareMode,
 
     /// Which platform of a multi-platform image, such as linux/arm64 [default: this machine's]
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
+
+    /// Go by content where only times differ, as in a fresh checkout
+    #[arg(long)]
+    ignore_times: bool,
+
+    #[command(flatten)]
+    excluding: Excluding,
 
     /// Leave out what is mounted below a directory
     #[arg(short = 'x', long)]
@@ -101,7 +108,7 @@ pub struct Diff {
 
 impl Diff {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        let control = Control::default();
+        let control = context.control();
         let diff = {
             let _progress = context.progress("comparing", &control);
             self.compare(context, &control)?
@@ -120,13 +127,16 @@ impl Diff {
 
     fn options(&self, context: &Context) -> treering::Result<DiffOptions> {
         Ok(DiffOptions {
-            owner: self.owners.owner.clone(),
-            owner_from: self.owners.source()?,
+            owners: self.owners.wanted()?,
             compare: self.compare,
             exact_times: false,
             clamp_mtime: None,
             platform: self.platform.clone(),
+            ignore_times: self.ignore_times,
+            exclude: self.excluding.patterns()?,
             one_file_system: self.one_file_system,
+            all_reasons: self.reasons || (context.json && !self.stat),
+            reverse: false,
             threads: context.threads,
         })
     }
@@ -137,12 +147,18 @@ impl Diff {
             let store = context.store_if_any()?;
             return Ok(diff_overlay(store.as_ref(), upper, &lowers(&self.lower), &options, control)?.diff);
         }
+        #[cfg(feature = "sandbox")]
+        if let (Some(old), None) = (&self.old, &self.new)
+            && let Some(container) = crate::boxes::named(context, old)?
+        {
+            return Ok(container.diff(&options, control)?);
+        }
         let old = Operand::of(self.old.as_deref().expect("the parser asks for it"))?;
         let store = context.store_if_any()?;
         let Some(new) = &self.new else {
             let Operand::Directory(tree) = old else {
                 let usage =
-                    Usage::new(format!("{old} is no directory, so there is nothing to compare it with"));
+                    Usage::new(format!("{old} is not a directory, so there is nothing to compare it with"));
                 return Err(usage.with_hint("name both sides: treering diff OLD NEW").into());
             };
             let diff = diff_tree(store.as_ref(), &tree, &Base::Auto, &options, control)?;
@@ -162,9 +178,16 @@ impl Diff {
             (Operand::Image(old), Operand::Image(new)) => {
                 diff_image(&context.store()?, Some(&old), &new, &options, control)?
             }
+            (Operand::Directory(tree), Operand::Image(image)) => {
+                let (store, options) = (context.store()?, DiffOptions { reverse: true, ..options });
+                diff_tree(Some(&store), &tree, &Base::Image(image), &options, control)?
+            }
             (old, new) => {
                 if (old.is_image() || new.is_image()) && self.compare != CompareMode::Metadata {
-                    return Err(self.not_both_ways(&old, &new).into());
+                    let usage = Usage::new("a snapshot holds no content to compare with that of an image");
+                    return Err(usage
+                        .with_hint("compare a directory with the image, or add --compare metadata")
+                        .into());
                 }
                 let old = take(context, &old, &options, control)?;
                 let new = take(context, &new, &options, control)?;
@@ -172,18 +195,6 @@ impl Diff {
                 TreeDiff { skipped: new.1, ..diff }
             }
         })
-    }
-
-    /// Content can only be compared where both sides have it.
-    fn not_both_ways(&self, old: &Operand, new: &Operand) -> Usage {
-        match (old, new) {
-            (Operand::Directory(_), _) => {
-                Usage::new("a directory as the older side of an image is compared by metadata only")
-                    .with_hint("turn the sides around, or add --compare metadata")
-            }
-            _ => Usage::new("a snapshot holds no content to compare with that of an image")
-                .with_hint("compare a directory with the image, or add --compare metadata"),
-        }
     }
 
     fn print(&self, diff: &TreeDiff) -> anyhow::Result<()> {
@@ -215,7 +226,7 @@ impl Diff {
     }
 }
 
-/// One change as `--json` shows it.
+/// Returns one change as `--json` shows it.
 fn object(diff: &TreeDiff, change: &Change) -> Value {
     let mut object = Map::new();
     object.insert("kind".into(), change.kind.name().into());

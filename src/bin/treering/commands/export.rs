@@ -9,22 +9,23 @@ use treering::archive::{ExportOptions, ExportSource, export};
 use treering::image::Platform;
 
 use crate::context::Context;
-use crate::grow::{Owners, Precision};
 use crate::operand::Operand;
+use crate::options::{Owners, Precision};
 use crate::output;
 use crate::ui::Usage;
 
 const EXAMPLES: &str = "\
 Examples:
   treering export app:v1 -o app.tar      the tree of an image, its layers merged
-  treering export work | tar -tv         a directory, with the owners it was unpacked with";
+  treering export work | tar -tv         a directory, with the owners it was unpacked with
+  treering export box -o box.tar         a container";
 
 /// Write the tree of an image, or a directory, as one tar
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Export {
-    /// The image or the directory; what exists as a directory is one
-    #[arg(value_name = "IMAGE|TREE")]
+    /// The image, the container or the directory; what exists as a directory is one, then a container
+    #[arg(value_name = "IMAGE|CONTAINER|TREE")]
     what: PathBuf,
 
     /// The file to write; standard output when not given, or -
@@ -45,6 +46,12 @@ pub struct Export {
 impl Export {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let control = Control::default();
+        #[cfg(feature = "sandbox")]
+        let what = match crate::boxes::named(context, &self.what)? {
+            Some(container) => Operand::Directory(container.tree()),
+            None => Operand::of(&self.what)?,
+        };
+        #[cfg(not(feature = "sandbox"))]
         let what = Operand::of(&self.what)?;
         let source = match &what {
             Operand::Directory(tree) => ExportSource::Tree(tree),
@@ -55,11 +62,10 @@ impl Export {
             }
         };
         let store = context.store()?;
-        let (owner_from, owner) = (self.owners.source()?, self.owners.owner);
+        let owners = self.owners.wanted()?;
         let options = ExportOptions {
             platform: self.platform,
-            owner,
-            owner_from,
+            owners,
             layer: self.precision.options(),
             threads: context.threads,
         };

@@ -31,7 +31,7 @@ pub struct Fsck {
     level: FsckLevel,
 }
 
-/// The levels of the library, with what each is for.
+/// Returns the levels of the library, with what each is for.
 fn levels() -> impl TypedValueParser<Value = FsckLevel> {
     PossibleValuesParser::new([
         PossibleValue::new("structure").help("The layout of the store and its index"),

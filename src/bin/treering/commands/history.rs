@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::table::Table;
 use crate::{json, output, text};
 
-/// How to print a list.
+/// The format of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Columns
@@ -101,7 +101,7 @@ impl History {
         }
     }
 
-    /// The object `docker history --format json` prints.
+    /// Returns the object `docker history --format json` prints.
     fn dockers(&self, row: &HistoryRow) -> String {
         let time = text::time(row.created.as_deref());
         let (_, size) = self.created_and_size(row);

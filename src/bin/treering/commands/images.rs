@@ -26,7 +26,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Images {
-    /// Only images whose name matches; * and ? stop at slashes
+    /// Only images with a matching name; * and ? stop at slashes
     #[arg(value_name = "REPOSITORY[:TAG]")]
     pattern: Option<String>,
 
@@ -65,7 +65,7 @@ impl Images {
         let intermediate = listing::intermediate(&rows);
         let dangling = self.filter.iter().any(|filter| matches!(filter, Filter::Dangling(true)));
         if !self.all || dangling {
-            rows.retain(|row| !(row.is_nameless() && intermediate.contains(&row.digest)));
+            rows.retain(|row| !(row.is_untagged() && intermediate.contains(&row.digest)));
         }
         filter::apply(&store, &self.filter, &mut rows)?;
         if context.json {
@@ -103,7 +103,7 @@ impl Images {
         output::data(|out| table.write(out).map_err(|error| output::stdout_error(error).into()))
     }
 
-    /// The object `docker images --format json` prints.
+    /// Returns the object `docker images --format json` prints.
     fn dockers(&self, row: &Row) -> String {
         json!({
             "Containers": "N/A",

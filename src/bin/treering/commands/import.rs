@@ -4,14 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use treering::Control;
 use treering::archive::{ImportOptions, import};
 use treering::store::Reference;
 
 use super::commit::report;
 use crate::context::Context;
-use crate::grow::{Repacking, Times, Words};
 use crate::input;
+use crate::options::{Repacking, Times, Words};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,7 +20,7 @@ Examples:
 /// Make an image with one layer of a tar file
 ///
 /// Prints the image id. The tar may be compressed with gzip or zstd, and is kept as it is unless --compression says
-/// otherwise.
+/// otherwise; one in xz or bzip2 is compressed anew, as no layer may be in either.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Import {
@@ -33,7 +32,7 @@ pub struct Import {
     #[arg(value_name = "REPOSITORY[:TAG]")]
     reference: Option<String>,
 
-    /// Who made it, such as 'Ada <ada@example.org>'
+    /// Author, such as 'Ada <ada@example.org>'
     #[arg(short, long, value_name = "TEXT")]
     author: Option<String>,
 
@@ -53,7 +52,8 @@ impl Import {
         let name = self.reference.as_deref().map(Reference::parse).transpose()?;
         let input = input::open(Some(&self.file))?;
         let store = context.store()?;
-        let control = Control::default();
+        let control = context.control();
+        input::announce(Some(&self.file), &control);
         let options = ImportOptions {
             changes: self.words.changes.clone(),
             message: self.words.message.clone(),

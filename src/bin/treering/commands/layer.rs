@@ -1,26 +1,27 @@
 //! `treering layer`: layers as files, without a store.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use treering::Control;
 use treering::compress::{DecodeOptions, Decoder, Written};
 use treering::diff::{CompareOptions, all_added, compare};
 use treering::fs::Root;
-use treering::image::{AppliedLayer, LayerApplyOptions, LayerSource, apply_layer, scan_options, write_layer};
+use treering::image::{
+    AppliedLayer, LayerApplyOptions, LayerSource, apply_layer, let_in, owners_of, scan_options, write_layer,
+};
 use treering::layer::ApplyOptions;
 use treering::layer::header::MtimePrecision;
 use treering::layer::read::{LayerReader, ReadLimits};
-use treering::tree::{OwnerPolicy, OwnerSource, ScanOptions, Snapshot, scan};
+use treering::tree::{ScanOptions, Snapshot, scan};
+use treering::{Control, Error, ErrorKind};
 
 use super::commit::layer_object;
 use super::snapshot::skipped;
 use super::unpack::{decode_limits, loss_object, losses};
 use crate::context::Context;
-use crate::grow::{Leniency, Packing, Times, owner_source};
+use crate::options::{Excluding, Leniency, Owners, Packing, Times};
 use crate::{entry, input, json, output, text};
 
 /// Make, apply and list layers: tar files of changes, without a store
@@ -64,19 +65,17 @@ pub struct Create {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Whose the files are: root, keep, UID:GID or map:IMAGE:DISK:COUNT
-    #[arg(long, value_name = "OWNER", default_value = "root")]
-    owner: OwnerPolicy,
-
-    /// Whose record of owners to go by first: none, rootlesscontainers, override-stat or fakeroot:FILE
-    #[arg(long, value_name = "SOURCE", default_value = "none", value_parser = owner_source())]
-    owner_from: OsString,
+    #[command(flatten)]
+    owners: Owners,
 
     #[command(flatten)]
     packing: Packing,
 
     #[command(flatten)]
     times: Times,
+
+    #[command(flatten)]
+    excluding: Excluding,
 
     /// Leave out what is mounted below the directory
     #[arg(short = 'x', long)]
@@ -88,12 +87,16 @@ impl Create {
         let control = Control::default();
         let root = Root::open(&self.tree)?;
         let old = self.base_snapshot.as_ref().map(Snapshot::load).transpose()?;
-        let owners = treering::tree::Owners::default()
-            .with(Some(self.owner.clone()), Some(OwnerSource::parse(&self.owner_from)?));
+        let store = context.store_if_any()?;
+        let_in(&root, store.as_ref())?;
+        // Whatever `snapshot` and `diff` go by: the base is one of theirs.
+        let owners = owners_of(store.as_ref(), &root, &self.owners.wanted()?)?;
+        let exclude = self.excluding.patterns()?;
         let options = ScanOptions {
             threads: context.threads,
             one_file_system: self.one_file_system,
-            ..scan_options(&owners, context.store_if_any()?.as_ref())?
+            exclude: Some(&exclude),
+            ..scan_options(&owners, store.as_ref())?
         };
         let progress = context.progress("writing", &control);
         let found = scan(&root, &options, &control)?;
@@ -105,7 +108,11 @@ impl Create {
             ..CompareOptions::default()
         };
         let changes = match &old {
-            Some(old) => compare(old, &found.snapshot, &compare_options).changes,
+            Some(old) => {
+                let mut comparison = compare(old, &found.snapshot, &compare_options);
+                comparison.exclude(&exclude);
+                comparison.changes
+            }
             None => all_added(&found.snapshot),
         };
         let source =
@@ -136,7 +143,7 @@ impl Create {
 /// Apply a layer to a directory
 ///
 /// The directory is made when it is not there. Whiteouts in the layer remove what is there. For a directory that was
-/// unpacked from an image, the store keeps what the disk does not take; for any other one that is told.
+/// unpacked from an image, the store keeps what the disk does not take; for any other one that is printed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -171,6 +178,7 @@ impl Apply {
     fn apply(&self, context: &Context) -> anyhow::Result<ExitCode> {
         let control = Control::default();
         let input = input::open(Some(&self.file))?;
+        input::announce(Some(&self.file), &control);
         let _progress = context.progress("applying", &control);
         let options = LayerApplyOptions {
             apply: ApplyOptions {
@@ -194,10 +202,20 @@ impl Apply {
         losses(context, &applied.losses);
         if unkept > 0 {
             let entries = text::plural(unkept, "entry", "entries");
-            context.ui.warn(format!(
-                "the disk did not take owners, permissions, devices or attributes of {entries}"
-            ));
-            context.ui.hint("run as root, or use `treering import` and `treering unpack`, which keep them");
+            let message =
+                format!("the disk did not take owners, permissions, devices or attributes of {entries}");
+            let import = "use `treering import` and `treering unpack`, which keep them";
+            let hint = match rustix::process::geteuid().is_root() {
+                true => import.into(),
+                false => format!("run as root, or {import}"),
+            };
+            // Nothing else has them: the ledger that says so ends with the process.
+            if self.deny_loss {
+                let error = Error::new(ErrorKind::Loss, "apply layer", message);
+                return Err(error.with_path(self.dir.as_os_str().as_encoded_bytes()).with_hint(hint).into());
+            }
+            context.ui.warn(message);
+            context.ui.hint(hint);
         }
         if context.json {
             let object = json!({

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use treering::ErrorKind;
 use treering::archive::{LoadOptions, Loaded, NamePolicy, load, open_layout};
 
 use crate::context::Context;
@@ -17,7 +16,7 @@ Examples:
   docker save app:v1 | treering load
   treering load --names move -i app.tar     names move to the images in the archive";
 
-/// What happens to the names in an archive.
+/// The treatment of the names in an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Names {
     /// They are given, unless one stands for another image here; then nothing is loaded
@@ -38,7 +37,7 @@ pub struct Load {
     #[arg(short, long, value_name = "FILE")]
     input: Option<PathBuf>,
 
-    /// What happens to the names in the archive
+    /// Treatment of the names in the archive
     #[arg(long, value_enum, default_value_t = Names::Keep)]
     names: Names,
 }
@@ -55,6 +54,7 @@ impl Load {
         };
         let store = context.store()?;
         let control = context.control();
+        input::announce(self.input.as_deref(), &control);
         let loaded = {
             let _progress = context.progress("loading", &control);
             let names = match self.names {
@@ -62,14 +62,7 @@ impl Load {
                 Names::Move => NamePolicy::Move,
                 Names::Ignore => NamePolicy::Ignore,
             };
-            load(&store, input, &LoadOptions { names, ..LoadOptions::default() }, &control).map_err(
-                |error| match error.kind() {
-                    ErrorKind::AlreadyExists => error.with_hint(
-                        "--names move gives the name to the new image, --names ignore leaves it out",
-                    ),
-                    _ => error,
-                },
-            )?
+            load(&store, input, &LoadOptions { names, ..LoadOptions::default() }, &control)?
         };
         if context.json {
             let object = |one: &Loaded| {

@@ -18,7 +18,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Man {
-    /// Where to write them; made when it is not there
+    /// Directory to write them to; made when it is not there
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 }
@@ -61,7 +61,7 @@ fn write(dir: &Path, command: clap::Command, name: &str) -> std::io::Result<u64>
     Ok(pages)
 }
 
-/// The text after a command's options: `Heading:` lines become sections, everything else stays line by line.
+/// Returns the text after a command's options: `Heading:` lines become sections, everything else stays line by line.
 fn sections(text: &str) -> String {
     let mut out = String::new();
     let mut inside = false;

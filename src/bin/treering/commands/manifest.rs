@@ -169,7 +169,7 @@ impl Push {
         let control = interrupt::control();
         let target = self.target.as_deref().unwrap_or(&self.list);
         let pushed = {
-            let _progress = context.transfers("pushing", &control);
+            let (control, _progress) = context.transfers("pushing", control);
             push(&store, &registries, &self.list, target, &PushOptions::default(), &control)?
         };
         match context.json {

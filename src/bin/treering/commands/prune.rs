@@ -2,22 +2,24 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 use treering::Control;
 use treering::image::{TidyOptions, held_by_lost_trees, tidy};
-use treering::store::PruneOptions;
+use treering::store::{CachePruneOptions, PruneOptions};
 
 use crate::context::Context;
 use crate::ui::Usage;
-use crate::{json, output, text};
+use crate::{amount, json, output, text};
 
 const EXAMPLES: &str = "\
 Examples:
   treering prune               images without a name, and what nothing refers to
   treering prune -a -f         also all images that no unpacked tree was made from
   treering prune --trees -f    also what is known of unpacked trees that are gone
+  treering prune --build-cache --until 24h -f    also what builds keep and have not used for a day
   treering prune --dry-run     only show what would go";
 
 /// Remove what nothing needs
@@ -34,6 +36,18 @@ pub struct Prune {
     #[arg(long)]
     trees: bool,
 
+    /// Also remove what builds keep: records of steps, and the layers that no image needs
+    #[arg(long)]
+    build_cache: bool,
+
+    /// Of the build cache, keep what was used last, up to this size: a number of bytes with KB, MB, GB or TB
+    #[arg(long, value_name = "SIZE", value_parser = amount::bytes, requires = "build_cache")]
+    keep_storage: Option<u64>,
+
+    /// Of the build cache, only what was not used for this long, such as 24h or 30m
+    #[arg(long, value_name = "DURATION", value_parser = amount::duration, requires = "build_cache")]
+    until: Option<Duration>,
+
     /// Do not ask
     #[arg(short, long)]
     force: bool,
@@ -46,13 +60,23 @@ pub struct Prune {
 impl Prune {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let store = context.store()?;
-        if !self.dry_run && !self.force && !self.confirmed()? {
+        if !self.dry_run && !self.force && !confirmed(&self.what())? {
             return Ok(ExitCode::FAILURE);
         }
         let control = Control::default();
+        // Spare trees are there to save time, and a prune is for space.
+        #[cfg(feature = "sandbox")]
+        if !self.dry_run {
+            treering::container::clear_spares(&store)?;
+        }
         let report = {
             let _progress = context.progress("pruning", &control);
-            let prune = PruneOptions { dry_run: self.dry_run, ..PruneOptions::default() };
+            let cache = self.build_cache.then(|| CachePruneOptions {
+                all: self.all,
+                keep_bytes: self.keep_storage.unwrap_or(0),
+                unused_for: self.until.unwrap_or_default(),
+            });
+            let prune = PruneOptions { dry_run: self.dry_run, cache, ..PruneOptions::default() };
             let options = TidyOptions { unused_names: self.all, lost_trees: self.trees, prune };
             tidy(&store, &options, &control)?
         };
@@ -85,23 +109,32 @@ impl Prune {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn confirmed(&self) -> anyhow::Result<bool> {
-        let stdin = std::io::stdin();
-        if !stdin.is_terminal() {
-            return Err(Usage::new("prune asks before it removes anything, and nobody is there to answer")
-                .with_hint("add -f to remove, or --dry-run to look")
-                .into());
-        }
+    /// Returns what goes, for the question.
+    fn what(&self) -> String {
         let what = match self.all {
             true => "all images without at least one unpacked tree",
             false => "images without a name, and blobs that nothing refers to",
         };
-        let also = if self.trees { ", and what is known of trees that are gone or moved" } else { "" };
-        let mut out = std::io::stderr().lock();
-        write!(out, "WARNING! This will remove {what}{also}.\nAre you sure you want to continue? [y/N] ")?;
-        out.flush()?;
-        let mut answer = String::new();
-        stdin.lock().read_line(&mut answer)?;
-        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+        let trees = if self.trees { ", and records of trees that are gone or moved" } else { "" };
+        let cache = if self.build_cache { ", and what builds keep" } else { "" };
+        format!("{what}{trees}{cache}")
     }
+}
+
+/// Asks on the terminal whether this shall go.
+pub fn confirmed(what: &str) -> anyhow::Result<bool> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(Usage::new(
+            "prune asks before it removes anything, and standard input is not a terminal",
+        )
+        .with_hint("add -f to remove, or --dry-run to look")
+        .into());
+    }
+    let mut out = std::io::stderr().lock();
+    write!(out, "WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -25,8 +25,8 @@ Examples:
 
 /// Fetch an image from a registry
 ///
-/// Layers that the store holds are not fetched. `treering login` keeps the credentials that a registry wants; mirrors and
-/// registries without TLS are named in registries.toml.
+/// Layers that the store holds are not fetched. `treering login` keeps the credentials that a registry asks for; mirrors
+/// and registries without TLS are named in registries.toml.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Pull {
@@ -80,13 +80,12 @@ impl Pull {
         registries: &Registries,
         name: &str,
     ) -> anyhow::Result<Pulled> {
-        let control = interrupt::control();
         let options = PullOptions {
             platform: self.platform.clone(),
             all_platforms: self.all_platforms,
             ..PullOptions::default()
         };
-        let _progress = context.transfers("pulling", &control);
+        let (control, _progress) = context.transfers("pulling", interrupt::control());
         if let Some(dir) = &self.unpack {
             let apply = ApplyOptions { threads: context.threads, ..ApplyOptions::default() };
             let unpack = UnpackOptions { apply, ..UnpackOptions::default() };

@@ -63,10 +63,9 @@ impl Push {
         }
         let mut all = Vec::new();
         for (image, target) in names {
-            let control = interrupt::control();
             let options = PushOptions { platform: self.platform.clone(), ..PushOptions::default() };
             let pushed = {
-                let _progress = context.transfers("pushing", &control);
+                let (control, _progress) = context.transfers("pushing", interrupt::control());
                 push(&store, &registries, &image, &target, &options, &control)?
             };
             if let Some(platform) = pushed.only_platform.as_ref().filter(|_| self.platform.is_none()) {

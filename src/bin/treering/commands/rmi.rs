@@ -39,7 +39,7 @@ pub struct Rmi {
     no_prune: bool,
 }
 
-/// What went, as Docker reports it.
+/// A name or an image that went, as Docker reports it.
 #[derive(Debug)]
 enum Gone {
     Name(String),
@@ -96,7 +96,7 @@ impl Rmi {
         };
         let Some(row) = rows.iter().find(leads_here) else {
             let message =
-                "it is in no list: a multi-platform image has it inside, or a tree was made from it";
+                "not a top-level image: it is part of a multi-platform image, or the base of a tree";
             return Err(Error::new(ErrorKind::InUse, "remove image", message)
                 .with_path(text)
                 .with_hint("remove that image by its name; with a tree it goes by treering prune --trees"));
@@ -108,16 +108,16 @@ impl Rmi {
             .collect();
         let child = rows.iter().find(|other| derives(other, row));
         let mut gone = Vec::new();
+        #[cfg(feature = "sandbox")]
+        self.no_container(store, text, row, resolved.name.as_ref().is_some_and(|_| names.len() > 1))?;
         if let Some(name) = resolved.name.as_ref().filter(|name| name.digest().is_none()) {
-            let lease = store.lease()?;
-            store.untag(name)?;
             gone.push(Gone::Name(name.to_string()));
             // With names left, or an image on top, that was all, as docker has it: the image stays in the list.
             if names.len() > 1 || child.is_some() {
-                store.add_nameless(&row.descriptor)?;
+                store.untag_and_keep(name)?;
                 return Ok(gone);
             }
-            drop(lease);
+            store.untag(name)?;
         } else {
             self.may_go(text, row, &names, child)?;
             store.remove(&row.digest)?;
@@ -134,7 +134,7 @@ impl Rmi {
     /// Removes the untagged images that only the removed one was built on, the nearest first, as Docker does.
     fn parents(&self, store: &Store, rows: &[Row], removed: &Row) -> Result<Vec<Gone>> {
         let mut below: Vec<&Row> =
-            rows.iter().filter(|row| row.is_nameless() && derives(removed, row)).collect();
+            rows.iter().filter(|row| row.is_untagged() && derives(removed, row)).collect();
         below
             .sort_by_key(|row| std::cmp::Reverse(row.image.as_ref().map_or(0, |image| image.layers().len())));
         let mut left: Vec<&Row> = rows.iter().filter(|row| row.digest != removed.digest).collect();
@@ -150,7 +150,35 @@ impl Rmi {
         Ok(gone)
     }
 
-    /// Docker's conflicts for an image that is removed by its id.
+    /// Refuses as Docker does for containers: an image that one came from keeps its last name, and with -f only while one
+    /// runs.
+    #[cfg(feature = "sandbox")]
+    fn no_container(&self, store: &Store, text: &str, row: &Row, other_names: bool) -> Result<()> {
+        if other_names {
+            return Ok(());
+        }
+        for container in treering::container::made_from(store, row.id())? {
+            let runs = container.is_running()?;
+            if self.force && !runs {
+                continue;
+            }
+            let (force, what) = match runs {
+                true => ("cannot be forced", "the running container"),
+                false => ("must be forced", "the container"),
+            };
+            let message = format!(
+                "conflict: unable to delete {} ({force}): {what} {} came from the image",
+                row.id().short(),
+                container.name()
+            );
+            return Err(Error::new(ErrorKind::InUse, "remove image", message)
+                .with_path(text)
+                .with_hint("remove the container first: treering rm"));
+        }
+        Ok(())
+    }
+
+    /// Refuses as Docker does for an image that is removed by its id.
     fn may_go(&self, text: &str, row: &Row, names: &[&Reference], child: Option<&Row>) -> Result<()> {
         let conflict = |force: &str, why: String, hint: &'static str| {
             let message = format!("conflict: unable to delete {} ({force}): {why}", row.id().short());
@@ -170,9 +198,9 @@ impl Rmi {
         }
     }
 
-    /// Removes what nobody needs any more; gives the layers of the image that went.
+    /// Removes what nothing needs any more; gives the layers of the image that went.
     fn sweep(&self, context: &Context, store: &Store, row: &Row) -> Vec<Gone> {
-        let options = PruneOptions { nameless: false, wait: Duration::ZERO, ..PruneOptions::default() };
+        let options = PruneOptions { untagged: false, wait: Duration::ZERO, ..PruneOptions::default() };
         let layers = row.image.as_ref().map(|image| image.layers()).unwrap_or_default();
         match store.prune(&options, &Control::default()) {
             Ok(report) => {

@@ -1,22 +1,33 @@
-//! `treering run`: a command in a tree.
+//! `treering run`: a command in a new container of an image, in a container, or in a directory.
 
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use treering::container::{Overrides, WorkTree, step_options};
+use treering::container::{
+    Container, Overrides, RunOptions, Sink, StartOptions, Tmpfs, WorkTree, step_options,
+};
+use treering::error::Error;
+use treering::event::OutputStream;
 use treering::sandbox::{BindMount, Network, Rung, Stream};
 
+use crate::boxes::{Making, follow, note_ports, only_with_image};
 use crate::context::Context;
-use crate::interrupt;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, write_all};
 use crate::ui::Usage;
+use crate::{interrupt, output};
 
 const EXAMPLES: &str = "\
 Examples:
-  treering run work -- apt-get install -y git    as root of the tree, whoever you are
-  treering run -e DEBUG=1 -w /srv -v $PWD:/src:ro work -- make -C /src
+  treering run --rm debian:12 cat /etc/os-release
+  treering run -it --name box debian:12          a container to go into
+  treering run box -- apt-get install -y git      one more command in it
+  treering run -d --name web debian:12 sleep 9    a container that goes on by itself
+  treering run ./work -- make -C /src             in a directory
+
+What is run in: a directory when there is one of this name; else the container of this name; else a new container of the image.
 
 Exit codes:
   125  treering itself failed
@@ -24,97 +35,132 @@ Exit codes:
   127  the command is not there
   else the command's own; 128 and the signal's number when a signal ended it";
 
-/// Run a command in a directory that was unpacked or committed
+/// Run a command in a new container of an image, in a container, or in a directory
 ///
 /// Owners, devices, capabilities and all else that the disk does not take without privileges are written down in the store, and every later
-/// diff and commit of the directory knows them.
+/// diff and commit of the container or directory has them.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Run {
-    /// The directory
-    #[arg(value_name = "DIR")]
-    tree: PathBuf,
+    #[command(flatten)]
+    making: Making,
+
+    /// Print the container's id and go; a supervisor of its own stays with it
+    #[arg(short, long)]
+    detach: bool,
+
+    /// The image, the container or the directory
+    #[arg(value_name = "IMAGE|CONTAINER|DIR")]
+    what: PathBuf,
 
     /// The command [default: the image's]
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
-
-    /// Pass standard input on
-    #[arg(short, long)]
-    interactive: bool,
-
-    /// Give the command a terminal of its own, joined with this one
-    #[arg(short, long)]
-    tty: bool,
-
-    /// An environment variable; a name alone takes this process's value
-    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
-    environment: Vec<String>,
-
-    /// Where the command starts
-    #[arg(short, long, value_name = "DIR")]
-    workdir: Option<String>,
-
-    /// Whom it runs as
-    #[arg(short, long, value_name = "USER[:GROUP]")]
-    user: Option<String>,
-
-    /// A file or directory of the host that the command sees, and nothing else does it see of the host
-    #[arg(short, long = "volume", value_name = "HOST:PATH[:ro]", value_parser = volume)]
-    volumes: Vec<BindMount>,
-
-    /// The network: the host's, or none
-    #[arg(long, value_name = "host|none", value_parser = network, default_value = "host", hide_default_value = true)]
-    network: Network,
-
-    /// The program in place of the image's entry point
-    #[arg(long, value_name = "PROGRAM")]
-    entrypoint: Option<String>,
-
-    /// The host name
-    #[arg(long, value_name = "NAME", default_value = "treering", hide_default_value = true)]
-    hostname: String,
-
-    /// The command cannot write to the directory
-    #[arg(long)]
-    read_only: bool,
-
-    /// Run it in this way only; `treering info` lists them
-    #[arg(long, value_name = "root|chroot|notify")]
-    rung: Option<Rung>,
 }
 
 impl Run {
-    pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+    pub fn run(mut self, context: &Context) -> anyhow::Result<ExitCode> {
+        if self.making.tty && !self.detach && !std::io::stdin().is_terminal() {
+            return Err(Usage::new("--tty needs a terminal, and standard input is not one").into());
+        }
+        let command = std::mem::take(&mut self.command);
+        let shown = self.what.as_os_str().as_encoded_bytes();
+        let is_path = [&b"/"[..], b"./", b"../"].iter().any(|start| shown.starts_with(start));
+        if is_path || self.what.is_dir() {
+            return self.in_directory(context, command);
+        }
+        let Some(name) = self.what.to_str() else {
+            return Err(Error::not_found("run", "no such directory, and no name of an image")
+                .with_path(shown)
+                .into());
+        };
+        if let Some(container) = crate::boxes::named(context, Path::new(name))? {
+            let making = &self.making;
+            only_with_image(
+                &[
+                    ("--name", making.name.is_some()),
+                    ("--rm", making.remove),
+                    ("--volume", !making.volumes.is_empty()),
+                    ("--tmpfs", !making.tmpfs.is_empty()),
+                    ("--publish", !making.ports.is_empty()),
+                    ("--link", !making.links.is_empty()),
+                    ("--label", !making.labels.is_empty()),
+                    ("--hostname", making.hostname.is_some()),
+                    ("--network", making.network != "host"),
+                    ("--entrypoint", making.entrypoint.is_some()),
+                    ("--read-only", making.read_only),
+                ],
+                "a container that is there",
+            )?;
+            let options = RunOptions {
+                command,
+                environment: making.variables()?,
+                user: making.user.clone(),
+                directory: making.workdir.clone(),
+                terminal: making.tty.then_some(true),
+                rung: making.rung,
+                ..RunOptions::default()
+            };
+            return by_itself_or_not(context, container, options, &self.making, self.detach);
+        }
+        let container = self.making.create(context, name, command)?;
+        by_itself_or_not(context, container, RunOptions::default(), &self.making, self.detach)
+    }
+
+    fn in_directory(self, context: &Context, command: Vec<String>) -> anyhow::Result<ExitCode> {
+        let making = self.making;
+        only_with_image(
+            &[
+                ("--name", making.name.is_some()),
+                ("--rm", making.remove),
+                ("--publish", !making.ports.is_empty()),
+                ("--link", !making.links.is_empty()),
+                ("--label", !making.labels.is_empty()),
+                ("--detach", self.detach),
+                ("--volume PATH", making.volumes.len() != making.of_host().len()),
+            ],
+            "a directory",
+        )?;
         let store = context.store()?;
-        let mut tree = WorkTree::open(&store, &self.tree)?;
+        let mut tree = WorkTree::open(&store, &self.what)?;
+        let volumes = making.of_host();
         let overrides = Overrides {
-            command: self.command,
-            entrypoint: self.entrypoint,
-            environment: self.environment.into_iter().filter_map(variable).collect(),
-            user: self.user,
-            directory: self.workdir,
-            terminal: self.tty,
-            hostname: self.hostname,
+            command,
+            environment: making.variables()?,
+            entrypoint: making.entrypoint,
+            user: making.user,
+            directory: making.workdir,
+            terminal: making.tty,
+            hostname: making.hostname.unwrap_or_else(|| "treering".into()),
         };
         let mut options = step_options(tree.root(), tree.image().config().run(), &overrides)?;
-        options.binds = self.volumes;
-        options.network = self.network;
-        options.read_only = self.read_only;
-        options.rung = self.rung;
+        options.binds = volumes
+            .iter()
+            .map(|volume| BindMount {
+                source: volume.source.clone(),
+                target: volume.target.clone().into_bytes(),
+                read_only: volume.read_only,
+                private: false,
+            })
+            .collect();
+        options.network = match making.network.as_str() {
+            "none" => Network::None,
+            "own" => Network::Own,
+            _ => Network::Host,
+        };
+        options.memory = making.tmpfs.iter().map(Tmpfs::mount).collect();
+        options.read_only = making.read_only;
+        options.rung = making.rung;
         options.helper = interrupt::own_program();
-        options.stdin = if self.interactive { Stream::Inherit } else { Stream::Null };
+        options.stdin = if making.interactive { Stream::Inherit } else { Stream::Null };
         (options.stdout, options.stderr) = (Stream::Inherit, Stream::Inherit);
-        if self.tty && !std::io::stdin().is_terminal() {
-            return Err(
-                Usage::new("--tty joins the command with a terminal, and standard input is none").into()
-            );
-        }
         let mut step = tree.start(options)?;
         context.ui.note(choice(step.rung(), step.refused()));
-        let terminal = step.terminal().map(|other| Terminal::join(other, self.interactive)).transpose()?;
+        let terminal = step.terminal().map(|other| Terminal::join(other, making.interactive)).transpose()?;
         let resized = terminal.as_ref().map(Terminal::resizer).transpose()?;
-        let control = interrupt::forward(step.signals(), move || {
+        let signals = step.signals();
+        let send = move |signal| signals.send(signal);
+        let control = interrupt::forward(send, move || {
             if let Some(resize) = &resized {
                 resize();
             }
@@ -128,7 +174,90 @@ impl Run {
     }
 }
 
-/// The one line that says how a command is run, and why not better.
+/// Runs a container's command: with a supervisor of its own where that is wanted, or where one may leave it with Ctrl-P Ctrl-Q; else in this
+/// process.
+fn by_itself_or_not(
+    context: &Context,
+    container: Container,
+    options: RunOptions,
+    making: &Making,
+    detach: bool,
+) -> anyhow::Result<ExitCode> {
+    let both = making.interactive && options.terminal.unwrap_or(container.record().settings.terminal);
+    if !detach && !both {
+        return foreground(context, container, options, making.interactive);
+    }
+    let start = StartOptions {
+        command: options.command,
+        environment: options.environment,
+        user: options.user,
+        directory: options.directory,
+        terminal: options.terminal,
+        interactive: making.interactive,
+        attach: !detach,
+        together: !detach,
+        rung: options.rung,
+        helper: interrupt::own_program(),
+    };
+    let started = container.start(&start)?;
+    if let Some(rung) = started.rung {
+        context.ui.note(choice(rung, &started.refused));
+    }
+    note_ports(context, &container);
+    match started.attached {
+        Some(attached) => follow(attached, true),
+        None => {
+            output::lines([container.id()])?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Runs a container's command, joined with the streams of this process, and waits for its end.
+pub fn foreground(
+    context: &Context,
+    container: Container,
+    mut options: RunOptions,
+    interactive: bool,
+) -> anyhow::Result<ExitCode> {
+    options.helper = interrupt::own_program();
+    options.stdin = if interactive { Stream::Inherit } else { Stream::Null };
+    options.output = Some(stdio());
+    let mut running = container.launch(options)?;
+    context.ui.note(choice(running.rung(), running.refused()));
+    if let Some(container) = running.container() {
+        note_ports(context, container);
+    }
+    let terminal: Option<OwnedFd> = running.terminal();
+    let terminal = terminal.map(|other| Terminal::keys(other, interactive)).transpose()?;
+    let resized = terminal.as_ref().map(Terminal::resizer).transpose()?;
+    let signals = running.signals();
+    let send = move |signal| signals.send(signal);
+    let control = interrupt::forward(send, move || {
+        if let Some(resize) = &resized {
+            resize();
+        }
+    });
+    let outcome = running.wait(&control);
+    if let Some(terminal) = terminal {
+        terminal.part();
+    }
+    Ok(ExitCode::from(u8::try_from(outcome?.code).unwrap_or(125)))
+}
+
+/// Returns a sink that passes output on to the streams of this process.
+pub fn stdio() -> Box<Sink> {
+    Box::new(|stream, bytes| match stream {
+        OutputStream::Stderr => write_all(std::io::stderr(), bytes),
+        _ => {
+            // Nothing of this process may be left in the buffer.
+            std::io::stdout().flush()?;
+            write_all(std::io::stdout(), bytes)
+        }
+    })
+}
+
+/// Returns the one line that says how a command is run, and why not better.
 pub fn choice(rung: Rung, refused: &[(Rung, String)]) -> String {
     let mut line = format!("run: {}", rung.describe());
     if !refused.is_empty() {
@@ -136,37 +265,4 @@ pub fn choice(rung: Rung, refused: &[(Rung, String)]) -> String {
         line.push_str(&format!(" ({})", reasons.join("; ")));
     }
     line
-}
-
-/// A variable with its value; one of this process that is not set is none.
-fn variable(text: String) -> Option<String> {
-    match text.contains('=') {
-        true => Some(text),
-        false => std::env::var(&text).ok().map(|value| format!("{text}={value}")),
-    }
-}
-
-fn network(text: &str) -> Result<Network, String> {
-    match text {
-        "host" => Ok(Network::Host),
-        "none" => Ok(Network::None),
-        _ => Err("expected host or none".into()),
-    }
-}
-
-/// `HOST:PATH[:ro|:rw]`.
-fn volume(text: &str) -> Result<BindMount, String> {
-    let mut parts = text.split(':');
-    let (Some(source), Some(target)) = (parts.next(), parts.next()) else {
-        return Err("expected HOST:PATH[:ro]".into());
-    };
-    let read_only = match (parts.next(), parts.next()) {
-        (None | Some("rw"), None) => false,
-        (Some("ro"), None) => true,
-        _ => return Err("expected HOST:PATH[:ro]".into()),
-    };
-    if source.is_empty() || !target.starts_with('/') {
-        return Err("the second path begins with a slash, and the first is not empty".into());
-    }
-    Ok(BindMount { source: source.into(), target: target.into(), read_only })
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use treering::archive;
+use treering::image::Platform;
 
 use crate::context::Context;
 use crate::output;
@@ -13,12 +14,13 @@ const EXAMPLES: &str = "\
 Examples:
   treering save -o app.tar app:v1 app:v2
   treering save app:v1 | docker load
-  treering save --format oci-archive -o app.tar app:v1";
+  treering save --format oci-archive -o app.tar app:v1
+  treering save --platform linux/amd64 -o app.tar app:v1";
 
 /// Which archive.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
-    /// What docker load, podman load and skopeo read: an image layout with Docker's manifest.json; this machine's platform
+    /// Format of docker load, podman load and skopeo: an image layout with Docker's manifest.json; this machine's platform
     DockerArchive,
     /// An image layout in a tar: every blob as it is, all platforms
     OciArchive,
@@ -39,6 +41,10 @@ pub struct Save {
     /// Which archive
     #[arg(long, value_enum, default_value_t = Format::DockerArchive)]
     format: Format,
+
+    /// Which platform of a multi-platform image, such as linux/arm64 [default: this machine's; all with oci-archive]
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
 }
 
 impl Save {
@@ -49,9 +55,10 @@ impl Save {
             Format::DockerArchive => archive::Format::DockerArchive,
             Format::OciArchive => archive::Format::OciArchive,
         };
+        let options = archive::SaveOptions { format, platform: self.platform };
         output::stream(self.output.as_deref(), |out| {
             let _progress = context.progress("saving", &control);
-            Ok(archive::save(&store, &self.images, format, out, &control)?)
+            Ok(archive::save(&store, &self.images, options, out, &control)?)
         })?;
         Ok(ExitCode::SUCCESS)
     }

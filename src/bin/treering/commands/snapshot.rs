@@ -12,8 +12,8 @@ use treering::image::{DiffOptions, Image, contents, owners_of, scan_options};
 use treering::tree::{Scan, ScanOptions, Skipped, scan};
 
 use crate::context::Context;
-use crate::grow::Owners;
 use crate::operand::Operand;
+use crate::options::{Excluding, Owners};
 use crate::{json, output, text};
 
 const EXAMPLES: &str = "\
@@ -26,8 +26,8 @@ Examples:
 
 /// Write down everything in a directory, to compare with later
 ///
-/// A snapshot holds names, owners, permissions, times, extended attributes and what tells that a file was touched; the
-/// content of files is not in it.
+/// A snapshot holds names, owners, permissions, times, extended attributes and stat identities, by which a touched file is
+/// found; the content of files is not in it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Snapshot {
@@ -46,6 +46,9 @@ pub struct Snapshot {
     #[command(flatten)]
     owners: Owners,
 
+    #[command(flatten)]
+    excluding: Excluding,
+
     /// Leave out what is mounted below the directory
     #[arg(short = 'x', long)]
     one_file_system: bool,
@@ -57,8 +60,8 @@ impl Snapshot {
         let root = Root::open(&self.tree)?;
         let previous = self.previous.as_ref().map(treering::tree::Snapshot::load).transpose()?;
         let options = DiffOptions {
-            owner: self.owners.owner.clone(),
-            owner_from: self.owners.source()?,
+            owners: self.owners.wanted()?,
+            exclude: self.excluding.patterns()?,
             one_file_system: self.one_file_system,
             threads: context.threads,
             ..DiffOptions::default()
@@ -100,17 +103,21 @@ fn scan_bound(
     control: &Control,
 ) -> anyhow::Result<Scan> {
     let store = context.store_if_any()?;
-    let owners = owners_of(store.as_ref(), root, options.owner.clone(), options.owner_from.clone())?;
+    let owners = owners_of(store.as_ref(), root, &options.owners)?;
     let scan_options = ScanOptions {
         threads: options.threads,
         previous,
         one_file_system: options.one_file_system,
+        exclude: Some(&options.exclude),
         ..scan_options(&owners, store.as_ref())?
     };
+    if previous.is_some_and(|previous| !scan_options.suits(previous)) {
+        context.ui.note("the older snapshot was taken with other owners: everything is read");
+    }
     Ok(scan(root, &scan_options, control)?)
 }
 
-/// The snapshot an operand stands for, and what is not in it.
+/// Returns the snapshot an operand stands for, and what is not in it.
 pub fn take(
     context: &Context,
     operand: &Operand,
@@ -142,7 +149,7 @@ pub fn skipped(context: &Context, skipped: &[Skipped]) {
     }
 }
 
-/// The same for `--json`.
+/// Returns the same for `--json`.
 pub fn skipped_object(skipped: &Skipped) -> serde_json::Value {
     let mut object = serde_json::Map::new();
     json::put_path(&mut object, "path", &absolute(&skipped.path));
@@ -150,7 +157,7 @@ pub fn skipped_object(skipped: &Skipped) -> serde_json::Value {
     object.into()
 }
 
-/// A path of a tree as seen from inside.
+/// Returns a path of a tree as seen from inside.
 pub fn absolute(path: &[u8]) -> Vec<u8> {
     [b"/", path].concat()
 }

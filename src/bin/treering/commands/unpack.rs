@@ -16,8 +16,8 @@ use treering::tree::OwnerXattr;
 
 use super::snapshot::absolute;
 use crate::context::Context;
-use crate::grow::Leniency;
-use crate::{interrupt, json, output, text};
+use crate::options::Leniency;
+use crate::{json, output, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,7 +72,7 @@ impl Unpack {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let began = Instant::now();
         let store = context.store()?;
-        let control = interrupt::control();
+        let control = context.careful_control();
         let options = UnpackOptions {
             apply: ApplyOptions {
                 threads: context.threads,
@@ -110,7 +110,7 @@ impl Unpack {
     }
 }
 
-/// How far decompression may go.
+/// Returns how far decompression may go.
 pub fn decode_limits(max_ratio: Option<u64>) -> DecodeLimits {
     let default = DecodeLimits::default();
     DecodeLimits { ratio: max_ratio.unwrap_or(default.ratio), ..default }
@@ -138,7 +138,7 @@ pub fn losses(context: &Context, losses: &[Loss]) {
     }
 }
 
-/// The same for `--json`.
+/// Returns the same for `--json`.
 pub fn loss_object(loss: &Loss) -> Value {
     let mut object = Map::new();
     json::put_path(&mut object, "path", &absolute(&loss.path));

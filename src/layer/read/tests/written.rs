@@ -1,4 +1,4 @@
-//! What the writer writes, and what damage makes of it.
+//! Output of the writer, whole and damaged.
 
 use proptest::prelude::*;
 

@@ -1,0 +1,124 @@
+//! A store: images, their names, and the trees made from them. Each file has the methods of one concern.
+
+mod build;
+mod containers;
+mod exchange;
+mod images;
+mod trees;
+
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use treering::error::Error;
+use treering::image::{self, Committed};
+use treering::store;
+
+use crate::arguments::{self, PathArg};
+use crate::errors::{OrRaise, to_python};
+use crate::image::Image;
+use crate::layer::written;
+use crate::output::make;
+use crate::run::Job;
+use crate::snapshot::skipped;
+
+/// A store of images: an OCI image layout on disk, and what is known about the trees made from it.
+///
+/// Without a path it is the user's: ``$TREERING_ROOT``, else ``$XDG_DATA_HOME/treering``, else
+/// ``~/.local/share/treering``. What is missing is created. Any number of threads and processes may use one store at
+/// once. In a ``with`` statement the store is closed at the end. The caps are for what an image in it may ask for: documents
+/// (indexes, manifests, configurations), layers, and blobs that are written; beyond them is a ``LimitError``.
+#[pyclass(module = "treering", frozen)]
+pub struct Store {
+    /// Nothing once it is closed. The lock is held for the time it takes to clone.
+    inner: RwLock<Option<store::Store>>,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Returns a store that is open already.
+    pub fn of(inner: store::Store, path: PathBuf) -> Store {
+        Store { inner: RwLock::new(Some(inner)), path }
+    }
+
+    /// Returns the store, unless it is closed.
+    pub fn open(&self, py: Python<'_>) -> PyResult<store::Store> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.clone().ok_or_else(|| to_python(py, &Error::invalid("use store", "the store is closed")))
+    }
+
+    pub(super) fn find(&self, py: Python<'_>, reference: &str, platform: Option<&str>) -> PyResult<Image> {
+        let store = self.open(py)?;
+        let platform = arguments::platform(py, platform)?;
+        let image = py.detach(|| image::Image::open(&store, reference, platform.as_ref())).or_raise(py)?;
+        Ok(Image::new(store, image))
+    }
+
+    /// Returns an image that was just made, with the report of its making.
+    pub(super) fn made(
+        &self,
+        py: Python<'_>,
+        store: store::Store,
+        committed: &Committed,
+        made: image::Image,
+    ) -> PyResult<Image> {
+        let stat = committed.stat;
+        let stat = make(py, "Stat", (stat.added, stat.changed, stat.deleted, stat.bytes))?;
+        let layer = committed.layer.as_ref().map(|layer| written(py, layer, None)).transpose()?;
+        let skipped = skipped(py, &committed.skipped)?;
+        let report = make(py, "Committed", (stat, layer, skipped, committed.owners_replaced))?;
+        let image = Image::new(store, made);
+        let _ = image.committed.set(py, report.unbind());
+        Ok(image)
+    }
+}
+
+/// Returns the image that was just made.
+pub fn reopen(
+    store: &store::Store,
+    name: Option<&str>,
+    manifest: &treering::Digest,
+) -> treering::Result<image::Image> {
+    let by_name = name.and_then(|name| image::Image::open(store, name, None).ok());
+    // Another process may have moved the name meanwhile.
+    match by_name.filter(|image| image.digest() == manifest) {
+        Some(image) => Ok(image),
+        None => image::Image::open(store, &manifest.to_string(), None),
+    }
+}
+
+/// Returns the path as text.
+fn shown<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyString>> {
+    Ok(path.as_os_str().into_pyobject(py)?)
+}
+
+#[pymethods]
+impl Store {
+    #[new]
+    #[pyo3(signature = (path = None, *, max_document_bytes = None, max_document_depth = None, max_index_depth = None, max_layers = None, max_blob_bytes = None, max_cache_bytes = None))]
+    fn new(
+        py: Python<'_>,
+        path: Option<PathArg>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_document_bytes: Option<u64>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_document_depth: Option<usize>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_index_depth: Option<usize>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_layers: Option<usize>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_blob_bytes: Option<u64>,
+        #[pyo3(from_py_with = arguments::maybe_number)] max_cache_bytes: Option<u64>,
+    ) -> PyResult<Self> {
+        let mut limits = store::Limits::default();
+        limits.json_bytes = max_document_bytes.unwrap_or(limits.json_bytes);
+        limits.json_depth = max_document_depth.unwrap_or(limits.json_depth);
+        limits.index_depth = max_index_depth.unwrap_or(limits.index_depth);
+        limits.layers = max_layers.unwrap_or(limits.layers);
+        limits.blob_bytes = max_blob_bytes.unwrap_or(limits.blob_bytes);
+        limits.cache_bytes = max_cache_bytes.unwrap_or(limits.cache_bytes);
+        let inner = Job::new("open store", None).run(py, move |_, _| match path {
+            Some(path) => store::Store::open_with(path.0, limits),
+            None => store::Store::open_with(store::default_root()?, limits),
+        })?;
+        let path = inner.root_path().to_path_buf();
+        Ok(Store::of(inner, path))
+    }
+}

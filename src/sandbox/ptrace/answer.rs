@@ -1,0 +1,130 @@
+//! A call comes, and is answered: by another result in the registers of its thread.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use super::call::Calls;
+use super::registers::Registers;
+use super::{Tracer, Turn, gone};
+use crate::sandbox::bpf::{FOREIGN, Verdict};
+use crate::sandbox::handle::{Answer, Asked, State, Waiting};
+use crate::sandbox::sys;
+use crate::sandbox::syscalls::{self, AUDIT_ARCH, Call, FOREIGN_BIT};
+
+/// A file that another thread of the helper opened.
+#[derive(Debug)]
+pub struct Opened {
+    tid: u32,
+    number: u64,
+    fd: io::Result<OwnedFd>,
+    close_on_exec: bool,
+}
+
+impl Tracer {
+    /// Answers a call that the filter has brought here.
+    pub(super) fn filtered(&mut self, tid: u32, state: &mut State) -> io::Result<Turn> {
+        if sys::event_message(tid as i32)? == u64::from(FOREIGN) {
+            return Ok(Turn::Foreign);
+        }
+        if self.threads.get(&tid).is_some_and(|thread| thread.execution.is_some()) {
+            // It was put back to its call, which was seen before.
+            return sys::resume_to_call(tid as i32, 0).map(|()| Turn::More);
+        }
+        self.called(tid, state).map(|()| Turn::More)
+    }
+
+    /// Looks at a thread without a filter that begins or ends a call, or at one with a filter that ends one.
+    pub(super) fn at_call(&mut self, tid: u32, state: &mut State) -> io::Result<Turn> {
+        if !self.threads.get(&tid).is_some_and(|thread| thread.every) {
+            return self.returned(tid).map(|()| Turn::More);
+        }
+        let info = sys::call_info(tid as i32)?;
+        if info.op != sys::CALL_BEGINS {
+            return self.returned(tid).map(|()| Turn::More);
+        }
+        if info.arch != AUDIT_ARCH || info.number as u32 & FOREIGN_BIT != 0 {
+            return Ok(Turn::Foreign);
+        }
+        let rule = u32::try_from(info.number).ok().and_then(|number| self.rules.get(&number));
+        match rule.map_or(Verdict::Allow, |rule| rule.decide(&info.arguments)) {
+            Verdict::Allow => self.resume(tid, 0)?,
+            Verdict::Errno(errno) => {
+                self.finish(Calls::new(tid, Registers::get(tid as i32)?), -i64::from(errno))?
+            }
+            Verdict::Notify | Verdict::Trace => self.called(tid, state)?,
+            Verdict::Foreign => return Ok(Turn::Foreign),
+        }
+        Ok(Turn::More)
+    }
+
+    /// Answers a call.
+    fn called(&mut self, tid: u32, state: &mut State) -> io::Result<()> {
+        let registers = Registers::get(tid as i32)?;
+        let Some(call) = syscalls::find(registers.call() as i32) else { return self.resume(tid, 0) };
+        let asked = Asked { tid, call, arguments: registers.arguments() };
+        let calls = Calls::new(tid, registers);
+        if state.finds_programs() && matches!(call, Call::Execve | Call::Execveat) {
+            return self.executes(&asked, calls, state);
+        }
+        match state.handle(&asked) {
+            Answer::Continue => self.resume(tid, 0),
+            Answer::Value(value) => self.finish(calls, value),
+            Answer::Errno(errno) => self.finish(calls, -i64::from(errno)),
+            Answer::Descriptor(fd, close_on_exec) => self.give(calls, Ok(fd), close_on_exec, state),
+            Answer::Later(waiting) => match self.open_later(tid, waiting) {
+                Ok(()) => Ok(()),
+                // There are too many that wait already.
+                Err(_) => self.finish(calls, -i64::from(libc::EAGAIN)),
+            },
+        }
+    }
+
+    /// Ends a call with a descriptor, or with the error that there was instead.
+    fn give(
+        &mut self,
+        mut calls: Calls,
+        fd: io::Result<OwnedFd>,
+        close_on_exec: bool,
+        state: &mut State,
+    ) -> io::Result<()> {
+        let tid = calls.tid;
+        let result = fd.and_then(|fd| self.pass(&mut calls, &fd, close_on_exec, state));
+        match result {
+            Ok(number) => self.finish(calls, number.into()),
+            // It is not at a call any more.
+            Err(_)
+                if !self.threads.contains_key(&tid) || self.queue.iter().any(|(other, _)| *other == tid) =>
+            {
+                Err(gone())
+            }
+            Err(error) => self.finish(calls, -i64::from(error.raw_os_error().unwrap_or(libc::EIO))),
+        }
+    }
+
+    /// Has a file opened by another thread of this process, which may take its time. The caller stays where it is until then.
+    fn open_later(&mut self, tid: u32, waiting: Box<Waiting>) -> io::Result<()> {
+        self.last += 1;
+        let number = self.last;
+        self.threads.entry(tid).or_default().awaits = Some(number);
+        let sender = self.opened.0.clone();
+        std::thread::Builder::new().spawn(move || {
+            let opened = Opened { tid, number, fd: waiting.open(), close_on_exec: waiting.close_on_exec };
+            if sender.send(opened).is_ok() {
+                sys::ring();
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Gives a thread what was opened for it.
+    pub(super) fn hand_over(&mut self, opened: Opened, state: &mut State) -> io::Result<()> {
+        let Opened { tid, number, fd, close_on_exec } = opened;
+        // One that ended, or another that has its number by now, waits for nothing.
+        let Some(thread) = self.threads.get_mut(&tid).filter(|thread| thread.awaits == Some(number)) else {
+            return Ok(());
+        };
+        thread.awaits = None;
+        let calls = Calls::new(tid, Registers::get(tid as i32)?);
+        self.give(calls, fd, close_on_exec, state)
+    }
+}

@@ -1,0 +1,162 @@
+//! Results: one image for several platforms, one layer for several steps, and the same bytes twice.
+
+use std::process::{Command, Output};
+
+use super::*;
+
+fn treering(place: &Place, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_treering"));
+    command.args(["build", "--quiet"]).args(arguments).current_dir(&place.context);
+    command.env("TREERING_ROOT", place.scratch.join("store")).output().unwrap()
+}
+
+fn ok(place: &Place, arguments: &[&str]) -> String {
+    let output = treering(place, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().into()
+}
+
+#[test]
+fn several_platforms_make_one_image() {
+    let place = Place::new();
+    place.write("a", "1");
+    let text = "FROM --platform=$BUILDPLATFORM scratch AS tools\nCOPY a /tool\nFROM scratch\nARG TARGETARCH\nCOPY --from=tools /tool /\n\
+                COPY <<E /arch\n$TARGETARCH\nE\n";
+    let platforms: Vec<treering::image::Platform> =
+        ["linux/amd64", "linux/arm64", "linux/arm/v7"].iter().map(|text| text.parse().unwrap()).collect();
+    let options = BuildOptions { platforms: platforms.clone(), ..place.options(text) };
+    let built = build(&place.store, &options, &Control::default()).unwrap();
+    assert_eq!(built.images.iter().map(|image| image.platform.clone()).collect::<Vec<_>>(), platforms);
+    // What is made for the machine that builds is made once.
+    assert_eq!((built.cached, built.carried_out), (2, 1 + 3 * 2));
+    for (platform, image) in platforms.iter().zip(&built.images) {
+        let opened = Image::open(&place.store, "t", Some(platform)).unwrap();
+        assert_eq!((opened.platform(), opened.id()), (platform.clone(), &image.image_id));
+        assert_eq!(opened.layers().len(), 2);
+    }
+    let again = build(&place.store, &options, &Control::default()).unwrap();
+    assert_eq!((again.manifest, again.carried_out), (built.manifest, 0));
+    place.write("Dockerfile", text);
+    ok(&place, &["--platform", "linux/amd64,linux/arm64", "-o", "out", "."]);
+    for architecture in ["amd64", "arm64"] {
+        let said =
+            std::fs::read_to_string(place.context.join(format!("out/linux_{architecture}/arch"))).unwrap();
+        assert_eq!(said, format!("{architecture}\n"));
+    }
+    let report = place.store.fsck(FsckLevel::Bytes, &Control::default()).unwrap();
+    assert!(report.problems.is_empty(), "{report:?}");
+}
+
+#[cfg(feature = "sandbox")]
+#[test]
+fn a_command_for_another_platform_comes_with_a_note() {
+    let Some(place) = with_shell().filter(Place::can_run) else { return };
+    // A program that no kernel runs: the head of one for a machine that there is none of.
+    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xff\x7f\x01\0\0\0".to_vec();
+    elf.resize(128, 0);
+    std::fs::write(place.context.join("other"), elf).unwrap();
+    let foreign = if cfg!(target_arch = "s390x") { "linux/amd64" } else { "linux/s390x" };
+    let (events, seen) = observed();
+    let options = BuildOptions {
+        helper: Some(env!("CARGO_BIN_EXE_treering").into()),
+        platforms: vec![foreign.parse().unwrap()],
+        ..place.options("FROM scratch\nCOPY --chmod=755 other /bin/sh\nRUN true\n")
+    };
+    let error = build(&place.store, &options, &Control { events, ..Control::default() }).unwrap_err();
+    assert!(error.hint().unwrap().to_string().contains("binfmt_misc"), "{error}: {:?}", error.hint());
+    let noted = |event: &Event| matches!(event, Event::Warning { message, .. } if message.contains(foreign));
+    assert_eq!(seen.lock().unwrap().iter().filter(|event| noted(event)).count(), 1);
+}
+
+#[test]
+fn a_squashed_image_has_one_layer_of_its_own_and_the_same_files() {
+    let place = Place::new();
+    place.write("a", "1");
+    place.build("FROM scratch\nCOPY a /base\n");
+    place.store.tag(&"base".parse().unwrap(), &place.store.entries().unwrap()[0].descriptor).unwrap();
+    let text = "FROM base\nENV X=1\nCOPY --chmod=600 --chown=3:4 a /one\nCOPY <<E /two\nE\nWORKDIR /three\n";
+    let plain = place.files(text);
+    let layers = place.image().layers().len();
+    let options = BuildOptions { squash: true, ..place.options(text) };
+    let built = build(&place.store, &options, &Control::default()).unwrap();
+    let image = place.image();
+    assert_eq!((layers, image.layers().len()), (4, 2));
+    assert_eq!(place.files_now(), plain);
+    let rows = image.config().history();
+    let of_this: Vec<bool> = rows.iter().skip(1).map(|row| row.empty_layer).collect();
+    assert_eq!(of_this, [true, true, true, true, false], "{rows:?}");
+    let again = build(&place.store, &options, &Control::default()).unwrap();
+    assert_eq!((again.image_id, again.carried_out), (built.image_id, 0));
+}
+
+#[test]
+fn two_builds_with_an_epoch_give_one_digest_whatever_they_are_written_to() {
+    let one = |number: u32| {
+        let place = Place::new();
+        place.write(
+            "Dockerfile",
+            "FROM scratch AS a\nCOPY d /d\nFROM scratch\nCOPY --from=a /d /e\nWORKDIR /w\nCMD [\"x\"]\n",
+        );
+        place.write("d/x", "1");
+        std::fs::set_permissions(place.context.join("d/x"), PermissionsExt::from_mode(0o600 | number))
+            .unwrap();
+        std::fs::set_permissions(place.context.join("d/x"), PermissionsExt::from_mode(0o640)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_treering"));
+        command.args([
+            "build",
+            "-q",
+            "-o",
+            "type=oci,dest=image.tar",
+            "--iidfile",
+            "id",
+            "--metadata-file",
+            "meta.json",
+        ]);
+        command.args(["--annotation", "a.b=c", "-t", "named:1", "."]).current_dir(&place.context);
+        command.env("TREERING_ROOT", place.scratch.join("store")).env("SOURCE_DATE_EPOCH", "86400");
+        assert!(command.status().unwrap().success());
+        let read = |name: &str| std::fs::read(place.context.join(name)).unwrap();
+        (read("image.tar"), read("id"), read("meta.json"))
+    };
+    let (first, second) = (one(0), one(4));
+    assert!(first == second, "archive, image id and metadata");
+    let meta: serde_json::Value = serde_json::from_slice(&first.2).unwrap();
+    assert_eq!(meta["containerimage.config.digest"].as_str().unwrap().as_bytes(), first.1);
+    assert_eq!(meta["image.name"], "named:1");
+    assert_eq!(meta["containerimage.descriptor"]["digest"], meta["containerimage.digest"]);
+}
+
+#[test]
+fn every_kind_of_output_is_written_and_nothing_else_stays() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM scratch\nCOPY a /a\nLABEL x=y\n");
+    place.write("a", "1");
+    for (output, written) in [
+        ("type=local,dest=local", "local/a"),
+        ("local2", "local2/a"),
+        ("type=tar,dest=files.tar", "files.tar"),
+        ("type=oci,dest=oci.tar", "oci.tar"),
+        ("type=docker,dest=docker.tar", "docker.tar"),
+    ] {
+        ok(&place, &["-o", output, "."]);
+        assert!(std::fs::metadata(place.context.join(written)).unwrap().len() > 0, "{output}");
+    }
+    assert!(place.store.entries().unwrap().is_empty(), "no image without a name is left");
+    let tar = Command::new("tar").args(["tf", "files.tar"]).current_dir(&place.context).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&tar.stdout).trim(), "a");
+    for archive in ["oci.tar", "docker.tar"] {
+        let loaded = Command::new(env!("CARGO_BIN_EXE_treering"))
+            .args(["load", "-q", "-i", archive])
+            .env("TREERING_ROOT", place.scratch.join(&archive.replace(".tar", "")))
+            .current_dir(&place.context)
+            .output()
+            .unwrap();
+        assert!(loaded.status.success(), "{archive}: {}", String::from_utf8_lossy(&loaded.stderr));
+    }
+    ok(&place, &["-o", "type=image", "-t", "t", "--annotation", "k=v", "."]);
+    let image = place.image();
+    assert!(image.annotations().any(|(key, value)| (key, value) == ("k", "v")));
+    for bad in ["type=other,dest=x", "type=local", "dest=x", "type=oci,to=x"] {
+        assert_eq!(treering(&place, &["-o", bad, "."]).status.code(), Some(2), "{bad}");
+    }
+}

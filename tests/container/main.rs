@@ -1,0 +1,11 @@
+//! Containers: made, run, listed, committed, removed; by root and by a user without privileges, killed at any moment.
+#![cfg(all(feature = "cli", feature = "sandbox"))]
+#![allow(clippy::disallowed_methods)]
+
+mod endless;
+mod lifecycle;
+mod network;
+mod places;
+mod process;
+mod running;
+mod volumes;

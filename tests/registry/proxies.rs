@@ -1,0 +1,181 @@
+//! Registries behind proxies.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+
+use treering::image::Image;
+use treering::registry::{PushOptions, push};
+
+use crate::fake::Fake;
+use crate::world::World;
+
+/// A proxy that speaks HTTP's CONNECT and SOCKS 5, wants a password, and connects to one server whatever it is asked for.
+struct Proxy {
+    port: u16,
+    /// Requests as they came: how, and the host and port.
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    fn start(to: u16) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let log = asked.clone();
+        // It ends with the tests.
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, log) = (client.unwrap(), log.clone());
+                std::thread::spawn(move || serve(client, to, &log));
+            }
+        });
+        Proxy { port, asked }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+fn serve(client: TcpStream, to: u16, log: &Mutex<Vec<String>>) -> Option<()> {
+    let mut reader = BufReader::new(client.try_clone().ok()?);
+    let mut writer = client;
+    let first = *reader.fill_buf().ok()?.first()?;
+    let (how, target, granted) =
+        if first == 5 { socks(&mut reader, &mut writer)? } else { connect(&mut reader, &mut writer)? };
+    log.lock().unwrap().push(format!("{how} {target}"));
+    let mut server = TcpStream::connect(("127.0.0.1", to)).ok()?;
+    writer.write_all(&granted).ok()?;
+    let (mut back, mut answers) = (server.try_clone().ok()?, writer);
+    let relay = std::thread::spawn(move || std::io::copy(&mut back, &mut answers));
+    let _ = std::io::copy(&mut reader, &mut server);
+    let _ = server.shutdown(std::net::Shutdown::Both);
+    relay.join().ok()?.ok().map(drop)
+}
+
+type Asked = (&'static str, String, Vec<u8>);
+
+fn connect(reader: &mut impl BufRead, writer: &mut impl Write) -> Option<Asked> {
+    let (mut target, mut proof) = (String::new(), String::new());
+    for line in reader.lines() {
+        let line = line.ok()?;
+        if let Some(rest) = line.strip_prefix("CONNECT ") {
+            target = rest.split(' ').next()?.into();
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("proxy-authorization")
+        {
+            proof = value.trim().into();
+        }
+        if line.is_empty() {
+            break;
+        }
+    }
+    // user:p@ss
+    if proof != "Basic dXNlcjpwQHNz" {
+        writer.write_all(b"HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n").ok()?;
+        return None;
+    }
+    Some(("connect", target, b"HTTP/1.1 200 Yes\r\n\r\n".to_vec()))
+}
+
+fn socks(reader: &mut impl Read, writer: &mut impl Write) -> Option<Asked> {
+    let mut bytes = |n: usize| {
+        let mut out = vec![0; n];
+        reader.read_exact(&mut out).ok().map(|()| out)
+    };
+    let methods = bytes(2)?[1];
+    let offered = bytes(methods.into())?;
+    if !offered.contains(&2) {
+        writer.write_all(&[5, 0xff]).ok()?;
+        return None;
+    }
+    writer.write_all(&[5, 2]).ok()?;
+    let length = bytes(2)?[1];
+    let user = bytes(length.into())?;
+    let length = bytes(1)?[0];
+    let password = bytes(length.into())?;
+    let right = user == b"user" && password == b"p@ss";
+    writer.write_all(&[1, u8::from(!right)]).ok()?;
+    if !right {
+        return None;
+    }
+    let (how, host) = match bytes(4)?[3] {
+        1 => ("address", bytes(4)?.iter().map(u8::to_string).collect::<Vec<_>>().join(".")),
+        3 => {
+            let length = bytes(1)?[0];
+            ("name", String::from_utf8(bytes(length.into())?).ok()?)
+        }
+        _ => return None,
+    };
+    let port = bytes(2)?;
+    let target = format!("{host}:{}", u16::from_be_bytes([port[0], port[1]]));
+    Some((how, target, vec![5, 0, 0, 1, 0, 0, 0, 0, 0, 0]))
+}
+
+fn pull(world: &World, variables: &[(&str, &str)], name: &str) -> Output {
+    let mut command = Command::new(support::program());
+    command.args(["pull", name]).env_clear().env("PATH", "/usr/bin:/bin");
+    command.env("HOME", world.scratch.path()).env("TREERING_ROOT", world.store.root_path());
+    command.env("TREERING_REGISTRIES", world.scratch.join("registries.toml"));
+    command.envs(variables.iter().copied()).output().unwrap()
+}
+
+#[test]
+fn a_registry_is_reached_through_the_proxies_of_the_environment() {
+    let fake = Fake::start();
+    let origin = World::with_image("registry.example/app:v1", 10_000);
+    let registries = origin.registries("");
+    let (from, to) = ("registry.example/app:v1", fake.name("app:v1"));
+    push(&origin.store, &registries, from, &to, &PushOptions::default(), &origin.control).unwrap();
+    let proxy = Proxy::start(fake.port);
+    let at = |scheme: &str, user: &str| format!("{scheme}://{user}127.0.0.1:{}", proxy.port);
+    let good = "user:p%40ss@";
+    let name = "connect registry.example:80";
+    for (variable, address, prefix, asked) in [
+        ("HTTP_PROXY", at("http", good), "registry.example", name),
+        ("http_proxy", at("http", good), "registry.example", name),
+        ("ALL_PROXY", at("http", good), "registry.example", name),
+        ("ALL_PROXY", at("socks5h", good), "registry.example", "name registry.example:80"),
+        ("HTTP_PROXY", at("socks5h", good), "registry.example", "name registry.example:80"),
+        // What the other scheme looks up itself is an address already.
+        ("ALL_PROXY", at("socks5", good), "192.0.2.7:5000", "address 192.0.2.7:5000"),
+    ] {
+        let world = World::new();
+        world.file(
+            "registries.toml",
+            &format!("[[registry]]\nprefix = '{prefix}'\nlocation = 'http://{prefix}'\n"),
+        );
+        fake.rule(|_| None);
+        let name = format!("{prefix}/app:v1");
+        let out = pull(&world, &[(variable, &address)], &name);
+        assert!(out.status.success(), "{variable}={address}: {}", String::from_utf8_lossy(&out.stderr));
+        let image = Image::open(&world.store, &name, None).unwrap();
+        assert_eq!(image.digest(), Image::open(&origin.store, from, None).unwrap().digest());
+        let connections = proxy.asked();
+        assert!(!connections.is_empty() && connections.iter().all(|one| one == asked), "{connections:?}");
+        // What the proxy gets as proof, the registry does not see.
+        let proofs = ["authorization", "proxy-authorization"];
+        assert!(fake.log().iter().all(|seen| proofs.iter().all(|header| seen.header(header).is_empty())));
+    }
+    // What is on this machine is reached directly, whatever the environment says.
+    let world = World::new();
+    world.file("registries.toml", "");
+    let out = pull(&world, &[("ALL_PROXY", &at("socks5h", good))], &to);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(proxy.asked().is_empty());
+    // A proxy that refuses is an error that does not repeat the password.
+    let world = World::new();
+    world.file(
+        "registries.toml",
+        "[[registry]]\nprefix = 'registry.example'\nlocation = 'http://registry.example'\n",
+    );
+    for (scheme, reason) in [("socks5h", "refuses the user name"), ("http", "407"), ("socks4", "SOCKS 4")] {
+        let out = pull(&world, &[("ALL_PROXY", &at(scheme, "user:wrong%21@"))], from);
+        let text = String::from_utf8_lossy(&out.stderr);
+        assert!(!out.status.success() && text.contains(reason) && !text.contains("wrong"), "{text}");
+        assert!(text.contains("registry.example"), "{text}");
+    }
+}

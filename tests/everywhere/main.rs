@@ -14,7 +14,7 @@ use support::tools::run;
 /// capabilities. Then takes away what is another at every installation.
 const PACKAGES: &str = r#"
 set -e
-export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+export SOURCE_DATE_EPOCH=1700000000 DEBIAN_FRONTEND=noninteractive LC_ALL=C
 apt-get -qq update
 apt-get -qq -y --no-install-recommends install openssh-client dbus systemd man-db iputils-ping sudo acl libcap2-bin attr >/tmp/out 2>&1 || { cat /tmp/out; exit 1; }
 stat -c '%a %U:%G %n' /usr/bin/ssh-agent /usr/lib/dbus-1.0/dbus-daemon-launch-helper /var/log/journal

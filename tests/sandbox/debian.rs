@@ -6,6 +6,8 @@ use support::busybox::{World, every_way as ways};
 
 const SCRIPT: &str = r#"
 set -e
+# What useradd writes has the day in it.
+export SOURCE_DATE_EPOCH=1700000000
 mkdir /t; cd /t
 touch f; chown 33:44 f
 ln -s f link; chown -h 5:6 link

@@ -26,6 +26,7 @@ import report
 import scan
 from corpora import Corpus
 from measure import Failed
+from operations import against
 from peers import REPOSITORY, Peers, install
 from runner import Result, Runner, startup
 
@@ -44,6 +45,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--treering", type=Path, default=release, help="the program to measure")
     parser.add_argument("--runs", type=int, default=5, help="how often each side runs (5)")
     parser.add_argument("--only", default="", metavar="REGEX", help="only the rows whose title matches")
+    parser.add_argument(
+        "--before", type=Path, metavar="PROGRAM", help="compare with this build of treering instead of with the peers"
+    )
     parser.add_argument("--corpus", help="a tree of tests/corpus.sh (debian-big as root, else small-100k)")
     parser.add_argument("--fs", choices=["ext4", "tmpfs", "directory"], help="what each run gets (first that works)")
     parser.add_argument("--scratch", type=Path, help="where those filesystems are kept (memory, if there is room)")
@@ -81,6 +85,8 @@ def main() -> int:
     results: list[Result] = []
     rooms = (scan, commit, apply, checkout, read, index, registry, build, sandbox)
     for row in (row for room in rooms for row in room.rows()):
+        if options.before:
+            row = against(row, options.before.resolve())
         if re.search(options.only, row.title):
             try:
                 results.append(runner.measure(row, Corpus(row.corpus or standard)))

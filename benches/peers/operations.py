@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from corpora import Corpus, entries
@@ -99,6 +99,8 @@ class Side:
     goal: float | None = None
     tools: tuple[str, ...] = ()
     root: bool = False
+    # Another build of treering, for all that this side does.
+    treering: Path | None = None
 
 
 @dataclass
@@ -113,6 +115,12 @@ class Row:
     no_larger_than: str | None = None
     at_most: float | None = None
     peak_mb: float | None = None
+
+
+def against(row: Row, before: Path) -> Row:
+    """The same job by another build of treering, in place of the peers. Ours may take 3% longer at most."""
+    side = replace(row.ours, name="the build before", goal=0.97, treering=before)
+    return replace(row, peers=[side], no_larger_than=None)
 
 
 # --- what several rows share

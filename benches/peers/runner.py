@@ -62,7 +62,7 @@ class Runner:
         side = outcome.side
         try:
             with Fresh(self.kind, self.place) as path:
-                ctx = Context(path, corpus, self.treering, self.cpus)
+                ctx = Context(path, corpus, side.treering or self.treering, self.cpus)
                 try:
                     side.prepare(ctx)
                     settle(path)

@@ -289,7 +289,7 @@ pub(super) fn open_up(fd: &OwnedFd, was_here: bool) -> std::io::Result<bool> {
         rustix::io::retry_on_intr(|| rustix::fs::fchmod(fd, Mode::from_raw_mode(mode as u32)))?;
     }
     const DEFAULT_ACL: &str = "system.posix_acl_default";
-    if was_here && rustix::fs::fgetxattr(fd, DEFAULT_ACL, &mut [0u8; 0]).is_ok() {
+    if was_here && rustix::fs::fgetxattr_query(fd, DEFAULT_ACL).is_ok() {
         rustix::fs::fremovexattr(fd, DEFAULT_ACL)?;
         changed = true;
     }

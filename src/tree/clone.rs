@@ -135,7 +135,7 @@ impl<'a> Cloning<'a> {
     fn make_directories(&self, directories: &[u32]) -> Result<()> {
         let top = self.to.open_dir(b"").at(CLONE, self.shown(0))?;
         const DEFAULT_ACL: &str = "system.posix_acl_default";
-        if rustix::fs::fgetxattr(&top, DEFAULT_ACL, &mut [0u8; 0]).is_ok() {
+        if rustix::fs::fgetxattr_query(&top, DEFAULT_ACL).is_ok() {
             rustix::fs::fremovexattr(&top, DEFAULT_ACL).at(CLONE, self.shown(0))?;
         }
         retry_on_intr(|| rustix::fs::fchmod(&top, Mode::RWXU)).at(CLONE, self.shown(0))?;

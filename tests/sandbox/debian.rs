@@ -1,8 +1,10 @@
 //! The same in a Debian tree, with the tools that packages use. It needs the tree that `tests/corpus.sh debian-min` makes.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use support::busybox::{World, every_way as ways};
+use support::busybox::{Way, World, every_way as ways};
 
 const SCRIPT: &str = r#"
 set -e
@@ -40,7 +42,7 @@ fn a_debian_tree_has_the_same_layer_whoever_worked_on_it() {
         return;
     }
     let Some(world) = World::new() else { return };
-    let mut first: Option<String> = None;
+    let mut first: Option<(String, Way)> = None;
     for way in ways().into_iter().filter(|way| way.rung != "chroot") {
         world.prepare(way);
         world.ok(way, &["import", &tar, "deb:1"]);
@@ -50,6 +52,28 @@ fn a_debian_tree_has_the_same_layer_whoever_worked_on_it() {
         world.ok(way, &["commit", "debian", "deb:2"]);
         let image: Value = serde_json::from_str(&world.ok(way, &["inspect", "deb:2"])).unwrap();
         let layers = image[0]["RootFS"]["Layers"].to_string();
-        assert_eq!(*first.get_or_insert_with(|| layers.clone()), layers, "{way:?}");
+        let Some((expected, reference)) = &first else {
+            first = Some((layers, way));
+            continue;
+        };
+        if layers != *expected {
+            panic!("{way:?}: {expected} became {layers}: {:#?}", differences(&world, *reference, way));
+        }
     }
+}
+
+/// Returns what differs between the images `deb:2` of two ways: lines of their lists, and names of files with other content.
+fn differences(world: &World, one: Way, other: Way) -> Vec<String> {
+    let list = |way| world.ok(way, &["ls", "-lR", "deb:2"]);
+    let (here, there) = (list(one), list(other));
+    let (here, there): (BTreeSet<&str>, BTreeSet<&str>) = (here.lines().collect(), there.lines().collect());
+    let mut out: Vec<String> = here.symmetric_difference(&there).map(|line| line.to_string()).collect();
+    let changed = world.ok(one, &["diff", "deb:1", "deb:2"]);
+    for path in changed.lines().filter_map(|line| line.split_once(' ')).map(|(_, path)| path) {
+        let read = |way| world.output(way, &["cat", &format!("deb:2:{path}")]).stdout;
+        if read(one) != read(other) {
+            out.push(format!("content of {path}"));
+        }
+    }
+    out
 }

@@ -50,6 +50,22 @@ fn owners_and_modes_are_those_of_real_root() {
     }
 }
 
+/// What a directory's attributes say of new files holds on every way, whether the ledger has them or the disk.
+#[test]
+fn what_is_made_below_a_default_acl_has_that_acl() {
+    let Some(world) = World::with_tool() else { return };
+    let text = compare_in(
+        &world,
+        "set -e; umask 022; mkdir d a; tool acl d system.posix_acl_default; tool acl a system.posix_acl_access
+         touch d/f; mkdir d/d; touch d/d/f; umask 077; touch d/g; (umask 0; mkdir -m 700 d/e); cp d/f a/f; mv d/g a/g
+         stat -c '%n %a' d a d/f d/d d/d/f d/e a/f a/g; tool list d; tool list d/f; tool list d/d; tool list a
+         tool set a trusted.x y; chmod 750 a; stat -c %a a; tool get a trusted.x; chown 5:6 d/f; stat -c '%a %u:%g' d/f",
+    );
+    if let Some(text) = text {
+        assert!(text.starts_with("d 755\na 775\nd/f 664\nd/d 775\nd/d/f 664\nd/e 700\n"), "{text}");
+    }
+}
+
 /// Where files inherit a group they are made by the supervisor; what a link leads to may have no name at all.
 #[test]
 fn a_link_to_the_output_of_a_command_is_written_through() {

@@ -473,6 +473,12 @@ int main(int argc, char **argv) {
   if (!strcmp(what, "threads")) return threads();
   if (!strcmp(what, "recycle")) return recycle(atoi(argv[2]));
   if (!strcmp(what, "set")) return setxattr(argv[2], argv[3], argv[4], strlen(argv[4]), 0) ? fail("set") : 0;
+  // An ACL of a user beside the owner, the group and the others: struct posix_acl_xattr_header, then entries.
+  if (!strcmp(what, "acl")) {
+    struct { unsigned version; struct { unsigned short tag, perm; unsigned id; } entries[5]; } acl = {
+      2, {{1, 7, -1}, {2, 7, 1234}, {4, 5, -1}, {16, 7, -1}, {32, 5, -1}}};
+    return setxattr(argv[2], argv[3], &acl, sizeof acl, 0) ? fail("acl") : 0;
+  }
   if (!strcmp(what, "get")) {
     char value[256];
     ssize_t n = getxattr(argv[2], argv[3], value, sizeof value);

@@ -20,7 +20,7 @@ impl State {
     /// Reads the attributes that a step without privileges has in its ledger. The supervisor's working directory is its /proc.
     pub(super) fn attributes_on_disk(&self, fd: &OwnedFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let through = State::through(fd);
-        let length = match rustix::fs::listxattr(through.as_str(), &mut [0u8; 0][..]) {
+        let length = match rustix::fs::listxattr_query(through.as_str()) {
             Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
             Ok(length) => length,
             // It was made longer than any list can be read.

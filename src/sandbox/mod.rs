@@ -14,6 +14,7 @@ mod credentials;
 #[allow(clippy::disallowed_methods)]
 pub mod fuzzed;
 mod helper;
+mod helper_process;
 #[allow(clippy::disallowed_methods)]
 mod ids;
 mod launch;
@@ -24,6 +25,7 @@ mod network;
 mod notify;
 mod order;
 mod points;
+mod prepare;
 mod probe;
 pub(crate) mod protocol;
 #[allow(clippy::disallowed_methods)]
@@ -58,14 +60,15 @@ use crate::progress::Control;
 use crate::tree::Ledger;
 
 pub use helper::{Helper, VARIABLE as HELPER_VARIABLE, helper};
+pub use helper_process::Signals;
+pub(crate) use helper_process::streams;
 pub use more::{Commands, Running};
 pub use network::Port;
 pub use order::{Ids, Limit, Network};
 pub(crate) use probe::cannot_mount;
 pub use probe::{Probed, ladder};
 pub use rung::Rung;
-pub(crate) use step::streams;
-pub use step::{Signals, Step};
+pub use step::Step;
 pub(crate) use undo::{Left, in_use};
 
 /// Runs the helper program; for the command, which is that program under a hidden verb. It changes the whole process.

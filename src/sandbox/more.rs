@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::protocol::{Channel, Message, Reader, Writer};
 use super::rung::Rung;
-use super::{Network, StepOptions, step};
+use super::{Network, StepOptions, helper_process, prepare};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::progress::Control;
 
@@ -93,12 +93,12 @@ impl Commands {
         if options.arguments.is_empty() {
             return Err(Error::invalid(EXEC, "the command is empty"));
         }
-        let mut order = step::bare_order(options, self.rung);
+        let mut order = prepare::bare_order(options, self.rung);
         if self.network == Network::None {
             // Where there is no namespace, a filter of its own takes the network away.
             order.network = Network::None;
         }
-        let (streams, outputs) = step::streams(options)?;
+        let (streams, outputs) = helper_process::streams(options)?;
         if !outputs.is_empty() {
             return Err(Error::invalid(EXEC, "output of this command cannot become events"));
         }
@@ -204,7 +204,7 @@ fn ending(body: &[u8]) -> Result<(i32, Option<i32>)> {
 fn failure(message: &Message) -> Error {
     let mut body = Reader::new(&message.body);
     match (message.kind, body.number().and_then(|_| body.bytes())) {
-        (Message::EXEC_FAILED, Ok(body)) => step::failure(&body),
+        (Message::EXEC_FAILED, Ok(body)) => helper_process::failure(&body),
         _ => Error::corrupt("ask helper", "it sent an invalid message"),
     }
 }

@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use super::order::{Lending, Mount, Order, Shown};
 use super::points::Points;
 use super::rung::Rung;
-use super::{StepOptions, helper, step};
+use super::{StepOptions, helper, helper_process, prepare};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::Root;
 use crate::fs::stat::stat_fd;
@@ -108,8 +108,8 @@ impl Left {
         }
         let options = StepOptions { arguments: vec![b"-".to_vec()], ..StepOptions::default() };
         let owners = Lending::TakeBack { all: self.owners == Owners::Disk };
-        let order = Order { mounts, owners, ..step::bare_order(&options, Rung::Ids) };
-        step::without_command(root, ledger, &order, journal, &sources, &program)
+        let order = Order { mounts, owners, ..prepare::bare_order(&options, Rung::Ids) };
+        helper_process::without_command(root, ledger, &order, journal, &sources, &program)
     }
 }
 

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::failure::Failure;
 use super::handle::State;
-use super::init::Failure;
 use super::order::{Ids, Order};
 use super::protocol::{Channel, Message, Reader, Writer};
 use super::ptrace::Tracer;

@@ -7,7 +7,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::init::{self, Failure, Filtered, Given, c_string, failed};
+use super::failure::{Failure, Setup, What, c_string};
+use super::filter::{self, Filtered};
+use super::init::{self, Given};
 use super::order::Order;
 use super::protocol::{Channel, Message, Reader, Writer};
 use super::sys;
@@ -45,21 +47,16 @@ pub fn reaper(order: &Order, given: Given, helper: Channel, gate: OwnedFd) -> ! 
 /// The tree and what else is shown, for commands that are confined to them where the root is the host's.
 type Below = (OwnedFd, Vec<OwnedFd>);
 
-fn start(
-    order: &Order,
-    given: Given,
-    helper: &Channel,
-    gate: OwnedFd,
-) -> Result<(i32, Option<Below>), Failure> {
+fn start(order: &Order, given: Given, helper: &Channel, gate: OwnedFd) -> Setup<(i32, Option<Below>)> {
     // Should the helper be killed, its end of the socket closes, and poll() says so; this is for the moments before that.
     let prepared = match order.rung.mounts() {
         true => sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong),
         // Without a process namespace, what the command leaves behind becomes this process's own, to be ended by it.
         false => sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1),
     };
-    prepared.map_err(|error| failed("set up step", error))?;
+    prepared.what("set up step")?;
     let shown = init::see(order, &given)?;
-    match sys::fork().map_err(|error| failed("start command", error))? {
+    match sys::fork().what("start command")? {
         0 => {
             let below = Some((given.tree, given.binds));
             let failure = match prepare(order, given.streams, below.as_ref(), &shown, helper, gate) {
@@ -74,8 +71,8 @@ fn start(
 }
 
 /// Waits for the command; gives its exit code and signal.
-fn watch(command: i32, below: &Option<Below>, helper: &Channel) -> Result<(i32, i32), Failure> {
-    let signals = sys::child_signals().map_err(|error| failed("wait for command", error))?;
+fn watch(command: i32, below: &Option<Below>, helper: &Channel) -> Setup<(i32, i32)> {
+    let signals = sys::child_signals().what("wait for command")?;
     // More commands: process, and the number that the host program has for it.
     let mut more: Vec<(i32, u64)> = Vec::new();
     loop {
@@ -93,7 +90,7 @@ fn watch(command: i32, below: &Option<Below>, helper: &Channel) -> Result<(i32, 
         let mut fds = [PollFd::new(&signals, PollFlags::IN), PollFd::new(helper, PollFlags::IN)];
         match poll(&mut fds, None) {
             Err(Errno::INTR) => continue,
-            other => other.map_err(|error| failed("wait for command", error))?,
+            other => other.what("wait for command")?,
         };
         if !fds[0].revents().is_empty() {
             let mut bytes = [0; 1024];
@@ -122,7 +119,9 @@ fn watch(command: i32, below: &Option<Below>, helper: &Channel) -> Result<(i32, 
                 }
                 Ok(Some(_)) => {}
                 // The helper is gone: everything here ends.
-                Ok(None) | Err(_) => return Err(failed("wait for command", io::ErrorKind::UnexpectedEof)),
+                Ok(None) | Err(_) => {
+                    return Err(Failure::new("wait for command", io::ErrorKind::UnexpectedEof));
+                }
             }
         }
     }
@@ -141,8 +140,7 @@ fn one_more(body: &[u8], descriptors: Vec<OwnedFd>, below: Option<&Below>) -> io
             let credentials = match slack {
                 0 => Ok(()),
                 // What a thread is, as the supervisor reads it.
-                _ => sys::prctl(libc::PR_SET_TIMERSLACK, slack as libc::c_ulong)
-                    .map_err(|error| failed("start command", error)),
+                _ => sys::prctl(libc::PR_SET_TIMERSLACK, slack as libc::c_ulong).what("start command"),
             };
             let prepared = credentials.and_then(|()| {
                 prepare(&order, [input, output, error], below, &Ledger::default(), &helper, gate)
@@ -216,9 +214,9 @@ fn prepare(
     shown: &Ledger,
     helper: &Channel,
     gate: OwnedFd,
-) -> Result<(), Failure> {
+) -> Setup<()> {
     sys::default_signals();
-    rustix::process::setsid().map_err(|error| failed("start session", error))?;
+    rustix::process::setsid().what("start session")?;
     let terminal = set_streams(order, streams)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     limits(order)?;
@@ -226,12 +224,12 @@ fn prepare(
         Some((tree, binds)) => confine(tree, binds)?,
         None => {
             directory(order)?;
-            init::limit_capabilities()?;
+            filter::limit_capabilities()?;
         }
     }
-    let Filtered { listener, every } = init::filter(order)?;
+    let Filtered { listener, every } = filter::install(order)?;
     let with: Vec<_> = listener.iter().chain(&terminal).map(AsFd::as_fd).collect();
-    let io = |error: io::Error| failed("start command", error);
+    let io = |error: io::Error| Failure::new("start command", error);
     let mut body = Writer::default();
     body.number(every.into()).bytes(&shown.to_bytes());
     helper.send(Message::LISTENER, &body.finish(), &with).map_err(io)?;
@@ -248,15 +246,15 @@ fn prepare(
         sys::set_groups(&user.groups)
             .and_then(|()| sys::set_gid(user.gid))
             .and_then(|()| sys::set_uid(user.uid))
-            .map_err(|error| failed("become user", error))?;
+            .what("become user")?;
     }
     Ok(())
 }
 
 /// Takes from this process what a command without a namespace is not to have. What it may read and execute is behind the supervisor's
 /// answers a second time; kernels before 5.13 do without.
-fn confine(tree: &OwnedFd, binds: &[OwnedFd]) -> Result<(), Failure> {
-    let wrong = |error: io::Error| failed("confine command", error);
+fn confine(tree: &OwnedFd, binds: &[OwnedFd]) -> Setup<()> {
+    let wrong = |error: io::Error| Failure::new("confine command", error);
     sys::no_new_privileges().map_err(wrong)?;
     // A write by real root keeps setuid bits on the disk; this gives no way to anything else.
     for capability in (0..=40).filter(|&capability| capability != u64::from(super::credentials::FSETID)) {
@@ -269,26 +267,26 @@ fn confine(tree: &OwnedFd, binds: &[OwnedFd]) -> Result<(), Failure> {
 }
 
 /// Sets the limits that were asked for.
-fn limits(order: &Order) -> Result<(), Failure> {
+fn limits(order: &Order) -> Setup<()> {
     use rustix::process::{Rlimit, setrlimit};
     for limit in &order.limits {
         let shown = format!("set limit {}", limit.name);
-        let resource = limit.resource().ok_or_else(|| failed(&shown, io::ErrorKind::InvalidInput))?;
+        let resource = limit.resource().ok_or_else(|| Failure::new(&shown, io::ErrorKind::InvalidInput))?;
         let value = |n: u64| (n != u64::MAX).then_some(n);
         let new = Rlimit { current: value(limit.soft), maximum: value(limit.hard) };
-        setrlimit(resource, new).map_err(|error| failed(&shown, error))?;
+        setrlimit(resource, new).what(&shown)?;
     }
     Ok(())
 }
 
 /// Puts the three streams in their places, or a terminal that is made for them, the other end of which is given.
-fn set_streams(order: &Order, given: [OwnedFd; 3]) -> Result<Option<OwnedFd>, Failure> {
-    let wrong = |error: Errno| failed("set up streams", error);
+fn set_streams(order: &Order, given: [OwnedFd; 3]) -> Setup<Option<OwnedFd>> {
+    let wrong = |error: Errno| Failure::new("set up streams", error);
     let (streams, other) = match order.terminal {
         false => (given, None),
         true => {
             let (end, other) = terminal()?;
-            let again = || end.try_clone().map_err(|error| failed("set up streams", error));
+            let again = || end.try_clone().what("set up streams");
             ([again()?, again()?, end], Some(other))
         }
     };
@@ -300,8 +298,8 @@ fn set_streams(order: &Order, given: [OwnedFd; 3]) -> Result<Option<OwnedFd>, Fa
 }
 
 /// Makes a terminal of the step's own, the controlling one of its session.
-fn terminal() -> Result<(OwnedFd, OwnedFd), Failure> {
-    let wrong = |error: Errno| failed("make terminal", error);
+fn terminal() -> Setup<(OwnedFd, OwnedFd)> {
+    let wrong = |error: Errno| Failure::new("make terminal", error);
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let other = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).map_err(wrong)?;
     rustix::pty::unlockpt(&other).map_err(wrong)?;
@@ -315,9 +313,9 @@ fn terminal() -> Result<(OwnedFd, OwnedFd), Failure> {
 }
 
 /// Enters the working directory, making it where it is missing, and makes sure that it is one of the step.
-fn directory(order: &Order) -> Result<(), Failure> {
+fn directory(order: &Order) -> Setup<()> {
     let shown = || format!("enter /{}", String::from_utf8_lossy(&order.directory));
-    let wrong = |error: Errno| failed(&shown(), error);
+    let wrong = |error: Errno| Failure::new(&shown(), error);
     let mut path = Vec::new();
     for name in order.directory.split(|&c| c == b'/').filter(|name| !name.is_empty()) {
         path.push(b'/');
@@ -332,14 +330,14 @@ fn directory(order: &Order) -> Result<(), Failure> {
     // A directory outside the root has no name here, and the kernel says so.
     let here = rustix::process::getcwd(Vec::new()).map_err(wrong)?;
     if here.as_bytes().first() != Some(&b'/') {
-        return Err(failed(&shown(), io::Error::other("it is not below the root")));
+        return Err(Failure::new(&shown(), io::Error::other("it is not below the root")));
     }
     Ok(())
 }
 
 /// Executes the command. Gives why it could not.
 fn execute(order: &Order) -> Failure {
-    let lists = || -> Result<_, Failure> {
+    let lists = || -> Setup<_> {
         let strings = |list: &[Vec<u8>]| list.iter().map(|s| c_string(s)).collect::<Result<Vec<_>, _>>();
         Ok((strings(&order.arguments)?, strings(&order.environment)?))
     };

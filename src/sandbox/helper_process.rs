@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, OFlags};
 use rustix::io::Errno;
 
-use super::init::Failure;
+use super::failure::Failure;
 use super::more::Registry;
 use super::order::Order;
 use super::protocol::{Channel, Message, Reader, Writer};

@@ -10,6 +10,8 @@
 mod beside;
 mod bpf;
 mod credentials;
+mod failure;
+mod filter;
 #[doc(hidden)]
 #[allow(clippy::disallowed_methods)]
 pub mod fuzzed;
@@ -32,6 +34,7 @@ pub(crate) mod protocol;
 mod ptrace;
 mod rung;
 mod step;
+mod supervise;
 mod syscalls;
 mod tracee;
 mod undo;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::init::c_string;
+use super::failure::c_string;
 use super::sys;
 use crate::error::{Error, Result};
 

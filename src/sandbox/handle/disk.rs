@@ -8,13 +8,11 @@ use rustix::fs::{AtFlags, Gid, Mode, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::node::Node;
+use super::xattr::LONGEST;
 use super::{State, xattr};
 use crate::fs::Kind;
 use crate::fs::stat::stat_fd;
 use crate::tree::Xattrs;
-
-/// The longest list of names, and the longest value (XATTR_LIST_MAX, XATTR_SIZE_MAX).
-const LONGEST: usize = 65_536;
 
 impl State {
     /// Reads the attributes that a step without privileges has in its ledger. The supervisor's working directory is its /proc.

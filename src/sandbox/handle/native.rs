@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use super::node::Node;
 use super::path::UNMAPPED;
+use super::xattr::LONGEST;
 use super::{State, acl, xattr};
 use crate::fs::dirents::Names;
 use crate::fs::generation::generation_of;
@@ -30,8 +31,6 @@ use crate::tree::{Ledger, Xattrs};
 
 /// Attributes that the disk takes while owners are on it.
 const ATTRIBUTES: [&[u8]; 3] = [xattr::CAPABILITY, acl::ACCESS, acl::DEFAULT];
-/// The longest value (XATTR_SIZE_MAX).
-const LONGEST: usize = 65_536;
 
 /// The state of owners that are on the disk.
 #[derive(Debug)]
@@ -166,7 +165,7 @@ impl State {
     /// where owners are not on the disk.
     pub fn save_native(&mut self, node: &Node) -> io::Result<()> {
         let Some(native) = &mut self.native else { return Ok(()) };
-        let through = format!("self/fd/{}", node.fd.as_raw_fd());
+        let through = State::through(&node.fd);
         let proc = self.tracees.proc();
         let held = |id: u32, most: u32| if id <= most { id } else { 0 };
         let owner = (held(node.uid, native.held.uid), held(node.gid, native.held.gid));
@@ -199,9 +198,8 @@ impl State {
             }
             return Ok(());
         }
-        let xattrs = Xattrs::pack(&rest);
-        self.heed(node.kind, node.mode, Xattrs::checked(&xattrs).unwrap_or_default());
-        let record = Record { mode: node.mode, xattrs, ..self.record_of(node, node.mode, &through)? };
+        let record = node.record(self.path_of(&node.fd), node.mode, &rest)?;
+        self.heed(node.kind, node.mode, Xattrs::checked(&record.xattrs).unwrap_or_default());
         // Before that, the journal need not have it: what it has is more.
         if self.is_native() {
             self.journal.set(&record)?;
@@ -290,11 +288,7 @@ impl State {
         }
         let key = (node.stat.dev, node.stat.ino);
         let mode = node.disk_mode();
-        let plain = node.kind == node.stat.kind
-            && (node.uid, node.gid) == (0, 0)
-            && (node.mode == mode || node.kind == Kind::Symlink)
-            && node.xattrs.is_empty();
-        if plain {
+        if node.is_plain(mode) {
             self.ledger.take(key.0, key.1);
             if native.former.take(key.0, key.1).is_some() {
                 self.journal.removed(key.0, key.1)?;
@@ -302,19 +296,7 @@ impl State {
             return Ok(());
         }
         let disk_mode = if node.stat.kind == Kind::Symlink { node.stat.mode } else { mode };
-        let record = Record {
-            path: path.to_vec(),
-            dev: key.0,
-            ino: key.1,
-            generation: generation_of(&node.fd, &node.stat)?,
-            disk_mode,
-            kind: node.kind,
-            mode: node.mode,
-            uid: node.uid,
-            gid: node.gid,
-            rdev: node.rdev,
-            xattrs: Xattrs::pack(&node.xattrs),
-        };
+        let record = node.record(path.to_vec(), disk_mode, &node.xattrs)?;
         let same = native.former.get(&node.stat, || Ok(record.generation))? == Some(&record);
         // What the step wrote of it may be in the journal by now.
         if !same || node.recorded {
@@ -334,7 +316,7 @@ impl State {
             None => stat.mode | 0o600,
         };
         if self.native.as_ref().is_some_and(|native| native.attributes) {
-            let through = format!("self/fd/{}", fd.as_raw_fd());
+            let through = State::through(fd);
             for name in ATTRIBUTES {
                 if attribute(fd, name)?.is_some() {
                     rustix::fs::removexattr(through.as_str(), name)?;
@@ -345,7 +327,7 @@ impl State {
             chown(fd, (0, 0))?;
         }
         if stat.kind != Kind::Symlink && stat_fd(fd)?.mode != mode {
-            let through = format!("self/fd/{}", fd.as_raw_fd());
+            let through = State::through(fd);
             let proc = self.tracees.proc();
             rustix::fs::chmodat(proc, through.as_str(), Mode::from_raw_mode(mode.into()), AtFlags::empty())?;
         }
@@ -365,9 +347,9 @@ fn chown(fd: &OwnedFd, (uid, gid): (u32, u32)) -> io::Result<()> {
     Ok(rustix::fs::chownat(fd, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
 }
 
-/// Reads one of the attributes on the disk. The supervisor's working directory is its /proc.
+/// Reads one of the attributes on the disk.
 fn attribute(fd: &OwnedFd, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    let through = format!("self/fd/{}", fd.as_raw_fd());
+    let through = State::through(fd);
     let mut value = vec![0; 256];
     loop {
         match rustix::fs::getxattr(through.as_str(), name, &mut value[..]) {

@@ -1,6 +1,6 @@
 //! One file with everything that the disk and the ledger say of it together.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Mode, Timespec, Timestamps, UTIME_OMIT};
 
@@ -57,6 +57,36 @@ impl Node {
             Kind::Directory => self.mode & 0o1777 | 0o700,
             _ => self.mode & 0o777 | 0o600,
         }
+    }
+
+    /// Returns whether the disk alone says all of a file, which belongs to root, once it has this mode there.
+    pub(super) fn is_plain(&self, disk_mode: u16) -> bool {
+        self.kind == self.stat.kind
+            && (self.mode == disk_mode || self.kind == Kind::Symlink)
+            && (self.uid, self.gid) == (0, 0)
+            && self.xattrs.is_empty()
+    }
+
+    /// Returns the record of the file for the ledger: at a path below the root, with the mode and without the attributes that the disk has.
+    pub(super) fn record(
+        &self,
+        path: Vec<u8>,
+        disk_mode: u16,
+        xattrs: &[(Vec<u8>, Vec<u8>)],
+    ) -> std::io::Result<Record> {
+        Ok(Record {
+            path,
+            dev: self.stat.dev,
+            ino: self.stat.ino,
+            generation: generation_of(&self.fd, &self.stat)?,
+            disk_mode,
+            kind: self.kind,
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            rdev: self.rdev,
+            xattrs: Xattrs::pack(xattrs),
+        })
     }
 }
 
@@ -130,7 +160,7 @@ impl State {
         }
         let mut disk_mode = node.disk_mode();
         let proc = self.tracees.proc();
-        let through = format!("self/fd/{}", node.fd.as_raw_fd());
+        let through = State::through(&node.fd);
         let outside = node.stat.dev != self.device;
         if self.is_native() && !outside {
             return self.save_native(node);
@@ -144,19 +174,14 @@ impl State {
         if !outside {
             self.touch(&node.fd)?;
         }
-        let plain = node.kind == node.stat.kind
-            && (node.mode == disk_mode || node.kind == Kind::Symlink)
-            && (node.uid, node.gid) == (0, 0)
-            && node.xattrs.is_empty();
-        if plain {
+        if node.is_plain(disk_mode) {
             if node.recorded && self.ledger.take(node.stat.dev, node.stat.ino).is_some() && !outside {
                 self.journal.removed(node.stat.dev, node.stat.ino)?;
             }
             return Ok(());
         }
-        let packed = Xattrs::pack(&node.xattrs);
-        self.heed(node.kind, node.mode, Xattrs::checked(&packed).unwrap_or_default());
-        let record = Record { xattrs: packed, ..self.record_of(node, disk_mode, &through)? };
+        let record = node.record(self.path_of(&node.fd), disk_mode, &node.xattrs)?;
+        self.heed(node.kind, node.mode, Xattrs::checked(&record.xattrs).unwrap_or_default());
         // The host's files, and those of /dev and /proc, are forgotten with the step.
         if !outside {
             self.journal.set(&record)?;
@@ -165,26 +190,9 @@ impl State {
         Ok(())
     }
 
-    /// Returns the record of a file, but for its attributes.
-    pub(super) fn record_of(&self, node: &Node, disk_mode: u16, through: &str) -> std::io::Result<Record> {
-        Ok(Record {
-            path: self.path_of(through),
-            dev: node.stat.dev,
-            ino: node.stat.ino,
-            generation: generation_of(&node.fd, &node.stat)?,
-            disk_mode,
-            kind: node.kind,
-            mode: node.mode,
-            uid: node.uid,
-            gid: node.gid,
-            rdev: node.rdev,
-            xattrs: Vec::new(),
-        })
-    }
-
     /// Moves a file's ctime: an access time that is set to what it was changes nothing else.
     pub(super) fn touch(&self, fd: &OwnedFd) -> std::io::Result<()> {
-        let through = format!("self/fd/{}", fd.as_raw_fd());
+        let through = State::through(fd);
         let atime = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::ATIME)?.stx_atime;
         let times = Timestamps {
             last_access: Timespec { tv_sec: atime.tv_sec, tv_nsec: atime.tv_nsec.into() },
@@ -194,7 +202,8 @@ impl State {
     }
 
     /// Returns where a file is, below the root; empty where it has no name.
-    fn path_of(&self, through: &str) -> Vec<u8> {
+    pub(super) fn path_of(&self, fd: &OwnedFd) -> Vec<u8> {
+        let through = State::through(fd);
         let read = rustix::fs::readlinkat(self.tracees.proc(), through, Vec::with_capacity(256));
         if let Some(service) = &self.service {
             return read.ok().and_then(|path| service.path_of_host(path.as_bytes())).unwrap_or_default();

@@ -1,8 +1,9 @@
 //! Extended attributes. Those of users are on the disk; `security.*`, `trusted.*` and ACLs would need privileges or ids that the disk has not,
 //! and are in the ledger, as they are after an unprivileged unpack.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
+use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
 use super::node::Node;
@@ -16,8 +17,9 @@ use crate::tree::OwnerXattr;
 /// The attribute of file capabilities.
 pub const CAPABILITY: &[u8] = b"security.capability";
 
-/// The longest value (XATTR_SIZE_MAX) and name (XATTR_NAME_MAX).
-const LONGEST_VALUE: u64 = 65_536;
+/// The longest value, and the longest list of names, in bytes (XATTR_SIZE_MAX, XATTR_LIST_MAX).
+pub(super) const LONGEST: usize = 65_536;
+/// The longest name, in bytes (XATTR_NAME_MAX).
 const LONGEST_NAME: usize = 255;
 
 /// Returns whether attributes of this name are kept in the ledger.
@@ -80,19 +82,49 @@ impl State {
         Ok(Value { address, size: word(8).into(), flags: word(12) as i32 })
     }
 
+    /// Returns the value that a call sets, and its flags.
+    fn value_to_set(&mut self, asked: &Asked) -> Result<(Vec<u8>, i32), Answer> {
+        let Value { address, size, flags } = self.value(asked)?;
+        if size > LONGEST as u64 {
+            return Err(Errno::TOOBIG.into());
+        }
+        let mut value = vec![0; size as usize];
+        self.tracees.read(asked.tid, address, &mut value)?;
+        Ok((value, flags))
+    }
+
+    /// Makes a call on an attribute of the disk in place of the step, which has been found to be allowed to.
+    pub(super) fn make_xattr_call(&mut self, asked: &Asked, fd: &OwnedFd, name: &[u8]) -> Reply {
+        use Call::*;
+        let through = State::through(fd);
+        match asked.call {
+            Getxattr | Lgetxattr | Fgetxattr | Getxattrat => {
+                let Value { address, size, .. } = self.value(asked)?;
+                let mut bytes = vec![0; LONGEST];
+                let length = rustix::fs::getxattr(through.as_str(), name, &mut bytes[..])?;
+                self.give(asked, address, size, &bytes[..length])
+            }
+            Setxattr | Lsetxattr | Fsetxattr | Setxattrat => {
+                let (value, flags) = self.value_to_set(asked)?;
+                let flags = XattrFlags::from_bits_retain(flags as u32);
+                rustix::fs::setxattr(through.as_str(), name, &value, flags)?;
+                Ok(Answer::Value(0))
+            }
+            _ => {
+                rustix::fs::removexattr(through.as_str(), name)?;
+                Ok(Answer::Value(0))
+            }
+        }
+    }
+
     /// Answers setxattr(2) and its siblings.
     pub fn set_xattr(&mut self, asked: &Asked) -> Reply {
         let (named, name) = self.attribute(asked, kept)?;
-        let Value { address, size, flags } = self.value(asked)?;
-        if size > LONGEST_VALUE {
-            return Err(Errno::TOOBIG.into());
-        }
+        let (value, flags) = self.value_to_set(asked)?;
         if flags & !(libc::XATTR_CREATE | libc::XATTR_REPLACE) != 0 {
             return Err(Errno::INVAL.into());
         }
         let mut node = self.node(asked.tid, &named)?;
-        let mut value = vec![0; size as usize];
-        self.tracees.read(asked.tid, address, &mut value)?;
         if self.kernel_keeps(&node, &name, &value) {
             return Ok(Answer::Continue);
         }
@@ -187,9 +219,8 @@ impl State {
 
     /// Lists what the disk has, but for what a thread may not see and the supervisor may.
     pub fn names_on_disk(&self, asked: &Asked, fd: &OwnedFd) -> rustix::io::Result<Vec<u8>> {
-        // The supervisor's working directory is its /proc.
-        let through = format!("self/fd/{}", fd.as_raw_fd());
-        let mut list = vec![0; LONGEST_VALUE as usize];
+        let through = State::through(fd);
+        let mut list = vec![0; LONGEST];
         let length = rustix::fs::listxattr(through.as_str(), &mut list[..])?;
         list.truncate(length);
         if !self.sees_trusted(asked) {

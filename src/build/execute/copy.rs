@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use super::{OP, Origin, Planned, Position, Work, stages};
+use super::origin::Origin;
+use super::record::Planned;
+use super::stage::Position;
+use super::{OP, Work, stages};
 use crate::build::context::{Shared, lock};
 use crate::build::key;
 use crate::build::layer::write_layer;

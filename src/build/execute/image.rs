@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{OP, Record, Work, history, layer_info};
+use super::record::{history, layer_info};
+use super::{OP, Record, Work};
 use crate::build::key;
 use crate::build::state::State;
 use crate::error::Result;

@@ -6,9 +6,12 @@ use std::sync::{PoisonError, atomic::Ordering};
 #[cfg(feature = "sandbox")]
 use serde_json::json;
 
+use super::Work;
 #[cfg(feature = "sandbox")]
-use super::{Origin, Planned};
-use super::{Position, Work};
+use super::origin::Origin;
+#[cfg(feature = "sandbox")]
+use super::record::Planned;
+use super::stage::Position;
 #[cfg(feature = "sandbox")]
 use crate::build::context::lock;
 #[cfg(feature = "sandbox")]

@@ -1,0 +1,205 @@
+//! A stage, instruction by instruction.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use super::record::Planned;
+use super::{OP, Work};
+use crate::build::state::State;
+use crate::build::step::{config, workdir};
+use crate::dockerfile::{Change, Instruction, Stage, Statement};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::StepId;
+use crate::image::Platform;
+
+/// Most triggers of one image.
+const MAX_TRIGGERS: usize = 1_000;
+/// Most stages that are built within one another because triggers of bases refer to them.
+const MAX_UNPLANNED: usize = 8;
+
+/// The position of a step, for events.
+pub(super) struct Position<'a> {
+    pub stage: &'a str,
+    pub place: (u32, u32),
+    pub no_cache: bool,
+}
+
+impl Work<'_> {
+    /// Builds one stage.
+    pub(super) fn stage(&self, at: usize) -> Result<State> {
+        let file = self.file;
+        let stage = &file.stages[at];
+        let number = at.to_string();
+        let name = stage.name.as_deref().unwrap_or(&number);
+        let shown = match (self.several, &self.platform) {
+            (true, Some(platform)) => format!("{platform} {}", stage.name.as_deref().unwrap_or_default()),
+            _ => name.to_string(),
+        };
+        let no_cache = self.options.no_cache
+            || self.options.no_cache_filter.iter().any(|filter| filter.eq_ignore_ascii_case(name));
+        let counted = |statement: &&Statement| shows(&statement.instruction);
+        let total = 1 + stage.statements.iter().filter(counted).count() as u32;
+        let mut position = Position { stage: shown.trim_end(), place: (1, total), no_cache };
+        let (mut state, triggers) =
+            self.begin(stage, at, &position).map_err(|error| located(error, &stage.line))?;
+        let image = stage.from.base.clone();
+        for text in triggers {
+            let statement = Statement::of_trigger(&format!("{image} ONBUILD"), &text)?;
+            self.statement(&mut state, &statement, at, &mut position)?;
+        }
+        for statement in &stage.statements {
+            self.control.check(OP)?;
+            self.statement(&mut state, statement, at, &mut position)?;
+        }
+        Ok(state)
+    }
+
+    /// Carries out FROM. Gives the triggers of the base, too.
+    fn begin(&self, stage: &Stage, at: usize, position: &Position<'_>) -> Result<(State, Vec<String>)> {
+        let fault = |fault: crate::dockerfile::Fault| stage.line.error(fault);
+        let base = self.global.expand(&stage.from.base).map_err(fault)?;
+        if base.is_empty() {
+            let message = format!("{} is empty once its variables are replaced", stage.from.base);
+            return Err(stage.line.error(crate::dockerfile::Fault::new(message)));
+        }
+        let platform = match &stage.from.platform {
+            Some(text) => Some(self.global.expand(text).map_err(fault)?.parse::<Platform>()?),
+            None => self.platform.clone(),
+        };
+        let text = format!("FROM {base}");
+        let running = self.reporter.start(position.stage, position.place, text, Some(stage.location()));
+        let begun = self.base(&base, at, platform.as_ref(), running.id);
+        let mut state = self.reporter.watch(&running, begun)?;
+        if let Some(wanted) = platform.as_ref().filter(|wanted| !wanted.accepts().contains(&state.platform)) {
+            let message = format!("{base} is for {}, not for {wanted}", state.platform);
+            self.reporter.warn("InvalidBaseImagePlatform", message, Some(stage.location()));
+        }
+        self.reporter.finish(running, 0);
+        let triggers = match state.config.remove("OnBuild") {
+            Some(Value::Array(list)) => list,
+            _ => Vec::new(),
+        };
+        if triggers.len() > MAX_TRIGGERS {
+            return Err(Error::limit(OP, format!("the base has more than {MAX_TRIGGERS} ONBUILD triggers")));
+        }
+        let triggers = triggers.into_iter().filter_map(|text| text.as_str().map(String::from)).collect();
+        Ok((state, triggers))
+    }
+
+    /// Returns the state that an earlier stage ended in. One that is not planned, because only a trigger of a base refers
+    /// to it, is built here and now.
+    pub(super) fn earlier(&self, at: usize) -> Result<State> {
+        if self.states.take(at) {
+            if self.unplanned.fetch_add(1, Ordering::Relaxed) >= MAX_UNPLANNED {
+                let message =
+                    format!("triggers of bases ask for more than {MAX_UNPLANNED} stages within one another");
+                return Err(Error::limit(OP, message));
+            }
+            self.states.put(at, self.stage(at)?);
+            self.unplanned.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.states.wait(at, self.control)
+    }
+
+    fn base(&self, base: &str, at: usize, platform: Option<&Platform>, step: StepId) -> Result<State> {
+        let escape = self.file.directives.escape;
+        if let Some(image) = self.contexts.image(base, self.control)? {
+            return self.images.state(&image, platform, escape, step);
+        }
+        if self.contexts.value(base).is_some() {
+            return Err(Error::new(ErrorKind::Unsupported, OP, "a directory cannot be the base of a stage")
+                .with_path(base)
+                .with_hint(
+                    "COPY --from copies from it; docker-image://NAME and oci-layout://DIR are images",
+                ));
+        }
+        if let Some(earlier) = self.file.stage(base, at) {
+            // Arguments that a stage declares or consumes are those of the stages built on it as well (Dockerfile reference, "ARG",
+            // "Scope").
+            return self.earlier(earlier);
+        }
+        self.images.state(base, platform, escape, step)
+    }
+
+    fn statement(
+        &self,
+        state: &mut State,
+        statement: &Statement,
+        at: usize,
+        position: &mut Position<'_>,
+    ) -> Result<()> {
+        let line = &statement.line;
+        let text = || one_line(&line.text);
+        if shows(&statement.instruction) {
+            position.place.0 += 1;
+            position.place.1 = position.place.1.max(position.place.0);
+        }
+        let done = match &statement.instruction {
+            Instruction::Arg(args) => {
+                let given: Vec<(String, Option<String>)> =
+                    args.iter().map(|(name, _)| (name.clone(), self.given(name))).collect();
+                let find =
+                    |name: &str| given.iter().find(|(known, _)| known == name).and_then(|(_, v)| v.clone());
+                let shown =
+                    config::arg(state, args, &find, &self.global).map_err(|fault| line.error(fault))?;
+                self.row(state, shown, position)
+            }
+            Instruction::Shell(words) => {
+                let shown = config::shell(state, words);
+                self.row(state, shown, position)
+            }
+            Instruction::Maintainer(name) => {
+                state.author = Some(name.clone());
+                self.row(state, format!("MAINTAINER {name}"), position)
+            }
+            Instruction::Change(change) => {
+                let shown = config::apply(state, change, &text()).map_err(|fault| line.error(fault))?;
+                match change {
+                    Change::Workdir(_) => self.workdir(state, statement, position),
+                    _ => self.row(state, shown, position),
+                }
+            }
+            Instruction::Copy(copy) => self.copy(state, statement, copy, false, at, position),
+            Instruction::Add(copy) => self.copy(state, statement, copy, true, at, position),
+            Instruction::Run(run) => self.run(state, statement, run, at, position),
+            Instruction::From(_) => Ok(()),
+        };
+        done.map_err(|error| located(error, line))
+    }
+
+    fn workdir(&self, state: &mut State, statement: &Statement, position: &Position<'_>) -> Result<()> {
+        let text = format!("WORKDIR {}", state.working_dir());
+        let mut inputs = json!({ "workdir": state.working_dir() });
+        // What is made belongs to the user.
+        if let Some(user) = state.user() {
+            inputs["user"] = json!(user);
+        }
+        let planned = Planned { text, linked: false, inputs };
+        self.layer_step(state, statement, planned, position, |state, now, _| {
+            Ok(workdir::make(state, now, self.tools())?.map(|(layer, list)| (layer, Some(list))))
+        })
+    }
+}
+
+/// Returns whether progress shows the instruction as a step of its own.
+fn shows(instruction: &Instruction) -> bool {
+    match instruction {
+        Instruction::Run(_) | Instruction::Copy(_) | Instruction::Add(_) => true,
+        Instruction::Change(change) => matches!(change, Change::Workdir(_)),
+        _ => false,
+    }
+}
+
+/// Joins the lines of an instruction for the history: white space is one blank, outside of what may be quoted.
+fn one_line(text: &str) -> String {
+    text.trim().replace('\t', " ")
+}
+
+/// Returns the error of an instruction, with its place in the Dockerfile.
+fn located(error: Error, line: &crate::dockerfile::Line) -> Error {
+    match error.location() {
+        Some(_) => error,
+        None => error.with_location(line.location(0)),
+    }
+}

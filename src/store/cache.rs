@@ -3,7 +3,7 @@
 //! ```text
 //! cache/records/HEX     what is known about the step with this key: a line that says the format, one with the sha256 of the key and
 //!                       of all that follows, one for each blob that the record needs, an empty line, the value
-//! cache/claims/HEX      empty; locked by the process that carries the step out
+//! cache/claims/HEX      empty; locked by the process that carries the step out, see `claims`
 //! ```
 //!
 //! A record keeps its blobs from prune, and goes when it was not used for longest and the cache is over its limit. The time of the
@@ -11,21 +11,20 @@
 //! that finds everything writes nothing. A record that cannot be read, or that misses a blob, is none.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
-use super::layout::{Rooms, Store};
+use super::claims;
+use super::layout::Store;
 use super::mark::Marks;
 use super::publish::{self, adopt, files, is_leftover, open_regular};
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
-use crate::fs::lock::Locked;
 use crate::fs::staged::Staged;
 use crate::progress::Control;
 
@@ -33,7 +32,6 @@ const OP: &str = "build cache";
 /// The first line of a record.
 const MAGIC: &str = "treering record 1";
 const RECORDS: &str = "records";
-const CLAIMS: &str = "claims";
 /// The room of uploads that are not finished; see `uploads`.
 pub(super) const UPLOADS: &str = "uploads";
 /// The largest value of a record, in bytes.
@@ -45,8 +43,6 @@ const MAX_FILE: u64 = (MAX_VALUE + MAX_BLOBS * 72 + 256) as u64;
 const STALE: Duration = Duration::from_secs(3600);
 /// The space that a small file takes on a disk, in bytes.
 const BLOCK: u64 = 4096;
-/// How long a waiter sleeps between two looks at a claim, at most.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// The record of a build step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,34 +139,6 @@ pub(super) struct Cached {
     pub useless: Vec<(String, u64)>,
 }
 
-/// The right to carry a step out. It ends when it is dropped, or with the process.
-#[derive(Debug)]
-#[must_use = "a claim ends when it is dropped"]
-pub(crate) struct Claim(#[expect(dead_code, reason = "held until it is dropped")] Option<Held>);
-
-struct Held {
-    rooms: Arc<Rooms>,
-    name: String,
-    lock: Locked,
-}
-
-impl std::fmt::Debug for Held {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Held").field(&self.name).finish()
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if self.lock.is_ours()
-            && let Ok(claims) = self.rooms.cache.open_dir(CLAIMS)
-        {
-            // Before it is unlocked: another file gets the name then, and those that wait for this one see that.
-            let _ = claims.remove_file(&self.name);
-        }
-    }
-}
-
 impl Store {
     /// Finds a record. `None` when there is none, when it is damaged, and when the store misses a blob of it.
     pub(crate) fn cache_record(&self, key: &Digest) -> Result<Option<CacheRecord>> {
@@ -204,38 +172,6 @@ impl Store {
         publish::claim(new.file(), &room).at(OP, &shown)?;
         new.file().write_all(&bytes).at(OP, &shown)?;
         new.replace(&room, key.hex()).at(OP, &shown)
-    }
-
-    /// Claims a step: while another build, of this process or another one, carries it out, this waits, and looks at the cancel token.
-    /// Look for the record once more then. A holder that dies holds nothing any more. Where no claim can be written, there is none.
-    pub(crate) fn claim_step(&self, key: &Digest, control: &Control) -> Result<Claim> {
-        let name = key.hex();
-        let shown = self.path(&format!("cache/{CLAIMS}/{name}"));
-        let Ok(room) = self.cache_room(CLAIMS) else { return Ok(Claim(None)) };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits() as i32);
-        let mut pause = Duration::from_micros(500);
-        loop {
-            control.check(OP)?;
-            let Ok(file) = room.open_with(&name, &options) else { return Ok(Claim(None)) };
-            let file = file.into_std();
-            let _ = adopt(&file, &room);
-            match file.try_lock() {
-                Ok(()) if still_named(&file, &room, &name) => {
-                    let lock = Locked::new(file);
-                    return Ok(Claim(Some(Held { rooms: Arc::clone(&self.0), name, lock })));
-                }
-                // Its holder has ended, and took the name away.
-                Ok(()) => continue,
-                Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Interrupted => {
-                    continue;
-                }
-                Err(TryLockError::Error(error)) => return Err(Error::io(OP, shown, error)),
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(PAUSE);
-        }
     }
 
     /// Opens a directory below `cache/`, making it where it is missing.
@@ -300,7 +236,7 @@ impl Store {
     /// caller holds the store exclusively.
     pub(super) fn sweep_cache(&self) -> Result<u64> {
         let mut leftovers = 0;
-        for room in [RECORDS, CLAIMS, UPLOADS] {
+        for room in [RECORDS, claims::ROOM, UPLOADS] {
             let Ok(dir) = self.0.cache.open_dir(room) else { continue };
             for (name, _) in files(&dir, room)? {
                 // What somebody is at is locked; what is not was left.
@@ -375,7 +311,7 @@ impl Store {
         let mut total = 0;
         for entry in self.0.cache.entries().at(OP, self.path("cache"))? {
             let name = entry.at(OP, self.path("cache"))?.file_name();
-            if [RECORDS, CLAIMS, UPLOADS].iter().any(|room| name == *room) {
+            if [RECORDS, claims::ROOM, UPLOADS].iter().any(|room| name == *room) {
                 continue;
             }
             if let Ok(dir) = self.0.cache.open_dir(&name) {
@@ -417,16 +353,6 @@ pub(super) fn choose(
         }
     }
     (stay, go)
-}
-
-/// Returns whether the file still has the name.
-fn still_named(file: &File, dir: &Dir, name: &str) -> bool {
-    let (Ok(ours), Ok(named)) =
-        (rustix::fs::fstat(file), rustix::fs::statat(dir, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW))
-    else {
-        return false;
-    };
-    (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)
 }
 
 /// Returns how far two times lie apart, whichever is first: clocks are set back, too.
@@ -595,51 +521,5 @@ mod tests {
         assert!(store.cache_record(&a).unwrap().is_none());
         assert!(store.cache_record(&b).unwrap().is_some() && store.has_blob(&unneeded).unwrap());
         assert_eq!(store.usage(&control).unwrap().blobs, 2);
-    }
-
-    #[test]
-    fn a_step_is_claimed_by_one_at_a_time() {
-        let (_temp, store) = fresh();
-        let (key, control) = (Digest::of(b"step"), Control::default());
-        let busy = std::sync::atomic::AtomicBool::new(false);
-        use std::sync::atomic::Ordering;
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    for _ in 0..20 {
-                        let _claim = store.claim_step(&key, &control).unwrap();
-                        assert!(!busy.swap(true, Ordering::SeqCst), "two hold it");
-                        std::thread::sleep(Duration::from_micros(200));
-                        busy.store(false, Ordering::SeqCst);
-                    }
-                });
-            }
-        });
-        assert_eq!(store.0.cache.read_dir(CLAIMS).unwrap().count(), 0);
-        // Another step's claim is another matter, and a wait can be cancelled.
-        let _held = store.claim_step(&key, &control).unwrap();
-        drop(store.claim_step(&Digest::of(b"other"), &control).unwrap());
-        std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| store.claim_step(&key, &control).unwrap_err().kind());
-            std::thread::sleep(Duration::from_millis(30));
-            control.cancel.cancel();
-            assert_eq!(waiting.join().unwrap(), ErrorKind::Cancelled);
-        });
-    }
-
-    #[test]
-    fn a_dead_holder_holds_nothing() {
-        let (_temp, store) = fresh();
-        let (key, control) = (Digest::of(b"step"), Control::default());
-        store.cache_room(CLAIMS).unwrap().write(key.hex(), b"").unwrap();
-        drop(store.claim_step(&key, &control).unwrap());
-        assert_eq!(store.0.cache.read_dir(CLAIMS).unwrap().count(), 0);
-        // What is left of one goes with the next prune; one that is held stays.
-        store.cache_room(CLAIMS).unwrap().write(Digest::of(b"dead").hex(), b"").unwrap();
-        let _held = store.claim_step(&key, &control).unwrap();
-        store.0.cache.create_dir("steps").unwrap();
-        assert_eq!(store.prune(&PruneOptions::default(), &control).unwrap().leftovers, 2);
-        assert_eq!(store.0.cache.read_dir(CLAIMS).unwrap().count(), 1);
-        assert!(!store.0.cache.exists("steps"));
     }
 }

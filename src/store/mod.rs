@@ -20,6 +20,7 @@ mod blob;
 #[cfg(feature = "sandbox")]
 mod boxes;
 mod cache;
+mod claims;
 mod df;
 mod document;
 mod fsck;
@@ -51,7 +52,7 @@ pub(crate) use boxes::{Boxes, CONFIG, POOLED, Slot};
 pub use cache::CachePruneOptions;
 #[doc(hidden)]
 pub use cache::CacheRecord;
-pub(crate) use cache::Claim;
+pub(crate) use claims::Claim;
 pub use df::{ImageUsage, Usage};
 pub(crate) use document::descriptor_value;
 pub use document::{Document, DocumentKind, descriptor, descriptor_digest};

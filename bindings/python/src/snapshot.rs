@@ -50,8 +50,8 @@ impl Snapshot {
 #[pymethods]
 impl Snapshot {
     /// Open a snapshot that was saved. The file is mapped, not read: while the snapshot lives it must not be written to or
-    /// cut short (which would kill the process), only removed or replaced, as ``save`` does. ``from_bytes`` of what a file
-    /// holds has no such strings attached.
+    /// cut short (which would kill the process), only removed or replaced, as ``save`` does. What
+    /// ``from_bytes`` reads may be changed afterwards.
     #[staticmethod]
     fn load(py: Python<'_>, path: PathArg) -> PyResult<Self> {
         let inner = Job::new("load snapshot", None).run(py, move |_, _| tree::Snapshot::load(&path.0))?;

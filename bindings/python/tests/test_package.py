@@ -70,6 +70,26 @@ def test_the_stubs_have_every_member() -> None:
             assert members <= known, found.name
 
 
+def test_the_stubs_say_what_the_module_says() -> None:
+    stubs = ast.parse((PACKAGE / "python/treering/_treering.pyi").read_text())
+    for found in stubs.body:
+        if not isinstance(found, (ast.ClassDef, ast.FunctionDef)) or found.name not in treering.__all__:
+            continue
+        thing = getattr(treering, found.name)
+        said = [(found, thing)]
+        if isinstance(found, ast.ClassDef):
+            members = [one for one in found.body if isinstance(one, ast.FunctionDef) and not one.name.startswith("_")]
+            said += [(one, getattr(thing, one.name)) for one in members]
+        for node, value in said:
+            assert ast.get_docstring(node) == inspect.getdoc(value), f"{found.name}, {node.name}"
+
+
+def test_the_reference_is_what_the_stubs_say() -> None:
+    """`python3 bindings/python/reference.py --write` makes it anew."""
+    made = subprocess.run([sys.executable, str(PACKAGE / "reference.py")], capture_output=True, check=True)
+    assert made.stdout == (ROOT / "docs/python.md").read_bytes()
+
+
 def test_versions_agree() -> None:
     text = (ROOT / "Cargo.toml").read_text()
     found = re.search(r'^version = "(.*)"', text, re.MULTILINE)

@@ -771,46 +771,13 @@ class Snapshot:
     """
     @staticmethod
     def load(path: Path) -> Snapshot:
-        """staticmethod(function) -> method
-
-        Convert a function to be a static method.
-
-        A static method does not receive an implicit first argument.
-        To declare a static method, use this idiom:
-
-             class C:
-                 @staticmethod
-                 def f(arg1, arg2, argN):
-                     ...
-
-        It can be called either on the class (e.g. C.f()) or on an instance
-        (e.g. C().f()). Both the class and the instance are ignored, and
-        neither is passed implicitly as the first argument to the method.
-
-        Static methods in Python are similar to those found in Java or C++.
-        For a more advanced concept, see the classmethod builtin.
+        """Open a snapshot that was saved. The file is mapped, not read: while the snapshot lives it must not be written to or
+        cut short (which would kill the process), only removed or replaced, as ``save`` does. What
+        ``from_bytes`` reads may be changed afterwards.
         """
     @staticmethod
     def from_bytes(data: bytes) -> Snapshot:
-        """staticmethod(function) -> method
-
-        Convert a function to be a static method.
-
-        A static method does not receive an implicit first argument.
-        To declare a static method, use this idiom:
-
-             class C:
-                 @staticmethod
-                 def f(arg1, arg2, argN):
-                     ...
-
-        It can be called either on the class (e.g. C.f()) or on an instance
-        (e.g. C().f()). Both the class and the instance are ignored, and
-        neither is passed implicitly as the first argument to the method.
-
-        Static methods in Python are similar to those found in Java or C++.
-        For a more advanced concept, see the classmethod builtin.
-        """
+        """Read the bytes of a snapshot, as ``to_bytes`` gave them."""
     def save(self, path: Path) -> None:
         """Save the snapshot, atomically."""
     def to_bytes(self) -> bytes:
@@ -891,25 +858,7 @@ class Ledger:
     """Owners, setuid bits, devices and attributes that an unprivileged process could not put on disk."""
     @staticmethod
     def from_bytes(data: bytes) -> Ledger:
-        """staticmethod(function) -> method
-
-        Convert a function to be a static method.
-
-        A static method does not receive an implicit first argument.
-        To declare a static method, use this idiom:
-
-             class C:
-                 @staticmethod
-                 def f(arg1, arg2, argN):
-                     ...
-
-        It can be called either on the class (e.g. C.f()) or on an instance
-        (e.g. C().f()). Both the class and the instance are ignored, and
-        neither is passed implicitly as the first argument to the method.
-
-        Static methods in Python are similar to those found in Java or C++.
-        For a more advanced concept, see the classmethod builtin.
-        """
+        """Read the bytes of a ledger, as ``to_bytes`` gave them."""
     def to_bytes(self) -> bytes:
         """Returns the ledger as bytes."""
     def __len__(self) -> int: ...

@@ -273,6 +273,8 @@ impl Elsewhere<'_> {
         };
         let host = rest.split('/').next().unwrap_or_default();
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let place = format!("{scheme}://{host}/");
+        let is_kept = crate::registry::Location::parse(&place).is_ok_and(|it| it.origin().keeps_secrets());
         for suffix in [format!(".{host}"), format!(".{name}"), String::new()] {
             let header = self.secret(&format!("GIT_AUTH_HEADER{suffix}"))?;
             let token = self.secret(&format!("GIT_AUTH_TOKEN{suffix}"))?;
@@ -281,12 +283,11 @@ impl Elsewhere<'_> {
                 format!("basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
             };
             let Some(header) = header.or(token.map(basic)) else { continue };
-            let is_local = name == "localhost" || name.starts_with("127.") || host.starts_with("[::1]");
-            if scheme != "https" && !is_local {
+            if !is_kept {
                 let message = format!("the secret for {host} is not sent without encryption");
                 return Err(Error::invalid(OP, message).with_path(address).with_hint("use https"));
             }
-            return Ok(Some((format!("{scheme}://{host}/"), header)));
+            return Ok(Some((place, header)));
         }
         Ok(None)
     }

@@ -61,6 +61,11 @@ impl Origin {
             || self.address().is_some_and(|address| address.is_loopback())
     }
 
+    /// Returns whether what is sent there is read by nobody on the way: it is encrypted, or does not leave this machine.
+    pub(crate) fn keeps_secrets(&self) -> bool {
+        self.secure || self.is_loopback()
+    }
+
     /// Returns the same host and port with the other scheme.
     pub(super) fn with_scheme(&self, secure: bool) -> Origin {
         Origin { secure, ..self.clone() }
@@ -222,6 +227,16 @@ mod tests {
         assert_eq!(origin("http://[::1]:5000/").address(), Some("::1".parse().unwrap()));
         assert!(origin("http://127.0.0.2:1/").is_loopback() && origin("http://localhost/").is_loopback());
         assert!(!origin("http://localhost.example/").is_loopback());
+        for (text, keeps) in [
+            ("https://a.example/", true),
+            ("http://a.example/", false),
+            ("http://127.0.0.1:8080/", true),
+            ("http://[::1]/", true),
+            ("http://127.a.example/", false),
+            ("http://127.0.0.1.a.example/", false),
+        ] {
+            assert_eq!(origin(text).keeps_secrets(), keeps, "{text}");
+        }
         assert_eq!(Origin::of_domain(true, "a.example:5000").unwrap().to_string(), "https://a.example:5000");
     }
 

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 
+use treering::build::{Secret, SecretSource};
 use treering::registry::{Config, Credentials, Registries};
 
 use super::server::{Server, repository};
@@ -357,6 +358,31 @@ fn a_token_opens_a_repository_and_stays_nowhere() {
             Command::new("grep").args(["-ra", text]).arg(place.scratch.join("store")).output().unwrap();
         assert!(found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stdout));
     }
+}
+
+#[test]
+fn a_secret_goes_to_no_host_in_the_clear_that_only_looks_like_this_machine() {
+    let place = Place::new();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = asked.clone();
+    let git = treering::build::Git(Arc::new(move |call| {
+        seen.lock().unwrap().push(format!("{:?}", call.environment));
+        Ok(Default::default())
+    }));
+    for host in ["127.example.test", "127.0.0.1.example.test", "localhost.example.test", "[::1].example.test"]
+    {
+        let options = BuildOptions {
+            secrets: vec![Secret {
+                id: "GIT_AUTH_TOKEN".into(),
+                source: SecretSource::Value(b"s3cr3t".into()),
+            }],
+            git: Some(git.clone()),
+            ..online(&place, &format!("FROM scratch\nADD http://{host}/project.git#main /\n"))
+        };
+        let error = build(&place.store, &options, &Control::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{host}: {error}");
+    }
+    assert_eq!(*asked.lock().unwrap(), Vec::<String>::new());
 }
 
 #[test]

@@ -56,9 +56,37 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    const ALL: [ErrorKind; 20] = [
+        ErrorKind::InvalidArgument,
+        ErrorKind::NotFound,
+        ErrorKind::AlreadyExists,
+        ErrorKind::PermissionDenied,
+        ErrorKind::Io,
+        ErrorKind::NoSpace,
+        ErrorKind::Changed,
+        ErrorKind::Corrupt,
+        ErrorKind::Limit,
+        ErrorKind::Unsupported,
+        ErrorKind::Busy,
+        ErrorKind::InUse,
+        ErrorKind::Cancelled,
+        ErrorKind::Callback,
+        ErrorKind::Internal,
+        ErrorKind::Loss,
+        ErrorKind::CommandFailed,
+        ErrorKind::Network,
+        ErrorKind::Unauthorized,
+        ErrorKind::Syntax,
+    ];
+
     /// Returns the stable number of this kind.
     pub fn code(self) -> i32 {
         self as i32
+    }
+
+    /// Finds the kind with a number.
+    pub(crate) fn of_code(code: i32) -> Option<ErrorKind> {
+        ErrorKind::ALL.into_iter().find(|kind| kind.code() == code)
     }
 
     /// Returns the stable lower-case name of this kind, as `--json` and the bindings show it.

@@ -4,6 +4,7 @@
 //! at the latest.
 
 use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 /// The most threads one operation starts, whatever it is asked for.
@@ -40,6 +41,11 @@ pub fn start<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
     Builder::new().name(name.into()).spawn(work)
+}
+
+/// Locks a mutex. A thread that panicked while it held it has left nothing half done in what it guards.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for a thread and returns its result. A panic there goes on here.

@@ -128,9 +128,8 @@ impl Elsewhere<'_> {
 
     /// Returns the files of a repository that is a context, and their commit.
     pub(super) fn tree(&self, source: &GitSource) -> Result<(SourceTree, Fact)> {
-        let mut given = self.options.build_args.iter().rev();
-        let keep = given.find(|(name, _)| name == "BUILDKIT_CONTEXT_KEEP_GIT_DIR");
-        let keep = keep.is_some_and(|(_, value)| matches!(value.as_str(), "1" | "true"));
+        let keep = self.options.build_arg("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
+        let keep = keep.is_some_and(|value| matches!(value.as_str(), "1" | "true"));
         let mut repository = self.repository(source, keep)?;
         self.files(&mut repository)?;
         let fact = repository.fact();
@@ -185,7 +184,7 @@ impl Elsewhere<'_> {
         for host in [format!("{}:{}", origin.host(), origin.port()), origin.host().to_string()] {
             for (name, scheme) in [("HTTP_AUTH_HEADER_", ""), ("HTTP_AUTH_TOKEN_", "Bearer ")] {
                 let Some(value) = self.secret(&format!("{name}{host}"))? else { continue };
-                if !origin.is_secure() && origin.address().is_none_or(|address| !address.is_loopback()) {
+                if !origin.keeps_secrets() {
                     let message = format!("the secret {name}{host} is not sent without encryption");
                     return Err(Error::invalid(OP, message).with_path(address).with_hint("use https"));
                 }

@@ -4,7 +4,8 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Mutex;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
@@ -20,6 +21,7 @@ use crate::fs::staged::Staged;
 use crate::image::Layer;
 use crate::progress::Control;
 use crate::store::{CacheRecord, Claim, LayerInfo, Pin, Store, adopt};
+use crate::threads::lock;
 
 const OP: &str = "build cache";
 
@@ -34,18 +36,23 @@ pub(super) struct Record {
 
 /// A directory below `cache/`.
 #[derive(Debug)]
-pub(super) struct Room(Dir);
+pub(super) struct Room {
+    dir: Dir,
+    /// Where it is, for messages.
+    path: PathBuf,
+}
 
 impl Room {
     pub(super) fn open(store: &Store, name: &str) -> Result<Room> {
-        store.cache_room(name).map(Room)
+        let path = store.root_path().join("cache").join(name);
+        Ok(Room { dir: store.cache_room(name)?, path })
     }
 
     /// Opens a file; `None` when there is none, or none that can be read.
     pub(super) fn open_file(&self, key: &Digest) -> Option<File> {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
-        let file = self.0.open_with(key.hex(), &options).ok()?;
+        let file = self.dir.open_with(key.hex(), &options).ok()?;
         file.metadata().ok().filter(|metadata| metadata.is_file())?;
         Some(file.into_std())
     }
@@ -60,11 +67,13 @@ impl Room {
     /// Writes a file, replacing the one that is there. It is not synced: it only saves time.
     pub(super) fn write(&self, key: &Digest, bytes: &[u8]) -> Result<()> {
         use std::io::Write;
-        let shown = key.hex();
-        let mut new = Staged::new(&self.0, &self.0, 0o600).at(OP, &shown)?;
-        adopt(new.file(), &self.0).at(OP, &shown)?;
-        new.file().write_all(bytes).at(OP, &shown)?;
-        new.replace(&self.0, &shown).at(OP, &shown)
+        let name = key.hex();
+        let path = self.path.join(&name);
+        let shown = path.as_os_str().as_encoded_bytes();
+        let mut new = Staged::new(&self.dir, &self.dir, 0o600).at(OP, shown)?;
+        adopt(new.file(), &self.dir).at(OP, shown)?;
+        new.file().write_all(bytes).at(OP, shown)?;
+        new.replace(&self.dir, &name).at(OP, shown)
     }
 }
 
@@ -111,12 +120,12 @@ impl<'a> Cache<'a> {
     }
 
     fn use_of(&self, key: &Digest, entry: &Entry) {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).push((*key, entry.clone()));
+        lock(&self.used).push((*key, entry.clone()));
     }
 
     fn used(&self) -> Vec<(Digest, Entry)> {
         let mut seen = HashSet::new();
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut used = lock(&self.used).clone();
         used.retain(|(key, _)| seen.insert(*key));
         // Stages are built at once: what is exported is the same in whatever order they came to their steps.
         used.sort_by_key(|(key, _)| *key);

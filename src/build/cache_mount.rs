@@ -11,18 +11,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::digest::Digest;
 use crate::dockerfile::CacheSharing;
 use crate::error::{At, Error, Result};
-use crate::fs::generation::generation_of;
+use crate::fs::Root;
 use crate::fs::lock::Locked;
 use crate::fs::remove::remove_all;
-use crate::fs::root::open_dir_at;
+use crate::fs::root::{below, open_dir_at};
 use crate::fs::staged::Staged;
 use crate::fs::stat::stat_fd;
-use crate::fs::{Kind, Root};
 use crate::progress::Control;
 use crate::store::{KEPT_MOUNTS as ROOM, Store};
 use crate::tree::Ledger;
@@ -144,8 +143,7 @@ impl CacheMount {
     /// Keeps what a command left: the records of a tree that showed the cache at this path.
     pub(super) fn leave(self, mut found: Vec<Record>, at: &[u8]) -> Result<()> {
         for record in &mut found {
-            let rest = record.path.strip_prefix(at).unwrap_or_default();
-            record.path = rest.strip_prefix(b"/").unwrap_or(rest).to_vec();
+            record.path = below(at, &record.path).unwrap_or_default().to_vec();
         }
         let mut after = Ledger::default();
         for record in &found {
@@ -208,29 +206,7 @@ fn make(
     let root = Root::from_fd(open_dir_at(dir, c"tree").at(OP, shown)?, path);
     let mut ledger = fill(&root)?;
     let Birth { mode, uid, gid } = birth;
-    let is_root = rustix::process::geteuid().is_root();
-    let disk_mode = if is_root { mode } else { mode & 0o1777 | 0o700 };
-    if is_root {
-        rustix::fs::fchown(&root, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).at(OP, shown)?;
-    }
-    rustix::fs::fchmod(&root, Mode::from_raw_mode(disk_mode)).at(OP, shown)?;
-    let stat = stat_fd(&root).at(OP, shown)?;
-    ledger.take(stat.dev, stat.ino);
-    if !is_root && ((uid, gid) != (0, 0) || mode != disk_mode) {
-        ledger.insert(Record {
-            path: Vec::new(),
-            dev: stat.dev,
-            ino: stat.ino,
-            generation: generation_of(&root, &stat).at(OP, shown)?,
-            disk_mode: disk_mode as u16,
-            kind: Kind::Directory,
-            mode: mode as u16,
-            uid,
-            gid,
-            rdev: (0, 0),
-            xattrs: Vec::new(),
-        });
-    }
+    ledger.give(&root, Vec::new(), mode, (uid, gid)).at(OP, shown)?;
     write_ledger(dir, shown, &ledger)
 }
 

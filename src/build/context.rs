@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::address::{Elsewhere, Fact};
 use super::cache::Room;
@@ -25,6 +25,7 @@ use crate::hint::Hint;
 use crate::image::{Loaded, NamePolicy};
 use crate::progress::Control;
 use crate::store::Store;
+use crate::threads::lock;
 use crate::tree::Meta;
 use crate::tree::Snapshot;
 use crate::tree::builder::{Builder, Inode, ROOT};
@@ -63,11 +64,6 @@ pub enum DockerfileSource {
 
 /// A tree that stages copy from, one at a time.
 pub(super) type Shared = Arc<Mutex<SourceTree>>;
-
-/// Waits until no other stage uses a tree.
-pub(super) fn lock(tree: &Mutex<SourceTree>) -> MutexGuard<'_, SourceTree> {
-    tree.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The opened contexts of a build. All of its stages use them.
 #[derive(Debug)]
@@ -167,7 +163,7 @@ impl Contexts {
 
     /// Returns the digests of what addresses gave.
     pub(super) fn facts(&self) -> BTreeSet<Fact> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.facts).clone()
     }
 
     /// Returns the text that a named context stands for.
@@ -183,7 +179,7 @@ impl Contexts {
             return Ok(Some(image.into()));
         }
         if let Some(layout) = value.strip_prefix("oci-layout://") {
-            let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut layouts = lock(&self.layouts);
             if let Some(digest) = layouts.get(layout) {
                 return Ok(Some(digest.clone()));
             }
@@ -215,7 +211,7 @@ impl Contexts {
             return Ok(None);
         }
         let Some(value) = self.value(name) else { return Ok(None) };
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = lock(&self.opened);
         let key = name.to_ascii_lowercase();
         if let Some((tree, _)) = opened.get(&key) {
             return Ok(Some(tree.clone()));
@@ -249,14 +245,14 @@ impl Contexts {
     }
 
     fn note(&self, fact: Fact) {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner).insert(fact);
+        lock(&self.facts).insert(fact);
     }
 
     /// Keeps the digests of files for the next build.
     pub(super) fn keep(&self) -> Result<()> {
         let room = Room::open(&self.store, "contexts")?;
         let main = (self.main.clone(), self.main_key);
-        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = lock(&self.opened);
         for (tree, key) in std::iter::once(main).chain(opened.values().cloned()) {
             if let (Some(key), Some(list)) = (key, lock(&tree).to_keep()?) {
                 room.write(&key, list.as_bytes())?;

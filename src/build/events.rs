@@ -7,7 +7,7 @@ use crate::error::{Location, Result};
 use crate::event::{Event, StepId};
 use crate::progress::Control;
 
-/// Numbers the steps of a build and says what happens to them.
+/// The events of a build, the steps of which it numbers.
 #[derive(Debug)]
 pub(super) struct Reporter<'a> {
     control: &'a Control,

@@ -41,6 +41,7 @@ use crate::image::{Platform, enter};
 use crate::layer::LayerOptions;
 use crate::progress::Control;
 use crate::store::{Pin, Reference, Store, check_new_name};
+use crate::threads::lock;
 
 pub(super) const OP: &str = "build";
 /// How often a build begins anew because layers are gone that a cache has records of.
@@ -270,11 +271,11 @@ impl<'a> Work<'a> {
 
     /// Returns a build argument that was given.
     fn given(&self, name: &str) -> Option<String> {
-        let found = self.options.build_args.iter().rev().find(|(known, _)| known == name);
+        let found = self.options.build_arg(name);
         if found.is_some() {
-            self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into());
+            lock(&self.used).insert(name.into());
         }
-        found.map(|(_, value)| value.clone())
+        found
     }
 
     /// Warns of build arguments that no instruction has taken.
@@ -283,7 +284,7 @@ impl<'a> Work<'a> {
             PROXY_ARGS.contains(&name) || BUILD_ARGS.contains(&name) || PLATFORM_ARGS.contains(&name)
         };
         let unused: BTreeSet<&str> = self.options.build_args.iter().map(|(name, _)| name.as_str()).collect();
-        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = lock(&self.used);
         for name in unused.into_iter().filter(|name| !used.contains(*name) && !predefined(name)) {
             self.reporter.warn(
                 "",

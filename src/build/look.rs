@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::image::{Image, Platform};
 use crate::progress::Control;
 use crate::store::Store;
+use crate::threads::lock;
 
 /// A build's inputs, opened and parsed.
 pub(super) struct Opened {
@@ -30,9 +31,7 @@ pub(super) fn open(store: &Store, options: &BuildOptions, control: &Control) -> 
         Error::invalid("read checks", message).with_hint("as in skip=StageNameCasing,FromAsCasing;error=true")
     })?;
     let checks = checks.unwrap_or_default();
-    let given = |name: &str| {
-        options.build_args.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone())
-    };
+    let given = |name: &str| options.build_arg(name);
     let env = |name: &str| {
         let named = contexts.image(name, control).ok().flatten();
         let image = Image::open(store, named.as_deref().unwrap_or(name), options.platforms.first()).ok()?;
@@ -41,7 +40,7 @@ pub(super) fn open(store: &Store, options: &BuildOptions, control: &Control) -> 
         Some(names.chain(["PATH".to_string()]).collect())
     };
     let warnings = {
-        let main = super::context::lock(contexts.main());
+        let main = lock(contexts.main());
         file.check(&checks, &Facts { build_arg: &given, ignore: main.ignore(), base_env: &env })
     };
     Ok(Opened { contexts, file, warnings, fails: checks.error })
@@ -50,11 +49,7 @@ pub(super) fn open(store: &Store, options: &BuildOptions, control: &Control) -> 
 impl Opened {
     /// Returns the stages that the target needs, see [`plan::stages`].
     fn stages(&self, options: &BuildOptions) -> Result<Vec<usize>> {
-        let given = |name: &str| {
-            let found = options.build_args.iter().rev().find(|(known, _)| known == name);
-            found.map(|(_, value)| value.clone())
-        };
-        let globals = plan::globals(&self.file, options, &given)?;
+        let globals = plan::globals(&self.file, options, &|name| options.build_arg(name))?;
         let is_context = |name: &str| self.contexts.value(name).is_some();
         plan::stages(&self.file, options.target.as_deref(), &is_context, &globals)
     }
@@ -99,8 +94,7 @@ pub fn outline(store: &Store, options: &BuildOptions, control: &Control) -> Resu
         match &statement.instruction {
             Instruction::Arg(list) => {
                 for (name, default) in list {
-                    let given = options.build_args.iter().rev().find(|(known, _)| known == name);
-                    let value = given.map(|(_, value)| value.clone()).or_else(|| default.clone());
+                    let value = options.build_arg(name).or_else(|| default.clone());
                     let description = description(Some(name), statement.line.comment.as_deref());
                     match args.iter_mut().find(|arg| arg.name == *name) {
                         Some(arg) if arg.value.is_none() => arg.value = value,

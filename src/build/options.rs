@@ -21,7 +21,7 @@ pub struct BuildOptions {
     pub context: ContextSource,
     /// The source of the Dockerfile.
     pub dockerfile: DockerfileSource,
-    /// Further contexts, by name: a directory, or `docker-image://NAME`. They stand before stages and images of that name.
+    /// Further contexts, by name: a directory, an address, `docker-image://NAME` or `oci-layout://DIR`. They stand before stages and images of that name.
     pub named_contexts: Vec<(String, String)>,
     /// The names of the image.
     pub tags: Vec<String>,
@@ -33,7 +33,7 @@ pub struct BuildOptions {
     pub labels: Vec<(String, String)>,
     /// Annotations of the manifest.
     pub annotations: Vec<(String, String)>,
-    /// Carry out every step, whatever the cache has.
+    /// Whether every step is carried out, whatever the cache has.
     pub no_cache: bool,
     /// Stages that are carried out whatever the cache has.
     pub no_cache_filter: Vec<String>,
@@ -43,11 +43,11 @@ pub struct BuildOptions {
     pub cache_to: Vec<CacheTo>,
     /// The platforms to build for; this machine's by default. Several make one image for all of them.
     pub platforms: Vec<Platform>,
-    /// Make one layer of those of the build.
+    /// Whether one layer is made of those of the build.
     pub squash: bool,
-    /// Attest how the image was built (SLSA provenance). The name stands for an index then, of the image and what is attested of it.
+    /// How to attest the way the image was built (SLSA provenance); `None` for nothing. The name stands for an index then, of the image and what is attested of it.
     pub provenance: Option<Provenance>,
-    /// Attest what is in the image (SPDX).
+    /// Whether to attest what is in the image (SPDX).
     pub sbom: bool,
     /// How layers are compressed.
     pub profile: Profile,
@@ -59,7 +59,7 @@ pub struct BuildOptions {
     /// The registries of base images that are not in the store. `None`: nowhere, no socket is opened.
     #[cfg(feature = "registry")]
     pub registries: Option<crate::registry::Registries>,
-    /// Ask the registries for newer versions of base images.
+    /// Whether to ask the registries for newer versions of base images.
     #[cfg(feature = "registry")]
     pub pull: bool,
     /// The function that runs git, for repositories as contexts and in ADD. `None`: they are refused.
@@ -93,6 +93,14 @@ pub struct BuildOptions {
     pub threads: usize,
 }
 
+impl BuildOptions {
+    /// Returns the value that was given for a build argument: the last one.
+    pub(super) fn build_arg(&self, name: &str) -> Option<String> {
+        let found = self.build_args.iter().rev().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.clone())
+    }
+}
+
 /// A call of git.
 #[derive(Debug, Clone, Copy)]
 pub struct GitCall<'a> {
@@ -117,7 +125,7 @@ pub struct GitAnswer {
     pub errors: Vec<u8>,
 }
 
-/// Runs git and waits for it. The library itself starts no git: the command has such a function, and a caller of the library may give
+/// A function that runs git and waits for it. The library itself starts no git: the command has such a function, and a caller of the library may give
 /// one.
 pub type GitRunner = Arc<dyn Fn(&GitCall<'_>) -> Result<GitAnswer> + Send + Sync>;
 

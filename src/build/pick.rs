@@ -4,6 +4,7 @@ use super::source::{SourceTree, check_name};
 use crate::dockerfile::{Ignore, SourcePattern, clean};
 use crate::error::{Error, Result};
 use crate::fs::Kind;
+use crate::fs::root::is_below;
 use crate::progress::Control;
 use crate::tree::builder::ROOT;
 
@@ -110,10 +111,9 @@ fn below(source: &SourceTree, node: u32, prefix: &[u8], exclude: &Ignore, out: &
     let kept: Vec<bool> = (0..all.len())
         .map(|at| {
             let (path, _, excluded) = &all[at];
-            let inside = |(other, _, excluded): &&(Vec<u8>, u32, bool)| {
-                other.strip_prefix(&path[..]).is_some_and(|rest| rest.starts_with(b"/")) && !excluded
-            };
-            !excluded || all[at + 1..].iter().find(inside).is_some()
+            // What is below it follows at once.
+            let mut inside = all[at + 1..].iter().take_while(|(other, ..)| is_below(other, path));
+            !excluded || inside.any(|(_, _, excluded)| !excluded)
         })
         .collect();
     out.extend(all.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|((path, node, _), _)| (path, node)));

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::marker::PhantomData;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::cache::{Entry, Record};
 use super::directory::Directory;
@@ -21,6 +21,7 @@ use crate::image::StepLayer;
 use crate::image::{Admission, AdmissionLimits, INLINE};
 use crate::progress::Control;
 use crate::store::{BlobInfo, LayerInfo, Store};
+use crate::threads::lock;
 
 const OP: &str = "share build cache";
 /// A place that records come from.
@@ -82,10 +83,6 @@ impl Gone {
     pub(super) fn count(&self) -> usize {
         lock(&self.0).len()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<'a> Remotes<'a> {

@@ -25,7 +25,7 @@ pub enum CacheTo {
     Registry {
         /// Its name, and the prefix of the tags as a tag; `buildcache` without one.
         reference: String,
-        /// Records of all steps (`mode=max`), not only of those that the image consists of.
+        /// Whether records of all steps go there (`mode=max`), not only of those that the image consists of.
         all: bool,
         /// Whether a failure is a warning.
         ignore_errors: bool,
@@ -34,9 +34,9 @@ pub enum CacheTo {
     Local {
         /// The directory; made when it is missing.
         directory: PathBuf,
-        /// As above.
+        /// Whether records of all steps go there (`mode=max`), not only of those that the image consists of.
         all: bool,
-        /// As above.
+        /// Whether a failure is a warning.
         ignore_errors: bool,
     },
     /// An annotation of the image's manifest. The image id does not depend on it.

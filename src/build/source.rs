@@ -20,7 +20,7 @@ use crate::fs::{Kind, Root, Timestamp, clock, xattr};
 use crate::image::{ImageFiles, Layer};
 use crate::progress::Control;
 use crate::store::Store;
-use crate::threads;
+use crate::threads::{self, lock};
 use crate::tree::builder::{Builder, Inode, ROOT};
 use crate::tree::scan::read_xattrs;
 use crate::tree::{Meta, Snapshot, Xattrs};
@@ -284,7 +284,7 @@ impl SourceTree {
             while let Some(node) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
                 control.check(READ)?;
                 let digest = self.hash_one(*node, &mut reading, control)?;
-                done.lock().unwrap_or_else(PoisonError::into_inner).push((*node, digest));
+                lock(&done).push((*node, digest));
             }
             Ok(())
         };

@@ -164,7 +164,7 @@ pub(super) fn is_archive(content: &super::source::Content, size: u64, control: &
     Ok(matches!(begun, Ok(Ok(()))) && tar(&inside))
 }
 
-/// Reads a content from its beginning.
+/// A reader of a content from its beginning.
 pub(super) struct ContentReader {
     content: super::source::Content,
     size: u64,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::arguments::Out;
 use super::error::treering_error;
-use super::guard::{give, guard, lock};
+use super::guard::{give, guard};
 use super::handle::{self, noun};
 use super::status::treering_status;
 use super::stream::{Userdata, treering_finalizer};
@@ -18,6 +18,7 @@ use super::structures::{Plain, Record};
 use crate::error::{At, Result};
 use crate::event::Events;
 use crate::progress::Control;
+use crate::threads::lock;
 
 /// Receives how far an operation is. Returns 0 to go on; any other number cancels everything that has the control, as
 /// treering_control_cancel() does. `size` is how many bytes of `progress` there are: sizeof(treering_progress) in the library's

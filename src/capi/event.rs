@@ -7,13 +7,14 @@ use std::time::Duration;
 use super::arguments::Out;
 use super::control::treering_control;
 use super::error::{c_string, treering_error};
-use super::guard::{guard, lock};
+use super::guard::guard;
 use super::handle::{self, noun};
 use super::status::treering_status;
 use super::stream::{Userdata, treering_finalizer};
 use super::structures::{Plain, Record};
 use crate::error::{Location, Result};
 use crate::event::{Event, Events, OutputStream};
+use crate::threads::lock;
 
 /// An event of an operation. Made by treering_control_next_event(), owned by the caller, freed with treering_event_free().
 /// Never changes, so any number of threads may read it at once.

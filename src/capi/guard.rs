@@ -37,11 +37,6 @@ pub(super) fn give<N: Noun>(
     })
 }
 
-/// Locks. A thread that panicked while it held the lock leaves nothing half done in what is locked here.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,10 +11,11 @@
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 use super::status::treering_status;
 use crate::error::{Error, Result};
+use crate::threads::lock;
 
 /// A type of handle. Implemented by the opaque types of the header.
 pub(super) trait Noun: 'static {
@@ -63,7 +64,7 @@ static SHARDS_OF_HANDLES: LazyLock<[Mutex<Shard>; SHARDS]> = LazyLock::new(Defau
 fn shard(address: usize) -> MutexGuard<'static, Shard> {
     let shard = &SHARDS_OF_HANDLES[(address >> 5) % SHARDS];
     // Nothing that can panic runs under the lock, save running out of memory.
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&shard)
 }
 
 /// Returns a new handle.
@@ -133,10 +134,7 @@ pub(super) fn free<N: Noun>(handle: *mut N) -> treering_status {
 
 /// Returns how many handles there are.
 pub(super) fn count() -> usize {
-    SHARDS_OF_HANDLES
-        .iter()
-        .map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).live.len())
-        .sum()
+    SHARDS_OF_HANDLES.iter().map(|shard| lock(&shard).live.len()).sum()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::arguments::{Out, Text, bad};
 use super::bytes::{self, treering_bytes};
 use super::control::{running, treering_control};
 use super::error::{c_string, treering_error};
-use super::guard::{give, guard, lock};
+use super::guard::{give, guard};
 use super::handle::{self, noun};
 use super::registries_options::{Reached, treering_registries_options};
 use super::status::treering_status;
@@ -15,6 +15,7 @@ use super::stream::{Userdata, callback_failed, treering_finalizer};
 use super::structures::Given;
 use crate::error::Result;
 use crate::registry::{Asked, Credential, Registries};
+use crate::threads::lock;
 
 /// The registries as a program reaches them: where they are, credentials, proxies, patience. Owned by the caller, freed with
 /// treering_registries_free(). Never changes, so any number of threads may use it at once. Connections belong to single operations.

@@ -127,7 +127,7 @@ pub(super) fn callback_failed(operation: &'static str, code: i32) -> Error {
         .with_source(CallbackFailed(code))
 }
 
-/// Writes to a callback.
+/// A writer to a callback.
 pub(super) struct CallbackWriter {
     function: unsafe extern "C" fn(*mut c_void, *const u8, usize) -> i32,
     userdata: Userdata,
@@ -157,7 +157,7 @@ impl Write for CallbackWriter {
     }
 }
 
-/// Reads from a callback.
+/// A reader from a callback.
 pub(super) struct CallbackReader {
     function: unsafe extern "C" fn(*mut c_void, *mut u8, usize, *mut usize) -> i32,
     userdata: Userdata,

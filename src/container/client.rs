@@ -109,7 +109,7 @@ pub enum Attachment {
     Exited(i32),
 }
 
-/// Sends to a container that one is attached to; from any thread.
+/// A sender to a container that one is attached to; for any thread.
 #[derive(Debug)]
 pub struct Input(Channel);
 
@@ -268,19 +268,7 @@ pub(super) fn failure(operation: &'static str, message: &Message) -> Error {
     else {
         return Error::corrupt(operation, "the supervisor sent an invalid message");
     };
-    let kinds = [
-        ErrorKind::InvalidArgument,
-        ErrorKind::NotFound,
-        ErrorKind::PermissionDenied,
-        ErrorKind::NoSpace,
-        ErrorKind::Corrupt,
-        ErrorKind::Limit,
-        ErrorKind::Unsupported,
-        ErrorKind::Busy,
-        ErrorKind::InUse,
-        ErrorKind::CommandFailed,
-    ];
-    let kind = kinds.into_iter().find(|known| known.code() == kind).unwrap_or(ErrorKind::Io);
+    let kind = ErrorKind::of_code(kind).unwrap_or(ErrorKind::Io);
     let mut error = Error::new(kind, operation, text);
     if !path.is_empty() {
         error = error.with_path(path);

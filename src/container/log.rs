@@ -49,7 +49,7 @@ pub struct LogEntry {
     pub bytes: Vec<u8>,
 }
 
-/// Writes a log.
+/// A writer of a log.
 pub(super) struct Writer<'a> {
     slot: &'a Slot,
     file: Option<File>,
@@ -127,7 +127,7 @@ impl<'a> Writer<'a> {
 /// Options of reading a log.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LogOptions {
-    /// Go on until the command ends.
+    /// Whether to go on until the command ends.
     pub follow: bool,
     /// Only the last so many lines; `None` for all.
     pub tail: Option<usize>,
@@ -207,7 +207,7 @@ impl Container {
     }
 }
 
-/// Reads a log; a line that is not whole yet is left for the next time.
+/// A reader of a log; a line that is not whole yet is left for the next time.
 struct Reader {
     file: BufReader<File>,
 }

@@ -97,7 +97,7 @@ fn chosen(body: &[u8]) -> io::Result<(Option<Rung>, Vec<(Rung, String)>)> {
     Ok((rung, refused))
 }
 
-/// Returns the supervisor, on the socket that it was started with; gives its exit code. For programs that are the helper
+/// Runs the supervisor, on the socket that it was started with; gives its exit code. For programs that are the helper
 /// and nothing else.
 #[doc(hidden)]
 pub fn main() -> i32 {

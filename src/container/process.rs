@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ use crate::event::OutputStream;
 use crate::progress::{Cancel, Control};
 use crate::sandbox::{Rung, Stream};
 use crate::store::Store;
-use crate::threads;
+use crate::threads::{self, lock};
 
 const RUN: &str = "run command";
 /// The host name of a command in a directory that is given none.
@@ -117,10 +117,6 @@ impl Shared {
             result
         })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Process {

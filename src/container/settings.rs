@@ -218,7 +218,8 @@ impl Settings {
             return Err(Error::invalid(
                 "create container",
                 "a host name has at most 64 bytes, and no blanks",
-            ));
+            )
+            .with_path(self.hostname.as_deref().unwrap_or_default()));
         }
         Ok(())
     }

@@ -16,16 +16,15 @@ use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use rustix::fs::{Gid, Mode, OFlags, RenameFlags, Uid};
+use rustix::fs::{Mode, OFlags, RenameFlags};
 use serde::{Deserialize, Serialize};
 
 use super::handle::Container;
 use super::worktree::WorkTree;
 use crate::archive::{TreeFiles, copy_directory};
 use crate::error::{At, Error, ErrorKind, Result};
-use crate::fs::generation::generation_of;
 use crate::fs::remove::remove_all;
-use crate::fs::root::{open_dir_at, split};
+use crate::fs::root::{below, is_below, join, open_dir_at, split};
 use crate::fs::stat::stat_fd;
 use crate::fs::{Kind, Root};
 use crate::image::{LayerApplyOptions, RunConfig};
@@ -184,8 +183,7 @@ impl Volumes {
         let mut out = Ledger::default();
         for record in found {
             self.ledger.take(record.dev, record.ino);
-            let path = record.path[at.len()..].to_vec();
-            let path = path.strip_prefix(b"/").unwrap_or(&path).to_vec();
+            let path = below(at, &record.path).unwrap_or_default().to_vec();
             out.insert(Record { path, ..record });
         }
         Ok(out)
@@ -194,9 +192,7 @@ impl Volumes {
     /// Writes down what is known of one volume now.
     pub(super) fn given_back(&mut self, slot: &Slot, at: &[u8], ledger: &Ledger) -> Result<()> {
         for record in ledger.records() {
-            let parts = [at, &record.path].into_iter().filter(|part| !part.is_empty());
-            let path = parts.collect::<Vec<_>>().join(&b'/');
-            self.ledger.insert(Record { path, ..record.clone() });
+            self.ledger.insert(Record { path: join(at, &record.path), ..record.clone() });
         }
         slot.replace(LEDGER, &self.ledger.to_bytes())
     }
@@ -221,11 +217,6 @@ pub(super) struct Inside {
     pub(super) at: Vec<u8>,
     /// The path in it.
     pub(super) rest: Vec<u8>,
-}
-
-/// Returns whether a path is another one or below it.
-fn is_below(path: &[u8], above: &[u8]) -> bool {
-    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// Returns the path of a volume's directory.
@@ -367,20 +358,14 @@ impl Container {
                 (mode, owner) = (u32::from(meta.mode), (meta.uid, meta.gid));
                 let copied = copy_directory(files, entry, &path, &LayerApplyOptions::default(), &control)?;
                 for record in copied.applied.ledger.records().filter(|record| !record.path.is_empty()) {
-                    let path = [&at, &b"/"[..], &record.path].concat();
-                    volumes.ledger.insert(Record { path, ..record.clone() });
+                    volumes.ledger.insert(Record { path: join(&at, &record.path), ..record.clone() });
                 }
             }
             Some(_) => {
                 return Err(Error::invalid(OP, "a volume is to be where no directory is").with_path(target));
             }
         }
-        let record = top(&directory, at, mode, owner).at(OP, &shown)?;
-        let id = (record.dev, record.ino);
-        volumes.ledger.take(record.dev, record.ino);
-        if !rustix::process::geteuid().is_root() && (owner != (0, 0) || record.mode != record.disk_mode) {
-            volumes.ledger.insert(record);
-        }
+        let id = volumes.ledger.give(&directory, at, mode, owner).at(OP, &shown)?;
         Ok(Own { target: target.into(), name, id })
     }
 
@@ -405,41 +390,18 @@ impl Container {
             let target = crate::fs::root::normalise(own.target.as_bytes())?;
             let places =
                 [(Some(&path), Some(target.clone())), (real_path.as_ref(), root.real_path(&target).ok())];
-            let below = places.into_iter().find_map(|(path, target)| {
+            let found_below = places.into_iter().find_map(|(path, target)| {
                 let (path, target) = path.zip(target).filter(|(path, target)| is_below(path, target))?;
-                let rest = &path[target.len()..];
-                Some((target.len(), rest.strip_prefix(b"/").unwrap_or(rest).to_vec()))
+                Some((target.len(), below(&target, path)?.to_vec()))
             });
             // Of volumes in one another the innermost one.
-            if let Some((length, rest)) = below.filter(|(at, _)| found.as_ref().is_none_or(|it| it.0 < *at)) {
+            if let Some((length, rest)) =
+                found_below.filter(|(at, _)| found.as_ref().is_none_or(|it| it.0 < *at))
+            {
                 found = Some((length, own, rest));
             }
         }
         let Some((_, own, rest)) = found.filter(|(_, own, _)| own.is_here(&room)) else { return Ok(None) };
         Ok(Some(Inside { directory: own.source(&self.slot), at: real(&root, &own.target)?, rest }))
     }
-}
-
-/// Gives the directory of a volume its permissions and its owner, as far as the disk takes them; what the ledger is to say of it.
-fn top(directory: &Root, path: Vec<u8>, mode: u32, (uid, gid): (u32, u32)) -> std::io::Result<Record> {
-    let is_root = rustix::process::geteuid().is_root();
-    let disk_mode = if is_root { mode } else { mode & 0o1777 | 0o700 };
-    if is_root {
-        rustix::fs::fchown(directory, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-    }
-    rustix::fs::fchmod(directory, Mode::from_raw_mode(disk_mode))?;
-    let stat = stat_fd(directory)?;
-    Ok(Record {
-        path,
-        dev: stat.dev,
-        ino: stat.ino,
-        generation: generation_of(directory, &stat)?,
-        disk_mode: disk_mode as u16,
-        kind: Kind::Directory,
-        mode: mode as u16,
-        uid,
-        gid,
-        rdev: (0, 0),
-        xattrs: Vec::new(),
-    })
 }

@@ -217,6 +217,31 @@ pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// Returns the rest of a path that is another one or below it; `None` for one that is elsewhere. Neither ends with a slash.
+pub(crate) fn below<'a>(above: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
+    let rest = path.strip_prefix(above)?;
+    match rest.first() {
+        None => Some(rest),
+        Some(b'/') => Some(&rest[1..]),
+        Some(_) if above.is_empty() => Some(rest),
+        Some(_) => None,
+    }
+}
+
+/// Returns whether a path is another one or below it, of places that something is shown at: below the root itself nothing is.
+pub(crate) fn is_below(path: &[u8], above: &[u8]) -> bool {
+    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// Joins two parts of a path.
+pub(crate) fn join(above: &[u8], name: &[u8]) -> Vec<u8> {
+    match (above.is_empty(), name.is_empty()) {
+        (true, _) => name.to_vec(),
+        (_, true) => above.to_vec(),
+        _ => [above, b"/", name].concat(),
+    }
+}
+
 /// Returns whether an error says that a name which was there a moment ago is gone, or is something else now.
 pub(crate) fn was_replaced(error: &io::Error) -> bool {
     let errnos =
@@ -362,6 +387,20 @@ pub fn normalise(path: &[u8]) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_below_another_by_whole_names() {
+        assert_eq!(below(b"/a", b"/a/b"), Some(&b"b"[..]));
+        assert_eq!(below(b"/a", b"/a"), Some(&b""[..]));
+        assert_eq!(below(b"/a", b"/ab"), None);
+        assert_eq!(below(b"", b"x/y"), Some(&b"x/y"[..]));
+        assert!(is_below(b"a/b", b"a") && is_below(b"a", b"a") && !is_below(b"ab", b"a"));
+        assert!(!is_below(b"x/y", b""));
+        assert_eq!(
+            (join(b"", b"a"), join(b"a", b""), join(b"a", b"b")),
+            (b"a".to_vec(), b"a".to_vec(), b"a/b".to_vec())
+        );
+    }
 
     #[test]
     fn paths_that_are_no_names_are_refused_whatever_the_kernel_knows() {

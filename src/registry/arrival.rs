@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Cancel;
+use crate::threads::lock;
 
 const OP: &str = "pull layer";
 /// How long a cancelled wait goes on at most.
@@ -31,7 +32,7 @@ struct State {
 
 impl Arrival {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Sets the file that the blob is written into.
@@ -77,7 +78,7 @@ impl Arrival {
     }
 }
 
-/// Reads a blob while it arrives.
+/// A reader of a blob while it arrives.
 #[derive(Debug)]
 pub(super) struct ArrivalReader {
     arrival: Arc<Arrival>,

@@ -1,7 +1,7 @@
 //! Authentication: tokens and headers, each for one origin (distribution's token specification; RFC 7617).
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -14,6 +14,7 @@ use super::credentials::Credential;
 use super::origin::{Location, Origin, encode};
 use super::session::{Failure, Payload, Request, Response, Session};
 use crate::error::{Error, ErrorKind, Result};
+use crate::threads::lock;
 
 const OP: &str = "log in to registry";
 /// The largest answer of a token server.
@@ -79,12 +80,12 @@ pub(super) struct Tokens {
 impl Tokens {
     /// Returns the header to send to this origin for these scopes, if one is known.
     pub fn header(&self, origin: &Origin, scopes: &Scopes) -> Option<String> {
-        let headers = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
+        let headers = lock(&self.headers);
         headers.get(&(origin.clone(), scopes.clone())).cloned()
     }
 
     fn keep(&self, origin: &Origin, scopes: &Scopes, header: String) {
-        let mut headers = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut headers = lock(&self.headers);
         headers.insert((origin.clone(), scopes.clone()), header);
     }
 }
@@ -98,7 +99,7 @@ impl Session<'_> {
         response: &Response,
         sent: Option<&str>,
     ) -> Result<bool, Failure> {
-        let _asking = self.tokens.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let _asking = lock(&self.tokens.asking);
         let now = self.tokens.header(&endpoint.origin, request.scopes);
         if now.is_some() && now.as_deref() != sent {
             // Another thread was faster.
@@ -123,12 +124,12 @@ impl Session<'_> {
 
     fn credential(&self, endpoint: &Endpoint) -> Result<Option<Credential>> {
         let key = (endpoint.key.clone(), endpoint.repository.clone());
-        let known = self.tokens.found.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let known = lock(&self.tokens.found).get(&key).cloned();
         if let Some(found) = known {
             return Ok(found);
         }
         let found = self.registries.credentials.find(&endpoint.key, &endpoint.repository)?;
-        self.tokens.found.lock().unwrap_or_else(PoisonError::into_inner).insert(key, found.clone());
+        lock(&self.tokens.found).insert(key, found.clone());
         Ok(found)
     }
 

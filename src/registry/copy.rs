@@ -130,7 +130,7 @@ fn travel(
     Ok(())
 }
 
-/// Reads documents from the source.
+/// A reader of documents at the source.
 struct Reader<'a> {
     source: &'a Repository<'a>,
     limits: &'a Limits,

@@ -123,7 +123,7 @@ pub struct HelperAnswer {
     pub output: Vec<u8>,
 }
 
-/// Starts a credential helper and waits for it. The library itself starts no process: the command has such a function, and a
+/// A function that starts a credential helper and waits for it. The library itself starts no process: the command has such a function, and a
 /// caller of the library may give one.
 pub type HelperRunner = Arc<dyn Fn(&HelperCall<'_>) -> Result<HelperAnswer> + Send + Sync>;
 

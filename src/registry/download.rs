@@ -33,7 +33,7 @@ pub(crate) enum Download {
     File { head: Head, digest: Digest, size: u64 },
 }
 
-/// Takes the bytes of a file in order; `None` to begin again.
+/// A function that takes the bytes of a file in order; `None` to begin again.
 pub(crate) type Sink<'a> = dyn FnMut(Option<&[u8]>) -> Result<()> + 'a;
 
 /// Fetches a file of at most `cap` bytes. `authorization` goes to the address's own origin and nowhere else; with `etag` nothing is sent

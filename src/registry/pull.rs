@@ -23,7 +23,7 @@ use crate::image::{
 };
 use crate::progress::{Control, Share};
 use crate::store::{BlobInfo, Descriptor, DocumentKind, Reference, Store, descriptor_digest};
-use crate::threads;
+use crate::threads::{self, lock};
 
 const PULL: &str = "pull image";
 /// How many images the index of one pull may lead to.
@@ -177,7 +177,7 @@ impl Layers for Arriving<'_> {
     }
 
     fn applied(&self, layer: &Layer, decoded: &Decoded) {
-        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut applied = lock(&self.applied);
         applied.push((layer.clone(), *decoded));
     }
 }

@@ -265,7 +265,7 @@ fn send(
     Ok(())
 }
 
-/// Reads a file by offset, so that several can read one descriptor.
+/// A reader of a file by offset, so that several can read one descriptor.
 pub(super) struct FileFrom {
     pub file: std::fs::File,
     pub at: u64,

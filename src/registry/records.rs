@@ -25,6 +25,7 @@ use crate::image::{
 };
 use crate::progress::{Control, Share};
 use crate::store::{BlobInfo, Descriptor, DocumentKind, Limits, Reference, Store, descriptor_digest};
+use crate::threads::lock;
 
 const OP: &str = "share build cache";
 /// The longest prefix of tags: a tag has 128 characters at most (distribution-spec, "Pulling manifests").
@@ -158,7 +159,7 @@ impl<'a> Records<'a> {
         each_of("cache", SMALL_AT_ONCE, records, |(key, record, layer)| {
             // What is there may be damaged: only the same record is as good as a new one.
             if self.find(&key)?.is_none_or(|found| found.text != record) {
-                new.lock().unwrap_or_else(PoisonError::into_inner).push((key, record, layer));
+                lock(&new).push((key, record, layer));
             }
             Ok(())
         })?;

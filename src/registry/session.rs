@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ureq::http::{self, HeaderMap, Method};
@@ -17,6 +17,7 @@ use super::transport::{self, Dial};
 use crate::error::{Error, ErrorKind, Result, escape};
 use crate::event::Event;
 use crate::progress::Control;
+use crate::threads::lock;
 
 /// How many redirects one request follows.
 const MAX_REDIRECTS: usize = 5;
@@ -192,10 +193,6 @@ pub(super) struct Session<'a> {
     warned: Mutex<HashSet<String>>,
     /// Whether any server has answered: what is refused later is worth another try.
     reached: AtomicBool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<'a> Session<'a> {

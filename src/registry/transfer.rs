@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::event::{Event, StepId};
 use crate::progress::{Control, Share};
-use crate::threads;
+use crate::threads::{self, lock};
 
 /// How many blobs travel at once.
 pub(super) const AT_ONCE: usize = 3;
@@ -98,13 +98,13 @@ pub(super) fn each_of<T: Send>(
     work: impl Fn(T) -> Result<()> + Sync,
 ) -> Result<()> {
     let queue: Mutex<VecDeque<T>> = Mutex::new(items.into_iter().collect());
-    let threads = queue.lock().unwrap_or_else(PoisonError::into_inner).len().min(at_once);
+    let threads = lock(&queue).len().min(at_once);
     let first: Mutex<Option<crate::Error>> = Mutex::new(None);
     let run = || {
-        while first.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
-            let Some(item) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { return };
+        while lock(&first).is_none() {
+            let Some(item) = lock(&queue).pop_front() else { return };
             if let Err(error) = work(item) {
-                first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                lock(&first).get_or_insert(error);
             }
         }
     };

@@ -147,7 +147,7 @@ fn pem(path: &Path) -> Result<Vec<Certificate<'static>>> {
     Ok(out)
 }
 
-/// Looks names up, and refuses addresses that a server must not send us to.
+/// A resolver of names that refuses addresses to which a server must not send a client.
 #[derive(Debug)]
 struct Names {
     origin: Origin,
@@ -229,7 +229,7 @@ impl Names {
     }
 }
 
-/// Opens sockets.
+/// A connector that opens sockets.
 #[derive(Debug)]
 pub(super) struct Tcp {
     cancel: Cancel,

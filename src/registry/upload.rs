@@ -1,7 +1,7 @@
 //! Uploading one blob: mounted, in one piece, or in chunks that go on after a cut (distribution-spec, "Pushing Blobs").
 
 use std::io::Read;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use ureq::http::Method;
@@ -13,6 +13,7 @@ use super::transfer::Progress;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Store, Upload};
+use crate::threads::lock;
 
 const OP: &str = "push blob";
 /// Blobs up to this size travel in one piece: they cost less than another round trip.
@@ -26,7 +27,7 @@ const MAX_CHUNK: u64 = 5 << 30;
 /// A transfer that was cut gets new tries once it has come this much further.
 const WORTH_NEW_TRIES: u64 = 1 << 20;
 
-/// Opens a blob for reading, from an offset on.
+/// A function that opens a blob for reading, from an offset on.
 pub(super) type Opened<'a> = &'a (dyn Fn(u64) -> Result<Box<dyn Read>> + Sync);
 
 /// A blob to upload.
@@ -432,7 +433,7 @@ impl Read for Counted {
             return Err(Error::corrupt(OP, message).into());
         }
         self.at += n as u64;
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).reach(self.at);
+        lock(&self.progress).reach(self.at);
         Ok(n)
     }
 }

@@ -44,10 +44,7 @@ impl Failure {
     pub fn received(body: &[u8]) -> Failure {
         match Failure::decode(body) {
             Ok((kind, message, code)) => {
-                let known =
-                    [ErrorKind::Unsupported, ErrorKind::NotFound, ErrorKind::CommandFailed, ErrorKind::Io];
-                let kind = known.into_iter().find(|known| known.code() == kind).unwrap_or(ErrorKind::Io);
-                Failure { kind, message, code }
+                Failure { kind: ErrorKind::of_code(kind).unwrap_or(ErrorKind::Io), message, code }
             }
             Err(error) => Failure::new("set up step", error),
         }

@@ -54,7 +54,7 @@ impl Drop for Process {
     }
 }
 
-/// Sends signals to a command, from any thread.
+/// A sender of signals to a command, for any thread.
 #[derive(Debug, Clone)]
 pub struct Signals(Arc<Mutex<Option<Channel>>>);
 
@@ -179,14 +179,7 @@ pub(super) fn failure(body: &[u8]) -> Error {
     let Ok((kind, message, code)) = Failure::decode(body) else {
         return Error::corrupt("ask helper", "it sent an invalid error");
     };
-    let kinds = [
-        ErrorKind::Unsupported,
-        ErrorKind::Corrupt,
-        ErrorKind::Limit,
-        ErrorKind::CommandFailed,
-        ErrorKind::NotFound,
-    ];
-    let kind = kinds.into_iter().find(|known| known.code() == kind).unwrap_or(ErrorKind::Io);
+    let kind = ErrorKind::of_code(kind).unwrap_or(ErrorKind::Io);
     let error = Error::new(kind, RUN, message);
     if code == 0 { error } else { error.with_exit_code(code) }
 }

@@ -74,7 +74,7 @@ fn over() -> Error {
         .with_exit_code(128 + libc::SIGKILL)
 }
 
-/// Starts more commands in a step, from any thread, while another one waits for the step with [`super::Step::wait`].
+/// A starter of more commands in a step, for any thread, while another one waits for the step with [`super::Step::wait`].
 #[derive(Debug, Clone)]
 pub struct Commands {
     pub(super) channel: Arc<Mutex<Option<Channel>>>,

@@ -195,7 +195,7 @@ fn malformed(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Writes the fields of a body.
+/// A writer of the fields of a body.
 #[derive(Debug, Default)]
 pub struct Writer(Vec<u8>);
 
@@ -228,7 +228,7 @@ impl Writer {
     }
 }
 
-/// Reads the fields of a body.
+/// A reader of the fields of a body.
 #[derive(Debug)]
 pub struct Reader<'a>(&'a [u8]);
 

@@ -63,7 +63,7 @@ impl<'py> Place<'py> {
     }
 }
 
-/// Reads from and writes to the caller's file object, from any thread.
+/// A stand-in for the caller's file object that any thread may read from and write to.
 #[derive(Clone)]
 pub struct Proxy(pub Sender<Message>);
 

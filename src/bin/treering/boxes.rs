@@ -349,7 +349,7 @@ pub fn follow(mut attached: Attached, input: bool) -> anyhow::Result<ExitCode> {
     ended
 }
 
-/// Looks for Ctrl-P Ctrl-Q among keys. A Ctrl-P is held back until the next key is there.
+/// A search for Ctrl-P Ctrl-Q among keys. A Ctrl-P is held back until the next key is there.
 struct Keys {
     look: bool,
     held: bool,

@@ -54,7 +54,7 @@ impl Write for Stdout {
     }
 }
 
-/// Adds the name of the file to its errors: the code that writes an archive only has a stream.
+/// A writer that adds the name of the file to its errors: the code that writes an archive only has a stream.
 struct Named<'a, W> {
     inner: W,
     shown: &'a [u8],

@@ -18,7 +18,7 @@ const BETWEEN_FRAMES: Duration = Duration::from_millis(100);
 const BEFORE_LINE: Duration = Duration::from_secs(3);
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
 
-/// Shows progress until it is dropped.
+/// The display of progress, until it is dropped.
 #[derive(Debug)]
 pub struct Progress(Option<Shown>);
 

@@ -15,7 +15,7 @@ use crate::ui::Ui;
 /// The time before bars: what is over sooner shows nothing.
 const BEFORE_BARS: Duration = Duration::from_millis(300);
 
-/// Shows transfers until it is dropped.
+/// The display of transfers, until it is dropped.
 #[derive(Debug)]
 pub struct Transfers {
     _lines: Option<Progress>,

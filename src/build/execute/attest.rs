@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Value, json};
 
 use super::Work;
-use super::stages::lock;
 use crate::build::address::Fact;
 use crate::build::provenance::{self, Material};
 use crate::build::sbom;
@@ -16,6 +15,7 @@ use crate::image::{
     Image, Made, ManifestOptions, OCI_CONFIG, OCI_MANIFEST, Platform, new_manifest, put_document,
 };
 use crate::store::{Descriptor, Reference, descriptor, json_to_bytes};
+use crate::threads::lock;
 
 /// An in-toto statement.
 const STATEMENT: &str = "application/vnd.in-toto+json";

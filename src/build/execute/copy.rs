@@ -5,8 +5,8 @@ use serde_json::json;
 use super::origin::Origin;
 use super::record::Planned;
 use super::stage::Position;
-use super::{OP, Work, stages};
-use crate::build::context::{Shared, lock};
+use super::{OP, Work};
+use crate::build::context::Shared;
 use crate::build::key;
 use crate::build::layer::write_layer;
 use crate::build::state::State;
@@ -14,6 +14,7 @@ use crate::build::step::copy;
 use crate::digest::Digest;
 use crate::dockerfile::{Copy, Statement};
 use crate::error::{Error, Result};
+use crate::threads::lock;
 
 impl Work<'_> {
     pub(super) fn copy(
@@ -91,7 +92,7 @@ impl Work<'_> {
     fn inputs(&self, resolved: &copy::Resolved, origin: &Origin) -> Result<(Shared, copy::Inputs)> {
         let source = self.open(origin)?;
         let inputs = resolved.inputs(&mut lock(&source), self.elsewhere())?;
-        stages::lock(&self.addresses).extend(inputs.facts());
+        lock(&self.addresses).extend(inputs.facts());
         Ok((source, inputs))
     }
 }

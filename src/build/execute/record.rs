@@ -1,6 +1,5 @@
 //! The record of a step: found in the cache, or made by carrying the step out.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
@@ -18,6 +17,7 @@ use crate::event::StepId;
 use crate::image::{Step, StepLayer};
 use crate::layer::MtimePrecision;
 use crate::store::{LayerInfo, Store};
+use crate::threads::lock;
 use crate::tree::Snapshot;
 
 /// The layer of a step, and the list of the tree it leads to where that is at hand.
@@ -121,12 +121,12 @@ impl Work<'_> {
         self.carried_out.fetch_add(1, Ordering::Relaxed);
         let record = Record { layer, created };
         self.cache.put(&key, &record)?;
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(key, record.clone());
+        lock(&self.made).insert(key, record.clone());
         Ok(record)
     }
 
     fn made(&self, key: &Digest) -> Option<Record> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        lock(&self.made).get(key).cloned()
     }
 
     fn found(&self, record: Record, running: &Running) -> Record {

@@ -1,7 +1,7 @@
 //! RUN: the command in the tree of its stage, with what its mounts show.
 
 #[cfg(feature = "sandbox")]
-use std::sync::{PoisonError, atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 #[cfg(feature = "sandbox")]
 use serde_json::json;
@@ -12,8 +12,6 @@ use super::origin::Origin;
 #[cfg(feature = "sandbox")]
 use super::record::Planned;
 use super::stage::Position;
-#[cfg(feature = "sandbox")]
-use crate::build::context::lock;
 #[cfg(feature = "sandbox")]
 use crate::build::pick::Pick;
 #[cfg(feature = "sandbox")]
@@ -33,6 +31,8 @@ use crate::error::Result;
 use crate::error::{Error, ErrorKind};
 #[cfg(feature = "sandbox")]
 use crate::image::Platform;
+#[cfg(feature = "sandbox")]
+use crate::threads::lock;
 
 impl Work<'_> {
     #[cfg(feature = "sandbox")]
@@ -112,7 +112,7 @@ impl Work<'_> {
                     });
                 }
             };
-            self.trees.lock().unwrap_or_else(PoisonError::into_inner).push((at, tree));
+            lock(&self.trees).push((at, tree));
             Ok(made.map(|layer| (layer, None)))
         })
     }
@@ -141,7 +141,7 @@ impl Work<'_> {
     fn take_tree(&self, at: usize, state: &State) -> Result<WorkTree> {
         let mut left = Vec::new();
         {
-            let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut trees = lock(&self.trees);
             let free = |stage: usize| stage == at || self.states.is_done(stage);
             let fits = |(stage, tree): &(usize, WorkTree)| free(*stage) && tree.is_at(&state.layers);
             if let Some(found) = trees.iter().position(fits) {

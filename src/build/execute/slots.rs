@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::OP;
-use super::stages::{LOOK, lock};
+use super::stages::LOOK;
 use crate::error::Result;
 use crate::progress::Control;
-use crate::threads;
+use crate::threads::{self, lock};
 
 /// Places for commands that run at once.
 #[derive(Debug)]

@@ -191,7 +191,7 @@ fn shows(instruction: &Instruction) -> bool {
     }
 }
 
-/// Joins the lines of an instruction for the history: white space is one blank, outside of what may be quoted.
+/// Returns the text of an instruction as the history has it: blanks for tabs, and none around it.
 fn one_line(text: &str) -> String {
     text.trim().replace('\t', " ")
 }

@@ -1,14 +1,14 @@
 //! Stages at once: what each waits for.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::OP;
 use crate::build::state::State;
 use crate::error::Result;
 use crate::progress::Control;
-use crate::threads;
+use crate::threads::{self, lock};
 
 /// Most stages that are built at once. Only commands need a processor each.
 const MOST: usize = 16;
@@ -22,10 +22,6 @@ pub(super) struct States {
     /// Which of them a thread has taken to build.
     taken: Mutex<Vec<bool>>,
     came: Condvar,
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl States {
@@ -64,7 +60,7 @@ impl States {
     }
 }
 
-/// Cancels the others when a stage panics.
+/// A guard that cancels the other stages when one panics.
 struct EndsAll<'a>(&'a Control);
 
 impl Drop for EndsAll<'_> {

@@ -7,7 +7,6 @@ use sha2::{Digest as _, Sha256};
 
 use crate::build::address::{AddressFile, Elsewhere, Fact};
 use crate::build::chmod::Chmod;
-use crate::build::context::lock;
 use crate::build::git::Repository;
 use crate::build::key;
 use crate::build::layer::Tools;
@@ -22,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::fs::{Kind, Timestamp};
 use crate::progress::Control;
 use crate::store::Store;
+use crate::threads::lock;
 use crate::tree::builder::{Builder, ROOT};
 
 const OP: &str = "copy";
@@ -201,13 +201,12 @@ impl Resolved {
             digests.push(key::of_picks(source, &picked)?);
             parts.push(Part::Here(picked));
         }
-        let inline: Vec<Value> =
-            self.inline.iter().map(|(name, text)| json!([name, Digest::of(text).to_string()])).collect();
-        let mut key = json!({
-            "add": self.add, "to": self.destination, "chown": self.chown,
-            "chmod": self.chmod.as_ref().map(|(text, _)| text), "parents": self.parents, "link": self.link,
-            "unpack": self.unpack, "paths": digests, "inline": inline,
-        });
+        // What the paths name, in their place and that of what is left out of it.
+        let mut key = self.definition();
+        key["paths"] = json!(digests);
+        if let Some(fields) = key.as_object_mut() {
+            fields.shift_remove("exclude");
+        }
         if self.unpack_all {
             key["unpack all"] = json!(true);
         }

@@ -1,7 +1,7 @@
 //! FROM: the state that a stage begins with.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::build::options::BuildOptions;
 use crate::build::state::State;
@@ -11,8 +11,9 @@ use crate::hint::Hint;
 use crate::image::{Image, Platform};
 use crate::progress::Control;
 use crate::store::Store;
+use crate::threads::lock;
 
-/// Opens the images that stages start from or copy from; with registries at hand, fetches them.
+/// The images that stages start from or copy from, fetched where registries are at hand.
 #[derive(Debug)]
 pub(in crate::build) struct Images<'a> {
     pub(in crate::build) store: &'a Store,
@@ -40,7 +41,7 @@ impl Images<'_> {
         let missing =
             |opened: &Result<Image>| opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
         if opened.as_ref().is_none_or(missing) {
-            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut asked = lock(&self.asked);
             // Another stage may have fetched it meanwhile.
             if asked.insert(format!("{name} {platform:?}")) {
                 self.fetch(name, platform, step)?;
@@ -56,7 +57,7 @@ impl Images<'_> {
             _ => error,
         })?;
         let top = image.index().unwrap_or(image.descriptor()).digest().to_string();
-        let mut known = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.opened);
         known.insert((name.into(), image.platform()), top);
         drop(known);
         Ok(State::image(image, escape))

@@ -17,6 +17,7 @@ use crate::build::state::State;
 use crate::build::work_tree::{WorkTree, write_merge};
 use crate::dockerfile::{CacheSharing, Fault, Mount, MountKind, Run, clean};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::root::{is_below, join};
 use crate::fs::{Kind, Root, Timestamp};
 use crate::hint::Hint;
 use crate::progress::Control;
@@ -39,7 +40,7 @@ pub(in crate::build) struct Asked {
     key: Value,
 }
 
-/// Gives the files of the mount with this number to what is to be done with them.
+/// A function that gives the files of the mount with this number to what is to be done with them.
 pub(in crate::build) type Files<'a> =
     dyn FnMut(usize, &mut dyn FnMut(&mut SourceTree, &Pick) -> Result<()>) -> Result<()> + 'a;
 
@@ -260,9 +261,7 @@ impl Prepared {
         let target = bind.target.strip_prefix(b"/").unwrap_or(&bind.target);
         let at = tree.root.real_path(target).map_err(|error| Error::io(OP, &*bind.target, error))?;
         for record in records.records() {
-            let path =
-                if record.path.is_empty() { at.clone() } else { [&at, &b"/"[..], &record.path].concat() };
-            tree.owners.ledger.insert(Record { path, ..record.clone() });
+            tree.owners.ledger.insert(Record { path: join(&at, &record.path), ..record.clone() });
         }
         self.shown.push(Shown { at, cache });
         self.binds.push(bind);
@@ -413,15 +412,11 @@ impl Prepared {
     }
 }
 
-/// Gives the files of one mount to what is to be done with them.
+/// A function that gives the files of one mount to what is to be done with them.
 type OneOf<'a> = dyn FnMut(&mut dyn FnMut(&mut SourceTree, &Pick) -> Result<()>) -> Result<()> + 'a;
 
 fn nodes(pick: &Pick) -> Vec<u32> {
     std::iter::once(pick.node).chain(pick.below.iter().map(|(_, node)| *node)).collect()
-}
-
-fn is_below(path: &[u8], at: &[u8]) -> bool {
-    path.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// The name of a file that is shown alone, in its directory.

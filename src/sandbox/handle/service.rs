@@ -13,6 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::scratch::Scratch;
+use crate::fs::root::{below, join};
 use crate::fs::within::open_within;
 use crate::sandbox::order::{Network, Order};
 
@@ -321,42 +322,5 @@ impl Service {
     /// Returns the thread's place.
     pub fn place(&self, tid: u32) -> io::Result<Rc<RefCell<Place>>> {
         Ok(self.threads.get(&tid).ok_or(Errno::SRCH)?.place.clone())
-    }
-}
-
-/// Returns what is left of a path below another; `None` when it is not.
-pub fn below<'a>(above: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
-    let rest = path.strip_prefix(above)?;
-    match rest.first() {
-        None => Some(rest),
-        Some(b'/') => Some(&rest[1..]),
-        Some(_) if above.is_empty() => Some(rest),
-        Some(_) => None,
-    }
-}
-
-/// Joins two parts of a path.
-pub fn join(above: &[u8], name: &[u8]) -> Vec<u8> {
-    match (above.is_empty(), name.is_empty()) {
-        (true, _) => name.to_vec(),
-        (_, true) => above.to_vec(),
-        _ => [above, b"/", name].concat(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_below_another_by_whole_names() {
-        assert_eq!(below(b"/a", b"/a/b"), Some(&b"b"[..]));
-        assert_eq!(below(b"/a", b"/a"), Some(&b""[..]));
-        assert_eq!(below(b"/a", b"/ab"), None);
-        assert_eq!(below(b"", b"x/y"), Some(&b"x/y"[..]));
-        assert_eq!(
-            (join(b"", b"a"), join(b"a", b""), join(b"a", b"b")),
-            (b"a".to_vec(), b"a".to_vec(), b"a/b".to_vec())
-        );
     }
 }

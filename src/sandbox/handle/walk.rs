@@ -8,8 +8,9 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use super::path::Named;
-use super::service::{Mount, SYSTEM, Service, host_path, join};
+use super::service::{Mount, SYSTEM, Service, host_path};
 use super::{State, access};
+use crate::fs::root::{below, join};
 
 /// How many symbolic links are followed (MAXSYMLINKS).
 const MOST_LINKS: usize = 40;
@@ -131,7 +132,7 @@ impl State {
         let gone = host.ends_with(b" (deleted)");
         let path = if gone { None } else { service.path_of_host(&host) };
         let read_only = path.as_ref().is_some_and(|path| {
-            let over = service.mounts.iter().filter(|m| super::service::below(&m.at, path).is_some());
+            let over = service.mounts.iter().filter(|m| below(&m.at, path).is_some());
             over.max_by_key(|mount| mount.at.len()).map_or(service.read_only, |mount| mount.read_only)
         });
         Cursor { fd, path, read_only }
@@ -351,7 +352,7 @@ impl State {
         let path = match root {
             Some(root) => {
                 let root = self.cursor(service, again(root).ok()?).path?;
-                super::service::below(&root, &path)?.to_vec()
+                below(&root, &path)?.to_vec()
             }
             None => path,
         };

@@ -197,7 +197,7 @@ impl Cp {
     }
 }
 
-/// Takes files, an entry and its path.
+/// A function that takes files, an entry and its path.
 type Act<'a> = &'a mut dyn FnMut(&dyn CopySource, u32, &[u8]) -> anyhow::Result<()>;
 
 /// Returns the name that was asked for, and not that of what a link leads to; none for what ends in a dot.

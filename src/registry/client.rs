@@ -69,10 +69,15 @@ impl<'s> Repository<'s> {
         Location::new(&self.endpoint.origin, format!("/v2/{}/{below}", self.endpoint.repository))
     }
 
-    /// Returns the name of something in the repository, for errors.
+    /// Returns the name of the repository, for errors.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.endpoint.key, self.endpoint.repository)
+    }
+
+    /// Returns the name of something in the repository, a tag or a digest, for errors.
     pub fn shown(&self, what: impl std::fmt::Display) -> String {
         let sign = if what.to_string().contains(':') { '@' } else { ':' };
-        format!("{}/{}{sign}{what}", self.endpoint.key, self.endpoint.repository)
+        format!("{}{sign}{what}", self.name())
     }
 
     /// Sends a request with neither retries nor a look at the status.
@@ -119,52 +124,8 @@ impl<'s> Repository<'s> {
             let claimed = response.header("docker-content-digest").map(str::to_string);
             Ok((response.read(MANIFEST, cap)?, media_type, claimed))
         })?;
-        let corrupt = |message: String| Error::corrupt(MANIFEST, message).with_path(&shown);
-        let info = BlobInfo::of(&bytes);
-        if let Some(digest) = digest.filter(|digest| *digest != info.digest) {
-            return Err(corrupt(format!("the registry sent another manifest: {}", info.digest))
-                .with_hint(format!("expected {digest}")));
-        }
-        // Another algorithm's digest says nothing about these bytes.
-        let claimed = claimed.and_then(|text| text.parse::<Digest>().ok());
-        if let Some(claimed) = claimed.filter(|claimed| *claimed != info.digest) {
-            return Err(corrupt(format!(
-                "the manifest's digest is {}, and the registry says {claimed}",
-                info.digest
-            )));
-        }
-        if let Wanted::Child(child) = wanted
-            && child.size() != info.size
-        {
-            return Err(corrupt(format!(
-                "the manifest has {} bytes where {} are expected",
-                info.size,
-                child.size()
-            )));
-        }
-        // Parameters are allowed, and say nothing: `application/json; charset=utf-8`.
-        let media_type = media_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_string());
-        let expected = match wanted {
-            Wanted::Child(child) => Some(child.media_type().to_string()),
-            _ => media_type.filter(|text| DocumentKind::of_media_type(text).is_some()),
-        };
-        let document = Document::parse(&bytes, expected.as_deref(), &shown, limits)?;
-        let own = document.value().get("mediaType").and_then(|text| text.as_str());
-        // Where header and document name two types, what the document is called is not certain (media-types.md, "Media Type
-        // Conflicts").
-        if let (Some(own), Some(expected)) = (own, expected.as_deref())
-            && own != expected
-        {
-            return Err(corrupt(format!(
-                "the manifest calls itself {own}, and the registry calls it {expected}"
-            )));
-        }
-        let usual = match document.kind() {
-            DocumentKind::Manifest => OCI_MANIFEST,
-            DocumentKind::Index => OCI_INDEX,
-        };
-        let media_type = own.map(str::to_string).or(expected).unwrap_or_else(|| usual.to_string());
-        Ok(Fetched { descriptor: descriptor(&media_type, &info), bytes, document })
+        let answer = Answer { bytes, media_type, claimed };
+        answer.check(wanted, digest, &shown, limits)
     }
 
     /// Reads a small blob whole: a configuration.
@@ -281,7 +242,7 @@ impl<'s> Repository<'s> {
         let mut next = Some(self.location("tags/list?n=1000"));
         let mut seen = std::collections::HashSet::new();
         while let Some(location) = next.take() {
-            let shown = format!("{}/{}", self.endpoint.key, self.endpoint.repository);
+            let shown = self.name();
             let corrupt = |message: &str| Error::corrupt(TAGS, message).with_path(&shown);
             let (body, link) = self.session.retry(TAGS, || {
                 let response = self.send(TAGS, Method::GET, location.clone(), Vec::new(), Payload::None)?;
@@ -306,6 +267,67 @@ impl<'s> Repository<'s> {
             next = link.filter(|to| seen.insert(to.to_string()) && seen.len() <= MAX_TAGS / 10);
         }
         Ok(out)
+    }
+}
+
+/// A manifest as a registry sent it: bytes, and what the headers say of them.
+struct Answer {
+    bytes: Vec<u8>,
+    media_type: Option<String>,
+    claimed: Option<String>,
+}
+
+impl Answer {
+    /// Checks that the bytes are those that were asked for, by digest and size where these are known, and that header and document agree
+    /// on what they are.
+    fn check(self, wanted: Wanted, digest: Option<Digest>, shown: &str, limits: &Limits) -> Result<Fetched> {
+        let Answer { bytes, media_type, claimed } = self;
+        let corrupt = |message: String| Error::corrupt(MANIFEST, message).with_path(shown);
+        let info = BlobInfo::of(&bytes);
+        if let Some(digest) = digest.filter(|digest| *digest != info.digest) {
+            return Err(corrupt(format!("the registry sent another manifest: {}", info.digest))
+                .with_hint(format!("expected {digest}")));
+        }
+        // Another algorithm's digest says nothing about these bytes.
+        let claimed = claimed.and_then(|text| text.parse::<Digest>().ok());
+        if let Some(claimed) = claimed.filter(|claimed| *claimed != info.digest) {
+            return Err(corrupt(format!(
+                "the manifest's digest is {}, and the registry says {claimed}",
+                info.digest
+            )));
+        }
+        if let Wanted::Child(child) = wanted
+            && child.size() != info.size
+        {
+            return Err(corrupt(format!(
+                "the manifest has {} bytes where {} are expected",
+                info.size,
+                child.size()
+            )));
+        }
+        // Parameters are allowed, and say nothing: `application/json; charset=utf-8`.
+        let media_type = media_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_string());
+        let expected = match wanted {
+            Wanted::Child(child) => Some(child.media_type().to_string()),
+            _ => media_type.filter(|text| DocumentKind::of_media_type(text).is_some()),
+        };
+        let document = Document::parse(&bytes, expected.as_deref(), shown, limits)?;
+        let own = document.value().get("mediaType").and_then(|text| text.as_str());
+        // Where header and document name two types, what the document is called is not certain (media-types.md, "Media Type
+        // Conflicts").
+        if let (Some(own), Some(expected)) = (own, expected.as_deref())
+            && own != expected
+        {
+            return Err(corrupt(format!(
+                "the manifest calls itself {own}, and the registry calls it {expected}"
+            )));
+        }
+        let usual = match document.kind() {
+            DocumentKind::Manifest => OCI_MANIFEST,
+            DocumentKind::Index => OCI_INDEX,
+        };
+        let media_type = own.map(str::to_string).or(expected).unwrap_or_else(|| usual.to_string());
+        Ok(Fetched { descriptor: descriptor(&media_type, &info), bytes, document })
     }
 }
 

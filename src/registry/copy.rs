@@ -142,7 +142,8 @@ impl Reader<'_> {
     fn gather(&mut self, fetched: Fetched, depth: usize) -> Result<()> {
         if depth > self.limits.index_depth {
             let cap = self.limits.index_depth;
-            return Err(Error::limit(COPY, format!("indexes nested more than {cap} deep")));
+            return Err(Error::limit(COPY, format!("indexes nested more than {cap} deep"))
+                .with_path(self.source.name()));
         }
         for child in fetched.document.manifests() {
             self.source.session.control.check(COPY)?;
@@ -181,7 +182,8 @@ impl Reader<'_> {
             }
             if depth >= self.limits.index_depth {
                 let cap = self.limits.index_depth;
-                return Err(Error::limit(COPY, format!("indexes nested more than {cap} deep")));
+                return Err(Error::limit(COPY, format!("indexes nested more than {cap} deep"))
+                    .with_path(self.source.name()));
             }
             for child in fetched.document.manifests().iter().rev() {
                 let kind = DocumentKind::of_media_type(child.media_type().as_ref());
@@ -198,6 +200,6 @@ impl Reader<'_> {
             }
         }
         Err(Error::not_found(COPY, format!("the image has nothing for {platform}"))
-            .with_path(self.source.shown("")))
+            .with_path(self.source.name()))
     }
 }

@@ -151,8 +151,7 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// Returns the files that other tools use. `$REGISTRY_AUTH_FILE` alone when it is set; else, first one first,
-    /// `auth.json` in
+    /// Returns the files that other tools use. `$REGISTRY_AUTH_FILE` alone when it is set; else, first one first, `auth.json` in
     /// `$XDG_RUNTIME_DIR/containers` and `$XDG_CONFIG_HOME/containers` (containers-auth.json(5)), and Docker's `config.json`
     /// in `$DOCKER_CONFIG` or `~/.docker`. New ones go to `$REGISTRY_AUTH_FILE` or to Docker's file.
     pub fn from_env() -> Credentials {

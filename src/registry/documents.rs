@@ -34,7 +34,7 @@ fn is_image(manifest: &Document) -> bool {
         .is_some_and(|config| [OCI_CONFIG, DOCKER_CONFIG].contains(&config.media_type().as_ref()))
 }
 
-/// Walks an index, fetching what has to be read to choose.
+/// An index that is walked, and what has to be read of it to choose.
 pub(super) struct Tree<'a> {
     store: &'a Store,
     repository: &'a Repository<'a>,
@@ -57,7 +57,8 @@ impl<'a> Tree<'a> {
         let cap = self.store.limits().index_depth;
         self.indexes.push(BlobInfo::of(&top.bytes));
         if depth >= cap {
-            return Err(Error::limit(PULL, format!("indexes nested more than {cap} deep")));
+            return Err(Error::limit(PULL, format!("indexes nested more than {cap} deep"))
+                .with_path(self.repository.name()));
         }
         for child in top.document.manifests() {
             self.control.check(PULL)?;
@@ -130,7 +131,7 @@ impl<'a> Tree<'a> {
         have.dedup();
         let message = format!("the image has nothing for {platform}");
         Err(Error::not_found(PULL, message)
-            .with_path(self.repository.shown(""))
+            .with_path(self.repository.name())
             .with_hint(Hint::ChoosePlatform { have }))
     }
 

@@ -35,7 +35,7 @@ pub(super) struct Job {
     pub arrival: Arc<Arrival>,
 }
 
-/// Fetches blobs of a repository into a store.
+/// The transfer of blobs of a repository into a store.
 pub(super) struct Fetcher<'a> {
     pub store: &'a Store,
     pub repository: &'a Repository<'a>,

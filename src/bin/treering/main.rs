@@ -13,6 +13,7 @@ mod args;
 mod boxes;
 mod commands;
 mod context;
+mod destination;
 mod entry;
 mod filter;
 #[cfg(feature = "cli")]
@@ -26,6 +27,7 @@ mod inside;
 mod interrupt;
 mod json;
 mod listing;
+mod look;
 mod operand;
 mod options;
 mod output;

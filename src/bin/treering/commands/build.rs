@@ -7,23 +7,23 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
-use treering::archive::{self, ExportOptions, ExportSource};
+use serde_json::json;
 use treering::build::{
     self, BuildOptions, Built, CacheFrom, CacheTo, ContextSource, DockerfileSource, Provenance,
 };
 use treering::error::At;
-use treering::image::{Platform, UnpackOptions, unpack};
-use treering::store::{Store, descriptor_digest};
+use treering::image::Platform;
+use treering::store::descriptor_digest;
 use treering::{Control, Error};
 
 use crate::context::Context;
+use crate::destination::Destination;
 #[cfg(feature = "sandbox")]
 use crate::grants;
 use crate::options::{Packing, Times, key_value};
 use crate::steps::{self, Style};
 use crate::ui::Usage;
-use crate::{json as print_json, output};
+use crate::{json as print_json, look, output};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -227,9 +227,9 @@ impl Build {
         let control = crate::interrupt::control();
         match if self.check { Call::Check } else { self.call } {
             Call::Build => {}
-            Call::Check => return check(context, &store, &options, &control),
-            Call::Outline => return outline(context, &store, &options, &control),
-            Call::Targets => return targets(context, &store, &options, &control),
+            Call::Check => return look::check(context, &store, &options, &control),
+            Call::Outline => return look::outline(context, &store, &options, &control),
+            Call::Targets => return look::targets(context, &store, &options, &control),
         }
         let kept = destination.is_none() || !options.tags.is_empty();
         let before: Vec<_> = store.entries()?.iter().map(|entry| entry.descriptor.clone()).collect();
@@ -379,193 +379,7 @@ impl Build {
     }
 }
 
-/// The destination of a result.
-#[derive(Debug)]
-struct Destination {
-    kind: Kind,
-    path: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Image,
-    Local,
-    Tar,
-    Oci,
-    Docker,
-}
-
-impl Destination {
-    fn parse(text: &str) -> Result<Destination, Usage> {
-        if !text.contains('=') {
-            let kind = if text == "-" { Kind::Tar } else { Kind::Local };
-            return Ok(Destination { kind, path: Some(text.into()) });
-        }
-        let (mut kind, mut path) = (None, None);
-        for field in text.split(',') {
-            match field.split_once('=') {
-                Some(("type", value)) => {
-                    kind = Some(match value {
-                        "image" => Kind::Image,
-                        "local" => Kind::Local,
-                        "tar" => Kind::Tar,
-                        "oci" => Kind::Oci,
-                        "docker" => Kind::Docker,
-                        _ => {
-                            return Err(Usage::new(format!("--output has no type {value}"))
-                                .with_hint("one of: image, local, tar, oci, docker"));
-                        }
-                    });
-                }
-                Some(("dest", value)) => path = Some(PathBuf::from(value)),
-                _ => {
-                    return Err(Usage::new(format!("--output has no field {field:?}"))
-                        .with_hint("as in type=docker,dest=app.tar"));
-                }
-            }
-        }
-        let kind =
-            kind.ok_or_else(|| Usage::new("--output without a type").with_hint("as in type=local,dest=out"))?;
-        if kind == Kind::Local && path.is_none() {
-            return Err(Usage::new("--output type=local needs a dest"));
-        }
-        Ok(Destination { kind, path })
-    }
-
-    fn write(&self, store: &Store, built: &Built, control: &Control) -> anyhow::Result<()> {
-        let reference = match built.names.first() {
-            Some(name) => name.clone(),
-            None => built.manifest.to_string(),
-        };
-        // An image for one platform is that one, also in an index beside what is attested of it.
-        let only = match built.images.as_slice() {
-            [image] => Some(image.platform.clone()),
-            _ => None,
-        };
-        let format = match self.kind {
-            Kind::Image => return Ok(()),
-            Kind::Local => {
-                let path = self.path.as_deref().unwrap_or(Path::new("."));
-                if let [image] = built.images.as_slice() {
-                    unpack(store, &image.manifest.to_string(), path, &UnpackOptions::default(), control)?;
-                    return Ok(());
-                }
-                // A directory for each platform, as buildx has it.
-                for image in &built.images {
-                    let options =
-                        UnpackOptions { platform: Some(image.platform.clone()), ..Default::default() };
-                    let below = path.join(image.platform.to_string().replace('/', "_"));
-                    unpack(store, &reference, below, &options, control)?;
-                }
-                return Ok(());
-            }
-            Kind::Tar => {
-                return output::stream(self.path.as_deref(), |out| {
-                    let source = ExportSource::Image(&reference);
-                    let options = ExportOptions { platform: only, ..ExportOptions::default() };
-                    Ok(archive::export(store, source, &options, out, control)?)
-                });
-            }
-            Kind::Oci => archive::Format::OciArchive,
-            Kind::Docker => archive::Format::DockerArchive,
-        };
-        let references = if built.names.is_empty() { vec![reference] } else { built.names.clone() };
-        output::stream(self.path.as_deref(), |out| {
-            let platform = only.filter(|_| self.kind == Kind::Docker);
-            let options = archive::SaveOptions { format, platform };
-            Ok(archive::save(store, &references, options, out, control)?)
-        })
-    }
-}
-
 fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     Ok(std::fs::write(path, bytes)
         .at("write file", std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))?)
-}
-
-fn check(
-    context: &Context,
-    store: &Store,
-    options: &BuildOptions,
-    control: &Control,
-) -> anyhow::Result<ExitCode> {
-    let (warnings, fails) = build::check(store, options, control)?;
-    if context.json {
-        let list: Vec<Value> = warnings
-            .iter()
-            .map(|w| json!({ "rule": w.rule, "message": w.message, "location": steps::place(&w.location) }))
-            .collect();
-        output::data(|out| print_json::document(out, &list))?;
-    } else {
-        output::data(|out| {
-            for warning in &warnings {
-                write!(out, "{}", steps::warning(warning.rule, &warning.message, Some(&warning.location)))?;
-                writeln!(out, "  {} | {}", warning.location.line, warning.location.text)?;
-            }
-            match warnings.len() {
-                0 => writeln!(out, "no warnings")?,
-                1 => writeln!(out, "1 warning")?,
-                n => writeln!(out, "{n} warnings")?,
-            }
-            Ok(())
-        })?;
-    }
-    // As BuildKit has it: a warning is a failure of --check.
-    Ok(if warnings.is_empty() && !fails {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(u8::from(!warnings.is_empty()))
-    })
-}
-
-fn outline(
-    context: &Context,
-    store: &Store,
-    options: &BuildOptions,
-    control: &Control,
-) -> anyhow::Result<ExitCode> {
-    let outline = build::outline(store, options, control)?;
-    if context.json {
-        output::data(|out| print_json::document(out, &outline))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    output::data(|out| {
-        writeln!(out, "TARGET: {}", outline.name)?;
-        if !outline.description.is_empty() {
-            writeln!(out, "DESCRIPTION: {}", outline.description)?;
-        }
-        for arg in &outline.args {
-            let value = arg.value.as_deref().unwrap_or("");
-            writeln!(out, "BUILD ARG: {}={value}  {}", arg.name, arg.description)?;
-        }
-        for secret in &outline.secrets {
-            writeln!(out, "SECRET: {secret}")?;
-        }
-        for agent in &outline.ssh {
-            writeln!(out, "SSH: {agent}")?;
-        }
-        Ok(())
-    })?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn targets(
-    context: &Context,
-    store: &Store,
-    options: &BuildOptions,
-    control: &Control,
-) -> anyhow::Result<ExitCode> {
-    let targets = build::targets(store, options, control)?;
-    if context.json {
-        output::data(|out| print_json::document(out, &targets))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    output::data(|out| {
-        for target in &targets {
-            let default = if target.default { " (default)" } else { "" };
-            writeln!(out, "{}{default}  {}", target.name, target.description)?;
-        }
-        Ok(())
-    })?;
-    Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,6 @@
 //! The guard that every entry point runs in: errors and panics become a status and an error object.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::arguments::Out;
 use super::error::treering_error;

@@ -226,11 +226,7 @@ pub(super) fn failure(error: &Error) -> Vec<u8> {
 pub(super) fn encode(options: &StepOptions) -> Vec<u8> {
     let mut body = Writer::default();
     body.list(&options.arguments).list(&options.environment).bytes(&options.directory);
-    body.number(options.user.uid.into()).number(options.user.gid.into());
-    body.number(options.user.groups.len() as u64);
-    for &group in &options.user.groups {
-        body.number(group.into());
-    }
+    options.user.encode(&mut body);
     body.number(options.terminal.into());
     body.finish()
 }
@@ -238,21 +234,10 @@ pub(super) fn encode(options: &StepOptions) -> Vec<u8> {
 fn decode(body: &[u8]) -> io::Result<StepOptions> {
     let mut body = Reader::new(body);
     let (arguments, environment, directory) = (body.list()?, body.list()?, body.bytes()?);
-    let (uid, gid, count) = (body.small()?, body.small()?, body.number()?);
-    if count > 65_536 {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let groups = (0..count).map(|_| body.small()).collect::<io::Result<_>>()?;
+    let user = Ids::decode(&mut body)?;
     let terminal = body.number()? == 1;
     body.end()?;
-    Ok(StepOptions {
-        arguments,
-        environment,
-        directory,
-        user: Ids { uid, gid, groups },
-        terminal,
-        ..StepOptions::default()
-    })
+    Ok(StepOptions { arguments, environment, directory, user, terminal, ..StepOptions::default() })
 }
 
 /// Runs one more command. It ends when the other side hangs up, unless it was detached.

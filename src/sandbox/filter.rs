@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use super::failure::{Setup, What};
 use super::order::{Network, Order};
+use super::rung::Rung;
 use super::{bpf, credentials, sys, syscalls};
 
 /// Returns the rules for a command's calls.

@@ -56,7 +56,7 @@ impl Drop for Process {
 
 /// A sender of signals to a command, for any thread.
 #[derive(Debug, Clone)]
-pub struct Signals(Arc<Mutex<Option<Channel>>>);
+pub struct Signals(pub(super) Arc<Mutex<Option<Channel>>>);
 
 impl Signals {
     /// Sends a signal to the command's first process. One that has ended gets none, and that is no error.

@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 
 /// The most mounts of one step: their descriptors go with one message.
 pub const MOST_MOUNTS: usize = 56;
+/// The most supplementary groups of a command (NGROUPS_MAX).
+const MOST_GROUPS: u64 = 65_536;
 
 /// A user, its group and the supplementary groups, as numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -212,15 +214,78 @@ impl FromStr for Limit {
     }
 }
 
+fn bad() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a message is invalid")
+}
+
+impl Ids {
+    /// Puts the ids into the body of a message.
+    pub(crate) fn encode(&self, out: &mut Writer) {
+        out.number(self.uid.into()).number(self.gid.into()).number(self.groups.len() as u64);
+        for &group in &self.groups {
+            out.number(group.into());
+        }
+    }
+
+    /// Reads the ids from the body of a message.
+    pub(crate) fn decode(body: &mut Reader<'_>) -> io::Result<Ids> {
+        let (uid, gid, count) = (body.small()?, body.small()?, body.number()?);
+        if count > MOST_GROUPS {
+            return Err(bad());
+        }
+        let groups = (0..count).map(|_| body.small()).collect::<io::Result<_>>()?;
+        Ok(Ids { uid, gid, groups })
+    }
+}
+
+impl Mount {
+    fn encode(&self, out: &mut Writer) {
+        out.bytes(&self.target);
+        match &self.what {
+            Shown::Host { source, read_only, private } => {
+                out.number(1).bytes(source).number((*read_only).into());
+                out.list(private.as_slice());
+            }
+            Shown::Memory { size, mode, no_programs } => {
+                out.number(2).number(*size).number((*mode).into()).number((*no_programs).into());
+            }
+            Shown::File { content, mode, uid, gid, program } => {
+                out.number(3).bytes(content).number((*mode).into());
+                out.number((*uid).into()).number((*gid).into()).number((*program).into());
+            }
+        }
+    }
+
+    fn decode(body: &mut Reader<'_>) -> io::Result<Mount> {
+        let target = body.bytes()?;
+        let what = match body.number()? {
+            1 => Shown::Host {
+                source: body.bytes()?,
+                read_only: body.number()? == 1,
+                private: body.list()?.pop(),
+            },
+            2 => {
+                Shown::Memory { size: body.number()?, mode: body.small()?, no_programs: body.number()? == 1 }
+            }
+            3 => Shown::File {
+                content: body.bytes()?,
+                mode: body.small()?,
+                uid: body.small()?,
+                gid: body.small()?,
+                program: body.number()? == 1,
+            },
+            _ => return Err(bad()),
+        };
+        Ok(Mount { target, what })
+    }
+}
+
 impl Order {
     /// Returns the body of a message.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.number(self.rung as u64).list(&self.arguments).list(&self.environment).bytes(&self.directory);
-        out.number(self.user.uid.into()).number(self.user.gid.into()).number(self.user.groups.len() as u64);
-        for &group in &self.user.groups {
-            out.number(group.into());
-        }
+        self.user.encode(&mut out);
         let network = match self.network {
             Network::Host => 0,
             Network::None => 1,
@@ -231,20 +296,7 @@ impl Order {
         let (paths, contents): (Vec<_>, Vec<_>) = self.files.iter().cloned().unzip();
         out.list(&paths).list(&contents).number(self.mounts.len() as u64);
         for mount in &self.mounts {
-            out.bytes(&mount.target);
-            match &mount.what {
-                Shown::Host { source, read_only, private } => {
-                    out.number(1).bytes(source).number((*read_only).into());
-                    out.list(private.as_slice());
-                }
-                Shown::Memory { size, mode, no_programs } => {
-                    out.number(2).number(*size).number((*mode).into()).number((*no_programs).into());
-                }
-                Shown::File { content, mode, uid, gid, program } => {
-                    out.number(3).bytes(content).number((*mode).into());
-                    out.number((*uid).into()).number((*gid).into()).number((*program).into());
-                }
-            }
+            mount.encode(&mut out);
         }
         out.number(self.shm_size).number(self.limits.len() as u64);
         for limit in &self.limits {
@@ -261,15 +313,10 @@ impl Order {
 
     /// Reads the body of a message.
     pub fn decode(body: &[u8]) -> io::Result<Order> {
-        let bad = || io::Error::new(io::ErrorKind::InvalidData, "a message is invalid");
         let mut body = Reader::new(body);
         let rung = Rung::from_number(body.number()?).ok_or_else(bad)?;
         let (arguments, environment, directory) = (body.list()?, body.list()?, body.bytes()?);
-        let (uid, gid, count) = (body.small()?, body.small()?, body.number()?);
-        if count > 65_536 {
-            return Err(bad());
-        }
-        let groups = (0..count).map(|_| body.small()).collect::<io::Result<_>>()?;
+        let user = Ids::decode(&mut body)?;
         let hostname = body.bytes()?;
         let network = match body.number()? {
             0 => Network::Host,
@@ -286,31 +333,7 @@ impl Order {
         if paths.len() != contents.len() || count > MOST_MOUNTS as u64 || arguments.is_empty() {
             return Err(bad());
         }
-        let mut mounts = Vec::new();
-        for _ in 0..count {
-            let target = body.bytes()?;
-            let what = match body.number()? {
-                1 => Shown::Host {
-                    source: body.bytes()?,
-                    read_only: body.number()? == 1,
-                    private: body.list()?.pop(),
-                },
-                2 => Shown::Memory {
-                    size: body.number()?,
-                    mode: body.small()?,
-                    no_programs: body.number()? == 1,
-                },
-                3 => Shown::File {
-                    content: body.bytes()?,
-                    mode: body.small()?,
-                    uid: body.small()?,
-                    gid: body.small()?,
-                    program: body.number()? == 1,
-                },
-                _ => return Err(bad()),
-            };
-            mounts.push(Mount { target, what });
-        }
+        let mounts = (0..count).map(|_| Mount::decode(&mut body)).collect::<io::Result<_>>()?;
         let (shm_size, count) = (body.number()?, body.number()?);
         if count > 64 {
             return Err(bad());
@@ -333,7 +356,7 @@ impl Order {
             arguments,
             environment,
             directory,
-            user: Ids { uid, gid, groups },
+            user,
             hostname,
             network,
             pasta,

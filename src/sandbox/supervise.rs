@@ -82,35 +82,58 @@ pub fn supervise(
             }
         }
         if !came[1].is_empty() {
-            match inner.receive().what("wait for step")? {
-                Some(Message { kind: Message::EXITED, body, .. }) => {
-                    let mut body = Reader::new(&body);
-                    let code = body.small().what("wait for step")?;
-                    return Ok((code as i32, body.small().what("wait for step")? as i32));
-                }
-                Some(Message { kind: Message::EXEC_EXITED, body, .. }) => {
-                    let mut watch = Watch { state, tracer: &mut tracer };
-                    beside.ended(host, &body, &mut watch).what("report")?;
-                }
-                Some(message) => return Err(Failure::received(&message.body)),
-                // Not even the first process is left; something outside killed it.
-                None => return Ok((128 + libc::SIGKILL, libc::SIGKILL)),
+            let mut watch = Watch { state, tracer: &mut tracer };
+            if let Some(end) = take_from_reaper(host, inner, &mut beside, &mut watch)? {
+                return Ok(end);
             }
         }
         if !came[0].is_empty() {
-            match host.receive().what("receive from host")? {
-                Some(Message { kind: kind @ (Message::SIGNAL | Message::EXEC_SIGNAL), body, .. }) => {
-                    inner.send(kind, &body, &[]).what("send signal")?;
-                }
-                Some(message) if message.kind == Message::EXEC => {
-                    beside.start(host, inner, state, message).what("start command")?;
-                }
-                Some(_) => {}
-                // The host program is gone; the step goes with it.
-                None => return Err(Failure::new("wait for step", std::io::ErrorKind::UnexpectedEof)),
-            }
+            take_from_host(host, inner, &mut beside, state)?;
         }
         beside.sweep();
+    }
+}
+
+/// Takes in a message of the reaper. Gives exit code and signal of the command once it has ended.
+fn take_from_reaper(
+    host: &Channel,
+    inner: &Channel,
+    beside: &mut Beside,
+    watch: &mut Watch<'_>,
+) -> Setup<Option<(i32, i32)>> {
+    match inner.receive().what("wait for step")? {
+        Some(Message { kind: Message::EXITED, body, .. }) => {
+            let mut body = Reader::new(&body);
+            let code = body.small().what("wait for step")?;
+            Ok(Some((code as i32, body.small().what("wait for step")? as i32)))
+        }
+        Some(Message { kind: Message::EXEC_EXITED, body, .. }) => {
+            beside.ended(host, &body, watch).what("report")?;
+            Ok(None)
+        }
+        Some(message) => Err(Failure::received(&message.body)),
+        // Not even the first process is left; something outside killed it.
+        None => Ok(Some((128 + libc::SIGKILL, libc::SIGKILL))),
+    }
+}
+
+/// Takes in a message of the host program.
+fn take_from_host(
+    host: &Channel,
+    inner: &Channel,
+    beside: &mut Beside,
+    state: &mut Option<State>,
+) -> Setup<()> {
+    match host.receive().what("receive from host")? {
+        Some(Message { kind: kind @ (Message::SIGNAL | Message::EXEC_SIGNAL), body, .. }) => {
+            inner.send(kind, &body, &[]).what("send signal")
+        }
+        Some(message) if message.kind == Message::EXEC => {
+            beside.start(host, inner, state, message).what("start command")
+        }
+        Some(_) => Ok(()),
+        // The host program is gone; the step goes with it.
+        None => Err(Failure::new("wait for step", std::io::ErrorKind::UnexpectedEof)),
     }
 }
 

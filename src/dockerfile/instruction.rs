@@ -167,27 +167,40 @@ pub(crate) fn parse_changes(
     Ok(out)
 }
 
+/// Joins the lines of changes that belong together. The value of a variable or a label may have lines: in quotes, an end of a line is part
+/// of it.
 fn logical_lines(text: &str) -> Vec<String> {
     let mut out = Vec::new();
-    let mut open: Option<String> = None;
-    for line in text.lines() {
-        let trimmed = line.trim();
-        if trimmed.is_empty() || trimmed.starts_with('#') {
+    let (mut open, mut in_value) = (None::<String>, false);
+    for line in text.split('\n') {
+        if !in_value && (line.trim().is_empty() || line.trim().starts_with('#')) {
             continue;
         }
         let (body, goes_on) = match line.trim_end().strip_suffix('\\') {
-            Some(body) => (body, true),
-            None => (line, false),
+            // Two of them are a backslash that is escaped.
+            Some(body) if !body.ends_with('\\') => (body, true),
+            _ => (line, false),
         };
-        let joined = open.take().unwrap_or_default() + body;
-        if goes_on {
-            open = Some(joined);
-        } else {
-            out.push(joined.trim().to_string());
+        let joined = match open.take() {
+            Some(before) if in_value => format!("{before}\n{body}"),
+            Some(before) => before + body,
+            None => body.to_string(),
+        };
+        in_value = !goes_on && has_open_value(&joined);
+        match goes_on || in_value {
+            true => open = Some(joined),
+            false => out.push(joined.trim().to_string()),
         }
     }
     out.extend(open.map(|line| line.trim().to_string()).filter(|line| !line.is_empty()));
     out
+}
+
+/// Returns whether a line of ENV or LABEL ends within quotes.
+fn has_open_value(line: &str) -> bool {
+    let (keyword, rest) = keyword(line.trim_start());
+    ["ENV", "LABEL"].iter().any(|known| keyword.eq_ignore_ascii_case(known))
+        && words::split(rest, '\\').is_err()
 }
 
 fn parse_change(line: &str) -> Result<Change, Fault> {

@@ -314,3 +314,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn values_in_changes_may_have_lines() {
+    let read = |text: &str| -> crate::Result<Vec<Change>> {
+        let lines = instruction::parse_changes(&[text], "commit")?;
+        Ok(lines.into_iter().map(|(_, change)| change).collect())
+    };
+    let env = |name: &str, value: &str| Change::Env(vec![(name.into(), value.into())]);
+    let text = "ENV A=\"one\n# two\n\nthree\"\r\nENV B=1\n";
+    assert_eq!(read(text).unwrap(), [env("A", "\"one\n# two\n\nthree\""), env("B", "1")]);
+    // A backslash that is escaped continues nothing.
+    assert_eq!(read("env A=\"x\\\\\ny\"").unwrap(), [env("A", "\"x\\\\\ny\"")]);
+    assert_eq!(read("ENV A=\"x \\\n y\"").unwrap(), [env("A", "\"x  y\"")]);
+    // In the words of a shell a quote is one of the shell's.
+    assert_eq!(read("CMD echo it's\nENV A=1").unwrap().len(), 2);
+    assert_eq!(read("LABEL k='x\nENV A=1").unwrap_err().kind(), ErrorKind::InvalidArgument);
+}

@@ -54,6 +54,20 @@ fn a_container_is_run_compared_and_committed() {
 }
 
 #[test]
+fn variables_and_labels_of_several_lines_are_committed() {
+    let Some(world) = World::new() else { return };
+    let way = ways()[0];
+    world.prepare(way);
+    let value = "one\n# \"two\" \\\n\n$three";
+    let create = ["create", "--rung", way.rung, "--name", "box", "-e", &format!("A={value}"), "-l", "k=x\ny"];
+    world.ok(way, &[&create[..], &["bb:1", "sh", "-c", "echo \"$A\""]].concat());
+    world.ok(way, &["commit", "box", "box:1"]);
+    assert_eq!(world.ok(way, &["run", "--rm", "--rung", way.rung, "box:1"]), format!("{value}\n"));
+    let config = world.ok(way, &["inspect", "box:1"]);
+    assert!(config.contains("\"k\": \"x\\ny\""), "{config}");
+}
+
+#[test]
 fn names_are_one_containers_own() {
     let Some(world) = World::new() else { return };
     let way = ways()[0];

@@ -64,7 +64,7 @@ static SHARDS_OF_HANDLES: LazyLock<[Mutex<Shard>; SHARDS]> = LazyLock::new(Defau
 fn shard(address: usize) -> MutexGuard<'static, Shard> {
     let shard = &SHARDS_OF_HANDLES[(address >> 5) % SHARDS];
     // Nothing that can panic runs under the lock, save running out of memory.
-    lock(&shard)
+    lock(shard)
 }
 
 /// Returns a new handle.
@@ -134,7 +134,7 @@ pub(super) fn free<N: Noun>(handle: *mut N) -> treering_status {
 
 /// Returns how many handles there are.
 pub(super) fn count() -> usize {
-    SHARDS_OF_HANDLES.iter().map(|shard| lock(&shard).live.len()).sum()
+    SHARDS_OF_HANDLES.iter().map(|shard| lock(shard).live.len()).sum()
 }
 
 #[cfg(test)]

@@ -121,12 +121,12 @@ impl Work<'_> {
         self.carried_out.fetch_add(1, Ordering::Relaxed);
         let record = Record { layer, created };
         self.cache.put(&key, &record)?;
-        lock(&self.made).insert(key, record.clone());
+        lock(self.made).insert(key, record.clone());
         Ok(record)
     }
 
     fn made(&self, key: &Digest) -> Option<Record> {
-        lock(&self.made).get(key).cloned()
+        lock(self.made).get(key).cloned()
     }
 
     fn found(&self, record: Record, running: &Running) -> Record {

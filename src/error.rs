@@ -200,7 +200,7 @@ impl Error {
                 io::ErrorKind::NotFound => (ErrorKind::NotFound, None),
                 io::ErrorKind::PermissionDenied => (ErrorKind::PermissionDenied, None),
                 io::ErrorKind::AlreadyExists => (ErrorKind::AlreadyExists, None),
-                // Ours; what the system calls so is EINVAL.
+                // Made in this process, of an argument. The system's EINVAL says nothing of the kind.
                 io::ErrorKind::InvalidInput if error.raw_os_error().is_none() => {
                     (ErrorKind::InvalidArgument, None)
                 }
@@ -245,10 +245,22 @@ impl Error {
             .with_hint("please report it, with what you called and this message")
     }
 
-    /// Returns the same error, naming a path (or an image, or a reference: whatever the operation worked on).
+    /// Returns the same error, naming a path (or an image, or a reference: whatever the operation worked on). An empty one names
+    /// nothing, and changes nothing.
     pub fn with_path(mut self, path: impl AsRef<[u8]>) -> Self {
-        self.0.path = Some(path.as_ref().to_vec());
+        let path = path.as_ref();
+        if !path.is_empty() {
+            self.0.path = Some(path.to_vec());
+        }
         self
+    }
+
+    /// Names a path if the error names none. The path is made only then.
+    pub(crate) fn or_path<P: AsRef<[u8]>>(self, path: impl FnOnce() -> P) -> Self {
+        match self.path() {
+            None => self.with_path(path()),
+            Some(_) => self,
+        }
     }
 
     /// Adds a hint to an error of this kind, unless it has one.
@@ -321,7 +333,7 @@ impl Error {
 }
 
 /// Returns the text of an I/O error without Rust's "(os error N)" tail, in lower case like our own messages.
-fn describe_io(error: &io::Error) -> String {
+pub(crate) fn describe_io(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
     let mut chars = text.chars();
@@ -404,8 +416,8 @@ pub trait At<T> {
     /// Names the operation and the path of a failed call.
     fn at(self, operation: &'static str, path: impl AsRef<[u8]>) -> Result<T>;
 
-    /// Returns the same, with a path that is put together only when there is something to say: in a deep tree that costs
-    /// more than the call itself.
+    /// Does what [`at`](Self::at) does, with a path that is made only after a failure: in a deep tree that costs more than the call
+    /// itself.
     fn at_path<P: AsRef<[u8]>>(self, operation: &'static str, path: impl FnOnce() -> P) -> Result<T>;
 }
 
@@ -443,6 +455,15 @@ mod tests {
         let back = Error::io("copy", "elsewhere", io::Error::from(inner));
         assert_eq!(back.kind(), ErrorKind::Corrupt);
         assert_eq!(back.path(), Some(&b"a/b"[..]));
+    }
+
+    #[test]
+    fn an_empty_path_is_none() {
+        let error = Error::io("start thread", "", io::Error::from_raw_os_error(libc::EAGAIN));
+        assert_eq!(error.path(), None);
+        assert_eq!(error.to_string(), "start thread: resource temporarily unavailable");
+        let error = error.or_path(|| "a").or_path(|| "b").with_path("");
+        assert_eq!(error.path(), Some(&b"a"[..]));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Events of a long operation: steps, output, transfers, warnings. One stream, many readers: a terminal, `--json`, C, Go, Python.
 //!
-//! Counters ([`crate::Counters`]) say how much was done; events say what. They need not be read: a queue that is full drops
-//! output first and counts what it dropped, and never holds an operation up.
+//! Counters ([`crate::Counters`]) say how much was done; events say what. They need not be read: a full queue drops output and the
+//! progress of transfers, counts the output that it dropped, and never holds an operation up.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -99,16 +99,23 @@ pub enum Event {
 }
 
 impl Event {
-    fn is_output(&self) -> bool {
-        matches!(self, Event::Output { .. })
+    /// Returns whether a reader that is late can do without: output, and a transfer's state, which its next one replaces.
+    fn is_droppable(&self) -> bool {
+        match self {
+            Event::Output { .. } => true,
+            Event::Transfer { done, total, .. } => done != total,
+            _ => false,
+        }
     }
 
-    /// Returns what the event holds in memory, roughly: what the queue's limit counts.
+    /// Returns the bytes that the event holds in memory, roughly: what the queue's limit counts.
     fn weight(&self) -> usize {
+        let of =
+            |location: &Option<Location>| location.as_ref().map_or(0, |at| at.file.len() + at.text.len());
         64 + match self {
             Event::Output { bytes, .. } => bytes.len(),
-            Event::Started { stage, text, .. } => stage.len() + text.len(),
-            Event::Warning { rule, message, .. } => rule.len() + message.len(),
+            Event::Started { stage, text, location, .. } => stage.len() + text.len() + of(location),
+            Event::Warning { rule, message, location } => rule.len() + message.len() + of(location),
             Event::Failed { message, .. } => message.len(),
             Event::Transfer { digest, .. } => digest.len(),
             _ => 0,
@@ -148,7 +155,7 @@ impl Events {
         })))
     }
 
-    /// Events go to a function, and are not queued.
+    /// Returns events that go to a function and are not queued.
     pub fn observed(observer: Observer) -> Events {
         Events(Some(Arc::new(Shared {
             observer: Some(observer),
@@ -170,13 +177,11 @@ impl Events {
         }
         let mut queue = shared.lock();
         let weight = event.weight();
-        if event.is_output() && queue.weight + weight > queue.limit {
-            if let Event::Output { step, bytes, .. } = event {
-                queue.drop_output(step, bytes.len() as u64);
-            }
+        if event.is_droppable() && queue.weight + weight > queue.limit {
+            queue.drop_event(event);
         } else {
-            // Room for what is no output comes from output, the oldest first; the rest is few and small.
-            while queue.weight + weight > queue.limit && queue.drop_oldest_output() {}
+            // Room for the others comes from what can be dropped, the oldest first. They are few and small.
+            while queue.weight + weight > queue.limit && queue.drop_oldest() {}
             queue.weight += weight;
             queue.events.push_back(event);
         }
@@ -230,26 +235,27 @@ impl Queue {
             self.weight -= event.weight();
             return Some(event);
         }
-        // Said once the reader is level again, in one number for each step.
+        // Reported once the reader has caught up: one number for each step.
         let (step, bytes) = self.dropped.pop()?;
         Some(Event::OutputDropped { step, bytes })
     }
 
-    fn drop_output(&mut self, step: StepId, bytes: u64) {
+    /// Drops an event, and counts it if it is output.
+    fn drop_event(&mut self, event: Event) {
+        let Event::Output { step, bytes, .. } = event else { return };
+        let bytes = bytes.len() as u64;
         match self.dropped.iter_mut().find(|(known, _)| *known == step) {
             Some((_, sum)) => *sum += bytes,
             None => self.dropped.push((step, bytes)),
         }
     }
 
-    fn drop_oldest_output(&mut self) -> bool {
-        let Some(at) = self.events.iter().position(Event::is_output) else { return false };
-        if let Some(event) = self.events.remove(at) {
-            self.weight -= event.weight();
-            if let Event::Output { step, bytes, .. } = event {
-                self.drop_output(step, bytes.len() as u64);
-            }
-        }
+    /// Drops the oldest event that can be dropped; `false` when there is none.
+    fn drop_oldest(&mut self) -> bool {
+        let oldest = self.events.iter().position(Event::is_droppable).and_then(|at| self.events.remove(at));
+        let Some(event) = oldest else { return false };
+        self.weight -= event.weight();
+        self.drop_event(event);
         true
     }
 }
@@ -329,6 +335,21 @@ mod tests {
         }
         assert_eq!((kept + dropped, cached), (10_000, 50));
         assert!(dropped > 0);
+    }
+
+    #[test]
+    fn a_queue_nobody_reads_stays_small_and_keeps_the_end_of_each_transfer() {
+        let events = Events::queue(2000);
+        let transfer = |done| Event::Transfer { step: 1, digest: "d".repeat(71), done, total: 1000 };
+        for done in 0..=1000 {
+            events.send(transfer(done));
+        }
+        // The line that a warning is about may be long.
+        let location = Location { text: "x".repeat(1500), ..example::location() };
+        events.send(Event::Warning { rule: String::new(), message: String::new(), location: Some(location) });
+        let kept: Vec<Event> = std::iter::from_fn(|| events.poll()).collect();
+        assert!(kept.contains(&transfer(1000)) && matches!(kept.last(), Some(Event::Warning { .. })));
+        assert!(kept.len() < 6, "{}", kept.len());
     }
 
     #[test]

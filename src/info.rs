@@ -82,15 +82,15 @@ fn by_name<S: Serializer>(abilities: &[Ability], serializer: S) -> Result<S::Ok,
     map.end()
 }
 
-/// Returns what works on this machine, in the order people should read it, found out by trying; nothing is left behind, and no process
-/// is started. With a directory, also what its filesystem can do; where it does not exist yet, that of the nearest directory
+/// Tries what works on this machine, and returns it in the order people should read it. Nothing is left behind, and no process is
+/// started. With a directory, also what its filesystem can do; where it does not exist yet, that of the nearest directory
 /// above it.
 pub fn abilities(dir: Option<&Path>) -> Vec<Ability> {
     probe::all(dir)
 }
 
 impl Info {
-    /// Returns the same as a JSON object, for members of one's own beside it.
+    /// Returns it as a JSON object, to which a caller can add members.
     pub fn to_json(&self) -> Map<String, Value> {
         match serde_json::to_value(self) {
             Ok(Value::Object(object)) => object,

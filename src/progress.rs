@@ -1,4 +1,4 @@
-//! Progress as plain counters that anyone may poll, and a cancel token that works from any thread.
+//! Progress as plain counters to poll, and a token to cancel with, both from any thread.
 
 use std::io;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Events;
 
-/// Counts of what an operation has done so far. Read them from any thread, as often as you like.
+/// Counts of what an operation has done so far, to be read from any thread at any time.
 ///
 /// `bytes_read` and `bytes_total` are in one unit: bytes of input as they are where they are read. A file of a tree counts with its
 /// size, a layer that is made with the size of its tar, a blob or an archive with its own size, compressed as it is, a transfer with
@@ -125,7 +125,7 @@ impl<R: io::Read> io::Read for Counted<R> {
 /// A token that cancels an operation from any thread. Clones share the same state.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel {
-    // 0 to go on, `CANCELLED`, or the number of looks after which a test has it panic.
+    /// 0 to go on, `CANCELLED`, or the number of checks after which a test has one panic.
     state: Arc<AtomicU64>,
     /// The token of the operation that this one is part of.
     whole: Option<Arc<Cancel>>,
@@ -166,8 +166,8 @@ impl Cancel {
             || self.whole.as_ref().is_some_and(|whole| whole.is_cancelled())
     }
 
-    /// Sets a hook for tests: the `look`-th [`Cancel::check`] from now on, counted from 1 and on whatever thread, panics as
-    /// a defect would. Not part of the stable interface.
+    /// Sets a hook for tests: the `look`-th [`Cancel::check`] from now on, counted from 1 and on any thread, panics as a defect
+    /// would. Not part of the stable interface.
     #[doc(hidden)]
     pub fn panic_at(&self, look: u64) {
         self.state.store(look.min(CANCELLED - 1), Ordering::Relaxed);

@@ -4,11 +4,14 @@
 //! at the latest.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
+use crate::error::Result;
+
 /// The most threads one operation starts, whatever it is asked for.
-const MOST: usize = 64;
+pub(crate) const MOST: usize = 64;
 
 /// Returns the number of processors this process may use; 1 where that cannot be found out.
 pub fn processors() -> usize {
@@ -53,14 +56,77 @@ pub fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
+/// Gives each item to `work`, on this thread and on up to `count - 1` others, and returns the results in no particular order.
+/// `state` makes what one thread keeps between its items.
+///
+/// # Errors
+/// Those of `work`: after one, no further item is begun.
+pub fn each<I: Sync, S, T: Send>(
+    count: usize,
+    name: &str,
+    items: &[I],
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, &I) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let next = AtomicUsize::new(0);
+    let run = || -> Result<Vec<T>> {
+        let (mut state, mut done) = (state(), Vec::new());
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let result = work(&mut state, item);
+            done.push(result.inspect_err(|_| next.store(items.len(), Ordering::Relaxed))?);
+        }
+        Ok(done)
+    };
+    let parts = std::thread::scope(|scope| {
+        let start = |_| spawn(scope, name, run).ok();
+        let others: Vec<_> = (1..count.min(items.len())).map_while(start).collect();
+        let mut parts = vec![run()];
+        parts.extend(others.into_iter().map(join));
+        parts
+    });
+    let mut all = Vec::with_capacity(items.len());
+    for part in parts {
+        all.append(&mut part?);
+    }
+    Ok(all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     #[test]
     fn counts_are_capped_and_zero_is_one_per_processor() {
         assert_eq!([count(1), count(64), count(65), count(usize::MAX)], [1, 64, 64, 64]);
         assert_eq!(count(0), processors().min(64));
+    }
+
+    #[test]
+    fn every_item_is_worked_on_once_and_an_error_ends_it() {
+        let items: Vec<u32> = (0..1000).collect();
+        for count in [0, 1, 4, 5000] {
+            let seen = AtomicUsize::new(0);
+            let work = |all: &mut u32, item: &u32| {
+                *all += 1;
+                seen.fetch_add(1, Ordering::Relaxed);
+                match *item {
+                    700.. if count == 4 => Err(Error::invalid("work", "too much")),
+                    item => Ok((item, *all)),
+                }
+            };
+            let done = each(count, "treering-each", &items, || 0, work);
+            if count == 4 {
+                assert_eq!(done.unwrap_err().message(), "too much");
+                assert!((701..1000).contains(&seen.into_inner()), "some were never begun");
+                continue;
+            }
+            let mut done = done.unwrap();
+            done.sort_unstable();
+            assert!(done.iter().map(|(item, _)| item).eq(&items));
+            assert!(count > 1 || done.iter().all(|(item, all)| *all == item + 1), "one thread, one state");
+        }
+        assert!(each(4, "treering-each", &[], || (), |(), (): &()| Ok(())).unwrap().is_empty());
     }
 
     #[test]

@@ -12,7 +12,8 @@ use super::tarout::TarOut;
 use super::tree_files::CopySource;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::Kind;
-use crate::fs::publish::Replacement;
+use crate::fs::publish::{Durability, Replacement};
+use crate::fs::root::parent_of;
 use crate::fs::stat::kind_at;
 use crate::image::{AppliedLayer, LayerApplyOptions, apply_layer};
 use crate::layer::MtimePrecision;
@@ -237,8 +238,7 @@ pub fn copy_file(
     let Some(name) = to.file_name() else {
         return Err(Error::invalid(COPY, "a file needs a name").with_path(shown));
     };
-    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let dir = Dir::open_ambient_dir(parent, ambient_authority()).at(COPY, shown)?;
+    let dir = Dir::open_ambient_dir(parent_of(to), ambient_authority()).at(COPY, shown)?;
     let mut new = Replacement::new(&dir).at(COPY, shown)?;
     let size = files.copy(entry, new.file(), control)?;
     let meta = files.list().meta(entry);
@@ -247,7 +247,7 @@ pub fn copy_file(
     let time = rustix::fs::Timespec { tv_sec: meta.mtime.secs, tv_nsec: i64::from(meta.mtime.nanos) };
     let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
     rustix::fs::futimens(new.file(), &times).at(COPY, shown)?;
-    new.publish_cached(name).at(COPY, shown)?;
+    new.publish(name, Durability::Content).at(COPY, shown)?;
     Ok(size)
 }
 

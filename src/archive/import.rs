@@ -138,7 +138,13 @@ fn keep(
 ) -> Result<(Written, StepLayer, Stat)> {
     let (input, share) = input.into_parts();
     let (tee, blob) = Tee::new(input, store.unhashed_blob_writer()?);
-    let decoder = Decoder::counting(Box::new(tee), decode_options(options, true), control.clone(), share)?;
+    let decode = DecodeOptions {
+        hash_input: true,
+        hash_output: true,
+        restarts: store.limits().layer_indexes,
+        ..decode_options(options)
+    };
+    let decoder = Decoder::counting(Box::new(tee), decode, control.clone(), share)?;
     let (decoder, stat, reading) = examine(decoder, &options.limits, notes, control)?;
     let (decoded, index) = decoder.finish_noted()?;
     let digest = decoded.digest.expect("asked for");
@@ -150,9 +156,7 @@ fn keep(
         size: decoded.size,
     };
     let layer = record_layer(store, &written, decoded.compression.media_type())?;
-    if let Some(index) = index {
-        notes.keep(store, &digest, reading.finish(index, written.diff_size));
-    }
+    notes.keep(store, &digest, reading.finish(index, written.diff_size));
     Ok((written, layer, stat))
 }
 
@@ -167,7 +171,7 @@ fn recompress(
 ) -> Result<(Written, StepLayer, Stat)> {
     let tmp = store.dir().open_dir("tmp").at(IMPORT, "tmp")?;
     let file = Staged::new(&tmp, &tmp, 0o600).and_then(Staged::into_unnamed).at(IMPORT, "tmp")?;
-    let decoder = input.decoder(decode_options(options, false), control.clone())?;
+    let decoder = input.decoder(decode_options(options), control.clone())?;
     let spool = Spool { decoder, file, len: 0 };
     let (spool, stat, reading) = examine(spool, &options.limits, notes, control)?;
     let Spool { decoder, file, len } = spool;
@@ -178,15 +182,15 @@ fn recompress(
     let (written, index) = write_watched(&tar, profile, threads, &mut blob, None, control)?;
     blob.finish_with(written.digest, written.size)?;
     let layer = record_layer(store, &written, profile.media_type())?;
-    notes.keep(store, &written.digest, reading.finish(index, written.diff_size));
+    notes.keep(store, &written.digest, reading.finish(Some(index), written.diff_size));
     Ok((written, layer, stat))
 }
 
-fn decode_options(options: &ImportOptions, hash: bool) -> DecodeOptions {
+/// Returns how the input is decoded, with no digest of it.
+fn decode_options(options: &ImportOptions) -> DecodeOptions {
     DecodeOptions {
-        hash_input: hash,
-        hash_output: hash,
-        restarts: hash,
+        hash_input: false,
+        hash_output: false,
         limits: options.decode.clone(),
         ..DecodeOptions::with_threads(options.threads)
     }

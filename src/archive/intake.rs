@@ -249,7 +249,7 @@ impl Intake {
         })?;
         let size = blob.size();
         if let Some((reading, states)) = noted {
-            self.noted.insert(digest, reading.finish(LayerIndex::of_plain(size, states), size));
+            self.noted.insert(digest, reading.finish(Some(LayerIndex::of_plain(size, states)), size));
         }
         Ok(Stored::Blob(blob.finish_with(digest, size)?))
     }

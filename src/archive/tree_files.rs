@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::error::{At, Error, ErrorKind, Result};
-use crate::fs::root::{c_name, open_file_at, split};
+use crate::fs::root::{c_name, open_file_at, parent_of, split};
 use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root};
 use crate::image::{Base, DiffOptions, ImageFiles, diff_root, resolve_path};
@@ -89,11 +89,10 @@ impl TreeFiles {
     /// [`ErrorKind::InvalidArgument`] for what is neither; those of reading it.
     pub fn of_file(path: &Path, owner: OwnerPolicy) -> Result<(TreeFiles, u32)> {
         let shown = path.as_os_str().as_encoded_bytes();
-        let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else {
+        let Some(name) = path.file_name() else {
             return Err(Error::invalid(READ, "a file needs a name").with_path(shown));
         };
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        let root = Root::open(parent)?;
+        let root = Root::open(parent_of(path))?;
         let name = name.as_encoded_bytes();
         let stat = stat_at(&root, &c_name(name).at(READ, shown)?).at(READ, shown)?;
         let mut inode = Inode::new(Meta::from_stat(&stat));

@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
+use super::descriptors::proc_path;
+
 const SYS_FCHMODAT2: libc::c_long = 452;
 
-/// Probes for `fchmodat2(2)`: where it is there, it complains of the descriptor, and of nothing else.
+/// Probes for `fchmodat2(2)`, by a call without a usable descriptor.
 pub(super) fn probe() -> io::Result<()> {
     // SAFETY: the name is a constant; no descriptor, so no file, is named.
     let result = unsafe { libc::syscall(SYS_FCHMODAT2, -1, c"x".as_ptr(), 0, libc::AT_SYMLINK_NOFOLLOW) };
@@ -16,7 +18,7 @@ pub(super) fn probe() -> io::Result<()> {
     there(io::Error::last_os_error())
 }
 
-/// Returns what the error of a call without a usable descriptor says about the call.
+/// Returns whether the system has a call that failed for want of a usable descriptor: then the error is EBADF.
 pub(super) fn there(error: io::Error) -> io::Result<()> {
     if error.raw_os_error() == Some(libc::EBADF) { Ok(()) } else { Err(error) }
 }
@@ -47,6 +49,5 @@ pub fn chmod_at(dir: impl AsFd, name: &CStr, mode: u32) -> io::Result<()> {
     if super::stat::stat_fd(&fd)?.kind == super::stat::Kind::Symlink {
         return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
     }
-    let through = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    Ok(rustix::fs::chmodat(rustix::fs::CWD, through.as_str(), Mode::from_raw_mode(mode), AtFlags::empty())?)
+    Ok(rustix::fs::chmodat(rustix::fs::CWD, proc_path(&fd), Mode::from_raw_mode(mode), AtFlags::empty())?)
 }

@@ -1,7 +1,8 @@
-//! The descriptors a process starts with: another one for an open file, and which of the first three were closed.
+//! Descriptors by their numbers: another one for an open file, its path in /proc, and which of the first three a process was
+//! started without.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// Duplicates a descriptor by its number, as `/dev/fd/N` names it: the new one shares offset and flags such as O_APPEND.
 ///
@@ -15,6 +16,11 @@ pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel just made it, for us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(new) })
+}
+
+/// Returns the path of an open file in /proc, which leads to the file itself whatever its name is now (proc(5)).
+pub(crate) fn proc_path(fd: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
 }
 
 /// Returns whether the process was started without this descriptor (0, 1 or 2). The standard library then opens /dev/null
@@ -58,7 +64,6 @@ mod start {
 mod tests {
     use super::*;
     use std::io::{Read, Write};
-    use std::os::fd::AsRawFd;
 
     #[test]
     fn a_duplicate_shares_the_offset() {

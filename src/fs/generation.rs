@@ -20,9 +20,9 @@ const HANDLE: u64 = 0xffff_ffff_0000_0000;
 /// the kernel's file handle (`name_to_handle_at(2)`, which carries the inode's generation), half of it one of the birth
 /// time. Compare with [`same_life`]: a half is 0 where the filesystem has none, or where a sandbox refuses the call.
 ///
-/// Both are kept because sandboxes come and go: a tree that was unpacked outside of a container, where there are handles,
-/// must be known inside, where a seccomp filter refuses them, and the other way round. Any other error is one, since a
-/// number made without the handle would then hide that this is the file that was recorded.
+/// Both are kept because a tree that was unpacked outside of a container, where there are handles, must be recognised inside, where
+/// a seccomp filter refuses them, and the other way round. Any other error is returned: a number made without the handle would
+/// not match the recorded one.
 pub fn generation(dir: impl AsFd, name: &CStr, stat: &Stat) -> io::Result<u64> {
     Ok(handle(dir, name, 0)? | born(stat))
 }
@@ -43,8 +43,8 @@ fn born(stat: &Stat) -> u64 {
     u64::from(born)
 }
 
-/// Returns whether two generations may be of the same file: by its handle where both have that, else by its birth. Where
-/// nothing is known about either, inode numbers are all there is to go by.
+/// Returns whether two generations may be of the same file: by its handle where both have that, else by its birth time. Where
+/// neither has anything, only the inode number distinguishes files, and the answer is yes.
 pub fn same_life(a: u64, b: u64) -> bool {
     let both = |half: u64| a & half != 0 && b & half != 0;
     if both(HANDLE) {

@@ -1,4 +1,4 @@
-//! Reading from a descriptor that may have nothing to give for long.
+//! Reading from a descriptor on which nothing may arrive for long.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,7 +21,7 @@ pub struct Input {
 }
 
 impl Input {
-    /// Reads from `fd` until `cancel` says otherwise.
+    /// Returns a reader of `fd` that `cancel` ends.
     pub fn new(fd: impl Into<OwnedFd>, cancel: Cancel) -> Input {
         Input { file: File::from(fd.into()), cancel }
     }

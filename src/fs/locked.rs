@@ -1,5 +1,5 @@
-//! Files that their own owner may not read (mode 0000, or 4111 as sudo has it), read all the same: the owner may let itself in for
-//! a moment. Mode and times are then what they were; the ctime is not, which cannot be set, so it is kept account of.
+//! Reading files that their own user may not read (mode 0000, or 4111 as sudo has it). The user may change the permissions for a
+//! moment. Mode and mtime are put back; the ctime cannot be set (inode(7)), so the one before is remembered.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -16,13 +16,13 @@ use super::root::open_file_at;
 use super::stat::{stat_at, stat_fd};
 use super::{Kind, Stat, Timestamp};
 
-/// Keeps account of permissions that are changed for a moment, so that they are put back also after a kill.
+/// Records permissions that are changed for a moment, so that they are put back also after a kill.
 pub(crate) trait Mend: fmt::Debug + Send + Sync {
-    /// Writes down that a file has these permissions. The promise is kept when what is returned is dropped.
+    /// Records that a file has these permissions, until what is returned is dropped.
     fn promise(&self, path: &Path, stat: &Stat) -> io::Result<Box<dyn Send>>;
 }
 
-/// How many such files are kept open until the operation ends. Of the others every opening moves the ctime anew.
+/// How many such files are kept open until the operation ends. Each time one of the others is opened, its ctime moves.
 const KEPT: usize = 64;
 
 /// A file that was opened: the ctime it had, and the one it has since.
@@ -48,7 +48,7 @@ impl LockedFiles {
     /// Opens `name` in `dir`, which is at `path`: a regular file of this user's without the right to read it. `refused` is
     /// returned for anything else.
     pub fn open(&self, dir: impl AsFd, name: &CStr, path: &Path, refused: io::Error) -> io::Result<OwnedFd> {
-        // First of all: another thread may have the file open in this way by another name of it.
+        // Before the stat: another thread may be opening the file by another name at this moment.
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         let stat = stat_at(&dir, name)?;
         // The group's bit is lost when a user outside of the group sets permissions.
@@ -67,7 +67,7 @@ impl LockedFiles {
             Ok(fd) => rustix::fs::fchmod(fd, Mode::from_raw_mode(stat.mode.into())).map_err(Into::into),
             Err(_) => chmod_at(&dir, name, stat.mode.into()),
         };
-        // A promise that could not be kept stays for the next operation of the store.
+        // The record of a file that was not put back stays for the next operation of the store.
         match restored {
             Ok(()) => drop(promise),
             Err(error) => {

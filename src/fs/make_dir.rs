@@ -9,7 +9,7 @@ use rustix::fs::Mode;
 use super::chmod::chmod_at;
 use super::stat::stat_at;
 
-/// Makes directories of mode 0700. A umask that takes bits of the owner is found out with the first one.
+/// Makes directories of mode 0700. Whether the umask takes bits of the owner is seen by the first one.
 #[derive(Debug, Default)]
 pub struct PrivateDirs {
     masked: Option<bool>,

@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, XattrFlags};
 use super::generation::generation;
 use super::stat::stat_fd;
 use super::{chmod, xattr};
+use crate::error::describe_io;
 
 /// An ability of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -47,11 +48,7 @@ pub fn all(store: Option<&Path>) -> Vec<Ability> {
 fn ability(name: &'static str, tried: io::Result<()>, good_for: &str) -> Ability {
     match tried {
         Ok(()) => Ability { name, works: true, remark: good_for.into() },
-        Err(error) => {
-            let text = error.to_string();
-            let text = text.split(" (os error").next().unwrap_or(&text).to_lowercase();
-            Ability { name, works: false, remark: text }
-        }
+        Err(error) => Ability { name, works: false, remark: describe_io(&error) },
     }
 }
 
@@ -114,7 +111,7 @@ fn reflink(dir: &Path, file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns whether there are user namespaces. Trying would change this process, so the settings are asked.
+/// Returns whether there are user namespaces. Making one would change this process, so the settings are read.
 fn user_namespaces() -> Ability {
     let setting =
         |path: &str| std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
@@ -140,8 +137,8 @@ fn subordinate_ids() -> Ability {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         let mine = text.lines().filter_map(|line| {
             let mut fields = line.split(':');
-            let who = fields.next()?;
-            let ours = who.parse() == Ok(uid) || Some(who) == user.as_deref();
+            let owner = fields.next()?;
+            let ours = owner.parse() == Ok(uid) || Some(owner) == user.as_deref();
             fields.nth(1).filter(|_| ours)?.parse::<u64>().ok()
         });
         mine.fold(0, u64::saturating_add)
@@ -182,6 +179,14 @@ mod tests {
         assert_eq!(all(Some(&temp.path().join("not/yet"))), there, "the nearest directory is asked");
         let machine = all(None);
         assert!(machine.iter().all(|one| there.contains(one)) && machine.len() < there.len());
+    }
+
+    #[test]
+    fn the_reason_why_something_does_not_work_keeps_its_names() {
+        let failed = ability("x", Err(io::Error::other("without CAP_CHOWN")), "");
+        assert_eq!((failed.works, &failed.remark[..]), (false, "without CAP_CHOWN"));
+        let failed = ability("x", Err(io::Error::from_raw_os_error(libc::EPERM)), "");
+        assert_eq!(failed.remark, "operation not permitted");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::Path;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
+use super::root::parent_of;
 use super::staged::Staged;
 use crate::error::{At, Error, Result};
 
@@ -41,29 +42,33 @@ impl<'d> Replacement<'d> {
         Ok(())
     }
 
-    /// Gives the file its name, in place of what has it. Never half, but after a power loss the old file may be back:
-    /// [`Replacement::publish`] is durable.
-    pub fn publish_cached(mut self, name: impl AsRef<Path>) -> io::Result<()> {
-        self.sync()?;
-        self.staged.replace(self.dir, name)
-    }
-
-    /// Gives the file its name, in place of what has it. After a power loss the old file may be back, or half of this one, which then
-    /// has to show: for what saves time, carries a checksum, and can be made again.
-    pub fn publish_unsynced(self, name: impl AsRef<Path>) -> io::Result<()> {
-        self.staged.replace(self.dir, name)
-    }
-
-    /// Gives the file its name, in place of what has it. When this returns, it survives a power loss.
-    pub fn publish(self, name: impl AsRef<Path>) -> io::Result<()> {
+    /// Gives the file its name, in place of what has it.
+    pub fn publish(mut self, name: impl AsRef<Path>, durability: Durability) -> io::Result<()> {
+        if durability != Durability::None {
+            self.sync()?;
+        }
         let dir = self.dir;
-        self.publish_cached(name)?;
+        self.staged.replace(dir, name)?;
+        if durability != Durability::Full {
+            return Ok(());
+        }
         match sync_dir(dir) {
-            // We may make entries in a directory that we may not open.
+            // Entries can be made in a directory that cannot be opened: one without the permission to read.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             result => result,
         }
     }
+}
+
+/// What of a replaced file survives a power loss. A crash of the process alone leaves the old file or the new one in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The new file, once it is published: its content and then its directory are waited for (fsync(2)).
+    Full,
+    /// The old file or the new one, whole: the content alone is waited for.
+    Content,
+    /// The old file, the new one, or damage. For what carries a checksum and can be made again.
+    None,
 }
 
 /// Replaces the file `name` in `dir`: temporary file, content, fsync, rename, fsync of the directory.
@@ -77,7 +82,7 @@ pub fn replace(
     let shown = name.as_os_str().as_bytes();
     let mut file = Replacement::new(dir).at(operation, shown)?;
     write(file.file())?;
-    file.publish(name).at(operation, shown)
+    file.publish(name, Durability::Full).at(operation, shown)
 }
 
 /// Replaces the file at an ambient path, as the command's `-o FILE` does.
@@ -90,10 +95,7 @@ pub fn replace_path(
     let name = path
         .file_name()
         .ok_or_else(|| Error::invalid(operation, "this is not a file name").with_path(shown))?;
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let parent = parent_of(path);
     let dir =
         Dir::open_ambient_dir(parent, ambient_authority()).at(operation, parent.as_os_str().as_bytes())?;
     replace(&dir, name, operation, write)

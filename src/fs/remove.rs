@@ -4,17 +4,25 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode};
+use rustix::fs::AtFlags;
 
 use super::dirents::Names;
 use super::root::open_dir_at;
 use super::stat::{Kind, stat_at};
 
+/// Removes the name of a file. A missing one is not an error.
+pub(crate) fn unlink(dir: impl AsFd, name: &CStr) -> io::Result<()> {
+    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Removes `name` in `dir`: a file, or a directory with all it holds. Symbolic links are removed, never followed.
 /// A missing name is not an error.
 ///
-/// Works without recursion and with at most three descriptors: going up reopens `..` and checks that it is the
-/// directory we came from, so that a tree moved meanwhile cannot lead the removal elsewhere.
+/// Works without recursion and with at most three descriptors: going up reopens `..` and checks that it is the directory that the
+/// way down came from, so that a tree moved meanwhile cannot lead the removal elsewhere.
 pub fn remove_all(dir: impl AsFd, name: &CStr) -> io::Result<()> {
     remove(dir, name, &mut None)
 }
@@ -56,7 +64,7 @@ fn remove(dir: impl AsFd, name: &CStr, bytes: &mut Option<u64>) -> io::Result<()
             rustix::fs::unlinkat(dir, &name, AtFlags::REMOVEDIR)?;
             return Ok(());
         }
-        let up = open_parent(&open)?;
+        let up = open_dir_at(&open, c"..")?;
         if identity(&up)? != parent {
             return Err(io::Error::other("the tree was moved while it was being removed"));
         }
@@ -106,7 +114,7 @@ fn count(dir: impl AsFd, name: &CStr, bytes: &mut Option<u64>) {
     }
 }
 
-/// Opens a directory to empty it, giving ourselves the permission first where only that is missing.
+/// Opens a directory to empty it. Permissions of the owner that are missing are given first.
 fn enter(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     let dir = dir.as_fd();
     let stat = stat_at(dir, name)?;
@@ -114,11 +122,6 @@ fn enter(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
         super::chmod::chmod_at(dir, name, stat.mode as u32 | 0o700)?;
     }
     open_dir_at(dir, name)
-}
-
-fn open_parent(dir: impl AsFd) -> io::Result<OwnedFd> {
-    use rustix::fs::OFlags;
-    Ok(rustix::fs::openat(dir, c"..", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 fn identity(dir: impl AsFd) -> io::Result<(u64, u64)> {

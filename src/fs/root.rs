@@ -1,11 +1,11 @@
 //! A tree's root as a file descriptor, and opening things below it.
 //!
-//! Here and in the other calls on trees, what a signal interrupted is made again. Local filesystems are not interrupted, but
-//! FUSE and NFS say EINTR, and inside a host program signals are no rare thing: Go's runtime sends them all the time.
+//! Here and in the other calls on trees, a call that a signal interrupted is made again. Local filesystems are not interrupted, but
+//! FUSE and NFS are (EINTR), and signals are frequent inside a host program: Go's runtime preempts its threads by them.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ const ONE_CALL: usize = 4000;
 pub struct Root {
     fd: OwnedFd,
     path: PathBuf,
-    /// Opens files of one's own that may not be read; without an account of them, none is opened.
+    /// Opens files that their own user may not read; unset, none of these is opened.
     locked: OnceLock<Arc<LockedFiles>>,
 }
 
@@ -93,8 +93,7 @@ impl Root {
 
     /// Opens the directory above the root; above the topmost one, that one.
     pub(crate) fn open_parent(&self) -> io::Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(retry_on_intr(|| rustix::fs::openat(&self.fd, c"..", flags, Mode::empty()))?)
+        open_dir_at(&self.fd, c"..")
     }
 
     /// Opens the directory `below` (components joined by `/`, empty for the root itself). No component may be a
@@ -124,9 +123,8 @@ impl Root {
     /// is taken as it stands.
     #[cfg(feature = "sandbox")]
     pub(crate) fn real_path(&self, below: &[u8]) -> io::Result<Vec<u8>> {
-        use std::os::fd::AsRawFd;
         let name_of = |fd: &OwnedFd| -> io::Result<Vec<u8>> {
-            let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            let link = super::descriptors::proc_path(fd);
             let name = retry_on_intr(|| rustix::fs::readlink(&*link, Vec::with_capacity(256)))?;
             Ok(name.into_bytes())
         };
@@ -157,7 +155,7 @@ impl Root {
     /// is opened all the same where [`Root::unlock`] was called.
     pub(crate) fn open_file_in(&self, dir: impl AsFd, name: &CStr, below: &[u8]) -> io::Result<OwnedFd> {
         match (open_file_at(&dir, name), self.locked.get()) {
-            // By another name of it a thread may be letting itself in at this moment.
+            // Another thread may have changed its permissions for a moment, to open it by another name.
             (Ok(fd), Some(locked)) => {
                 locked.wait();
                 Ok(fd)
@@ -200,7 +198,8 @@ impl AsFd for Root {
 
 /// Opens the file at a path that a user gave, for reading.
 pub fn open_given(path: &Path) -> io::Result<File> {
-    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?.into())
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?.into())
 }
 
 /// Opens what is at a path that a user gave, with these flags.
@@ -242,6 +241,14 @@ pub(crate) fn join(above: &[u8], name: &[u8]) -> Vec<u8> {
     }
 }
 
+/// Appends a name to a path of components joined by `/`.
+pub(crate) fn push_name(path: &mut Vec<u8>, name: &[u8]) {
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+}
+
 /// Returns whether an error says that a name which was there a moment ago is gone, or is something else now.
 pub(crate) fn was_replaced(error: &io::Error) -> bool {
     let errnos =
@@ -272,7 +279,7 @@ pub fn open_file_at(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Returns the same for whatever it is: a fifo, too.
+/// Does what [`open_file_at`] does for an entry of any kind, fifos included.
 pub(super) fn open_at(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     // O_NOATIME is for the owner alone; it spares the tree a write per file read.
@@ -294,28 +301,40 @@ fn regular(fd: &OwnedFd) -> io::Result<Stat> {
 
 /// Reads the regular file at an ambient path, following symbolic links, into memory.
 pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let fd = rustix::fs::open(path, flags, Mode::empty())?;
-    let size = usize::try_from(regular(&fd)?.size).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let (mut file, stat) = open_regular(path)?;
+    let size = usize::try_from(stat.size).map_err(|_| io::ErrorKind::FileTooLarge)?;
     let mut out = Vec::new();
     out.try_reserve_exact(size)?;
-    io::Read::read_to_end(&mut std::fs::File::from(fd), &mut out)?;
+    file.read_to_end(&mut out)?;
     Ok(out)
 }
 
 /// Reads the regular file at an ambient path, as [`read_file`] does, unless it has more than `cap` bytes.
 pub fn read_small_file(path: &Path, cap: u64) -> io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let fd = rustix::fs::open(path, flags, Mode::empty())?;
-    regular(&fd)?;
     let mut out = Vec::new();
-    let mut file = io::Read::take(std::fs::File::from(fd), cap.saturating_add(1));
-    io::Read::read_to_end(&mut file, &mut out)?;
+    open_regular(path)?.0.take(cap.saturating_add(1)).read_to_end(&mut out)?;
     if out.len() as u64 > cap {
         let message = format!("the file has more than {cap} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     Ok(out)
+}
+
+/// Opens the regular file at an ambient path, following symbolic links. Never blocks on a fifo or a device.
+fn open_regular(path: &Path) -> io::Result<(File, Stat)> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?;
+    let stat = regular(&fd)?;
+    Ok((fd.into(), stat))
+}
+
+/// Returns the directory that a path names an entry of: `.` for a bare name, `/` for itself.
+pub fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
 }
 
 /// Returns the ambient path that a path leads to through symbolic links; the path itself where nothing is there yet.
@@ -329,8 +348,7 @@ pub fn follow(path: &Path) -> io::Result<PathBuf> {
 /// Opens a directory below another, by `openat2(2)` in one call where the kernel has it and lets us, else name by name.
 pub fn open_dir_below(dir: BorrowedFd<'_>, below: &[u8]) -> io::Result<OwnedFd> {
     if below.is_empty() {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        return Ok(retry_on_intr(|| rustix::fs::openat(dir, c".", flags, Mode::empty()))?);
+        return open_dir_at(dir, c".");
     }
     // `..` would be resolved by the one way and is not by the other; no path of a tree has it.
     if below.split(|&c| c == b'/').any(|name| matches!(name, b"" | b"." | b"..")) {
@@ -373,12 +391,7 @@ pub fn normalise(path: &[u8]) -> Result<Vec<u8>> {
             _ if name.contains(&0) => {
                 return Err(Error::invalid("read path", "a path cannot contain NUL").with_path(path));
             }
-            _ => {
-                if !out.is_empty() {
-                    out.push(b'/');
-                }
-                out.extend_from_slice(name);
-            }
+            _ => push_name(&mut out, name),
         }
     }
     Ok(out)

@@ -2,18 +2,20 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::descriptors::proc_path;
+
 /// A file being written: unnamed where the filesystem can (nothing is left when the process dies), else with a random name.
 /// Dropped, it leaves nothing behind.
 ///
-/// `/proc` is asked anew each time. A handle of it that is kept, as libraries do, shows after a fork the open files of the
-/// parent, which then get our names.
+/// `/proc` is opened anew each time. A handle of it that was kept would show the open files of the parent after a fork, which would
+/// then get the names that these are to have.
 #[derive(Debug)]
 pub struct Staged {
     file: File,
@@ -118,10 +120,6 @@ impl Drop for Staged {
     }
 }
 
-fn proc_path(fd: impl AsFd) -> String {
-    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
-}
-
 /// Returns whether an unnamed file could be given a name: `/proc` is there and shows this very file.
 fn can_link(fd: impl AsFd) -> bool {
     let Ok(ours) = rustix::fs::fstat(&fd) else { return false };
@@ -140,8 +138,8 @@ fn unused_name<T>(mut make: impl FnMut(&str) -> io::Result<T>) -> io::Result<(T,
     }
 }
 
-/// Returns a unique name, in the form of a random UUID: the standard library's random keys, stirred. A forked child has
-/// the same keys as its parent, and another process number.
+/// Returns a unique name in the form of a random UUID. It is a hash of the process number under the standard library's random keys: a
+/// forked child has the keys of its parent, and another number.
 pub fn random_name() -> String {
     use std::hash::{BuildHasher, RandomState};
     let process = std::process::id();

@@ -13,7 +13,7 @@ use super::dirents::Names;
 use super::lock::Locked;
 use super::make_dir::PrivateDirs;
 use super::remove::remove_all;
-use super::root::{c_name, open_dir_at};
+use super::root::{c_name, open_dir_at, parent_of};
 use super::staged::random_name;
 use super::stat::{Kind, is_mount_point, stat_at, stat_fd};
 use crate::error::{At, Error, ErrorKind, Result};
@@ -108,7 +108,7 @@ impl<C> StagedDir<C> {
     ) -> Result<StagedDir<C>> {
         let shown = dir.as_os_str().as_bytes();
         let above = std::path::absolute(parent.path()).at(operation, shown)?;
-        // What a killed process left here; that it cannot be removed is no reason not to go on.
+        // What a killed process left here. Where it cannot be removed, it stays for prune.
         let _ = claims.clear(&above);
         // A random name: process numbers repeat, and containers that share a directory have equal ones.
         let mut tail = name.as_bytes().to_vec();
@@ -220,7 +220,7 @@ fn make_parents(dir: &Path, operation: &'static str) -> Result<Vec<PathBuf>> {
     Ok(missing)
 }
 
-/// Removes those again in which nothing is.
+/// Removes those of the directories that are empty, given the topmost first.
 fn remove_parents(parents: &[PathBuf]) {
     for path in parents.iter().rev() {
         let _ = rustix::fs::rmdir(path);
@@ -233,11 +233,7 @@ fn place_of(dir: &Path, operation: &'static str) -> Result<(Root, OsString)> {
     let name = dir
         .file_name()
         .ok_or_else(|| Error::invalid(operation, "this is not the name of a directory").with_path(shown))?;
-    let parent = match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    Ok((Root::open(parent)?, name.to_os_string()))
+    Ok((Root::open(parent_of(dir))?, name.to_os_string()))
 }
 
 /// Returns the place of a directory, if a rename can replace it: it is one by this very name, no link to it, and nothing is

@@ -99,7 +99,7 @@ impl Timestamp {
         Timestamp { secs, nanos }
     }
 
-    /// This moment moved back by `nanos` nanoseconds (less than one second).
+    /// Returns the moment that is `nanos` nanoseconds before, which are less than a second.
     pub fn minus_nanos(self, nanos: u32) -> Self {
         if self.nanos >= nanos {
             Timestamp { secs: self.secs, nanos: self.nanos - nanos }
@@ -159,9 +159,10 @@ pub fn kind_at(path: &Path, follow: bool) -> Option<Kind> {
     Kind::from_mode(stat.st_mode)
 }
 
-/// Returns whether an open directory is where something is mounted. Kernels before 5.8 do not say; to them it is not.
+/// Returns whether something is mounted on an open directory; `false` also where the kernel does not say (before 5.8, or without
+/// statx).
 pub fn is_mount_point(fd: impl AsFd) -> io::Result<bool> {
-    match rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::empty()) {
+    match retry_on_intr(|| rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())) {
         Ok(x) => Ok(x.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
         Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => Ok(false),
         Err(error) => Err(error.into()),

@@ -25,11 +25,16 @@ struct XattrArgs {
     flags: u32,
 }
 
+/// Whether the calls of Linux 6.13 were found missing.
 static MISSING: AtomicBool = AtomicBool::new(false);
 
+/// A way to the attributes of a file.
 enum Way {
+    /// By the calls of Linux 6.13.
     At,
+    /// By this path in /proc.
     Proc(CString),
+    /// By opening the file.
     Open,
 }
 
@@ -47,12 +52,12 @@ fn way(dir: BorrowedFd<'_>, name: &CStr) -> Way {
     }
 }
 
-/// Returns whether the newer call is missing. Listing and reading never say EPERM of themselves, so there it comes from a
-/// seccomp filter that lacks the call.
-fn refused(error: &io::Error, reads: bool) -> bool {
+/// Returns whether an error says that the newer call is missing. A seccomp filter without it may answer EPERM, which listing and
+/// reading never do themselves; a filesystem that refuses to set an attribute does, so then the call is probed for.
+fn is_missing(error: &io::Error, reads: bool) -> bool {
     match error.raw_os_error() {
         Some(libc::ENOSYS) => true,
-        Some(libc::EPERM) => reads,
+        Some(libc::EPERM) => reads || probe().is_err(),
         _ => false,
     }
 }
@@ -83,8 +88,7 @@ fn grow(
     }
 }
 
-/// Probes for `listxattrat(2)`, and with it its siblings: where it is there, it complains of the descriptor, and of nothing
-/// else.
+/// Probes for `listxattrat(2)`, and with it its siblings, by a call without a usable descriptor.
 pub(super) fn probe() -> io::Result<()> {
     // SAFETY: the name is a constant and the buffer has no length; no descriptor, so no file, is named.
     let result = unsafe {
@@ -120,7 +124,7 @@ pub fn list_at(dir: impl AsFd, name: &CStr, out: &mut Vec<u8>) -> io::Result<()>
                 })
             });
             match tried {
-                Err(error) if refused(&error, true) => {
+                Err(error) if is_missing(&error, true) => {
                     MISSING.store(true, Ordering::Relaxed);
                     return list_at(dir, name, out);
                 }
@@ -164,7 +168,7 @@ pub fn get_at(dir: impl AsFd, name: &CStr, attribute: &CStr, out: &mut Vec<u8>) 
                 })
             });
             match tried {
-                Err(error) if refused(&error, true) => {
+                Err(error) if is_missing(&error, true) => {
                     MISSING.store(true, Ordering::Relaxed);
                     get_at(dir, name, attribute, out)
                 }
@@ -200,7 +204,7 @@ pub fn set_at(dir: impl AsFd, name: &CStr, attribute: &CStr, value: &[u8]) -> io
                 )
             });
             match tried {
-                Err(error) if refused(&error, false) => {
+                Err(error) if is_missing(&error, false) => {
                     MISSING.store(true, Ordering::Relaxed);
                     set_at(dir, name, attribute, value)
                 }
@@ -233,7 +237,7 @@ pub fn remove_at(dir: impl AsFd, name: &CStr, attribute: &CStr) -> io::Result<()
                 )
             });
             match tried {
-                Err(error) if refused(&error, false) => {
+                Err(error) if is_missing(&error, false) => {
                     MISSING.store(true, Ordering::Relaxed);
                     remove_at(dir, name, attribute)
                 }
@@ -243,6 +247,16 @@ pub fn remove_at(dir: impl AsFd, name: &CStr, attribute: &CStr) -> io::Result<()
         Way::Proc(path) => Ok(rustix::fs::lremovexattr(path.as_c_str(), attribute)?),
         Way::Open => Ok(rustix::fs::fremovexattr(&open_any(dir, name)?, attribute)?),
     }
+}
+
+/// Removes the default ACL of a directory, which entries made in it would inherit (acl(5)). Returns whether it had one.
+pub fn remove_default_acl(dir: impl AsFd) -> io::Result<bool> {
+    const DEFAULT_ACL: &str = "system.posix_acl_default";
+    let has = rustix::fs::fgetxattr(&dir, DEFAULT_ACL, &mut [0u8; 0]).is_ok();
+    if has {
+        rustix::fs::fremovexattr(&dir, DEFAULT_ACL)?;
+    }
+    Ok(has)
 }
 
 /// Returns whether a filesystem says with this error that it does not keep an attribute: not permitted, not supported, a
@@ -272,5 +286,54 @@ fn open_any(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<std::os::fd::OwnedFd
             io::ErrorKind::Unsupported,
             "extended attributes of links and devices need Linux 6.13 or a mounted /proc",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Has the kernel answer EPERM to the calls of Linux 6.13, on this thread alone, as filters of container engines do.
+    fn refuse_newer_calls() {
+        let op = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
+        let number = |call: libc::c_long| u32::try_from(call).unwrap();
+        let program = [
+            op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+            op(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, number(SYS_SETXATTRAT), 0, 2),
+            op(libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K, number(SYS_REMOVEXATTRAT), 1, 0),
+            op(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0, 0),
+            op(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
+        ];
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+        // SAFETY: both calls act on this thread; the program lives through the second, which only reads it.
+        unsafe {
+            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+            assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter), 0);
+        }
+    }
+
+    #[test]
+    fn a_filter_that_refuses_the_newer_calls_loses_no_attribute() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("file"), "").unwrap();
+        let dir = std::fs::File::open(temp.path()).unwrap();
+        // Some filesystems have no user attributes.
+        let takes =
+            rustix::fs::setxattr(temp.path(), c"user.probe", b"", rustix::fs::XattrFlags::empty()).is_ok();
+        std::thread::scope(|scope| {
+            let work = || {
+                refuse_newer_calls();
+                assert_eq!(probe().unwrap_err().raw_os_error(), Some(libc::EPERM));
+                let set = set_at(&dir, c"file", c"user.name", b"value");
+                assert_eq!(set.is_ok(), takes, "{set:?}");
+                if takes {
+                    let mut value = Vec::new();
+                    get_at(&dir, c"file", c"user.name", &mut value).unwrap();
+                    assert_eq!(value, b"value");
+                    remove_at(&dir, c"file", c"user.name").unwrap();
+                }
+            };
+            crate::threads::join(scope.spawn(work));
+        });
     }
 }

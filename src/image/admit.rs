@@ -230,18 +230,15 @@ impl<'a, S: Source> Admission<'a, S> {
             let decode = DecodeOptions {
                 hash_input: false,
                 hash_output: true,
-                restarts: true,
+                restarts: self.store.limits().layer_indexes,
                 limits: self.limits.decode.clone(),
                 ..DecodeOptions::default()
             };
             let share = Share::new(self.control, blob.size);
             let input = source.open(self.store)?;
             let decoder = Decoder::counting(input, decode, self.control.clone(), share)?;
-            let decoded = self.notes.decode(decoder, self.control).map_err(|error| match error.path() {
-                None => error.with_path(shown),
-                Some(_) => error,
-            })?;
-            let (decoded, found) = decoded;
+            let decoded = self.notes.decode(decoder, self.control);
+            let (decoded, found) = decoded.map_err(|error| error.or_path(|| shown))?;
             noted = found;
             info.diff_id = decoded.diff_id.expect("asked for");
             info.diff_size = Some(decoded.diff_size);

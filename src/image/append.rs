@@ -27,8 +27,11 @@ pub(super) fn take_layer(
     control: &Control,
 ) -> Result<(Written, StepLayer)> {
     let (tee, blob) = Tee::new(input, store.unhashed_blob_writer()?);
-    let options =
-        DecodeOptions { limits: limits.clone(), restarts: true, ..DecodeOptions::with_threads(threads) };
+    let options = DecodeOptions {
+        limits: limits.clone(),
+        restarts: store.limits().layer_indexes,
+        ..DecodeOptions::with_threads(threads)
+    };
     let decoder = Decoder::new(Box::new(tee), options, control.clone())?;
     // No digest says that all of it came.
     let limits = ReadLimits { require_end: true, ..ReadLimits::default() };
@@ -44,9 +47,7 @@ pub(super) fn take_layer(
     blob.take().finish_with(digest, decoded.size)?;
     let written = Written { diff_id, diff_size: decoded.diff_size, digest, size: decoded.size };
     let layer = record_layer(store, &written, decoded.compression.media_type())?;
-    if let Some(index) = index {
-        notes.keep(store, &digest, reading.finish(index, decoded.diff_size));
-    }
+    notes.keep(store, &digest, reading.finish(index, decoded.diff_size));
     Ok((written, layer))
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::clone::unchanged;
@@ -321,7 +322,8 @@ impl<'a> Checkout<'a> {
 
     /// Refuses to remove what the store stands in.
     fn refuse_to_remove_the_store(&self) -> Result<()> {
-        let stat = crate::fs::stat::stat_fd(self.store.dir()).at(CHECKOUT, "")?;
+        let shown = self.store.root_path().as_os_str().as_bytes();
+        let stat = crate::fs::stat::stat_fd(self.store.dir()).at(CHECKOUT, shown)?;
         for path in &self.beside {
             let gone = |at: &u32| {
                 let below = [&self.now.path(*at)[..], b"/"].concat();

@@ -7,6 +7,7 @@ use super::tree::{Tree, scan_options};
 use crate::Digest;
 use crate::error::{At, Error, Result};
 use crate::fs::Root;
+use crate::fs::root::parent_of;
 use crate::fs::staged_dir::StagedDir;
 use crate::fs::stat::stat_fd;
 use crate::layer::Loss;
@@ -146,10 +147,7 @@ pub(super) fn unchanged(index: &Snapshot, scan: &Snapshot) -> Vec<u32> {
 fn refuse_inside(tree: &Root, new: &Path) -> Result<()> {
     let shown = new.as_os_str().as_bytes();
     let stat = stat_fd(tree).at(CLONE, tree.describe(b""))?;
-    let parent = match new.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let parent = parent_of(new);
     // By what is there, not by the words of the path: links lead anywhere.
     let mut at = Root::open(parent)?;
     loop {

@@ -157,7 +157,7 @@ fn read(
             store,
             layer,
             &limits,
-            (!store.has_layer_index(&layer.digest), share.split(layer.size)),
+            (store.wants_layer_index(&layer.digest), share.split(layer.size)),
             control,
             &mut |entry, offset| place(&mut model, layer, entry, offset / BLOCK as u64),
         )?;

@@ -40,10 +40,7 @@ impl Layer {
 
     /// Returns an error with the layer in it, where it names nothing yet.
     fn named(&self, error: Error) -> Error {
-        match error.path() {
-            None => error.with_path(self.digest.to_string()),
-            Some(_) => error,
-        }
+        error.or_path(|| self.digest.to_string())
     }
 }
 

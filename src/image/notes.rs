@@ -39,8 +39,9 @@ pub(crate) struct Notes {
 }
 
 impl Notes {
-    /// Reads a layer to its end and takes notes of it. The decoder has to note where decoding may begin. Give what comes of it to
-    /// [`keep`](Self::keep) once the digests are what they should be.
+    /// Reads a layer to its end and takes notes of it. The index is among them if the decoder notes where decoding may begin
+    /// ([`DecodeOptions::restarts`](crate::compress::DecodeOptions::restarts)). Give the notes to [`keep`](Self::keep) once the
+    /// digests are what they should be.
     ///
     /// # Errors
     /// Those of decoding. What is no tar is none.
@@ -55,7 +56,7 @@ impl Notes {
             read => read.ok(),
         };
         let (decoded, index) = decoder.finish_noted()?;
-        Ok((decoded, reading.zip(index).map(|(it, index)| it.finish(index, decoded.diff_size))))
+        Ok((decoded, reading.map(|it| it.finish(index, decoded.diff_size))))
     }
 
     /// Compresses a tar into the store, takes notes of it meanwhile on a thread of its own, where there may be one, and keeps them.
@@ -78,7 +79,7 @@ impl Notes {
         blob.finish_with(written.digest, written.size)?;
         let layer = record_layer(store, &written, profile.media_type())?;
         if let Some(reading) = reading {
-            self.keep(store, &written.digest, reading.finish(index, written.diff_size));
+            self.keep(store, &written.digest, reading.finish(Some(index), written.diff_size));
         }
         Ok((written, layer))
     }
@@ -112,7 +113,7 @@ impl Notes {
 
     /// Takes notes of a tar that is in memory; `None` if it is none.
     pub fn of_bytes(&self, tar: Vec<u8>, control: &Control) -> Option<Noted> {
-        let index = LayerIndex::of_tar(&tar);
+        let index = Some(LayerIndex::of_tar(&tar));
         let reading = self.read(ReadChunks::with_size(&tar[..], tar.len()), control).ok()?;
         Some(reading.finish(index, tar.len() as u64))
     }
@@ -131,8 +132,10 @@ impl Notes {
 
     /// Puts the index of a layer into the store, and has its entries at hand for [`list`](Self::list).
     pub fn keep(&self, store: &Store, blob: &Digest, noted: Noted) {
-        // It only saves time: a store that cannot be written to, or a full disk, is no reason to fail.
-        let _ = store.put_layer_index(blob, &noted.index);
+        if let Some(index) = &noted.index {
+            // It only saves time: a store that cannot be written to, or a full disk, is no reason to fail.
+            let _ = store.put_layer_index(blob, index);
+        }
         if let Some(rows) = noted.rows {
             let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
             layers.insert(*blob, Rows { rows, diff_size: noted.diff_size });
@@ -215,8 +218,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Returns the notes, once the tar is at its end: with the index, and the size of the tar.
-    pub fn finish(self, index: LayerIndex, diff_size: u64) -> Noted {
+    /// Returns the notes, once the tar is at its end: with the index if there is one, and the size of the tar in bytes.
+    pub fn finish(self, index: Option<LayerIndex>, diff_size: u64) -> Noted {
         Noted { index, rows: self.rows, diff_size }
     }
 }
@@ -244,7 +247,7 @@ impl<'a> Beside<'_, 'a> {
 /// The notes of a layer before its digests are compared.
 #[derive(Debug)]
 pub(crate) struct Noted {
-    index: LayerIndex,
+    index: Option<LayerIndex>,
     rows: Option<Vec<Row>>,
     diff_size: u64,
 }
@@ -321,7 +324,7 @@ mod tests {
     fn entries_without_room_leave_the_index_alone() {
         let notes = Notes { held: AtomicU64::new(HELD_MAX), ..Notes::default() };
         let noted = decode(&notes, &tar()).unwrap().1.unwrap();
-        assert!(noted.rows.is_none() && noted.index.is_usable());
+        assert!(noted.rows.is_none() && noted.index.unwrap().is_usable());
         assert_eq!(notes.held.load(Ordering::Relaxed), HELD_MAX);
         let noted = decode(&Notes::default(), &tar()).unwrap().1.unwrap();
         assert_eq!(noted.rows.map(|rows| rows.len()), Some(1));

@@ -46,10 +46,7 @@ impl Image {
     /// document is damaged or contradicts itself; [`ErrorKind::Unsupported`] for an artifact that is not an image.
     pub fn open(store: &Store, reference: &str, platform: Option<&Platform>) -> Result<Self> {
         let resolved = store.resolve(reference)?;
-        let named = |error: Error| match error.path() {
-            Some(_) => error,
-            None => error.with_path(reference),
-        };
+        let named = |error: Error| error.or_path(|| reference);
         let image = Image::from_descriptor(store, &resolved.descriptor, platform).map_err(named)?;
         Ok(Image { name: resolved.name, ..image })
     }

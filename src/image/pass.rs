@@ -19,10 +19,7 @@ pub(super) fn read_layer(
     control: &Control,
     each: &mut dyn FnMut(&TarEntry, u64) -> Result<()>,
 ) -> Result<Option<LayerIndex>> {
-    let named = |error: Error| match error.path() {
-        None => error.with_path(layer.digest.to_string()),
-        Some(_) => error,
-    };
+    let named = |error: Error| error.or_path(|| layer.digest.to_string());
     let file = store.open_blob(&layer.digest)?;
     let options = DecodeOptions { restarts: index, ..layer.decode_options(store)? };
     let decoder = Decoder::counting(Box::new(file), options, control.clone(), share).map_err(named)?;

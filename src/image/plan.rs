@@ -82,25 +82,16 @@ impl Plan {
 
 /// Reads files of the tree, on several threads. Of one that cannot be read, or is not what was found any more, there is no digest.
 fn hash(found: &Found<'_>, files: &[u32], control: &Control) -> Result<HashMap<u32, [u8; 32]>> {
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let work = || {
-        let mut out = Vec::new();
-        while let Some(&file) = files.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-            if control.check("compare content").is_err() {
-                break;
-            }
-            out.extend(content::digest_of(file, found.now, found.root, control).map(|digest| (file, digest)));
-        }
-        out
-    };
-    let digests = std::thread::scope(|scope| {
-        let count = threads::count(found.threads).min(files.len());
-        let spawn = |_| threads::spawn(scope, "treering-hash", work).ok();
-        let handles: Vec<_> = (1..count).map_while(spawn).collect();
-        let mut all = work();
-        all.extend(handles.into_iter().flat_map(threads::join));
-        all
-    });
-    control.check("compare content")?;
-    Ok(digests.into_iter().collect())
+    let count = threads::count(found.threads);
+    let digests = threads::each(
+        count,
+        "treering-hash",
+        files,
+        || (),
+        |(), &file| {
+            control.check("compare content")?;
+            Ok(content::digest_of(file, found.now, found.root, control).map(|digest| (file, digest)))
+        },
+    )?;
+    Ok(digests.into_iter().flatten().collect())
 }

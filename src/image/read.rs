@@ -318,10 +318,7 @@ impl ImageFiles {
 
     /// Returns an error with the file in it, where it names nothing yet.
     fn named(&self, entry: u32, error: Error) -> Error {
-        match error.path() {
-            None => error.with_path(self.list.path(entry)),
-            Some(_) => error,
-        }
+        error.or_path(|| self.list.path(entry))
     }
 }
 
@@ -416,10 +413,7 @@ impl Read for LargeFile {
             self.control.check(READ)?;
             let Some((data, given)) = &mut self.data else {
                 let advanced = self.advance();
-                advanced.map_err(|error| match error.path() {
-                    None => error.with_path(&self.path),
-                    Some(_) => error,
-                })?;
+                advanced.map_err(|error| error.or_path(|| &self.path))?;
                 if self.data.is_none() {
                     return Err(Error::corrupt(READ, "the file ends too early").with_path(&self.path).into());
                 }

@@ -172,10 +172,7 @@ fn apply_layers(
     for layer in image.layers() {
         let applied = apply_layer(store, layer, &mut target, options, (layers, &share), &mut known, control);
         names.extend(target.root_names());
-        applied.map_err(|error| match error.path() {
-            None => error.with_path(layer.digest.to_string()),
-            Some(_) => error,
-        })?;
+        applied.map_err(|error| error.or_path(|| layer.digest.to_string()))?;
     }
     let (applied, list) = target.finish_noted()?;
     known.keep(store, list);
@@ -195,7 +192,7 @@ fn apply_layer(
     let decode = DecodeOptions {
         limits: options.decode.clone(),
         threads: DecodeOptions::with_threads(options.apply.threads).threads,
-        restarts: known.wanted,
+        restarts: store.wants_layer_index(&layer.digest),
         ..layer.decode_options(store)?
     };
     let decoder = Decoder::counting(blob, decode, control.clone(), share.split(layer.size))?;
@@ -208,10 +205,9 @@ fn apply_layer(
     Ok(())
 }
 
-/// The list of what the layers contain, and their indexes, made while they are applied. Both are made unless the store has
-/// all of it.
+/// The list of what the layers contain, and their indexes, made while they are applied where the store lacks them.
 struct Known {
-    wanted: bool,
+    /// The ChainID of the layers.
     chain: Option<Digest>,
     indexes: Vec<(Digest, LayerIndex)>,
 }
@@ -220,12 +216,10 @@ impl Known {
     fn new(store: &Store, image: &Image, target: &mut Target<'_>) -> Result<Known> {
         let chain = chain_ids(image.config().diff_ids()).pop();
         let listed = chain.map(|chain| kept_list(store, &chain)).transpose()?.flatten().is_some();
-        let indexed = || image.layers().iter().all(|layer| store.has_layer_index(&layer.digest));
-        let wanted = chain.is_some() && !(listed && indexed());
-        if wanted {
+        if !listed {
             target.take_notes();
         }
-        Ok(Known { wanted, chain, indexes: Vec::new() })
+        Ok(Known { chain, indexes: Vec::new() })
     }
 
     /// Puts it into the store. It only saves time: a store that cannot be written to, or a full disk, is no reason to fail.

@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 
 use super::credentials::Credential;
 use crate::error::{At, Error, ErrorKind, Result};
-use crate::fs::publish::Replacement;
-use crate::fs::root::read_small_file;
+use crate::fs::publish::{Durability, Replacement};
+use crate::fs::root::{parent_of, read_small_file};
 
 const READ: &str = "read credentials";
 const WRITE: &str = "write credentials";
@@ -162,15 +162,14 @@ impl AuthFile {
         let shown = path.as_os_str().as_bytes();
         let name =
             path.file_name().ok_or_else(|| Error::invalid(WRITE, "not a file name").with_path(shown))?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let dir = open_private(parent)?;
+        let dir = open_private(parent_of(&path))?;
         let mut bytes = serde_json::to_vec_pretty(&self.object)
             .map_err(|error| Error::new(ErrorKind::Internal, WRITE, error.to_string()))?;
         bytes.push(b'\n');
         let mut file = Replacement::new(&dir).at(WRITE, shown)?;
         rustix::fs::fchmod(file.file(), Mode::RUSR | Mode::WUSR).at(WRITE, shown)?;
         std::io::Write::write_all(file.file(), &bytes).at(WRITE, shown)?;
-        file.publish(name).at(WRITE, shown)
+        file.publish(name, Durability::Full).at(WRITE, shown)
     }
 }
 
@@ -197,10 +196,10 @@ fn open_private(path: &Path) -> Result<Dir> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         opened => return opened.at(WRITE, shown),
     }
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+    let Some(name) = path.file_name() else {
         return Err(Error::not_found(WRITE, "the directory does not exist").with_path(shown));
     };
-    let above = open_private(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+    let above = open_private(parent_of(path))?;
     let mut builder = DirBuilder::new();
     builder.mode(0o700);
     match above.create_dir_with(name, &builder) {

@@ -122,13 +122,10 @@ impl Fetcher<'_> {
             threads,
             hash_input: false,
             hash_output: true,
-            restarts: true,
+            restarts: self.store.limits().layer_indexes,
             limits: self.decode.clone(),
         };
-        let named = |error: Error| match error.path() {
-            None => error.with_path(&shown),
-            Some(_) => error,
-        };
+        let named = |error: Error| error.or_path(|| &shown);
         let decoder = Decoder::counting(reader, decode, self.control.clone(), Share::uncounted());
         let decode = |decoder: Decoder| self.notes.decode(decoder, self.control);
         let (decoded, noted) = decoder.and_then(decode).map_err(named)?;

@@ -19,7 +19,7 @@ use rustix::fs::OFlags;
 
 use super::layout::Store;
 use super::lease::Exclusive;
-use super::publish;
+use super::publish::{self, Durability};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::lock::Locked;
 use crate::progress::Control;
@@ -231,14 +231,13 @@ impl Slot {
     /// Replaces a small file, atomically and durably.
     pub fn replace(&self, file: &str, bytes: &[u8]) -> Result<()> {
         let _lease = self.store.lease()?;
-        publish::replace(&self.dir, file, &self.shown(file), bytes)
+        publish::replace(&self.dir, file, &self.shown(file), bytes, Durability::Full)
     }
 
     /// Replaces a small file, atomically; a power loss may bring the old one back.
     pub fn replace_cached(&self, file: &str, bytes: &[u8]) -> Result<()> {
         let _lease = self.store.lease()?;
-        let shown = self.shown(file);
-        publish::replace_cached(&self.dir, file, &shown, |out| out.write_all(bytes).at("write file", &shown))
+        publish::replace(&self.dir, file, &self.shown(file), bytes, Durability::Content)
     }
 
     /// Opens a file for appending, emptied first where `anew` says so.

@@ -11,13 +11,12 @@
 //! waits until it is on the disk, and a file that does not parse, or has a wrong checksum, counts as absent.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 
 use super::layout::Store;
-use super::publish;
-use super::publish::files;
+use super::publish::{self, Durability, files};
 use crate::compress::LayerIndex;
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
@@ -46,8 +45,7 @@ impl Store {
         let bytes = super::json::to_bytes(info)?;
         let name = format!("blob-{}", info.digest.hex());
         let shown = format!("layers/{name}");
-        let write = |out: &mut dyn Write| out.write_all(&bytes).at("write layer info", &shown);
-        publish::replace_unsynced(&self.0.layers, &name, &shown, write)?;
+        publish::replace(&self.0.layers, &name, &shown, &bytes, Durability::None)?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(publish::FILE_MODE);
         match dir.open_with(info.digest.hex(), &options) {
@@ -111,8 +109,8 @@ impl Store {
     pub fn put_chain_list(&self, chain_id: &Digest, bytes: &[u8]) -> Result<()> {
         let _lease = self.lease()?;
         let dir = self.layer_dir(chain_id, true)?.expect("made when missing");
-        let write = |out: &mut dyn Write| out.write_all(bytes).at("write layer list", chain_id.to_string());
-        publish::replace_unsynced(&dir, "list", self.path(&format!("layers/{}/list", chain_id.hex())), write)
+        let shown = self.path(&format!("layers/{}/list", chain_id.hex()));
+        publish::replace(&dir, "list", shown, bytes, Durability::None)
     }
 
     /// Returns the index of a blob of this size; `None` when there is none that can be used.
@@ -125,11 +123,14 @@ impl Store {
         }
     }
 
-    /// Returns whether there is an index of a blob that this version made, of whatever use.
-    pub(crate) fn has_layer_index(&self, blob: &Digest) -> bool {
-        let mut begin = [0; LayerIndex::MAGIC.len()];
-        let file = publish::open_regular(&self.0.layers, &index_name(blob), "");
-        file.is_ok_and(|mut file| file.read_exact(&mut begin).is_ok() && begin == *LayerIndex::MAGIC)
+    /// Returns whether an index of a blob is worth making: the store keeps them, and has none that this version made.
+    pub(crate) fn wants_layer_index(&self, blob: &Digest) -> bool {
+        let has = || {
+            let mut begin = [0; LayerIndex::MAGIC.len()];
+            let file = publish::open_regular(&self.0.layers, &index_name(blob), "");
+            file.is_ok_and(|mut file| file.read_exact(&mut begin).is_ok() && begin == *LayerIndex::MAGIC)
+        };
+        self.limits().layer_indexes && !has()
     }
 
     /// Returns the digests of contents of the tar with this DiffID, as [`put_content_digests`](Self::put_content_digests) stored them. The
@@ -148,19 +149,20 @@ impl Store {
         let _lease = self.lease()?;
         let Some(dir) = self.layer_dir(diff_id, true)? else { return Ok(()) };
         let shown = format!("layers/{}/{DIGESTS}", diff_id.hex());
-        let write = |out: &mut dyn Write| out.write_all(bytes).at("write content digests", &shown);
-        publish::replace_cached(&dir, DIGESTS, &shown, write)
+        publish::replace(&dir, DIGESTS, &shown, bytes, Durability::Content)
     }
 
-    /// Stores the index of a blob, as much of it as may be there, replacing the one that is there. Prune keeps it as long as
-    /// the blob.
+    /// Stores the index of a blob, as much of it as [`LayerIndex::cap`] has room for, replacing the one that is there. Prune keeps it
+    /// as long as the blob. Nothing is stored without [`Limits::layer_indexes`](super::Limits::layer_indexes).
     pub fn put_layer_index(&self, blob: &Digest, index: &LayerIndex) -> Result<()> {
+        if !self.limits().layer_indexes {
+            return Ok(());
+        }
         let _lease = self.lease()?;
         let name = index_name(blob);
         let shown = format!("layers/{name}");
         let bytes = index.encode(LayerIndex::cap(index.size));
-        let write = |out: &mut dyn Write| out.write_all(&bytes).at("write layer index", &shown);
-        publish::replace_unsynced(&self.0.layers, &name, &shown, write)
+        publish::replace(&self.0.layers, &name, &shown, &bytes, Durability::None)
     }
 
     /// Returns what is wrong with the indexes of blobs: their names in the store, and a message for each.

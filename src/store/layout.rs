@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::limits::Limits;
 use super::pin::Pinned;
-use super::publish::{self, FILE_MODE};
+use super::publish::{self, Durability, FILE_MODE};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::hint::Hint;
 
@@ -43,6 +43,8 @@ pub(super) enum Hold {
 
 pub(super) struct Rooms {
     pub root: PathBuf,
+    /// The path of `oci`.
+    pub layout: PathBuf,
     pub dir: Dir,
     pub oci: Dir,
     pub blobs: Dir,
@@ -116,6 +118,7 @@ impl Store {
             cache: room(&dir, "cache", &root)?,
             pins: room(&dir, "pins", &root)?,
             tmp: room(&dir, "tmp", &root)?,
+            layout: root.join("oci"),
             oci,
             blobs,
             dir,
@@ -143,8 +146,8 @@ impl Store {
     /// Returns the OCI image layout in it: a directory that other tools read and copy from as it is, as in
     /// `skopeo copy oci:LAYOUT:NAME docker://…` or `crane push LAYOUT NAME`. They must not write to it, since they take
     /// none of the store's locks.
-    pub fn layout(&self) -> PathBuf {
-        self.0.root.join("oci")
+    pub fn layout(&self) -> &Path {
+        &self.0.layout
     }
 
     /// Returns a path below the root, as messages name it.
@@ -182,11 +185,23 @@ impl Store {
                 "mediaType": crate::media_type::OCI_INDEX,
                 "manifests": [],
             });
-            publish::replace(oci, "index.json", self.path("oci/index.json"), empty.to_string().as_bytes())?;
+            publish::replace(
+                oci,
+                "index.json",
+                self.path("oci/index.json"),
+                empty.to_string().as_bytes(),
+                Durability::Full,
+            )?;
         }
         if !layout {
             let layout = json!({ "imageLayoutVersion": LAYOUT_VERSION });
-            publish::replace(oci, "oci-layout", self.path("oci/oci-layout"), layout.to_string().as_bytes())?;
+            publish::replace(
+                oci,
+                "oci-layout",
+                self.path("oci/oci-layout"),
+                layout.to_string().as_bytes(),
+                Durability::Full,
+            )?;
         }
         self.check_layout()
     }

@@ -1,9 +1,9 @@
-//! Caps on what an input can make us read, nest or remember.
+//! Caps on what an input can make the program read, nest or keep.
 
 use crate::error::{Error, Result};
 
-/// Caps for documents read from a store, an archive or a registry. All are configurable; the defaults are those of the
-/// threat model.
+/// Caps for documents read from a store, an archive or a registry, and for what the store keeps to save time. The defaults are
+/// those of the threat model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -20,6 +20,10 @@ pub struct Limits {
     /// The cap on records of builds, with the blobs that only these need, in bytes. A build that has ended lets go of those
     /// not used for longest. The trees that its commands ran in have a limit of their own, of as much. Default 20 GiB.
     pub cache_bytes: u64,
+    /// Whether an index of each layer is kept beside its blob, with which a file is read without decoding the layer from its start.
+    /// It takes at most 1% of the blob ([`Usage::index_bytes`](super::Usage::index_bytes) has the sum). Without it none is made;
+    /// those that are there are used. Default: yes.
+    pub layer_indexes: bool,
 }
 
 impl Default for Limits {
@@ -31,6 +35,7 @@ impl Default for Limits {
             layers: 512,
             blob_bytes: u64::MAX,
             cache_bytes: 20 << 30,
+            layer_indexes: true,
         }
     }
 }

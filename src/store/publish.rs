@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -13,6 +13,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::descriptors::proc_path;
+pub(super) use crate::fs::publish::Durability;
 use crate::fs::publish::Replacement;
 use crate::fs::remove::remove_all;
 use crate::fs::root::c_name;
@@ -94,73 +96,38 @@ fn real_dir(dir: &Dir) -> rustix::io::Result<OwnedFd> {
     retry_on_intr(|| rustix::fs::openat(dir, ".", flags, Mode::empty()))
 }
 
-/// Replaces a small file atomically and durably. On any error the old file stays as it was.
-pub(super) fn replace(dir: &Dir, name: &str, shown: impl AsRef<[u8]>, bytes: &[u8]) -> Result<()> {
+/// Replaces a small file atomically. On any error the old file stays as it was.
+pub(super) fn replace(
+    dir: &Dir,
+    name: &str,
+    shown: impl AsRef<[u8]>,
+    bytes: &[u8],
+    durability: Durability,
+) -> Result<()> {
     let shown = shown.as_ref();
-    replace_with(dir, name, shown, |file| file.write_all(bytes).at("write file", shown))
+    replace_with(dir, name, shown, durability, |file| file.write_all(bytes).at("write file", shown))
 }
 
-/// Does what [`replace`] does, for content too large for one buffer.
+/// Does what [`replace`] does, for content too large for one buffer. The caller holds a lease.
 pub(super) fn replace_with(
     dir: &Dir,
     name: &str,
     shown: impl AsRef<[u8]>,
+    durability: Durability,
     fill: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<()> {
+    const OP: &str = "write file";
     let shown = shown.as_ref();
-    synced(dir, shown, fill)?.publish(name).at("write file", shown)
-}
-
-/// Does what [`replace_with`] does, for what can be computed again: never half, but a power loss may bring the old file back.
-pub(super) fn replace_cached(
-    dir: &Dir,
-    name: &str,
-    shown: impl AsRef<[u8]>,
-    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
-) -> Result<()> {
-    let shown = shown.as_ref();
-    synced(dir, shown, fill)?.publish_cached(name).at("write file", shown)
-}
-
-/// Does what [`replace_with`] does for files that can be computed again and show whether they are whole: the disk is not waited for.
-pub(super) fn replace_unsynced(
-    dir: &Dir,
-    name: &str,
-    shown: impl AsRef<[u8]>,
-    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
-) -> Result<()> {
-    let shown = shown.as_ref();
-    replacement(dir, shown, fill)?.publish_unsynced(name).at("write file", shown)
+    let mut new = Replacement::new(dir).at(OP, shown)?;
+    claim(new.file(), dir).at(OP, shown)?;
+    fill(new.file())?;
+    set_mode(new.file()).at(OP, shown)?;
+    new.publish(name, durability).at(OP, shown)
 }
 
 /// Gives a file the mode of all files of the store, whatever the umask.
 pub(super) fn set_mode(file: &File) -> std::io::Result<()> {
     Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(FILE_MODE))?)
-}
-
-/// Returns a file of the store that is whole and on the disk, but for its name. The caller holds a lease.
-fn synced<'d>(
-    dir: &'d Dir,
-    shown: &[u8],
-    write: impl FnOnce(&mut dyn Write) -> Result<()>,
-) -> Result<Replacement<'d>> {
-    let mut new = replacement(dir, shown, write)?;
-    new.sync().at("write file", shown)?;
-    Ok(new)
-}
-
-/// Returns a file of the store that is whole, but for its name. The caller holds a lease.
-fn replacement<'d>(
-    dir: &'d Dir,
-    shown: &[u8],
-    write: impl FnOnce(&mut dyn Write) -> Result<()>,
-) -> Result<Replacement<'d>> {
-    const OP: &str = "write file";
-    let mut new = Replacement::new(dir).at(OP, shown)?;
-    claim(new.file(), dir).at(OP, shown)?;
-    write(new.file())?;
-    set_mode(new.file()).at(OP, shown)?;
-    Ok(new)
 }
 
 /// Marks a file that is about to be written: its lock says that its writer lives. The caller holds a lease.
@@ -261,10 +228,6 @@ impl Whole {
         }
         .at("publish file", shown)
     }
-}
-
-fn proc_path(fd: impl AsFd) -> String {
-    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::document::{Document, DocumentKind, descriptor_digest, descriptor_value, read_descriptor};
 use super::json;
 use super::layout::Store;
-use super::publish;
+use super::publish::{self, Durability};
 use super::reference::Reference;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -327,7 +327,9 @@ impl Store {
                 .limits
                 .check_json("write index", INDEX, bytes.len() as u64)
                 .map_err(|error| error.with_hint("remove images that are no longer needed"))?;
-            if let Err(error) = publish::replace(&self.0.oci, "index.json", self.path(INDEX), &bytes) {
+            if let Err(error) =
+                publish::replace(&self.0.oci, "index.json", self.path(INDEX), &bytes, Durability::Full)
+            {
                 return Err(self.take_back(&before, &bytes, error));
             }
         }
@@ -341,7 +343,18 @@ impl Store {
         match now {
             Ok(now) if now != new => error,
             // The name counts, whether or not the disk says that it is safe.
-            Ok(_) if publish::replace(&self.0.oci, "index.json", self.path(INDEX), before).is_ok() => error,
+            Ok(_)
+                if publish::replace(
+                    &self.0.oci,
+                    "index.json",
+                    self.path(INDEX),
+                    before,
+                    Durability::Full,
+                )
+                .is_ok() =>
+            {
+                error
+            }
             _ => match publish::read_capped(
                 &self.0.oci,
                 "index.json",

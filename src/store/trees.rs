@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::layout::Store;
 use super::pin::Need;
-use super::publish;
+use super::publish::{self, Durability};
 use crate::error::{At, Error, ErrorKind, Result};
 #[cfg(feature = "sandbox")]
 use crate::fs::lock::Locked;
@@ -172,7 +172,7 @@ impl Binding {
         fill: impl FnOnce(&mut dyn Write) -> Result<()>,
     ) -> Result<()> {
         let _lease = self.store.lease()?;
-        publish::replace_with(&self.dir, file.name(), self.shown(file), fill)
+        publish::replace_with(&self.dir, file.name(), self.shown(file), Durability::Full, fill)
     }
 
     /// Removes a file; it is fine when it is not there.

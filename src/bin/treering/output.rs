@@ -11,7 +11,8 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use treering::error::{At, Error, Result};
 use treering::fs::descriptors::{closed_at_start, duplicate};
-use treering::fs::publish::Replacement;
+use treering::fs::publish::{Durability, Replacement};
+use treering::fs::root::parent_of;
 
 use crate::ui::Usage;
 
@@ -146,7 +147,7 @@ pub fn stream<T>(
                 out.flush().at(WRITE, shown)?;
                 value
             };
-            new.publish(name).at(WRITE, shown)?;
+            new.publish(name, Durability::Full).at(WRITE, shown)?;
             Ok(value)
         }
     }
@@ -203,10 +204,7 @@ fn place(path: &Path) -> Result<(Dir, &OsStr)> {
     let shown = path.as_os_str().as_bytes();
     let name = path.file_name().filter(|_| !shown.ends_with(b"/"));
     let name = name.ok_or_else(|| Error::invalid(WRITE, "this is not a file name").with_path(shown))?;
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let parent = parent_of(path);
     let dir = Dir::open_ambient_dir(parent, ambient_authority()).at(WRITE, parent.as_os_str().as_bytes())?;
     Ok((dir, name))
 }

@@ -795,7 +795,7 @@ typedef struct {
 } treering_note;
 
 /**
- * Caps on what the content of a store may ask for: TREERING_LIMIT where it asks for more.
+ * Caps on what the content of a store may ask for, TREERING_LIMIT where it asks for more; and what the store keeps to save time.
  */
 typedef struct {
   /**
@@ -823,6 +823,11 @@ typedef struct {
    * used for longest. 0 for 20 GiB.
    */
   uint64_t max_cache_bytes;
+  /**
+   * Makes no indexes of layers, which take at most 1% of their blobs and have files read without the layer before them. Those
+   * that are there are used.
+   */
+  bool no_layer_index;
 } treering_store_options;
 
 /**
@@ -2985,12 +2990,20 @@ treering_status treering_store_free(treering_store *store);
 
 /**
  * Returns the root directory of a store, as an absolute path; lives as long as the store. NULL when `store` is no store.
- * Its images are an OCI image layout, `oci` below it, which other tools read as it is.
  *
  * @param len receives the number of bytes; may be NULL. No NUL stands behind them.
  */
 const uint8_t *treering_store_path(const treering_store *store,
                                    size_t *len);
+
+/**
+ * Returns the OCI image layout of a store, as an absolute path; lives as long as the store. NULL when `store` is no store.
+ * Other tools read it as it is and must not write to it, since they take none of the store's locks.
+ *
+ * @param len receives the number of bytes; may be NULL. No NUL stands behind them.
+ */
+const uint8_t *treering_store_layout(const treering_store *store,
+                                     size_t *len);
 
 /**
  * Checks a store without changing it. What is wrong with the store is no error of this call: look at

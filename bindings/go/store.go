@@ -12,7 +12,8 @@ import (
 // once. Images, snapshots and diffs made from it do not need it to stay open.
 type Store struct{ handle *ffi.Handle }
 
-// StoreOptions says how much what is in a store may ask for; beyond it is ErrLimit. 0 stands for the default.
+// StoreOptions says how much what is in a store may ask for, beyond which is ErrLimit, and what the store keeps to save time. 0
+// stands for the default.
 type StoreOptions struct {
 	// MaxDocumentBytes is how many bytes an index, manifest or configuration may have; 4 MiB by default.
 	MaxDocumentBytes uint64
@@ -26,6 +27,9 @@ type StoreOptions struct {
 	MaxBlobBytes uint64
 	// MaxCacheBytes is how much records of builds may take, with the layers that nothing else needs; 20 GiB by default.
 	MaxCacheBytes uint64
+	// NoLayerIndex makes no indexes of layers, which take at most 1% of their blobs and have files read without the layer before
+	// them. Those that are there are used.
+	NoLayerIndex bool
 }
 
 // Open opens the store at a path, creating whatever is missing.
@@ -53,9 +57,16 @@ func (s *Store) h() *ffi.Handle {
 	return s.handle
 }
 
-// Path is the root directory of the store, absolute. Its images are an OCI image layout, oci below it, which other tools read as it is.
+// Path is the root directory of the store, absolute.
 func (s *Store) Path() (string, error) {
 	path, err := ffi.StorePath(s.h())
+	return path, wrap(err)
+}
+
+// Layout is the OCI image layout of the store, absolute. Other tools read it as it is and must not write to it, since they take none
+// of the store's locks.
+func (s *Store) Layout() (string, error) {
+	path, err := ffi.StoreLayout(s.h())
 	return path, wrap(err)
 }
 

@@ -617,6 +617,24 @@ func TestCapsOfListsAndStores(t *testing.T) {
 	must[*CommitResult](t)(capped.Commit(background, tree, "app:1", nil))
 }
 
+// TestLayerIndexes opens a store that is kept without them, and looks at its layout.
+func TestLayerIndexes(t *testing.T) {
+	_, tree := setting(t)
+	path := t.TempDir()
+	for _, without := range []bool{true, false} {
+		store := must[*Store](t)(OpenWith(path, &StoreOptions{NoLayerIndex: without}))
+		defer store.Close()
+		if layout := must[string](t)(store.Layout()); layout != filepath.Join(path, "oci") {
+			t.Error(layout)
+		}
+		must[*CommitResult](t)(store.Commit(background, tree, "app:1", &CommitOptions{Base: "scratch", Message: fmt.Sprint(without)}))
+		usage := must[*Usage](t)(store.Usage(background))
+		if without != (usage.IndexBytes == 0) {
+			t.Error(without, usage.IndexBytes)
+		}
+	}
+}
+
 // TestDefectsOnAnyThread has operations panic, at every look at their context in turn, until they get through.
 func TestDefectsOnAnyThread(t *testing.T) {
 	store, tree := setting(t)

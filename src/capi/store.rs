@@ -1,5 +1,7 @@
 //! The store: opening, checking, pruning, usage.
 
+use std::path::Path;
+
 use super::arguments::{Bytes, Out, Text};
 use super::bytes::{self, treering_bytes};
 use super::control::{running, treering_control};
@@ -99,15 +101,28 @@ pub extern "C" fn treering_store_free(store: *mut treering_store) -> treering_st
 }
 
 /// Returns the root directory of a store, as an absolute path; lives as long as the store. NULL when `store` is no store.
-/// Its images are an OCI image layout, `oci` below it, which other tools read as it is.
 ///
 /// @param len receives the number of bytes; may be NULL. No NUL stands behind them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_store_path(store: *const treering_store, len: *mut usize) -> *const u8 {
     // SAFETY: the header's contract for pointers.
-    let len = unsafe { Out::new(len) };
+    path_of(store, unsafe { Out::new(len) }, Store::root_path)
+}
+
+/// Returns the OCI image layout of a store, as an absolute path; lives as long as the store. NULL when `store` is no store.
+/// Other tools read it as it is and must not write to it, since they take none of the store's locks.
+///
+/// @param len receives the number of bytes; may be NULL. No NUL stands behind them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_store_layout(store: *const treering_store, len: *mut usize) -> *const u8 {
+    // SAFETY: the header's contract for pointers.
+    path_of(store, unsafe { Out::new(len) }, Store::layout)
+}
+
+/// Returns the bytes of a path that a store has, and gives their number to `len`.
+fn path_of(store: *const treering_store, len: Out<usize>, path: fn(&Store) -> &Path) -> *const u8 {
     let store = handle::get(store, "store").ok();
-    let path = store.as_ref().map(|store| store.root_path().as_os_str().as_encoded_bytes());
+    let path = store.as_ref().map(|store| path(store).as_os_str().as_encoded_bytes());
     if let Some(place) = len.place() {
         place.write(path.map_or(0, <[u8]>::len));
     }

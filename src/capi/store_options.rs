@@ -4,7 +4,7 @@ use super::structures::{Options, cap};
 use crate::error::Result;
 use crate::store::Limits;
 
-/// Caps on what the content of a store may ask for: TREERING_LIMIT where it asks for more.
+/// Caps on what the content of a store may ask for, TREERING_LIMIT where it asks for more; and what the store keeps to save time.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct treering_store_options {
@@ -21,9 +21,12 @@ pub struct treering_store_options {
     /// Most bytes that records of builds may take with the layers that nothing else needs, before a build lets go of those not
     /// used for longest. 0 for 20 GiB.
     pub max_cache_bytes: u64,
+    /// Makes no indexes of layers, which take at most 1% of their blobs and have files read without the layer before them. Those
+    /// that are there are used.
+    pub no_layer_index: bool,
 }
 
-// SAFETY: `repr(C)`, of numbers.
+// SAFETY: `repr(C)`, of numbers and bools.
 unsafe impl Options for treering_store_options {
     type Value = Limits;
 
@@ -35,6 +38,7 @@ unsafe impl Options for treering_store_options {
         cap(self.max_layers, |max| limits.layers = max);
         cap(self.max_blob_bytes, |max| limits.blob_bytes = max);
         cap(self.max_cache_bytes, |max| limits.cache_bytes = max);
+        limits.layer_indexes = !self.no_layer_index;
         Ok(limits)
     }
 }

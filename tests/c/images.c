@@ -202,6 +202,26 @@ static void keeps(void) {
   CHECK(fsck.problems == 0);
 }
 
+/* A store that is kept without indexes of layers, and one with them. */
+static void indexes(void) {
+  const char *path = in_scratch("unindexed"), *tree = in_scratch("tree");
+  treering_store *opened = NULL;
+  treering_store_options options = {0};
+  treering_commit_result made;
+  size_t len = 0;
+  options.no_layer_index = true;
+  OK(treering_store_open(TREERING_PATH(path), &options, sizeof options, &opened, &err));
+  const char *layout = (const char *)treering_store_layout(opened, &len);
+  CHECK(len == strlen(path) + strlen("/oci"));
+  CHECK(memcmp(layout, path, strlen(path)) == 0 && memcmp(layout + strlen(path), "/oci", 4) == 0);
+  OK(treering_commit(opened, TREERING_PATH(tree), "app:1", NULL, 0, NULL, &made, sizeof made, NULL, &err));
+  sh("! ls '%s/layers' | grep -q ^index-", path);
+  treering_store_free(opened);
+  OK(treering_store_open(TREERING_PATH(path), NULL, 0, &opened, &err));
+  OK(treering_commit(opened, TREERING_PATH(tree), "app:2", NULL, 0, NULL, &made, sizeof made, NULL, &err));
+  treering_store_free(opened);
+}
+
 /* Each cap of a store: what is there asks for more, and is refused where it is looked at. */
 static void caps(void) {
   const char *path = in_scratch("capped"), *tree = in_scratch("tree");
@@ -255,6 +275,7 @@ int main(void) {
   leaves_out_sockets();
   keeps();
   caps();
+  indexes();
   treering_store_free(store);
   CHECK(treering_test_live_handles() == 0);
   return 0;

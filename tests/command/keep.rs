@@ -115,6 +115,17 @@ fn fsck_finds_damage() {
 }
 
 #[test]
+fn a_store_is_kept_without_indexes_of_layers() {
+    let world = World::with_tree();
+    let indexes = || world.run(&["df", "--json"]).ok().json()["index_bytes"].as_u64().unwrap();
+    world.run(&["--no-layer-index", "commit", "tree", "app:v1"]).ok();
+    assert_eq!(world.run(&["cat", "app:v1:/etc/motd", "--no-layer-index"]).ok().stdout, b"welcome\n");
+    assert_eq!(indexes(), 0);
+    assert_eq!(world.run(&["cat", "app:v1:/etc/motd"]).ok().stdout, b"welcome\n");
+    assert!(indexes() > 0, "made by the first look that may");
+}
+
+#[test]
 fn a_store_that_cannot_be_looked_at_is_not_no_store() {
     let world = World::unpacked();
     assert_eq!(world.run(&["--root", "nowhere", "diff", "work"]).ok().lines().len(), 5);

@@ -1,4 +1,5 @@
 //! Files of images, read without unpacking: whatever made the layers, and whatever is in the index.
+#![allow(clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -13,6 +14,7 @@ use treering::store::{FsckLevel, ProblemKind, PruneOptions, Store};
 use treering::{Control, Digest, ErrorKind};
 
 mod noted;
+mod unindexed;
 
 /// Bytes that compress somewhat, the same for the same seed.
 fn bytes(seed: u64, length: usize) -> Vec<u8> {
@@ -101,17 +103,22 @@ const HOW: [&str; 5] = ["plain", "gzip", "flushed", "ours-gzip", "ours-zstd"];
 
 fn store_with(dir: &Path, layer: &[u8]) -> (Store, Image) {
     let store = Store::open(dir).unwrap();
+    let image = imported(&store, layer);
+    (store, image)
+}
+
+/// Makes an image of one layer, `app:1`.
+fn imported(store: &Store, layer: &[u8]) -> Image {
     let input = std::io::Cursor::new(layer.to_vec());
     import(
-        &store,
+        store,
         Box::new(input),
         Some(&"app:1".parse().unwrap()),
         &ImportOptions::default(),
         &Control::default(),
     )
     .unwrap();
-    let image = Image::open(&store, "app:1", None).unwrap();
-    (store, image)
+    Image::open(store, "app:1", None).unwrap()
 }
 
 fn index_path(dir: &Path, image: &Image) -> std::path::PathBuf {

@@ -329,6 +329,16 @@ def test_caps(tmp_path: pathlib.Path, tree: pathlib.Path) -> None:
         treering.Store(path, max_index_depth=1).image("multi", platform="linux/amd64")
 
 
+def test_a_store_without_layer_indexes(tmp_path: pathlib.Path, tree: pathlib.Path) -> None:
+    path = tmp_path / "store"
+    for without in (True, False):
+        store = treering.Store(path, no_layer_index=without)
+        assert store.layout == str(path / "oci")
+        image = store.commit(tree, "app", base="scratch", message=str(without))
+        assert image.path("/etc/hostname").read_text() == "oak\n"
+        assert (store.usage().index_bytes == 0) is without
+
+
 def test_a_dockerfile_becomes_an_image(store: treering.Store, tmp_path: pathlib.Path) -> None:
     context = tmp_path / "context"
     context.mkdir()

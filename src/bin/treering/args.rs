@@ -87,6 +87,10 @@ pub struct Global {
     #[arg(long, global = true, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
 
+    /// Make no indexes of layers, which take up to 1% of their size and speed up reading files of images
+    #[arg(long, global = true)]
+    pub no_layer_index: bool,
+
     /// No progress, notes or warnings
     #[arg(short, long, global = true)]
     pub quiet: bool,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use treering::store::{Store, default_root};
+use treering::store::{Limits, Store, default_root};
 use treering::{Control, Event, Events, Result};
 
 use crate::args::Global;
@@ -24,12 +24,16 @@ pub struct Context {
     pub threads: usize,
     pub quiet: bool,
     root: Option<PathBuf>,
+    limits: Limits,
 }
 
 impl Context {
     /// Returns the surroundings that the global options ask for.
     pub fn new(global: Global, ui: Ui) -> Context {
-        Context { ui, json: global.json, threads: global.threads, quiet: global.quiet, root: global.root }
+        let mut limits = Limits::default();
+        limits.layer_indexes = !global.no_layer_index;
+        let Global { root, threads, quiet, json, .. } = global;
+        Context { ui, json, threads, quiet, root, limits }
     }
 
     /// Returns where the store is, whether it exists or not.
@@ -42,7 +46,7 @@ impl Context {
 
     /// Opens the store, making it when it is not there.
     pub fn store(&self) -> Result<Store> {
-        Store::open(self.store_root()?)
+        Store::open_with(self.store_root()?, self.limits)
     }
 
     /// Opens the store when there is one, for commands that can do without.
@@ -55,7 +59,7 @@ impl Context {
         // store, everything in a tree would seem new.
         let none = missing(std::fs::symlink_metadata(&root))
             || std::fs::metadata(&root).is_ok() && missing(std::fs::metadata(root.join("oci")));
-        if none { Ok(None) } else { Store::open(root).map(Some) }
+        if none { Ok(None) } else { Store::open_with(root, self.limits).map(Some) }
     }
 
     /// Returns a control that shows warnings as they come.

@@ -22,6 +22,7 @@ type StoreOptions struct {
 	MaxDocumentDepth, MaxIndexDepth, MaxLayers uint
 	MaxBlobBytes                               uint64
 	MaxCacheBytes                              uint64
+	NoLayerIndex                               bool
 }
 
 // OpenStore opens the store at a path.
@@ -32,7 +33,7 @@ func OpenStore(path string, o StoreOptions) (*Handle, error) {
 	options := C.treering_store_options{max_document_bytes: C.uint64_t(o.MaxDocumentBytes),
 		max_document_depth: C.size_t(o.MaxDocumentDepth), max_index_depth: C.size_t(o.MaxIndexDepth),
 		max_layers: C.size_t(o.MaxLayers), max_blob_bytes: C.uint64_t(o.MaxBlobBytes),
-		max_cache_bytes: C.uint64_t(o.MaxCacheBytes)}
+		max_cache_bytes: C.uint64_t(o.MaxCacheBytes), no_layer_index: C.bool(o.NoLayerIndex)}
 	var out *C.treering_store
 	a.do(func(e **C.treering_error) C.treering_status {
 		return C.treering_store_open(p, n, &options, C.size_t(unsafe.Sizeof(options)), &out, e)
@@ -55,6 +56,15 @@ func OpenDefault() (*Handle, error) {
 
 // StorePath is where a store is.
 func StorePath(h *Handle) (string, error) {
+	return pathOf(h, func(p *C.treering_store, n *C.size_t) *C.uint8_t { return C.treering_store_path(p, n) })
+}
+
+// StoreLayout is where the image layout of a store is.
+func StoreLayout(h *Handle) (string, error) {
+	return pathOf(h, func(p *C.treering_store, n *C.size_t) *C.uint8_t { return C.treering_store_layout(p, n) })
+}
+
+func pathOf(h *Handle, get func(*C.treering_store, *C.size_t) *C.uint8_t) (string, error) {
 	var a arguments
 	defer a.free()
 	p := (*C.treering_store)(a.use(h))
@@ -62,7 +72,7 @@ func StorePath(h *Handle) (string, error) {
 		return "", a.err
 	}
 	var n C.size_t
-	path := C.treering_store_path(p, &n)
+	path := get(p, &n)
 	return goString(path, n), nil
 }
 

@@ -95,7 +95,9 @@ class Store:
     Without a path it is the user's: ``$TREERING_ROOT``, else ``$XDG_DATA_HOME/treering``, else
     ``~/.local/share/treering``. What is missing is created. Any number of threads and processes may use one store at
     once. In a ``with`` statement the store is closed at the end. The caps are for what an image in it may ask for: documents
-    (indexes, manifests, configurations), layers, and blobs that are written; beyond them is a ``LimitError``.
+    (indexes, manifests, configurations), layers, and blobs that are written; beyond them is a ``LimitError``. With
+    ``no_layer_index`` no indexes of layers are made, which take at most 1% of their blobs and have files read without the
+    layer before them; those that are there are used.
     """
     def __new__(
         cls,
@@ -107,10 +109,15 @@ class Store:
         max_layers: int | None = None,
         max_blob_bytes: int | None = None,
         max_cache_bytes: int | None = None,
+        no_layer_index: bool = False,
     ) -> Self: ...
     @property
     def path(self) -> str:
-        """The path of the store. Its images are an OCI image layout, ``oci`` below it, which other tools read as it is."""
+        """The path of the store."""
+    @property
+    def layout(self) -> str:
+        """The path of the store's OCI image layout. Other tools read it as it is and must not write to it, since they take none of
+        the store's locks."""
     @property
     def closed(self) -> bool:
         """Whether ``close`` was called."""

@@ -18,10 +18,17 @@ use crate::run::Job;
 
 #[pymethods]
 impl Store {
-    /// The path of the store. Its images are an OCI image layout, ``oci`` below it, which other tools read as it is.
+    /// The path of the store.
     #[getter]
     fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         shown(py, &self.path)
+    }
+
+    /// The path of the store's OCI image layout. Other tools read it as it is and must not write to it, since they take none of
+    /// the store's locks.
+    #[getter]
+    fn layout<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        shown(py, self.open(py)?.layout())
     }
 
     /// Whether ``close`` was called.

@@ -28,7 +28,9 @@ use crate::snapshot::skipped;
 /// Without a path it is the user's: ``$TREERING_ROOT``, else ``$XDG_DATA_HOME/treering``, else
 /// ``~/.local/share/treering``. What is missing is created. Any number of threads and processes may use one store at
 /// once. In a ``with`` statement the store is closed at the end. The caps are for what an image in it may ask for: documents
-/// (indexes, manifests, configurations), layers, and blobs that are written; beyond them is a ``LimitError``.
+/// (indexes, manifests, configurations), layers, and blobs that are written; beyond them is a ``LimitError``. With
+/// ``no_layer_index`` no indexes of layers are made, which take at most 1% of their blobs and have files read without the
+/// layer before them; those that are there are used.
 #[pyclass(module = "treering", frozen)]
 pub struct Store {
     /// Nothing once it is closed. The lock is held for the time it takes to clone.
@@ -96,7 +98,7 @@ fn shown<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyString>> {
 #[pymethods]
 impl Store {
     #[new]
-    #[pyo3(signature = (path = None, *, max_document_bytes = None, max_document_depth = None, max_index_depth = None, max_layers = None, max_blob_bytes = None, max_cache_bytes = None))]
+    #[pyo3(signature = (path = None, *, max_document_bytes = None, max_document_depth = None, max_index_depth = None, max_layers = None, max_blob_bytes = None, max_cache_bytes = None, no_layer_index = false))]
     fn new(
         py: Python<'_>,
         path: Option<PathArg>,
@@ -106,6 +108,7 @@ impl Store {
         #[pyo3(from_py_with = arguments::maybe_number)] max_layers: Option<usize>,
         #[pyo3(from_py_with = arguments::maybe_number)] max_blob_bytes: Option<u64>,
         #[pyo3(from_py_with = arguments::maybe_number)] max_cache_bytes: Option<u64>,
+        no_layer_index: bool,
     ) -> PyResult<Self> {
         let mut limits = store::Limits::default();
         limits.json_bytes = max_document_bytes.unwrap_or(limits.json_bytes);
@@ -114,6 +117,7 @@ impl Store {
         limits.layers = max_layers.unwrap_or(limits.layers);
         limits.blob_bytes = max_blob_bytes.unwrap_or(limits.blob_bytes);
         limits.cache_bytes = max_cache_bytes.unwrap_or(limits.cache_bytes);
+        limits.layer_indexes = !no_layer_index;
         let inner = Job::new("open store", None).run(py, move |_, _| match path {
             Some(path) => store::Store::open_with(path.0, limits),
             None => store::Store::open_with(store::default_root()?, limits),

@@ -12,7 +12,7 @@ use treering::image::{
     AppliedLayer, LayerApplyOptions, LayerSource, apply_layer, let_in, owners_of, scan_options, write_layer,
 };
 use treering::layer::ApplyOptions;
-use treering::layer::header::MtimePrecision;
+use treering::layer::MtimePrecision;
 use treering::layer::read::{LayerReader, ReadLimits};
 use treering::tree::{ScanOptions, Snapshot, scan};
 use treering::{Control, Error, ErrorKind};

@@ -68,14 +68,14 @@ impl Builder {
         Builder { nodes: vec![node], inodes: vec![Slot { inode: root, names: 1 }] }
     }
 
-    /// Returns a tree with nothing in it but a root that nothing has described yet.
+    /// Returns a tree that is only a root directory of which no entry has the metadata yet.
     pub fn empty() -> Builder {
         let mut meta = Meta::directory();
         meta.flags = Flags::IMPLICIT;
         Builder::new(Inode::new(meta))
     }
 
-    /// Returns the same tree as a snapshot.
+    /// Returns the tree that a snapshot is of.
     pub fn from_snapshot(snapshot: &Snapshot) -> Builder {
         let inode_of = |index: u32| Inode {
             meta: snapshot.meta(index),
@@ -289,8 +289,8 @@ impl Builder {
         Ok((at, Vec::new()))
     }
 
-    /// Returns the tree as it is now. `clock` is the filesystem's time the entries may be trusted up to; what is newer than
-    /// a tick before it is marked racy. `None` for a list that never was on a disk: files are then numbered afresh.
+    /// Returns the tree as it is now. `clock` is the filesystem's time up to which stat identities can be trusted; an entry that is
+    /// newer than a tick before it is marked racy. `None` for a list that never was on a disk: its files are numbered anew.
     pub fn finish(&self, clock: Option<Timestamp>) -> Result<Snapshot> {
         let mut writer = Writer::with_capacity(self.nodes.len());
         let mut order: Vec<u32> = vec![ROOT];

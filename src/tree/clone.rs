@@ -1,12 +1,11 @@
 //! Copying a tree that was just scanned into an empty directory, with all that the disk can hold of it.
 //!
 //! Everything on the disk is copied as it is: owners, permissions, attributes, times. Where the copy would be scanned as
-//! something else than the original, because the process may not give files away or because the ledger has a say in the
-//! original, the copy gets an entry in a ledger of its own.
+//! something else than the original, because the process may not give files away or because the original is in a ledger, the
+//! copy gets an entry in a ledger of its own.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::{Errno, retry_on_intr};
@@ -46,8 +45,8 @@ pub(crate) struct Copy {
     pub clock: Timestamp,
 }
 
-/// Copies the tree below `from`, as `scan` says it is, into the empty directory `to`. `ownership` says how the copy will be
-/// scanned; its ledger is not asked.
+/// Copies the tree below `from`, of which `scan` is the list, into the empty directory `to`. `ownership` is what the copy will be
+/// scanned by; the ledger in it is not used.
 ///
 /// # Errors
 /// [`ErrorKind::Changed`] when something is not as the scan found it. What was copied until an error stays.
@@ -101,8 +100,8 @@ struct Cloning<'a> {
     control: &'a Control,
 }
 
-/// A name in a directory.
-type At2<'a> = (BorrowedFd<'a>, &'a CStr);
+/// A directory and a name in it.
+type Named<'a> = (BorrowedFd<'a>, &'a CStr);
 
 impl<'a> Cloning<'a> {
     fn sources(&self) -> Ways<'a> {
@@ -134,10 +133,7 @@ impl<'a> Cloning<'a> {
     /// from the directory that the copy is made in.
     fn make_directories(&self, directories: &[u32]) -> Result<()> {
         let top = self.to.open_dir(b"").at(CLONE, self.shown(0))?;
-        const DEFAULT_ACL: &str = "system.posix_acl_default";
-        if rustix::fs::fgetxattr_query(&top, DEFAULT_ACL).is_ok() {
-            rustix::fs::fremovexattr(&top, DEFAULT_ACL).at(CLONE, self.shown(0))?;
-        }
+        xattr::remove_default_acl(&top).at(CLONE, self.shown(0))?;
         retry_on_intr(|| rustix::fs::fchmod(&top, Mode::RWXU)).at(CLONE, self.shown(0))?;
         let (mut targets, mut made) = (self.targets(), PrivateDirs::default());
         for &index in &directories[1..] {
@@ -151,42 +147,15 @@ impl<'a> Cloning<'a> {
 
     /// Copies what is no directory and no further name of a file, each directory on one thread.
     fn fill(&self, directories: &[u32], threads: usize) -> Result<Vec<Done>> {
-        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let work = || -> Result<Vec<Done>> {
-            let (mut sources, mut targets) = (self.sources(), self.targets());
-            let mut done = Vec::new();
-            while !failed.load(Ordering::Relaxed) {
-                let Some(&directory) = directories.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                let filled = self.fill_one(directory, &mut sources, &mut targets, &mut done);
-                filled.inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
-            }
-            Ok(done)
-        };
-        let parts: Vec<Result<Vec<Done>>> = std::thread::scope(|scope| {
-            // Where no more threads are to be had, those that are do the work.
-            let spawn = |_| threads::spawn(scope, "treering-clone", work).ok();
-            let handles: Vec<_> = (1..threads.min(directories.len())).map_while(spawn).collect();
-            let mut parts = vec![work()];
-            for handle in handles {
-                parts.push(threads::join(handle));
-            }
-            parts
-        });
-        let mut all = Vec::with_capacity(self.scan.len() as usize);
-        for part in parts {
-            all.append(&mut part?);
-        }
-        Ok(all)
+        let ways = || (self.sources(), self.targets());
+        let filled = threads::each(threads, "treering-clone", directories, ways, |ways, &directory| {
+            self.fill_one(directory, ways)
+        })?;
+        Ok(filled.into_iter().flatten().collect())
     }
 
-    fn fill_one(
-        &self,
-        directory: u32,
-        sources: &mut Ways<'_>,
-        targets: &mut Ways<'_>,
-        done: &mut Vec<Done>,
-    ) -> Result<()> {
-        let mut open = None;
+    fn fill_one(&self, directory: u32, (sources, targets): &mut (Ways<'_>, Ways<'_>)) -> Result<Vec<Done>> {
+        let (mut open, mut done) = (None, Vec::new());
         for index in self.scan.children(directory) {
             if self.scan.meta(index).kind == Kind::Directory || self.scan.leader(index) != index {
                 continue;
@@ -200,11 +169,11 @@ impl<'a> Cloning<'a> {
             done.push(self.entry(index, (source.as_fd(), &name), (target.as_fd(), &name))?);
             Counters::add(&self.control.counters.entries, 1);
         }
-        Ok(())
+        Ok(done)
     }
 
     /// Copies one file, link, pipe or device.
-    fn entry(&self, index: u32, from: At2<'_>, to: At2<'_>) -> Result<Done> {
+    fn entry(&self, index: u32, from: Named<'_>, to: Named<'_>) -> Result<Done> {
         let before = stat_at(from.0, from.1).map_err(|error| self.gone(index, error))?;
         if !self.is_as_scanned(index, &before) {
             return Err(self.changed(index));
@@ -241,15 +210,15 @@ impl<'a> Cloning<'a> {
         self.finish(index, &before, from, to, None)
     }
 
-    fn create(&self, index: u32, (dir, name): At2<'_>) -> Result<OwnedFd> {
+    fn create(&self, index: u32, (dir, name): Named<'_>) -> Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
             .at_path("create file", || self.shown(index))
     }
 
-    fn file(&self, index: u32, before: &Stat, from: At2<'_>, to: At2<'_>) -> Result<Done> {
+    fn file(&self, index: u32, before: &Stat, from: Named<'_>, to: Named<'_>) -> Result<Done> {
         let source = match before.size {
-            // An empty file needs not be readable.
+            // An empty file need not be readable.
             0 => None,
             _ => Some(open_file_at(from.0, from.1).map_err(|error| self.gone(index, error))?),
         };
@@ -287,17 +256,20 @@ impl<'a> Cloning<'a> {
         &self,
         index: u32,
         before: &Stat,
-        from: At2<'_>,
-        to: At2<'_>,
+        from: Named<'_>,
+        to: Named<'_>,
         open: Option<&OwnedFd>,
     ) -> Result<Done> {
         let shown = || self.shown(index);
         let (dir, name) = to;
-        let mut stat = match open {
-            Some(fd) => stat_fd(fd),
-            None => stat_at(dir, name),
-        }
-        .at_path(CLONE, shown)?;
+        let look = || {
+            match open {
+                Some(fd) => stat_fd(fd),
+                None => stat_at(dir, name),
+            }
+            .at_path(CLONE, shown)
+        };
+        let stat = look()?;
         let mut owned = (stat.uid, stat.gid) == (before.uid, before.gid);
         if !owned {
             let (uid, gid) = (Some(Uid::from_raw(before.uid)), Some(Gid::from_raw(before.gid)));
@@ -328,11 +300,7 @@ impl<'a> Cloning<'a> {
             None => retry_on_intr(|| rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)),
         }
         .at_path("set times", shown)?;
-        stat = match open {
-            Some(fd) => stat_fd(fd),
-            None => stat_at(dir, name),
-        }
-        .at_path(CLONE, shown)?;
+        let stat = look()?;
         let mut lost = Vec::new();
         if stat.mtime != before.mtime {
             lost.push((b"mtime".to_vec(), NO_MTIME));
@@ -343,7 +311,7 @@ impl<'a> Cloning<'a> {
 
     /// Copies the attributes that belong to the file and not to its machine or mount. What the disk does not take is found
     /// missing afterwards.
-    fn copy_xattrs(&self, index: u32, from: At2<'_>, to: At2<'_>) -> Result<()> {
+    fn copy_xattrs(&self, index: u32, from: Named<'_>, to: Named<'_>) -> Result<()> {
         let mut list = Vec::new();
         xattr::list_at(from.0, from.1, &mut list).map_err(|error| self.gone(index, error))?;
         let mut value = Vec::new();
@@ -363,8 +331,8 @@ impl<'a> Cloning<'a> {
         Ok(())
     }
 
-    /// Returns what the ledger has to say of an entry of the copy, so that it is scanned as the original was.
-    fn record(&self, index: u32, stat: &Stat, (dir, name): At2<'_>) -> Result<Option<Record>> {
+    /// Returns the record that an entry of the copy needs in the ledger to be scanned as the original was; `None` if it needs none.
+    fn record(&self, index: u32, stat: &Stat, (dir, name): Named<'_>) -> Result<Option<Record>> {
         let shown = || self.shown(index);
         let wanted = self.scan.meta(index);
         let mut meta = Meta::from_stat(stat);

@@ -23,6 +23,7 @@ const READ: &str = "read snapshot";
 
 /// Offsets in a record of numbers that are read alone: decoding all of it for one costs more than a comparison does.
 pub(super) const PARENT: usize = 8;
+pub(super) const DEV: usize = 56;
 pub(super) const LEADER: usize = 76;
 pub(super) const TARGET: usize = 88;
 pub(super) const CHILDREN: usize = 96;
@@ -30,15 +31,32 @@ pub(super) const XATTRS: usize = 104;
 pub(super) const DIGEST: usize = 112;
 pub(super) const PLACE: usize = 116;
 
+/// Offsets in the header.
+pub(super) const DIGEST_COUNT: usize = 16;
+const CLOCK: usize = 32;
+const SCANNED_BY: usize = 48;
+
+/// Writes the checksum of bytes that were changed to their end, in place of the one that is there.
+pub(super) fn seal(bytes: &mut [u8]) {
+    let body = bytes.len() - 4;
+    let crc = libdeflater::crc32(&bytes[..body]);
+    put(bytes, body, &crc.to_le_bytes());
+}
+
 /// Writes the time up to which stat identities can be trusted into a header.
 pub(super) fn set_clock(header: &mut [u8], clock: Timestamp) {
-    put(header, 32, &clock.secs.to_le_bytes());
-    put(header, 40, &clock.nanos.to_le_bytes());
+    put(header, CLOCK, &clock.secs.to_le_bytes());
+    put(header, CLOCK + 8, &clock.nanos.to_le_bytes());
 }
 
 /// Writes into a header what decided the owners of a scan, see [`Snapshot::scanned_by`](super::Snapshot::scanned_by).
 pub(super) fn set_scanned_by(header: &mut [u8], policy: u64) {
-    put(header, 48, &policy.to_le_bytes());
+    put(header, SCANNED_BY, &policy.to_le_bytes());
+}
+
+/// Returns the number that [`set_scanned_by`] wrote.
+pub(super) fn scanned_by(header: &[u8]) -> u64 {
+    u64::from_le_bytes(*header[SCANNED_BY..].first_chunk().expect("inside of the header"))
 }
 
 /// A record, decoded.
@@ -80,7 +98,7 @@ impl Record {
         put(&mut out, 40, &m.mtime.nanos.to_le_bytes());
         put(&mut out, 44, &m.ctime.nanos.to_le_bytes());
         put(&mut out, 48, &m.ctime.secs.to_le_bytes());
-        put(&mut out, 56, &m.dev.to_le_bytes());
+        put(&mut out, DEV, &m.dev.to_le_bytes());
         put(&mut out, 64, &m.ino.to_le_bytes());
         put(&mut out, 72, &m.nlink.to_le_bytes());
         put(&mut out, LEADER, &self.leader.to_le_bytes());
@@ -114,7 +132,7 @@ impl Record {
                 size: u64_at(24),
                 mtime: Timestamp::new(u64_at(32) as i64, u32_at(40)),
                 ctime: Timestamp::new(u64_at(48) as i64, u32_at(44)),
-                dev: u64_at(56),
+                dev: u64_at(DEV),
                 ino: u64_at(64),
                 nlink: u32_at(72),
                 rdev: (u32_at(80), u32_at(84)),
@@ -290,7 +308,7 @@ impl Writer {
         put(&mut out, 0, MAGIC);
         put(&mut out, 8, &(RECORD as u32).to_le_bytes());
         put(&mut out, 12, &count.to_le_bytes());
-        put(&mut out, 16, &(self.digests.len() as u32).to_le_bytes());
+        put(&mut out, DIGEST_COUNT, &(self.digests.len() as u32).to_le_bytes());
         put(&mut out, 24, &(self.arena.len() as u64).to_le_bytes());
         set_clock(&mut out, clock);
         set_scanned_by(&mut out, self.scanned_by);
@@ -298,8 +316,8 @@ impl Writer {
             out.extend_from_slice(digest);
         }
         out.extend_from_slice(&self.arena);
-        let crc = libdeflater::crc32(&out);
-        out.extend_from_slice(&crc.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        seal(&mut out);
         let digest_count = self.digests.len() as u32;
         (out, Shape { count, digests, digest_count, arena, arena_len: self.arena.len(), clock })
     }
@@ -314,7 +332,7 @@ fn leads(data: &[u8], count: u32, index: u32, record: &Record) -> bool {
         return false;
     }
     let leader = &data[HEADER + record.leader as usize * RECORD..][..RECORD];
-    leader[6] == record.meta.kind as u8 && leader[76..80] == record.leader.to_le_bytes()
+    leader[6] == record.meta.kind as u8 && leader[LEADER..LEADER + 4] == record.leader.to_le_bytes()
 }
 
 /// Checks everything that later accesses rely on, so that they cannot fail: checksum, ranges, the order of parents.
@@ -330,15 +348,15 @@ pub(super) fn validate(data: &[u8]) -> Result<Shape> {
     }
     let u32_at = |at: usize| u32::from_le_bytes(data[at..at + 4].try_into().expect("4 bytes"));
     let u64_at = |at: usize| u64::from_le_bytes(data[at..at + 8].try_into().expect("8 bytes"));
-    let (count, digest_count, arena_len) = (u32_at(12), u32_at(16), u64_at(24));
-    // In 64 bits, where nothing the header can say overflows: what adds up to the length of the data is no larger than it.
+    let (count, digest_count, arena_len) = (u32_at(12), u32_at(DIGEST_COUNT), u64_at(24));
+    // In 64 bits no sum of these overflows; and sums that come to the length of the data are no larger than it.
     let digests = HEADER as u64 + count as u64 * RECORD as u64;
     let arena = digests + digest_count as u64 * 32;
     if u32_at(8) != RECORD as u32 || count == 0 || arena.checked_add(arena_len) != Some(body as u64) {
         return Err(bad("the sizes do not add up"));
     }
     let (digests, arena) = (digests as usize, arena as usize);
-    let clock = Timestamp::new(u64_at(32) as i64, u32_at(40));
+    let clock = Timestamp::new(u64_at(CLOCK) as i64, u32_at(CLOCK + 8));
     let arena_len = arena_len as usize;
     let arena_bytes = &data[arena..arena + arena_len];
     let range = |at: u32, len: u32| arena_bytes.get(at as usize..at as usize + len as usize);
@@ -382,7 +400,7 @@ pub(super) fn validate(data: &[u8]) -> Result<Shape> {
                 let r = &data[at..at + RECORD];
                 let offset = u32::from_le_bytes(r[0..4].try_into().expect("4 bytes"));
                 let len = u16::from_le_bytes([r[4], r[5]]);
-                let parent = u32::from_le_bytes(r[8..12].try_into().expect("4 bytes"));
+                let parent = u32::from_le_bytes(r[PARENT..PARENT + 4].try_into().expect("4 bytes"));
                 let name = range(offset, len as u32).ok_or_else(|| bad("a name out of range"))?;
                 if parent != index || previous.is_some_and(|p| p >= name) {
                     return Err(bad("names out of order"));

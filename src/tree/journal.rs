@@ -21,7 +21,7 @@ const READ: &str = "read journal";
 /// The most bytes that are read: as for a ledger.
 const CAP: u64 = 1 << 30;
 
-/// A change of a tree for the time of a command, to be undone where a kill left no time for it. It changes no ledger.
+/// A change of a tree for the time of a command, to be undone later if a kill kept the command from it. It changes no ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "sandbox"), allow(dead_code))]
 pub(crate) enum Note {
@@ -148,14 +148,14 @@ impl Writer {
         Writer(file)
     }
 
-    /// Appends that a file is this now.
+    /// Appends the record that a file has now.
     pub fn set(&mut self, record: &Record) -> io::Result<()> {
         let mut body = vec![SET];
         record.encode(&mut body);
         self.append(&body)
     }
 
-    /// Appends that nothing is known of an inode any more.
+    /// Appends that an inode has no record any more.
     pub fn removed(&mut self, dev: u64, ino: u64) -> io::Result<()> {
         let mut body = vec![REMOVED];
         body.extend_from_slice(&dev.to_le_bytes());
@@ -180,7 +180,7 @@ impl Writer {
     }
 }
 
-/// Makes the changes of a journal to the ledger it began with. Gives how many there were.
+/// Makes the changes of a journal to the ledger it began with, and returns how many there were.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Corrupt`] when an entry other than the last is damaged.
@@ -204,7 +204,7 @@ pub(crate) fn notes(journal: &mut impl Read) -> Result<Vec<Note>> {
     Ok(found)
 }
 
-/// Gives each entry to a function, and how many there were.
+/// Gives each entry to a function, and returns how many there were.
 fn read(
     journal: &mut impl Read,
     each: &mut dyn FnMut(&[u8]) -> std::result::Result<(), &'static str>,

@@ -1,8 +1,8 @@
 //! The ledger: what an unprivileged process could not put on disk, kept beside the tree and merged into every scan.
 //!
 //! An entry is found by device and inode number together with a generation, because inode numbers are used again as soon
-//! as a file is deleted. What the disk said when the entry was written is kept too: where the user changed it since (a
-//! `chmod`), the user's word counts.
+//! as a file is deleted. The permissions that were on the disk when the entry was written are kept too: where they are others now
+//! (a `chmod`), those on the disk count.
 //!
 //! On disk: magic `TRLEDGR` and a version byte, the number of entries, the entries, and a CRC-32 of it all. Numbers are
 //! little-endian, byte strings carry their length.
@@ -32,7 +32,7 @@ pub struct Record {
     pub dev: u64,
     /// Its inode number.
     pub ino: u64,
-    /// Which life of that inode number, see [`crate::fs::generation`].
+    /// The generation of the inode, see [`crate::fs::generation`]: it distinguishes files that had the number one after the other.
     pub generation: u64,
     /// The permission bits the disk was given.
     pub disk_mode: u16,
@@ -68,7 +68,7 @@ impl Record {
         }
     }
 
-    /// Takes a record from the front of `rest`; what is wrong, where there is no whole one.
+    /// Takes a record from the front of `rest`. The error is what is wrong with it.
     pub(super) fn decode(rest: &mut &[u8]) -> std::result::Result<Record, &'static str> {
         let mut take = |n: usize| rest.split_off(..n).ok_or("cut short");
         let u64_of = |b: &[u8]| u64::from_le_bytes(b.try_into().expect("8 bytes"));
@@ -105,7 +105,7 @@ impl Ledger {
         self.records.is_empty()
     }
 
-    /// Writes down a file, replacing what was known of its inode.
+    /// Records a file, in place of the record of its inode if there is one.
     pub fn insert(&mut self, record: Record) {
         self.records.insert((record.dev, record.ino), record);
     }
@@ -145,12 +145,12 @@ impl Ledger {
         Ok((stat.dev, stat.ino))
     }
 
-    /// Takes out what is known of an inode.
+    /// Takes out the record of an inode.
     pub fn take(&mut self, dev: u64, ino: u64) -> Option<Record> {
         self.records.remove(&(dev, ino))
     }
 
-    /// Returns whether anything is known of an inode number, in whatever life.
+    /// Returns whether there is a record of an inode number, of whatever generation.
     pub fn has(&self, dev: u64, ino: u64) -> bool {
         self.records.contains_key(&(dev, ino))
     }
@@ -160,8 +160,8 @@ impl Ledger {
         self.records.values()
     }
 
-    /// Returns the record of the file with this stat, if it is still the same one. `generation` is asked only when the
-    /// inode number is known at all.
+    /// Returns the record of the file with this stat, if it is still the same one. `generation` is called only if there is a record of
+    /// the inode number.
     pub fn get(
         &self,
         stat: &Stat,

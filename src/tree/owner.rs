@@ -30,7 +30,7 @@ pub struct IdRange {
 }
 
 impl OwnerPolicy {
-    /// Returns what owners on disk mean to this process: root's view of them is exact; without privileges nearly everything on
+    /// Returns the policy for owners on disk as this process has them: root has exact ones; without privileges nearly everything on
     /// disk is the caller's own, and stands for 0:0. The default for an overlay's upper directory: its files have the
     /// owners that a running system gave them.
     pub fn as_seen() -> OwnerPolicy {

@@ -1,4 +1,4 @@
-//! The owners of a tree's files as far as the disk does not say them.
+//! The owners of a tree's files, from the sources that are not the disk.
 
 use super::interchange::OwnerSource;
 use super::ledger::{Ledger, Record};
@@ -51,7 +51,7 @@ impl Owners {
         }
     }
 
-    /// Takes over what a scan learned, see [`Scan::learned`](super::Scan::learned): a save file of fakeroot is not needed
+    /// Takes over the records that a scan learned, see [`Scan::learned`](super::Scan::learned): a save file of fakeroot is not needed
     /// again.
     pub fn learn(&mut self, learned: Vec<Record>) {
         if let OwnerSource::Fakeroot(_) = self.source {

@@ -9,7 +9,7 @@ use super::owner::OwnerPolicy;
 use crate::error::{At, Error, Result};
 use crate::fs::{Kind, Stat};
 
-/// The sources, the last one first: the record of another tool, the ledger, and the policy for owners that neither has.
+/// The sources of an owner. The record of another tool comes first, then the ledger; the policy is for files that neither has.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ownership<'a> {
     pub policy: &'a OwnerPolicy,
@@ -29,8 +29,8 @@ pub(crate) struct Settled {
 }
 
 impl Ownership<'_> {
-    /// Completes what the disk says of an entry: `meta` and its packed attributes. `generation` is asked only where it
-    /// matters. The caller names the path of an error.
+    /// Completes what the disk has of an entry: `meta` and its packed attributes. `generation` is called only where a record needs it.
+    /// Errors name no path.
     pub fn settle(
         &self,
         operation: &'static str,

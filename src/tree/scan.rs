@@ -95,7 +95,7 @@ impl ScanOptions<'_> {
     }
 }
 
-/// Why there is nothing below a mount point, see [`ScanOptions::one_file_system`].
+/// The reason why there is nothing below a mount point, see [`ScanOptions::one_file_system`].
 pub(crate) const MOUNT_POINT: &str = "contents of a mount point";
 
 /// An entry of the tree that is not in the snapshot.
@@ -181,12 +181,12 @@ pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result
     }
     let newest =
         found.iter().flat_map(|f| &f.entries).map(|e| e.meta.ctime).fold(root_raw.meta.ctime, Ord::max);
-    // What was stamped within a tick of the beginning may have been changed after it was looked at and bear the same stamp.
-    // A tick later that is over, and a second look settles it: whatever happens from there on gets a later stamp.
+    // An entry that was stamped within a tick of the beginning may have been changed after it was read and bear the same stamp. A
+    // tick later `assemble` reads it again: any change after that gets a later stamp.
     let mut now = began;
     if newest >= began.minus_nanos(clock::TICK_NANOS) {
         now = clock::now(root).at(SCAN, root.describe(b""))?;
-        // Stamps from the future, of another machine's clock, would have us wait for nothing.
+        // A stamp of the future, by another machine's clock: waiting does not help.
         if newest <= now {
             now = clock::wait_past(root, newest).at(SCAN, root.describe(b""))?;
         }
@@ -199,7 +199,7 @@ pub fn scan(root: &Root, options: &ScanOptions<'_>, control: &Control) -> Result
         scan.excluded += part.excluded;
         scan.learned.append(&mut part.learned);
     }
-    // Of a file's names the first one stays, which is the last one said.
+    // A ledger keeps the last record of an inode: in this order that is the one with the first of its names.
     scan.learned.sort_by(|a, b| b.path.cmp(&a.path));
     scan.skipped.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(scan)

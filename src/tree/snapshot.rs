@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::codec::{self, HEADER, RECORD, Record, Shape, Writer};
@@ -46,7 +47,6 @@ impl Snapshot {
     /// # Errors
     /// [`crate::ErrorKind::InvalidArgument`] when it is no regular file, [`crate::ErrorKind::Corrupt`] when it is no snapshot.
     pub fn load(path: impl AsRef<Path>) -> Result<Snapshot> {
-        use std::os::unix::ffi::OsStrExt;
         let path = path.as_ref();
         let shown = path.as_os_str().as_bytes();
         let bytes = read_file(path).at("open snapshot", shown)?;
@@ -55,9 +55,10 @@ impl Snapshot {
 
     /// Saves the snapshot at an ambient path, atomically.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        publish::replace_path(path.as_ref(), "save snapshot", |out| {
-            out.write_all(self.as_bytes()).at("save snapshot", "")
-        })
+        const SAVE: &str = "save snapshot";
+        let path = path.as_ref();
+        let shown = path.as_os_str().as_bytes();
+        publish::replace_path(path, SAVE, |out| out.write_all(self.as_bytes()).at(SAVE, shown))
     }
 
     pub(super) fn from_writer(writer: Writer, clock: Timestamp) -> Snapshot {
@@ -99,7 +100,7 @@ impl Snapshot {
     /// Returns what decided owners and attributes when the tree was scanned: the same number for the same policy, source and set of
     /// attributes, see [`ScanOptions::fingerprint`](super::ScanOptions::fingerprint). 0 for a list that no scan made.
     pub fn scanned_by(&self) -> u64 {
-        u64::from_le_bytes(*self.as_bytes()[48..].first_chunk().expect("inside of the header"))
+        codec::scanned_by(self.as_bytes())
     }
 
     fn arena(&self, (at, len): (u32, u32)) -> &[u8] {
@@ -240,26 +241,23 @@ impl Snapshot {
         self.shape.arena_len
     }
 
-    /// Returns the same entries where the device with the number `then` has the number `now`.
+    /// Returns a copy in which the device with the number `then` has the number `now`.
     pub(crate) fn renumbered(&self, then: u64, now: u64) -> Snapshot {
-        const DEV: std::ops::Range<usize> = 56..64;
+        const DEV: Range<usize> = codec::DEV..codec::DEV + 8;
         let mut bytes = self.as_bytes().to_vec();
         for record in bytes[HEADER..self.shape.digests].chunks_exact_mut(RECORD) {
             if record[DEV] == then.to_le_bytes() {
                 record[DEV].copy_from_slice(&now.to_le_bytes());
             }
         }
-        let body = bytes.len() - 4;
-        let crc = libdeflater::crc32(&bytes[..body]);
-        bytes[body..].copy_from_slice(&crc.to_le_bytes());
+        codec::seal(&mut bytes);
         Snapshot { data: Data::Owned(bytes), shape: self.shape }
     }
 
-    /// Returns the same list with digests of contents: of each entry the one that `digest` gives, else the one it has.
+    /// Returns a copy with digests of contents: of each entry the one that `digest` gives, else the one it has.
     pub(crate) fn with_digests(&self, digest: impl Fn(u32) -> Option<[u8; 32]>) -> Snapshot {
-        let mut more = Vec::new();
         let with = (0..self.len()).filter_map(|index| Some((index, digest(index)?)));
-        let with: Vec<u32> = with.map(|(index, digest)| (more.push(digest), index).1).collect();
+        let (with, more): (Vec<u32>, Vec<[u8; 32]>) = with.unzip();
         let first = self.shape.digest_count + 1;
         self.extended(&more, |records| {
             for (number, index) in (first..).zip(with) {
@@ -269,7 +267,7 @@ impl Snapshot {
         })
     }
 
-    /// Returns the same list with places of contents in one layer: of each entry in the block that `block` gives, else where it was.
+    /// Returns a copy with places of contents in one layer: of each entry in the block that `block` gives, else where it was.
     pub(crate) fn with_places(&self, layer: &[u8; 32], block: impl Fn(u32) -> Option<u64>) -> Snapshot {
         let number = self.shape.digest_count + 1;
         self.extended(&[*layer], |records| {
@@ -281,9 +279,9 @@ impl Snapshot {
         })
     }
 
-    /// Returns the same list with more digests, once `change` has done with header and records.
+    /// Returns a copy with more digests. `change` gets the header, the records and the digests that are there.
     fn extended(&self, more: &[[u8; 32]], change: impl FnOnce(&mut [u8])) -> Snapshot {
-        const COUNT: Range<usize> = 16..20;
+        const COUNT: Range<usize> = codec::DIGEST_COUNT..codec::DIGEST_COUNT + 4;
         let (bytes, arena) = (self.as_bytes(), self.shape.arena);
         let mut out = bytes[..arena].to_vec();
         change(&mut out);
@@ -291,9 +289,8 @@ impl Snapshot {
         out[COUNT].copy_from_slice(&digest_count.to_le_bytes());
         out.extend_from_slice(more.as_flattened());
         let shape = Shape { digest_count, arena: out.len(), ..self.shape };
-        out.extend_from_slice(&bytes[arena..bytes.len() - 4]);
-        let crc = libdeflater::crc32(&out);
-        out.extend_from_slice(&crc.to_le_bytes());
+        out.extend_from_slice(&bytes[arena..]);
+        codec::seal(&mut out);
         debug_assert!(codec::validate(&out).is_ok(), "a list with more digests is valid");
         Snapshot { data: Data::Owned(out), shape }
     }
@@ -317,9 +314,7 @@ impl Snapshot {
             }
             bytes[HEADER + index as usize * RECORD..][..RECORD].copy_from_slice(&record.encode());
         }
-        let body = bytes.len() - 4;
-        let crc = libdeflater::crc32(&bytes[..body]);
-        bytes[body..].copy_from_slice(&crc.to_le_bytes());
+        codec::seal(&mut bytes);
         Snapshot { data: Data::Owned(bytes), shape: Shape { clock, ..self.shape } }
     }
 

@@ -31,7 +31,7 @@ impl<'a> Ways<'a> {
         Ways { root, tree, operation, same: true, open: HashMap::new(), age: 0 }
     }
 
-    /// Directories of the same names below another root.
+    /// Returns directories of the same names below another root.
     pub fn of_copy(root: &'a Root, tree: &'a Snapshot, operation: &'static str) -> Self {
         Ways { same: false, ..Self::of_scan(root, tree, operation) }
     }

@@ -31,10 +31,7 @@ impl SaveFile {
         let path = path.as_ref();
         let shown = path.as_os_str().as_bytes();
         let file = crate::fs::root::open_given(path).at(LOAD, shown)?;
-        Self::read(BufReader::new(file)).map_err(|error| match error.path() {
-            None | Some(b"") => error.with_path(shown),
-            Some(_) => error,
-        })
+        Self::read(BufReader::new(file)).map_err(|error| error.or_path(|| shown))
     }
 
     /// Reads a save file to its end. [`crate::ErrorKind::Corrupt`] when it is none; nothing is passed over.

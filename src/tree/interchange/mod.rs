@@ -2,8 +2,8 @@
 //!
 //! A process without privileges cannot give a file away, so tools that act as if they could keep the owner elsewhere:
 //! PRoot and umoci in `user.rootlesscontainers`, containers/storage and fuse-overlayfs in
-//! `user.containers.override_stat`, fakeroot in a file. A scan takes such a word only from the [`OwnerSource`] its caller
-//! named, and an unpack writes one only as the [`OwnerXattr`] its caller named.
+//! `user.containers.override_stat`, fakeroot in a file. A scan reads them only from the [`OwnerSource`] its caller named, and an
+//! unpack writes only the [`OwnerXattr`] its caller named.
 //!
 //! Anyone can put these attributes into an image. Applying a layer therefore never sets them on disk: they go into the
 //! ledger, from where they come back as the plain attributes they are (see `layer/create.rs`). What stands on disk under
@@ -66,7 +66,7 @@ impl OwnerXattr {
         }
     }
 
-    /// Returns what an entry gets: `None` where there is nothing to say.
+    /// Returns the value for an entry; `None` where it needs none.
     pub(crate) fn value(self, meta: &Meta) -> Option<Vec<u8>> {
         match self {
             OwnerXattr::RootlessContainers => rootlesscontainers::format(meta),
@@ -125,12 +125,12 @@ impl OwnerSource {
         }
     }
 
-    /// Returns whether what it says of a file can change without the file's change time moving.
+    /// Returns whether its claim about a file can change without the file's change time moving.
     pub(super) fn moves_unseen(&self) -> bool {
         matches!(self, OwnerSource::Fakeroot(_))
     }
 
-    /// Returns what it says of one entry; the attribute that says it is taken out of `xattrs` (packed).
+    /// Returns the claim about one entry; the attribute that it comes from is taken out of `xattrs` (packed).
     pub(super) fn claim(&self, stat: &Stat, xattrs: &mut Vec<u8>) -> Result<Option<Claim>> {
         match self {
             OwnerSource::Nothing => Ok(None),

@@ -84,7 +84,7 @@ fn id(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "an owner that is not a number below 2^32 - 1".into())
 }
 
-/// Digits only: Rust's parser also takes a plus sign.
+/// Reads a number of digits alone; Rust's parser also takes a plus sign.
 fn number(text: &str, radix: u32) -> Option<u32> {
     let digits = text.chars().all(|c| c.is_digit(radix));
     u32::from_str_radix(text, radix).ok().filter(|_| digits)

@@ -111,8 +111,8 @@ pub(super) fn assemble(
     })
 }
 
-/// Looks once more at a file with a time stamp that proved nothing the first time. If all is as it was, the stamp does now.
-/// Else the entry stays in doubt, with the digest of its content, so that the next comparison can decide.
+/// Reads once more a file with a time stamp that proved nothing the first time. If it is as it was, the stamp is proof now. Else the
+/// entry stays in doubt, with the digest of its content, so that the next comparison can decide.
 fn settle(writer: &mut Writer, index: u32, now: Timestamp, worker: &mut Worker<'_, '_>) -> Result<()> {
     let Shared { root, control, .. } = worker.shared;
     control.check(SCAN)?;
@@ -134,8 +134,8 @@ fn settle(writer: &mut Writer, index: u32, now: Timestamp, worker: &mut Worker<'
     }
     match hash_file_at(&dir, &name, &mut Vec::new(), control) {
         Ok((digest, stat)) if meta.is_as_in(&stat) => writer.set_digest(index, digest),
-        // A snapshot is of one moment. Without a digest the comparison takes the file for changed, which it is; and what
-        // puts it into a layer reads it again and reports a change.
+        // It changed since. Without a digest the next comparison takes it for changed; and a commit reads it again and fails with
+        // `Changed`.
         Ok(_) => {}
         Err(error) if was_replaced(&error) || error.kind() == ErrorKind::PermissionDenied => {}
         Err(error) => return Err(Error::io(SCAN, root.describe(&path), error)),

@@ -11,6 +11,7 @@ use super::{MOUNT_POINT, OPEN_DIRECTORIES, SCAN, ScanOptions, Skipped, replaced,
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::dirents::Names;
 use crate::fs::generation::generation;
+use crate::fs::root::push_name;
 use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root, Stat, xattr};
 use crate::hint::Hint;
@@ -37,6 +38,19 @@ pub(super) struct Task {
     /// The same directory in the previous snapshot, and whether its list of names still holds.
     previous: u32,
     names_hold: bool,
+}
+
+impl Task {
+    /// Returns the path of a name in the directory, below the root; of the directory itself for an empty one.
+    fn path_of(&self, name: &[u8]) -> Vec<u8> {
+        let mut path = self.parent.as_ref().map_or_else(Vec::new, |parent| parent.path());
+        // The root is called `.` and has no name in a path.
+        let own = self.parent.as_ref().map_or(&b""[..], |_| self.name.to_bytes());
+        for part in [own, name].into_iter().filter(|part| !part.is_empty()) {
+            push_name(&mut path, part);
+        }
+        path
+    }
 }
 
 /// The result of reading a directory: the directories in it, if any, and its descriptor.
@@ -226,27 +240,7 @@ impl<'s, 'a> Worker<'s, 'a> {
     fn directory(&mut self, task: Task, in_hand: Option<Arc<OwnedFd>>) -> Result<Read> {
         let shared = self.shared;
         shared.control.check(SCAN)?;
-        let shown = |name: &[u8]| {
-            let mut path = match &task.parent {
-                Some(parent) => {
-                    let mut path = parent.path();
-                    if !path.is_empty() {
-                        path.push(b'/');
-                    }
-                    path.extend_from_slice(task.name.to_bytes());
-                    path
-                }
-                None => Vec::new(),
-            };
-            if !name.is_empty() {
-                if !path.is_empty() {
-                    path.push(b'/');
-                }
-                path.extend_from_slice(name);
-            }
-            path
-        };
-        let describe = |name: &[u8]| shared.root.describe(&shown(name));
+        let describe = |name: &[u8]| shared.root.describe(&task.path_of(name));
         let fd = match &task.parent {
             Some(parent) => parent.open(&task.name, in_hand).map_err(|error| {
                 vanished(error, "open directory", describe(b""))
@@ -259,9 +253,25 @@ impl<'s, 'a> Worker<'s, 'a> {
             let message = "the directory was replaced while the tree was scanned";
             return Err(Error::new(ErrorKind::Changed, SCAN, message).with_path(describe(b"")));
         }
-        let previous = shared.options.previous.filter(|_| task.previous != NONE);
         let first = self.found.entries.len() as u32;
         let mut tasks = Vec::new();
+        let left_out = self.entries(&task, &fd, &mut tasks, &describe)?;
+        let count = self.found.entries.len() as u32 - first;
+        self.found.blocks.push(Block { directory: task.number, first, count, left_out });
+        Counters::add(&shared.control.counters.entries, count as u64);
+        Ok((!tasks.is_empty()).then(|| self.hand_over(task, fd, tasks)))
+    }
+
+    /// Takes in the entries of a directory, by the names that the previous snapshot has where they still hold. Returns whether one
+    /// was left out.
+    fn entries(
+        &mut self,
+        task: &Task,
+        fd: &OwnedFd,
+        tasks: &mut Vec<Task>,
+        describe: Describe<'_>,
+    ) -> Result<bool> {
+        let previous = self.shared.options.previous.filter(|_| task.previous != NONE);
         let mut left_out = false;
         if let (true, Some(snapshot)) = (task.names_hold, previous) {
             let mut name = std::mem::take(&mut self.name);
@@ -271,28 +281,28 @@ impl<'s, 'a> Worker<'s, 'a> {
                 name.push(0);
                 let name = CStr::from_bytes_with_nul(&name)
                     .map_err(|_| Error::corrupt(SCAN, "a name in the snapshot has a zero in it"))?;
-                left_out |= !self.entry(&fd, name, Some((snapshot, index)), &mut tasks, &describe)?;
+                left_out |= !self.entry(fd, name, Some((snapshot, index)), tasks, describe)?;
             }
             self.name = name;
         } else {
             let mut names = std::mem::take(&mut self.names);
             names
-                .read(&fd)
+                .read(fd)
                 .at_path("read directory", || describe(b""))
                 .map_err(|error| error.or_hint(ErrorKind::PermissionDenied, UNREADABLE))?;
             for i in 0..names.len() {
                 let name = names.get(i);
                 let before = previous.and_then(|p| Some((p, p.child(task.previous, name.to_bytes())?)));
-                left_out |= !self.entry(&fd, name, before, &mut tasks, &describe)?;
+                left_out |= !self.entry(fd, name, before, tasks, describe)?;
             }
             self.names = names;
         }
-        let count = self.found.entries.len() as u32 - first;
-        self.found.blocks.push(Block { directory: task.number, first, count, left_out });
-        Counters::add(&shared.control.counters.entries, count as u64);
-        if tasks.is_empty() {
-            return Ok(None);
-        }
+        Ok(left_out)
+    }
+
+    /// Gives the directories that are in one their way to it, which stays open for them while the budget lasts.
+    fn hand_over(&self, task: Task, fd: OwnedFd, mut tasks: Vec<Task>) -> (Vec<Task>, Arc<OwnedFd>) {
+        let shared = self.shared;
         let fd = Arc::new(fd);
         let keep = shared.open.fetch_add(1, Ordering::Relaxed) < OPEN_DIRECTORIES || task.parent.is_none();
         if !keep {
@@ -309,7 +319,7 @@ impl<'s, 'a> Worker<'s, 'a> {
         for task in &mut tasks {
             task.parent = Some(here.clone());
         }
-        Ok(Some((tasks, fd)))
+        (tasks, fd)
     }
 
     /// Takes in one entry; `false` when it is left out.
@@ -323,7 +333,7 @@ impl<'s, 'a> Worker<'s, 'a> {
     ) -> Result<bool> {
         if let Some(exclude) = self.shared.options.exclude {
             let path = self.below_root(describe(name.to_bytes()));
-            // Of a directory out of which something is taken in again only that is looked at; the directory stays.
+            // A directory that is excluded but for something in it stays.
             if exclude.is_ignored(&path) && !exclude.may_keep_below(&path) {
                 self.found.excluded += 1;
                 return Ok(false);

@@ -122,7 +122,7 @@ pub(super) fn reasons(old: &Snapshot, new: &Snapshot, pair: Pair, options: &Comp
     let (o, n) = (old.meta(pair.old), new.meta(pair.new));
     let identity = options.mode != CompareMode::Content && o.same_identity(&n);
     let mut reasons = Reasons::empty();
-    // What is mounted over it says nothing of it.
+    // It is hidden by what is mounted over it.
     if n.flags.contains(Flags::UNSEEN) {
         return reasons;
     }
@@ -182,45 +182,21 @@ impl Comparison<'_> {
         if suspects.is_empty() {
             return Ok(());
         }
-        let next = std::sync::atomic::AtomicUsize::new(0);
-        let work = || -> Result<Vec<(usize, Option<bool>)>> {
-            let mut out = Vec::new();
-            loop {
-                let i = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                let Some(&at) = suspects.get(i) else { return Ok(out) };
-                match same(&self.changes[at]) {
-                    Ok(answer) => out.push((at, answer)),
-                    Err(error) => {
-                        next.store(suspects.len(), std::sync::atomic::Ordering::Relaxed);
-                        return Err(error);
-                    }
-                }
-            }
-        };
-        let count = threads::count(threads);
-        let answers: Vec<Result<Vec<(usize, Option<bool>)>>> = std::thread::scope(|scope| {
-            // Where no more threads are to be had, those that are do the work.
-            let spawn = |_| threads::spawn(scope, "treering-diff", work).ok();
-            let handles: Vec<_> = (1..count.min(suspects.len())).map_while(spawn).collect();
-            let mut all = vec![work()];
-            all.extend(handles.into_iter().map(threads::join));
-            all
-        });
+        let changes = &self.changes;
+        let answers = threads::each(
+            threads::count(threads),
+            "treering-diff",
+            &suspects,
+            || (),
+            |(), &at| Ok((at, same(&changes[at])?)),
+        )?;
         let mut gone = vec![false; self.changes.len()];
-        for part in answers {
-            for (at, answer) in part? {
-                match answer {
-                    Some(true) => {
-                        let reasons = &mut self.changes[at].reasons;
-                        reasons.remove(Reasons::SUSPECT);
-                        gone[at] = reasons.is_empty();
-                    }
-                    Some(false) => {
-                        self.changes[at].reasons.remove(Reasons::SUSPECT);
-                        self.changes[at].reasons.insert(Reasons::CONTENT);
-                    }
-                    None => {}
-                }
+        for (at, answer) in answers {
+            let reasons = &mut self.changes[at].reasons;
+            if let Some(same) = answer {
+                reasons.remove(Reasons::SUSPECT);
+                reasons.set(Reasons::CONTENT, !same);
+                gone[at] = reasons.is_empty();
             }
         }
         let mut at = 0;

@@ -89,7 +89,7 @@ pub fn same_in_trees(
     compare((old_root, &path, None), (new_root, &path, Some(&new.meta(change.new))), control).map(Some)
 }
 
-/// Returns the same for two trees that were both scanned a moment ago.
+/// Compares the content of a path in two trees that were both scanned a moment ago.
 pub(crate) fn same_in_scans(
     change: &Change,
     (old, old_root): (&Snapshot, &Root),

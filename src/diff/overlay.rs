@@ -23,7 +23,7 @@ use super::compare::{CompareOptions, compare};
 use super::content::same_content;
 use crate::error::{At, Error, Result};
 use crate::event::Event;
-use crate::fs::root::{c_name, split};
+use crate::fs::root::{c_name, push_name, split};
 use crate::fs::stat::stat_at;
 use crate::fs::{Kind, Root};
 use crate::progress::Control;
@@ -353,10 +353,7 @@ impl<'a> Decoder<'a> {
         let Some(view) = self.layers.lookup(stack, Search::any(name))? else { return Ok(()) };
         if view.kind() == Kind::Socket {
             let mut path = self.new.builder.path(directory);
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(name);
+            push_name(&mut path, name);
             self.skipped.push(Skipped { path, reason: "socket" });
             return Ok(());
         }

@@ -63,8 +63,8 @@ pub(crate) struct Transition {
 }
 
 impl Transition {
-    /// Compares the tree as it is with what is wanted. `same` says of two files of one size whether the content is the same, where it is
-    /// known.
+    /// Compares the tree as it is with what is wanted. `same` returns whether two files of one size have the same content; `None` where
+    /// that is not known.
     pub fn new(now: &Snapshot, wanted: &Snapshot, same: impl Fn(Pair) -> Option<bool>) -> Transition {
         let mut out = Transition { kept: vec![NONE; wanted.len() as usize], ..Transition::default() };
         let mut there = vec![NONE; wanted.len() as usize];

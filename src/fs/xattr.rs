@@ -252,7 +252,7 @@ pub fn remove_at(dir: impl AsFd, name: &CStr, attribute: &CStr) -> io::Result<()
 /// Removes the default ACL of a directory, which entries made in it would inherit (acl(5)). Returns whether it had one.
 pub fn remove_default_acl(dir: impl AsFd) -> io::Result<bool> {
     const DEFAULT_ACL: &str = "system.posix_acl_default";
-    let has = rustix::fs::fgetxattr(&dir, DEFAULT_ACL, &mut [0u8; 0]).is_ok();
+    let has = rustix::fs::fgetxattr_query(&dir, DEFAULT_ACL).is_ok();
     if has {
         rustix::fs::fremovexattr(&dir, DEFAULT_ACL)?;
     }

@@ -83,7 +83,7 @@ pub struct Target<'a> {
     model: Model,
     disk: OnDisk<'a>,
     options: ApplyOptions,
-    /// That of the last layer.
+    /// The control of the last layer.
     control: Control,
     /// The DiffID of the layer that is applied, where there is one.
     layer: Option<[u8; 32]>,
@@ -131,8 +131,8 @@ impl<'a> Target<'a> {
     }
 
     fn over(root: &'a Root, tree: Builder, ledger: Ledger, options: ApplyOptions) -> Target<'a> {
-        let who = Privileges::of_process(options.owner_xattr);
-        let disk = OnDisk::new(root, who, tree.node_count() as u32, ledger);
+        let rights = Privileges::of_process(options.owner_xattr);
+        let disk = OnDisk::new(root, rights, tree.node_count() as u32, ledger);
         let model = Model::new(tree, options.strictness, &options.limits);
         Target {
             model,
@@ -167,7 +167,7 @@ impl<'a> Target<'a> {
     pub fn apply<S: ChunkStream>(&mut self, stream: S, control: &Control) -> Result<S> {
         self.control = control.clone();
         self.model.next_layer();
-        with_writers(self.options.threads, self.disk.who, control, |writers| {
+        with_writers(self.options.threads, self.disk.rights, control, |writers| {
             self.disk.writers = Arc::clone(writers);
             self.read(stream, control)
         })
@@ -249,7 +249,7 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    /// Asks once more for the identity of files of which a name came or went: that moved the ctime of their other names.
+    /// Reads once more the stat of files of which a name came or went: that moved the ctime of their other names.
     fn restat_links(&mut self, directories: &[u32]) -> Result<()> {
         for &directory in directories {
             self.control.check(APPLY)?;
@@ -296,10 +296,10 @@ impl<'a> Target<'a> {
     fn finish_directories(&mut self, order: &[u32]) -> Result<()> {
         type Ready = (u32, Arc<OwnedFd>, Wanted);
         let (tree, disk) = (&self.model.tree, &mut self.disk);
-        let (root, who) = (disk.root, disk.who);
+        let (root, rights) = (disk.root, disk.rights);
         let finish = |(node, fd, wanted): Ready| {
             // By its own descriptor: the name in the parent is not needed again.
-            let made = finish_existing(fd.as_fd(), c".", &fd, &wanted, who)
+            let made = finish_existing(fd.as_fd(), c".", &fd, &wanted, rights)
                 .at_path("finish directory", || root.describe(&tree.path(node)))?;
             Ok(Done { node, made, linked: false })
         };

@@ -1,4 +1,4 @@
-//! Putting one entry on disk with all its metadata, and writing down what the disk does not take.
+//! Putting one entry on disk with all its metadata, and recording what the disk does not take.
 
 use std::ffi::CStr;
 use std::io;
@@ -15,7 +15,7 @@ use crate::fs::{Kind, Stat, Timestamp, capabilities, chmod, xattr};
 use crate::tree::scan::kept_xattr;
 use crate::tree::{Meta, OwnerXattr, Xattrs, ledger};
 
-/// The privileges of the process, asked once, and the place of what it may not put on disk.
+/// The privileges of the process, read once, and the attribute that owners are written into besides.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Privileges {
     uid: u32,
@@ -73,11 +73,11 @@ pub(crate) fn create_file(
     dir: impl AsFd,
     name: &CStr,
     wanted: &Wanted,
-    who: Privileges,
+    rights: Privileges,
 ) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // No setuid bit before the owner is right.
-    let mode = (who.disk_mode(&wanted.meta) & 0o777) as u32;
+    let mode = (rights.disk_mode(&wanted.meta) & 0o777) as u32;
     Ok(rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(mode))?)
 }
 
@@ -87,11 +87,11 @@ pub(crate) fn finish_file(
     name: &CStr,
     fd: &OwnedFd,
     wanted: &Wanted,
-    who: Privileges,
+    rights: Privileges,
 ) -> io::Result<Made> {
-    let mut work = Work::new(Place::Open(fd), dir, name, wanted, who);
+    let mut work = Work::new(Place::Open(fd), dir, name, wanted, rights);
     // Owner and mode a new file normally gets; the final stat verifies it (umask, setgid directories).
-    work.assume = Some((who.uid, who.gid, who.disk_mode(&wanted.meta) & 0o777));
+    work.assume = Some((rights.uid, rights.gid, rights.disk_mode(&wanted.meta) & 0o777));
     work.run()
 }
 
@@ -100,10 +100,10 @@ pub(crate) fn make_special(
     dir: BorrowedFd<'_>,
     name: &CStr,
     wanted: &Wanted,
-    who: Privileges,
+    rights: Privileges,
 ) -> io::Result<Made> {
     let meta = &wanted.meta;
-    let mode = Mode::from_raw_mode((who.disk_mode(meta) & 0o777) as u32);
+    let mode = Mode::from_raw_mode((rights.disk_mode(meta) & 0o777) as u32);
     match meta.kind {
         Kind::Symlink => rustix::fs::symlinkat(&c_name(&wanted.target)?, dir, name)?,
         Kind::Fifo => rustix::fs::mknodat(dir, name, FileType::Fifo, mode, 0)?,
@@ -113,7 +113,7 @@ pub(crate) fn make_special(
             // A 0:0 character device is a deletion to overlayfs, should the tree ever be a layer of one: as data, which it
             // is in an image, it is written down and not made.
             let deletes = meta.kind == Kind::CharDevice && meta.rdev == (0, 0);
-            let made = match who.root() && !deletes {
+            let made = match rights.root() && !deletes {
                 true => {
                     rustix::fs::mknodat(dir, name, kind, mode, rustix::fs::makedev(meta.rdev.0, meta.rdev.1))
                 }
@@ -123,15 +123,15 @@ pub(crate) fn make_special(
                 Ok(()) => {}
                 // An empty file stands for the device; the ledger says what it is.
                 Err(rustix::io::Errno::PERM) => {
-                    let fd = create_file(dir, name, wanted, who)?;
-                    return finish_file(dir, name, &fd, wanted, who);
+                    let fd = create_file(dir, name, wanted, rights)?;
+                    return finish_file(dir, name, &fd, wanted, rights);
                 }
                 Err(error) => return Err(error.into()),
             }
         }
         Kind::File | Kind::Directory | Kind::Socket => return Err(io::ErrorKind::InvalidInput.into()),
     }
-    Work::new(Place::Named, dir, name, wanted, who).run()
+    Work::new(Place::Named, dir, name, wanted, rights).run()
 }
 
 /// Gives a directory or file that was there its final metadata: owner, permissions, attributes (those it has and should not
@@ -141,7 +141,7 @@ pub(crate) fn finish_existing(
     name: &CStr,
     fd: &OwnedFd,
     wanted: &Wanted,
-    who: Privileges,
+    rights: Privileges,
 ) -> io::Result<Made> {
     let mut list = Vec::new();
     xattr::list_at(dir, name, &mut list)?;
@@ -152,7 +152,7 @@ pub(crate) fn finish_existing(
             xattr::remove_at(dir, name, &c_name(attribute)?)?;
         }
     }
-    Work::new(Place::Open(fd), dir, name, wanted, who).run()
+    Work::new(Place::Open(fd), dir, name, wanted, rights).run()
 }
 
 enum Place<'a> {
@@ -165,7 +165,7 @@ struct Work<'a> {
     dir: BorrowedFd<'a>,
     name: &'a CStr,
     wanted: &'a Wanted,
-    who: Privileges,
+    rights: Privileges,
     /// Owner and permissions the entry is taken to have already.
     assume: Option<(u32, u32, u16)>,
     record: ledger::Record,
@@ -179,7 +179,7 @@ impl<'a> Work<'a> {
         dir: BorrowedFd<'a>,
         name: &'a CStr,
         wanted: &'a Wanted,
-        who: Privileges,
+        rights: Privileges,
     ) -> Self {
         let meta = &wanted.meta;
         let record = ledger::Record {
@@ -187,7 +187,7 @@ impl<'a> Work<'a> {
             dev: 0,
             ino: 0,
             generation: 0,
-            disk_mode: who.disk_mode(meta),
+            disk_mode: rights.disk_mode(meta),
             kind: meta.kind,
             mode: meta.mode,
             uid: meta.uid,
@@ -195,7 +195,7 @@ impl<'a> Work<'a> {
             rdev: meta.rdev,
             xattrs: Vec::new(),
         };
-        Work { place, dir, name, wanted, who, assume: None, record, recorded: false, lost: Vec::new() }
+        Work { place, dir, name, wanted, rights, assume: None, record, recorded: false, lost: Vec::new() }
     }
 
     fn run(mut self) -> io::Result<Made> {
@@ -208,7 +208,7 @@ impl<'a> Work<'a> {
             }
         };
         let mut owner_on_disk = true;
-        if self.who.root() {
+        if self.rights.root() {
             if (uid, gid) != (meta.uid, meta.gid) {
                 owner_on_disk = self.chown(meta.uid, meta.gid)?;
             }
@@ -217,7 +217,7 @@ impl<'a> Work<'a> {
             owner_on_disk = (meta.uid, meta.gid) == (0, 0);
         }
         // Setuid to the owner on disk instead would be worse than not setuid at all.
-        let full = self.who.disk_mode(&meta);
+        let full = self.rights.disk_mode(&meta);
         let safe = |owner_on_disk: bool| if owner_on_disk { full } else { full & 0o1777 };
         let mut mode = safe(owner_on_disk);
         if had != mode && meta.kind != Kind::Symlink {
@@ -227,8 +227,8 @@ impl<'a> Work<'a> {
         self.write_owner(owner_on_disk)?;
         self.set_mtime(meta.mtime)?;
         let mut stat = self.stat()?;
-        // umask, a setgid directory or a default ACL had their say: put it right and look again.
-        let wrong_owner = self.who.root() && owner_on_disk && (stat.uid, stat.gid) != (meta.uid, meta.gid);
+        // A umask, a setgid directory or a default ACL may have changed them: they are set again.
+        let wrong_owner = self.rights.root() && owner_on_disk && (stat.uid, stat.gid) != (meta.uid, meta.gid);
         if wrong_owner {
             owner_on_disk = self.chown(meta.uid, meta.gid)?;
             mode = safe(owner_on_disk);
@@ -307,7 +307,7 @@ impl<'a> Work<'a> {
             }
             let on_disk = matches!(kind, Kind::File | Kind::Directory) && name.starts_with(b"user.");
             // An owner read from the disk must not be one that an image made up.
-            if OwnerXattr::is_name(name) || (!self.who.root() && !on_disk) {
+            if OwnerXattr::is_name(name) || (!self.rights.root() && !on_disk) {
                 refused.push((name, value));
                 continue;
             }
@@ -338,7 +338,7 @@ impl<'a> Work<'a> {
     /// Records the owner for other tools, too, where that was asked for. A link, pipe or device carries no attribute of
     /// users; with the owner on disk that is no loss.
     fn write_owner(&mut self, owner_on_disk: bool) -> io::Result<()> {
-        let Some(attribute) = self.who.owner_xattr else { return Ok(()) };
+        let Some(attribute) = self.rights.owner_xattr else { return Ok(()) };
         let Some(value) = attribute.value(&self.wanted.meta) else { return Ok(()) };
         match self.set_xattr(attribute.name(), &value) {
             Err(error) if !xattr::is_refusal(&error) => Err(error),
@@ -358,7 +358,8 @@ impl<'a> Work<'a> {
         match self.place {
             Place::Open(fd) => Ok(retry_on_intr(|| rustix::fs::futimens(fd, &times))?),
             Place::Named => {
-                Ok(rustix::fs::utimensat(self.dir, self.name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+                let flags = AtFlags::SYMLINK_NOFOLLOW;
+                Ok(retry_on_intr(|| rustix::fs::utimensat(self.dir, self.name, &times, flags))?)
             }
         }
     }

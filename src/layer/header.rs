@@ -460,7 +460,7 @@ fn check_path(path: &[u8], what: &'static str) -> Result<()> {
                 if component.strip_prefix(whiteout::PREFIX).unwrap_or(component).len() > MAX_COMPONENT {
                     return Err(Error::limit(
                         "write layer",
-                        format!("the {what} has a component over 255 bytes"),
+                        format!("the {what} has a component of more than {MAX_COMPONENT} bytes"),
                     ));
                 }
                 start = at + 1;

@@ -6,6 +6,7 @@
 pub(crate) mod apply;
 mod create;
 mod fault;
+pub(crate) mod hashing;
 mod list;
 pub(crate) mod model;
 mod on_disk;
@@ -20,7 +21,6 @@ mod writers;
 
 // Not part of the stable interface: for the benches, the fuzz targets and the tests of this repository.
 #[doc(hidden)]
-pub(crate) mod hashing;
 pub mod header;
 
 pub use apply::{Applied, ApplyOptions, Loss, Target};

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use super::header::EntryKind;
+use super::header::{EntryKind, MAX_COMPONENT};
 use super::read::{ReadLimits, TarEntry};
 use super::whiteout::{self, Strictness, Whiteout};
 use crate::error::{Error, ErrorKind, Result};
@@ -130,10 +130,11 @@ impl Model {
         false
     }
 
-    /// Does what one entry says. Gives the node of the file that content follows of, if it is one.
+    /// Applies one entry. Returns the node of the file if content of it follows.
     pub fn entry(&mut self, entry: &TarEntry, disk: &mut dyn Disk) -> Result<Option<u32>> {
         if self.tree.node_count() as u64 > self.max_entries {
-            return Err(Error::limit(APPLY, format!("more than {} entries", self.max_entries)));
+            let message = format!("the tree has more than {} entries", self.max_entries);
+            return Err(Error::limit(APPLY, message).with_path(&entry.path));
         }
         let attributes: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.hold(entry.path.len() + entry.link.len() + attributes, &entry.path)?;
@@ -246,7 +247,7 @@ impl Model {
         disk.link(&self.tree, node, target, replaces)
     }
 
-    /// Makes room for something that is not a directory. Whether the disk still has something of that name to replace.
+    /// Makes room for something that is not a directory. Returns whether the disk still has something of that name to replace.
     fn clear_the_way(&mut self, existing: Option<u32>, disk: &mut dyn Disk) -> Result<bool> {
         let Some(node) = existing else { return Ok(false) };
         if self.tree.kind(node) == Kind::Directory || self.fresh(node) {
@@ -273,8 +274,8 @@ impl Model {
         Ok(())
     }
 
-    /// Does the same for everything in a directory. Each node is looked at once for every layer, however often the layer
-    /// says so: a hostile one could say it for every one of its entries.
+    /// Removes what earlier layers have in a directory, as [`purge`](Self::purge) does. Each node is visited once for every layer,
+    /// however many whiteouts the layer has: a hostile one could have one for each of its entries.
     fn purge_below(&mut self, top: u32, disk: &mut dyn Disk) -> Result<()> {
         if self.purged(top) {
             return Ok(());
@@ -323,7 +324,7 @@ impl Model {
         })?;
         let missing: Vec<Vec<u8>> = missing.into_iter().map(<[u8]>::to_vec).collect();
         for name in missing {
-            if name == b".." || name.len() > 255 {
+            if name == b".." || name.len() > MAX_COMPONENT {
                 let message = "a symbolic link on the way leads to a place that does not exist";
                 return Err(Error::corrupt(APPLY, message).with_path(path));
             }

@@ -14,9 +14,10 @@ use super::model::Disk;
 use super::writers::{Done, Job, Writers};
 use crate::error::{At, Error, Result};
 use crate::fs::make_dir::PrivateDirs;
-use crate::fs::remove::remove_all;
+use crate::fs::remove::{remove_all, unlink};
 use crate::fs::root::{c_name, open_dir_at};
 use crate::fs::stat::{is_mount_point, stat_at, stat_fd};
+use crate::fs::xattr::remove_default_acl;
 use crate::fs::{Kind, Root};
 use crate::progress::Control;
 use crate::tree::Ledger;
@@ -30,7 +31,7 @@ const OPEN_DIRECTORIES: usize = 64;
 pub(super) struct OnDisk<'a> {
     pub(super) root: &'a Root,
     pub(super) writers: Arc<Writers>,
-    pub(super) who: Privileges,
+    pub(super) rights: Privileges,
     pub(super) open: HashMap<u32, (Arc<OwnedFd>, u64)>,
     age: u64,
     /// Nodes below this number were there before the first layer.
@@ -52,11 +53,11 @@ pub(super) struct OnDisk<'a> {
 
 impl<'a> OnDisk<'a> {
     /// Returns the directory `root`, of which `before` nodes were there before the first layer.
-    pub(super) fn new(root: &'a Root, who: Privileges, before: u32, ledger: Ledger) -> OnDisk<'a> {
+    pub(super) fn new(root: &'a Root, rights: Privileges, before: u32, ledger: Ledger) -> OnDisk<'a> {
         OnDisk {
             root,
-            writers: Arc::new(Writers::new(1, who, &Control::default())),
-            who,
+            writers: Arc::new(Writers::new(1, rights, &Control::default())),
+            rights,
             open: HashMap::new(),
             age: 0,
             before,
@@ -106,7 +107,7 @@ impl OnDisk<'_> {
             let name = c_name(tree.name(step)).at_path("open directory", shown)?;
             let opened = match open_dir_at(&*fd, &name) {
                 Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
-                    // Ours, and without permissions; they are restored at the end.
+                    // A directory of this user's without permissions, which are restored at the end.
                     let stat = stat_at(&*fd, &name).at_path("open directory", shown)?;
                     crate::fs::chmod::chmod_at(&*fd, &name, stat.mode as u32 | 0o700)
                         .at_path("open directory", shown)?;
@@ -128,11 +129,10 @@ impl OnDisk<'_> {
         Ok(fd)
     }
 
-    /// Makes a directory fit for being filled; its own metadata returns at the end. What is put into it must not inherit
-    /// its group or its default ACL, and without root it may lack permissions that we need.
+    /// Prepares a directory to be filled, see [`open_up`]; its own metadata returns at the end.
     fn prepare(&mut self, node: u32, fd: &OwnedFd) -> std::io::Result<()> {
         let was_here = node < self.before;
-        if self.who.root() && !was_here {
+        if self.rights.root() && !was_here {
             return Ok(());
         }
         if open_up(fd, was_here)? {
@@ -209,10 +209,7 @@ impl OnDisk<'_> {
             let from_name = c_name(tree.name(existing)).at_path("create hard link", shown)?;
             let to_name = c_name(tree.name(node)).at_path("create hard link", shown)?;
             if replaces {
-                match rustix::fs::unlinkat(&*to, &to_name, AtFlags::empty()) {
-                    Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-                    Err(error) => return Err(Error::io("replace file", shown(), error)),
-                }
+                unlink(&*to, &to_name).at_path("replace file", shown)?;
             }
             rustix::fs::linkat(&*from, &from_name, &*to, &to_name, AtFlags::empty())
                 .at_path("create hard link", shown)?;
@@ -279,8 +276,8 @@ impl Disk for OnDisk<'_> {
     }
 }
 
-/// Makes a directory fit for being filled: what is put into it must not inherit its group or its default ACL, and must be
-/// allowed. Whether anything had to change.
+/// Prepares a directory to be filled: its user gets all permissions, and what is put into it must not inherit its group or its default
+/// ACL. Returns whether anything had to change. `was_here` is for a directory that was not made by this process.
 pub(super) fn open_up(fd: &OwnedFd, was_here: bool) -> std::io::Result<bool> {
     let stat = stat_fd(fd)?;
     let mode = (stat.mode | 0o700) & !0o2000;
@@ -288,10 +285,8 @@ pub(super) fn open_up(fd: &OwnedFd, was_here: bool) -> std::io::Result<bool> {
     if changed {
         rustix::io::retry_on_intr(|| rustix::fs::fchmod(fd, Mode::from_raw_mode(mode as u32)))?;
     }
-    const DEFAULT_ACL: &str = "system.posix_acl_default";
-    if was_here && rustix::fs::fgetxattr_query(fd, DEFAULT_ACL).is_ok() {
-        rustix::fs::fremovexattr(fd, DEFAULT_ACL)?;
-        changed = true;
+    if was_here {
+        changed |= remove_default_acl(fd)?;
     }
     Ok(changed)
 }

@@ -139,37 +139,36 @@ impl<'a> Records<'a> {
     }
 
     fn record(&mut self) -> Parsed<(&'a [u8], &'a [u8])> {
-        let malformed = |what: &'static str| Fault::corrupt(what);
         let body = self.0;
         // The longest length has 20 digits; looking no further keeps a body without spaces linear.
         let space = body
             .iter()
             .take(21)
             .position(|&byte| byte == b' ')
-            .ok_or_else(|| malformed("a PAX record has no length"))?;
+            .ok_or_else(|| Fault::corrupt("a PAX record has no length"))?;
         let len = &body[..space];
         if len.first() == Some(&b'0') {
-            return Err(malformed("a PAX record length starts with zero"));
+            return Err(Fault::corrupt("a PAX record length starts with zero"));
         }
-        let len = parse_decimal(len).map_err(|_| malformed("a PAX record length is not a number"))?;
+        let len = parse_decimal(len).map_err(|_| Fault::corrupt("a PAX record length is not a number"))?;
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         if len > body.len() {
-            return Err(malformed("a PAX record is longer than its header"));
+            return Err(Fault::corrupt("a PAX record is longer than its header"));
         }
         if len < space + 4 {
-            return Err(malformed("a PAX record is shorter than the least it must hold"));
+            return Err(Fault::corrupt("a PAX record is shorter than the least it must hold"));
         }
         if body[len - 1] != b'\n' {
-            return Err(malformed("a PAX record does not end where its length says"));
+            return Err(Fault::corrupt("a PAX record does not end where its length says"));
         }
         let pair = &body[space + 1..len - 1];
         let equals = pair
             .iter()
             .position(|&byte| byte == b'=')
-            .ok_or_else(|| malformed("a PAX record has no equals sign"))?;
+            .ok_or_else(|| Fault::corrupt("a PAX record has no equals sign"))?;
         let (keyword, value) = (&pair[..equals], &pair[equals + 1..]);
         if keyword.is_empty() || keyword.iter().any(|byte| matches!(byte, 0 | b'\n')) {
-            return Err(malformed("a PAX keyword is empty, or holds NUL or a newline"));
+            return Err(Fault::corrupt("a PAX keyword is empty, or holds NUL or a newline"));
         }
         self.0 = &body[len..];
         Ok((keyword, value))

@@ -9,7 +9,8 @@ use super::header::{BLOCK, EntryKind, HeaderEntry, MtimePrecision, header_len, w
 use super::whiteout;
 use crate::diff::{Change, ChangeKind};
 use crate::error::{Error, Result};
-use crate::fs::Kind;
+use crate::fs::root::push_name;
+use crate::fs::{Kind, Timestamp};
 use crate::hint::Hint;
 use crate::tree::{NONE, Snapshot};
 
@@ -35,6 +36,20 @@ enum ItemKind {
     /// A directory of the new snapshot that hides what is below.
     Opaque,
 }
+
+/// The header of a whiteout but for its path.
+const EMPTY_FILE: HeaderEntry<'static> = HeaderEntry {
+    path: b"",
+    kind: EntryKind::File,
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    size: 0,
+    mtime: (0, 0),
+    link: b"",
+    rdev: (0, 0),
+    xattrs: &[],
+};
 
 /// A tar entry: its place, and what it is about.
 #[derive(Debug, Clone, Copy)]
@@ -121,8 +136,8 @@ impl<'a> LayerPlan<'a> {
                 plan.whiteouts(&mut gone, change.new)?;
             }
         }
-        // What is left belongs to directories that did not change themselves, which cannot be: a name that goes
-        // changes its directory. Only a snapshot put together by hand gets here.
+        // The rest is in directories that did not change themselves. A scan never finds that, since a name that goes changes its
+        // directory; a list that was put together otherwise may have it.
         let mut rest: Vec<u32> = gone.keys().copied().collect();
         rest.sort_unstable();
         for directory in rest {
@@ -180,81 +195,61 @@ impl<'a> LayerPlan<'a> {
         Ok(())
     }
 
-    /// Builds the header entry of an item and hands it on.
+    /// Builds the header entry of an item and gives it to `f`.
     fn with_header<T>(
         &self,
         item: &Item,
         f: impl FnOnce(&HeaderEntry<'_>, MtimePrecision) -> Result<T>,
     ) -> Result<T> {
-        let plain = |path: &[u8], f: &dyn Fn(&HeaderEntry<'_>) -> Result<T>| {
-            f(&HeaderEntry {
-                path,
-                kind: EntryKind::File,
-                mode: 0,
-                uid: 0,
-                gid: 0,
-                size: 0,
-                mtime: (0, 0),
-                link: b"",
-                rdev: (0, 0),
-                xattrs: &[],
-            })
-        };
-        let f = std::cell::Cell::new(Some(f));
-        let hand_on =
-            |entry: &HeaderEntry<'_>| (f.take().expect("called once"))(entry, self.options.precision);
-        let mut path = Vec::with_capacity(128);
-        match item.kind {
+        let (mut path, mut link) = (Vec::with_capacity(128), Vec::new());
+        let mut pairs: Vec<(&[u8], &[u8])> = Vec::new();
+        let entry = match item.kind {
             ItemKind::Whiteout => {
                 let old = self.old.expect("a whiteout comes from a base");
                 old.push_path(old.parent(item.index), &mut path);
-                if !path.is_empty() {
-                    path.push(b'/');
-                }
-                path.extend_from_slice(&whiteout::marker(old.name(item.index))?);
-                plain(&path, &hand_on)
+                push_name(&mut path, &whiteout::marker(old.name(item.index))?);
+                HeaderEntry { path: &path, ..EMPTY_FILE }
             }
             ItemKind::Opaque => {
                 self.new.push_path(item.index, &mut path);
-                if !path.is_empty() {
-                    path.push(b'/');
-                }
-                path.extend_from_slice(whiteout::OPAQUE);
-                plain(&path, &hand_on)
+                push_name(&mut path, whiteout::OPAQUE);
+                HeaderEntry { path: &path, ..EMPTY_FILE }
             }
             ItemKind::Entry | ItemKind::Link => {
                 let meta = self.new.meta(item.index);
+                let linked = item.kind == ItemKind::Link;
                 self.new.push_path(item.index, &mut path);
-                let mut link = Vec::new();
-                let kind = if item.kind == ItemKind::Link {
+                let kind = if linked {
                     self.new.push_path(self.first_link[&self.new.leader(item.index)], &mut link);
                     EntryKind::Hardlink
                 } else {
                     link.extend_from_slice(self.new.link_target(item.index));
+                    pairs.extend(self.new.xattrs(item.index));
                     EntryKind::of(meta.kind).ok_or_else(|| {
                         Error::invalid(WRITE, "a socket cannot be part of a layer").with_path(&path)
                     })?
                 };
-                let linked = item.kind == ItemKind::Link;
-                let pairs: Vec<(&[u8], &[u8])> =
-                    if linked { Vec::new() } else { self.new.xattrs(item.index).into_iter().collect() };
-                let mut mtime = (meta.mtime.secs, meta.mtime.nanos);
-                if let Some(clamp) = self.options.clamp_mtime.filter(|&clamp| mtime.0 >= clamp) {
-                    mtime = (clamp, 0);
-                }
-                hand_on(&HeaderEntry {
+                HeaderEntry {
                     path: &path,
                     kind,
-                    mode: meta.mode as u32,
+                    mode: meta.mode.into(),
                     uid: meta.uid,
                     gid: meta.gid,
                     size: if linked { 0 } else { meta.size },
-                    mtime,
+                    mtime: self.clamped(meta.mtime),
                     link: &link,
                     rdev: meta.rdev,
                     xattrs: &pairs,
-                })
+                }
             }
+        };
+        f(&entry, self.options.precision)
+    }
+
+    fn clamped(&self, time: Timestamp) -> (i64, u32) {
+        match self.options.clamp_mtime {
+            Some(clamp) if time.secs >= clamp => (clamp, 0),
+            _ => (time.secs, time.nanos),
         }
     }
 

@@ -8,25 +8,25 @@ use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{AtFlags, Mode};
-use sha2::{Digest as _, Sha256};
 
 use super::apply::{ApplyOptions, Loss, WHOLE};
 use super::create::{Made, Privileges, Wanted, finish_existing};
 use super::on_disk::open_up;
 use super::read::{Data, Slice};
-use super::writers::{Done, HOLE, Job, Piece, Writers, is_zero, with_writers};
+use super::source::is_zero;
+use super::writers::{Done, HOLE, Job, Piece, Writers, with_writers};
 use crate::diff::transition::{FileStep, Stay, Transition};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::dirents::Names;
-use crate::fs::remove::remove_all;
-use crate::fs::root::{c_name, open_file_at, was_replaced};
+use crate::fs::remove::{remove_all, unlink};
+use crate::fs::root::{c_name, open_file_at, push_name, was_replaced};
 use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root, Stat, Timestamp, clock};
-use crate::progress::{Control, Counters, Share};
+use crate::progress::{Control, Counters};
 use crate::threads;
+use crate::tree::hash::hash_file;
 use crate::tree::walk::Pair;
 use crate::tree::way::Ways;
 use crate::tree::{Flags, Ledger, Meta, NONE, Snapshot};
@@ -78,10 +78,10 @@ pub(crate) fn reshape(
     contents: impl FnOnce(&[u32], Give<'_>) -> Result<()>,
     control: &Control,
 ) -> Result<Reshaped> {
-    let who = Privileges::of_process(goal.options.owner_xattr);
+    let rights = Privileges::of_process(goal.options.owner_xattr);
     let mut work = Work {
         goal,
-        who,
+        rights,
         control,
         ways: Ways::of_copy(goal.root, goal.wanted, RESHAPE),
         dirty: HashSet::new(),
@@ -94,7 +94,7 @@ pub(crate) fn reshape(
     work.make_directories()?;
     let checked = work.check_files()?;
     let mut made = Vec::new();
-    with_writers(goal.options.threads, who, control, |writers| {
+    with_writers(goal.options.threads, rights, control, |writers| {
         let mut with_content: Vec<u32> = Vec::new();
         for (step, right) in goal.transition.files.iter().zip(&checked) {
             if right.is_some() {
@@ -187,12 +187,12 @@ type Right = Option<Pair>;
 
 struct Work<'a> {
     goal: &'a Goal<'a>,
-    who: Privileges,
+    rights: Privileges,
     control: &'a Control,
     ways: Ways<'a>,
     /// Directories that get their metadata at the end, by their numbers in the list that is wanted.
     dirty: HashSet<u32>,
-    /// Those of them that are fit for something being done in them.
+    /// Those of them that are prepared for changes in them.
     open: HashSet<u32>,
     /// The metadata of wanted entries that are there, and were touched.
     found: Vec<Option<Meta>>,
@@ -210,7 +210,7 @@ impl Work<'_> {
         Error::new(ErrorKind::Changed, RESHAPE, message).with_path(self.goal.root.describe(path))
     }
 
-    /// Opens a directory of the tree to be, fit for something being done in it.
+    /// Opens a directory of the tree to be, prepared for changes in it.
     fn directory(&mut self, wanted: u32) -> Result<Arc<OwnedFd>> {
         let fd = self.ways.open(wanted)?;
         if self.open.insert(wanted) {
@@ -255,7 +255,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Gives files that stay their metadata and compares their content, with several threads. Says of each file where it stays.
+    /// Gives files that stay their metadata and compares their content, with several threads. Returns where each file stays.
     fn check_files(&mut self) -> Result<Vec<Right>> {
         let steps = &self.goal.transition.files;
         let mut right: Vec<Right> = vec![None; steps.len()];
@@ -270,37 +270,22 @@ impl Work<'_> {
                 None => {}
             }
         }
-        let next = AtomicUsize::new(0);
-        let check = || -> Result<Vec<(usize, Option<Done>)>> {
-            let mut ways = Ways::of_scan(self.goal.root, self.goal.now, RESHAPE);
-            let (mut out, mut buffer) = (Vec::new(), vec![0; 256 * 1024]);
-            while let Some(&number) = doubtful.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let checked = self.check_file(&steps[number], &mut ways, &mut buffer);
-                out.push((number, checked.inspect_err(|_| next.store(doubtful.len(), Ordering::Relaxed))?));
-            }
-            Ok(out)
-        };
-        let parts = std::thread::scope(|scope| {
-            let count = threads::count(self.goal.options.threads).min(doubtful.len());
-            let spawn = |_| threads::spawn(scope, "treering-diff", check).ok();
-            let handles: Vec<_> = (1..count).map_while(spawn).collect();
-            let mut parts = vec![check()];
-            parts.extend(handles.into_iter().map(threads::join));
-            parts
-        });
-        for part in parts {
-            for (number, done) in part? {
-                let Some(done) = done else { continue };
-                right[number] = steps[number].stays.map(|(place, _)| place);
-                self.take(done)?;
-            }
+        let count = threads::count(self.goal.options.threads);
+        let begin = || (Ways::of_scan(self.goal.root, self.goal.now, RESHAPE), Vec::new());
+        let checked = threads::each(count, "treering-diff", &doubtful, begin, |(ways, buffer), &number| {
+            Ok((number, self.check_file(&steps[number], ways, buffer)?))
+        })?;
+        for (number, done) in checked {
+            let Some(done) = done else { continue };
+            right[number] = steps[number].stays.map(|(place, _)| place);
+            self.take(done)?;
         }
         Ok(right)
     }
 
-    /// Gives a file its metadata, and compares its content with what is wanted. Nothing when it is another one, or cannot be
-    /// looked at: it is to be made anew then.
-    fn check_file(&self, step: &FileStep, ways: &mut Ways<'_>, buffer: &mut [u8]) -> Result<Option<Done>> {
+    /// Gives a file its metadata, and compares its content with what is wanted. `None` when that is another one or cannot be read: the
+    /// file is to be made anew then.
+    fn check_file(&self, step: &FileStep, ways: &mut Ways<'_>, buffer: &mut Vec<u8>) -> Result<Option<Done>> {
         let (now, wanted) = (self.goal.now, self.goal.wanted);
         let Some((place, Stay::Check { metadata })) = step.stays else { return Ok(None) };
         self.control.check(RESHAPE)?;
@@ -322,7 +307,7 @@ impl Work<'_> {
         }
         let made = match metadata || moved {
             false => Made { stat: before, ledger: None, lost: Vec::new() },
-            true => finish_existing(dir.as_fd(), &name, &fd, &wanted_of(wanted, step.leader), self.who)
+            true => finish_existing(dir.as_fd(), &name, &fd, &wanted_of(wanted, step.leader), self.rights)
                 .at_path("set metadata", || self.shown(place.new))?,
         };
         // After its time was set: what was written to it before that shows in its content alone.
@@ -334,26 +319,13 @@ impl Work<'_> {
         if Some(&digest) != self.goal.digests.get(&step.leader) {
             return Ok(None);
         }
-        // Where nothing was done to it, what is written down of it holds.
+        // Where nothing was done to it, the record of it holds.
         Ok(Some(Done { node: place.new, made, linked: !(metadata || moved) }))
     }
 
-    fn hash(&self, fd: &OwnedFd, buffer: &mut [u8], wanted: u32) -> Result<[u8; 32]> {
-        let (mut hasher, mut at) = (Sha256::new(), 0);
-        let share = Share::new(self.control, stat_fd(fd).at_path("read file", || self.shown(wanted))?.size);
-        loop {
-            self.control.check(RESHAPE)?;
-            match rustix::io::pread(fd, &mut *buffer, at) {
-                Ok(0) => return Ok(hasher.finalize().into()),
-                Ok(n) => {
-                    hasher.update(&buffer[..n]);
-                    at += n as u64;
-                    share.add(n as u64);
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(Error::io("read file", self.shown(wanted), error)),
-            }
-        }
+    fn hash(&self, fd: &OwnedFd, buffer: &mut Vec<u8>, wanted: u32) -> Result<[u8; 32]> {
+        let hashed = hash_file(fd, buffer, self.control);
+        Ok(hashed.at_path("read file", || self.shown(wanted))?.0)
     }
 
     fn job(&mut self, step: &FileStep) -> Result<Box<Job>> {
@@ -371,7 +343,7 @@ impl Work<'_> {
         }))
     }
 
-    /// Takes down what became of a file.
+    /// Records the state of a file on disk.
     fn take(&mut self, done: Done) -> Result<()> {
         let Done { node, made, linked } = done;
         self.found[node as usize] = Some(Meta::from_stat(&made.stat));
@@ -393,7 +365,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Gives files the names that they lack, and takes down what they are then: a name that comes or goes changes the ctime.
+    /// Gives files the names that they lack, and records their state after that: a name that comes or goes changes the ctime.
     fn link(&mut self, right: &[Right]) -> Result<()> {
         let (now, wanted) = (self.goal.now, self.goal.wanted);
         for (step, stays) in self.goal.transition.files.iter().zip(right) {
@@ -406,16 +378,13 @@ impl Work<'_> {
                 let from_name = c_name(wanted.name(place.new)).at_path("create hard link", shown)?;
                 let to_name = c_name(wanted.name(name.new)).at_path("create hard link", shown)?;
                 if name.old != NONE {
-                    match rustix::fs::unlinkat(&*to, &to_name, AtFlags::empty()) {
-                        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-                        Err(error) => return Err(Error::io("replace file", shown(), error)),
-                    }
+                    unlink(&*to, &to_name).at_path("replace file", shown)?;
                 }
                 rustix::fs::linkat(&*from, &from_name, &*to, &to_name, AtFlags::empty())
                     .at_path("create hard link", shown)?;
             }
         }
-        let mut buffer = vec![0; 256 * 1024];
+        let mut buffer = Vec::new();
         for (step, stays) in self.goal.transition.files.iter().zip(right) {
             let place = stays.unwrap_or(step.names[0]);
             let found = self.found[place.new as usize].expect("it was made, or stays");
@@ -428,9 +397,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Looks again at a file that may have got or lost names. Where its ctime moved, only the content says whether that was
-    /// all.
-    fn look_again(&mut self, at: u32, found: Meta, buffer: &mut [u8]) -> Result<Meta> {
+    /// Reads once more the stat of a file that may have got or lost names. Where its ctime moved, the content shows whether that was all.
+    fn look_again(&mut self, at: u32, found: Meta, buffer: &mut Vec<u8>) -> Result<Meta> {
         let wanted = self.goal.wanted;
         let dir = self.ways.open(wanted.parent(at))?;
         let shown = || self.shown(at);
@@ -475,7 +443,7 @@ impl Work<'_> {
             self.control.check(RESHAPE)?;
             let fd = self.ways.open(at)?;
             self.ways.close(at);
-            let made = finish_existing(fd.as_fd(), c".", &fd, &wanted_of(wanted, at), self.who)
+            let made = finish_existing(fd.as_fd(), c".", &fd, &wanted_of(wanted, at), self.rights)
                 .at_path("finish directory", || self.shown(at))?;
             let stat = made.stat;
             self.take(Done { node: at, made, linked: false })?;
@@ -498,10 +466,7 @@ impl Work<'_> {
                 continue;
             }
             let mut path = wanted.path(at);
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(name);
+            push_name(&mut path, name);
             if !self.goal.beside.contains(&path) {
                 return Err(self.changed(&path));
             }

@@ -11,6 +11,12 @@ pub enum Filled {
     Zero,
 }
 
+/// Returns whether there are only zeros.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<64>();
+    words.iter().all(|word| *word == [0; 64]) && rest.iter().all(|&byte| byte == 0)
+}
+
 /// A byte stream of known length, every part of which can be produced on its own, in any order and from several threads at
 /// once. This is what makes a layer's bytes independent of the number of threads.
 pub trait TarSource: Sync {

@@ -10,12 +10,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
-use rustix::fs::AtFlags;
-
 use super::create::{Made, Privileges, Wanted, create_file, finish_file, make_special};
 use super::read::Data;
+use super::source::is_zero;
 use crate::error::{At, Error, Result};
 use crate::fs::Kind;
+use crate::fs::remove::unlink;
 use crate::progress::{Control, Counters};
 use crate::threads;
 
@@ -69,7 +69,7 @@ impl Piece {
 pub(super) struct Done {
     pub node: u32,
     pub made: Made,
-    /// This is one more name of a file: nothing was written down about it, and what was still holds.
+    /// This is one more name of a file: there is no new record of it, and the one that there is holds.
     pub linked: bool,
 }
 
@@ -95,7 +95,7 @@ struct Queue {
 /// That of `work`; [`crate::ErrorKind::Limit`] when the system grants no thread at all.
 pub(super) fn with_writers<T>(
     wanted: usize,
-    who: Privileges,
+    rights: Privileges,
     control: &Control,
     work: impl FnOnce(&Arc<Writers>) -> Result<T>,
 ) -> Result<T> {
@@ -111,12 +111,12 @@ pub(super) fn with_writers<T>(
             };
             match threads::spawn(scope, "treering-apply", write) {
                 Ok(_) => started.push(give),
-                // Those we have do the work.
+                // The threads that started do the work.
                 Err(_) if number > 0 => break,
                 Err(error) => return Err(no_thread(error)),
             }
         }
-        let writers = Arc::new(Writers::new(started.len(), who, control));
+        let writers = Arc::new(Writers::new(started.len(), rights, control));
         debug_assert_eq!(writers.threads(), started.len());
         // The threads must end however this goes, or the scope never would.
         let guard = Abandon(&writers);
@@ -153,12 +153,12 @@ pub(super) struct Writers {
     queue_entries: usize,
     failed: AtomicBool,
     error: Mutex<Option<Error>>,
-    who: Privileges,
+    rights: Privileges,
     control: Control,
 }
 
 impl Writers {
-    pub fn new(threads: usize, who: Privileges, control: &Control) -> Writers {
+    pub fn new(threads: usize, rights: Privileges, control: &Control) -> Writers {
         // With few descriptors to be had, few may wait: with four threads, a tenth each leaves room for the rest.
         let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let descriptors = descriptors.map_or(usize::MAX, |n| n as usize);
@@ -167,7 +167,7 @@ impl Writers {
             queues: (0..threads.max(1)).map(|_| Queue::default()).collect(),
             failed: AtomicBool::new(false),
             error: Mutex::new(None),
-            who,
+            rights,
             control: control.clone(),
         }
     }
@@ -313,14 +313,14 @@ impl Writers {
             Piece::Whole(job, data) => {
                 self.control.check("apply layer")?;
                 if job.replaces {
-                    unlink(&job).at("replace file", &job.path)?;
+                    unlink(&*job.dir, &job.name).at("replace file", &job.path)?;
                 }
                 if job.wanted.meta.kind != Kind::File {
-                    let made = make_special(job.dir.as_fd(), &job.name, &job.wanted, self.who)
+                    let made = make_special(job.dir.as_fd(), &job.name, &job.wanted, self.rights)
                         .at("create file", &job.path)?;
                     return Ok(Some(done(&job, made)));
                 }
-                let mut file = OpenFile::create(job, self.who)?;
+                let mut file = OpenFile::create(job, self.rights)?;
                 for data in &data {
                     file.write(data, false)?;
                 }
@@ -328,9 +328,9 @@ impl Writers {
             }
             Piece::Begin(job) => {
                 if job.replaces {
-                    unlink(&job).at("replace file", &job.path)?;
+                    unlink(&*job.dir, &job.name).at("replace file", &job.path)?;
                 }
-                *open = Some(OpenFile::create(job, self.who)?);
+                *open = Some(OpenFile::create(job, self.rights)?);
                 Ok(None)
             }
             Piece::More(data) => {
@@ -353,7 +353,7 @@ impl Writers {
             rustix::fs::ftruncate(&fd, at).at("write file", shown)?;
         }
         let made =
-            finish_file(job.dir.as_fd(), &job.name, &fd, &job.wanted, self.who).at("write file", shown)?;
+            finish_file(job.dir.as_fd(), &job.name, &fd, &job.wanted, self.rights).at("write file", shown)?;
         Counters::add(&self.control.counters.bytes_written, at);
         Ok(done(&job, made))
     }
@@ -361,13 +361,6 @@ impl Writers {
 
 fn done(job: &Job, made: Made) -> Done {
     Done { node: job.node, made, linked: false }
-}
-
-fn unlink(job: &Job) -> io::Result<()> {
-    match rustix::fs::unlinkat(&*job.dir, &job.name, AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 struct OpenFile {
@@ -379,8 +372,8 @@ struct OpenFile {
 }
 
 impl OpenFile {
-    fn create(job: Box<Job>, who: Privileges) -> Result<OpenFile> {
-        let fd = create_file(&*job.dir, &job.name, &job.wanted, who).at("create file", &job.path)?;
+    fn create(job: Box<Job>, rights: Privileges) -> Result<OpenFile> {
+        let fd = create_file(&*job.dir, &job.name, &job.wanted, rights).at("create file", &job.path)?;
         Ok(OpenFile { job, fd, at: 0, end: 0 })
     }
 
@@ -419,9 +412,4 @@ impl OpenFile {
         }
         Ok(())
     }
-}
-
-pub(super) fn is_zero(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<64>();
-    words.iter().all(|word| *word == [0; 64]) && rest.iter().all(|&byte| byte == 0)
 }

@@ -12,6 +12,7 @@ use crate::diff::change::{Change, ChangeKind, Reasons};
 use crate::error::Result;
 use crate::fs::Kind;
 use crate::fs::generation::handle_part;
+use crate::fs::root::{push_name, split};
 use crate::tree::builder;
 use crate::tree::{NONE, Snapshot};
 
@@ -119,10 +120,7 @@ impl Decoder<'_> {
                 index => self.upper.child(index, name),
             };
             let mut path = both.path.clone();
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(name);
+            push_name(&mut path, name);
             if let Some(index) = child {
                 if before.kind() == Kind::Directory && self.upper.meta(index).kind == Kind::Directory {
                     let new = self.below_directory(index, name, &new)?;
@@ -144,7 +142,7 @@ impl Decoder<'_> {
             if shown.is_none() && moved.is_none() {
                 continue;
             }
-            let (parent, name) = crate::fs::root::split(&path);
+            let (parent, name) = split(&path);
             let (old_parent, new_parent) = self.ensure(parent)?;
             self.old.add_lower(&self.layers, old_parent, name, &before)?;
             match (shown, moved) {

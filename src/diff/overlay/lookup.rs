@@ -13,7 +13,7 @@ use super::{DECODE, OverlayOptions};
 use crate::error::{At, Error, Result};
 use crate::fs::dirents::Names;
 use crate::fs::generation::generation;
-use crate::fs::root::{c_name, open_dir_at};
+use crate::fs::root::{c_name, open_dir_at, push_name, split};
 use crate::fs::stat::stat_at;
 use crate::fs::{Kind, Root, Stat, xattr};
 use crate::tree::builder::Inode;
@@ -74,7 +74,7 @@ impl Stack {
     }
 }
 
-/// A search, and what the layers so far have said.
+/// A search, in the state that the layers so far left it in.
 pub(super) struct Search {
     /// A name, or a path from the root that begins with `/`.
     name: Vec<u8>,
@@ -84,17 +84,17 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Makes a search for whatever has this name.
+    /// Returns a search for anything of this name.
     pub fn any(name: &[u8]) -> Search {
         Search { name: name.to_vec(), directory: false, metacopy: false, stop: false }
     }
 
-    /// Returns what shows through an upper directory.
+    /// Returns a search for the directories that show through an upper one.
     pub fn below_directory(name: &[u8]) -> Search {
         Search { directory: true, ..Search::any(name) }
     }
 
-    /// Returns the content of an upper file that has only metadata.
+    /// Returns a search for the content of an upper file that has only metadata.
     pub fn content(name: &[u8]) -> Search {
         Search { metacopy: true, ..Search::any(name) }
     }
@@ -250,10 +250,7 @@ impl Layers<'_> {
 
     fn examine(&self, base: &Place, fd: &Arc<OwnedFd>, name: &[u8]) -> Result<Option<Found>> {
         let mut path = base.path.clone();
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name);
+        push_name(&mut path, name);
         let place = Place { layer: base.layer, path };
         let c_name = c_name(name).at(DECODE, self.describe(&place))?;
         let stat = match stat_at(&**fd, &c_name) {
@@ -272,7 +269,7 @@ impl Layers<'_> {
     /// Returns the entry of a lower layer as a snapshot has it.
     pub fn inode(&self, found: &Found) -> Result<Inode> {
         let shown = || self.describe(&found.place);
-        let (_, name) = crate::fs::root::split(&found.place.path);
+        let (_, name) = split(&found.place.path);
         let name = match found.place.path.is_empty() {
             true => c".".to_owned(),
             false => c_name(name).at(DECODE, shown())?,
@@ -293,9 +290,9 @@ impl Layers<'_> {
         Ok(inode)
     }
 
-    /// Returns which life of its inode number a lower file is, as an upper one may name it for its origin.
+    /// Returns the generation of a lower file, by which an upper one may name it as its origin.
     pub fn generation(&self, found: &Found) -> Result<u64> {
-        let (_, name) = crate::fs::root::split(&found.place.path);
+        let (_, name) = split(&found.place.path);
         let name = c_name(name).at(DECODE, self.describe(&found.place))?;
         generation(&*found.parent, &name, &found.stat).at("identify file", self.describe(&found.place))
     }

@@ -20,14 +20,14 @@ const OTHER: u16 = 0x20;
 
 /// The attribute of an NFSv4 ACL, as macOS and FreeBSD have them.
 pub(super) const NFS4: &[u8] = b"system.nfs4_acl";
-/// Why such an ACL is lost.
+/// The reason why such an ACL is lost.
 pub(super) const NFS4_ONLY: &str = "it is an NFSv4 ACL, and Linux filesystems have POSIX ACLs";
 
 /// The reason why an ACL is lost that has users or groups by name only.
 pub(super) const NAMES_ONLY: &str = "the archive names a user or group of the ACL without its number";
 
 /// Returns the value of the attribute for an ACL in text form (linux/posix_acl_xattr.h: version 2, then tag, permissions and
-/// id of each entry, in the order of tags and ids). Nothing where a user or group has a name and no number.
+/// id of each entry, in the order of tags and ids). `None` where a user or group has a name and no number.
 pub(super) fn from_text(text: &[u8]) -> Parsed<Option<Vec<u8>>> {
     let mut entries: Vec<(u16, u32, u16)> = Vec::new();
     let mut nameless = true;
@@ -61,14 +61,14 @@ pub(super) fn from_text(text: &[u8]) -> Parsed<Option<Vec<u8>>> {
     Ok(Some(value))
 }
 
-/// Returns the permissions of the mask in the value of an access ACL; nothing where it has none.
+/// Returns the permissions of the mask in the value of an access ACL; `None` where it has none.
 pub(super) fn mask(value: &[u8]) -> Option<u32> {
     let entries = value.strip_prefix(&2u32.to_le_bytes())?.chunks_exact(8);
     let mut masks = entries.filter(|entry| entry[..2] == MASK.to_le_bytes());
     masks.next().map(|entry| u32::from(entry[2]) & 7)
 }
 
-/// Parses one entry; nothing if its user or group has a name and no number.
+/// Parses one entry; `None` if its user or group has a name and no number.
 fn entry(line: &[u8]) -> Parsed<Option<(u16, u32, u16)>> {
     let malformed = || Fault::corrupt("an ACL entry is not type:qualifier:permissions");
     let mut fields = line.split(|&byte| byte == b':');

@@ -1,6 +1,7 @@
 //! Names as layers mean them: components below the root, joined by single slashes.
 
 use super::ReadLimits;
+use crate::fs::root::push_name;
 use crate::layer::fault::{Fault, Parsed};
 use crate::layer::whiteout;
 
@@ -40,10 +41,7 @@ pub(super) fn normalise(parts: &[&[u8]], what: &'static str, limits: &ReadLimits
                     limits.max_component
                 )));
             }
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(component);
+            push_name(&mut path, component);
         }
     }
     if path.len() > limits.max_path {

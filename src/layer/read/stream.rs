@@ -1,4 +1,4 @@
-//! Where decompressed bytes come from, and a cursor over them that hands out slices without copying.
+//! Streams of decompressed chunks, and a cursor over one that gives slices without copying.
 
 use std::io::{self, Read};
 use std::ops::{Deref, Range};
@@ -34,12 +34,12 @@ pub struct ReadChunks<R> {
 }
 
 impl<R: Read> ReadChunks<R> {
-    /// Chunks of 256 KiB.
+    /// Returns chunks of 256 KiB.
     pub fn new(reader: R) -> Self {
         Self::with_size(reader, 256 * 1024)
     }
 
-    /// Chunks of at most `size` bytes.
+    /// Returns chunks of at most `size` bytes.
     pub fn with_size(reader: R, size: usize) -> Self {
         ReadChunks { reader, size: size.max(1), spare: None }
     }

@@ -341,7 +341,7 @@ fn stream(
     let mut input = Input::new(fd, control.cancel.clone());
     let mut head = Vec::new();
     input.by_ref().take(1024).read_to_end(&mut head).at(OP, shown)?;
-    let is_tar = crate::compress::is_foreign(&head)
+    let is_tar = crate::compress::foreign_name(&head).is_some()
         || crate::compress::detect_supported(&head)? != crate::compress::Compression::None
         || head.get(257..262) == Some(b"ustar")
         || head.first_chunk().is_some_and(crate::layer::read::is_header);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::source::SourceTree;
-use crate::compress::{Archive, Compression, DecodeOptions, Decoder, detect, is_foreign};
+use crate::compress::{Archive, Compression, DecodeOptions, Decoder, detect, foreign_name};
 use crate::error::{At, Error, Result};
 use crate::fs::staged::Staged;
 use crate::layer::model::{Model, NoDisk};
@@ -149,7 +149,7 @@ pub(super) fn is_archive(content: &super::source::Content, size: u64, control: &
     if tar(&head) {
         return Ok(true);
     }
-    if detect(&head) == Compression::None && !is_foreign(&head) {
+    if detect(&head) == Compression::None && foreign_name(&head).is_none() {
         return Ok(false);
     }
     let quiet = Control { cancel: control.cancel.clone(), ..Control::default() };

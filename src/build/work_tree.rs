@@ -177,10 +177,7 @@ fn apply(store: &Store, root: &Root, layers: &[Layer], threads: usize, control: 
     let mut target = Target::empty(root, options)?;
     let share = Share::new(control, layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size)));
     for layer in layers {
-        let named = |error: Error| match error.path() {
-            None => error.with_path(layer.digest.to_string()),
-            Some(_) => error,
-        };
+        let named = |error: Error| error.or_path(|| layer.digest.to_string());
         let decode = DecodeOptions {
             threads: DecodeOptions::with_threads(threads).threads,
             ..layer.decode_options(store)?

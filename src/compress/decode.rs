@@ -160,7 +160,7 @@ impl Decoder {
         self.compression
     }
 
-    /// Returns the next piece of the tar stream; nothing at the end. Never an empty piece.
+    /// Returns the next piece of the tar stream, which is never empty; `None` at the end.
     pub fn next_chunk(&mut self) -> Result<Option<Chunk>> {
         if let Some((chunk, at)) = self.current.take()
             && at < chunk.len()
@@ -182,7 +182,8 @@ impl Decoder {
         Ok((decoded, index))
     }
 
-    /// Reads the rest of the input, and says what all of it was. An error anywhere in the input comes out here at the latest.
+    /// Reads the rest of the input, and returns digests and sizes of all of it. An error anywhere in the input comes out here at the
+    /// latest.
     pub fn finish(self) -> Result<Decoded> {
         Ok(self.end()?.0)
     }

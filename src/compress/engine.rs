@@ -18,6 +18,7 @@ use super::states::TarHasher;
 use super::stream::Stream;
 use super::{Compression, gzip, zstd};
 use crate::error::{Error, ErrorKind, Result};
+use crate::layer::source::is_zero;
 use crate::progress::Control;
 
 /// A piece of the tar stream: at most 8 MiB (a zstd frame of ours), usually 1 MiB. Cheap to clone, so several threads
@@ -243,7 +244,7 @@ impl Engine {
         self.work.notify_all();
     }
 
-    /// Returns the next chunk, or nothing at the end. With `worker` the calling thread does the work itself.
+    /// Returns the next chunk; `None` at the end. With `worker` the calling thread does the work itself.
     pub(super) fn next(&self, mut worker: Option<&mut Worker>) -> Result<Option<Chunk>> {
         let mut state = self.lock();
         loop {
@@ -566,9 +567,4 @@ impl State {
 /// Returns whether a chunk is held here alone.
 fn is_free(chunk: &Chunk) -> bool {
     Arc::strong_count(chunk) == 1
-}
-
-/// Returns whether there are only zeros; quick to say no.
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.chunks(256).all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)
 }

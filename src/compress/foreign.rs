@@ -7,10 +7,11 @@ use lzma_rust2::XzReader;
 
 use super::{DecodeLimits, DecodeOptions, Decoder};
 use crate::error::{Error, ErrorKind, Result};
+use crate::layer::source::is_zero;
 use crate::progress::{Control, Share};
 
 const OP: &str = "read archive";
-/// How much is read to see what an input is.
+/// How many bytes are read to see how an input is compressed.
 const HEAD: usize = 512;
 /// Memory of the decoder of xz besides the dictionary, in KiB.
 const BESIDE_DICTIONARY: u64 = 1 << 10;
@@ -32,7 +33,7 @@ impl Archive {
         let mut head = vec![0; HEAD];
         let mut filled = 0;
         while filled < HEAD {
-            // Each time: a slow reader takes its time, and what was cancelled is not read from.
+            // Before each read, since one may be slow: after a cancellation the input is not read any more.
             control.check(OP)?;
             match input.read(&mut head[filled..]) {
                 Ok(0) => break,
@@ -72,9 +73,9 @@ impl Archive {
     }
 }
 
-/// Returns whether this begins like xz or bzip2.
-pub(crate) fn is_foreign(head: &[u8]) -> bool {
-    foreign(head).is_some()
+/// Returns the name of the compression that an input begins with, if it is xz or bzip2.
+pub(crate) fn foreign_name(head: &[u8]) -> Option<&'static str> {
+    foreign(head).map(Name::text)
 }
 
 fn foreign(head: &[u8]) -> Option<Name> {
@@ -132,7 +133,7 @@ struct Foreign {
 }
 
 impl Foreign {
-    /// Says what is wrong with the input; errors of reading it stay what they are.
+    /// Returns the error for a fault of the input; errors of reading it stay what they are.
     fn explain(&self, error: io::Error) -> Error {
         let name = self.name.text();
         match error.kind() {
@@ -161,7 +162,7 @@ impl Read for Foreign {
             Err(error) => return Err(self.explain(error).into()),
         };
         self.produced += n as u64;
-        if out[..n].iter().all(|byte| *byte == 0) {
+        if is_zero(&out[..n]) {
             self.zeros += n as u64;
         }
         self.limits.check(consumed, self.produced, self.zeros)?;

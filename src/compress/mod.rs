@@ -35,7 +35,7 @@ use crate::media_type::{OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD};
 
 pub use decode::{DecodeOptions, Decoded, Decoder};
 pub use engine::Chunk;
-pub(crate) use foreign::{Archive, is_foreign};
+pub(crate) use foreign::{Archive, foreign_name};
 pub use index::LayerIndex;
 pub use limits::DecodeLimits;
 pub(crate) use pool::{Watch, write_watched};
@@ -117,19 +117,16 @@ pub fn detect(first_bytes: &[u8]) -> Compression {
 
 /// Does what [`detect`] does, but an [`ErrorKind::Unsupported`] error names a compression that treering does not read (xz,
 /// bzip2, lz4, lzip, compress), instead of letting it pass for a broken tar stream.
-///
 pub fn detect_supported(first_bytes: &[u8]) -> Result<Compression> {
     let known = detect(first_bytes);
     if known != Compression::None || is_tar(first_bytes) {
         return Ok(known);
     }
-    let name = match first_bytes {
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "xz",
-        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, ..] => "bzip2",
-        [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, 0x45, 0x38, ..] => "bzip2",
-        [0x04, 0x22, 0x4d, 0x18, ..] => "lz4",
-        [b'L', b'Z', b'I', b'P', 1, ..] => "lzip",
-        [0x1f, 0x9d, ..] => "compress",
+    let name = match (foreign_name(first_bytes), first_bytes) {
+        (Some(name), _) => name,
+        (None, [0x04, 0x22, 0x4d, 0x18, ..]) => "lz4",
+        (None, [b'L', b'Z', b'I', b'P', 1, ..]) => "lzip",
+        (None, [0x1f, 0x9d, ..]) => "compress",
         _ => return Ok(Compression::None),
     };
     Err(Error::new(ErrorKind::Unsupported, "read layer", format!("{name} compression is not supported"))

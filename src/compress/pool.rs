@@ -22,6 +22,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer::source::{Filled, TarSource};
 use crate::progress::{Control, Counters, Share};
+use crate::threads;
 
 /// A layer that was written: its two digests and sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -73,7 +74,7 @@ pub(crate) fn write_watched<S: TarSource>(
         Compression::None => size.div_ceil(chunk),
         _ => size.div_ceil(chunk).max(1),
     };
-    let threads = threads.clamp(1, usize::try_from(chunks).unwrap_or(usize::MAX).clamp(1, THREADS_MAX));
+    let threads = threads.clamp(1, usize::try_from(chunks).unwrap_or(usize::MAX).clamp(1, threads::MOST));
     let pool = Pool {
         source,
         profile,
@@ -100,7 +101,7 @@ pub(crate) fn write_watched<S: TarSource>(
     std::thread::scope(|scope| {
         for _ in 1..threads {
             // Where the system refuses another thread, those that run do the work.
-            if crate::threads::spawn(scope, "treering-write", || pool.work()).is_err() {
+            if threads::spawn(scope, "treering-write", || pool.work()).is_err() {
                 break;
             }
         }
@@ -113,9 +114,6 @@ pub(crate) fn write_watched<S: TarSource>(
 fn in_flight(threads: usize, chunk: usize) -> usize {
     if chunk > 1 << 20 { threads + 2 } else { 2 * threads + 4 }
 }
-
-/// More threads than this wait for the DiffID, which is taken by one at a time.
-const THREADS_MAX: usize = 64;
 
 /// State that the threads share.
 struct Pool<'a, S> {
@@ -253,7 +251,7 @@ impl<'a, S: TarSource> Pool<'a, S> {
         }
     }
 
-    /// Waits for the most urgent task. Nothing when there will be none.
+    /// Waits for the most urgent task; `None` when there will be none.
     fn next(&self) -> Option<Task<'a>> {
         let mut state = self.lock();
         loop {

@@ -10,12 +10,11 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::flushed::WINDOW;
 use super::stream::{Gunzip, Stream, Unzstd};
 use super::{Compression, DecodeLimits};
 use crate::error::{At, Error, Result};
 
-/// How far back a deflate stream can refer.
-pub(super) const WINDOW: usize = 32 << 10;
 /// Content between two points that need no window.
 const SPAN: u64 = 1 << 20;
 /// Content between two points with a window, which take about 12 KiB each: decoding that much takes some 15 ms.
@@ -24,7 +23,7 @@ const WINDOW_SPAN: u64 = 6 << 20;
 const WINDOWS_MAX: usize = 16 << 20;
 /// How many points there may be before every second one is dropped.
 const POINTS_MAX: usize = 100_000;
-/// How much of a blob is read at once.
+/// How many bytes of a blob are read at once.
 const READ: usize = 64 << 10;
 
 /// A point.
@@ -74,20 +73,24 @@ impl Restarts {
         }
     }
 
-    /// Drops every second point that has a window, or where there is none, every second point. Whether any went.
+    /// Drops every second point that has a window, or where there is none, every second point. Returns whether any went.
     pub(super) fn thin(&mut self) -> bool {
-        let windows = self.points.iter().any(|point| point.inside.is_some());
-        let before = self.points.len();
-        let mut odd = false;
-        self.points.retain(|point| {
-            if windows && point.inside.is_none() {
-                return true;
-            }
-            odd = !odd;
-            !odd
-        });
-        self.points.len() < before
+        thin(&mut self.points)
     }
+}
+
+fn thin(points: &mut Vec<Restart>) -> bool {
+    let windows = points.iter().any(|point| point.inside.is_some());
+    let before = points.len();
+    let mut odd = false;
+    points.retain(|point| {
+        if windows && point.inside.is_none() {
+            return true;
+        }
+        odd = !odd;
+        !odd
+    });
+    points.len() < before
 }
 
 /// Notes points while a blob is decoded.
@@ -109,16 +112,9 @@ impl Collector {
         self.windows += point.inside.as_ref().map_or(0, |inside| inside.window.len());
         self.points.push(point);
         if self.windows > WINDOWS_MAX || self.points.len() > POINTS_MAX {
-            let mut all =
-                Restarts { compression: Compression::None, points: std::mem::take(&mut self.points) };
-            all.thin();
-            self.points = all.points;
-            self.windows = self
-                .points
-                .iter()
-                .filter_map(|it| it.inside.as_ref())
-                .map(|inside| inside.window.len())
-                .sum();
+            thin(&mut self.points);
+            let windows = self.points.iter().filter_map(|point| point.inside.as_ref());
+            self.windows = windows.map(|inside| inside.window.len()).sum();
             self.grown += 1;
         }
     }

@@ -145,7 +145,7 @@ impl Splitter {
         (self.size, self.hasher.map(|hasher| Digest::from_bytes(hasher.finalize().into())))
     }
 
-    /// Returns the next piece. Nothing at the end. `spare` is a buffer to use again.
+    /// Returns the next piece; `None` at the end. `spare` is a buffer to use again.
     pub(super) fn next(&mut self, mut spare: Vec<u8>) -> Result<Option<Unit>> {
         if self.mode == Mode::Plain {
             return self.plain(spare);
@@ -303,10 +303,10 @@ impl Splitter {
         Ok(())
     }
 
-    /// Reads once, as much as there is; nothing only at the end.
+    /// Reads once, and returns how many bytes came: 0 at the end alone.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let count = loop {
-            // Each time: a slow reader takes minutes to fill a piece.
+            // Before each read, since a slow reader takes minutes to fill a piece.
             self.control.check("read layer")?;
             match self.reader.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -49,7 +49,7 @@ impl Stream {
         }
     }
 
-    /// Says whether the stream may end here.
+    /// Checks that the stream may end here.
     pub(super) fn finish(&self) -> Result<()> {
         let complete = match self {
             Stream::Gzip(stream) => stream.complete(),

@@ -1,4 +1,4 @@
-//! zstd frames (RFC 8878): making our own, telling frames apart, and decoding them whole.
+//! zstd frames (RFC 8878): making our own, cutting a stream into frames, and decoding these whole.
 
 use zstd_safe::{CCtx, CParameter, DCtx};
 
@@ -123,7 +123,7 @@ pub(super) fn front(bytes: &[u8]) -> Front {
 }
 
 /// Takes one step along the blocks of a frame: the offset behind the block with its header at `at`, and whether it is the
-/// last one. Nothing when the header is not there yet or is not one.
+/// last one. `None` when the header is not there yet or is not one.
 pub(super) fn block(bytes: &[u8], at: usize) -> Option<(usize, bool)> {
     let header = bytes.get(at..at + 3)?;
     let header = u32::from_le_bytes([header[0], header[1], header[2], 0]);
@@ -167,7 +167,12 @@ pub(super) fn decode_error(code: usize) -> Error {
         ErrorKind::Limit => "zstd: a frame needs a larger window than allowed".to_string(),
         _ => format!("zstd: {}", name.to_lowercase()),
     };
-    Error::new(kind, "decompress layer", message)
+    let error = Error::new(kind, "decompress layer", message);
+    match kind {
+        ErrorKind::Unsupported | ErrorKind::Limit => error
+            .with_hint("decompress it first, or compress it anew without a dictionary, --ultra and --long"),
+        _ => error,
+    }
 }
 
 #[cfg(test)]

@@ -431,6 +431,30 @@ impl<T, E: Into<io::Error>> At<T> for std::result::Result<T, E> {
     }
 }
 
+/// A result of looking for something that may be missing.
+pub(crate) trait Found<T, E> {
+    /// Returns `None` where it is missing, which is no error.
+    fn found(self) -> std::result::Result<Option<T>, E>;
+}
+
+impl<T> Found<T, io::Error> for io::Result<T> {
+    fn found(self) -> io::Result<Option<T>> {
+        match self {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            result => result.map(Some),
+        }
+    }
+}
+
+impl<T> Found<T, Error> for Result<T> {
+    fn found(self) -> Result<Option<T>> {
+        match self {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            result => result.map(Some),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

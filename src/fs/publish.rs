@@ -60,7 +60,7 @@ impl<'d> Replacement<'d> {
     }
 }
 
-/// What of a replaced file survives a power loss. A crash of the process alone leaves the old file or the new one in any case.
+/// The part of a replaced file that survives a power loss. A crash of the process alone leaves the old file or the new one in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// The new file, once it is published: its content and then its directory are waited for (fsync(2)).

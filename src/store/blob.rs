@@ -10,7 +10,7 @@ use super::pin::Need;
 use super::publish::{self, FILE_MODE, open_regular};
 use super::verify::VerifiedReader;
 use crate::digest::Digest;
-use crate::error::{At, Error, ErrorKind, Result};
+use crate::error::{At, Error, ErrorKind, Found, Result};
 use crate::fs::staged::Staged;
 use crate::fs::writeback;
 
@@ -75,11 +75,7 @@ impl Store {
 
     /// Returns whether the blob is there (with any size; [`Store::fsck`] checks that it is whole).
     pub fn has_blob(&self, digest: &Digest) -> Result<bool> {
-        match self.blob_size(digest) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(self.blob_size(digest).found()?.is_some())
     }
 
     /// Returns the size of the blob on disk, in bytes. [`ErrorKind::NotFound`] when it is not there.

@@ -20,7 +20,7 @@ use rustix::fs::OFlags;
 use super::layout::Store;
 use super::lease::Exclusive;
 use super::publish::{self, Durability};
-use crate::error::{At, Error, ErrorKind, Result};
+use crate::error::{At, Error, ErrorKind, Found, Result};
 use crate::fs::lock::Locked;
 use crate::progress::Control;
 
@@ -51,34 +51,18 @@ impl Store {
         if make && publish::make_dir(&self.0.dir, ROOM).at(OP, ROOM)? {
             publish::sync_dir(&self.0.dir, ROOM)?;
         }
-        match self.0.dir.open_dir(ROOM) {
-            Ok(dir) => {
-                let boxes = Boxes { store: self.clone(), dir };
-                if make {
-                    drop(boxes.lock_file(&boxes.dir)?);
-                }
-                Ok(Some(boxes))
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io(OP, ROOM, error)),
+        let Some(dir) = self.0.dir.open_dir(ROOM).found().at(OP, ROOM)? else { return Ok(None) };
+        if make {
+            lock_file(&dir).at("lock container", ROOM)?;
         }
+        Ok(Some(Boxes { store: self.clone(), dir }))
     }
 }
 
 impl Boxes {
     /// Takes the lock of the room.
     pub fn lock(&self) -> Result<Exclusive> {
-        self.store.lock_boxes(&format!("{ROOM}/{LOCK}"), ROOM_WAIT)
-    }
-
-    fn lock_file(&self, dir: &Dir) -> Result<File> {
-        const OP: &str = "lock container";
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).mode(publish::FILE_MODE);
-        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
-        let file = dir.open_with(LOCK, &options).at(OP, ROOM)?.into_std();
-        publish::adopt(&file, dir).at(OP, ROOM)?;
-        Ok(file)
+        self.store.lock_named(&format!("{ROOM}/{LOCK}"), "lock containers", ROOM_WAIT, &Control::default())
     }
 
     /// Returns the names of all boxes, sorted.
@@ -97,11 +81,8 @@ impl Boxes {
         if !publish::is_leftover(name) {
             return Ok(None);
         }
-        match self.dir.open_dir(name) {
-            Ok(dir) => Ok(Some(Slot { store: self.store.clone(), name: name.into(), dir })),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io("open container", format!("{ROOM}/{name}"), error)),
-        }
+        let dir = self.dir.open_dir(name).found().at("open container", format!("{ROOM}/{name}"))?;
+        Ok(dir.map(|dir| Slot { store: self.store.clone(), name: name.into(), dir }))
     }
 
     /// Makes a box, locked by this process. The caller holds the room.
@@ -143,6 +124,13 @@ impl Boxes {
     }
 }
 
+/// Opens the file to lock in a box, or in the room of all of them.
+fn lock_file(dir: &Dir) -> std::io::Result<File> {
+    let file = publish::open_or_make(dir, LOCK)?;
+    publish::adopt(&file, dir)?;
+    Ok(file)
+}
+
 /// A box.
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -180,20 +168,9 @@ impl Slot {
     /// Takes its lock; `None` when another process has it.
     pub fn try_lock(&self) -> Result<Option<Locked>> {
         const OP: &str = "lock container";
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).mode(publish::FILE_MODE);
-        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
-        let file = match self.dir.open_with(LOCK, &options) {
-            // Removed while it was open here.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other.at(OP, self.shown(LOCK))?.into_std(),
-        };
-        publish::adopt(&file, &self.dir).at(OP, self.shown(LOCK))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Locked::new(file))),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => Err(Error::io(OP, self.shown(LOCK), error)),
-        }
+        // The box may have been removed while it was open here.
+        let Some(file) = lock_file(&self.dir).found().at(OP, self.shown(LOCK))? else { return Ok(None) };
+        Locked::try_new(file, true).at(OP, self.shown(LOCK))
     }
 
     /// Takes its lock, waiting a moment for readers; [`ErrorKind::Busy`] when another process has it.
@@ -212,20 +189,13 @@ impl Slot {
 
     /// Returns whether it has a file of this name.
     pub fn has(&self, file: &str) -> Result<bool> {
-        match self.dir.symlink_metadata(file) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Error::io("look at container", self.shown(file), error)),
-        }
+        let meta = self.dir.symlink_metadata(file).found().at("look for file", self.shown(file))?;
+        Ok(meta.is_some())
     }
 
     /// Reads a small file; `None` when it is not there.
     pub fn read(&self, file: &str) -> Result<Option<Vec<u8>>> {
-        match publish::read_capped(&self.dir, file, &self.shown(file), CAP) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        publish::read_capped(&self.dir, file, self.shown(file), CAP).found()
     }
 
     /// Replaces a small file, atomically and durably.
@@ -257,11 +227,7 @@ impl Slot {
 
     /// Opens a file for reading; `None` when it is not there.
     pub fn open_file(&self, file: &str) -> Result<Option<File>> {
-        match publish::open_regular(&self.dir, file, self.shown(file)) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        publish::open_regular(&self.dir, file, self.shown(file)).found()
     }
 
     /// Gives a file another name, in place of what has it.
@@ -271,17 +237,6 @@ impl Slot {
 
     /// Removes a file; it is fine when it is not there.
     pub fn remove(&self, file: &str) -> Result<()> {
-        match self.dir.remove_file(file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io("remove file", self.shown(file), error))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Store {
-    fn lock_boxes(&self, name: &str, wait: Duration) -> Result<Exclusive> {
-        self.lock_named(name, "lock containers", wait, &Control::default())
+        self.dir.remove_file(file).found().at("remove file", self.shown(file)).map(drop)
     }
 }

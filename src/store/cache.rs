@@ -15,17 +15,16 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::time::{Duration, SystemTime};
 
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use rustix::fs::OFlags;
+use cap_std::fs::Dir;
 use sha2::{Digest as _, Sha256};
 
 use super::claims;
 use super::layout::Store;
 use super::mark::Marks;
-use super::publish::{self, adopt, files, is_leftover, open_regular};
+use super::publish::{self, Durability, adopt, files, is_leftover, open_regular};
+use super::scratch::is_named;
 use crate::digest::Digest;
-use crate::error::{At, Error, ErrorKind, Result};
-use crate::fs::staged::Staged;
+use crate::error::{At, Error, ErrorKind, Found, Result};
 use crate::progress::Control;
 
 const OP: &str = "build cache";
@@ -167,33 +166,24 @@ impl Store {
         let bytes = record.encode(key)?;
         let shown = self.path(&format!("cache/{RECORDS}/{}", key.hex()));
         let _lease = self.lease()?;
-        let room = self.cache_room(RECORDS)?;
-        let mut new = Staged::new(&room, &room, 0o600).at(OP, &shown)?;
-        publish::claim(new.file(), &room).at(OP, &shown)?;
-        new.file().write_all(&bytes).at(OP, &shown)?;
-        new.replace(&room, key.hex()).at(OP, &shown)
+        publish::replace(&self.cache_room(RECORDS)?, &key.hex(), shown, &bytes, Durability::None)
     }
 
     /// Opens a directory below `cache/`, making it where it is missing.
     pub(crate) fn cache_room(&self, name: &str) -> Result<Dir> {
         let shown = self.path(&format!("cache/{name}"));
-        match self.0.cache.open_dir(name) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                publish::make_dir(&self.0.cache, name).at(OP, &shown)?;
-                self.0.cache.open_dir(name).at(OP, shown)
-            }
-            opened => opened.at(OP, shown),
+        if let Some(room) = self.0.cache.open_dir(name).found().at(OP, &shown)? {
+            return Ok(room);
         }
+        publish::make_dir(&self.0.cache, name).at(OP, &shown)?;
+        self.0.cache.open_dir(name).at(OP, shown)
     }
 
     /// Lists the records. The caller holds a lease, or the store exclusively.
     pub(super) fn cached(&self) -> Result<Cached> {
         let mut out = Cached::default();
-        let room = match self.0.cache.open_dir(RECORDS) {
-            Ok(room) => room,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(out),
-            Err(error) => return Err(Error::io(OP, self.path(&format!("cache/{RECORDS}")), error)),
-        };
+        let room = self.0.cache.open_dir(RECORDS).found().at(OP, self.path("cache/records"))?;
+        let Some(room) = room else { return Ok(out) };
         // Not those of the operation that asks: looking at a record pins nothing.
         let store = self.unpinned();
         for (name, size) in files(&room, self.path("cache/records"))? {
@@ -222,12 +212,7 @@ impl Store {
     pub(super) fn remove_records(&self, names: impl IntoIterator<Item = String>) -> Result<()> {
         let Ok(room) = self.0.cache.open_dir(RECORDS) else { return Ok(()) };
         for name in names {
-            match room.remove_file(&name) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("prune", self.path(&format!("cache/{RECORDS}/{name}")), error));
-                }
-                _ => {}
-            }
+            room.remove_file(&name).found().at("prune", self.path(&format!("cache/{RECORDS}/{name}")))?;
         }
         Ok(())
     }
@@ -239,7 +224,7 @@ impl Store {
         for room in [RECORDS, claims::ROOM, UPLOADS] {
             let Ok(dir) = self.0.cache.open_dir(room) else { continue };
             for (name, _) in files(&dir, room)? {
-                // What somebody is at is locked; what is not was left.
+                // A process locks the file that it works with; one that is not locked was left.
                 let left = room != RECORDS || is_leftover(&name);
                 if left && publish::is_abandoned(&dir, &name, name.as_bytes()).is_ok_and(|it| it) {
                     let _ = dir.remove_file(&name);
@@ -259,10 +244,8 @@ impl Store {
     /// does not wait.
     pub(crate) fn trim_cache(&self, control: &Control) -> Result<()> {
         let room = self.cache_room(RECORDS)?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits() as i32);
         let shown = self.path("cache/trimmed");
-        let stamp = self.0.cache.open_with("trimmed", &options).at(OP, &shown)?.into_std();
+        let stamp = publish::open_or_make(&self.0.cache, "trimmed").at(OP, &shown)?;
         let meta = stamp.metadata().at(OP, &shown)?;
         let looked = meta.modified().at(OP, &shown)?;
         // An empty one was just made.

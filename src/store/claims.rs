@@ -1,16 +1,13 @@
 //! Claims of steps: one build at a time carries a step out, of this process or another one.
 
-use std::fs::{File, TryLockError};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use rustix::fs::OFlags;
-
 use super::layout::{Rooms, Store};
-use super::publish::adopt;
+use super::publish::{self, adopt};
+use super::scratch::is_named;
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{At, Result};
 use crate::fs::lock::Locked;
 use crate::progress::Control;
 
@@ -55,41 +52,22 @@ impl Store {
         let name = key.hex();
         let shown = self.path(&format!("cache/{ROOM}/{name}"));
         let Ok(room) = self.cache_room(ROOM) else { return Ok(Claim(None)) };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits() as i32);
         let mut pause = Duration::from_micros(500);
         loop {
             control.check(OP)?;
-            let Ok(file) = room.open_with(&name, &options) else { return Ok(Claim(None)) };
-            let file = file.into_std();
+            let Ok(file) = publish::open_or_make(&room, &name) else { return Ok(Claim(None)) };
             let _ = adopt(&file, &room);
-            match file.try_lock() {
-                Ok(()) if still_named(&file, &room, &name) => {
-                    let lock = Locked::new(file);
+            if let Some(lock) = Locked::try_new(file, true).at(OP, &shown)? {
+                if is_named(lock.file(), &room, &name).is_ok_and(|it| it) {
                     return Ok(Claim(Some(Held { rooms: Arc::clone(&self.0), name, lock })));
                 }
                 // Its holder has ended, and took the name away.
-                Ok(()) => continue,
-                Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Interrupted => {
-                    continue;
-                }
-                Err(TryLockError::Error(error)) => return Err(Error::io(OP, shown, error)),
+                continue;
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(PAUSE);
         }
     }
-}
-
-/// Returns whether the file still has the name.
-fn still_named(file: &File, dir: &Dir, name: &str) -> bool {
-    let (Ok(ours), Ok(named)) =
-        (rustix::fs::fstat(file), rustix::fs::statat(dir, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW))
-    else {
-        return false;
-    };
-    (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use super::layers::INDEX;
 use super::layout::Store;
 use super::publish::files;
 use super::reference::Reference;
+use super::refs::Entry;
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{At, Result};
 use crate::progress::Control;
 
 /// The blobs of one image: one entry of `index.json`, all its platforms together.
@@ -66,36 +67,14 @@ impl Store {
     /// Adds up what the store holds.
     pub fn usage(&self, control: &Control) -> Result<Usage> {
         let _lease = self.lease_for(control)?;
-        let sizes: HashMap<Digest, u64> = self.blob_sizes()?;
+        let sizes = self.blob_sizes()?;
         let entries = self.entries()?;
-        // Entries for the same digest are one image with several names.
-        let mut images: Vec<(ImageUsage, HashSet<Digest>)> = Vec::new();
-        let mut users: HashMap<Digest, u32> = HashMap::new();
-        for entry in &entries {
-            let Ok(digest) = super::descriptor_digest(&entry.descriptor) else { continue };
-            if let Some((image, _)) = images.iter_mut().find(|(image, _)| image.digest == digest) {
-                image.names.extend(entry.name.clone());
-                continue;
-            }
-            let marks = self.mark(std::slice::from_ref(entry), &[], control)?;
-            let blobs: HashSet<Digest> =
-                marks.live.into_keys().filter(|blob| sizes.contains_key(blob)).collect();
-            for blob in &blobs {
-                *users.entry(*blob).or_default() += 1;
-            }
-            let layers = marks.layers.len();
-            let names = entry.name.clone().into_iter().collect();
-            images.push((ImageUsage { names, digest, size: 0, shared: 0, unique: 0, layers }, blobs));
-        }
-        let mut usage =
-            Usage { blobs: sizes.len() as u64, blob_bytes: sizes.values().sum(), ..Usage::default() };
-        for (mut image, blobs) in images {
-            for blob in blobs {
-                image.size += sizes[&blob];
-                *(if users[&blob] > 1 { &mut image.shared } else { &mut image.unique }) += sizes[&blob];
-            }
-            usage.images.push(image);
-        }
+        let mut usage = Usage {
+            images: self.usage_of_images(&entries, &sizes, control)?,
+            blobs: sizes.len() as u64,
+            blob_bytes: sizes.values().sum(),
+            ..Usage::default()
+        };
         let named: Vec<_> = entries.into_iter().filter(|entry| entry.text.is_some()).collect();
         let mut marks = self.mark(&named, &self.digests_of_trees(|_| true)?, control)?;
         let records = self.cached()?.records;
@@ -113,6 +92,41 @@ impl Store {
         usage.tmp_bytes = files(&self.0.tmp, self.path("tmp"))?.iter().map(|(_, size)| size).sum();
         (usage.layer_bytes, usage.index_bytes) = self.layer_room()?;
         Ok(usage)
+    }
+
+    /// Adds up what each image has, and what of it others have as well.
+    fn usage_of_images(
+        &self,
+        entries: &[Entry],
+        sizes: &HashMap<Digest, u64>,
+        control: &Control,
+    ) -> Result<Vec<ImageUsage>> {
+        // Entries for the same digest are one image with several names.
+        let mut images: Vec<(ImageUsage, HashSet<Digest>)> = Vec::new();
+        let mut users: HashMap<Digest, u32> = HashMap::new();
+        for entry in entries {
+            let Ok(digest) = super::descriptor_digest(&entry.descriptor) else { continue };
+            if let Some((image, _)) = images.iter_mut().find(|(image, _)| image.digest == digest) {
+                image.names.extend(entry.name.clone());
+                continue;
+            }
+            let marks = self.mark(std::slice::from_ref(entry), &[], control)?;
+            let blobs: HashSet<Digest> =
+                marks.live.into_keys().filter(|blob| sizes.contains_key(blob)).collect();
+            for blob in &blobs {
+                *users.entry(*blob).or_default() += 1;
+            }
+            let layers = marks.layers.len();
+            let names = entry.name.clone().into_iter().collect();
+            images.push((ImageUsage { names, digest, size: 0, shared: 0, unique: 0, layers }, blobs));
+        }
+        for (image, blobs) in &mut images {
+            for blob in blobs.iter() {
+                image.size += sizes[blob];
+                *(if users[blob] > 1 { &mut image.shared } else { &mut image.unique }) += sizes[blob];
+            }
+        }
+        Ok(images.into_iter().map(|(image, _)| image).collect())
     }
 
     /// Returns the bytes of blobs that only the records of these trees keep from being pruned.
@@ -135,13 +149,9 @@ impl Store {
         let all = files(&self.0.layers, self.path("layers"))?;
         let mut total: u64 = all.iter().map(|(_, size)| size).sum();
         let indexes = all.iter().filter(|(name, _)| name.starts_with(INDEX)).map(|(_, size)| size).sum();
-        for entry in self
-            .0
-            .layers
-            .entries()
-            .map_err(|error| crate::Error::io("list layers", self.path("layers"), error))?
-        {
-            let entry = entry.map_err(|error| crate::Error::io("list layers", self.path("layers"), error))?;
+        let shown = self.path("layers");
+        for entry in self.0.layers.entries().at("list layers", &shown)? {
+            let entry = entry.at("list layers", &shown)?;
             if let Ok(dir) = self.0.layers.open_dir(entry.file_name()) {
                 total += files(&dir, self.path("layers"))?.iter().map(|(_, size)| size).sum::<u64>();
             }

@@ -10,7 +10,7 @@ use super::layout::Store;
 use super::publish::{files, is_leftover};
 use super::refs::Entry;
 use crate::digest::Digest;
-use crate::error::{At, Error, ErrorKind, Result};
+use crate::error::{At, Error, ErrorKind, Found, Result};
 use crate::progress::{Control, Counters, Share};
 
 /// The depth of [`Store::fsck`]. Each level includes the ones before it.
@@ -274,10 +274,8 @@ impl Store {
             let entry = entry.at(OP, self.path("oci/blobs/sha256"))?;
             let name = entry.file_name();
             // Not what the directory says of it: some filesystems, as fuse-overlayfs, leave that open.
-            let meta = match self.0.blobs.symlink_metadata(&name) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                meta => meta.at(OP, self.path("oci/blobs/sha256"))?,
-            };
+            let meta = self.0.blobs.symlink_metadata(&name).found();
+            let Some(meta) = meta.at(OP, self.path("oci/blobs/sha256"))? else { continue };
             if !meta.is_file() {
                 let name = name.to_string_lossy().into_owned();
                 let subject = format!("oci/blobs/sha256/{name}");
@@ -302,11 +300,7 @@ impl Store {
             if !hash {
                 continue;
             }
-            let file = match self.open_blob(&digest) {
-                Ok(file) => file,
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
+            let Some(file) = self.open_blob(&digest).found()? else { continue };
             let counted = Watched { inner: file, control, share: &share };
             match super::VerifiedReader::new(counted, digest, size).finish() {
                 Ok(_) => {}

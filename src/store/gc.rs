@@ -9,7 +9,7 @@ use cap_std::fs::Dir;
 
 use super::cache::{self, CachePruneOptions};
 use super::document::{DocumentKind, descriptor_digest};
-use super::layers::INDEX;
+use super::layers::{INDEX, INFO};
 use super::layout::{Hold, Store};
 use super::mark::Marks;
 use super::pin::Pins;
@@ -17,8 +17,10 @@ use super::publish::{files, is_abandoned, is_leftover, remove_dir, sync_dir};
 use super::reference::Reference;
 use super::refs::Entry;
 use crate::digest::Digest;
-use crate::error::{At, Result};
+use crate::error::{At, Found, Result};
 use crate::progress::{Control, Counters};
+
+const OP: &str = "prune";
 
 /// Options of [`Store::prune`].
 #[derive(Debug, Clone)]
@@ -77,11 +79,11 @@ pub(crate) struct Removals {
 
 impl Store {
     /// Removes what nothing needs: blobs not reachable from `index.json` (through nested indexes, `subject`, manifests),
-    /// from the record of a tree or of a build step or from a running operation, layer lists that are of no use any more, temporary files of
-    /// dead writers, and the hidden directories that an interrupted unpack left beside its target. What is about an image
-    /// that stays (a signature, an SBOM: its `subject`) stays as well, and so does an entry that is no image.
+    /// from the record of a tree or of a build step or from a running operation, layer lists that are of no use any more,
+    /// temporary files of dead writers, and the hidden directories that an interrupted unpack left beside its target. What is
+    /// about an image that stays (a signature, an SBOM: its `subject`) stays as well, and so does an entry that is no image.
     ///
-    /// The needs of a running operation are pinned ([`super::Pin`]) and stays; prune does not wait for it. It holds the
+    /// What a running operation needs is pinned ([`super::Pin`]) and stays; prune does not wait for it. It holds the
     /// store exclusively while it works, so it waits for the [`super::Lease`]s that others hold for moments,
     /// [`PruneOptions::wait`] at most; a dry run needs no such wait. When a manifest cannot be read, what it needs is
     /// unknown: the error names it and nothing is removed. A kill in between leaves a store with fewer unneeded blobs.
@@ -179,7 +181,7 @@ impl Held {
             self.remove_records(records)?;
             for name in &self.pins.dead {
                 // One that ended after it was opened here took its file along.
-                found(self.0.pins.remove_file(name)).at("prune", self.path(&format!("pins/{name}")))?;
+                self.0.pins.remove_file(name).found().at(OP, self.path(&format!("pins/{name}")))?;
             }
         }
         self.sweep((&marks, &self.pins), options, report, control)
@@ -263,7 +265,7 @@ impl Store {
         store.remove_records(go.iter().map(|record| record.key.hex()))?;
         for blob in go.into_iter().flat_map(|record| record.blobs) {
             if !marks.live.contains_key(&blob) && !kept.contains(&blob) {
-                found(store.0.blobs.remove_file(blob.hex())).at(OP, blob.to_string())?;
+                store.0.blobs.remove_file(blob.hex()).found().at(OP, blob.to_string())?;
             }
         }
         sync_dir(&store.0.blobs, store.path("oci/blobs/sha256"))
@@ -282,14 +284,44 @@ impl Store {
         report: &mut PruneReport,
         control: &Control,
     ) -> Result<()> {
-        const OP: &str = "prune";
         let rooms = &*self.0;
+        let kept = self.sweep_blobs(marks, options, report, control)?;
+        self.sweep_layers(&marks.stacks, &kept, options, report)?;
+        for (name, size) in files(&rooms.oci, self.path("oci"))? {
+            self.drop_leftover(&rooms.oci, &name, size, options, report)?;
+        }
+        self.sweep_trees(pins, options, report)?;
+        let swept = self.sweep_kept(options.cache.as_ref(), options.dry_run)?;
+        report.records += swept.kept;
+        report.leftovers += swept.leftovers;
+        report.bytes += swept.bytes;
+        if !options.dry_run {
+            self.mend()?;
+            let (cleared, bytes) = self.clear_scratch(None)?;
+            report.leftovers += cleared;
+            report.bytes += bytes;
+            report.leftovers += self.sweep_cache()?;
+            self.sweep_tmp(report)?;
+            sync_dir(&rooms.blobs, self.path("oci/blobs/sha256"))?;
+        }
+        Ok(())
+    }
+
+    /// Removes blobs that nothing refers to, and returns those that stay.
+    fn sweep_blobs(
+        &self,
+        marks: &Marks,
+        options: &PruneOptions,
+        report: &mut PruneReport,
+        control: &Control,
+    ) -> Result<HashSet<Digest>> {
+        let blobs = &self.0.blobs;
         let mut kept = HashSet::new();
-        for (name, size) in files(&rooms.blobs, self.path("oci/blobs/sha256"))? {
+        for (name, size) in files(blobs, self.path("oci/blobs/sha256"))? {
             control.check(OP)?;
             Counters::add(&control.counters.entries, 1);
             let Ok(digest) = format!("sha256:{name}").parse::<Digest>() else {
-                self.drop_leftover(&rooms.blobs, &name, size, options, report)?;
+                self.drop_leftover(blobs, &name, size, options, report)?;
                 continue;
             };
             if marks.live.contains_key(&digest) {
@@ -297,16 +329,17 @@ impl Store {
                 continue;
             }
             if !options.dry_run {
-                rooms.blobs.remove_file(&name).at(OP, digest.to_string())?;
+                blobs.remove_file(&name).at(OP, digest.to_string())?;
             }
             report.blobs.push(digest);
             report.bytes += size;
         }
         report.blobs.sort();
-        self.sweep_layers(&marks.stacks, &kept, options, report)?;
-        for (name, size) in files(&rooms.oci, self.path("oci"))? {
-            self.drop_leftover(&rooms.oci, &name, size, options, report)?;
-        }
+        Ok(kept)
+    }
+
+    /// Removes records of trees that were never finished, and what dead writers left in the others.
+    fn sweep_trees(&self, pins: &Pins, options: &PruneOptions, report: &mut PruneReport) -> Result<()> {
         for key in self.trees()? {
             let Some(binding) = self.find_tree(&key)? else { continue };
             // What has no configuration was never finished, and is a record of nothing.
@@ -321,36 +354,26 @@ impl Store {
                 self.drop_leftover(binding.dir(), &name, size, options, report)?;
             }
         }
-        let swept = self.sweep_kept(options.cache.as_ref(), options.dry_run)?;
-        report.records += swept.kept;
-        report.leftovers += swept.leftovers;
-        report.bytes += swept.bytes;
-        if !options.dry_run {
-            self.mend()?;
-            let (cleared, bytes) = self.clear_scratch(None)?;
-            report.leftovers += cleared;
-            report.bytes += bytes;
-            report.leftovers += self.sweep_cache()?;
-            let shown = self.path("tmp");
-            for entry in rooms.tmp.entries().at(OP, &shown)? {
-                let name = entry.at(OP, &shown)?.file_name();
-                // A writer may have finished with it.
-                let Some(meta) = found(rooms.tmp.symlink_metadata(&name)).at(OP, &shown)? else { continue };
-                // Directories are made and removed under a lease, so this one was left; files are locked by their writers.
-                if meta.is_dir() {
-                    remove_dir(&rooms.tmp, &name, self.path("tmp"))?;
-                } else if name
-                    .to_str()
-                    .is_none_or(|name| !is_abandoned(&rooms.tmp, name, &shown).is_ok_and(|it| it))
-                {
-                    continue;
-                } else {
-                    report.bytes += meta.len();
-                    found(rooms.tmp.remove_file(&name)).at(OP, &shown)?;
-                }
-                report.leftovers += 1;
+        Ok(())
+    }
+
+    /// Removes what dead writers left in `tmp/`.
+    fn sweep_tmp(&self, report: &mut PruneReport) -> Result<()> {
+        let (tmp, shown) = (&self.0.tmp, self.path("tmp"));
+        for entry in tmp.entries().at(OP, &shown)? {
+            let name = entry.at(OP, &shown)?.file_name();
+            // A writer may have finished with it.
+            let Some(meta) = tmp.symlink_metadata(&name).found().at(OP, &shown)? else { continue };
+            // Directories are made and removed under a lease, so this one was left; files are locked by their writers.
+            if meta.is_dir() {
+                remove_dir(tmp, &name, &shown)?;
+            } else if name.to_str().is_some_and(|name| is_abandoned(tmp, name, &shown).is_ok_and(|it| it)) {
+                report.bytes += meta.len();
+                tmp.remove_file(&name).found().at(OP, &shown)?;
+            } else {
+                continue;
             }
-            sync_dir(&rooms.blobs, self.path("oci/blobs/sha256"))?;
+            report.leftovers += 1;
         }
         Ok(())
     }
@@ -368,20 +391,13 @@ impl Store {
         let layers = &self.0.layers;
         for entry in layers.entries().at(OP, self.path("layers"))? {
             let name = entry.at(OP, self.path("layers"))?.file_name().to_string_lossy().into_owned();
-            if let Some(hex) = name.strip_prefix("blob-") {
-                let gone = format!("sha256:{hex}").parse().is_ok_and(|digest| !kept.contains(&digest));
-                if gone && !options.dry_run {
-                    layers.remove_file(&name).at(OP, &name)?;
-                }
-                continue;
-            }
-            if let Some(hex) = name.strip_prefix(INDEX) {
+            if let Some(hex) = name.strip_prefix(INFO).or_else(|| name.strip_prefix(INDEX)) {
                 let gone = format!("sha256:{hex}").parse().is_ok_and(|digest| !kept.contains(&digest));
                 if gone {
                     report.bytes += layers.symlink_metadata(&name).at(OP, &name)?.len();
-                    if !options.dry_run {
-                        layers.remove_file(&name).at(OP, &name)?;
-                    }
+                }
+                if gone && !options.dry_run {
+                    layers.remove_file(&name).at(OP, &name)?;
                 }
                 continue;
             }
@@ -426,17 +442,9 @@ impl Store {
         if !is_leftover(name) || options.dry_run || !is_abandoned(dir, name, name.as_bytes())? {
             return Ok(());
         }
-        dir.remove_file(name).at("prune", name)?;
+        dir.remove_file(name).at(OP, name)?;
         report.leftovers += 1;
         report.bytes += size;
         Ok(())
-    }
-}
-
-/// Returns the result of a call on a name; `None` when the name is gone.
-fn found<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
-    match result {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        result => result.map(Some),
     }
 }

@@ -7,8 +7,9 @@
 //! layers/HEX/HEX         empty; says that the blob (the second) holds this DiffID (the first)
 //! ```
 //!
-//! The ChainID of a single layer is its DiffID (config.md, "Layer ChainID"), so both may share a room. All of it can be computed again: prune may take it, nothing
-//! waits until it is on the disk, and a file that does not parse, or has a wrong checksum, counts as absent.
+//! The ChainID of a single layer is its DiffID (config.md, "Layer ChainID"), so both may share a directory. All of it can be
+//! computed again: prune may take it, nothing waits until it is on the disk, and a file that does not parse, or has a wrong
+//! checksum, counts as absent.
 
 use std::fs::File;
 use std::io::Read;
@@ -19,7 +20,7 @@ use super::layout::Store;
 use super::publish::{self, Durability, files};
 use crate::compress::LayerIndex;
 use crate::digest::Digest;
-use crate::error::{At, Error, ErrorKind, Result};
+use crate::error::{At, Error, ErrorKind, Found, Result};
 
 /// A layer's two identities: the blob as stored and the tar inside it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -38,12 +39,12 @@ pub struct LayerInfo {
 }
 
 impl Store {
-    /// Remembers which DiffID a blob holds. Only call it after having seen both digests of the same bytes.
+    /// Writes down which DiffID a blob holds. Only call it after having seen both digests of the same bytes.
     pub fn put_layer_info(&self, info: &LayerInfo) -> Result<()> {
         let _lease = self.lease()?;
         let dir = self.layer_dir(&info.diff_id, true)?.expect("made when missing");
         let bytes = super::json::to_bytes(info)?;
-        let name = format!("blob-{}", info.digest.hex());
+        let name = format!("{INFO}{}", info.digest.hex());
         let shown = format!("layers/{name}");
         publish::replace(&self.0.layers, &name, &shown, &bytes, Durability::None)?;
         let mut options = OpenOptions::new();
@@ -57,15 +58,11 @@ impl Store {
 
     /// Returns what is known about a blob; `None` when nothing is.
     pub fn layer_info(&self, blob: &Digest) -> Result<Option<LayerInfo>> {
-        let name = format!("blob-{}", blob.hex());
-        let bytes =
-            match publish::read_capped(&self.0.layers, &name, self.path(&format!("layers/{name}")), 64 << 10)
-            {
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(error),
-            };
-        Ok(serde_json::from_slice::<LayerInfo>(&bytes).ok().filter(|info| info.digest == *blob))
+        let name = format!("{INFO}{}", blob.hex());
+        let shown = self.path(&format!("layers/{name}"));
+        let bytes = publish::read_capped(&self.0.layers, &name, shown, INFO_CAP).found()?;
+        let info = bytes.and_then(|bytes| serde_json::from_slice::<LayerInfo>(&bytes).ok());
+        Ok(info.filter(|info| info.digest == *blob))
     }
 
     /// Returns the DiffID inside a blob; `None` when it is not known.
@@ -77,12 +74,9 @@ impl Store {
     pub fn blobs_for_diff_id(&self, diff_id: &Digest) -> Result<Vec<LayerInfo>> {
         let Some(dir) = self.layer_dir(diff_id, false)? else { return Ok(Vec::new()) };
         let mut out = Vec::new();
-        let entries = match dir.entries() {
-            // Prune took it meanwhile.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.at("list layers", diff_id.to_string())?,
-        };
-        for entry in entries {
+        // Prune may have taken it meanwhile.
+        let entries = dir.entries().found().at("list layers", diff_id.to_string())?;
+        for entry in entries.into_iter().flatten() {
             let name = entry.at("list layers", diff_id.to_string())?.file_name();
             let Ok(blob) = format!("sha256:{}", name.to_string_lossy()).parse::<Digest>() else { continue };
             if self.has_blob(&blob)? {
@@ -97,11 +91,7 @@ impl Store {
     /// caller's: check them.
     pub fn open_chain_list(&self, chain_id: &Digest) -> Result<Option<File>> {
         let Some(dir) = self.layer_dir(chain_id, false)? else { return Ok(None) };
-        match publish::open_regular(&dir, "list", format!("layers/{}/list", chain_id.hex())) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        publish::open_regular(&dir, "list", format!("layers/{}/list", chain_id.hex())).found()
     }
 
     /// Stores the entry list of the stack of layers with this ChainID, replacing the one that is there. Prune keeps it
@@ -190,22 +180,23 @@ impl Store {
     fn layer_dir(&self, id: &Digest, make: bool) -> Result<Option<Dir>> {
         const OP: &str = "open layer";
         let name = id.hex();
+        let shown = self.path(&format!("layers/{name}"));
         loop {
-            match self.0.layers.open_dir(&name) {
-                Ok(dir) => return Ok(Some(dir)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Error::io(OP, self.path(&format!("layers/{name}")), error)),
+            let dir = self.0.layers.open_dir(&name).found().at(OP, &shown)?;
+            if dir.is_some() || !make {
+                return Ok(dir);
             }
-            if !make {
-                return Ok(None);
-            }
-            publish::make_dir(&self.0.layers, &name).at(OP, self.path(&format!("layers/{name}")))?;
+            publish::make_dir(&self.0.layers, &name).at(OP, &shown)?;
         }
     }
 }
 
+/// The largest [`LayerInfo`] that is read, in bytes.
+const INFO_CAP: u64 = 64 << 10;
 /// The name of the digests of contents in the room of their DiffID.
 const DIGESTS: &str = "digests";
+/// The prefix of the name of a blob's [`LayerInfo`].
+pub(super) const INFO: &str = "blob-";
 /// The prefix of the name of a blob's index.
 pub(super) const INDEX: &str = "index-";
 

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
-use rustix::fs::OFlags;
+use cap_std::fs::{Dir, PermissionsExt};
 use serde_json::json;
 
 use super::limits::Limits;
 use super::pin::Pinned;
-use super::publish::{self, Durability, FILE_MODE};
-use crate::error::{At, Error, ErrorKind, Result};
+use super::publish::{self, Durability};
+use crate::error::{At, Error, ErrorKind, Found, Result};
 use crate::hint::Hint;
 
 const OP: &str = "open store";
@@ -261,10 +260,10 @@ fn check_ours(dir: &Dir, root: &Path) -> Result<()> {
     let shown = root.as_os_str().as_bytes();
     let mut stranger = stranger(dir, &ROOMS).at(OP, shown)?;
     if stranger.is_none() {
-        stranger = match dir.open_dir("oci") {
-            Ok(oci) => self::stranger(&oci, &LAYOUT).at(OP, shown)?.map(|name| Path::new("oci").join(name)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(Error::io(OP, root.join("oci").as_os_str().as_bytes(), error)),
+        let oci = dir.open_dir("oci").found().at(OP, root.join("oci").as_os_str().as_bytes())?;
+        stranger = match oci {
+            Some(oci) => self::stranger(&oci, &LAYOUT).at(OP, shown)?.map(|name| Path::new("oci").join(name)),
+            None => None,
         };
     }
     let Some(stranger) = stranger else { return Ok(()) };
@@ -322,24 +321,21 @@ fn room(parent: &Dir, name: &str, above: &Path) -> Result<Dir> {
 /// Makes an empty lock file when it is missing.
 fn lock_file(dir: &Dir, name: &str, root: &Path) -> Result<()> {
     let shown = &root.join(name).into_os_string().into_vec()[..];
-    match dir.symlink_metadata(name) {
-        Ok(meta) if meta.is_file() => return Ok(()),
-        Ok(_) => return Err(Error::corrupt(OP, "not a regular file").with_path(shown)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(Error::io(OP, shown, error)),
+    match dir.symlink_metadata(name).found().at(OP, shown)? {
+        Some(meta) if meta.is_file() => return Ok(()),
+        Some(_) => return Err(Error::corrupt(OP, "not a regular file").with_path(shown)),
+        None => {}
     }
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).mode(FILE_MODE).custom_flags(OFlags::NOFOLLOW.bits() as i32);
-    let file = dir.open_with(name, &options).at(OP, shown)?;
+    let file = publish::open_or_make(dir, name).at(OP, shown)?;
     publish::adopt(&file, dir).at(OP, shown)?;
-    file.set_permissions(Permissions::from_mode(FILE_MODE)).at(OP, shown)
+    publish::set_mode(&file).at(OP, shown)
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use cap_std::fs::PermissionsExt as _;
+    use cap_std::fs::{Permissions, PermissionsExt as _};
 
     use super::*;
 

@@ -34,7 +34,7 @@ const INDEX_WAIT: Duration = Duration::from_secs(60);
 
 impl Store {
     /// Takes a [`Lease`], waiting while a prune is at work (prune never waits for anything while it holds the lock).
-    /// [`Store::lease_for`] can be cancelled meanwhile, and so can this of a [`super::Pin`].
+    /// [`Store::lease_for`] can be cancelled meanwhile, and so can the one of a [`super::Pin`].
     pub fn lease(&self) -> Result<Lease> {
         self.lease_for(&self.control())
     }

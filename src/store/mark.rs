@@ -163,13 +163,9 @@ impl Store {
         queue: &mut Vec<Visit>,
     ) -> Result<Option<Document>> {
         let shown = digest.to_string();
-        match self.blob_size(digest) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                // Perhaps a DiffID rather than the digest of a blob.
-                return self.keep_layers(&[*digest], marks, queue).map(|()| None);
-            }
-            Err(error) => return Err(error),
+        if !self.has_blob(digest)? {
+            // Perhaps a DiffID rather than the digest of a blob.
+            return self.keep_layers(&[*digest], marks, queue).map(|()| None);
         }
         // A layer, known or seen not to be a document: it may have any size.
         if self.layer_info(digest)?.is_some() || !self.starts_as_object(digest)? {
@@ -237,7 +233,7 @@ fn diff_ids(config: &Value) -> Option<Vec<Digest>> {
     Some(list.iter().filter_map(|text| text.as_str()?.parse().ok()).collect())
 }
 
-/// Digests among the strings of a value. The depth was bounded when it was parsed.
+/// Adds the digests among the strings of a value. The depth was bounded when it was parsed.
 fn collect(value: &Value, out: &mut Vec<Digest>) {
     match value {
         Value::String(text) => out.extend(text.parse::<Digest>().ok()),

@@ -2,16 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use cap_std::fs::OpenOptions;
-
 use super::layout::Store;
-use super::publish::{claim, open_regular, random_name};
+use super::publish::open_regular;
 use super::scratch::is_named;
-use crate::error::{At, Error, ErrorKind, Result};
+use crate::error::{At, Found, Result};
 use crate::fs::lock::Locked;
 use crate::fs::locked::Mend;
 use crate::fs::root::c_name;
@@ -45,29 +43,15 @@ pub(crate) struct Mender(Store);
 
 impl Mend for Mender {
     fn promise(&self, path: &Path, stat: &Stat) -> io::Result<Box<dyn Send>> {
-        let tmp = &self.0.0.tmp;
-        let (temp, name) = (random_name(), format!("{CLAIM}{}", random_name()));
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        // Until it is locked, prune would take it for a dead writer's.
-        let _lease = self.0.lease()?;
-        let mut file = tmp.open_with(&temp, &options)?.into_std();
         let mut text = format!("{:o} {} {}\n", stat.mode, stat.dev, stat.ino).into_bytes();
         text.extend_from_slice(path.as_os_str().as_bytes());
-        // Locked and written before it has a name that is looked for.
-        let made = claim(&file, tmp)
-            .and_then(|()| file.write_all(&text))
-            .and_then(|()| tmp.rename(&temp, tmp, &name));
-        if let Err(error) = made {
-            let _ = tmp.remove_file(&temp);
-            return Err(error);
-        }
-        Ok(Box::new(Promise { store: self.0.unpinned(), name, file: Locked::new(file) }))
+        let (name, file) = self.0.write_claim(CLAIM, &text)?;
+        Ok(Box::new(Promise { store: self.0.unpinned(), name, file }))
     }
 }
 
 impl Store {
-    /// Returns what keeps account of permissions that are changed for a moment.
+    /// Returns what writes down permissions that are changed for a moment.
     pub(crate) fn mender(&self) -> Mender {
         Mender(self.unpinned())
     }
@@ -80,22 +64,13 @@ impl Store {
             if !name.starts_with(CLAIM) {
                 continue;
             }
-            let mut file = match open_regular(tmp, &name, &shown) {
-                Ok(file) => file,
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
+            let Some(mut file) = open_regular(tmp, &name, &shown).found()? else { continue };
             // Another process may have seen to it meanwhile.
             if file.try_lock().is_err() || !is_named(&file, tmp, &name).at(OP, &shown)? {
                 continue;
             }
             restore(&mut file);
-            match tmp.remove_file(&name) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io(OP, &shown, error));
-                }
-                _ => {}
-            }
+            tmp.remove_file(&name).found().at(OP, &shown)?;
         }
         Ok(())
     }

@@ -7,13 +7,11 @@
 use std::fs::File;
 use std::io::Read;
 
-use cap_std::fs::{OpenOptions, OpenOptionsExt as _};
-use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use super::blob::BlobWriter;
 use super::layout::Store;
-use super::publish::{self, FILE_MODE};
+use super::publish;
 use super::scratch::is_named;
 use crate::digest::Digest;
 use crate::error::{At, Result};
@@ -61,14 +59,10 @@ impl Store {
     /// Opens the file of a blob that arrives, locked; `None` while another writer has it.
     fn claim_partial(&self, digest: &Digest) -> std::io::Result<Option<Staged>> {
         let (name, tmp) = (partial(digest), &self.0.tmp);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).mode(FILE_MODE);
-        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
         // Prune must not see it before it is locked.
         let _lease = self.lease().map_err(std::io::Error::from)?;
         for _ in 0..ATTEMPTS {
-            let Ok(file) = tmp.open_with(&name, &options) else { return Ok(None) };
-            let file = file.into_std();
+            let Ok(file) = publish::open_or_make(tmp, &name) else { return Ok(None) };
             if !file.metadata()?.is_file() || publish::claim(&file, tmp).is_err() {
                 return Ok(None);
             }

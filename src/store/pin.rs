@@ -24,7 +24,7 @@ use super::layout::{Hold, Rooms, Store};
 use super::lease::Lease;
 use super::publish::{adopt, is_leftover, open_regular, random_name};
 use crate::digest::Digest;
-use crate::error::{At, Error, ErrorKind, Result};
+use crate::error::{At, Error, Found, Result};
 use crate::fs::lock::Locked;
 use crate::progress::Control;
 
@@ -122,7 +122,7 @@ impl Pinned {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes a need down. Gives the lease back unless it has to stay in place of what could not be written.
+    /// Writes a need to the file. Gives the lease back unless it has to stay in place of what could not be written.
     fn add(&self, need: Need, lease: Lease) -> Option<Lease> {
         let mut state = self.state();
         if state.needs.contains(&need) {
@@ -145,9 +145,8 @@ impl Pinned {
             }
         }
     }
-}
 
-impl Pinned {
+    /// Writes down what the lease stands for so far, and ends it.
     fn settle(&self) {
         let mut state = self.state();
         if state.lease.is_none() {
@@ -280,11 +279,7 @@ impl Store {
                 continue;
             }
             let shown = self.path(&format!("pins/{name}"));
-            let mut file = match open_regular(&self.0.pins, &name, &shown) {
-                Ok(file) => file,
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
+            let Some(mut file) = open_regular(&self.0.pins, &name, &shown).found()? else { continue };
             if file.try_lock().is_ok() {
                 pins.dead.push(name);
                 continue;
@@ -317,6 +312,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::error::ErrorKind;
     use crate::store::{FsckLevel, PruneOptions, PruneReport};
 
     fn prune(store: &Store) -> Result<PruneReport> {

@@ -8,11 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
-use rustix::fs::{Gid, Uid};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::error::{At, Error, ErrorKind, Result};
+use crate::error::{At, Error, ErrorKind, Found, Result};
 use crate::fs::descriptors::proc_path;
 pub(super) use crate::fs::publish::Durability;
 use crate::fs::publish::Replacement;
@@ -35,7 +34,7 @@ pub(super) fn make_private(dir: &Dir) -> rustix::io::Result<()> {
     let mode = Mode::from_raw_mode(0o700);
     match real_dir(dir) {
         Ok(fd) => rustix::fs::fchmod(fd, mode),
-        // A umask took our own bits away; the handle still leads to the directory.
+        // A umask took the bits of the owner away; the handle still leads to the directory.
         Err(Errno::ACCESS) => rustix::fs::chmod(proc_path(dir), mode),
         Err(error) => Err(error),
     }
@@ -66,7 +65,7 @@ pub(super) fn make_dir(parent: &Dir, name: impl AsRef<Path>) -> std::io::Result<
     builder.mode(0o700);
     match parent.create_dir_with(name, &builder) {
         Ok(()) => {
-            // A umask may have taken our own bits away.
+            // A umask may have taken the bits of the owner away.
             let dir = parent.open_dir(name)?;
             make_private(&dir)?;
             match real_dir(&dir) {
@@ -157,13 +156,10 @@ pub(super) fn files(dir: &Dir, shown: impl AsRef<[u8]>) -> Result<Vec<(String, u
     for entry in dir.entries().at("list directory", shown)? {
         let entry = entry.at("list directory", shown)?;
         let Some(name) = entry.file_name().to_str().map(String::from) else { continue };
-        match dir.symlink_metadata(&name) {
-            Ok(meta) if meta.is_file() => out.push((name, meta.len())),
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(Error::io("list directory", [shown, b"/", name.as_bytes()].concat(), error));
-            }
+        let meta = dir.symlink_metadata(&name).found();
+        match meta.at("list directory", [shown, b"/", name.as_bytes()].concat())? {
+            Some(meta) if meta.is_file() => out.push((name, meta.len())),
+            _ => {}
         }
     }
     out.sort();
@@ -206,6 +202,15 @@ pub(super) fn open_regular(dir: &Dir, name: &str, shown: impl AsRef<[u8]>) -> Re
     Ok(file.into_std())
 }
 
+/// Opens a file to be locked or written in place, making it where there is none: never through a final symlink, never blocking
+/// on a fifo.
+pub(super) fn open_or_make(dir: &Dir, name: &str) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).mode(FILE_MODE);
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
+    Ok(dir.open_with(name, &options)?.into_std())
+}
+
 /// A file that is whole and on the disk, but for its name.
 pub(super) struct Whole(Staged);
 
@@ -213,7 +218,7 @@ impl Whole {
     /// Makes the content durable.
     pub fn new(mut staged: Staged, shown: impl AsRef<[u8]>) -> Result<Whole> {
         let shown = shown.as_ref();
-        rustix::fs::fchmod(staged.file(), Mode::from_raw_mode(FILE_MODE)).at("publish file", shown)?;
+        set_mode(staged.file()).at("publish file", shown)?;
         staged.file().sync_all().at("publish file", shown)?;
         Ok(Whole(staged))
     }

@@ -110,7 +110,7 @@ impl IndexFile {
         };
         let (raw, before) = self.named(name).unzip();
         self.retain(|entry| {
-            // A untagged entry for the same image has done its work.
+            // An untagged entry for the same image has done its work.
             entry.name.as_ref() != Some(name) && (entry.text.is_some() || !same(entry))
         });
         let moves = before.as_ref().is_some_and(|before| descriptor_digest(before).ok() != Some(new.digest));
@@ -339,28 +339,15 @@ impl Store {
     /// Puts the list of images back as it was when an error came after it had changed: an error means that nothing
     /// happened. Where that fails as well, the error says so. The caller holds the lock.
     fn take_back(&self, before: &[u8], new: &[u8], error: Error) -> Error {
-        let now = publish::read_capped(&self.0.oci, "index.json", self.path(INDEX), self.0.limits.json_bytes);
-        match now {
+        let read =
+            || publish::read_capped(&self.0.oci, "index.json", self.path(INDEX), self.0.limits.json_bytes);
+        let write =
+            || publish::replace(&self.0.oci, "index.json", self.path(INDEX), before, Durability::Full);
+        match read() {
             Ok(now) if now != new => error,
             // The name counts, whether or not the disk says that it is safe.
-            Ok(_)
-                if publish::replace(
-                    &self.0.oci,
-                    "index.json",
-                    self.path(INDEX),
-                    before,
-                    Durability::Full,
-                )
-                .is_ok() =>
-            {
-                error
-            }
-            _ => match publish::read_capped(
-                &self.0.oci,
-                "index.json",
-                self.path(INDEX),
-                self.0.limits.json_bytes,
-            ) {
+            Ok(_) if write().is_ok() => error,
+            _ => match read() {
                 Ok(now) if now == before => error,
                 _ => error.with_hint("the list of images may have changed all the same"),
             },

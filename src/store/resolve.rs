@@ -9,7 +9,7 @@ use super::pin::Need;
 use super::reference::Reference;
 use super::refs::Entry;
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Found, Result};
 use crate::hint::Hint;
 use crate::media_type::{OCI_INDEX, OCI_MANIFEST};
 
@@ -108,11 +108,8 @@ impl Store {
         if !self.digests_of_trees(|_| true)?.contains(digest) {
             return Ok(None);
         }
-        match self.describe_manifest(digest) {
-            Ok(descriptor) => Ok(Some(Resolved { descriptor, name: None })),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found = self.describe_manifest(digest).found()?;
+        Ok(found.map(|descriptor| Resolved { descriptor, name: None }))
     }
 
     /// Returns the descriptor of a manifest or index that the store holds, read from the blob itself.
@@ -168,9 +165,15 @@ impl Store {
             let kind = DocumentKind::of_media_type(descriptor.media_type().as_ref());
             let document = match kind.map(|_| store.read_document(&descriptor)) {
                 Some(Ok(document)) => Some(document),
-                Some(Err(error)) if error.kind() == ErrorKind::NotFound => None,
                 // A damaged image must not hide the others; it is named by its manifest digest, and fsck reports it.
-                Some(Err(error)) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Limit) => None,
+                Some(Err(error))
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::NotFound | ErrorKind::Corrupt | ErrorKind::Limit
+                    ) =>
+                {
+                    None
+                }
                 Some(Err(error)) => return Err(error),
                 None => None,
             };

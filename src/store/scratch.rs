@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use cap_std::fs::{Dir, OpenOptions};
 
 use super::layout::Store;
 use super::publish::{claim, open_regular, random_name};
-use crate::error::{At, Error, ErrorKind, Result};
+use crate::error::{At, Found, Result};
 use crate::fs::Root;
 use crate::fs::lock::Locked;
 use crate::fs::remove::remove_and_count;
@@ -48,22 +48,28 @@ impl Store {
     /// Claims a scratch directory about to be made at this absolute path. Its name contains [`MARK`].
     pub(crate) fn claim_scratch(&self, path: &Path) -> Result<Scratch> {
         const OP: &str = "claim scratch directory";
-        let (tmp, shown) = (&self.0.tmp, self.path("tmp"));
-        let (temp, name) = (random_name(), format!("{CLAIM}{}", random_name()));
+        let (name, file) = self.write_claim(CLAIM, path.as_os_str().as_bytes()).at(OP, self.path("tmp"))?;
+        Ok(Scratch { store: self.unpinned(), name, file })
+    }
+
+    /// Writes a file in `tmp/` that is locked as long as its writer lives, and returns its name, which begins with `prefix`.
+    pub(super) fn write_claim(&self, prefix: &str, bytes: &[u8]) -> io::Result<(String, Locked)> {
+        let tmp = &self.0.tmp;
+        let (temp, name) = (random_name(), format!("{prefix}{}", random_name()));
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true);
         // Until it is locked, prune would take it for a dead writer's.
         let _lease = self.lease()?;
-        let mut file = tmp.open_with(&temp, &options).at(OP, &shown)?.into_std();
+        let mut file = tmp.open_with(&temp, &options)?.into_std();
         // Locked and written before it has a name that is looked for.
-        let claimed = claim(&file, tmp)
-            .and_then(|()| file.write_all(path.as_os_str().as_bytes()))
+        let made = claim(&file, tmp)
+            .and_then(|()| file.write_all(bytes))
             .and_then(|()| tmp.rename(&temp, tmp, &name));
-        if let Err(error) = claimed {
+        if let Err(error) = made {
             let _ = tmp.remove_file(&temp);
-            return Err(Error::io(OP, &shown, error));
+            return Err(error);
         }
-        Ok(Scratch { store: self.unpinned(), name, file: Locked::new(file) })
+        Ok((name, Locked::new(file)))
     }
 
     /// Removes the scratch directories of dead processes; with a `parent`, only those in that directory. Gives how many, and how
@@ -76,11 +82,7 @@ impl Store {
             if !name.starts_with(CLAIM) {
                 continue;
             }
-            let mut file = match open_regular(tmp, &name, &shown) {
-                Ok(file) => file,
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
+            let Some(mut file) = open_regular(tmp, &name, &shown).found()? else { continue };
             let mut path = Vec::new();
             (&mut file).take(PATH_CAP).read_to_end(&mut path).at(OP, &shown)?;
             let path = Path::new(OsStr::from_bytes(&path));
@@ -96,12 +98,7 @@ impl Store {
                 cleared += 1;
                 bytes += removed;
             }
-            match tmp.remove_file(&name) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io(OP, &shown, error));
-                }
-                _ => {}
-            }
+            tmp.remove_file(&name).found().at(OP, &shown)?;
         }
         Ok((cleared, bytes))
     }

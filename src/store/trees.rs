@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::layout::Store;
 use super::pin::Need;
 use super::publish::{self, Durability};
-use crate::error::{At, Error, ErrorKind, Result};
+use crate::error::{At, Error, ErrorKind, Found, Result};
 #[cfg(feature = "sandbox")]
 use crate::fs::lock::Locked;
 use crate::fs::staged::Staged;
@@ -92,11 +92,9 @@ impl Store {
     pub fn find_tree(&self, key: &str) -> Result<Option<Binding>> {
         const OP: &str = "find tree";
         check_key(OP, key)?;
-        match self.0.containers.open_dir(key) {
-            Ok(dir) => Ok(Some(Binding { key: key.into(), dir, store: self.clone() })),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io(OP, self.path(&format!("containers/{key}")), error)),
-        }
+        let dir = self.0.containers.open_dir(key).found();
+        let dir = dir.at(OP, self.path(&format!("containers/{key}")))?;
+        Ok(dir.map(|dir| Binding { key: key.into(), dir, store: self.clone() }))
     }
 
     /// Forgets a tree: its record goes in one step, whatever else lies in it included. The tree itself is not touched
@@ -144,20 +142,12 @@ impl Binding {
 
     /// Opens a file of the record; `None` when it is not there.
     pub fn open(&self, file: BindingFile) -> Result<Option<File>> {
-        match publish::open_regular(&self.dir, file.name(), self.shown(file)) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        publish::open_regular(&self.dir, file.name(), self.shown(file)).found()
     }
 
     /// Reads a file of at most `cap` bytes; `None` when it is not there.
     pub fn read(&self, file: BindingFile, cap: u64) -> Result<Option<Vec<u8>>> {
-        match publish::read_capped(&self.dir, file.name(), self.shown(file), cap) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        publish::read_capped(&self.dir, file.name(), self.shown(file), cap).found()
     }
 
     /// Replaces a file, atomically and durably.
@@ -177,10 +167,9 @@ impl Binding {
 
     /// Removes a file; it is fine when it is not there.
     pub fn remove(&self, file: BindingFile) -> Result<()> {
-        match self.dir.remove_file(file.name()) {
-            Ok(()) => publish::sync_dir(&self.dir, self.shown(file)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::io("remove file", self.shown(file), error)),
+        match self.dir.remove_file(file.name()).found().at("remove file", self.shown(file))? {
+            Some(()) => publish::sync_dir(&self.dir, self.shown(file)),
+            None => Ok(()),
         }
     }
 

@@ -12,9 +12,6 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use cap_std::fs::{OpenOptions, OpenOptionsExt};
-use rustix::fs::OFlags;
-
 use super::cache::UPLOADS;
 use super::layout::{Rooms, Store};
 use super::publish;
@@ -38,13 +35,10 @@ impl Store {
     /// Claims what is kept of an upload, or makes room for it. `None` while another push is at it, and where nothing can be written.
     pub(crate) fn claim_upload(&self, key: &Digest) -> Option<Upload> {
         let name = key.hex();
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).mode(0o600);
-        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
         // Prune must not see it before it is locked.
         let _lease = self.lease().ok()?;
         let room = self.cache_room(UPLOADS).ok()?;
-        let file = room.open_with(&name, &options).ok()?.into_std();
+        let file = publish::open_or_make(&room, &name).ok()?;
         if !file.metadata().ok()?.is_file() {
             return None;
         }

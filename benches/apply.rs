@@ -1,4 +1,5 @@
 //! Applying a plain tar to a fresh directory, its list included. Throughput is bytes of tar.
+#![allow(clippy::disallowed_methods)]
 
 mod common;
 

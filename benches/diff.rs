@@ -1,4 +1,5 @@
 //! Comparing two snapshots of the same tree. Throughput is entries.
+#![allow(clippy::disallowed_methods)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Producing a first layer's tar from the files, and planning it. Throughput is bytes of tar.
+#![allow(clippy::disallowed_methods)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The first scan of a tree, and the second one, of which nothing changed. Throughput is entries.
+#![allow(clippy::disallowed_methods)]
 
 mod common;
 

@@ -6,6 +6,7 @@
 //!     cargo run --example checkpoint -- work steps 'echo 1 >a' 'echo 2 >b'
 //!
 //! A sandbox would start its commands isolated; here they run as they are.
+#![allow(clippy::disallowed_methods)]
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,5 @@
 //! Builds: what goes where, what comes out of the cache, and what bad input gets.
+#![allow(clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

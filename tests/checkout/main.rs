@@ -1,4 +1,5 @@
 //! A checkout is a fresh unpack in every field, wherever the tree comes from, and whatever stops it on the way.
+#![allow(clippy::disallowed_methods)]
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;

@@ -1,4 +1,5 @@
 //! From a directory to an image and back: what is kept, what is refused, and what a crash leaves.
+#![allow(clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -411,7 +412,7 @@ fn times_are_compared_as_they_would_be_written() {
         commit(&store, &copy, None, &CommitOptions { base: base.clone(), ..clamped }, &control()).unwrap();
     assert!(made.layer.is_none(), "{:?}", made.stat);
 
-    let precision = treering::layer::header::MtimePrecision::Nanoseconds;
+    let precision = treering::layer::MtimePrecision::Nanoseconds;
     let exact = LayerOptions { precision, ..LayerOptions::default() };
     let exact = CommitOptions { layer: exact, ..CommitOptions::default() };
     let set = |nanos: u32| {

@@ -1,4 +1,5 @@
 //! The documents are true: the tests that they name exist, and what they show runs.
+#![allow(clippy::disallowed_methods)]
 
 mod demo;
 mod examples;

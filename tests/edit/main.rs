@@ -1,4 +1,5 @@
 //! Images out of images: what stays, what is read, and what the history says.
+#![allow(clippy::disallowed_methods)]
 
 mod platforms;
 

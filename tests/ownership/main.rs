@@ -1,5 +1,6 @@
 //! Owners that others recorded: fakeroot, umoci's `user.rootlesscontainers`, `user.containers.override_stat`. And what an
 //! image says of itself under these names, which must not be believed.
+#![allow(clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! apply(diff(A, B), A) = B, with all metadata.
+#![allow(clippy::disallowed_methods)]
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
 //! Scanning trees into snapshots.
+#![allow(clippy::disallowed_methods)]
 
 use std::os::unix::ffi::OsStrExt;
 

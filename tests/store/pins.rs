@@ -183,7 +183,11 @@ fn workers_and_prunes_and_kills() {
     let prune = PruneOptions { wait: Duration::from_secs(60), ..PruneOptions::default() };
     let everything = TidyOptions { unused_names: true, lost_trees: true, prune };
     let (mut rounds, mut pruned) = (0, 0);
-    for wave in 0..6u64 {
+    for wave in 0..60u64 {
+        // On a machine with other work to do it takes longer waves until a worker gets round once.
+        if wave >= 6 && rounds > 0 {
+            break;
+        }
         let mut workers: Vec<_> =
             (0..3).map(|i| child("work-forever", root, &format!("{wave}-{i}")).spawn().unwrap()).collect();
         let end = Instant::now() + Duration::from_millis(1200 + 170 * wave);

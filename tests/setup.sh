@@ -15,7 +15,7 @@ tools=(
   bsdtar:libarchive-tools rsync:rsync pigz:pigz zstd:zstd xz:xz-utils bzip2:bzip2 fakeroot:fakeroot
   setfattr:attr setfacl:acl setcap:libcap2-bin mkfs.ext4:e2fsprogs busybox:busybox-static
   docker-registry:docker-registry openssl:openssl chromium:chromium pasta:passt proot:proot newuidmap:uidmap
-  strace:strace valgrind:valgrind qemu-aarch64-static:qemu-user-static jq:jq cc:gcc pkg-config:pkgconf python3:python3
+  rpm:rpm rpmbuild:rpm strace:strace valgrind:valgrind qemu-aarch64-static:qemu-user-static jq:jq cc:gcc pkg-config:pkgconf python3:python3
 )
 # Built by Go where that is at hand, at the version that the tests were made with.
 built=(crane:github.com/google/go-containerregistry/cmd/crane@v0.22.1)

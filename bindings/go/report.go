@@ -28,7 +28,7 @@ type Report struct {
 	// Files are the largest of the image, WastedFiles of those that are wasted.
 	Files       []ReportFile `json:"files"`
 	WastedFiles []WastedFile `json:"wasted_files"`
-	// Packages that are installed, the largest first, where dpkg or apk list them.
+	// Packages that are installed, the largest first, where dpkg, apk or rpm list them.
 	Packages []ReportPackage `json:"packages"`
 	// Advice is what could be done about it, the most worth first.
 	Advice []ReportAdvice `json:"advice"`
@@ -90,7 +90,7 @@ type WastedFile struct {
 	Deleted bool   `json:"deleted"`
 }
 
-// ReportPackage is an installed package of dpkg or apk, with the size that its database says.
+// ReportPackage is an installed package of dpkg, apk or rpm, with the size that its database says.
 type ReportPackage struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`

@@ -39,6 +39,7 @@ pub(super) fn parse(path: &[u8], bytes: &[u8]) -> Option<Package> {
             bytes: 0,
             manager,
             licence,
+            vendor: String::new(),
         })
     };
     if path.ends_with(b"/METADATA") {

@@ -181,13 +181,13 @@ fn is_expression(words: &[&str]) -> bool {
     !wants_name && depth == 0
 }
 
-/// Returns a licence of GNU: `GPL-2+` is version 2 or later.
+/// Returns a licence of GNU: `GPL-2+` is version 2 or later, and so is `GPLv2+`, as older packages of rpm have it.
 fn family(word: &str) -> Option<String> {
     let (plain, suffix) = match word.strip_suffix('+') {
         Some(plain) => (plain, "or-later"),
         None => (word, "only"),
     };
-    let (name, version) = plain.split_once('-')?;
+    let (name, version) = plain.split_once('-').or_else(|| plain.split_once('v'))?;
     let version = if version.contains('.') { version.to_string() } else { format!("{version}.0") };
     let full = format!("{name}-{version}-{suffix}");
     NAMES.contains(&full.as_str()).then_some(full)
@@ -206,6 +206,7 @@ mod tests {
             ("GPL-2.0-or-later", "GPL-2.0-or-later"),
             ("LGPL-2.1", "LGPL-2.1-only"),
             ("AGPL-3+", "AGPL-3.0-or-later"),
+            ("GPLv2+ and LGPLv2", "GPL-2.0-or-later AND LGPL-2.0-only"),
             ("GPL-9+", "LicenseRef-GPL-9-"),
             ("GPL-2+ or Artistic-2.0", "GPL-2.0-or-later OR Artistic-2.0"),
             ("(MIT OR Apache-2.0) AND Zlib", "(MIT OR Apache-2.0) AND Zlib"),

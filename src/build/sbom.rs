@@ -41,7 +41,7 @@ pub(super) fn document(
     let files = ImageFiles::of(store, image.layers(), list);
     let list = files.list();
     let is_file = |entry: &u32| list.meta(*entry).kind == Kind::File;
-    let packages = packages_of(&files, control)?;
+    let (packages, torn) = packages_of(&files, control)?;
     let hex = image.digest().hex();
     let name = names.first().map_or_else(|| image.digest().to_string(), ToString::to_string);
     let mut described = json!({
@@ -65,13 +65,17 @@ pub(super) fn document(
             Some(text) => licences.of_copyright(&text),
             None => licences.read(&package.licence),
         };
-        listed.push(json!({
+        let mut one = json!({
             "SPDXID": id, "name": package.name, "versionInfo": package.version,
             "downloadLocation": "NOASSERTION", "filesAnalyzed": false,
             "licenseDeclared": declared.unwrap_or_else(|| "NOASSERTION".into()),
             "sourceInfo": format!("the database of {}", package.manager),
             "externalRefs": [reference(&system.purl(package))],
-        }));
+        });
+        if !package.vendor.is_empty() {
+            one["supplier"] = json!(format!("Organization: {}", package.vendor));
+        }
+        listed.push(one);
         relations.push(relation("SPDXRef-Image", "CONTAINS", &id));
     }
     let mut out = json!({
@@ -93,10 +97,12 @@ pub(super) fn document(
     if !references.is_empty() {
         out["hasExtractedLicensingInfos"] = references.into();
     }
+    let mut remarks: Vec<String> =
+        torn.iter().map(|path| format!("the database {path} could not be read whole")).collect();
     if packages.is_empty() {
         let mut wanted: Vec<u32> = list.walk().filter(is_file).take(MAX_FILES + 1).collect();
         if wanted.len() > MAX_FILES {
-            out["comment"] = json!(format!("only the first {MAX_FILES} files are listed"));
+            remarks.push(format!("only the first {MAX_FILES} files are listed"));
             wanted.truncate(MAX_FILES);
         }
         let digests = files.digests(&wanted, control)?;
@@ -125,12 +131,16 @@ pub(super) fn document(
         }
         out["files"] = described.into();
     }
+    if !remarks.is_empty() {
+        out["comment"] = remarks.join("; ").into();
+    }
     out["relationships"] = relations.into();
     Ok(out)
 }
 
-/// Lists the packages that databases and lists of languages name, in order of their names.
-fn packages_of(files: &ImageFiles, control: &Control) -> Result<Vec<Package>> {
+/// Lists the packages that databases and lists of languages name, in order of their names, and the databases that could not be read
+/// whole.
+fn packages_of(files: &ImageFiles, control: &Control) -> Result<(Vec<Package>, Vec<String>)> {
     let list = files.list();
     let is_file = |entry: &u32| list.meta(*entry).kind == Kind::File;
     let is_wanted = |entry: &u32| {
@@ -150,6 +160,7 @@ fn packages_of(files: &ImageFiles, control: &Control) -> Result<Vec<Package>> {
         }
         Ok(())
     })?;
+    let torn = databases.torn().map(escape).collect();
     packages.extend(databases.packages(|_| true));
     let key = |package: &Package| {
         let Package { name, version, architecture, manager, .. } = package.clone();
@@ -157,7 +168,7 @@ fn packages_of(files: &ImageFiles, control: &Control) -> Result<Vec<Package>> {
     };
     packages.sort_by_cached_key(key);
     packages.dedup_by_key(|package| key(package));
-    Ok(packages)
+    Ok((packages, torn))
 }
 
 /// Reads the copyright files of dpkg's packages, by the number of the package.
@@ -243,7 +254,7 @@ impl System {
         System { id: field("ID"), version: field("VERSION_ID") }
     }
 
-    /// Returns the URL of a package (purl-spec, types `deb`, `apk`, `pypi` and `npm`).
+    /// Returns the URL of a package (purl-spec, types `deb`, `apk`, `rpm`, `pypi` and `npm`).
     fn purl(&self, package: &Package) -> String {
         let (kind, usual) = match package.manager {
             "pip" => {
@@ -256,12 +267,24 @@ impl System {
                 return format!("pkg:npm/{}@{}", name.join("/"), encode(&package.version));
             }
             "apk" => ("apk", "alpine"),
+            "rpm" => ("rpm", "fedora"),
             _ => ("deb", "debian"),
         };
         let id = self.id.as_deref().unwrap_or(usual);
-        let mut out = format!("pkg:{kind}/{}/{}", encode(id), encode(&package.name));
-        if !package.version.is_empty() {
-            out.push_str(&format!("@{}", encode(&package.version)));
+        // Of an rpm, the vendor comes first, which has another name than its system here.
+        let vendor = match id {
+            "rhel" => "redhat",
+            _ if id.starts_with("opensuse") => "opensuse",
+            _ => id,
+        };
+        // The epoch of a version is a field of its own in the URL of an rpm.
+        let (epoch, version) = match package.version.split_once(':') {
+            Some((epoch, version)) if kind == "rpm" => (Some(epoch), version),
+            _ => (None, package.version.as_str()),
+        };
+        let mut out = format!("pkg:{kind}/{}/{}", encode(vendor), encode(&package.name));
+        if !version.is_empty() {
+            out.push_str(&format!("@{}", encode(version)));
         }
         let mut fields = Vec::new();
         if !package.architecture.is_empty() {
@@ -269,6 +292,9 @@ impl System {
         }
         if let Some(version) = &self.version {
             fields.push(format!("distro={}", encode(&format!("{id}-{version}"))));
+        }
+        if let Some(epoch) = epoch {
+            fields.push(format!("epoch={}", encode(epoch)));
         }
         if !fields.is_empty() {
             out.push_str(&format!("?{}", fields.join("&")));
@@ -290,6 +316,7 @@ mod tests {
             bytes: 0,
             manager,
             licence: String::new(),
+            vendor: String::new(),
         };
         let debian = System::parse(b"NAME=x\nID=debian\nVERSION_ID=\"12\"\n");
         assert_eq!(
@@ -297,6 +324,13 @@ mod tests {
             "pkg:deb/debian/g%2B%2B@4:12.2.0-3%2Bb1?arch=amd64&distro=debian-12"
         );
         assert_eq!(System::parse(b"").purl(&package("apk", "")), "pkg:apk/alpine/g%2B%2B?arch=amd64");
+        let fedora = System::parse(b"ID=fedora\nVERSION_ID=41\n");
+        let url = "pkg:rpm/fedora/g%2B%2B@14.2-1.fc41?arch=amd64&distro=fedora-41";
+        assert_eq!(fedora.purl(&package("rpm", "14.2-1.fc41")), url);
+        assert_eq!(fedora.purl(&package("rpm", "1:14.2-1.fc41")), format!("{url}&epoch=1"));
+        let suse = System::parse(b"ID=\"opensuse-leap\"\nVERSION_ID=\"15.6\"\n");
+        let url = "pkg:rpm/opensuse/g%2B%2B@7-3.9.1?arch=amd64&distro=opensuse-leap-15.6";
+        assert_eq!(suse.purl(&package("rpm", "7-3.9.1")), url);
         let of = |name: &str, manager| {
             System::default().purl(&Package { name: name.into(), manager, ..package("apk", "1.0") })
         };

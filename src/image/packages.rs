@@ -1,6 +1,8 @@
-//! Packages, as the databases in an image list them: dpkg's and apk's.
+//! Packages, as the databases in an image list them: dpkg's, apk's and rpm's.
 
-use std::collections::BTreeMap;
+mod rpm;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::layer::EntryKind;
 use crate::layer::read::TarEntry;
@@ -25,42 +27,63 @@ pub(crate) struct Package {
     pub architecture: String,
     /// The installed size, by its database.
     pub bytes: u64,
-    /// `dpkg` or `apk`; `pip` or `npm` of what a build lists besides.
+    /// `dpkg`, `apk` or `rpm`; `pip` or `npm` of what a build lists besides.
     pub manager: &'static str,
     /// In the words of its database; empty where it says nothing, as dpkg's does.
     pub licence: String,
+    /// The organisation that made it; empty where the database does not say.
+    pub vendor: String,
 }
 
 /// The databases of an image, as the last layer has them.
 #[derive(Debug, Default)]
-pub(crate) struct Databases(BTreeMap<Vec<u8>, Vec<Package>>);
+pub(crate) struct Databases {
+    packages: BTreeMap<Vec<u8>, Vec<Package>>,
+    torn: BTreeSet<Vec<u8>>,
+}
 
 /// Returns whether a file of this path is a database.
 pub(crate) fn is_database(path: &[u8]) -> bool {
     let part = path.strip_prefix(DPKG_PARTS).filter(|name| name.len() <= MAX_NAME && !name.contains(&b'/'));
     let is_part = part.is_some_and(|name| !name.ends_with(b".md5sums"));
-    path == DPKG || is_part || APK.contains(&path)
+    path == DPKG || is_part || APK.contains(&path) || rpm::is_database(path)
 }
 
 impl Databases {
     /// Returns how many bytes are to be read of an entry that is a database.
     pub fn wants(&self, entry: &TarEntry) -> Option<u64> {
-        (is_database(&entry.path) && entry.kind == EntryKind::File && self.0.len() < MAX_PACKAGES)
+        (is_database(&entry.path) && entry.kind == EntryKind::File && self.packages.len() < MAX_PACKAGES)
             .then_some(MAX_DATABASE)
     }
 
     /// Takes the content of a database.
     pub fn put(&mut self, path: &[u8], bytes: Vec<u8>) {
-        let text = String::from_utf8_lossy(&bytes);
-        self.0.remove(path);
-        let most = MAX_PACKAGES - self.0.values().map(Vec::len).sum::<usize>().min(MAX_PACKAGES);
-        let found = if APK.contains(&path) { apk(&text, most) } else { dpkg(&text, most) };
-        self.0.insert(path.to_vec(), found);
+        self.packages.remove(path);
+        self.torn.remove(path);
+        let most = MAX_PACKAGES - self.packages.values().map(Vec::len).sum::<usize>().min(MAX_PACKAGES);
+        let text = || String::from_utf8_lossy(&bytes);
+        let found = if rpm::is_database(path) {
+            let (found, is_whole) = rpm::packages(&bytes, most);
+            if !is_whole {
+                self.torn.insert(path.to_vec());
+            }
+            found
+        } else if APK.contains(&path) {
+            apk(&text(), most)
+        } else {
+            dpkg(&text(), most)
+        };
+        self.packages.insert(path.to_vec(), found);
+    }
+
+    /// Returns the databases that could not be read whole: damaged, of an unknown kind, or too large.
+    pub fn torn(&self) -> impl Iterator<Item = &[u8]> {
+        self.torn.iter().map(Vec::as_slice)
     }
 
     /// Returns the packages of the databases that are there, the largest first.
     pub fn packages(self, is_there: impl Fn(&[u8]) -> bool) -> Vec<Package> {
-        let there = self.0.into_iter().filter(|(path, _)| is_there(path));
+        let there = self.packages.into_iter().filter(|(path, _)| is_there(path));
         let mut out: Vec<Package> = there.flat_map(|(_, packages)| packages).collect();
         out.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
         out
@@ -92,6 +115,7 @@ fn dpkg(text: &str, most: usize) -> Vec<Package> {
             bytes: size.saturating_mul(1024),
             manager: "dpkg",
             licence: String::new(),
+            vendor: String::new(),
         });
     }
     out
@@ -115,6 +139,7 @@ fn apk(text: &str, most: usize) -> Vec<Package> {
             bytes: size,
             manager: "apk",
             licence: field("L").filter(|it| it.len() <= MAX_NAME).unwrap_or_default().into(),
+            vendor: String::new(),
         });
     }
     out
@@ -154,7 +179,7 @@ mod tests {
         all.put(APK[1], apk.into_bytes());
         let long = "x".repeat(MAX_NAME + 1);
         all.put(b"var/lib/dpkg/status.d/long", format!("Package: {long}\n").into_bytes());
-        assert_eq!(all.0.values().map(Vec::len).sum::<usize>(), MAX_PACKAGES);
+        assert_eq!(all.packages.values().map(Vec::len).sum::<usize>(), MAX_PACKAGES);
         // A later layer's file is in place of the earlier one's.
         all.put(APK[0], Vec::new());
         all.put(DPKG, format!("Package: y\nVersion: {long}\n\nPackage: {long}\n").into_bytes());

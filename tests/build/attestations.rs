@@ -49,7 +49,7 @@ fn predicates(store: &Store, entry: &Value) -> BTreeMap<String, Value> {
 }
 
 /// Returns the one image's predicates of a build.
-fn attested(place: &Place, options: &BuildOptions) -> (Built, Value, Value) {
+pub fn attested(place: &Place, options: &BuildOptions) -> (Built, Value, Value) {
     let built = build(&place.store, options, &Control::default()).unwrap();
     let (images, others) = entries(&place.store, &built.manifest.to_string());
     assert_eq!((images.len(), others.len()), (1, 1));

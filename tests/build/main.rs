@@ -17,6 +17,7 @@ mod attestations;
 mod elsewhere;
 mod hostile;
 mod results;
+mod rpm;
 #[cfg(feature = "registry")]
 mod server;
 mod sources;

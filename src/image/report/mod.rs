@@ -49,7 +49,7 @@ pub struct Report {
     pub files: Vec<ReportFile>,
     /// The largest files that are wasted.
     pub wasted_files: Vec<WastedFile>,
-    /// Installed packages, the largest first, where dpkg or apk list them.
+    /// Installed packages, the largest first, where dpkg, apk or rpm list them.
     pub packages: Vec<ReportPackage>,
     /// Advice, the most worth first.
     pub advice: Vec<ReportAdvice>,
@@ -163,7 +163,7 @@ pub struct ReportPackage {
     pub version: String,
     /// The installed size, by its database.
     pub bytes: u64,
-    /// `dpkg` or `apk`.
+    /// `dpkg`, `apk` or `rpm`.
     pub manager: &'static str,
 }
 

@@ -66,6 +66,9 @@ type BuildOptions struct {
 	Provenance string
 	// SBOM attests what is in the image.
 	SBOM bool
+	// Git runs git, for repositories as contexts and in ADD; without it they are refused. [RunGit] runs that of PATH. It is called from
+	// goroutines of the operation, never from two at once, and never after that has returned.
+	Git func(ctx context.Context, call *GitCall) (*GitAnswer, error)
 	// Threads to use; 0 for one per processor.
 	Threads int
 }
@@ -77,7 +80,7 @@ func (o BuildOptions) ffi() ffi.BuildOptions {
 		Compression: o.Compression, Level: o.Level, Nanoseconds: o.Nanoseconds, SourceDateEpoch: o.SourceDateEpoch,
 		Registries: o.Registries.h(), Pull: o.Pull, Helper: o.Helper, Checks: o.Checks, Threads: o.Threads,
 		ContextAddress: o.ContextAddress, Squash: o.Squash, Jobs: o.Jobs, Secrets: o.Secrets, SecretFiles: o.SecretFiles,
-		Agents: o.Agents, Hosts: o.Hosts, Limits: o.Limits, ShmSize: o.ShmSize, Provenance: o.Provenance, SBOM: o.SBOM}
+		Agents: o.Agents, Hosts: o.Hosts, Limits: o.Limits, ShmSize: o.ShmSize, Provenance: o.Provenance, SBOM: o.SBOM, Git: o.git()}
 }
 
 // BuildResult is what a build made.

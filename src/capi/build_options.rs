@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::arguments::{Bytes, Text, bad, number, pairs, texts};
+use super::git::{runner, treering_git};
 use super::layer_options::profile_or_gzip;
 use super::registries::{registries_of, treering_registries};
 use super::status::{treering_pair, treering_slice};
@@ -117,6 +118,8 @@ pub struct treering_build_options {
     pub provenance: *const c_char,
     /// Attest what is in the image (SPDX).
     pub sbom: bool,
+    /// The function that runs git, for repositories as contexts and in ADD.
+    pub git: treering_git,
 }
 
 fn parsed<T: FromStr<Err = Error>>(list: Vec<String>) -> Result<Vec<T>> {
@@ -127,7 +130,7 @@ fn platforms(text: Option<String>) -> Result<Vec<Platform>> {
     text.iter().flat_map(|text| text.split(',')).filter(|text| !text.is_empty()).map(str::parse).collect()
 }
 
-// SAFETY: `repr(C)`, of pointers, numbers and bools.
+// SAFETY: `repr(C)`, of pointers, numbers, bools and functions that may be NULL.
 unsafe impl Options for treering_build_options {
     type Value = BuildOptions;
 
@@ -189,6 +192,7 @@ unsafe impl Options for treering_build_options {
                 source_date_epoch: number(self.source_date_epoch, "source_date_epoch")?,
                 precision: MtimePrecision::nanoseconds(self.nanoseconds),
                 registries,
+                git: runner(self.git),
                 pull: self.pull,
                 helper: path(self.helper, "helper")?,
                 checks: Text::new(self.checks).owned("checks")?,

@@ -39,6 +39,7 @@ pub mod error;
 pub mod event;
 pub mod export_options;
 pub mod files;
+pub mod git;
 pub mod hooks;
 pub mod image;
 pub mod import_options;

@@ -53,6 +53,7 @@ const SECTIONS: [&str; 53] = [
     "pull_options",
     "push_options",
     "registry",
+    "git",
     "build_options",
     "build",
     "container_options",

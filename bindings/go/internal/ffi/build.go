@@ -34,9 +34,10 @@ type BuildOptions struct {
 	ShmSize                             uint64
 	Provenance                          string
 	SBOM                                bool
+	Git                                 GitFunc
 }
 
-func (a *arguments) build(o BuildOptions) (p C.treering_build_options) {
+func (a *arguments) build(ctx context.Context, o BuildOptions) (p C.treering_build_options) {
 	p.context, p.dockerfile, p.dockerfile_text = a.slice(o.Context), a.slice(o.Dockerfile), a.slice(o.DockerfileText)
 	p.build_contexts, p.build_contexts_len = a.pairs(o.BuildContexts)
 	p.tags, p.tags_len = a.texts(o.Tags)
@@ -60,6 +61,7 @@ func (a *arguments) build(o BuildOptions) (p C.treering_build_options) {
 	p.limits, p.limits_len = a.texts(o.Limits)
 	p.shm_size = C.uint64_t(o.ShmSize)
 	p.provenance, p.sbom = a.text(o.Provenance), C.bool(o.SBOM)
+	a.git(ctx, o.Git, &p.git)
 	p.registries, p.helper, p.threads = a.registries(o.Registries), a.slice(o.Helper), a.threads(o.Threads)
 	return p
 }
@@ -74,7 +76,7 @@ type BuildResult struct {
 func Build(ctx context.Context, store *Handle, o BuildOptions) (BuildResult, error) {
 	var a arguments
 	defer a.free()
-	s, options := (*C.treering_store)(a.use(store)), a.build(o)
+	s, options := (*C.treering_store)(a.use(store)), a.build(ctx, o)
 	var out C.treering_build_result
 	a.network(ctx, o.Registries, func(c *C.treering_control, e **C.treering_error) C.treering_status {
 		return C.treering_build(s, &options, C.size_t(unsafe.Sizeof(options)), c, &out, C.size_t(unsafe.Sizeof(out)), e)
@@ -94,7 +96,7 @@ const (
 func LookAtBuild(ctx context.Context, store *Handle, o BuildOptions, what int) (data []byte, fails bool, err error) {
 	var a arguments
 	defer a.free()
-	s, options := (*C.treering_store)(a.use(store)), a.build(o)
+	s, options := (*C.treering_store)(a.use(store)), a.build(ctx, o)
 	var out *C.treering_bytes
 	var failing C.bool
 	a.network(ctx, o.Registries, func(c *C.treering_control, e **C.treering_error) C.treering_status {

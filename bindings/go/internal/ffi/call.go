@@ -320,6 +320,8 @@ type arguments struct {
 	memory []unsafe.Pointer
 	undo   []func()
 	err    error
+	// explain puts the error of a function of the caller's behind the one the library makes of it; may be nil.
+	explain func(error) error
 }
 
 func (a *arguments) free() {

@@ -143,6 +143,9 @@ func (a *arguments) network(ctx context.Context, r *Registries,
 	f func(c *C.treering_control, e **C.treering_error) C.treering_status) {
 	if a.err == nil {
 		a.err = r.blamed(operate(ctx, f))
+		if a.explain != nil {
+			a.err = a.explain(a.err)
+		}
 	}
 }
 

@@ -526,6 +526,11 @@ typedef struct treering_error treering_error;
 typedef struct treering_event treering_event;
 
 /**
+ * The answer of a treering_git_fn: given to it, and of no use after it has returned.
+ */
+typedef struct treering_git_answer treering_git_answer;
+
+/**
  * An image for one platform: manifest and configuration read and checked, layers named. Owned by the caller, freed with
  * treering_image_free(). Never changes, so any number of threads may use it at once. It keeps its store open.
  */
@@ -2259,6 +2264,62 @@ typedef struct {
 } treering_push_result;
 
 /**
+ * A call of git that a build asks for. Everything in it is there until the function returns.
+ */
+typedef struct {
+  /**
+   * The working directory. Behind its bytes is a NUL.
+   */
+  treering_slice directory;
+  /**
+   * Arguments, without the name of the program.
+   */
+  const char *const *arguments;
+  /**
+   * Number of `arguments`.
+   */
+  size_t arguments_len;
+  /**
+   * The environment. PATH and what says how servers are reached (proxies, certificates) are to be added, and nothing else. May hold a
+   * secret.
+   */
+  const treering_pair *environment;
+  /**
+   * Number of `environment`.
+   */
+  size_t environment_len;
+} treering_git_call;
+
+/**
+ * Runs git, waits for it, and calls treering_git_answer_set() with `answer`. Returns 0; any other number fails the operation with
+ * TREERING_CALLBACK, and treering_error_callback_code() gives the number back.
+ *
+ * `size` is how many bytes of `call` there are: sizeof(treering_git_call) in the library's header.
+ *
+ * The library starts no git: this function does, with the arguments and the environment that it is given. It also has to end git when the
+ * operation is cancelled. Called from threads of the library, never from two at once, always
+ * before the function that was given it returns. For exceptions see treering_write_fn.
+ */
+typedef int32_t (*treering_git_fn)(void *userdata,
+                                   const treering_git_call *call,
+                                   size_t size,
+                                   treering_git_answer *answer);
+
+/**
+ * The function that runs git.
+ */
+typedef struct {
+  /**
+   * See treering_git_fn. NULL for none: repositories are refused.
+   */
+  treering_git_fn run;
+  /**
+   * Handed to `run`, and not used when the operation has returned.
+   */
+  void *userdata;
+} treering_git;
+
+/**
  * Options of a build from a Dockerfile.
  */
 typedef struct {
@@ -2455,6 +2516,10 @@ typedef struct {
    * Attest what is in the image (SPDX).
    */
   bool sbom;
+  /**
+   * The function that runs git, for repositories as contexts and in ADD.
+   */
+  treering_git git;
 } treering_build_options;
 
 /**
@@ -4425,6 +4490,21 @@ treering_status treering_registry_list_annotate(const treering_store *store,
                                                 const treering_control *control,
                                                 treering_digest *out,
                                                 treering_error **err);
+
+/**
+ * Answers for git. What it wrote is copied.
+ *
+ * @param success whether it exited with 0.
+ * @param output what it wrote to standard output.
+ * @param errors what it wrote to standard error.
+ */
+treering_status treering_git_answer_set(treering_git_answer *answer,
+                                        bool success,
+                                        const uint8_t *output,
+                                        size_t output_len,
+                                        const uint8_t *errors,
+                                        size_t errors_len,
+                                        treering_error **err);
 
 /**
  * Builds an image from a Dockerfile, in BuildKit's language. Steps that nothing changed for come out of the cache. What happens goes

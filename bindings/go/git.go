@@ -19,7 +19,7 @@ type GitCall struct {
 	Dir string
 	// Args are the arguments, without the name of the program.
 	Args []string
-	// Env is the environment, NAME=VALUE, to which belong PATH, and what says how servers are reached, but nothing else. May hold a secret.
+	// Env is the environment, NAME=VALUE. PATH and what says how servers are reached are to be added, and nothing else. May hold a secret.
 	Env []string
 }
 

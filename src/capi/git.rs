@@ -25,8 +25,8 @@ pub struct treering_git_call {
     pub arguments: *const *const c_char,
     /// Number of `arguments`.
     pub arguments_len: usize,
-    /// The environment, to which belong PATH, and what says how servers are reached (proxies, certificates), but nothing else of the
-    /// caller's. May hold a secret.
+    /// The environment. PATH and what says how servers are reached (proxies, certificates) are to be added, and nothing else. May hold a
+    /// secret.
     pub environment: *const treering_pair,
     /// Number of `environment`.
     pub environment_len: usize,
@@ -43,8 +43,8 @@ noun!(treering_git_answer, Mutex<Option<GitAnswer>>);
 ///
 /// `size` is how many bytes of `call` there are: sizeof(treering_git_call) in the library's header.
 ///
-/// The library starts no git: this function does, with the arguments and the environment that it is given. To end git when the operation
-/// is cancelled is its part, too: whatever cancels the control can. Called from threads of the library, never from two at once, always
+/// The library starts no git: this function does, with the arguments and the environment that it is given. It also has to end git when the
+/// operation is cancelled. Called from threads of the library, never from two at once, always
 /// before the function that was given it returns. For exceptions see treering_write_fn.
 pub type treering_git_fn = Option<
     unsafe extern "C" fn(
@@ -148,7 +148,8 @@ impl Texts {
     }
 
     fn environment(&self) -> Vec<treering_pair> {
-        let pair = |(key, value): &(CString, CString)| treering_pair { key: key.as_ptr(), value: value.as_ptr() };
+        let pair =
+            |(key, value): &(CString, CString)| treering_pair { key: key.as_ptr(), value: value.as_ptr() };
         self.environment.iter().map(pair).collect()
     }
 }

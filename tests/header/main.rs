@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The sections in the order a reader needs them.
-const SECTIONS: [&str; 53] = [
+const SECTIONS: [&str; 54] = [
     "status",
     "error",
     "version",

@@ -61,7 +61,7 @@ func (a *arguments) build(ctx context.Context, o BuildOptions) (p C.treering_bui
 	p.limits, p.limits_len = a.texts(o.Limits)
 	p.shm_size = C.uint64_t(o.ShmSize)
 	p.provenance, p.sbom = a.text(o.Provenance), C.bool(o.SBOM)
-	a.git(ctx, o.Git, &p.git)
+	p.git = a.git(ctx, o.Git)
 	p.registries, p.helper, p.threads = a.registries(o.Registries), a.slice(o.Helper), a.threads(o.Threads)
 	return p
 }

@@ -42,10 +42,10 @@ type gitter struct {
 	run GitFunc
 }
 
-// git gives an operation its function, until the arguments are freed.
-func (a *arguments) git(ctx context.Context, run GitFunc, to *C.treering_git) {
+// git is the function of an operation, until the arguments are freed.
+func (a *arguments) git(ctx context.Context, run GitFunc) (none C.treering_git) {
 	if run == nil {
-		return
+		return none
 	}
 	g := &gitter{stream: stream{ctx: ctx}, run: run}
 	handle := cgo.NewHandle(g)
@@ -55,7 +55,7 @@ func (a *arguments) git(ctx context.Context, run GitFunc, to *C.treering_git) {
 	number := (*C.uintptr_t)(C.malloc(C.size_t(unsafe.Sizeof(C.uintptr_t(0)))))
 	*number = C.uintptr_t(handle)
 	a.memory = append(a.memory, unsafe.Pointer(number))
-	*to = C.git_of(unsafe.Pointer(number))
+	return C.git_of(unsafe.Pointer(number))
 }
 
 //export treeringGoGit

@@ -13,8 +13,8 @@ import (
 	"github.com/treering/treering/bindings/go/internal/ffi"
 )
 
-// Cmd is a command in a tree or a container, in the shape of [os/exec.Cmd]. [Store.Command], [Container.Command] and
-// [Container.Exec] make one; it runs once.
+// Cmd is a command in a tree or a container, in the shape of [os/exec.Cmd]. [Store.Command], [Container.Command],
+// [Container.Exec] and [Container.Attach] make one; it runs once.
 type Cmd struct {
 	// Args are the program and its arguments; none for the command of the container or the image.
 	Args []string
@@ -31,6 +31,12 @@ type Cmd struct {
 	Rung string
 	// Helper is the program that it is started with, treering-init or treering; looked for when empty. Not for Exec.
 	Helper string
+	// TTY gives it a terminal of its own for all three streams: what it writes goes to Stdout, and Stdin is passed on to it. A container's
+	// own command also has one where the container says so. The terminal of this process is left as it is: to pass every key on, put that
+	// into raw mode (golang.org/x/term).
+	TTY bool
+	// Rows and Columns are the size that the terminal has when the command begins; see [Cmd.Resize].
+	Rows, Columns uint16
 	// Settings are the mounts and names of a command in a directory; not for containers, which have theirs.
 	Settings *ContainerOptions
 
@@ -43,6 +49,9 @@ type Cmd struct {
 
 // ErrNotStarted is the cause of errors about commands that were not started, or were started before.
 var ErrNotStarted = errors.New("the command was not started, or was already")
+
+// ErrDetached is what Wait gives for a container that [Container.Attach] joined in with and that was left: its command goes on.
+var ErrDetached = errors.New("detached from the container, whose command goes on")
 
 // ExitError is a command that ran and did not succeed. It is ErrCommandFailed as well.
 type ExitError struct {
@@ -90,6 +99,13 @@ func (c *Container) Exec(ctx context.Context, name string, args ...string) *Cmd 
 	return command(ctx, name, args, func(o ffi.RunOptions) (*ffi.Process, error) { return ffi.RunContainer(c.h(), true, o) })
 }
 
+// Attach joins in with the container's command, which Start or someone else started to run by itself: Stdout and Stderr get what it
+// writes from now on, Stdin is passed on to it, and Rows and Columns count where it has a terminal. Wait gives its end, or [ErrDetached]
+// after [Cmd.Detach], and, where it has a terminal, after Ctrl-P Ctrl-Q in Stdin. The context ends this alone: the command goes on.
+func (c *Container) Attach(ctx context.Context) *Cmd {
+	return command(ctx, "", nil, func(o ffi.RunOptions) (*ffi.Process, error) { return ffi.AttachContainer(c.h(), o) })
+}
+
 // Start starts the command; Wait has to be called then.
 func (c *Cmd) Start() error {
 	if c.start == nil || c.process != nil || c.waited {
@@ -98,7 +114,8 @@ func (c *Cmd) Start() error {
 	if c.ctx.Err() != nil {
 		return wrap(ffi.NewError(ffi.Cancelled, "start command", "the context is done", errors.Join(context.Cause(c.ctx), c.ctx.Err())))
 	}
-	o := ffi.RunOptions{Command: c.Args, Environment: c.Env, User: c.User, Directory: c.Dir, Rung: c.Rung, Helper: c.Helper}
+	o := ffi.RunOptions{Command: c.Args, Environment: c.Env, User: c.User, Directory: c.Dir, Rung: c.Rung, Helper: c.Helper,
+		TTY: c.TTY, Rows: c.Rows, Columns: c.Columns}
 	o.Merge = c.Stdout != nil && same(c.Stdout, c.Stderr)
 	var read *os.File
 	switch stdin := c.Stdin.(type) {
@@ -183,13 +200,16 @@ func (c *Cmd) Wait() error {
 		return wrap(ffi.NewError(ffi.InvalidArgument, "wait for command", ErrNotStarted.Error(), ErrNotStarted))
 	}
 	c.waited = true
-	code, err := c.process.Wait(c.ctx)
+	code, detached, err := c.process.Wait(c.ctx)
 	_ = c.process.Close()
 	for _, file := range c.files {
 		_ = file.Close()
 	}
 	if err != nil {
 		return wrap(err)
+	}
+	if detached {
+		return ErrDetached
 	}
 	if code != 0 {
 		return &ExitError{Code: code}
@@ -240,6 +260,30 @@ func (c *Cmd) Signal(signal syscall.Signal) error {
 		return wrap(ffi.NewError(ffi.InvalidArgument, "send signal", ErrNotStarted.Error(), ErrNotStarted))
 	}
 	err := c.process.Signal(int(signal))
+	if failure, is := err.(*ffi.Error); is && failure.Cause == ffi.ErrClosed {
+		return nil
+	}
+	return wrap(err)
+}
+
+// Resize gives the command's terminal another size. One that has ended gets none, and that is no error.
+func (c *Cmd) Resize(rows, columns uint16) error {
+	if c.process == nil {
+		return wrap(ffi.NewError(ffi.InvalidArgument, "resize terminal", ErrNotStarted.Error(), ErrNotStarted))
+	}
+	err := c.process.Resize(rows, columns)
+	if failure, is := err.(*ffi.Error); is && failure.Cause == ffi.ErrClosed {
+		return nil
+	}
+	return wrap(err)
+}
+
+// Detach leaves a container that [Container.Attach] joined in with, and does not wait for that: Wait gives [ErrDetached].
+func (c *Cmd) Detach() error {
+	if c.process == nil {
+		return wrap(ffi.NewError(ffi.InvalidArgument, "detach", ErrNotStarted.Error(), ErrNotStarted))
+	}
+	err := c.process.Detach()
 	if failure, is := err.(*ffi.Error); is && failure.Cause == ffi.ErrClosed {
 		return nil
 	}

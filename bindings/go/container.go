@@ -44,6 +44,8 @@ type ContainerOptions struct {
 	Platform string
 	// Threads for unpacking; 0 for one per processor.
 	Threads int
+	// TTY gives the command a terminal, and Interactive keeps its standard input open for [Container.Attach].
+	TTY, Interactive bool
 }
 
 // Container is a tree of a store with a name, settings and a state. No daemon keeps it.

@@ -287,7 +287,8 @@ pub unsafe extern "C" fn treering_container_exec(
 ///
 /// Errors: TREERING_BUSY when it runs already.
 ///
-/// @param options of it count `command`, `environment`, `user`, `directory`, `rung` and `helper`; NULL for the defaults.
+/// @param options of it count `command`, `environment`, `user`, `directory`, `rung`, `helper`, `tty`, `rows`, `columns` and `interactive`;
+/// NULL for the defaults.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_container_start(
     container: *const treering_container,
@@ -298,7 +299,9 @@ pub unsafe extern "C" fn treering_container_start(
     // SAFETY: the header's contract for pointers.
     let (options, err) = unsafe { (Given::new(options, options_size), Out::new(err)) };
     guard(err, || {
-        let options = options.read()?.without_streams()?;
+        let run = options.read()?;
+        let interactive = run.interactive;
+        let options = run.without_streams()?;
         let start = StartOptions {
             command: options.command,
             environment: options.environment,
@@ -306,9 +309,46 @@ pub unsafe extern "C" fn treering_container_start(
             directory: options.directory,
             rung: options.rung,
             helper: options.helper,
+            terminal: options.terminal.then_some(true),
+            window: options.window,
+            interactive,
             ..StartOptions::default()
         };
         open(container)?.start(&start).map(drop)
+    })
+}
+
+/// Joins in with the command of a container that runs by itself: gives its output from now on, and passes input on. The process stands for
+/// that: treering_process_wait() gives the end of the command, or that it was left. It is left, and the command goes on, by
+/// treering_process_detach(), treering_process_kill(), treering_process_free(), a cancelled control, and where the command has a
+/// terminal by Ctrl-P Ctrl-Q in its input. For the rest, see treering_tree_run().
+///
+/// Errors: TREERING_INVALID_ARGUMENT when the container does not run.
+///
+/// @param options of it count `stdin_fd`, `stdout_fd`, `stderr_fd`, `merge`, `rows` and `columns`; NULL for the defaults.
+/// @param output gets the streams that have no descriptor; may be NULL.
+/// @param userdata handed to the function.
+/// @param finalizer see treering_tree_run(); may be NULL.
+/// @param control may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_container_attach(
+    container: *const treering_container,
+    options: *const treering_run_options,
+    options_size: usize,
+    output: treering_output_fn,
+    userdata: *mut c_void,
+    finalizer: treering_finalizer,
+    control: *const treering_control,
+    out: *mut *mut treering_process,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers and callbacks.
+    let (userdata, options, out, err) = unsafe {
+        (Userdata::new(userdata, finalizer), Given::new(options, options_size), Out::new(out), Out::new(err))
+    };
+    give(err, out, || {
+        let options = options.read()?.with(sink(output, userdata))?;
+        Ok(Running::new(Process::attached(&open(container)?, options, &control_of(control)?)?))
     })
 }
 
@@ -367,7 +407,11 @@ pub unsafe extern "C" fn treering_container_wait(
             Some(limit) => container.wait_for(limit, &control)?,
             None => Some(container.wait(&control)?),
         };
-        out.write(&treering_process_result { ended: code.is_some(), exit_code: code.unwrap_or_default() });
+        out.write(&treering_process_result {
+            ended: code.is_some(),
+            exit_code: code.unwrap_or_default(),
+            detached: false,
+        });
         Ok(())
     })
 }

@@ -61,6 +61,10 @@ pub struct treering_container_options {
     pub platform: *const c_char,
     /// Number of threads for unpacking; 0 for one per processor.
     pub threads: usize,
+    /// The command has a terminal, see `tty` of treering_run_options.
+    pub tty: bool,
+    /// Standard input stays open for those that are attached.
+    pub interactive: bool,
 }
 
 // SAFETY: `repr(C)`, of pointers, numbers and bools.
@@ -97,6 +101,8 @@ unsafe impl Options for treering_container_options {
                 auto_remove: self.remove,
                 stop_signal: Text::new(self.stop_signal).owned("stop_signal")?,
                 rung: Text::new(self.rung).owned("rung")?,
+                terminal: self.tty,
+                interactive: self.interactive,
                 ..Settings::default()
             };
             Ok(CreateOptions {

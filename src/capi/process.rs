@@ -17,6 +17,7 @@ use super::structures::{Given, Plain, Record};
 use crate::container::{Process, Sink};
 use crate::error::Result;
 use crate::event::OutputStream;
+use crate::sandbox::WindowSize;
 
 /// A command that runs, or has ended. Owned by the caller, freed with treering_process_free(), which ends the command. Any number of
 /// threads may use it at once. The calls that make one start one process, the helper; the command and what supervises it are that one's
@@ -69,6 +70,8 @@ pub struct treering_process_result {
     pub ended: bool,
     /// The exit code; 128 and the signal's number for a command that a signal ended.
     pub exit_code: i32,
+    /// Whether it did not end: the process was attached to a container and left it, and the command goes on.
+    pub detached: bool,
 }
 impl Plain for treering_process_result {}
 
@@ -155,6 +158,7 @@ pub unsafe extern "C" fn treering_process_wait(
         out.write(&treering_process_result {
             ended: ended.is_some(),
             exit_code: ended.map_or(0, |ended| ended.code),
+            detached: ended.is_some_and(|ended| ended.detached),
         });
         Ok(())
     })
@@ -182,7 +186,38 @@ pub(super) fn check_signal(signal: i32) -> Result<i32> {
     crate::container::signal_number(&signal.to_string())
 }
 
-/// Ends a command and all that it started, without waiting for that. Of a command beside a container's own, what it started stays there
+/// Gives the terminal of a command another size. One that has ended gets none, and that is no error. Any thread.
+///
+/// Errors: TREERING_INVALID_ARGUMENT for a command without a terminal.
+///
+/// @param rows lines.
+/// @param columns characters in a line.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_process_resize(
+    process: *const treering_process,
+    rows: u16,
+    columns: u16,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    guard(err, || handle::get(process, "process")?.process.resize(WindowSize { rows, columns }))
+}
+
+/// Leaves a container that treering_container_attach() joined in with, without waiting for that; its command goes on. Any thread.
+///
+/// Errors: TREERING_INVALID_ARGUMENT for another process.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn treering_process_detach(
+    process: *const treering_process,
+    err: *mut *mut treering_error,
+) -> treering_status {
+    // SAFETY: the header's contract for pointers.
+    let err = unsafe { Out::new(err) };
+    guard(err, || handle::get(process, "process")?.process.detach())
+}
+
+/// Ends a command and all that it started, without waiting for that. One of a container that this process is attached to goes on. Of a command beside a container's own, what it started stays there
 /// until the container's ends. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_process_kill(

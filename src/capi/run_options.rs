@@ -9,7 +9,7 @@ use super::stream::file;
 use super::structures::Options;
 use crate::container::{ProcessOptions, Sink};
 use crate::error::Result;
-use crate::sandbox::Stream;
+use crate::sandbox::{Stream, WindowSize};
 
 /// Options of a command; they count for this time alone.
 #[derive(Clone, Copy)]
@@ -41,12 +41,23 @@ pub struct treering_run_options {
     /// Program that it is started with, `treering-init` or `treering`. Empty to look for it: in `$TREERING_INIT`, beside the library
     /// and the program and in `../libexec/treering` from there, and as `treering` on PATH.
     pub helper: treering_slice,
+    /// The command has a terminal of its own for all three streams: what it writes is standard output, and `stdin_fd`, where it is given,
+    /// is passed on to it. A container's own command also has one where the container says so. The library never changes the terminal
+    /// of this process: to pass every key on, the caller puts that into raw mode.
+    pub tty: bool,
+    /// Lines of the terminal; 0, with `columns` 0 too, for the kernel's default. See treering_process_resize().
+    pub rows: u16,
+    /// Characters in a line of the terminal.
+    pub columns: u16,
+    /// Of a container that runs by itself: standard input stays open for those that are attached.
+    pub interactive: bool,
 }
 
 /// A command, and the numbers of the descriptors that it was given.
 pub struct Run {
     options: ProcessOptions,
     descriptors: [Option<i32>; 3],
+    pub(super) interactive: bool,
 }
 
 impl Run {
@@ -78,6 +89,11 @@ impl Run {
     }
 }
 
+/// Returns a size that was given; both sides 0 are none.
+fn window(rows: u16, columns: u16) -> Option<WindowSize> {
+    Some(WindowSize { rows, columns }).filter(|&size| size != WindowSize::default())
+}
+
 // SAFETY: `repr(C)`, of pointers, numbers and bools.
 unsafe impl Options for treering_run_options {
     type Value = Run;
@@ -94,6 +110,8 @@ unsafe impl Options for treering_run_options {
                 merge: self.merge,
                 rung: Text::new(self.rung).parse("rung")?,
                 helper: helper.map(PathBuf::from),
+                terminal: self.tty,
+                window: window(self.rows, self.columns),
                 ..ProcessOptions::default()
             };
             let descriptors = [
@@ -101,7 +119,7 @@ unsafe impl Options for treering_run_options {
                 number(self.stdout_fd, "stdout_fd")?,
                 number(self.stderr_fd, "stderr_fd")?,
             ];
-            Ok(Run { options, descriptors })
+            Ok(Run { options, descriptors, interactive: self.interactive })
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::fs::Root;
 use crate::image::{Image, RunConfig, Tree};
 use crate::progress::Control;
 use crate::sandbox::protocol::{Channel, Message, Reader, Writer};
-use crate::sandbox::{Rung, StepOptions, Stream, streams};
+use crate::sandbox::{Rung, StepOptions, Stream, WindowSize, streams};
 
 const EXEC_OP: &str = "run command";
 const STOP: &str = "stop container";
@@ -41,6 +41,8 @@ pub struct ExecOptions {
     pub directory: Option<String>,
     /// Whether it has a terminal of its own; the streams then count for nothing.
     pub terminal: bool,
+    /// The size that the terminal has from the beginning.
+    pub window: Option<WindowSize>,
     /// Standard input.
     pub stdin: Stream,
     /// Standard output. Not [`Stream::Events`].
@@ -69,6 +71,8 @@ pub struct StartOptions {
     pub directory: Option<String>,
     /// In place of what the container says of a terminal.
     pub terminal: Option<bool>,
+    /// The size that the terminal has from the beginning.
+    pub window: Option<WindowSize>,
     /// Whether standard input stays open for those that are attached, besides where the container says so.
     pub interactive: bool,
     /// Whether to be attached from the first byte of output on.
@@ -138,7 +142,7 @@ impl Input {
     /// Gives its terminal another size: rows and columns.
     pub fn resize(&self, rows: u16, columns: u16) -> Result<()> {
         let mut body = Writer::default();
-        body.number(rows.into()).number(columns.into());
+        WindowSize::write(Some(WindowSize { rows, columns }), &mut body);
         self.send(RESIZE, &body.finish())
     }
 
@@ -181,6 +185,12 @@ impl Attached {
     pub fn input(&self) -> Result<Input> {
         let fd = self.channel.as_fd().try_clone_to_owned().at("attach", "")?;
         Ok(Input(Channel::new(fd)))
+    }
+
+    /// Hangs up: whatever waits on this connection, on any thread, goes on.
+    pub(super) fn hang_up(&self) {
+        // Without another side it is shut already.
+        let _ = rustix::net::shutdown(&self.channel, rustix::net::Shutdown::Both);
     }
 
     /// Waits for what comes next.
@@ -301,6 +311,7 @@ impl Container {
             user: options.user,
             directory: options.directory,
             terminal: Some(options.terminal),
+            window: options.window,
             ..RunOptions::default()
         };
         if how.command.is_empty() {

@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::termios::Winsize;
 
 use super::handle::Container;
 use super::pump::{Piece, Shared};
+use super::terminal;
 use crate::error::{At, Error, Result};
 use crate::event::OutputStream;
 use crate::progress::Control;
 use crate::sandbox::protocol::{Channel, Message, Reader, Writer};
-use crate::sandbox::{Commands, Ids, Signals, StepOptions, Stream};
+use crate::sandbox::{Commands, Ids, Signals, StepOptions, Stream, WindowSize};
 use crate::store::Slot;
 use crate::threads;
 
@@ -45,7 +45,7 @@ pub(super) const WAIT: u8 = 23;
 pub(super) const INPUT: u8 = 24;
 /// There is no more to read.
 pub(super) const INPUT_END: u8 = 25;
-/// The terminal has another size: rows, columns.
+/// The terminal has another size.
 pub(super) const RESIZE: u8 = 26;
 /// The one that is attached goes, and the command is to go on.
 pub(super) const DETACH: u8 = 27;
@@ -228,6 +228,7 @@ pub(super) fn encode(options: &StepOptions) -> Vec<u8> {
     body.list(&options.arguments).list(&options.environment).bytes(&options.directory);
     options.user.encode(&mut body);
     body.number(options.terminal.into());
+    WindowSize::write(options.window, &mut body);
     body.finish()
 }
 
@@ -236,8 +237,17 @@ fn decode(body: &[u8]) -> io::Result<StepOptions> {
     let (arguments, environment, directory) = (body.list()?, body.list()?, body.bytes()?);
     let user = Ids::decode(&mut body)?;
     let terminal = body.number()? == 1;
+    let window = WindowSize::read(&mut body)?;
     body.end()?;
-    Ok(StepOptions { arguments, environment, directory, user, terminal, ..StepOptions::default() })
+    Ok(StepOptions {
+        arguments,
+        environment,
+        directory,
+        user,
+        terminal,
+        window,
+        ..StepOptions::default()
+    })
 }
 
 /// Runs one more command. It ends when the other side hangs up, unless it was detached.
@@ -343,13 +353,8 @@ fn take_input(channel: &Channel, server: &Server) -> bool {
             INPUT => {
                 let input = server.input.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(input) = &*input {
-                    let mut rest = &message.body[..];
-                    while !rest.is_empty() {
-                        match rustix::io::retry_on_intr(|| rustix::io::write(input, rest)) {
-                            Ok(n) => rest = &rest[n..],
-                            Err(_) => break,
-                        }
-                    }
+                    // What the command does not take, because it is gone, goes nowhere.
+                    let _ = terminal::write(input, &message.body, None);
                 }
             }
             INPUT_END if !server.terminal => {
@@ -357,12 +362,10 @@ fn take_input(channel: &Channel, server: &Server) -> bool {
             }
             RESIZE if server.terminal => {
                 let mut body = Reader::new(&message.body);
-                if let (Ok(rows), Ok(columns)) = (body.small(), body.small()) {
-                    let size =
-                        Winsize { ws_row: rows as u16, ws_col: columns as u16, ws_xpixel: 0, ws_ypixel: 0 };
+                if let Ok(Some(size)) = WindowSize::read(&mut body) {
                     let input = server.input.lock().unwrap_or_else(PoisonError::into_inner);
                     if let Some(input) = &*input {
-                        let _ = rustix::termios::tcsetwinsize(input, size);
+                        let _ = size.set(input);
                     }
                 }
             }

@@ -17,6 +17,7 @@
 //! No daemon keeps them: a container is a directory of the store, and a lock in it says whether a command runs. The process that
 //! started the command supervises it, or one that was started for that.
 
+mod attach;
 mod client;
 mod command;
 mod control;
@@ -33,7 +34,9 @@ mod pump;
 mod settings;
 mod signal;
 mod state;
+mod streams;
 mod supervise;
+mod terminal;
 mod volumes;
 mod worktree;
 
@@ -52,4 +55,5 @@ pub use settings::{Settings, Tmpfs, Volume};
 pub use signal::number as signal_number;
 pub use state::{State, Status};
 pub use supervise::{RunOptions, Running};
+pub use terminal::DetachKeys;
 pub use worktree::WorkTree;

@@ -15,7 +15,7 @@ use super::supervise::RunOptions;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::progress::Control;
 use crate::sandbox::protocol::{Channel, Message, Reader, Writer};
-use crate::sandbox::{Rung, find_helper, leave_parent, spawn_helper};
+use crate::sandbox::{Rung, WindowSize, find_helper, leave_parent, spawn_helper};
 use crate::store::Store;
 
 const START: &str = "start container";
@@ -79,6 +79,7 @@ fn encode(container: &Container, options: &StartOptions, program: &std::path::Pa
     out.list(&some(&options.user)).list(&some(&options.directory));
     out.list(&some(&options.rung.map(|rung| rung.to_string())));
     out.number(options.terminal.map_or(2, u64::from));
+    WindowSize::write(options.window, &mut out);
     for flag in [options.interactive, options.attach, options.together] {
         out.number(flag.into());
     }
@@ -149,6 +150,7 @@ fn order(channel: &Channel) -> io::Result<Order> {
         1 => Some(true),
         _ => None,
     };
+    let window = WindowSize::read(&mut body)?;
     let mut flag = || -> io::Result<bool> { Ok(body.number()? == 1) };
     let (interactive, attach, together) = (flag()?, flag()?, flag()?);
     let options = RunOptions {
@@ -157,6 +159,7 @@ fn order(channel: &Channel) -> io::Result<Order> {
         user,
         directory,
         terminal,
+        window,
         rung,
         helper: Some(helper),
         input: interactive,

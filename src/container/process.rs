@@ -2,16 +2,13 @@
 //!
 //! The bindings stand on this: a command in a directory, a container's own and one beside it are the same to a caller.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::client::ExecOptions;
@@ -19,16 +16,18 @@ use super::command::step_options;
 use super::handle::Container;
 use super::pump::Sink;
 use super::settings::Settings;
+use super::streams::{Given, Outputs, Resize, check_input, collect, join};
 use super::supervise::RunOptions;
+use super::terminal;
 use super::worktree::WorkTree;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::event::OutputStream;
 use crate::progress::{Cancel, Control};
-use crate::sandbox::{Rung, Stream};
+use crate::sandbox::{Rung, Stream, WindowSize};
 use crate::store::Store;
 use crate::threads::{self, lock};
 
-const RUN: &str = "run command";
+pub(super) const RUN: &str = "run command";
 /// The host name of a command in a directory that is given none.
 const HOSTNAME: &str = "treering";
 
@@ -51,6 +50,12 @@ pub struct ProcessOptions {
     pub stderr: Stream,
     /// Whether standard error goes where standard output goes, in the order in which both are written. `stderr` then does not count.
     pub merge: bool,
+    /// Whether it has a terminal of its own for all three streams: what it writes there is standard output. A container's own command has
+    /// one as well where the container says so. What `stdin` gives is passed on to it, and at its end what reads lines reads an
+    /// end. The terminal of this process, if it is one, stays as it is: passing every key on is up to the caller.
+    pub terminal: bool,
+    /// The size that the terminal has when the command begins, see [`Process::resize`].
+    pub window: Option<WindowSize>,
     /// The receiver of output, called on a thread of its own. After an error it is not called again, the command is ended,
     /// and the error is what [`Process::wait`] gives. It may end the command, and not wait for it: that is waiting for itself.
     pub sink: Option<Box<Sink>>,
@@ -72,6 +77,8 @@ impl std::fmt::Debug for ProcessOptions {
 pub struct Ended {
     /// Its exit code; 128 and the signal's number for one that a signal ended.
     pub code: i32,
+    /// Whether it did not end: [`Process::attached`] was left, and the command goes on.
+    pub detached: bool,
 }
 
 /// A command that runs, or has ended. Any number of threads may use it. Dropped, the command is killed with all that it started; the drop
@@ -79,9 +86,18 @@ pub struct Ended {
 pub struct Process {
     shared: Arc<Shared>,
     cancel: Cancel,
-    signal: Box<dyn Fn(i32) -> Result<()> + Send + Sync>,
+    reach: Reach,
     thread: Option<JoinHandle<()>>,
-    chosen: Option<(Rung, Vec<(Rung, String)>)>,
+}
+
+/// The requests that a command which runs takes.
+pub(super) struct Reach {
+    pub signal: Box<dyn Fn(i32) -> Result<()> + Send + Sync>,
+    /// The rung that was chosen, and the better ones with what speaks against each.
+    pub chosen: Option<(Rung, Vec<(Rung, String)>)>,
+    pub resize: Option<Resize>,
+    /// Leaves a container that one is attached to.
+    pub leave: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl std::fmt::Debug for Process {
@@ -92,11 +108,11 @@ impl std::fmt::Debug for Process {
 
 /// The state that the waiting thread shares.
 #[derive(Default)]
-struct Shared {
+pub(super) struct Shared {
     result: Mutex<Option<Result<Ended>>>,
     news: Condvar,
     /// The first error of the sink.
-    failed: Mutex<Option<io::Error>>,
+    pub failed: Mutex<Option<io::Error>>,
     /// The thread that is in the sink.
     passing: Mutex<Option<ThreadId>>,
 }
@@ -108,7 +124,7 @@ impl Shared {
     }
 
     /// Returns the sink, with note taken of which thread is in it.
-    fn noted(self: &Arc<Shared>, mut sink: Box<Sink>) -> Box<Sink> {
+    pub fn noted(self: &Arc<Shared>, mut sink: Box<Sink>) -> Box<Sink> {
         let shared = self.clone();
         Box::new(move |stream, bytes| {
             *lock(&shared.passing) = Some(std::thread::current().id());
@@ -143,20 +159,24 @@ impl Process {
         overrides.environment.extend(options.environment.iter().cloned());
         overrides.user = options.user.clone().or(overrides.user);
         overrides.directory = options.directory.clone().or(overrides.directory);
-        overrides.terminal = false;
+        overrides.terminal = options.terminal;
         let mut step = step_options(tree.root(), tree.image().config().run(), &overrides)?;
         settings.show(&mut step);
         step.rung = options.rung.or(settings.rung()?);
         step.helper = options.helper.clone();
-        let (given, sink) = Given::of(options)?;
-        (step.stdin, step.stdout, step.stderr) = given.streams;
-        let step = tree.start(step)?;
-        let (signals, chosen) = (step.signals(), (step.rung(), step.refused().to_vec()));
-        Process::watch(control, Some(chosen), Box::new(move |signal| signals.send(signal)), move |watched| {
-            let collector = watched.collect(given.ends, sink)?;
+        step.window = options.window;
+        let mut given = Given::of(options)?;
+        (step.stdin, step.stdout, step.stderr) = std::mem::take(&mut given.streams);
+        let mut step = tree.start(step)?;
+        let (resize, feeder) = given.join(step.terminal())?;
+        let (signals, chosen) = (step.signals(), Some((step.rung(), step.refused().to_vec())));
+        let signal = Box::new(move |signal| signals.send(signal));
+        Process::watch(control, Reach { signal, chosen, resize, leave: None }, move |watched| {
+            let collector = watched.collect(given.ends, given.sink)?;
             let outcome = tree.wait(step, &watched.control);
             collector.end();
-            Ok(Ended { code: outcome?.code })
+            drop(feeder);
+            Ok(Ended { code: outcome?.code, detached: false })
         })
     }
 
@@ -169,14 +189,21 @@ impl Process {
         let cancel = control.cancel.for_parts();
         let sink = options.sink.map(|sink| shared.noted(sink));
         let mut outputs = Outputs::of(options.stdout, options.stderr, options.merge, sink)?;
+        let terminal = options.terminal || container.record().settings.terminal;
+        check_input(&options.stdin)?;
+        let (stdin, input) = match terminal {
+            true => (Stream::Null, terminal::source(options.stdin)?),
+            false => (options.stdin, None),
+        };
         let (theirs, ends) = (shared.clone(), cancel.clone());
         let run = RunOptions {
             command: options.command,
             environment: options.environment,
             user: options.user,
             directory: options.directory,
-            terminal: Some(false),
-            stdin: options.stdin,
+            terminal: Some(terminal),
+            window: options.window,
+            stdin,
             output: Some(Box::new(move |stream, bytes| {
                 outputs.write(stream, bytes).map_err(|error| {
                     let text = error.to_string();
@@ -193,11 +220,18 @@ impl Process {
             helper: options.helper,
             ..RunOptions::default()
         };
-        let running = container.launch(run)?;
-        let (signals, chosen) = (running.signals(), (running.rung(), running.refused().to_vec()));
+        let mut running = container.launch(run)?;
+        let (resize, feeder) = match running.terminal() {
+            Some(terminal) => join(terminal, input)?,
+            None => (None, None),
+        };
+        let (signals, chosen) = (running.signals(), Some((running.rung(), running.refused().to_vec())));
         let signal = Box::new(move |signal| signals.send(signal));
-        Process::watch_with(shared, cancel, control, Some(chosen), signal, move |watched| {
-            Ok(Ended { code: running.wait(&watched.control)?.code })
+        let reach = Reach { signal, chosen, resize, leave: None };
+        Process::watch_with(shared, cancel, control, reach, move |watched| {
+            let outcome = running.wait(&watched.control);
+            drop(feeder);
+            Ok(Ended { code: outcome?.code, detached: false })
         })
     }
 
@@ -215,40 +249,47 @@ impl Process {
             environment: options.environment.clone(),
             user: options.user.clone(),
             directory: options.directory.clone(),
+            terminal: options.terminal,
+            window: options.window,
             ..ExecOptions::default()
         };
-        let (given, sink) = Given::of(options)?;
-        (exec.stdin, exec.stdout, exec.stderr) = given.streams;
-        let exec = container.exec(exec)?;
+        let mut given = Given::of(options)?;
+        (exec.stdin, exec.stdout, exec.stderr) = std::mem::take(&mut given.streams);
+        let mut exec = container.exec(exec)?;
+        let (resize, feeder) = given.join(exec.terminal())?;
         let input = exec.input()?;
-        Process::watch(control, None, Box::new(move |signal| input.signal(signal)), move |watched| {
-            let collector = watched.collect(given.ends, sink)?;
+        let signal = Box::new(move |signal| input.signal(signal));
+        Process::watch(control, Reach { signal, chosen: None, resize, leave: None }, move |watched| {
+            let collector = watched.collect(given.ends, given.sink)?;
             let code = exec.wait(&watched.control);
             collector.end();
-            Ok(Ended { code: code? })
+            drop(feeder);
+            Ok(Ended { code: code?, detached: false })
         })
     }
 
     fn watch(
         control: &Control,
-        chosen: Option<(Rung, Vec<(Rung, String)>)>,
-        signal: Box<dyn Fn(i32) -> Result<()> + Send + Sync>,
+        reach: Reach,
         wait: impl FnOnce(&Watched) -> Result<Ended> + Send + 'static,
     ) -> Result<Process> {
-        Process::watch_with(Arc::default(), control.cancel.for_parts(), control, chosen, signal, wait)
+        Process::watch_with(Arc::default(), control.cancel.for_parts(), control, reach, wait)
     }
 
     /// Starts the thread that waits. Where there is none to be had, what `wait` holds is dropped, and the command ends.
-    fn watch_with(
+    pub(super) fn watch_with(
         shared: Arc<Shared>,
         cancel: Cancel,
         control: &Control,
-        chosen: Option<(Rung, Vec<(Rung, String)>)>,
-        signal: Box<dyn Fn(i32) -> Result<()> + Send + Sync>,
+        reach: Reach,
         wait: impl FnOnce(&Watched) -> Result<Ended> + Send + 'static,
     ) -> Result<Process> {
         let control = Control { cancel: cancel.clone(), ..control.clone() };
         let watched = Watched { shared: shared.clone(), control };
+        let cancelled = match reach.leave {
+            Some(_) => "the caller let go of the container, and its command goes on",
+            None => "the command was ended by the caller",
+        };
         let thread = threads::start("treering-wait", move || {
             let body = std::panic::AssertUnwindSafe(|| wait(&watched));
             let result =
@@ -257,9 +298,7 @@ impl Process {
             let result = match failed {
                 Some(error) => Err(Error::io(RUN, "output", error)),
                 None => result.map_err(|error| match error.kind() {
-                    ErrorKind::Cancelled => {
-                        Error::new(ErrorKind::Cancelled, RUN, "the command was ended by the caller")
-                    }
+                    ErrorKind::Cancelled => Error::new(ErrorKind::Cancelled, RUN, cancelled),
                     _ => error,
                 }),
             };
@@ -267,17 +306,17 @@ impl Process {
             watched.shared.news.notify_all();
         });
         let thread = Some(thread.at(RUN, "start thread")?);
-        Ok(Process { shared, cancel, signal, thread, chosen })
+        Ok(Process { shared, cancel, reach, thread })
     }
 
     /// Returns the rung that was chosen; `None` for a command beside another one.
     pub fn rung(&self) -> Option<Rung> {
-        self.chosen.as_ref().map(|(rung, _)| *rung)
+        self.reach.chosen.as_ref().map(|(rung, _)| *rung)
     }
 
     /// Returns the better rungs, and why each was not chosen.
     pub fn refused(&self) -> &[(Rung, String)] {
-        self.chosen.as_ref().map(|(_, refused)| refused.as_slice()).unwrap_or_default()
+        self.reach.chosen.as_ref().map(|(_, refused)| refused.as_slice()).unwrap_or_default()
     }
 
     /// Sends a signal to the command's first process. One that has ended gets none, and that is no error.
@@ -285,10 +324,39 @@ impl Process {
         if lock(&self.shared.result).is_some() {
             return Ok(());
         }
-        (self.signal)(signal)
+        (self.reach.signal)(signal)
     }
 
-    /// Ends the command, and all that it started; does not wait for that. What a command beside a container's own started stays there.
+    /// Gives the command's terminal another size. One that has ended gets none, and that is no error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a command without a terminal.
+    pub fn resize(&self, size: WindowSize) -> Result<()> {
+        match &self.reach.resize {
+            Some(_) if lock(&self.shared.result).is_some() => Ok(()),
+            Some(resize) => resize(size),
+            None => Err(Error::invalid("resize terminal", "the command has no terminal")),
+        }
+    }
+
+    /// Leaves a container that this is attached to, and its command goes on; does not wait for that. [`Process::wait`] then says that it
+    /// was detached.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] where this is not attached: the command ends with this process.
+    pub fn detach(&self) -> Result<()> {
+        match &self.reach.leave {
+            Some(leave) => leave(),
+            None => {
+                let message = "the command is supervised by this process, and ends with it";
+                return Err(Error::invalid("detach", message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the command, and all that it started; does not wait for that. What a command beside a container's own started stays there. One
+    /// that this is attached to goes on.
     pub fn kill(&self) {
         self.cancel.cancel();
     }
@@ -369,48 +437,9 @@ fn override_with(list: &mut Vec<String>, by: &[String]) {
 }
 
 /// The command that the waiting thread watches.
-struct Watched {
-    shared: Arc<Shared>,
-    control: Control,
-}
-
-/// The streams as the command is given them, and our ends of the pipes that lead to the sink.
-struct Given {
-    streams: (Stream, Stream, Stream),
-    ends: Vec<(OutputStream, OwnedFd)>,
-}
-
-impl Given {
-    fn of(options: ProcessOptions) -> Result<(Given, Option<Box<Sink>>)> {
-        let ProcessOptions { stdin, stdout, stderr, merge, sink, .. } = options;
-        if matches!(stdin, Stream::Events) {
-            return Err(Error::invalid(
-                RUN,
-                "standard input comes from nothing, this process or a descriptor",
-            ));
-        }
-        let mut ends = Vec::new();
-        let mut output = |stream: Stream, which| match stream {
-            Stream::Events if sink.is_none() => Ok(Stream::Null),
-            Stream::Events => {
-                let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).at(RUN, "make pipe")?;
-                ends.push((which, ours));
-                Ok(Stream::Fd(theirs))
-            }
-            Stream::Inherit if merge => {
-                let fd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3);
-                Ok(Stream::Fd(fd.at(RUN, "standard output")?))
-            }
-            other => Ok(other),
-        };
-        let stdout = output(stdout, OutputStream::Stdout)?;
-        let stderr = match (merge, &stdout) {
-            (true, Stream::Fd(fd)) => Stream::Fd(fd.try_clone().at(RUN, "standard error")?),
-            (true, _) => Stream::Null,
-            (false, _) => output(stderr, OutputStream::Stderr)?,
-        };
-        Ok((Given { streams: (stdin, stdout, stderr), ends }, sink))
-    }
+pub(super) struct Watched {
+    pub shared: Arc<Shared>,
+    pub control: Control,
 }
 
 /// The thread that gives output to the sink.
@@ -438,108 +467,6 @@ impl Collector {
         if let Some((end, thread)) = self.0 {
             drop(end);
             let _ = thread.join();
-        }
-    }
-}
-
-/// Gives output to the sink until there is no more; once `over` hangs up, what is there at that moment and nothing more: a process that the
-/// command left behind in a container may keep a stream open, and write to it for ever.
-fn collect(mut ends: Vec<(OutputStream, OwnedFd)>, mut sink: Box<Sink>, over: &OwnedFd) -> io::Result<()> {
-    let mut bytes = vec![0; 64 << 10];
-    while !ends.is_empty() {
-        let mut fds: Vec<_> = ends.iter().map(|(_, fd)| PollFd::new(fd, PollFlags::IN)).collect();
-        fds.push(PollFd::new(over, PollFlags::IN));
-        match poll(&mut fds, None) {
-            Err(Errno::INTR) => continue,
-            other => other?,
-        };
-        let came: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        drop(fds);
-        if came[ends.len()] {
-            return ends.iter().try_for_each(|(stream, fd)| {
-                let mut left = rustix::io::ioctl_fionread(fd)?;
-                while left > 0 {
-                    let most = left.min(bytes.len() as u64) as usize;
-                    match rustix::io::read(fd, &mut bytes[..most]) {
-                        Ok(0) => break,
-                        Ok(n) => {
-                            sink(*stream, &bytes[..n])?;
-                            left -= n as u64;
-                        }
-                        Err(Errno::INTR) => {}
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                Ok(())
-            });
-        }
-        let mut left = Vec::new();
-        for (at, (stream, fd)) in ends.into_iter().enumerate() {
-            if came[at] {
-                match rustix::io::read(&fd, &mut bytes[..]) {
-                    Ok(0) => continue,
-                    Ok(n) => sink(stream, &bytes[..n])?,
-                    Err(Errno::INTR | Errno::AGAIN) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            left.push((stream, fd));
-        }
-        ends = left;
-    }
-    Ok(())
-}
-
-/// The receivers of a container command's output besides its log.
-struct Outputs {
-    stdout: Target,
-    stderr: Target,
-    sink: Option<Box<Sink>>,
-}
-
-enum Target {
-    Nowhere,
-    File(File),
-    Sink,
-}
-
-impl Target {
-    fn of(stream: Stream, number: i32) -> Result<Target> {
-        Ok(match stream {
-            Stream::Null => Target::Nowhere,
-            Stream::Events => Target::Sink,
-            Stream::Fd(fd) => Target::File(File::from(fd)),
-            Stream::Inherit => {
-                let fd = if number == 2 { rustix::stdio::stderr() } else { rustix::stdio::stdout() };
-                Target::File(File::from(rustix::io::fcntl_dupfd_cloexec(fd, 3).at(RUN, "duplicate stream")?))
-            }
-        })
-    }
-}
-
-impl Outputs {
-    fn of(stdout: Stream, stderr: Stream, merge: bool, sink: Option<Box<Sink>>) -> Result<Outputs> {
-        let stderr = if merge { Stream::Null } else { stderr };
-        Ok(Outputs { stdout: Target::of(stdout, 1)?, stderr: Target::of(stderr, 2)?, sink })
-    }
-
-    fn target(&mut self, stream: OutputStream) -> &mut Target {
-        if stream == OutputStream::Stderr { &mut self.stderr } else { &mut self.stdout }
-    }
-
-    /// Returns whether an error of this stream ends the command.
-    fn ends(&mut self, stream: OutputStream) -> bool {
-        matches!(self.target(stream), Target::Sink)
-    }
-
-    fn write(&mut self, stream: OutputStream, bytes: &[u8]) -> io::Result<()> {
-        match self.target(stream) {
-            Target::Nowhere => Ok(()),
-            Target::File(file) => file.write_all(bytes),
-            Target::Sink => match &mut self.sink {
-                Some(sink) => sink(stream, bytes),
-                None => Ok(()),
-            },
         }
     }
 }

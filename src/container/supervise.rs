@@ -19,7 +19,7 @@ use crate::fs::Root;
 use crate::fs::lock::Locked;
 use crate::image::RunConfig;
 use crate::progress::Control;
-use crate::sandbox::{Outcome, Rung, Signals, Step, StepOptions, Stream};
+use crate::sandbox::{Outcome, Rung, Signals, Step, StepOptions, Stream, WindowSize};
 use crate::threads;
 
 const RUN: &str = "run container";
@@ -37,6 +37,8 @@ pub struct RunOptions {
     pub directory: Option<String>,
     /// In place of what the container says of a terminal.
     pub terminal: Option<bool>,
+    /// The size that the terminal has from the beginning.
+    pub window: Option<WindowSize>,
     /// Standard input; not used with a terminal.
     pub stdin: Stream,
     /// The receiver of output besides the log, called on a thread of its own. With a terminal all of it is standard output.
@@ -269,7 +271,9 @@ impl Container {
         overrides.user = options.user.clone().or(overrides.user);
         overrides.directory = options.directory.clone().or(overrides.directory);
         overrides.terminal = options.terminal.unwrap_or(overrides.terminal);
-        step_options(root, config, &overrides)
+        let mut step = step_options(root, config, &overrides)?;
+        step.window = options.window;
+        Ok(step)
     }
 
     /// Lines for /etc/hosts: the containers it is linked with. All share the host's network.

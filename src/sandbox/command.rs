@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::failure::{Failure, Setup, What, c_string};
 use super::filter::{self, Filtered};
 use super::init::{self, Given};
-use super::order::Order;
+use super::order::{Order, WindowSize};
 use super::protocol::{Channel, Message, Reader, Writer};
 use super::sys;
 use crate::error::ErrorKind;
@@ -285,7 +285,7 @@ fn set_streams(order: &Order, given: [OwnedFd; 3]) -> Setup<Option<OwnedFd>> {
     let (streams, other) = match order.terminal {
         false => (given, None),
         true => {
-            let (end, other) = terminal()?;
+            let (end, other) = terminal(order.window)?;
             let again = || end.try_clone().what("set up streams");
             ([again()?, again()?, end], Some(other))
         }
@@ -298,11 +298,14 @@ fn set_streams(order: &Order, given: [OwnedFd; 3]) -> Setup<Option<OwnedFd>> {
 }
 
 /// Makes a terminal of the step's own, the controlling one of its session.
-fn terminal() -> Setup<(OwnedFd, OwnedFd)> {
+fn terminal(window: Option<WindowSize>) -> Setup<(OwnedFd, OwnedFd)> {
     let wrong = |error: Errno| Failure::new("make terminal", error);
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let other = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).map_err(wrong)?;
     rustix::pty::unlockpt(&other).map_err(wrong)?;
+    if let Some(window) = window {
+        window.set(&other).map_err(wrong)?;
+    }
     let end = rustix::pty::ioctl_tiocgptpeer(
         &other,
         rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY,

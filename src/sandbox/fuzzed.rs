@@ -93,6 +93,7 @@ impl Requests {
             network: Network::Host,
             pasta: Vec::new(),
             terminal: false,
+            window: None,
             read_only: false,
             files: Vec::new(),
             mounts: Vec::new(),

@@ -67,7 +67,7 @@ pub use helper_process::Signals;
 pub(crate) use helper_process::streams;
 pub use more::{Commands, Running};
 pub use network::Port;
-pub use order::{Ids, Limit, Network};
+pub use order::{Ids, Limit, Network, WindowSize};
 pub(crate) use probe::cannot_mount;
 pub use probe::{Probed, ladder};
 pub use rung::Rung;
@@ -228,6 +228,8 @@ pub struct StepOptions {
     pub read_only: bool,
     /// Whether the command has a terminal of its own for its streams, see [`Step::terminal`].
     pub terminal: bool,
+    /// The size that the terminal has when the command begins; `None` for the kernel's, 0 by 0.
+    pub window: Option<WindowSize>,
     /// Standard input.
     pub stdin: Stream,
     /// Standard output.

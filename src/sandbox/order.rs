@@ -1,9 +1,11 @@
 //! The order for the helper: the body of the first message that counts.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::str::FromStr;
 
 use rustix::process::Resource;
+use rustix::termios::Winsize;
 
 use super::protocol::{Reader, Writer};
 use super::rung::Rung;
@@ -23,6 +25,37 @@ pub struct Ids {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WindowSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
+}
+
+impl WindowSize {
+    /// Gives a terminal this size. A program that runs in it gets SIGWINCH when it changes.
+    pub(crate) fn set(self, terminal: impl AsFd) -> rustix::io::Result<()> {
+        let size = Winsize { ws_row: self.rows, ws_col: self.columns, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(terminal, size)
+    }
+
+    pub(crate) fn write(size: Option<WindowSize>, out: &mut Writer) {
+        let WindowSize { rows, columns } = size.unwrap_or_default();
+        out.number(size.is_some().into()).number(rows.into()).number(columns.into());
+    }
+
+    pub(crate) fn read(body: &mut Reader<'_>) -> io::Result<Option<WindowSize>> {
+        let is_given = body.number()? == 1;
+        let mut side = || -> io::Result<u16> {
+            u16::try_from(body.number()?).map_err(|_| io::ErrorKind::InvalidData.into())
+        };
+        let size = WindowSize { rows: side()?, columns: side()? };
+        Ok(is_given.then_some(size))
+    }
 }
 
 /// The network of a step.
@@ -127,6 +160,8 @@ pub struct Order {
     pub pasta: Vec<Vec<u8>>,
     /// Whether it gets a terminal of its own.
     pub terminal: bool,
+    /// The size that the terminal has from the beginning.
+    pub window: Option<WindowSize>,
     /// Whether the root cannot be written to.
     pub read_only: bool,
     /// Contents of files that are shown in place of the tree's: path below the root, content.
@@ -293,6 +328,7 @@ impl Order {
         };
         out.bytes(&self.hostname).number(network).list(&self.pasta);
         out.number(self.terminal.into()).number(self.read_only.into());
+        WindowSize::write(self.window, &mut out);
         let (paths, contents): (Vec<_>, Vec<_>) = self.files.iter().cloned().unzip();
         out.list(&paths).list(&contents).number(self.mounts.len() as u64);
         for mount in &self.mounts {
@@ -329,6 +365,7 @@ impl Order {
             return Err(bad());
         }
         let (terminal, read_only) = (body.number()? == 1, body.number()? == 1);
+        let window = WindowSize::read(&mut body)?;
         let (paths, contents, count) = (body.list()?, body.list()?, body.number()?);
         if paths.len() != contents.len() || count > MOST_MOUNTS as u64 || arguments.is_empty() {
             return Err(bad());
@@ -361,6 +398,7 @@ impl Order {
             network,
             pasta,
             terminal,
+            window,
             read_only,
             files: paths.into_iter().zip(contents).collect(),
             mounts,
@@ -398,6 +436,7 @@ mod tests {
             network: Network::Own,
             pasta: vec![b"/pasta".to_vec(), b"-t".to_vec()],
             terminal: true,
+            window: Some(WindowSize { rows: 24, columns: 80 }),
             read_only: false,
             files: vec![(b"etc/hosts".to_vec(), b"x".to_vec())],
             mounts: vec![

@@ -59,6 +59,7 @@ pub(super) fn bare_order(options: &StepOptions, rung: Rung) -> Order {
         network: Network::Host,
         pasta: Vec::new(),
         terminal: options.terminal,
+        window: options.window,
         read_only: options.read_only,
         files: Vec::new(),
         mounts: Vec::new(),

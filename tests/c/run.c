@@ -1,8 +1,11 @@
 /* Commands in trees and containers: streams, time limits, ends; and what is left in this process: nothing. */
 #include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <termios.h>
 
 #include "common.h"
 
@@ -295,6 +298,93 @@ static void containers(void) {
   free(output), free(more);
 }
 
+/* Waits until the person at the end of a terminal has read this. */
+static void await_shown(int person, const char *wanted) {
+  char shown[8192] = "";
+  size_t len = 0;
+  while (strstr(shown, wanted) == NULL) {
+    struct pollfd fd = {.fd = person, .events = POLLIN};
+    CHECK(poll(&fd, 1, 30000) == 1);
+    ssize_t n = read(person, shown + len, sizeof shown - 1 - len);
+    CHECK(n > 0);
+    len += (size_t)n, shown[len] = 0;
+  }
+}
+
+static void type(int person, const char *keys) { CHECK(write(person, keys, strlen(keys)) == (ssize_t)strlen(keys)); }
+
+/* A terminal for a command in a tree, and containers that are joined in with at one, left and joined again. */
+static void terminals(const char *tree) {
+  const char *words[3];
+  treering_process *process = NULL;
+  treering_process_result result;
+  treering_container *box = NULL;
+  struct termios before, after;
+  int person = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  CHECK(person >= 0 && grantpt(person) == 0 && unlockpt(person) == 0);
+  int program = open(ptsname(person), O_RDWR | O_NOCTTY | O_CLOEXEC);
+  CHECK(program >= 0 && tcgetattr(program, &before) == 0);
+  /* As a program does that passes every key on. */
+  cfmakeraw(&before);
+  CHECK(tcsetattr(program, TCSANOW, &before) == 0);
+
+  treering_run_options options = script(words, "stty size; read x; echo \"got $x $(stty size)\" >&2; exit 4");
+  options.stdin_fd = options.stdout_fd = &program, options.tty = true, options.rows = 33, options.columns = 99;
+  OK(treering_tree_run(store, TREERING_PATH(tree), NULL, 0, &options, sizeof options, NULL, NULL, NULL, NULL, &process,
+                       &err));
+  await_shown(person, "33 99");
+  OK(treering_process_resize(process, 7, 8, &err));
+  type(person, "yes\n");
+  await_shown(person, "got yes 7 8");
+  FAILS(TREERING_INVALID_ARGUMENT, treering_process_detach(process, &err));
+  CHECK(wait_for(process) == 4);
+  OK(treering_process_resize(process, 7, 8, &err));
+  treering_process_free(process);
+  options = script(words, "true");
+  OK(treering_tree_run(store, TREERING_PATH(tree), NULL, 0, &options, sizeof options, NULL, NULL, NULL, NULL, &process,
+                       &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_process_resize(process, 7, 8, &err));
+  CHECK(wait_for(process) == 0);
+  treering_process_free(process);
+
+  treering_container_options settings = {0};
+  const char *answers[] = {"sh", "-c", "while read x; do echo \"got $x $(stty size)\"; [ $x = end ] && exit 5; done"};
+  settings.command = answers, settings.command_len = 3, settings.tty = true, settings.interactive = true;
+  OK(treering_container_create(store, "bb:1", &settings, sizeof settings, NULL, &box, &err));
+  FAILS(TREERING_INVALID_ARGUMENT, treering_container_attach(box, NULL, 0, NULL, NULL, NULL, NULL, &process, &err));
+  OK(treering_container_start(box, NULL, 0, &err));
+  for (int round = 0; round < 4; round++) {
+    options = (treering_run_options){0}, options.rows = 33, options.columns = 99;
+    options.stdin_fd = options.stdout_fd = &program;
+    OK(treering_container_attach(box, &options, sizeof options, NULL, NULL, NULL, NULL, &process, &err));
+    type(person, "one\n");
+    await_shown(person, "got one 33 99");
+    OK(treering_process_resize(process, 5, 6, &err));
+    type(person, "two\n");
+    await_shown(person, "got two 5 6");
+    OK(treering_process_wait(process, 0, &result, sizeof result, &err));
+    CHECK(!result.ended && !result.detached);
+    if (round == 0) type(person, "\x10\x11");
+    if (round == 1) OK(treering_process_detach(process, &err));
+    if (round == 3) type(person, "end\n");
+    if (round == 2) {
+      OK(treering_process_kill(process, &err));
+      FAILS(TREERING_CANCELLED, treering_process_wait(process, 60000, &result, sizeof result, &err));
+    } else {
+      OK(treering_process_wait(process, 60000, &result, sizeof result, &err));
+      CHECK(result.ended && result.detached == (round < 3) && result.exit_code == (round < 3 ? 0 : 5));
+    }
+    treering_process_free(process);
+    treering_container_state state;
+    OK(treering_container_get_state(box, &state, sizeof state, &err));
+    CHECK((state.status == TREERING_CONTAINER_RUNNING) == (round < 3));
+  }
+  OK(treering_container_remove(box, false, NULL, &err));
+  treering_container_free(box);
+  CHECK(tcgetattr(program, &after) == 0 && after.c_lflag == before.c_lflag && after.c_iflag == before.c_iflag);
+  close(program), close(person);
+}
+
 /* Many at once, each with its own tree. */
 static void *many(void *number) {
   treering_error *mine = NULL;
@@ -351,6 +441,7 @@ int main(void) {
   in_a_tree(in_scratch("work"));
   ends(in_scratch("work"));
   containers();
+  terminals(in_scratch("work"));
   for (int i = 0; i < 4; i++) CHECK(pthread_create(&threads[i], NULL, many, &numbers[i]) == 0);
   for (int i = 0; i < 4; i++) CHECK(pthread_join(threads[i], NULL) == 0);
   CHECK(traces() == count);

@@ -8,4 +8,5 @@ mod network;
 mod places;
 mod process;
 mod running;
+mod terminal;
 mod volumes;

@@ -18,14 +18,14 @@ use support::busybox::World;
 const ALONE: &str = "TREERING_TEST_ALONE";
 
 /// A store with the image `bb:1`, and a directory of it.
-struct Place {
-    store: Store,
-    tree: PathBuf,
-    control: Control,
+pub struct Place {
+    pub store: Store,
+    pub tree: PathBuf,
+    pub control: Control,
     _world: World,
 }
 
-fn place() -> Option<Place> {
+pub fn place() -> Option<Place> {
     let world = World::new()?;
     let control = Control::default();
     let store = Store::open(world.join("store")).unwrap();
@@ -35,7 +35,7 @@ fn place() -> Option<Place> {
     Some(Place { store, tree, control, _world: world })
 }
 
-type Output = Arc<Mutex<Vec<(OutputStream, Vec<u8>)>>>;
+pub type Output = Arc<Mutex<Vec<(OutputStream, Vec<u8>)>>>;
 
 fn to(output: &Output) -> Option<Box<Sink>> {
     let output = output.clone();
@@ -45,14 +45,14 @@ fn to(output: &Output) -> Option<Box<Sink>> {
     }))
 }
 
-fn text(output: &Output, wanted: OutputStream) -> String {
+pub fn text(output: &Output, wanted: OutputStream) -> String {
     let all = output.lock().unwrap();
     let bytes: Vec<u8> =
         all.iter().filter(|(stream, _)| *stream == wanted).flat_map(|(_, bytes)| bytes.clone()).collect();
     String::from_utf8(bytes).unwrap()
 }
 
-fn script(script: &str, output: &Output) -> ProcessOptions {
+pub fn script(script: &str, output: &Output) -> ProcessOptions {
     ProcessOptions {
         command: ["sh", "-c", script].map(String::from).to_vec(),
         stdout: Stream::Events,
@@ -64,22 +64,22 @@ fn script(script: &str, output: &Output) -> ProcessOptions {
 }
 
 impl Place {
-    fn in_tree(&self, options: ProcessOptions) -> treering::Result<Process> {
+    pub fn in_tree(&self, options: ProcessOptions) -> treering::Result<Process> {
         Process::in_tree(&self.store, &self.tree, &Settings::default(), options, &self.control)
     }
 
-    fn container(&self, settings: Settings) -> Container {
+    pub fn container(&self, settings: Settings) -> Container {
         let options = CreateOptions { settings, ..CreateOptions::default() };
         Container::create(&self.store, "bb:1", &options, &self.control).unwrap()
     }
 }
 
-fn code(process: &Process) -> i32 {
+pub fn code(process: &Process) -> i32 {
     process.wait(Some(Duration::from_secs(30))).unwrap().expect("it ends").code
 }
 
 /// Returns the open descriptors of this process, and its children.
-fn traces() -> (usize, String) {
+pub fn traces() -> (usize, String) {
     let open = Path::new("/proc/self/fd").read_dir().unwrap().count();
     let children = std::fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id()));
     (open, children.unwrap_or_default())
@@ -142,15 +142,22 @@ fn a_descriptor_is_read_and_written_and_settings_hold() {
     assert!(std::fs::read_to_string(&into).unwrap().ends_with("questionhost\n1\n"));
 }
 
+/// Returns whether this test runs in a process of its own, where what others have open does not count; if not, it is run in one.
+pub fn alone() -> bool {
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let name = std::thread::current().name().unwrap().to_string();
+    let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = alone.args(["--exact", &name, "--nocapture"]).env(ALONE, "1").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    false
+}
+
 #[test]
 fn a_command_is_ended_from_any_side_and_leaves_nothing() {
-    // In a process of its own: what others have open does not count.
-    if std::env::var_os(ALONE).is_none() {
-        let name = std::thread::current().name().unwrap().to_string();
-        let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
-        let output = alone.args(["--exact", &name, "--nocapture"]).env(ALONE, "1").output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    if !alone() {
         return;
     }
     let Some(place) = place() else { return };

@@ -1,22 +1,23 @@
 //! Containers, and commands in directories. The shape that Python shows of them is written in Python: `treering/_container.py` and
 //! `treering/_run.py`.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use serde_json::json;
 use treering::container::{
-    Container, CreateOptions, Held, LogOptions, Process, ProcessOptions, Settings, Sink, StartOptions,
+    Container, CreateOptions, Ended, Held, LogOptions, Process, ProcessOptions, Settings, Sink, StartOptions,
     signal_number,
 };
 use treering::error::Error;
 use treering::event::OutputStream;
 use treering::fs::descriptors::duplicate;
 use treering::image::LayerApplyOptions;
-use treering::sandbox::{Rung, Stream};
+use treering::sandbox::{Rung, Stream, WindowSize};
 use treering::tree::OwnerPolicy;
 use treering::{Control, store};
 
@@ -25,7 +26,7 @@ use crate::errors::{OrRaise, to_python};
 use crate::file::Proxy;
 use crate::layer::losses;
 use crate::output::{fs_text, json_value, make};
-use crate::run::{Job, Message};
+use crate::run::{Job, Message, Tick};
 
 /// How long Ctrl-C waits until a command and all that it started are gone.
 const GRACE: Duration = Duration::from_secs(10);
@@ -34,7 +35,8 @@ const NULL: i32 = -1;
 const FUNCTION: i32 = -2;
 
 /// A command as `_run.py` gives it: words, variables, user, directory, the numbers of three streams, whether the second counts for the third
-/// as well, rung.
+/// as well, rung, whether there is a terminal, whether standard input stays open for those that are attached, the columns and lines of the
+/// terminal, and a function that gives these.
 #[derive(FromPyObject)]
 struct Command {
     words: Vec<String>,
@@ -46,6 +48,14 @@ struct Command {
     stderr: i32,
     merge: bool,
     rung: Option<String>,
+    tty: bool,
+    interactive: bool,
+    size: Option<(u16, u16)>,
+    ask_size: Option<Py<PyAny>>,
+}
+
+fn window((columns, rows): (u16, u16)) -> WindowSize {
+    WindowSize { rows, columns }
 }
 
 impl Command {
@@ -70,6 +80,8 @@ impl Command {
             stderr: stream(self.stderr)?,
             merge: self.merge,
             rung: rung(py, self.rung)?,
+            terminal: self.tty,
+            window: self.size.map(window),
             ..ProcessOptions::default()
         })
     }
@@ -90,10 +102,10 @@ fn sink(proxy: Proxy) -> Box<Sink> {
     })
 }
 
-/// Waits for a command; gives its exit code, or nothing when it took longer than it may and was ended.
-fn finish(process: &Process, limit: Option<Duration>) -> treering::Result<Option<i32>> {
+/// Waits for a command; gives how it ended, or nothing when it took longer than it may and was ended.
+fn finish(process: &Process, limit: Option<Duration>) -> treering::Result<Option<Ended>> {
     match process.wait(limit)? {
-        Some(ended) => Ok(Some(ended.code)),
+        Some(ended) => Ok(Some(ended)),
         None => {
             process.kill();
             match process.wait(None) {
@@ -107,18 +119,44 @@ fn finish(process: &Process, limit: Option<Duration>) -> treering::Result<Option
 
 fn run<'py>(
     py: Python<'py>,
-    command: Command,
+    mut command: Command,
     output: &Bound<'py, PyAny>,
     timeout: Option<f64>,
     start: impl FnOnce(ProcessOptions, &Control) -> treering::Result<Process> + Send + 'static,
-) -> PyResult<Option<i32>> {
+) -> PyResult<Option<Ended>> {
     let limit = limit(py, timeout)?;
+    let started = Arc::new(OnceLock::new());
+    let tick = command.ask_size.take().map(|ask| resizer(ask, command.size, started.clone()));
     let mut options = command.options(py)?;
-    let job = Job { output: Some(output), grace: GRACE, ..Job::new("run command", None) };
+    let job = Job { output: Some(output), tick, grace: GRACE, ..Job::new("run command", None) };
     job.run(py, move |control, proxy| {
         options.sink = Some(sink(proxy));
-        finish(&start(options, control)?, limit)
+        let process = Arc::new(start(options, control)?);
+        // Set once, here.
+        let _ = started.set(Arc::downgrade(&process));
+        finish(&process, limit)
     })
+}
+
+/// Returns what asks a function for the size of the terminal, and passes on one that is another than before.
+fn resizer(
+    ask: Py<PyAny>,
+    size: Option<(u16, u16)>,
+    started: Arc<OnceLock<Weak<Process>>>,
+) -> Box<Tick<'static>> {
+    let last = Cell::new(size);
+    Box::new(move |py| {
+        let Some(process) = started.get().and_then(Weak::upgrade) else { return Ok(()) };
+        let size: (u16, u16) = ask.bind(py).call0()?.extract()?;
+        if last.replace(Some(size)) != Some(size) {
+            py.detach(|| process.resize(window(size))).or_raise(py)?;
+        }
+        Ok(())
+    })
+}
+
+fn code(ended: Option<Ended>) -> Option<i32> {
+    ended.map(|ended| ended.code)
 }
 
 /// Reads `timeout=`: seconds.
@@ -141,6 +179,7 @@ pub fn run_in_tree<'py>(
     run(py, command.extract()?, output, timeout, move |options, control| {
         Process::in_tree(&store, tree, &settings, options, control)
     })
+    .map(code)
 }
 
 /// The settings of a container, as `_container.py` gives them.
@@ -161,6 +200,8 @@ struct Said {
     remove: bool,
     stop_signal: Option<String>,
     rung: Option<String>,
+    tty: bool,
+    interactive: bool,
 }
 
 impl Said {
@@ -193,6 +234,8 @@ impl Said {
             auto_remove: self.remove,
             stop_signal: self.stop_signal,
             rung: self.rung,
+            terminal: self.tty,
+            interactive: self.interactive,
             ..Settings::default()
         })
     }
@@ -309,6 +352,7 @@ impl _Container {
         run(py, command.extract()?, output, timeout, move |options, control| {
             Process::of_container(container, options, control)
         })
+        .map(code)
     }
 
     /// Runs one more command beside the one that runs.
@@ -323,6 +367,22 @@ impl _Container {
         run(py, command.extract()?, output, timeout, move |options, control| {
             Process::beside(&container, options, control)
         })
+        .map(code)
+    }
+
+    /// Joins in with its command; gives its exit code and whether it was left instead, or nothing when the time was over.
+    fn attach(
+        &self,
+        py: Python<'_>,
+        command: &Bound<'_, PyAny>,
+        output: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+    ) -> PyResult<Option<(i32, bool)>> {
+        let container = self.open(py)?;
+        let ended = run(py, command.extract()?, output, timeout, move |options, control| {
+            Process::attached(&container, options, control)
+        })?;
+        Ok(ended.map(|ended| (ended.code, ended.detached)))
     }
 
     /// Starts its command, or another one, with a supervisor of its own; gives the rung.
@@ -334,6 +394,9 @@ impl _Container {
             user: command.user,
             directory: command.directory,
             rung: rung(py, command.rung)?,
+            terminal: command.tty.then_some(true),
+            window: command.size.map(window),
+            interactive: command.interactive,
             ..StartOptions::default()
         };
         let container = self.open(py)?;

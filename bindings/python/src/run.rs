@@ -54,6 +54,9 @@ pub enum Message {
     Done,
 }
 
+/// A function that runs on the calling thread while it waits.
+pub type Tick<'a> = dyn Fn(Python<'_>) -> PyResult<()> + 'a;
+
 /// An operation, and what the caller gave along with it.
 pub struct Job<'a, 'py> {
     pub operation: &'static str,
@@ -65,6 +68,8 @@ pub struct Job<'a, 'py> {
     pub file: Option<&'a Bound<'py, PyAny>>,
     /// Called with the number of a stream and what a command wrote to it.
     pub output: Option<&'a Bound<'py, PyAny>>,
+    /// Called several times a second.
+    pub tick: Option<Box<Tick<'a>>>,
     /// How long a signal waits for the work to stop.
     pub grace: Duration,
 }
@@ -72,7 +77,7 @@ pub struct Job<'a, 'py> {
 impl<'a, 'py> Job<'a, 'py> {
     /// Returns a job without a file.
     pub fn new(operation: &'static str, progress: Option<&'a Bound<'py, PyAny>>) -> Self {
-        Job { operation, progress, events: None, file: None, output: None, grace: GRACE }
+        Job { operation, progress, events: None, file: None, output: None, tick: None, grace: GRACE }
     }
 
     /// Does `work` and waits for it.
@@ -190,6 +195,8 @@ impl Watch<'_, '_> {
                 self.stop(raised);
                 self.give_up = Some(now + self.job.grace);
                 tick = now + GRACE;
+            } else if let Some(Err(raised)) = self.job.tick.as_ref().map(|tick| tick(py)) {
+                self.stop(of_callback(py, self.job.operation, raised));
             } else if self.job.progress.is_some() && now >= report {
                 report = now + PROGRESS;
                 match self.report(py, false) {

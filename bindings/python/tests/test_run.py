@@ -271,3 +271,100 @@ def test_many_commands_run_at_once_and_nothing_is_left(
     assert traces() == before
     assert [os.readlink(f"/proc/self/ns/{name}") for name in ("user", "mnt", "pid")] == namespaces
     assert "TracerPid:\t0" in pathlib.Path("/proc/self/status").read_text()
+
+
+class Screen:
+    """What a command writes, and what it is to read."""
+
+    def __init__(self) -> None:
+        self.read, self.write = os.pipe()
+        self.shown = b""
+
+    def __call__(self, data: bytes) -> None:
+        self.shown += data
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.write, keys)
+
+    def wait(self, wanted: bytes) -> None:
+        end = time.monotonic() + 30
+        while wanted not in self.shown:
+            assert time.monotonic() < end, self.shown
+            time.sleep(0.005)
+
+    def close(self) -> None:
+        os.close(self.read)
+        os.close(self.write)
+
+
+def test_a_terminal_has_a_size_and_takes_keys(run: Run) -> None:
+    screen, size = Screen(), [(99, 33)]
+    script = "tty; stty size; read x; echo \"got $x\" >&2; until stty size | grep '7 8'; do sleep 0.01; done; exit 3"
+
+    def person() -> None:
+        screen.wait(b"33 99\r\n")
+        screen.type(b"yes\n")
+        screen.wait(b"got yes\r\n")
+        size[0] = (8, 7)
+
+    helper = threading.Thread(target=person)
+    helper.start()
+    try:
+        done = run(["sh", "-c", script], tty=True, size=lambda: size[0], stdin=screen.read, stdout=screen)
+    finally:
+        helper.join()
+        screen.close()
+    assert done.returncode == 3
+    assert b"/dev/pts/" in screen.shown and b"\r\n7 8\r\n" in screen.shown
+    # The end of the input is one for what reads lines.
+    done = run(["cat"], tty=True, size=os.terminal_size((80, 25)), input=b"line\n", capture_output=True)
+    assert (done.stdout, done.stderr) == (b"line\r\nline\r\n", b"")
+
+
+def test_a_size_that_cannot_be_had_ends_the_command(run: Run) -> None:
+    sizes = iter([(80, 25)])
+    with pytest.raises(StopIteration):
+        run(["sleep", "1000"], tty=True, size=lambda: next(sizes), stdout=subprocess.DEVNULL)
+
+
+def test_a_container_is_joined_left_and_joined_again(store: treering.Store, image: treering.Image) -> None:
+    script = "while read x; do echo \"got $x $(stty size)\"; [ $x = end ] && exit 5; done"
+    with store.create(image, ["sh", "-c", script], tty=True, interactive=True) as box:
+        with pytest.raises(treering.InvalidArgumentError):
+            box.attach()
+        box.start(size=(99, 33))
+        with pytest.raises(ValueError):
+            box.attach(stdout=subprocess.PIPE)
+        open_before = len(os.listdir("/proc/self/fd"))
+        for way in ("keys", "timeout", "end"):
+            screen = Screen()
+            left: list[Any] = []
+
+            def person(screen: Screen = screen, way: str = way) -> None:
+                screen.type(way.encode() + b"1\n")
+                screen.wait(b"got " + way.encode() + b"1 33 99\r\n")
+                if way != "timeout":
+                    screen.type({"keys": b"\x10\x11", "end": b"end\n"}[way])
+
+            helper = threading.Thread(target=person)
+            helper.start()
+            try:
+                timeout = 2 if way == "timeout" else None
+                left.append(box.attach(stdin=screen.read, stdout=screen, timeout=timeout))
+            except treering.CommandTimeoutError:
+                left.append("timeout")
+            finally:
+                helper.join()
+                screen.close()
+            assert left == [{"keys": None, "timeout": "timeout", "end": 5}[way]]
+            assert (box.status, box.exit_code) == (("exited", 5) if way == "end" else ("running", 0))
+        assert len(os.listdir("/proc/self/fd")) == open_before
+
+
+def test_one_without_a_terminal_is_joined_by_bytes(store: treering.Store, image: treering.Image) -> None:
+    screen = Screen()
+    with store.create(image, ["sh", "-c", "cat; echo over; exit 6"], interactive=True) as box:
+        box.start()
+        assert box.attach(input=b"a\x10\x11b\n", stdout=screen) == 6
+    screen.close()
+    assert screen.shown == b"a\x10\x11b\nover\n"

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use treering::container::{Attached, Attachment, Container, CreateOptions, Settings, Tmpfs, Volume};
+use treering::container::{
+    Attached, Attachment, Container, CreateOptions, DetachKeys, Settings, Tmpfs, Volume,
+};
 use treering::image::{Image, Platform};
-use treering::sandbox::Rung;
+use treering::sandbox::{Rung, WindowSize};
 use treering::store::Store;
 use treering::{ErrorKind, Result};
 
@@ -296,7 +298,7 @@ pub fn follow(mut attached: Attached, input: bool) -> anyhow::Result<ExitCode> {
     let resize = {
         let sender = sender.clone();
         move || {
-            if let Some((rows, columns)) = terminal_size() {
+            if let Some(WindowSize { rows, columns }) = terminal_size() {
                 let _ = sender.resize(rows, columns);
             }
         }
@@ -310,14 +312,17 @@ pub fn follow(mut attached: Attached, input: bool) -> anyhow::Result<ExitCode> {
         let (left, cancel) = (left.clone(), control.cancel.clone());
         // It ends with the program: nothing can interrupt a read from a terminal.
         std::thread::Builder::new().name("attached-input".into()).spawn(move || {
-            let mut keys = Keys::new(has_terminal);
+            let mut keys = has_terminal.then(DetachKeys::default);
             let mut bytes = [0; 16 << 10];
             loop {
                 let n = match std::io::Read::read(&mut std::io::stdin(), &mut bytes) {
                     Ok(0) | Err(_) => break,
                     Ok(n) => n,
                 };
-                let (pass, leave) = keys.take(&bytes[..n]);
+                let (pass, leave) = match &mut keys {
+                    Some(keys) => keys.take(&bytes[..n]),
+                    None => (bytes[..n].to_vec(), false),
+                };
                 if sender.write(&pass).is_err() {
                     return;
                 }
@@ -347,41 +352,6 @@ pub fn follow(mut attached: Attached, input: bool) -> anyhow::Result<ExitCode> {
         eprintln!("\nleft running");
     }
     ended
-}
-
-/// A search for Ctrl-P Ctrl-Q among keys. A Ctrl-P is held back until the next key is there.
-struct Keys {
-    look: bool,
-    held: bool,
-}
-
-impl Keys {
-    fn new(look: bool) -> Keys {
-        Keys { look, held: false }
-    }
-
-    /// Returns what to pass on, and whether the sequence came.
-    fn take(&mut self, bytes: &[u8]) -> (Vec<u8>, bool) {
-        const P: u8 = 16;
-        const Q: u8 = 17;
-        if !self.look {
-            return (bytes.to_vec(), false);
-        }
-        let mut out = Vec::with_capacity(bytes.len() + 1);
-        for &byte in bytes {
-            match (std::mem::take(&mut self.held), byte) {
-                (true, Q) => return (out, true),
-                (true, P) => {
-                    out.push(P);
-                    self.held = true;
-                }
-                (true, byte) => out.extend([P, byte]),
-                (false, P) => self.held = true,
-                (false, byte) => out.push(byte),
-            }
-        }
-        (out, false)
-    }
 }
 
 /// Returns a variable with its value; one of this process that is not set is none.
@@ -425,19 +395,5 @@ pub fn only_with_image(flags: &[(&str, bool)], what: &str) -> anyhow::Result<()>
             Err(ui::Usage::new(format!("{flag} is for a new container of an image, and this is {what}"))
                 .into())
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn leaving_takes_both_keys_in_a_row() {
-        let mut keys = Keys::new(true);
-        assert_eq!(keys.take(b"a\x10"), (b"a".to_vec(), false));
-        assert_eq!(keys.take(b"b\x10\x10"), (b"\x10b\x10".to_vec(), false));
-        assert_eq!(keys.take(b"\x11x"), (b"".to_vec(), true));
-        assert_eq!(Keys::new(false).take(b"\x10\x11"), (b"\x10\x11".to_vec(), false));
     }
 }

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use treering::sandbox::WindowSize;
 
 /// This terminal passing every key on, until it is dropped.
 pub struct Raw(Termios);
@@ -27,9 +28,9 @@ impl Drop for Raw {
     }
 }
 
-/// Returns the size of this terminal: rows and columns.
-pub fn terminal_size() -> Option<(u16, u16)> {
-    tcgetwinsize(io::stdin()).ok().map(|size| (size.ws_row, size.ws_col))
+/// Returns the size of this terminal.
+pub fn terminal_size() -> Option<WindowSize> {
+    tcgetwinsize(io::stdin()).ok().map(|size| WindowSize { rows: size.ws_row, columns: size.ws_col })
 }
 
 /// A joined terminal. This one passes every key on until [`Terminal::part`].

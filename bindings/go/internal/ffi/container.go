@@ -23,6 +23,10 @@ package ffi
 //     treering_process **out, treering_error **err) {
 //   return treering_container_exec(container, options, sizeof *options, go ? output_go : NULL, (void *)go, NULL, NULL, out, err);
 // }
+// static treering_status container_attach(const treering_container *container, const treering_run_options *options, uintptr_t go,
+//     treering_process **out, treering_error **err) {
+//   return treering_container_attach(container, options, sizeof *options, go ? output_go : NULL, (void *)go, NULL, NULL, out, err);
+// }
 // static treering_status container_logs(const treering_container *container, bool follow, const size_t *tail, uintptr_t go,
 //     const treering_control *control, treering_error **err) {
 //   return treering_container_logs(container, follow, tail, output_go, (void *)go, NULL, control, err);
@@ -53,6 +57,7 @@ type ContainerOptions struct {
 	StopSignal       string
 	Rung, Platform   string
 	Threads          int
+	TTY, Interactive bool
 }
 
 func (a *arguments) container(o ContainerOptions) (p C.treering_container_options) {
@@ -68,6 +73,7 @@ func (a *arguments) container(o ContainerOptions) (p C.treering_container_option
 	p.labels, p.labels_len = a.pairs(o.Labels)
 	p.network, p.stop_signal, p.rung, p.platform = a.text(o.Network), a.text(o.StopSignal), a.text(o.Rung), a.text(o.Platform)
 	p.read_only, p.remove, p.threads = C.bool(o.ReadOnly), C.bool(o.Remove), a.threads(o.Threads)
+	p.tty, p.interactive = C.bool(o.TTY), C.bool(o.Interactive)
 	return p
 }
 
@@ -78,6 +84,8 @@ type RunOptions struct {
 	Stdin, Stdout, Stderr *int
 	Merge                 bool
 	Rung, Helper          string
+	TTY, Interactive      bool
+	Rows, Columns         uint16
 	// Output gets the streams without a descriptor: 1 for standard output, 2 for standard error.
 	Output func(stream int, data []byte) error
 }
@@ -99,7 +107,8 @@ func (a *arguments) run(o RunOptions) (p C.treering_run_options) {
 	p.stdin_fd = a.descriptor(o.Stdin)
 	p.stdout_fd = a.descriptor(o.Stdout)
 	p.stderr_fd = a.descriptor(o.Stderr)
-	p.merge = C.bool(o.Merge)
+	p.merge, p.tty, p.interactive = C.bool(o.Merge), C.bool(o.TTY), C.bool(o.Interactive)
+	p.rows, p.columns = C.uint16_t(o.Rows), C.uint16_t(o.Columns)
 	return p
 }
 
@@ -186,8 +195,38 @@ func RunContainer(container *Handle, beside bool, o RunOptions) (*Process, error
 	}, &a)
 }
 
-// Wait waits for the end of a command that the context ends, and gives its exit code.
-func (p *Process) Wait(ctx context.Context) (int, error) {
+// AttachContainer joins in with the command of a container that runs by itself.
+func AttachContainer(container *Handle, o RunOptions) (*Process, error) {
+	var a arguments
+	defer a.free()
+	c := (*C.treering_container)(a.use(container))
+	return start(o, func(options *C.treering_run_options, go_ C.uintptr_t, out **C.treering_process, e **C.treering_error) C.treering_status {
+		return C.container_attach(c, options, go_, out, e)
+	}, &a)
+}
+
+// Resize gives the terminal of a command another size.
+func (p *Process) Resize(rows, columns uint16) error {
+	var a arguments
+	defer a.free()
+	process := (*C.treering_process)(a.use(p.handle))
+	a.do(func(e **C.treering_error) C.treering_status {
+		return C.treering_process_resize(process, C.uint16_t(rows), C.uint16_t(columns), e)
+	})
+	return a.err
+}
+
+// Detach leaves a container.
+func (p *Process) Detach() error {
+	var a arguments
+	defer a.free()
+	process := (*C.treering_process)(a.use(p.handle))
+	a.do(func(e **C.treering_error) C.treering_status { return C.treering_process_detach(process, e) })
+	return a.err
+}
+
+// Wait waits for the end of a command that the context ends, and gives its exit code, and whether it was left and goes on.
+func (p *Process) Wait(ctx context.Context) (code int, detached bool, err error) {
 	var a arguments
 	defer a.free()
 	process := (*C.treering_process)(a.use(p.handle))
@@ -206,14 +245,14 @@ func (p *Process) Wait(ctx context.Context) (int, error) {
 	})
 	close(ended)
 	<-watched
-	err := a.err
+	err = a.err
 	if p.output != nil {
 		err = p.output.explain(err)
 	}
 	if failure, is := err.(*Error); is && failure.Status == Cancelled && ctx.Err() != nil {
 		failure.Cause = why(ctx)
 	}
-	return int(out.exit_code), err
+	return int(out.exit_code), bool(out.detached), err
 }
 
 // Kill ends a command and all that it started, without waiting for that.

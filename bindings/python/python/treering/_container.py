@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._errors import CommandTimeoutError, NotFoundError
-from ._run import _Command, _run, _variables, _words
-from ._types import CheckedOut, CommitOptions, CopiedFiles, DiffOptions, Environment, ImageLike, Path, RunOptions, Words
+from ._run import Output, _attach, _Command, _run, _size, _variables, _words
+from ._types import CheckedOut, CommitOptions, CopiedFiles, DiffOptions, Environment, ImageLike, Path, RunOptions, Size, Words
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -87,6 +87,11 @@ class Container:
         empty unless ``stdin`` or ``input`` is given. ``env`` adds to the variables of the container, or takes those away that
         are None. The return code is 128 and the signal's number for a command that a signal ended; ``check`` raises
         ``CalledCommandError``, ``timeout`` ``CommandTimeoutError``. After either, and after Ctrl-C, nothing of the command is left.
+
+        ``tty`` gives it a terminal of its own for all three streams: what it writes there is standard output, and ``stdin`` and
+        ``input`` are passed on to it; a container that was made with one has it anyway. ``size`` is that of the terminal:
+        columns and lines, as ``os.get_terminal_size`` returns them, or such a function, which is asked while the command runs.
+        The terminal of this process stays as it is: for every key to be passed on, put it into raw mode (``tty.setraw``).
         """
         return _run(self._inner.run, args, **options)
 
@@ -102,9 +107,46 @@ class Container:
         cwd: str | None = None,
         user: str | None = None,
         rung: str | None = None,
+        tty: bool = False,
+        interactive: bool = False,
+        size: Size | None = None,
     ) -> None:
-        """Start its command, or another one, with a supervisor of its own: it goes on when this process ends."""
-        self._inner.start(_Command(_words(args), _variables(env), user, cwd, -1, -1, -1, False, rung))
+        """Start its command, or another one, with a supervisor of its own: it goes on when this process ends.
+
+        ``tty`` gives it a terminal, of a ``size`` as ``run`` takes it, and ``interactive`` keeps its standard input open for
+        ``attach``; without them that is as the container was made.
+        """
+        command = _Command(_words(args), _variables(env), user, cwd, -1, -1, -1, False, rung, tty, interactive)
+        command.size, _ = _size(size)
+        self._inner.start(command)
+
+    def attach(
+        self,
+        *,
+        stdin: Any = None,
+        input: bytes | None = None,
+        stdout: Output = None,
+        stderr: Output = None,
+        timeout: float | None = None,
+        size: Size | None = None,
+    ) -> int | None:
+        """Join in with its command, which ``start`` or someone else started, until it ends or is left.
+
+        The streams are what ``run`` takes, but for ``PIPE``: output from now on, and input, for which the container has to be
+        ``interactive`` or to have a terminal. ``size`` is that of its terminal. Returns the exit code, or None when it was left
+        by Ctrl-P Ctrl-Q in the input for a terminal. Then, after a ``timeout`` (``CommandTimeoutError``) and after Ctrl-C the
+        command goes on.
+        """
+        return _attach(
+            self._inner.attach,
+            self.name,
+            stdin=stdin,
+            input=input,
+            stdout=stdout,
+            stderr=stderr,
+            timeout=timeout,
+            size=size,
+        )
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end of its command, and return its exit code; that of the last one where none runs."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union
 
 from ._errors import CalledCommandError, CommandTimeoutError
-from ._types import Environment, Labels, Path, Words
+from ._types import Environment, Labels, Path, Size, Words
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -38,6 +38,11 @@ class _Command:
     stderr: int
     merge: bool
     rung: str | None
+    tty: bool = False
+    interactive: bool = False
+    #: Columns and lines of the terminal, and a function that gives them.
+    size: tuple[int, int] | None = None
+    ask_size: Callable[[], tuple[int, int]] | None = None
 
 
 class _Said:
@@ -61,6 +66,8 @@ class _Said:
         remove: bool = False,
         stop_signal: str | None = None,
         rung: str | None = None,
+        tty: bool = False,
+        interactive: bool = False,
     ) -> None:
         self.command = _words(command)
         self.entrypoint, self.user, self.directory, self.hostname = entrypoint, user, cwd, hostname
@@ -69,6 +76,7 @@ class _Said:
         self.network, self.read_only, self.remove = network, read_only, remove
         self.labels = list(dict(labels or {}).items())
         self.stop_signal, self.rung = stop_signal, rung
+        self.tty, self.interactive = tty, interactive
 
 
 def _words(args: Words | None) -> list[str]:
@@ -90,6 +98,21 @@ def _word(one: object) -> str:
 
 def _variables(env: Environment | None) -> list[str]:
     return [name if value is None else f"{name}={value}" for name, value in dict(env or {}).items()]
+
+
+def _sides(size: tuple[int, int]) -> tuple[int, int]:
+    columns, lines = size
+    return columns, lines
+
+
+def _size(size: Size | None) -> tuple[tuple[int, int] | None, Callable[[], tuple[int, int]] | None]:
+    """The size of a terminal at first, and a function that gives the one of the moment."""
+    if size is None:
+        return None, None
+    if callable(size):
+        ask = size
+        return _sides(ask()), lambda: _sides(ask())
+    return _sides(size), None
 
 
 @dataclass
@@ -178,6 +201,8 @@ def _run(
     cwd: str | None = None,
     user: str | None = None,
     rung: str | None = None,
+    tty: bool = False,
+    size: Size | None = None,
 ) -> subprocess.CompletedProcess[Any]:
     if capture_output:
         if stdout is not None or stderr is not None:
@@ -191,7 +216,8 @@ def _run(
         input = input.encode(encoding, errors)
     merge = isinstance(stderr, int) and stderr == subprocess.STDOUT
     directory = None if cwd is None else _word(cwd)
-    command = _Command(_words(args), _variables(env), user, directory, _NULL, _NULL, _NULL, merge, rung)
+    command = _Command(_words(args), _variables(env), user, directory, _NULL, _NULL, _NULL, merge, rung, tty)
+    command.size, command.ask_size = _size(size)
     streams = _Streams(command)
     try:
         command.stdin = streams.input(None if input is None else bytes(input), stdin)
@@ -219,6 +245,39 @@ def _run(
     if check and code != 0:
         raise CalledCommandError(code, shown, out, err)
     return subprocess.CompletedProcess(shown, code, out, err)
+
+
+def _attach(
+    join: Callable[[_Command, Callable[[int, bytes], None], float | None], tuple[int, bool] | None],
+    name: str,
+    *,
+    stdin: Any,
+    input: bytes | None,
+    stdout: Output,
+    stderr: Output,
+    timeout: float | None,
+    size: Size | None,
+) -> int | None:
+    for to in (stdout, stderr):
+        if isinstance(to, int) and to == subprocess.PIPE:
+            raise ValueError("nothing would read from PIPE: give a function")
+    merge = isinstance(stderr, int) and stderr == subprocess.STDOUT
+    command = _Command([], [], None, None, _NULL, _NULL, _NULL, merge, None)
+    command.size, command.ask_size = _size(size)
+    streams = _Streams(command)
+    try:
+        command.stdin = streams.input(None if input is None else bytes(input), stdin)
+        command.stdout = streams.output(1, stdout)
+        if not merge:
+            command.stderr = streams.output(2, stderr)
+        ended = join(command, streams.pass_on, timeout)
+    finally:
+        streams.close()
+    if ended is None:
+        assert timeout is not None
+        raise CommandTimeoutError(name, timeout)
+    code, detached = ended
+    return None if detached else code
 
 
 def _in_tree(

@@ -406,12 +406,15 @@ class Store:
         platform: str | None = None,
         threads: int = 0,
         progress: ProgressFunction | None = None,
+        tty: bool = False,
+        interactive: bool = False,
     ) -> Container:
         """Make a container of an image: a tree with a name, settings and a state, in which commands run. See ``Container``.
 
         ``command`` is what it runs, by default what the image says; ``env`` adds variables, or takes those away that are None. ``volumes`` are
         ``HOST:PATH[:ro]``, or a path alone for a directory of the container's own, and ``tmpfs`` are ``PATH[:OPTIONS]``; nothing else does a
         command see of the host. ``network`` is ``"host"`` or ``"none"``. With ``remove`` the container goes when its command ends.
+        ``tty`` gives its command a terminal, and ``interactive`` keeps its standard input open for ``Container.attach``.
         """
     def container(self, name: str) -> Container:
         """Find a container by its name, its id or the beginning of that."""
@@ -1137,6 +1140,10 @@ class _Container:
         """Runs its command, or another one, and waits."""
     def exec(self, command: _Command, output: Callable[[int, bytes], object], timeout: float | None) -> int | None:
         """Runs one more command beside the one that runs."""
+    def attach(
+        self, command: _Command, output: Callable[[int, bytes], object], timeout: float | None
+    ) -> tuple[int, bool] | None:
+        """Joins in with its command; gives its exit code and whether it was left instead, or nothing when the time was over."""
     def start(self, command: _Command) -> str | None:
         """Starts its command, or another one, with a supervisor of its own; gives the rung."""
     def stop(self, patience: float | None) -> None:

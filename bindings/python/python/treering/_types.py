@@ -32,6 +32,8 @@ Words = Union[str, "Sequence[str | PathLike[str]]"]
 #: Variables, added to those that are there; None takes one away.
 Environment = Mapping[str, "str | None"]
 Labels = Mapping[str, str]
+#: The size of a terminal: columns and lines, as ``os.get_terminal_size`` returns them, or a function that does.
+Size = Union["tuple[int, int]", Callable[[], "tuple[int, int]"]]
 #: Runs git in a directory, with arguments and an environment, and waits for it.
 GitFunction = Callable[[str, "list[str]", "dict[str, str]"], "CompletedProcess[bytes]"]
 Compression = Literal["none", "gzip", "zstd"]
@@ -611,6 +613,8 @@ class RunOptions(TypedDict, total=False):
     cwd: str | None
     user: str | None
     rung: str | None
+    tty: bool
+    size: Size | None
 
 
 class TreeRunOptions(RunOptions, total=False):

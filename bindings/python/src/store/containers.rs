@@ -13,10 +13,11 @@ impl Store {
     /// ``command`` is what it runs, by default what the image says; ``env`` adds variables, or takes those away that are None. ``volumes`` are
     /// ``HOST:PATH[:ro]``, or a path alone for a directory of the container's own, and ``tmpfs`` are ``PATH[:OPTIONS]``; nothing else does a
     /// command see of the host. ``network`` is ``"host"`` or ``"none"``. With ``remove`` the container goes when its command ends.
+    /// ``tty`` gives its command a terminal, and ``interactive`` keeps its standard input open for ``Container.attach``.
     #[pyo3(signature = (
         image, command = None, *, name = None, entrypoint = None, env = None, user = None, cwd = None, hostname = None, volumes = None,
         tmpfs = None, network = "host", links = None, labels = None, read_only = false, remove = false, stop_signal = None, rung = None,
-        platform = None, threads = 0, progress = None
+        platform = None, threads = 0, progress = None, tty = false, interactive = false
     ))]
     #[allow(clippy::too_many_arguments)] // They are keywords.
     fn create<'py>(
@@ -41,6 +42,8 @@ impl Store {
         #[pyo3(from_py_with = arguments::maybe_text)] platform: Option<&str>,
         #[pyo3(from_py_with = arguments::number)] threads: usize,
         progress: Option<&Bound<'py, PyAny>>,
+        tty: bool,
+        interactive: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let store = slf.get().open(py)?;
@@ -64,6 +67,8 @@ impl Store {
         said.set_item("network", network)?;
         said.set_item("read_only", read_only)?;
         said.set_item("remove", remove)?;
+        said.set_item("tty", tty)?;
+        said.set_item("interactive", interactive)?;
         let said = py.import("treering._run")?.getattr("_Said")?.call((), Some(&said))?;
         let image = image.named(&store);
         let made =

@@ -11,7 +11,7 @@ use treering::sandbox::Stream;
 use crate::boxes::variables;
 use crate::context::Context;
 use crate::interrupt;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, terminal_size};
 use crate::ui::Usage;
 
 const EXAMPLES: &str = "\
@@ -77,6 +77,7 @@ impl Exec {
             user: self.user,
             directory: self.workdir,
             terminal: self.tty,
+            window: terminal_size(),
             stdin: stream(self.interactive),
             stdout: stream(true),
             stderr: stream(true),

@@ -15,7 +15,7 @@ use treering::sandbox::{BindMount, Network, Rung, Stream};
 
 use crate::boxes::{Making, follow, note_ports, only_with_image};
 use crate::context::Context;
-use crate::terminal::{Terminal, write_all};
+use crate::terminal::{Terminal, terminal_size, write_all};
 use crate::ui::Usage;
 use crate::{interrupt, output};
 
@@ -151,6 +151,7 @@ impl Run {
         options.memory = making.tmpfs.iter().map(Tmpfs::mount).collect();
         options.read_only = making.read_only;
         options.rung = making.rung;
+        options.window = terminal_size();
         options.helper = interrupt::own_program();
         options.stdin = if making.interactive { Stream::Inherit } else { Stream::Null };
         (options.stdout, options.stderr) = (Stream::Inherit, Stream::Inherit);
@@ -193,6 +194,7 @@ fn by_itself_or_not(
         user: options.user,
         directory: options.directory,
         terminal: options.terminal,
+        window: terminal_size(),
         interactive: making.interactive,
         attach: !detach,
         together: !detach,
@@ -220,6 +222,7 @@ pub fn foreground(
     mut options: RunOptions,
     interactive: bool,
 ) -> anyhow::Result<ExitCode> {
+    options.window = terminal_size();
     options.helper = interrupt::own_program();
     options.stdin = if interactive { Stream::Inherit } else { Stream::Null };
     options.output = Some(stdio());

@@ -8,6 +8,7 @@ use treering::container::{Container, StartOptions};
 use crate::boxes;
 use crate::context::Context;
 use crate::interrupt;
+use crate::terminal::terminal_size;
 use crate::ui::Usage;
 
 const EXAMPLES: &str = "\
@@ -40,6 +41,7 @@ impl Start {
         let options = || StartOptions {
             attach,
             interactive,
+            window: terminal_size(),
             helper: interrupt::own_program(),
             ..StartOptions::default()
         };

@@ -2653,6 +2653,14 @@ typedef struct {
    * Number of threads for unpacking; 0 for one per processor.
    */
   size_t threads;
+  /**
+   * The command has a terminal, see `tty` of treering_run_options.
+   */
+  bool tty;
+  /**
+   * Standard input stays open for those that are attached.
+   */
+  bool interactive;
 } treering_container_options;
 
 /**
@@ -2709,6 +2717,24 @@ typedef struct {
    * and the program and in `../libexec/treering` from there, and as `treering` on PATH.
    */
   treering_slice helper;
+  /**
+   * The command has a terminal of its own for all three streams: what it writes is standard output, and `stdin_fd`, where it is given,
+   * is passed on to it. A container's own command also has one where the container says so. The library never changes the terminal
+   * of this process: to pass every key on, the caller puts that into raw mode.
+   */
+  bool tty;
+  /**
+   * Lines of the terminal; 0, with `columns` 0 too, for the kernel's default. See treering_process_resize().
+   */
+  uint16_t rows;
+  /**
+   * Characters in a line of the terminal.
+   */
+  uint16_t columns;
+  /**
+   * Of a container that runs by itself: standard input stays open for those that are attached.
+   */
+  bool interactive;
 } treering_run_options;
 
 /**
@@ -2732,6 +2758,10 @@ typedef struct {
    * The exit code; 128 and the signal's number for a command that a signal ended.
    */
   int32_t exit_code;
+  /**
+   * Whether it did not end: the process was attached to a container and left it, and the command goes on.
+   */
+  bool detached;
 } treering_process_result;
 
 /**
@@ -4632,7 +4662,28 @@ treering_status treering_process_signal(const treering_process *process,
                                         treering_error **err);
 
 /**
- * Ends a command and all that it started, without waiting for that. Of a command beside a container's own, what it started stays there
+ * Gives the terminal of a command another size. One that has ended gets none, and that is no error. Any thread.
+ *
+ * Errors: TREERING_INVALID_ARGUMENT for a command without a terminal.
+ *
+ * @param rows lines.
+ * @param columns characters in a line.
+ */
+treering_status treering_process_resize(const treering_process *process,
+                                        uint16_t rows,
+                                        uint16_t columns,
+                                        treering_error **err);
+
+/**
+ * Leaves a container that treering_container_attach() joined in with, without waiting for that; its command goes on. Any thread.
+ *
+ * Errors: TREERING_INVALID_ARGUMENT for another process.
+ */
+treering_status treering_process_detach(const treering_process *process,
+                                        treering_error **err);
+
+/**
+ * Ends a command and all that it started, without waiting for that. One of a container that this process is attached to goes on. Of a command beside a container's own, what it started stays there
  * until the container's ends. Any thread.
  */
 treering_status treering_process_kill(const treering_process *process,
@@ -4771,12 +4822,37 @@ treering_status treering_container_exec(const treering_container *container,
  *
  * Errors: TREERING_BUSY when it runs already.
  *
- * @param options of it count `command`, `environment`, `user`, `directory`, `rung` and `helper`; NULL for the defaults.
+ * @param options of it count `command`, `environment`, `user`, `directory`, `rung`, `helper`, `tty`, `rows`, `columns` and `interactive`;
+ * NULL for the defaults.
  */
 treering_status treering_container_start(const treering_container *container,
                                          const treering_run_options *options,
                                          size_t options_size,
                                          treering_error **err);
+
+/**
+ * Joins in with the command of a container that runs by itself: gives its output from now on, and passes input on. The process stands for
+ * that: treering_process_wait() gives the end of the command, or that it was left. It is left, and the command goes on, by
+ * treering_process_detach(), treering_process_kill(), treering_process_free(), a cancelled control, and where the command has a
+ * terminal by Ctrl-P Ctrl-Q in its input. For the rest, see treering_tree_run().
+ *
+ * Errors: TREERING_INVALID_ARGUMENT when the container does not run.
+ *
+ * @param options of it count `stdin_fd`, `stdout_fd`, `stderr_fd`, `merge`, `rows` and `columns`; NULL for the defaults.
+ * @param output gets the streams that have no descriptor; may be NULL.
+ * @param userdata handed to the function.
+ * @param finalizer see treering_tree_run(); may be NULL.
+ * @param control may be NULL.
+ */
+treering_status treering_container_attach(const treering_container *container,
+                                          const treering_run_options *options,
+                                          size_t options_size,
+                                          treering_output_fn output,
+                                          void *userdata,
+                                          treering_finalizer finalizer,
+                                          const treering_control *control,
+                                          treering_process **out,
+                                          treering_error **err);
 
 /**
  * Asks a container's command to stop, and kills it when it has not ended after a while. One that does not run is stopped.

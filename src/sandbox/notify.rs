@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use super::handle::{Answer, Asked, State};
+use super::handle::{Answer, Asked, Handed, State};
 use super::sys;
 use super::syscalls::{self, AUDIT_ARCH, FOREIGN_BIT};
 
@@ -48,14 +48,23 @@ pub fn turn(listener: &OwnedFd, state: &mut State) -> io::Result<Turn> {
             let (listener, id) = (listener.try_clone()?, call.id);
             std::thread::spawn(move || {
                 let _ = match waiting.open() {
-                    Ok(fd) => sys::answer_with(&listener, id, fd, waiting.close_on_exec),
+                    Ok(handed) => hand(&listener, id, handed),
                     Err(error) => {
                         sys::answer(&listener, id, 0, error.raw_os_error().unwrap_or(libc::EIO), false)
                     }
                 };
             });
         }
-        Answer::Descriptor(fd, close_on_exec) => sys::answer_with(listener, call.id, fd, close_on_exec)?,
+        Answer::Descriptor(handed) => hand(listener, call.id, handed)?,
     }
     Ok(Turn::Goes)
+}
+
+/// Answers a call with a descriptor, or with the error that there is no room for it.
+fn hand(listener: &OwnedFd, id: u64, handed: Handed) -> io::Result<()> {
+    if sys::answer_with(listener, id, &handed.fd, handed.close_on_exec)? {
+        return Ok(());
+    }
+    handed.undo();
+    sys::answer(listener, id, 0, libc::EMFILE, false)
 }

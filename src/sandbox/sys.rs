@@ -272,8 +272,9 @@ pub fn answer(listener: impl AsFd, id: u64, value: i64, errno: i32, goes_on: boo
     gone_is_fine(check(unsafe { libc::ioctl(listener.as_fd().as_raw_fd(), SEND as _, &mut response) }.into()))
 }
 
-/// Answers a call with a descriptor, which the caller gets as its own (Linux 5.14).
-pub fn answer_with(listener: impl AsFd, id: u64, fd: impl AsFd, close_on_exec: bool) -> io::Result<()> {
+/// Answers a call with a descriptor, which the caller gets as its own (Linux 5.14). `false` where the caller has no room for another one,
+/// and still waits.
+pub fn answer_with(listener: impl AsFd, id: u64, fd: impl AsFd, close_on_exec: bool) -> io::Result<bool> {
     const ADD: libc::c_ulong = 0x4018_2103; // SECCOMP_IOCTL_NOTIF_ADDFD
     const AND_SEND: u32 = 2; // SECCOMP_ADDFD_FLAG_SEND
     let request = seccomp_notif_addfd {
@@ -285,11 +286,8 @@ pub fn answer_with(listener: impl AsFd, id: u64, fd: impl AsFd, close_on_exec: b
     };
     // SAFETY: the structure has the size that is part of the operation's number.
     match check(unsafe { libc::ioctl(listener.as_fd().as_raw_fd(), ADD as _, &request) }.into()) {
-        // The caller has no room for another descriptor.
-        Err(error) if error.raw_os_error() == Some(libc::EMFILE) => {
-            answer(listener, id, 0, libc::EMFILE, false)
-        }
-        other => gone_is_fine(other),
+        Err(error) if error.raw_os_error() == Some(libc::EMFILE) => Ok(false),
+        other => gone_is_fine(other).map(|()| true),
     }
 }
 

@@ -11,5 +11,6 @@ mod ids;
 mod inside;
 mod mounts;
 mod reasons;
+mod room;
 mod traced;
 mod trees;

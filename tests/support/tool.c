@@ -448,6 +448,57 @@ static int descriptors(void) {
   return 0;
 }
 
+// Makes names by every call that does, whenever a line that begins with m comes, and says what each call gave and whether its name is
+// there, whenever another one comes. With `full` there is no room for another descriptor.
+static int makes(int full) {
+  static const char *calls[] = {"new", "new 0400", "open", "open 0400", "creat", "openat2", "unnamed", "mkdir", "symlink", "mknod", "mkfifo", "bind"};
+  enum { COUNT = sizeof calls / sizeof *calls };
+  int errors[COUNT] = {0};
+  char line[64];
+  syscall(SYS_close_range, 3u, ~0u, 0);
+  if (socket(AF_UNIX, SOCK_STREAM, 0) != 3) return fail("socket");
+  struct rlimit limit;
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = full ? 4 : 64;
+  if (setrlimit(RLIMIT_NOFILE, &limit)) return fail("limit");
+  while (fgets(line, sizeof line, stdin)) {
+    for (int n = 0; n < COUNT; n++) {
+      const char *name = calls[n];
+      if (*line != 'm') {
+        struct stat stat;
+        int there = lstat(name, &stat) == 0;
+        printf("%s: %s%s\n", name, strerror(errors[n]), there && errors[n] ? ", and left its name" : there ? ", there" : "");
+        if (there && (S_ISDIR(stat.st_mode) ? rmdir(name) : unlink(name))) return fail("remove");
+        continue;
+      }
+      struct sockaddr_un address = {AF_UNIX};
+      strcpy(address.sun_path, name);
+      unsigned long long how[3] = {O_CREAT | O_EXCL | O_WRONLY, 02640, 0};
+      long result = -1;
+      switch (n) {
+        case 0: result = open(name, O_CREAT | O_EXCL | O_RDWR, 0640); break;
+        case 1: result = open(name, O_CREAT | O_EXCL | O_RDWR, 0400); break;
+        case 2: result = open(name, O_CREAT | O_RDWR, 0640); break;
+        case 3: result = open(name, O_CREAT | O_RDWR, 0400); break;
+        case 4: result = creat(name, 0400); break;
+        case 5: result = syscall(437, AT_FDCWD, name, how, sizeof how); break;
+        case 6: result = open(".", O_TMPFILE | O_RDWR, 0400); break;
+        case 7: result = mkdir(name, 0500); break;
+        case 8: result = symlink("target", name); break;
+        case 9: result = mknod(name, S_IFREG | 0400, 0); break;
+        case 10: result = mkfifo(name, 0400); break;
+        case 11: result = bind(3, (struct sockaddr *)&address, sizeof address); break;
+      }
+      errors[n] = result < 0 ? errno : 0;
+      if (result > 3) close(result);
+      if (n == 11) close(3), socket(AF_UNIX, SOCK_STREAM, 0);
+    }
+    puts("done");
+    fflush(stdout);
+  }
+  return 0;
+}
+
 // A call by another ABI.
 static int foreign(void) {
 #ifdef __x86_64__
@@ -463,6 +514,7 @@ int main(int argc, char **argv) {
   if (!strcmp(what, "stop")) return stopped();
   if (!strcmp(what, "exec-thread")) return execute();
   if (!strcmp(what, "descriptors")) return descriptors();
+  if (!strcmp(what, "makes")) return makes(argc > 2);
   if (!strcmp(what, "foreign")) return foreign();
   if (!strcmp(what, "old-types")) return types(argv[2], 1);
   if (!strcmp(what, "peer")) return peer();

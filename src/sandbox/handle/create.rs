@@ -1,16 +1,18 @@
 //! Making files: their owners, what they inherit, and what the disk cannot hold of them.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::node::Node;
 use super::path::Named;
-use super::{Answer, Asked, Reply, State, access, acl, xattr};
+use super::{Answer, Asked, Handed, Reply, State, access, acl, xattr};
 use crate::fs::Kind;
 use crate::fs::root::split;
+use crate::fs::stat::{Stat, stat_at, stat_fd};
 use crate::sandbox::credentials;
 use crate::sandbox::syscalls::Call;
 
@@ -26,9 +28,38 @@ pub struct Spot {
     pub name: Vec<u8>,
 }
 
+/// A name that was given to a new file.
+#[derive(Debug)]
+pub struct Made {
+    directory: OwnedFd,
+    name: Vec<u8>,
+    file: Stat,
+}
+
+impl Made {
+    /// Takes the name away, if it still is that file's: the call that made it fails after all.
+    pub fn undo(self) {
+        let Made { directory, name, file } = self;
+        let same = |stat: Stat| (stat.dev, stat.ino) == (file.dev, file.ino);
+        let there =
+            CString::new(name.clone()).map_err(io::Error::from).and_then(|name| stat_at(&directory, &name));
+        if there.is_ok_and(same) {
+            unmake(&directory, &name, file.kind);
+        }
+    }
+}
+
+/// Removes what was made a moment ago.
+fn unmake(directory: &OwnedFd, name: &[u8], kind: Kind) {
+    let flags = if kind == Kind::Directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+    // The call fails as it is; there is no second error for it to give.
+    let _ = rustix::fs::unlinkat(directory, name, flags);
+}
+
 /// Metadata that a new file gets from its maker and its directory.
 #[derive(Debug)]
 pub struct Birth {
+    kind: Kind,
     mode: u16,
     uid: u32,
     gid: u32,
@@ -64,7 +95,11 @@ impl State {
             Call::Open => Some(asked.int(1)),
             _ => Some(asked.int(2)),
         };
-        let creates = |flags: i32| flags & (libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY) != 0;
+        // With O_PATH or O_DIRECTORY, O_CREAT makes nothing.
+        let creates = |flags: i32| match flags & libc::O_TMPFILE == libc::O_TMPFILE {
+            true => flags & libc::O_PATH == 0,
+            false => flags & (libc::O_CREAT | libc::O_PATH | libc::O_DIRECTORY) == libc::O_CREAT,
+        };
         if let Some(flags) = flags {
             let mode = match asked.call {
                 Call::Openat => asked.word(3),
@@ -135,7 +170,7 @@ impl State {
         Ok(())
     }
 
-    /// Makes the file, if it is not there, and lets the kernel open it. With O_EXCL the kernel would find it there, so it is opened here.
+    /// Makes the file and opens it, if it is not there; else the kernel opens it, or says that it is there.
     fn open_new(&mut self, asked: &Asked, opening: Opening) -> Reply {
         if let Some(service) = &self.service {
             let reached = self.reach(service, asked.tid, &opening.named)?;
@@ -144,34 +179,28 @@ impl State {
                 return if exclusive { Err(Errno::EXIST.into()) } else { Ok(Answer::Continue) };
             }
         }
-        let exclusive = opening.flags & libc::O_EXCL != 0;
         let spot = self.spot(asked.tid, opening.named)?;
         let (birth, disk) = self.birth(asked.tid, &spot.directory, Kind::File, opening.mode)?;
-        let access = if exclusive { opening.flags & libc::O_ACCMODE } else { libc::O_RDONLY };
-        let keep = libc::O_APPEND
+        let keep = libc::O_ACCMODE
+            | libc::O_APPEND
             | libc::O_DIRECT
             | libc::O_LARGEFILE
             | libc::O_NOATIME
             | libc::O_NONBLOCK
             | libc::O_SYNC;
-        let flags = libc::O_CREAT
-            | libc::O_EXCL
-            | libc::O_NOFOLLOW
-            | libc::O_CLOEXEC
-            | access
-            | (opening.flags & keep);
+        let flags =
+            libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC | (opening.flags & keep);
         let flags = OFlags::from_bits_retain(flags as u32);
-        let made = rustix::fs::openat(&spot.directory.fd, &spot.name[..], flags, disk);
-        let fd = match made {
+        let fd = match rustix::fs::openat(&spot.directory.fd, &spot.name[..], flags, disk) {
             Ok(fd) => fd,
             Err(Errno::EXIST) => return Ok(Answer::Continue),
             Err(error) => return Err(error.into()),
         };
-        self.record(rustix::io::fcntl_dupfd_cloexec(&fd, 0)?, birth)?;
-        match exclusive {
-            true => Ok(Answer::Descriptor(fd, opening.flags & libc::O_CLOEXEC != 0)),
-            false => Ok(Answer::Continue),
-        }
+        let again = rustix::io::fcntl_dupfd_cloexec(&fd, 0).map_err(io::Error::from);
+        let file = self.keep(&spot, birth, again)?;
+        let Spot { directory, name } = spot;
+        let made = Some(Made { directory: directory.fd, name, file });
+        Ok(Answer::Descriptor(Handed { made, ..Handed::new(fd, opening.flags) }))
     }
 
     /// Makes a file without a name.
@@ -184,7 +213,7 @@ impl State {
         let flags = OFlags::from_bits_retain((opening.flags | libc::O_CLOEXEC) as u32);
         let fd = rustix::fs::openat(&directory.fd, c".", flags, disk)?;
         self.record(rustix::io::fcntl_dupfd_cloexec(&fd, 0)?, birth)?;
-        Ok(Answer::Descriptor(fd, opening.flags & libc::O_CLOEXEC != 0))
+        Ok(Answer::Descriptor(Handed::new(fd, opening.flags)))
     }
 
     /// Answers mkdir(2).
@@ -203,8 +232,7 @@ impl State {
         let spot = self.spot(asked.tid, named)?;
         let (birth, disk) = self.birth(asked.tid, &spot.directory, Kind::Directory, mode & 0o1777)?;
         rustix::fs::mkdirat(&spot.directory.fd, &spot.name[..], disk)?;
-        self.record(open(&spot)?, birth)?;
-        Ok(Answer::Value(0))
+        self.made(&spot, birth)
     }
 
     /// Answers symlink(2).
@@ -224,8 +252,7 @@ impl State {
             return Err(Errno::NOENT.into());
         }
         rustix::fs::symlinkat(&target[..], &spot.directory.fd, &spot.name[..])?;
-        self.record(open(&spot)?, birth)?;
-        Ok(Answer::Value(0))
+        self.made(&spot, birth)
     }
 
     /// Answers mknod(2) of what needs no privilege. The caller made sure that the type is one of these.
@@ -237,8 +264,7 @@ impl State {
         let (birth, disk) = self.birth(asked.tid, &spot.directory, kind, mode & 0o7777)?;
         let kind = rustix::fs::FileType::from_raw_mode(kind.to_mode());
         rustix::fs::mknodat(&spot.directory.fd, &spot.name[..], kind, disk, 0)?;
-        self.record(open(&spot)?, birth)?;
-        Ok(Answer::Value(0))
+        self.made(&spot, birth)
     }
 
     /// Answers mknod(2) of a device: an empty file stands for it.
@@ -256,16 +282,22 @@ impl State {
             let kind = rustix::fs::FileType::from_raw_mode(kind.to_mode());
             let device = rustix::fs::makedev(rdev.0, rdev.1);
             rustix::fs::mknodat(&spot.directory.fd, &spot.name[..], kind, disk, device)?;
-            self.record(open(&spot)?, birth)?;
-            return Ok(Answer::Value(0));
+            return self.made(&spot, birth);
         }
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&spot.directory.fd, &spot.name[..], flags, disk)?;
-        let mut node = self.node_of(fd)?;
-        (node.kind, node.rdev) = (kind, rdev);
-        born(&mut node, birth);
-        self.save(&node)?;
-        Ok(Answer::Value(0))
+        let saved = self.node_of(fd).and_then(|mut node| {
+            (node.kind, node.rdev) = (kind, rdev);
+            born(&mut node, birth);
+            self.save(&node)
+        });
+        match saved {
+            Ok(()) => Ok(Answer::Value(0)),
+            Err(error) => {
+                unmake(&spot.directory.fd, &spot.name, Kind::File);
+                Err(error.into())
+            }
+        }
     }
 
     /// Finds where a new file goes. A symbolic link that leads to nothing is followed to where the file will be.
@@ -329,7 +361,7 @@ impl State {
         }
         let setgid = directory.mode & 0o2000 != 0;
         let gid = if setgid { directory.gid } else { who.gid.file };
-        let mut birth = Birth { mode: mode as u16, uid: who.uid.file, gid, xattrs: Vec::new() };
+        let mut birth = Birth { kind, mode: mode as u16, uid: who.uid.file, gid, xattrs: Vec::new() };
         match directory.xattr(acl::DEFAULT).filter(|_| kind != Kind::Symlink) {
             Some(default) => {
                 if let Ok(Some(list)) = acl::Acl::read(default) {
@@ -362,6 +394,26 @@ impl State {
             _ => birth.mode & 0o777 | 0o600,
         };
         Ok((birth, Mode::from_raw_mode(disk.into())))
+    }
+
+    /// Ends a call that made a file: writes down what that is.
+    pub(super) fn made(&mut self, spot: &Spot, birth: Birth) -> Reply {
+        self.keep(spot, birth, open(spot))?;
+        Ok(Answer::Value(0))
+    }
+
+    /// Writes down what a new file is, or removes it.
+    fn keep(&mut self, spot: &Spot, birth: Birth, fd: io::Result<OwnedFd>) -> io::Result<Stat> {
+        let kind = birth.kind;
+        let kept = fd.and_then(|fd| {
+            let stat = stat_fd(&fd)?;
+            self.record(fd, birth)?;
+            Ok(stat)
+        });
+        if kept.is_err() {
+            unmake(&spot.directory.fd, &spot.name, kind);
+        }
+        kept
     }
 
     /// Writes down what a new file is.

@@ -57,10 +57,35 @@ pub enum Answer {
     Value(i64),
     /// The call fails.
     Errno(i32),
-    /// The call gives this descriptor; with close-on-exec or not.
-    Descriptor(OwnedFd, bool),
+    /// The call gives this descriptor.
+    Descriptor(Handed),
     /// The call waits for another thread, and is answered after that.
     Later(Box<Waiting>),
+}
+
+/// A descriptor for the caller.
+#[derive(Debug)]
+pub struct Handed {
+    /// The open file.
+    pub fd: OwnedFd,
+    /// Whether it is closed when the caller executes a program.
+    pub close_on_exec: bool,
+    /// The name that the call gave to a new file, which is to go again where the caller has no room for the descriptor: the kernel
+    /// looks for room before it makes a file.
+    made: Option<create::Made>,
+}
+
+impl Handed {
+    fn new(fd: OwnedFd, flags: i32) -> Handed {
+        Handed { fd, close_on_exec: flags & libc::O_CLOEXEC != 0, made: None }
+    }
+
+    /// Takes back what the call made.
+    pub fn undo(self) {
+        if let Some(made) = self.made {
+            made.undo();
+        }
+    }
 }
 
 /// A file that waits for its other end to be opened.
@@ -76,11 +101,12 @@ pub struct Waiting {
 
 impl Waiting {
     /// Opens it. Blocks.
-    pub fn open(&self) -> io::Result<OwnedFd> {
+    pub fn open(&self) -> io::Result<Handed> {
         use std::os::fd::AsRawFd;
         let through = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         let flags = rustix::fs::OFlags::from_bits_retain(self.flags as u32);
-        Ok(rustix::fs::open(through, flags, rustix::fs::Mode::empty())?)
+        let fd = rustix::fs::open(through, flags, rustix::fs::Mode::empty())?;
+        Ok(Handed { fd, close_on_exec: self.close_on_exec, made: None })
     }
 }
 

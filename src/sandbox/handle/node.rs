@@ -95,6 +95,12 @@ impl State {
     pub fn node(&self, tid: u32, named: &Named) -> Result<Node, Answer> {
         let fd = match self.open_path(tid, named) {
             Err(error) if self.service.is_some() => return Err(error.into()),
+            // A want of descriptors of this process is nothing that the kernel would find.
+            Err(error)
+                if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) =>
+            {
+                return Err(error.into());
+            }
             other => other.map_err(|_| Answer::Continue)?,
         };
         Ok(self.node_of(fd)?)

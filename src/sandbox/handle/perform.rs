@@ -12,7 +12,7 @@ use super::made_up::may_write_proc;
 use super::path::Named;
 use super::service::Service;
 use super::walk::{HIDDEN, Reached};
-use super::{Answer, Asked, Reply, State, access};
+use super::{Answer, Asked, Handed, Reply, State, access};
 use crate::fs::Kind;
 use crate::sandbox::credentials::Credentials;
 use crate::sandbox::sys;
@@ -105,9 +105,8 @@ impl State {
         };
         let reached = self.reached(asked, &opening.named)?;
         let flags = opening.flags;
-        let close = flags & libc::O_CLOEXEC != 0;
         if let Some(text) = self.made_up(&reached)? {
-            return Ok(Answer::Descriptor(sys::memory_file(&text)?, close));
+            return Ok(Answer::Descriptor(Handed::new(sys::memory_file(&text)?, flags)));
         }
         let path = reached.path.clone();
         let last = path.as_deref().unwrap_or_default().rsplit(|&c| c == b'/').next().unwrap_or_default();
@@ -129,7 +128,7 @@ impl State {
                 }
                 _ => self.service()?.stand_in(fd)?,
             };
-            return Ok(Answer::Descriptor(as_path, close));
+            return Ok(Answer::Descriptor(Handed::new(as_path, flags)));
         }
         match node.kind {
             Kind::Symlink => return Err(Errno::LOOP.into()),
@@ -163,12 +162,12 @@ impl State {
             return Ok(Answer::Later(Box::new(super::Waiting {
                 file: fd,
                 flags: open,
-                close_on_exec: close,
+                close_on_exec: flags & libc::O_CLOEXEC != 0,
             })));
         }
         let opened =
             rustix::fs::openat(proc, through.as_str(), OFlags::from_bits_retain(open as u32), Mode::empty())?;
-        Ok(Answer::Descriptor(opened, close))
+        Ok(Answer::Descriptor(Handed::new(opened, flags)))
     }
 
     /// Returns where a name that is to be changed is, with what is there.

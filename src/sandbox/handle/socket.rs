@@ -60,7 +60,6 @@ impl State {
         let bound = sys::bind(socket.as_fd(), &spot.name);
         rustix::process::fchdir(self.tracees.proc())?;
         bound?;
-        self.record(create::open(&spot)?, birth)?;
-        Ok(Answer::Value(0))
+        self.made(&spot, birth)
     }
 }

@@ -1,13 +1,12 @@
 //! A call comes, and is answered: by another result in the registers of its thread.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use super::call::Calls;
 use super::registers::Registers;
 use super::{Tracer, Turn, gone};
 use crate::sandbox::bpf::{FOREIGN, Verdict};
-use crate::sandbox::handle::{Answer, Asked, State, Waiting};
+use crate::sandbox::handle::{Answer, Asked, Handed, State, Waiting};
 use crate::sandbox::sys;
 use crate::sandbox::syscalls::{self, AUDIT_ARCH, Call, FOREIGN_BIT};
 
@@ -16,8 +15,7 @@ use crate::sandbox::syscalls::{self, AUDIT_ARCH, Call, FOREIGN_BIT};
 pub struct Opened {
     tid: u32,
     number: u64,
-    fd: io::Result<OwnedFd>,
-    close_on_exec: bool,
+    handed: io::Result<Handed>,
 }
 
 impl Tracer {
@@ -70,7 +68,7 @@ impl Tracer {
             Answer::Continue => self.resume(tid, 0),
             Answer::Value(value) => self.finish(calls, value),
             Answer::Errno(errno) => self.finish(calls, -i64::from(errno)),
-            Answer::Descriptor(fd, close_on_exec) => self.give(calls, Ok(fd), close_on_exec, state),
+            Answer::Descriptor(handed) => self.give(calls, Ok(handed), state),
             Answer::Later(waiting) => match self.open_later(tid, waiting) {
                 Ok(()) => Ok(()),
                 // There are too many that wait already.
@@ -80,15 +78,15 @@ impl Tracer {
     }
 
     /// Ends a call with a descriptor, or with the error that there was instead.
-    fn give(
-        &mut self,
-        mut calls: Calls,
-        fd: io::Result<OwnedFd>,
-        close_on_exec: bool,
-        state: &mut State,
-    ) -> io::Result<()> {
+    fn give(&mut self, mut calls: Calls, handed: io::Result<Handed>, state: &mut State) -> io::Result<()> {
         let tid = calls.tid;
-        let result = fd.and_then(|fd| self.pass(&mut calls, &fd, close_on_exec, state));
+        let result = handed.and_then(|handed| {
+            let passed = self.pass(&mut calls, &handed.fd, handed.close_on_exec, state);
+            if passed.is_err() {
+                handed.undo();
+            }
+            passed
+        });
         match result {
             Ok(number) => self.finish(calls, number.into()),
             // It is not at a call any more.
@@ -108,7 +106,7 @@ impl Tracer {
         self.threads.entry(tid).or_default().awaits = Some(number);
         let sender = self.opened.0.clone();
         std::thread::Builder::new().spawn(move || {
-            let opened = Opened { tid, number, fd: waiting.open(), close_on_exec: waiting.close_on_exec };
+            let opened = Opened { tid, number, handed: waiting.open() };
             if sender.send(opened).is_ok() {
                 sys::ring();
             }
@@ -118,13 +116,13 @@ impl Tracer {
 
     /// Gives a thread what was opened for it.
     pub(super) fn hand_over(&mut self, opened: Opened, state: &mut State) -> io::Result<()> {
-        let Opened { tid, number, fd, close_on_exec } = opened;
+        let Opened { tid, number, handed } = opened;
         // One that ended, or another that has its number by now, waits for nothing.
         let Some(thread) = self.threads.get_mut(&tid).filter(|thread| thread.awaits == Some(number)) else {
             return Ok(());
         };
         thread.awaits = None;
         let calls = Calls::new(tid, Registers::get(tid as i32)?);
-        self.give(calls, fd, close_on_exec, state)
+        self.give(calls, handed, state)
     }
 }

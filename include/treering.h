@@ -2614,7 +2614,7 @@ typedef struct {
    */
   const char *network;
   /**
-   * Other containers that it finds by name, `NAME[:ALIAS]`.
+   * Other containers that it finds by name, and that it shares the network with, `NAME[:ALIAS]`.
    */
   const char *const *links;
   /**

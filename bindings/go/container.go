@@ -28,7 +28,7 @@ type ContainerOptions struct {
 	Volumes, Tmpfs []string
 	// Network is host, the default, or none.
 	Network string
-	// Links are other containers that it finds by name, NAME[:ALIAS].
+	// Links are other containers that it finds by name, and that it shares the network with, NAME[:ALIAS].
 	Links []string
 	// Labels of the container.
 	Labels map[string]string

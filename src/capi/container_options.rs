@@ -41,7 +41,7 @@ pub struct treering_container_options {
     pub tmpfs_len: usize,
     /// The network: `host` (also NULL) or `none`.
     pub network: *const c_char,
-    /// Other containers that it finds by name, `NAME[:ALIAS]`.
+    /// Other containers that it finds by name, and that it shares the network with, `NAME[:ALIAS]`.
     pub links: *const *const c_char,
     /// Number of `links`.
     pub links_len: usize,

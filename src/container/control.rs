@@ -20,7 +20,7 @@ use crate::error::{At, Error, Result};
 use crate::event::OutputStream;
 use crate::progress::Control;
 use crate::sandbox::protocol::{Channel, Message, Reader, Writer};
-use crate::sandbox::{Commands, Ids, Signals, StepOptions, Stream, WindowSize};
+use crate::sandbox::{Commands, Ids, Joined, Network, Signals, StepOptions, Stream, WindowSize};
 use crate::store::Slot;
 use crate::threads;
 
@@ -49,6 +49,8 @@ pub(super) const INPUT_END: u8 = 25;
 pub(super) const RESIZE: u8 = 26;
 /// The one that is attached goes, and the command is to go on.
 pub(super) const DETACH: u8 = 27;
+/// Give the network, to join it. The answer is of this kind: whether it is not the host's, whether it leads out, and its namespace.
+pub(super) const NETWORK: u8 = 28;
 // Answers.
 /// It was done.
 pub(super) const DONE: u8 = 30;
@@ -70,6 +72,8 @@ pub(super) struct Server {
     /// The command's terminal, or what it reads from.
     pub input: Mutex<Option<OwnedFd>>,
     pub terminal: bool,
+    /// The network that the command has, and that of others where they can have it too.
+    pub network: (Network, Option<Joined>),
     served: AtomicUsize,
 }
 
@@ -80,8 +84,10 @@ impl Server {
         commands: Commands,
         input: Option<OwnedFd>,
         terminal: bool,
+        network: (Network, Option<Joined>),
     ) -> Server {
-        Server { shared, signals, commands, input: Mutex::new(input), terminal, served: AtomicUsize::new(0) }
+        let (input, served) = (Mutex::new(input), AtomicUsize::new(0));
+        Server { shared, signals, commands, input, terminal, network, served }
     }
 }
 
@@ -196,6 +202,7 @@ fn answer(channel: &Channel, server: &Arc<Server>) -> io::Result<()> {
             Err(error) => channel.send(FAILED, &failure(&error), &[]),
         },
         ATTACH => attach(channel, server, None, false),
+        NETWORK => super::links::answer(channel, server.network.0, server.network.1.as_ref()),
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }

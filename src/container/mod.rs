@@ -26,6 +26,7 @@ mod create;
 mod handle;
 mod image;
 mod inspect;
+mod links;
 mod log;
 mod monitor;
 mod names;

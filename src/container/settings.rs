@@ -40,7 +40,7 @@ pub struct Settings {
     pub no_network: bool,
     /// Whether it has a network of its own, and is not run where there can be none.
     pub own_network: bool,
-    /// Other containers that it finds by name, `NAME[:ALIAS]`.
+    /// Other containers that it finds by name, and that it shares the network with, `NAME[:ALIAS]`.
     pub links: Vec<String>,
     /// Ports of the host that lead to its own, `[[ADDRESS:]HOST:]PORT[/udp]`. With them and without links it has a network of its own where
     /// that can be; else the network is the host's, and so are ports.
@@ -203,6 +203,12 @@ impl Settings {
             super::names::check(name)?;
             super::names::check(alias)?;
         }
+        if !self.links.is_empty() && (self.no_network || self.own_network) {
+            let message = "a container with a link has the network of the other one, and none besides";
+            return Err(Error::invalid("create container", message)
+                .with_path(&self.links[0])
+                .with_hint("leave out the network, or the link"));
+        }
         for target in self.anonymous.iter().chain(self.tmpfs.iter().map(|tmpfs| &tmpfs.target)) {
             let path = crate::fs::root::normalise(target.as_bytes())?;
             if path.is_empty() || !target.starts_with('/') {
@@ -232,7 +238,7 @@ impl Settings {
         match (self.no_network, self.own_network) {
             (true, _) => Network::None,
             (_, true) => Network::Own,
-            // Another container is found by the host's network.
+            // The network of another container, whatever that is.
             _ if self.ports.is_empty() || !self.links.is_empty() => Network::Host,
             _ => Network::OwnOrHost,
         }
@@ -361,6 +367,8 @@ mod tests {
             Settings { rung: Some("x".into()), ..Settings::default() },
             Settings { stop_signal: Some("SIGX".into()), ..Settings::default() },
             Settings { links: vec!["a/b".into()], ..Settings::default() },
+            Settings { links: vec!["a".into()], no_network: true, ..Settings::default() },
+            Settings { links: vec!["a".into()], own_network: true, ..Settings::default() },
             Settings { command: vec!["a\0".into()], ..Settings::default() },
             Settings { hostname: Some("x y".into()), ..Settings::default() },
         ];

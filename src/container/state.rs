@@ -45,7 +45,7 @@ pub struct State {
     pub error: Option<String>,
     /// How its command was run.
     pub rung: Option<String>,
-    /// The network that its command had: `host`, `none` or `own`.
+    /// The network that its command had: `host`, `none`, `own`, or `joined` for that of a container that it is linked with.
     pub network: Option<String>,
     /// Why that was the host's in place of one of its own.
     pub network_refused: Option<String>,

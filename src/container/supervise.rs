@@ -173,8 +173,8 @@ impl Container {
             })?;
         let config = tree.image().config().run();
         let mut step_options = self.options_in(tree.root(), config, &options, false)?;
-        step_options.hosts = self.hosts()?;
         settings.show(&mut step_options);
+        self.link(&mut step_options)?;
         let mut volumes = self.open_volumes(&tree)?;
         if let Some(volumes) = &mut volumes {
             step_options.binds.extend(volumes.binds(&self.slot));
@@ -230,8 +230,9 @@ impl Container {
         let watched = options.watched.then(|| shared.subscribe());
         let pump = threads::start("treering-output", move || pump::run(&slot, ends, options.output, &theirs))
             .at(RUN, "start thread")?;
-        let server =
-            Arc::new(Server::new(shared.clone(), step.signals(), step.commands(), input, has_terminal));
+        let network = (step.network(), step.network_to_join());
+        let (signals, commands) = (step.signals(), step.commands());
+        let server = Arc::new(Server::new(shared.clone(), signals, commands, input, has_terminal, network));
         let (end, ends) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).at(RUN, "make pipe")?;
         let theirs = server.clone();
         let serving = threads::start("treering-control", move || control::serve(&socket, &end, &theirs))
@@ -274,19 +275,6 @@ impl Container {
         let mut step = step_options(root, config, &overrides)?;
         step.window = options.window;
         Ok(step)
-    }
-
-    /// Lines for /etc/hosts: the containers it is linked with. All share the host's network.
-    fn hosts(&self) -> Result<Vec<(String, String)>> {
-        let mut out = Vec::new();
-        for link in &self.record.settings.links {
-            let (name, alias) = link.split_once(':').unwrap_or((link, link));
-            let other = Container::open(&self.store, name)?;
-            let mut names = vec![alias, other.name(), other.hostname()];
-            names.dedup();
-            out.extend(names.into_iter().map(|name| (name.to_string(), "127.0.0.1".to_string())));
-        }
-        Ok(out)
     }
 
     /// Makes another handle of the same container.

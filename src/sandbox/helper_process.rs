@@ -72,9 +72,9 @@ impl Signals {
     }
 }
 
-/// The first message of a helper.
+/// The first message of a helper, with the terminal and the network namespace of a step that has them.
 pub(super) enum First {
-    Started(Process, Option<OwnedFd>),
+    Started(Process, Option<OwnedFd>, Option<OwnedFd>),
     Refused(Error),
 }
 
@@ -90,7 +90,7 @@ pub(super) fn without_command(
     let (streams, mut outputs) = streams(&StepOptions::default())?;
     let journal = journal.try_clone().at(START, "")?;
     match greet(root, ledger, order, &journal, &streams, sources, program)? {
-        First::Started(helper, _) => {
+        First::Started(helper, ..) => {
             wait(&helper, &mut outputs, StepId::default(), &Control::default()).map(drop)
         }
         First::Refused(error) => Err(error),
@@ -167,7 +167,9 @@ pub(super) fn greet(
     };
     match first {
         Some(Message { kind: Message::STARTED, descriptors, .. }) => {
-            Ok(First::Started(helper, descriptors.into_iter().next()))
+            let mut descriptors = descriptors.into_iter();
+            let terminal = if order.terminal { descriptors.next() } else { None };
+            Ok(First::Started(helper, terminal, descriptors.next()))
         }
         Some(Message { kind: Message::FAILED, body, .. }) => Ok(First::Refused(failure(&body))),
         _ => Err(Error::new(ErrorKind::Io, "ask helper", "it ended without an answer").with_path(shown)),

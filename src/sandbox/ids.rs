@@ -45,6 +45,21 @@ impl Held {
     }
 }
 
+/// Returns what the user namespace of this process has, which another step made.
+pub fn held() -> Result<Held, String> {
+    let most = |file: &str| -> Result<u32, String> {
+        let text = read_small_file(Path::new(file), CAP).map_err(|error| format!("{file}: {error}"))?;
+        let text = String::from_utf8_lossy(&text);
+        let counts = text.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u32>().ok());
+        let most = counts.fold(0, u32::saturating_add).saturating_sub(1);
+        match most < NEEDED {
+            true => Err("the user namespace of the network that is joined has one id alone".into()),
+            false => Ok(most),
+        }
+    };
+    Ok(Held { uid: most("/proc/self/uid_map")?, gid: most("/proc/self/gid_map")? })
+}
+
 /// A range of ids: the first and how many.
 pub type Range = (u32, u32);
 

@@ -24,12 +24,13 @@ use super::protocol::{Channel, Message, Reader, Writer};
 use super::ptrace::Tracer;
 use super::rung::Rung;
 use super::supervise::supervise;
-use super::{command, filter, mounts, sys};
+use super::{command, filter, ids, join, mounts, sys};
 use crate::error::ErrorKind;
 use crate::fs::stat::stat_fd;
 use crate::tree::{Ledger, journal};
 
-/// How many descriptors come with an order before those of what is shown: tree, ledger, journal, and three streams.
+/// How many descriptors come with an order before those of what is shown: tree, ledger, journal, and three streams. The network that is joined
+/// follows them, where that is wanted.
 pub const FIXED: usize = 6;
 
 /// Runs the helper on the socket that it was started with, and gives its exit code. For programs that are the helper and nothing else: it
@@ -49,7 +50,8 @@ pub fn main() -> i32 {
             Some(Message { kind: Message::START, body, descriptors, .. }) => {
                 let order = Order::decode(&body)?;
                 let hosts = order.mounts.iter().filter(|it| matches!(it.what, Shown::Host { .. }));
-                if descriptors.len() != FIXED + hosts.count() {
+                let joined = usize::from(order.network == Network::Joined);
+                if descriptors.len() != FIXED + joined + hosts.count() {
                     return Err(io::ErrorKind::InvalidData.into());
                 }
                 Ok((order, descriptors))
@@ -89,6 +91,7 @@ fn run(host: &Channel, order: &Order, descriptors: Vec<OwnedFd>) -> Setup<()> {
         || descriptors.next().ok_or_else(|| Failure::new("receive order", io::ErrorKind::InvalidData));
     let (tree, ledger, journal) = (next()?, next()?, next()?);
     let streams = [next()?, next()?, next()?];
+    let joined = (order.network == Network::Joined).then(&mut next).transpose()?;
     let given = Given { tree, ledger, journal, streams, binds: descriptors.collect() };
     let device = stat_fd(&given.tree).what("look at tree")?.dev;
     let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
@@ -101,7 +104,7 @@ fn run(host: &Channel, order: &Order, descriptors: Vec<OwnedFd>) -> Setup<()> {
         // What a killed reaper leaves comes to this process.
         sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1).what("set up step")?;
     }
-    let (mut keeper, held) = namespaces(order)?;
+    let (mut keeper, held) = namespaces(order, joined)?;
     let lent = held.map(|held| Lent::new(order, held, &given)).transpose()?;
     if let (Some(lent), Lending::TakeBack { all }) = (&lent, order.owners) {
         return take_back(host, order, given, (proc, device), lent, all);
@@ -247,14 +250,18 @@ fn become_owner(order: &Order, tree: &OwnedFd) -> Setup<()> {
     .what("become the owner of the tree")
 }
 
-/// Moves into new namespaces: with a user namespace the one id of this process is root in it.
-fn namespaces(order: &Order) -> Setup<(Option<Keeper>, Option<Held>)> {
+/// Moves into new namespaces: with a user namespace the one id of this process is root in it. The network may be another step's.
+fn namespaces(order: &Order, joined: Option<OwnedFd>) -> Setup<(Option<Keeper>, Option<Held>)> {
+    let entered = match joined {
+        Some(namespace) => join::enter(order.rung, &namespace).what("join network")?,
+        None => false,
+    };
     if !order.rung.mounts() {
         return Ok((None, None));
     }
     let unsupported = |message: String| Failure { kind: ErrorKind::Unsupported, message, code: 0 };
     let mapper = match order.rung {
-        Rung::Ids => Some(Mapper::start().map_err(unsupported)?),
+        Rung::Ids if !entered => Some(Mapper::start().map_err(unsupported)?),
         _ => None,
     };
     let mut keeper = match order.network {
@@ -262,16 +269,18 @@ fn namespaces(order: &Order) -> Setup<(Option<Keeper>, Option<Held>)> {
         _ => None,
     };
     let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-    if order.network != Network::Host {
+    let makes_network = matches!(order.network, Network::None | Network::Own);
+    if makes_network {
         flags |= libc::CLONE_NEWNET;
     }
-    if order.rung != Rung::Root {
+    if order.rung != Rung::Root && !entered {
         flags |= libc::CLONE_NEWUSER;
     }
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     sys::unshare(flags).what("make namespaces")?;
     let held = match mapper {
         Some(mapper) => Some(mapper.finish().map_err(unsupported)?),
+        None if order.rung == Rung::Ids => Some(ids::held().map_err(unsupported)?),
         None => None,
     };
     let user = &order.user;
@@ -279,7 +288,7 @@ fn namespaces(order: &Order) -> Setup<(Option<Keeper>, Option<Held>)> {
         let message = format!("become user: the subordinate ids do not reach to {}:{}", user.uid, user.gid);
         return Err(unsupported(message));
     }
-    if matches!(order.rung, Rung::Notify | Rung::Ptrace) {
+    if matches!(order.rung, Rung::Notify | Rung::Ptrace) && !entered {
         let write = |name: &str, text: String| -> io::Result<()> {
             let path = format!("/proc/self/{name}");
             let fd = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
@@ -293,7 +302,7 @@ fn namespaces(order: &Order) -> Setup<(Option<Keeper>, Option<Held>)> {
     if !order.hostname.is_empty() {
         rustix::system::sethostname(&order.hostname).what("set host name")?;
     }
-    if order.network != Network::Host {
+    if makes_network {
         sys::loopback_up().what("set up loopback")?;
     }
     if let Some(keeper) = &mut keeper {
@@ -350,9 +359,12 @@ fn setup_and_supervise(
         first.begin(command, every).what("trace command")?;
         tracer = Some((first, signals));
     }
-    let with: Vec<_> = terminal.iter().map(AsFd::as_fd).collect();
+    // For other steps to join; where there is no namespace, only one that was joined.
+    let apart = order.network == Network::Joined || order.network != Network::Host && order.rung.mounts();
+    let network = apart.then(join::own).transpose().what("look at network")?;
+    let with: Vec<_> = terminal.iter().chain(&network).map(AsFd::as_fd).collect();
     host.send(Message::STARTED, &[], &with).what("report")?;
-    drop(terminal);
+    drop((terminal, network));
     rustix::io::write(&go, b"!").what("start command")?;
     drop(go);
     supervise(host, inner, listener, state, tracer)

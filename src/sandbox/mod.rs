@@ -48,6 +48,8 @@ mod handle;
 #[allow(clippy::disallowed_methods)]
 mod init;
 #[allow(clippy::disallowed_methods)]
+mod join;
+#[allow(clippy::disallowed_methods)]
 mod mounts;
 #[allow(clippy::disallowed_methods)]
 mod sys;
@@ -65,6 +67,7 @@ use crate::tree::Ledger;
 pub use helper::{Helper, VARIABLE as HELPER_VARIABLE, helper};
 pub use helper_process::Signals;
 pub(crate) use helper_process::streams;
+pub use join::Joined;
 pub use more::{Commands, Running};
 pub use network::Port;
 pub use order::{Ids, Limit, Network, WindowSize};
@@ -208,6 +211,8 @@ pub struct StepOptions {
     pub hostname: Vec<u8>,
     /// The network.
     pub network: Network,
+    /// The network of another step, for [`Network::Joined`].
+    pub joined: Option<Joined>,
     /// Ports of the host that lead to those of a network of its own.
     pub ports: Vec<Port>,
     /// Whether the command has a `/etc/resolv.conf` and `/etc/hosts` for its network in place of the tree's.

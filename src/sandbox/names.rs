@@ -12,6 +12,10 @@ pub fn files(options: &StepOptions, network: Network) -> Vec<(Vec<u8>, Vec<u8>)>
     if !options.names {
         return Vec::new();
     }
+    let network = match &options.joined {
+        Some(joined) if network == Network::Joined => joined.network,
+        _ => network,
+    };
     let mut out = Vec::new();
     if network != Network::None {
         // Of systemd-resolved's two files the one that its own stub is in works with the host's network, and only there.

@@ -70,15 +70,18 @@ pub enum Network {
     Own,
     /// A network of its own where that can be, else the host's.
     OwnOrHost,
+    /// That of another step, see [`StepOptions::joined`](super::StepOptions::joined).
+    Joined,
 }
 
 impl Network {
-    /// Returns its name, as `--network` takes it.
+    /// Returns its name, as the state of a container has it.
     pub fn name(self) -> &'static str {
         match self {
             Network::Host => "host",
             Network::None => "none",
             Network::Own | Network::OwnOrHost => "own",
+            Network::Joined => "joined",
         }
     }
 }
@@ -325,6 +328,7 @@ impl Order {
             Network::Host => 0,
             Network::None => 1,
             Network::Own | Network::OwnOrHost => 2,
+            Network::Joined => 3,
         };
         out.bytes(&self.hostname).number(network).list(&self.pasta);
         out.number(self.terminal.into()).number(self.read_only.into());
@@ -358,6 +362,7 @@ impl Order {
             0 => Network::Host,
             1 => Network::None,
             2 => Network::Own,
+            3 => Network::Joined,
             _ => return Err(bad()),
         };
         let pasta = body.list()?;

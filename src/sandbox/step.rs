@@ -40,6 +40,7 @@ pub struct Step {
     outputs: Vec<(OutputStream, OwnedFd)>,
     step: StepId,
     terminal: Option<OwnedFd>,
+    joined: Option<Joined>,
 }
 
 impl Step {
@@ -142,7 +143,12 @@ impl Step {
             None => Points::default(),
         };
         let result = (|| -> Result<_> {
-            let (order, sources) = order(root, options, rung, network, &mut points)?;
+            let (order, mut sources) = order(root, options, rung, network, &mut points)?;
+            if network == Network::Joined {
+                let joined = options.joined.as_ref();
+                let joined = joined.ok_or_else(|| Error::invalid(START, "there is no network to join"))?;
+                sources.insert(0, joined.namespace.try_clone().at(START, "join network")?);
+            }
             let owners = if rung == Rung::Ids { lending } else { Lending::None };
             let order = Order { network, pasta, owners, ..order };
             if let (Lending::Lend, Some(journal)) = (owners, &options.journal) {
@@ -158,8 +164,10 @@ impl Step {
             let first = greet(root, ledger, &order, &journal, &streams, &sources, program)?;
             Ok((first, journal, outputs))
         })();
-        let (helper, terminal, journal, outputs) = match result {
-            Ok((First::Started(helper, terminal), journal, outputs)) => (helper, terminal, journal, outputs),
+        let (helper, terminal, namespace, journal, outputs) = match result {
+            Ok((First::Started(helper, terminal, namespace), journal, outputs)) => {
+                (helper, terminal, namespace, journal, outputs)
+            }
             Ok((First::Refused(error), ..)) => {
                 points.remove(root)?;
                 return match error.kind() {
@@ -175,6 +183,11 @@ impl Step {
                 };
             }
         };
+        let theirs = options.joined.as_ref().map(|joined| joined.network);
+        let joined = namespace.map(|namespace| Joined {
+            namespace,
+            network: theirs.filter(|_| network == Network::Joined).unwrap_or(network),
+        });
         Ok(Ok(Step {
             root: root.try_clone()?,
             helper,
@@ -187,6 +200,7 @@ impl Step {
             outputs,
             step: options.step,
             terminal,
+            joined,
         }))
     }
 
@@ -214,6 +228,12 @@ impl Step {
     /// round.
     pub fn terminal(&mut self) -> Option<OwnedFd> {
         self.terminal.take()
+    }
+
+    /// Returns the network of a step that has not the host's, where it is one that others can join. It lasts as long as this does; what
+    /// leads out of it ends with the step that has it of its own.
+    pub fn network_to_join(&mut self) -> Option<Joined> {
+        self.joined.take()
     }
 
     /// Sends signals to the command, as long as it runs.

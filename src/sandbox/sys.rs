@@ -29,6 +29,22 @@ pub fn unshare(flags: i32) -> io::Result<()> {
     check(unsafe { libc::unshare(flags) }.into()).map(drop)
 }
 
+/// Moves this process into a namespace of this kind.
+pub fn join(namespace: impl AsFd, kind: i32) -> io::Result<()> {
+    // SAFETY: the helper has one thread; no descriptor changes its meaning for other code.
+    check(unsafe { libc::setns(namespace.as_fd().as_raw_fd(), kind) }.into()).map(drop)
+}
+
+/// Returns the user namespace that another namespace belongs to (ioctl_ns(2)).
+pub fn owner_of(namespace: impl AsFd) -> io::Result<OwnedFd> {
+    const GET_USER_NAMESPACE: libc::c_ulong = 0xb701;
+    // SAFETY: the operation takes no argument; the descriptor is new and ours.
+    unsafe {
+        let fd = check(libc::ioctl(namespace.as_fd().as_raw_fd(), GET_USER_NAMESPACE as _).into())?;
+        Ok(OwnedFd::from_raw_fd(fd as i32))
+    }
+}
+
 /// Calls prctl(2) with numbers only.
 pub fn prctl(operation: i32, argument: libc::c_ulong) -> io::Result<()> {
     // SAFETY: none of the operations used takes a pointer.

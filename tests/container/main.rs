@@ -4,6 +4,7 @@
 
 mod endless;
 mod lifecycle;
+mod links;
 mod network;
 mod places;
 mod process;

@@ -115,7 +115,7 @@ pub struct Making {
     #[arg(short, long = "publish", value_name = "[[IP:]HOST:]PORT[/udp]")]
     pub ports: Vec<String>,
 
-    /// Another container, found by its name or an alias
+    /// A container to share the network with, found by its name or an alias
     #[arg(long = "link", value_name = "NAME[:ALIAS]")]
     pub links: Vec<String>,
 
@@ -261,7 +261,7 @@ pub fn note_ports(context: &Context, container: &Container) {
     }
     let why = match (&state.network_refused, settings.links.is_empty()) {
         (Some(why), _) => format!(" ({why})"),
-        (None, false) => " (it is linked to other containers)".into(),
+        (None, false) => " (it is linked to a container that has it)".into(),
         (None, true) => String::new(),
     };
     let ports = settings.ports.join(", ");

@@ -129,7 +129,7 @@ impl Service {
         service.devices(proc)?;
         service.mount(proc, b"proc", proc.try_clone()?, false)?;
         // It names the interfaces of the host's network. A machine without it has none for the step either.
-        if order.network != Network::None
+        if order.network == Network::Host
             && let Ok(system) = rustix::fs::open("/sys", PATH | OFlags::DIRECTORY, Mode::empty())
         {
             service.mount(proc, SYSTEM, system, true)?;

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use super::create::Spot;
 use super::path::Named;
-use super::{Answer, Asked, Reply, State, access, create};
+use super::{Answer, Asked, Reply, State, access};
 use crate::fs::Kind;
 use crate::sandbox::sys;
 use crate::sandbox::syscalls::Call;

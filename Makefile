@@ -85,6 +85,11 @@ test-oracle: corpora ## compare with GNU tar, umoci, skopeo and Docker, on a rea
 	@if corpus=$$(bash tests/corpus.sh debian-min 2>/dev/null); then export TREERING_CORPUS=$$corpus; fi; \
 	$(RUN_TESTS) --locked --all-features --test 'oracle*' --test everywhere
 
+.PHONY: test-shapes
+test-shapes: ## build projects in Python and Node.js in every way and by Docker and buildah, as root; takes minutes
+	@for language in python node; do bash tests/corpus.sh debian-$$language >/dev/null || [ -z "$${CI:-}" ]; done
+	$(RUN_TESTS) --locked --all-features --test oracle_build $(if $(NEXTEST),--run-ignored only,-- --ignored)
+
 .PHONY: check-install
 check-install: ## that `make install` brings manual, completions and licences along, and `make uninstall` takes all of it away
 	$(CARGO) build --locked --all-features --bin treering

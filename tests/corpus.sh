@@ -5,6 +5,8 @@
 #
 #   debian-min    a minimal Debian or Ubuntu root filesystem, about 190 MB     } by mmdebstrap, as root; the same tree
 #   debian-apt    one with apt and a repository of packages in /repo, to install from without a network
+#   debian-python one with Python, pip and setuptools, without documents and translations
+#   debian-node   the same with Node.js and npm
 #   debian-big    one with compilers, Python, Java and all locales, 1.2 GB     } stands beside it as NAME.tar
 #   small-100k    100,000 small files in 1,000 directories, the same bytes and times everywhere
 #   sparse-10g    one file of 10 GB that holds three short runs of data
@@ -65,6 +67,16 @@ debian_apt() {
   debian minbase apt 'echo "deb [trusted=yes] file:/repo ./" >"$1"/etc/apt/sources.list'
 }
 
+# What a language needs to build a project without a network.
+debian_language() { # packages
+  local documents
+  # What is in the directories, not they themselves: some packages link into them.
+  for documents in doc man locale info; do
+    bring+=(--dpkgopt="path-exclude=/usr/share/$documents/*/*")
+  done
+  debian minbase "$1"
+}
+
 small_100k() {
   python3 - "$tree.part" <<'PY'
 import os, random, sys
@@ -108,7 +120,7 @@ PY
 }
 
 case $name in
-  debian-min | debian-apt | debian-big | small-100k | sparse-10g | random-4g) ;;
+  debian-min | debian-apt | debian-python | debian-node | debian-big | small-100k | sparse-10g | random-4g) ;;
   *) sed -n '2,/^set /s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
 esac
 mkdir -p "$cache"
@@ -124,6 +136,8 @@ if [ ! -d "$tree" ]; then
   case $name in
     debian-min) debian minbase iputils-ping,ca-certificates,libcap2-bin,attr,acl ;;
     debian-apt) debian_apt ;;
+    debian-python) debian_language python3-pip,python3-setuptools,python3-wheel,python3-venv ;;
+    debian-node) debian_language npm ;;
     debian-big) debian apt iputils-ping,ca-certificates,python3,python3-pip,python3-venv,gcc,g++,nodejs,git,default-jre-headless,locales-all,systemd,perl,vim,man-db,openssh-client ;;
     small-100k) small_100k ;;
     sparse-10g) sparse_10g ;;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::fs::MemfdFlags;
 
+use super::join::Joined;
 use super::helper_process::{First, Process, Signals, greet, read_output, streams, wait};
 use super::more::Commands;
 use super::order::{Lending, Order};

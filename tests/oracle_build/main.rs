@@ -1,17 +1,19 @@
 //! Dockerfiles as people write them: the same image for every user and by every rung, and the same files and configuration as Docker's
 //! two builders and buildah make of them.
 //!
-//! The base with packages is `debian-apt` of `tests/corpus.sh`.
+//! The bases with packages are corpora of `tests/corpus.sh`. What takes minutes is ignored here, and run by `make test-shapes`.
 #![cfg(feature = "sandbox")]
 #![allow(clippy::disallowed_methods)]
 
+mod languages;
 mod others;
 mod shapes;
 
 use std::path::PathBuf;
 
+use languages::{NODE, PYTHON};
 use shapes::{NGINX, SCRATCH, Shape};
-use support::busybox::{Way, World, ways};
+use support::busybox::{Way, World, every_way};
 
 /// Returns the tar of a corpus, if it was made.
 fn corpus(name: &str) -> Option<PathBuf> {
@@ -57,7 +59,7 @@ fn build(world: &World, way: Way, shape: &Shape) -> String {
 fn same_everywhere(shapes: &[&Shape]) {
     let Some((world, tar)) = world_for(shapes) else { return };
     let mut first: Vec<Option<String>> = vec![None; shapes.len()];
-    for way in ways() {
+    for way in every_way() {
         let can = |shape: &&Shape| shape.anywhere || way.rung != "chroot";
         if !shapes.iter().any(can) {
             continue;
@@ -91,4 +93,28 @@ fn what_begins_with_nothing_is_what_others_build() {
 #[test]
 fn what_apt_installs_is_what_others_build() {
     others::compare(&[&NGINX]);
+}
+
+#[test]
+#[ignore = "takes minutes: make test-shapes"]
+fn what_python_makes_is_the_same_image_everywhere() {
+    same_everywhere(&[&PYTHON]);
+}
+
+#[test]
+#[ignore = "takes minutes: make test-shapes"]
+fn what_python_makes_is_what_others_build() {
+    others::compare(&[&PYTHON]);
+}
+
+#[test]
+#[ignore = "takes minutes: make test-shapes"]
+fn what_node_makes_is_the_same_image_everywhere() {
+    same_everywhere(&[&NODE]);
+}
+
+#[test]
+#[ignore = "takes minutes: make test-shapes"]
+fn what_node_makes_is_what_others_build() {
+    others::compare(&[&NODE]);
 }

@@ -56,12 +56,13 @@ const PATHS: &[(Other, &str, &str)] = &[
     (Other::Buildah, "home", WORKDIR),
     (Other::Buildah, "home/app", WORKDIR),
     (Other::Buildah, "work/here", WORKDIR),
+    (Other::Buildah, "srv/app", WORKDIR),
     (Other::Buildah, "etc/nginx/sites-available/default", LINK),
     (Other::Buildah, "etc/nginx/sites-enabled/default", LINK),
 ];
 const MOUNT: &str = "what was mounted for a command, left behind where the image has none; we take it away";
 const LINK: &str = "a COPY to where a link is: buildah replaces the link, all others write through it";
-const WORKDIR: &str = "the owner of a working directory: here as by BuildKit the user of that step";
+const WORKDIR: &str = "the owner of a working directory: here as by BuildKit the user of that step, and not that of the first COPY to it";
 
 pub fn compare(shapes: &[&Shape]) {
     if !is_root() {

@@ -13,7 +13,7 @@ pub struct Shape {
     /// Whether its commands do without /proc and /dev, which a bare chroot has not.
     pub anywhere: bool,
     /// Paths and contents of the context. What begins with `#!` is a program.
-    files: &'static [(&'static str, &'static str)],
+    pub files: &'static [(&'static str, &'static str)],
 }
 
 impl Shape {

@@ -86,8 +86,8 @@ test-oracle: corpora ## compare with GNU tar, umoci, skopeo and Docker, on a rea
 	$(RUN_TESTS) --locked --all-features --test 'oracle*' --test everywhere
 
 .PHONY: test-shapes
-test-shapes: ## build projects in Python and Node.js in every way and by Docker and buildah, as root; takes minutes
-	@for language in python node; do bash tests/corpus.sh debian-$$language >/dev/null || [ -z "$${CI:-}" ]; done
+test-shapes: ## build projects in Python, Node.js and Java in every way and by Docker and buildah, as root; takes minutes
+	@for language in python node java; do bash tests/corpus.sh debian-$$language >/dev/null || [ -z "$${CI:-}" ]; done
 	$(RUN_TESTS) --locked --all-features --test oracle_build $(if $(NEXTEST),--run-ignored only,-- --ignored)
 
 .PHONY: check-install

@@ -7,6 +7,7 @@
 #   debian-apt    one with apt and a repository of packages in /repo, to install from without a network
 #   debian-python one with Python, pip and setuptools, without documents and translations
 #   debian-node   the same with Node.js and npm
+#   debian-java   the same with a JDK without desktop, and Maven
 #   debian-big    one with compilers, Python, Java and all locales, 1.2 GB     } stands beside it as NAME.tar
 #   small-100k    100,000 small files in 1,000 directories, the same bytes and times everywhere
 #   sparse-10g    one file of 10 GB that holds three short runs of data
@@ -120,7 +121,7 @@ PY
 }
 
 case $name in
-  debian-min | debian-apt | debian-python | debian-node | debian-big | small-100k | sparse-10g | random-4g) ;;
+  debian-min | debian-apt | debian-python | debian-node | debian-java | debian-big | small-100k | sparse-10g | random-4g) ;;
   *) sed -n '2,/^set /s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
 esac
 mkdir -p "$cache"
@@ -138,6 +139,8 @@ if [ ! -d "$tree" ]; then
     debian-apt) debian_apt ;;
     debian-python) debian_language python3-pip,python3-setuptools,python3-wheel,python3-venv ;;
     debian-node) debian_language npm ;;
+    # Maven's plugins by name: those that the making of a jar goes through, and those for its tests.
+    debian-java) debian_language default-jdk-headless,maven,libmaven-resources-plugin-java,libmaven-compiler-plugin-java,libsurefire-java,libmaven-jar-plugin-java,junit4 ;;
     debian-big) debian apt iputils-ping,ca-certificates,python3,python3-pip,python3-venv,gcc,g++,nodejs,git,default-jre-headless,locales-all,systemd,perl,vim,man-db,openssh-client ;;
     small-100k) small_100k ;;
     sparse-10g) sparse_10g ;;

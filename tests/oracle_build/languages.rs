@@ -246,3 +246,132 @@ server.listen(once ? 0 : 3000, "127.0.0.1", () => {
         ),
     ],
 };
+
+/// A jar that Maven compiles, tests and packs, run by the second stage.
+pub const JAVA: Shape = Shape {
+    name: "java",
+    corpus: Some("debian-java"),
+    anywhere: false,
+    files: &[
+        (
+            "Dockerfile",
+            r#"FROM debian:local AS build
+WORKDIR /src
+COPY pom.xml .
+COPY .mvn .mvn
+RUN mvn -q validate
+COPY src src
+RUN mvn -q package
+
+FROM debian:local
+ARG SOURCE_DATE_EPOCH=1700000000
+RUN groupadd --system --gid 990 app && useradd --system --uid 990 --gid app --create-home app && rm -f /etc/*-
+WORKDIR /app
+COPY --from=build /usr/share/java/commons-lang3.jar lib/
+COPY --from=build --chown=app:app /src/target/hello-1.0.jar app.jar
+USER app
+RUN java -jar app.jar world > ~/said && test "$(cat ~/said)" = 'Hello, World!'
+ENV JAVA_OPTS="-Xmx64m -XX:+UseSerialGC"
+EXPOSE 8080/tcp
+ENTRYPOINT ["sh", "-c", "exec java $JAVA_OPTS -jar /app/app.jar \"$@\"", "app"]
+CMD ["world"]
+"#,
+        ),
+        (".dockerignore", "target/\n"),
+        ("target/left-out.jar", "left out\n"),
+        // What Debian packs is a repository of Maven's.
+        (".mvn/maven.config", "--offline\n--batch-mode\n-Dmaven.repo.local=/usr/share/maven-repo\n"),
+        (
+            "pom.xml",
+            r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>org.example</groupId>
+  <artifactId>hello</artifactId>
+  <version>1.0</version>
+  <properties>
+    <maven.compiler.release>17</maven.compiler.release>
+    <project.build.sourceEncoding>UTF-8</project.build.sourceEncoding>
+    <project.build.outputTimestamp>2023-11-14T22:13:20Z</project.build.outputTimestamp>
+  </properties>
+  <dependencies>
+    <dependency><groupId>org.apache.commons</groupId><artifactId>commons-lang3</artifactId><version>debian</version></dependency>
+    <dependency><groupId>junit</groupId><artifactId>junit</artifactId><version>4.x</version><scope>test</scope></dependency>
+  </dependencies>
+  <build>
+    <resources><resource><directory>src/main/resources</directory><filtering>true</filtering></resource></resources>
+    <plugins>
+      <plugin>
+        <artifactId>maven-jar-plugin</artifactId>
+        <configuration><archive><manifest>
+          <mainClass>org.example.Hello</mainClass>
+          <addClasspath>true</addClasspath>
+          <customClasspathLayout>lib/commons-lang3.jar</customClasspathLayout>
+          <classpathLayoutType>custom</classpathLayoutType>
+        </manifest></archive></configuration>
+      </plugin>
+    </plugins>
+  </build>
+</project>
+"#,
+        ),
+        ("src/main/resources/greeting.txt", "hello\n"),
+        ("src/main/resources/version.txt", "${project.version}\n"),
+        (
+            "src/main/java/org/example/Hello.java",
+            r#"package org.example;
+
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import org.apache.commons.lang3.text.WordUtils;
+
+public class Hello {
+    static String read(String name) throws IOException {
+        try (var in = Hello.class.getResourceAsStream(name)) {
+            return new String(in.readAllBytes(), StandardCharsets.UTF_8).strip();
+        }
+    }
+
+    public static String greet(String name) throws IOException {
+        return WordUtils.capitalize(read("/greeting.txt") + ", " + name + "!");
+    }
+
+    public static void main(String[] arguments) throws IOException {
+        System.out.println(greet(arguments[0]));
+    }
+}
+"#,
+        ),
+        (
+            "src/test/java/org/example/HelloTest.java",
+            r#"package org.example;
+
+import static org.junit.Assert.assertEquals;
+
+import java.nio.file.Files;
+import java.util.stream.IntStream;
+import org.junit.Test;
+
+public class HelloTest {
+    @Test
+    public void greets() throws Exception {
+        assertEquals("Hello, You!", Hello.greet("you"));
+        assertEquals("1.0", Hello.read("/version.txt"));
+    }
+
+    @Test
+    public void worksOnSeveralThreads() {
+        assertEquals(499500, IntStream.range(0, 1000).parallel().sum());
+    }
+
+    @Test
+    public void writesFiles() throws Exception {
+        var file = Files.createTempFile("hello", ".txt");
+        Files.writeString(file, "text");
+        assertEquals("root", Files.getOwner(file).getName());
+        Files.delete(file);
+    }
+}
+"#,
+        ),
+    ],
+};

@@ -11,7 +11,7 @@ mod shapes;
 
 use std::path::PathBuf;
 
-use languages::{NODE, PYTHON};
+use languages::{JAVA, NODE, PYTHON};
 use shapes::{NGINX, SCRATCH, Shape};
 use support::busybox::{Way, World, every_way};
 
@@ -117,4 +117,10 @@ fn what_node_makes_is_the_same_image_everywhere() {
 #[ignore = "takes minutes: make test-shapes"]
 fn what_node_makes_is_what_others_build() {
     others::compare(&[&NODE]);
+}
+
+#[test]
+#[ignore = "takes minutes: make test-shapes"]
+fn what_java_makes_is_the_same_image_everywhere() {
+    same_everywhere(&[&JAVA]);
 }

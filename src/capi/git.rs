@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use super::arguments::{Bytes, Out};
 use super::error::treering_error;
-use super::guard::{guard, lock};
+use super::guard::guard;
 use super::handle::{self, noun};
 use super::status::{treering_pair, treering_slice, treering_status};
 use super::stream::{Userdata, callback_failed};
 use crate::build::{Git, GitAnswer, GitCall};
 use crate::error::{Error, ErrorKind, Result};
+use crate::threads::lock;
 
 const OP: &str = "run git";
 

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::client::{Attachment, Input};
 use super::handle::Container;
 use super::process::{Ended, Process, ProcessOptions, Reach, Shared};
-use crate::threads::lock;
 use super::streams::{Outputs, Resize, check_input};
 use super::terminal::{self, DetachKeys, Feeder, Taker};
 use crate::error::Result;
 use crate::event::OutputStream;
 use crate::progress::Control;
 use crate::sandbox::WindowSize;
+use crate::threads::lock;
 
 impl Process {
     /// Joins in with the command of a container that runs by itself: gives its output from now on, and passes input on. Of the options count

@@ -246,15 +246,7 @@ fn decode(body: &[u8]) -> io::Result<StepOptions> {
     let terminal = body.number()? == 1;
     let window = WindowSize::read(&mut body)?;
     body.end()?;
-    Ok(StepOptions {
-        arguments,
-        environment,
-        directory,
-        user,
-        terminal,
-        window,
-        ..StepOptions::default()
-    })
+    Ok(StepOptions { arguments, environment, directory, user, terminal, window, ..StepOptions::default() })
 }
 
 /// Runs one more command. It ends when the other side hangs up, unless it was detached.

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use rustix::fs::MemfdFlags;
 
-use super::join::Joined;
 use super::helper_process::{First, Process, Signals, greet, read_output, streams, wait};
+use super::join::Joined;
 use super::more::Commands;
 use super::order::{Lending, Order};
 use super::points::Points;

@@ -22,7 +22,6 @@ use super::claims;
 use super::layout::Store;
 use super::mark::Marks;
 use super::publish::{self, Durability, adopt, files, is_leftover, open_regular};
-use super::scratch::is_named;
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Found, Result};
 use crate::progress::Control;

@@ -132,6 +132,7 @@ fn a_context_may_be_a_tar_or_a_dockerfile_at_an_address() {
 #[cfg(feature = "sandbox")]
 #[test]
 fn a_secret_goes_to_its_own_server_and_stays_nowhere() {
+    use treering::build::{Secret, SecretSource};
     let place = Place::new();
     let (server, other) = (Server::start(place.scratch.path()), Server::start(place.scratch.path()));
     other.put("/f", b"content", &[]);

@@ -199,7 +199,7 @@ impl State {
         let again = rustix::io::fcntl_dupfd_cloexec(&fd, 0).map_err(io::Error::from);
         let file = self.keep(&spot, birth, again)?;
         let Spot { directory, name } = spot;
-        let made = Some(Made { directory: directory.fd, name, file });
+        let made = Some(Box::new(Made { directory: directory.fd, name, file }));
         Ok(Answer::Descriptor(Handed { made, ..Handed::new(fd, opening.flags) }))
     }
 

@@ -72,7 +72,7 @@ pub struct Handed {
     pub close_on_exec: bool,
     /// The name that the call gave to a new file, which is to go again where the caller has no room for the descriptor: the kernel
     /// looks for room before it makes a file.
-    made: Option<create::Made>,
+    made: Option<Box<create::Made>>,
 }
 
 impl Handed {

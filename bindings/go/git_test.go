@@ -51,7 +51,7 @@ func TestARepositoryIsAContext(t *testing.T) {
 		t.Errorf("%q", text)
 	}
 
-	// A function of one's own, in the midst of whose calls the collector runs.
+	// A function of one's own; the collector runs in the midst of its calls.
 	var calls []GitCall
 	own := func(ctx context.Context, call *GitCall) (*GitAnswer, error) {
 		runtime.GC()

@@ -124,7 +124,7 @@ pub(super) unsafe fn runner(git: treering_git) -> Option<Git> {
     })))
 }
 
-/// What the pointers of a call point to.
+/// The texts that the pointers of a call point to.
 struct Texts {
     directory: CString,
     arguments: Vec<CString>,

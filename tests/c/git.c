@@ -62,12 +62,14 @@ static int32_t run_git(void *userdata, const treering_git_call *call, size_t siz
   CHECK(posix_spawnp(&pid, "git", &actions, NULL, arguments, environment) == 0);
   CHECK(posix_spawn_file_actions_destroy(&actions) == 0 && waitpid(pid, &status, 0) == pid);
   size_t output_len = content(out, output, sizeof output), errors_len = content(wrong, errors, sizeof errors);
-  return treering_git_answer_set(answer, status == 0, output, output_len, errors, errors_len, NULL) == TREERING_OK ? 0 : 9;
+  return treering_git_answer_set(answer, status == 0, output, output_len, errors, errors_len, NULL) == TREERING_OK ? 0
+                                                                                                                   : 9;
 }
 
 static void builds_from_a_repository(void) {
   const char *repository = in_scratch("repository");
-  sh("mkdir '%s' && cd '%s' && git init -q -b main . && printf 'FROM scratch\\nCOPY f /f\\n' >Dockerfile && echo of-a-repository >f && "
+  sh("mkdir '%s' && cd '%s' && git init -q -b main . && printf 'FROM scratch\\nCOPY f /f\\n' >Dockerfile && echo "
+     "of-a-repository >f && "
      "git add . && git -c user.name=a -c user.email=a@host.example commit -q -m first",
      repository, repository);
   struct work work = {.repository = repository};

@@ -7,7 +7,7 @@ use super::{Take, bytes_at};
 
 /// The number by which a hash begins, behind 12 bytes.
 const MAGIC: u32 = 0x0006_1561;
-/// What a page has before its data, in bytes.
+/// The length of what a page has before its data, in bytes.
 const PAGE_HEADER: usize = 26;
 /// Types of pages.
 const UNSORTED: u8 = 2;

@@ -177,7 +177,7 @@ mod tests {
         }
         // A tar archive with such a name as its first entry is a tar archive.
         for name in
-            [&b"BZh91AY&"[..], b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"P*M\x18", b"\xfd7zXZ", b"LZIP\x01"]
+            [&b"BZh91AY&SY"[..], b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"P*M\x18", b"\xfd7zXZ", b"LZIP\x01"]
         {
             let mut tar = vec![0; 512];
             tar[..name.len()].copy_from_slice(name);

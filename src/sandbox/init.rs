@@ -105,6 +105,9 @@ fn run(host: &Channel, order: &Order, descriptors: Vec<OwnedFd>) -> Setup<()> {
         sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1).what("set up step")?;
     }
     let (mut keeper, held) = namespaces(order, joined)?;
+    // For other steps to join; where there is no namespace, only one that was joined.
+    let apart = order.network == Network::Joined || order.network != Network::Host && order.rung.mounts();
+    let network = apart.then(|| join::own(&proc)).transpose().what("look at network")?;
     let lent = held.map(|held| Lent::new(order, held, &given)).transpose()?;
     if let (Some(lent), Lending::TakeBack { all }) = (&lent, order.owners) {
         return take_back(host, order, given, (proc, device), lent, all);
@@ -134,7 +137,7 @@ fn run(host: &Channel, order: &Order, descriptors: Vec<OwnedFd>) -> Setup<()> {
         (tree, ledger, journal, binds),
         (&inner, go),
         proc,
-        device,
+        (device, network),
         (&mut listener, &mut state, &lent),
     );
     drop(inner);
@@ -322,7 +325,7 @@ fn setup_and_supervise(
     (tree, ledger, journal, binds): (OwnedFd, OwnedFd, OwnedFd, Vec<OwnedFd>),
     (inner, go): (&Channel, OwnedFd),
     proc: OwnedFd,
-    device: u64,
+    (device, network): (u64, Option<OwnedFd>),
     (listener, state, lent): (&mut Option<OwnedFd>, &mut Option<State>, &Option<Lent>),
 ) -> Setup<(i32, i32)> {
     let Some(ready) = inner.receive().what("set up step")? else {
@@ -359,9 +362,6 @@ fn setup_and_supervise(
         first.begin(command, every).what("trace command")?;
         tracer = Some((first, signals));
     }
-    // For other steps to join; where there is no namespace, only one that was joined.
-    let apart = order.network == Network::Joined || order.network != Network::Host && order.rung.mounts();
-    let network = apart.then(join::own).transpose().what("look at network")?;
     let with: Vec<_> = terminal.iter().chain(&network).map(AsFd::as_fd).collect();
     host.send(Message::STARTED, &[], &with).what("report")?;
     drop((terminal, network));

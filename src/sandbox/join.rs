@@ -23,18 +23,15 @@ pub struct Joined {
 }
 
 /// Returns the network namespace of this process.
-pub fn own() -> io::Result<OwnedFd> {
-    open("/proc/self/ns/net")
-}
-
-fn open(path: &str) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+pub fn own(proc: &OwnedFd) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(proc, "self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// Moves this process into the network of another step. Gives whether it is in the user namespace of that step now, as its root.
 pub fn enter(rung: Rung, namespace: &OwnedFd) -> io::Result<bool> {
     let user = sys::owner_of(namespace)?;
-    let (theirs, ours) = (stat_fd(&user)?, stat_fd(open("/proc/self/ns/user")?)?);
+    let ours = rustix::fs::open("/proc/self/ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let (theirs, ours) = (stat_fd(&user)?, stat_fd(&ours)?);
     let real = rustix::process::geteuid().is_root() && super::handle::has_all_ids();
     let has_one = rung.emulates() && rung.mounts();
     let enters = (theirs.dev, theirs.ino) != (ours.dev, ours.ino) && (has_one || !real);

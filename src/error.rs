@@ -56,6 +56,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    #[cfg(feature = "sandbox")]
     const ALL: [ErrorKind; 20] = [
         ErrorKind::InvalidArgument,
         ErrorKind::NotFound,
@@ -85,6 +86,7 @@ impl ErrorKind {
     }
 
     /// Finds the kind with a number.
+    #[cfg(feature = "sandbox")]
     pub(crate) fn of_code(code: i32) -> Option<ErrorKind> {
         ErrorKind::ALL.into_iter().find(|kind| kind.code() == code)
     }

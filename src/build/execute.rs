@@ -12,10 +12,10 @@ mod stage;
 mod stages;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Mutex;
 #[cfg(feature = "sandbox")]
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
@@ -201,7 +201,7 @@ struct Work<'a> {
 #[cfg(feature = "sandbox")]
 impl Drop for Work<'_> {
     fn drop(&mut self) {
-        for (_, tree) in self.trees.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for (_, tree) in self.trees.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).drain(..) {
             // A tree that nothing is written down of is found out about by a scan, and no result depends on it.
             let _ = tree.release(true);
         }

@@ -217,6 +217,7 @@ pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Returns the rest of a path that is another one or below it; `None` for one that is elsewhere. Neither ends with a slash.
+#[cfg(feature = "sandbox")]
 pub(crate) fn below<'a>(above: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     let rest = path.strip_prefix(above)?;
     match rest.first() {
@@ -233,6 +234,7 @@ pub(crate) fn is_below(path: &[u8], above: &[u8]) -> bool {
 }
 
 /// Joins two parts of a path.
+#[cfg(feature = "sandbox")]
 pub(crate) fn join(above: &[u8], name: &[u8]) -> Vec<u8> {
     match (above.is_empty(), name.is_empty()) {
         (true, _) => name.to_vec(),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::layout::Store;
 use super::pin::Need;
 use super::publish::{self, Durability};
-use crate::error::{At, Error, ErrorKind, Found, Result};
+use crate::error::{At, Error, Found, Result};
 #[cfg(feature = "sandbox")]
 use crate::fs::lock::Locked;
 use crate::fs::staged::Staged;
@@ -98,7 +98,7 @@ impl Store {
     }
 
     /// Forgets a tree: its record goes in one step, whatever else lies in it included. The tree itself is not touched
-    /// unless it lies there. [`ErrorKind::NotFound`] when there is no record.
+    /// unless it lies there. [`crate::ErrorKind::NotFound`] when there is no record.
     pub fn unbind(&self, key: &str) -> Result<()> {
         let _lease = self.lease()?;
         self.forget(key)
@@ -205,7 +205,7 @@ impl Binding {
     }
 
     /// Opens the journal for appending, making it where there is none, and locks it until the value ends: one process at a
-    /// time runs commands in a tree. [`ErrorKind::Busy`] when another one does.
+    /// time runs commands in a tree. [`crate::ErrorKind::Busy`] when another one does.
     #[cfg(feature = "sandbox")]
     pub(crate) fn journal(&self) -> Result<Locked> {
         const OP: &str = "lock tree";
@@ -216,7 +216,9 @@ impl Binding {
         let file = self.dir.open_with(BindingFile::Journal.name(), &options).at(OP, &shown)?.into_std();
         match Locked::try_new(file, true).at(OP, &shown)? {
             Some(locked) => Ok(locked),
-            None => Err(Error::new(ErrorKind::Busy, OP, "a command runs in this tree").with_path(shown)),
+            None => {
+                Err(Error::new(crate::ErrorKind::Busy, OP, "a command runs in this tree").with_path(shown))
+            }
         }
     }
 
@@ -292,7 +294,7 @@ mod tests {
         store.bind_tree("web").unwrap();
         assert_eq!(store.trees().unwrap(), ["1-2-3", "web"]);
         store.unbind("1-2-3").unwrap();
-        assert_eq!(store.unbind("1-2-3").unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(store.unbind("1-2-3").unwrap_err().kind(), crate::ErrorKind::NotFound);
         assert_eq!(store.trees().unwrap(), ["web"]);
         for key in ["", ".", "..", "a/b", "-x", "a\0b", &"x".repeat(201)] {
             assert!(store.bind_tree(key).is_err(), "{key:?}");

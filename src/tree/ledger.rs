@@ -9,15 +9,11 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsFd;
-
-use rustix::fs::{Gid, Mode, Uid};
 
 use super::entry::Xattrs;
 use super::interchange::can_stand_for;
 use crate::error::{Error, Result};
-use crate::fs::generation::{generation_of, same_life};
-use crate::fs::stat::stat_fd;
+use crate::fs::generation::same_life;
 use crate::fs::{Kind, Stat};
 
 const MAGIC: &[u8; 8] = b"TRLEDGR\x01";
@@ -108,41 +104,6 @@ impl Ledger {
     /// Records a file, in place of the record of its inode if there is one.
     pub fn insert(&mut self, record: Record) {
         self.records.insert((record.dev, record.ino), record);
-    }
-
-    /// Gives a directory that was made for a tree its permissions and owner: to the disk as far as this process can, and the rest to
-    /// the ledger, under the path. Returns its device and inode.
-    pub(crate) fn give(
-        &mut self,
-        directory: impl AsFd,
-        path: Vec<u8>,
-        mode: u32,
-        (uid, gid): (u32, u32),
-    ) -> io::Result<(u64, u64)> {
-        let is_root = rustix::process::geteuid().is_root();
-        let disk_mode = if is_root { mode } else { mode & 0o1777 | 0o700 };
-        if is_root {
-            rustix::fs::fchown(&directory, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-        }
-        rustix::fs::fchmod(&directory, Mode::from_raw_mode(disk_mode))?;
-        let stat = stat_fd(&directory)?;
-        self.take(stat.dev, stat.ino);
-        if !is_root && ((uid, gid) != (0, 0) || mode != disk_mode) {
-            self.insert(Record {
-                path,
-                dev: stat.dev,
-                ino: stat.ino,
-                generation: generation_of(&directory, &stat)?,
-                disk_mode: disk_mode as u16,
-                kind: Kind::Directory,
-                mode: mode as u16,
-                uid,
-                gid,
-                rdev: (0, 0),
-                xattrs: Vec::new(),
-            });
-        }
-        Ok((stat.dev, stat.ino))
     }
 
     /// Takes out the record of an inode.

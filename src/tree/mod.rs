@@ -7,6 +7,8 @@
 pub(crate) mod clone;
 mod codec;
 pub(crate) mod entry;
+#[cfg(feature = "sandbox")]
+mod given;
 pub(crate) mod hash;
 pub(crate) mod interchange;
 pub mod journal;

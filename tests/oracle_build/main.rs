@@ -124,3 +124,9 @@ fn what_node_makes_is_what_others_build() {
 fn what_java_makes_is_the_same_image_everywhere() {
     same_everywhere(&[&JAVA]);
 }
+
+#[test]
+#[ignore = "takes minutes: make test-shapes"]
+fn what_java_makes_is_what_others_build() {
+    others::compare(&[&JAVA]);
+}

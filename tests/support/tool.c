@@ -448,10 +448,11 @@ static int descriptors(void) {
   return 0;
 }
 
-// Makes names by every call that does, whenever a line that begins with m comes, and says what each call gave and whether its name is
-// there, whenever another one comes. With `full` there is no room for another descriptor.
+// Makes names by every call that does, whenever a line that begins with m comes, and says what each call gave and
+// whether its name is there, whenever another one comes. With `full` there is no room for another descriptor.
 static int makes(int full) {
-  static const char *calls[] = {"new", "new 0400", "open", "open 0400", "creat", "openat2", "unnamed", "mkdir", "symlink", "mknod", "mkfifo", "bind"};
+  static const char *calls[] = {"new",     "new 0400", "open",    "open 0400", "creat",  "openat2",
+                                "unnamed", "mkdir",    "symlink", "mknod",     "mkfifo", "bind"};
   enum { COUNT = sizeof calls / sizeof *calls };
   int errors[COUNT] = {0};
   char line[64];
@@ -467,7 +468,10 @@ static int makes(int full) {
       if (*line != 'm') {
         struct stat stat;
         int there = lstat(name, &stat) == 0;
-        printf("%s: %s%s\n", name, strerror(errors[n]), there && errors[n] ? ", and left its name" : there ? ", there" : "");
+        printf("%s: %s%s\n", name, strerror(errors[n]),
+               there && errors[n] ? ", and left its name"
+               : there            ? ", there"
+                                  : "");
         if (there && (S_ISDIR(stat.st_mode) ? rmdir(name) : unlink(name))) return fail("remove");
         continue;
       }
@@ -476,18 +480,42 @@ static int makes(int full) {
       unsigned long long how[3] = {O_CREAT | O_EXCL | O_WRONLY, 02640, 0};
       long result = -1;
       switch (n) {
-        case 0: result = open(name, O_CREAT | O_EXCL | O_RDWR, 0640); break;
-        case 1: result = open(name, O_CREAT | O_EXCL | O_RDWR, 0400); break;
-        case 2: result = open(name, O_CREAT | O_RDWR, 0640); break;
-        case 3: result = open(name, O_CREAT | O_RDWR, 0400); break;
-        case 4: result = creat(name, 0400); break;
-        case 5: result = syscall(437, AT_FDCWD, name, how, sizeof how); break;
-        case 6: result = open(".", O_TMPFILE | O_RDWR, 0400); break;
-        case 7: result = mkdir(name, 0500); break;
-        case 8: result = symlink("target", name); break;
-        case 9: result = mknod(name, S_IFREG | 0400, 0); break;
-        case 10: result = mkfifo(name, 0400); break;
-        case 11: result = bind(3, (struct sockaddr *)&address, sizeof address); break;
+      case 0:
+        result = open(name, O_CREAT | O_EXCL | O_RDWR, 0640);
+        break;
+      case 1:
+        result = open(name, O_CREAT | O_EXCL | O_RDWR, 0400);
+        break;
+      case 2:
+        result = open(name, O_CREAT | O_RDWR, 0640);
+        break;
+      case 3:
+        result = open(name, O_CREAT | O_RDWR, 0400);
+        break;
+      case 4:
+        result = creat(name, 0400);
+        break;
+      case 5:
+        result = syscall(437, AT_FDCWD, name, how, sizeof how);
+        break;
+      case 6:
+        result = open(".", O_TMPFILE | O_RDWR, 0400);
+        break;
+      case 7:
+        result = mkdir(name, 0500);
+        break;
+      case 8:
+        result = symlink("target", name);
+        break;
+      case 9:
+        result = mknod(name, S_IFREG | 0400, 0);
+        break;
+      case 10:
+        result = mkfifo(name, 0400);
+        break;
+      case 11:
+        result = bind(3, (struct sockaddr *)&address, sizeof address);
+        break;
       }
       errors[n] = result < 0 ? errno : 0;
       if (result > 3) close(result);
@@ -527,8 +555,13 @@ int main(int argc, char **argv) {
   if (!strcmp(what, "set")) return setxattr(argv[2], argv[3], argv[4], strlen(argv[4]), 0) ? fail("set") : 0;
   // An ACL of a user beside the owner, the group and the others: struct posix_acl_xattr_header, then entries.
   if (!strcmp(what, "acl")) {
-    struct { unsigned version; struct { unsigned short tag, perm; unsigned id; } entries[5]; } acl = {
-      2, {{1, 7, -1}, {2, 7, 1234}, {4, 5, -1}, {16, 7, -1}, {32, 5, -1}}};
+    struct {
+      unsigned version;
+      struct {
+        unsigned short tag, perm;
+        unsigned id;
+      } entries[5];
+    } acl = {2, {{1, 7, -1}, {2, 7, 1234}, {4, 5, -1}, {16, 7, -1}, {32, 5, -1}}};
     return setxattr(argv[2], argv[3], &acl, sizeof acl, 0) ? fail("acl") : 0;
   }
   if (!strcmp(what, "get")) {

@@ -137,9 +137,11 @@ impl Location {
             return Err(refuse("the address has no host"));
         }
         let after = &authority.as_str()[host.len()..];
-        let port = match after.strip_prefix(':') {
-            None | Some("") => None,
-            Some(port) => Some(port.parse::<u16>().map_err(|_| refuse("not a port"))?),
+        let port = match (after, after.strip_prefix(':')) {
+            ("" | ":", _) => None,
+            (_, Some(port)) => Some(port.parse::<u16>().map_err(|_| refuse("not a port"))?),
+            // As in `[::1].example`, of which `host` is the part in brackets.
+            (_, None) => return Err(refuse("not a host")),
         };
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         let target = if target.starts_with('/') { target.to_string() } else { format!("/{target}") };
@@ -251,6 +253,8 @@ mod tests {
             "https:///x",
             "https://a.example:99999/",
             "https://a b/",
+            "http://[::1].a.example/",
+            "http://[::1]5000/",
             "https://a.example/\u{7}",
             "https://a.example/\r\nX: y",
         ] {

@@ -66,16 +66,16 @@ corpora: ## the Debian trees that tests work in, made once by mmdebstrap (takes 
 	  { echo "SKIP-PART corpus $$name: tests that need it leave out what they do in it"; [ -z "$${CI:-}" ]; }; done
 
 .PHONY: test-rust
-test-rust: corpora ## Rust tests and doc-tests, as the user you are
-	$(RUN_TESTS) --locked --all-features
+test-rust: corpora ## Rust tests and doc-tests, as the user you are; comparisons with other tools are test-oracle's
+	$(RUN_TESTS) --locked --all-features $(if $(NEXTEST),-E 'not (binary(/^oracle/) | binary(everywhere))')
 	$(if $(NEXTEST),$(CARGO) test --locked --all-features --doc)
 
 .PHONY: test-unprivileged
 test-unprivileged: corpora ## the Rust tests as a user with no privileges and no subuid entries
 ifeq ($(shell id -u),0)
-	@# Property tests have tried their cases as root; here a few of them.
+	@# Property tests have tried their cases as root; here a few of them. Where packages are installed, root becomes this user by itself.
 	CARGO_TARGET_$(TRIPLE)_RUNNER="bash $(CURDIR)/tests/unprivileged.sh" PROPTEST_CASES=$${PROPTEST_CASES:-10} \
-	  $(RUN_TESTS) --locked --all-features --lib --bins --tests
+	  $(RUN_TESTS) --locked --all-features --lib --bins --tests $(if $(NEXTEST),-E 'not (binary(oracle_build) | binary(everywhere))')
 else
 	@echo "test-unprivileged: you are not root, so test-rust was this already"
 endif

@@ -170,7 +170,7 @@ pub(super) fn decode_error(code: usize) -> Error {
     let error = Error::new(kind, "decompress layer", message);
     match kind {
         ErrorKind::Unsupported | ErrorKind::Limit => error
-            .with_hint("decompress it first, or compress it anew without a dictionary, --ultra and --long"),
+            .with_hint("decompress it first, or compress it anew without a dictionary and with a smaller window"),
         _ => error,
     }
 }

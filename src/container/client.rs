@@ -393,8 +393,12 @@ impl Container {
         }
     }
 
-    /// Waits until the end is written down as well, or the container is gone with it.
-    pub(super) fn await_state(&self, control: &Control) -> Result<()> {
+    /// Waits until the end of its command is written down as well, or the container is gone with it: what was attached to the command learns
+    /// of its end a moment earlier. Returns at once where nothing runs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cancelled`], and what reading the state meets.
+    pub fn await_state(&self, control: &Control) -> Result<()> {
         while self.slot.has(crate::store::CONFIG)? && self.is_running()? {
             control.check("wait for container")?;
             std::thread::sleep(Duration::from_millis(2));

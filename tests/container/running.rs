@@ -210,6 +210,11 @@ fn output_is_followed_and_attached_to() {
         // From the first byte on, and with the code.
         let (code, out, error) = all(&world, way, &["start", "-a", "box"]);
         assert_eq!((code, out.as_str()), (4, "line 1\nline 2\nline 3\n"), "{way:?} {error}");
+        // It is over when the command says so.
+        for _ in 0..10 {
+            assert_eq!(all(&world, way, &["start", "-a", "box"]).0, 4, "{way:?}");
+            assert_eq!(listed(&world, way)[0]["status"], "exited", "{way:?}");
+        }
         world.ok(way, &["rename", "box", "other"]);
         assert_eq!(world.ok(way, &["rm", "other"]), "other\n");
     }

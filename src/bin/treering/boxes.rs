@@ -14,7 +14,7 @@ use treering::container::{
 use treering::image::{Image, Platform};
 use treering::sandbox::{Rung, WindowSize};
 use treering::store::Store;
-use treering::{ErrorKind, Result};
+use treering::{Control, ErrorKind, Result};
 
 use crate::context::Context;
 use crate::options::key_value;
@@ -289,7 +289,7 @@ pub fn variables(given: &[String], files: &[PathBuf]) -> anyhow::Result<Vec<Stri
 }
 
 /// Shows what an attached container writes and passes keys and signals on, until its command ends or Ctrl-P Ctrl-Q.
-pub fn follow(mut attached: Attached, input: bool) -> anyhow::Result<ExitCode> {
+pub fn follow(container: &Container, mut attached: Attached, input: bool) -> anyhow::Result<ExitCode> {
     let mut sink = crate::commands::run::stdio();
     let sender = Arc::new(attached.input()?);
     let left = Arc::new(AtomicBool::new(false));
@@ -341,7 +341,11 @@ pub fn follow(mut attached: Attached, input: bool) -> anyhow::Result<ExitCode> {
             Ok(Attachment::Output(stream, bytes)) => {
                 sink(stream, &bytes).map_err(crate::output::stdout_error)?
             }
-            Ok(Attachment::Exited(code)) => break Ok(ExitCode::from(u8::try_from(code).unwrap_or(125))),
+            Ok(Attachment::Exited(code)) => {
+                // What comes next may start or remove it.
+                let ended = container.await_state(&Control::default()).map_err(Into::into);
+                break ended.map(|()| ExitCode::from(u8::try_from(code).unwrap_or(125)));
+            }
             Ok(_) => {}
             Err(_) if left.load(Ordering::Acquire) => break Ok(ExitCode::SUCCESS),
             Err(error) => break Err(error.into()),

@@ -30,6 +30,6 @@ pub struct Attach {
 impl Attach {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let container = Container::open(&context.store()?, &self.container)?;
-        boxes::follow(container.attach()?, !self.no_stdin)
+        boxes::follow(&container, container.attach()?, !self.no_stdin)
     }
 }

@@ -207,7 +207,7 @@ fn by_itself_or_not(
     }
     note_ports(context, &container);
     match started.attached {
-        Some(attached) => follow(attached, true),
+        Some(attached) => follow(&container, attached, true),
         None => {
             output::lines([container.id()])?;
             Ok(ExitCode::SUCCESS)

@@ -51,9 +51,10 @@ impl Start {
         let [name] = &self.containers[..] else {
             return Err(Usage::new("only one container can be attached to").into());
         };
-        let started = Container::open(&context.store()?, name)?.start(&options())?;
+        let container = Container::open(&context.store()?, name)?;
+        let started = container.start(&options())?;
         match started.attached {
-            Some(attached) => boxes::follow(attached, interactive),
+            Some(attached) => boxes::follow(&container, attached, interactive),
             None => Ok(ExitCode::SUCCESS),
         }
     }

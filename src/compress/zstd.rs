@@ -169,8 +169,9 @@ pub(super) fn decode_error(code: usize) -> Error {
     };
     let error = Error::new(kind, "decompress layer", message);
     match kind {
-        ErrorKind::Unsupported | ErrorKind::Limit => error
-            .with_hint("decompress it first, or compress it anew without a dictionary and with a smaller window"),
+        ErrorKind::Unsupported | ErrorKind::Limit => error.with_hint(
+            "decompress it first, or compress it anew without a dictionary and with a smaller window",
+        ),
         _ => error,
     }
 }

@@ -449,7 +449,7 @@ mod tests {
             let mut named: Vec<&str> = row
                 .map(|row| row.split(['`', ' ']).filter(|word| word.starts_with("--")).collect())
                 .unwrap_or_default();
-            let everywhere = ["help", "version", "root", "threads", "quiet", "json"];
+            let everywhere = ["help", "version", "root", "no_layer_index", "threads", "quiet", "json"];
             let own = |flag: &&clap::Arg| !everywhere.contains(&flag.get_id().as_str());
             let flags = verb.get_arguments().filter(own);
             let mut known: Vec<String> =

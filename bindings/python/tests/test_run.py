@@ -323,8 +323,9 @@ def test_a_terminal_has_a_size_and_takes_keys(run: Run) -> None:
 
 def test_a_size_that_cannot_be_had_ends_the_command(run: Run) -> None:
     sizes = iter([(80, 25)])
-    with pytest.raises(StopIteration):
+    with pytest.raises(treering.CallbackError) as raised:
         run(["sleep", "1000"], tty=True, size=lambda: next(sizes), stdout=subprocess.DEVNULL)
+    assert isinstance(raised.value.__cause__, StopIteration)
 
 
 def test_a_container_is_joined_left_and_joined_again(store: treering.Store, image: treering.Image) -> None:

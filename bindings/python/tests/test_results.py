@@ -201,7 +201,8 @@ def documented(text: str) -> str:
         if not isinstance(node, (ast.ClassDef, ast.FunctionDef)) or node.name.startswith("_"):
             return
         thing = inspect.getattr_static(owner, node.name, None)
-        doc = inspect.getdoc(thing)
+        # A static method has the text of its own type otherwise.
+        doc = inspect.getdoc(thing.__func__ if isinstance(thing, staticmethod) else thing)
         if isinstance(node, ast.ClassDef):
             for one in node.body:
                 visit(one, thing)

@@ -117,7 +117,8 @@ class Store:
     @property
     def layout(self) -> str:
         """The path of the store's OCI image layout. Other tools read it as it is and must not write to it, since they take none of
-        the store's locks."""
+        the store's locks.
+        """
     @property
     def closed(self) -> bool:
         """Whether ``close`` was called."""

@@ -308,8 +308,9 @@ def test_caps(tmp_path: pathlib.Path, tree: pathlib.Path) -> None:
     image = treering.Store(path).commit(tree, "app")
     (tree / "more").write_text("more")
     for cap, number in {"document_bytes": 100, "document_depth": 2, "layers": 1, "blob_bytes": 50}.items():
+        limit: dict[str, Any] = {f"max_{cap}": number}
         with pytest.raises(treering.LimitError):
-            treering.Store(path, **{f"max_{cap}": number}).commit(tree, "app")
+            treering.Store(path, **limit).commit(tree, "app")
     with pytest.raises(treering.InvalidArgumentError):
         treering.Store(path, max_layers=-1)
     # An index in an index.

@@ -218,7 +218,7 @@ func copied(r ffi.Copied, err error) (*CopyResult, error) {
 }
 
 // CopyIn copies a file or directory of the host into it, as docker cp does: a directory that is there at path gets it under its own name,
-// and a source that ends in /. is copied without its name. It is ErrBusy while its command runs. Options may be nil.
+// and a source that ends in /. is copied without its name. Its command may run. Options may be nil.
 func (c *Container) CopyIn(ctx context.Context, source, path string, options *CopyOptions) (*CopyResult, error) {
 	return copied(ffi.CopyIntoContainer(ctx, c.h(), source, path, or(options).KeepOwners))
 }

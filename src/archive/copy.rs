@@ -53,8 +53,40 @@ pub(super) fn tar_of(
     out: &mut (dyn Write + Send),
     control: &Control,
 ) -> Result<()> {
-    let list = files.list();
     let mut out = TarOut::new(out, MtimePrecision::Nanoseconds, control);
+    each_entry(files, entry, name, top, &mut out, control)?;
+    out.finish()
+}
+
+/// A receiver of entries, each followed by its content.
+pub(crate) trait Entries {
+    /// Takes an entry.
+    fn entry(&mut self, entry: &HeaderEntry<'_>) -> Result<()>;
+
+    /// Takes content of the file that came last.
+    fn data(&mut self, bytes: &[u8]) -> Result<()>;
+}
+
+impl Entries for TarOut<'_> {
+    fn entry(&mut self, entry: &HeaderEntry<'_>) -> Result<()> {
+        TarOut::entry(self, entry)
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> Result<()> {
+        TarOut::data(self, bytes)
+    }
+}
+
+/// Gives an entry, and what is below it, in the order of [`copy_tar`].
+pub(crate) fn each_entry(
+    files: &(impl CopySource + ?Sized),
+    entry: u32,
+    name: &[u8],
+    top: bool,
+    out: &mut dyn Entries,
+    control: &Control,
+) -> Result<()> {
+    let list = files.list();
     let above = list.path(entry);
     let path = |node: u32| {
         let path = list.path(node);
@@ -75,7 +107,7 @@ pub(super) fn tar_of(
         let meta = list.meta(node);
         if meta.kind == Kind::Directory {
             if node != entry || top {
-                write_entry(&mut out, list, node, &path(node), None)?;
+                write_entry(out, list, node, &path(node), None)?;
             }
             todo.extend(list.children(node).rev());
             continue;
@@ -86,11 +118,11 @@ pub(super) fn tar_of(
         } else if meta.kind == Kind::File && meta.size > 0 {
             content.push(node);
         } else {
-            write_entry(&mut out, list, node, &path(node), None)?;
+            write_entry(out, list, node, &path(node), None)?;
         }
     }
     files.read_each(&content, control, &mut |node, content| {
-        write_entry(&mut out, list, node, &path(node), None)?;
+        write_entry(out, list, node, &path(node), None)?;
         let mut buffer = vec![0; PIECE];
         loop {
             match content.read(&mut buffer).at(COPY, path(node))? {
@@ -100,13 +132,13 @@ pub(super) fn tar_of(
         }
     })?;
     for (node, leader) in links {
-        write_entry(&mut out, list, node, &path(node), Some(&path(leader)))?;
+        write_entry(out, list, node, &path(node), Some(&path(leader)))?;
     }
-    out.finish()
+    Ok(())
 }
 
 fn write_entry(
-    out: &mut TarOut<'_>,
+    out: &mut dyn Entries,
     list: &Snapshot,
     node: u32,
     path: &[u8],

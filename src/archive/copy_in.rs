@@ -104,7 +104,7 @@ fn destination(there: &TreeFiles, target: &CopyTarget, is_directory: bool) -> Re
 }
 
 /// Refuses names that delete files where a layer is applied, which is how the files arrive.
-fn no_whiteouts(list: &Snapshot, entry: u32, path: &[u8]) -> Result<()> {
+pub(crate) fn no_whiteouts(list: &Snapshot, entry: u32, path: &[u8]) -> Result<()> {
     let refuse =
         |name: &[u8], shown: Vec<u8>| match name.starts_with(whiteout::PREFIX) {
             true => Err(Error::invalid(COPY, "a name that begins with .wh. deletes a file in a layer")

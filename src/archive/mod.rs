@@ -33,6 +33,8 @@ mod tree_files;
 
 pub use crate::image::{Loaded, NamePolicy};
 pub use copy::{CopiedOut, copy_directory, copy_file, copy_out, copy_tar};
+pub(crate) use copy::{Entries, each_entry};
+pub(crate) use copy_in::no_whiteouts;
 pub use copy_in::{CopyTarget, copy_in};
 pub use directory::open_layout;
 pub use export::{ExportOptions, ExportSource, export};

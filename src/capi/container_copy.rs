@@ -7,12 +7,12 @@ use super::error::treering_error;
 use super::guard::guard;
 use super::report::{Report, hand_over, treering_report};
 use super::status::treering_status;
-use crate::image::{AppliedLayer, LayerApplyOptions};
+use crate::image::LayerApplyOptions;
+use crate::layer::Loss;
 use crate::tree::OwnerPolicy;
 
 /// Gives the caller what was lost, and for how many entries.
-fn give(copied: Option<AppliedLayer>, unkept: Out<'_, u64>, report: Out<'_, *mut treering_report>) {
-    let (lost, count) = copied.map(|it| (it.applied.losses, it.unkept)).unwrap_or_default();
+fn give((lost, count): (Vec<Loss>, u64), unkept: Out<'_, u64>, report: Out<'_, *mut treering_report>) {
     hand_over(report, Report::losses(lost));
     if let Some(place) = unkept.place() {
         place.write(count);
@@ -22,9 +22,10 @@ fn give(copied: Option<AppliedLayer>, unkept: Out<'_, u64>, report: Out<'_, *mut
 /// Copies a file or directory of the host into a container, as `docker cp` does: a directory that is there at `path` gets it under its own
 /// name, and a source that ends in `/.` is copied without its name. Symbolic links in `path` are followed inside the container.
 ///
-/// Errors: TREERING_BUSY while a command runs in it; TREERING_NOT_FOUND where the source, or the directory of `path`, is missing;
-/// TREERING_INVALID_ARGUMENT for a directory in place of a file, and for names that would delete files when the tree becomes a layer
-/// (`.wh.*`). After an error a part of it may be there.
+/// A command may run in it: then a process beside that makes the files, and files that are open stay what they are.
+///
+/// Errors: TREERING_NOT_FOUND where the source, or the directory of `path`, is missing; TREERING_INVALID_ARGUMENT for a directory in place
+/// of a file, and for names that would delete files when the tree becomes a layer (`.wh.*`). After an error a part of it may be there.
 ///
 /// @param source the file or directory of the host.
 /// @param path where it goes in the container.
@@ -61,7 +62,7 @@ pub unsafe extern "C" fn treering_container_copy_in(
         let (source, path) = (source.path("source")?, path.bytes("path")?);
         let options = LayerApplyOptions::default();
         let copied = container.copy_from_host(source, path, owner, &options, &control)?;
-        give(Some(copied), unkept, report);
+        give((copied.losses, copied.unkept), unkept, report);
         Ok(())
     })
 }
@@ -103,7 +104,8 @@ pub unsafe extern "C" fn treering_container_copy_out(
         let (container, control) = (open(container)?, running(control)?);
         let (path, target) = (path.bytes("path")?, target.path("target")?);
         let copied = container.copy_to_host(path, target, &LayerApplyOptions::default(), &control)?;
-        give(copied.directory, unkept, report);
+        let lost = copied.directory.map(|it| (it.applied.losses, it.unkept)).unwrap_or_default();
+        give(lost, unkept, report);
         Ok(())
     })
 }

@@ -321,20 +321,25 @@ impl Container {
         if !step.terminal {
             (step.stdin, step.stdout, step.stderr) = (options.stdin, options.stdout, options.stderr);
         }
+        self.start_beside(step, EXEC_OP)
+    }
+
+    /// Starts a process beside the command that runs. It ends with the connection, unless it is detached.
+    pub(super) fn start_beside(&self, step: StepOptions, operation: &'static str) -> Result<Exec> {
         let (given, outputs) = streams(&step)?;
         if !outputs.is_empty() {
-            return Err(Error::invalid(EXEC_OP, "output of this command cannot become events"));
+            return Err(Error::invalid(operation, "output of this command cannot become events"));
         }
-        let channel = self.reach(EXEC_OP)?;
+        let channel = self.reach(operation)?;
         let with: Vec<_> = given.iter().map(AsFd::as_fd).collect();
-        request(&channel, EXEC, &encode(&step), &with, EXEC_OP)?;
+        request(&channel, EXEC, &encode(&step), &with, operation)?;
         drop::<(StepOptions, [OwnedFd; 3])>((step, given));
-        match reply(&channel, EXEC_OP)? {
+        match reply(&channel, operation)? {
             Some(Message { kind: STARTED, descriptors, .. }) => {
                 Ok(Exec { channel, terminal: descriptors.into_iter().next() })
             }
-            Some(message) => Err(failure(EXEC_OP, &message)),
-            None => Err(ended(EXEC_OP)),
+            Some(message) => Err(failure(operation, &message)),
+            None => Err(ended(operation)),
         }
     }
 

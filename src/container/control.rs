@@ -236,6 +236,7 @@ pub(super) fn encode(options: &StepOptions) -> Vec<u8> {
     options.user.encode(&mut body);
     body.number(options.terminal.into());
     WindowSize::write(options.window, &mut body);
+    body.number(options.places.into());
     body.finish()
 }
 
@@ -245,8 +246,10 @@ fn decode(body: &[u8]) -> io::Result<StepOptions> {
     let user = Ids::decode(&mut body)?;
     let terminal = body.number()? == 1;
     let window = WindowSize::read(&mut body)?;
+    let places = body.number()? == 1;
     body.end()?;
-    Ok(StepOptions { arguments, environment, directory, user, terminal, window, ..StepOptions::default() })
+    let rest = StepOptions::default();
+    Ok(StepOptions { arguments, environment, directory, user, terminal, window, places, ..rest })
 }
 
 /// Runs one more command. It ends when the other side hangs up, unless it was detached.

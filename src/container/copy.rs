@@ -5,12 +5,23 @@ use std::path::Path;
 use super::handle::Container;
 use super::volumes::{Inside, Volumes};
 use crate::archive::{CopiedOut, CopySource, CopyTarget, TreeFiles, copy_in, copy_out};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::fs::Kind;
 use crate::fs::stat::kind_at;
-use crate::image::{AppliedLayer, LayerApplyOptions};
+use crate::image::LayerApplyOptions;
+use crate::layer::Loss;
 use crate::progress::Control;
 use crate::tree::OwnerPolicy;
+
+/// The result of a copy into a container.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CopiedIn {
+    /// Attributes that neither the disk nor the store took.
+    pub losses: Vec<Loss>,
+    /// For how many entries owners or attributes are lost: 0, unless the container's tree has no record in the store.
+    pub unkept: u64,
+}
 
 impl Container {
     /// Copies a file or directory of the host into the container. A directory that is there at `path` gets it under its own name; a source
@@ -25,7 +36,7 @@ impl Container {
         owner: OwnerPolicy,
         options: &LayerApplyOptions,
         control: &Control,
-    ) -> Result<AppliedLayer> {
+    ) -> Result<CopiedIn> {
         let bytes = source.as_os_str().as_encoded_bytes();
         let contents = bytes == b"." || bytes.ends_with(b"/.");
         let own = source.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
@@ -73,10 +84,12 @@ impl Container {
         Ok((files, entry))
     }
 
-    /// Copies an entry of an image or a tree, and what is below it, into the container, see [`copy_in`](crate::archive::copy_in()).
+    /// Copies an entry of an image or a tree, and what is below it, into the container, see [`copy_in`](crate::archive::copy_in()). While a
+    /// command runs in it, a process beside that makes the files: paths lead where they lead for the command, files that are open stay
+    /// what they are, and of `options` nothing counts.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Busy`] while a command runs in it.
+    /// Those of [`copy_in`](crate::archive::copy_in()); [`crate::ErrorKind::Busy`] when the command starts or ends in that moment.
     pub fn copy_in(
         &self,
         files: &(impl CopySource + ?Sized),
@@ -84,19 +97,26 @@ impl Container {
         target: &CopyTarget,
         options: &LayerApplyOptions,
         control: &Control,
-    ) -> Result<AppliedLayer> {
+    ) -> Result<CopiedIn> {
+        if self.is_running()? {
+            match self.place(files, entry, target, control) {
+                // It ended before anything was made.
+                Err(error) if error.kind() == ErrorKind::InvalidArgument && !self.is_running()? => {}
+                placed => return placed,
+            }
+        }
         let _lock = self.lock("copy into container")?;
         self.mend_volumes()?;
         let Some(Inside { directory, at, rest }) = self.in_volume(&target.path)? else {
-            return copy_in(files, entry, Some(&self.store), &self.tree(), target, options, control);
+            let copied = copy_in(files, entry, Some(&self.store), &self.tree(), target, options, control)?;
+            return Ok(CopiedIn { losses: copied.applied.losses, unkept: copied.unkept });
         };
         let root = crate::fs::Root::open(self.tree())?;
         let mut volumes = Volumes::read(&self.slot)?.unwrap_or_default();
         let target = CopyTarget { path: rest, name: target.name.clone() };
         let options = LayerApplyOptions { ledger: Some(volumes.taken_from(&root, &at)?), ..options.clone() };
-        let mut copied = copy_in(files, entry, None, &directory, &target, &options, control)?;
+        let copied = copy_in(files, entry, None, &directory, &target, &options, control)?;
         volumes.given_back(&self.slot, &at, &copied.applied.ledger)?;
-        copied.unkept = 0;
-        Ok(copied)
+        Ok(CopiedIn { losses: copied.applied.losses, unkept: 0 })
     }
 }

@@ -30,6 +30,7 @@ mod links;
 mod log;
 mod monitor;
 mod names;
+mod place;
 mod process;
 mod pump;
 mod settings;
@@ -43,6 +44,7 @@ mod worktree;
 
 pub use client::{Attached, Attachment, Exec, ExecOptions, Input, STOP_SECONDS, StartOptions, Started};
 pub use command::{Overrides, step_options};
+pub use copy::CopiedIn;
 pub use create::{CreateOptions, clear_spares, made_from};
 #[doc(hidden)]
 pub use handle::Held;

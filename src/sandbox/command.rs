@@ -11,6 +11,7 @@ use super::failure::{Failure, Setup, What, c_string};
 use super::filter::{self, Filtered};
 use super::init::{self, Given};
 use super::order::{Order, WindowSize};
+use super::place;
 use super::protocol::{Channel, Message, Reader, Writer};
 use super::sys;
 use crate::error::ErrorKind;
@@ -146,6 +147,11 @@ fn one_more(body: &[u8], descriptors: Vec<OwnedFd>, below: Option<&Below>) -> io
                 prepare(&order, [input, output, error], below, &Ledger::default(), &helper, gate)
             });
             let failure = match prepared {
+                Ok(()) if order.places => {
+                    // Nothing more is said of this process but how it ends.
+                    drop(helper);
+                    sys::exit(place::make())
+                }
                 Ok(()) => execute(&order),
                 Err(failure) => failure,
             };

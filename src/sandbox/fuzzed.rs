@@ -100,6 +100,7 @@ impl Requests {
             shm_size: 0,
             limits: Vec::new(),
             owners: super::order::Lending::None,
+            places: false,
         };
         let device = crate::fs::stat::stat_fd(crate::fs::root::open_given(directory)?)?.dev;
         let journal = journal::Writer::new(File::from(sys::memory_file(b"")?));

@@ -26,6 +26,8 @@ mod names;
 mod network;
 mod notify;
 mod order;
+#[allow(clippy::disallowed_methods)]
+pub(crate) mod place;
 mod points;
 mod prepare;
 mod probe;
@@ -195,8 +197,7 @@ impl std::fmt::Debug for FileMount {
     }
 }
 
-/// The command, and how it is run. Of the host's environment and files it has nothing but what is named here. Of the host's
-/// environment and files the command has nothing but what is named here.
+/// The command, and how it is run. Of the host's environment and files it has nothing but what is named here.
 #[derive(Debug, Default)]
 pub struct StepOptions {
     /// The program and its arguments. A program without a slash is looked for in the PATH of `environment`.
@@ -250,6 +251,9 @@ pub struct StepOptions {
     pub journal: Option<File>,
     /// The number that events of the command carry.
     pub step: StepId,
+    /// Whether, in place of a program, files are made that come on standard input; only beside another command. For containers.
+    #[doc(hidden)]
+    pub places: bool,
 }
 
 /// The end of a command.

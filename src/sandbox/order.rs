@@ -177,6 +177,8 @@ pub struct Order {
     pub limits: Vec<Limit>,
     /// The treatment of the owners of the tree's files.
     pub owners: Lending,
+    /// Whether, in place of a program, files are made that come on standard input, see [`super::place`].
+    pub places: bool,
 }
 
 /// The treatment of owners by a step with a range of ids.
@@ -348,6 +350,7 @@ impl Order {
             Lending::TakeBack { all: false } => 2,
             Lending::TakeBack { all: true } => 3,
         });
+        out.number(self.places.into());
         out.finish()
     }
 
@@ -392,6 +395,7 @@ impl Order {
             3 => Lending::TakeBack { all: true },
             _ => return Err(bad()),
         };
+        let places = body.number()? == 1;
         body.end()?;
         Ok(Order {
             rung,
@@ -410,6 +414,7 @@ impl Order {
             shm_size,
             limits,
             owners,
+            places,
         })
     }
 }
@@ -471,6 +476,7 @@ mod tests {
             shm_size: 1 << 40,
             limits: vec![Limit { name: "nofile".into(), soft: 10, hard: u64::MAX }],
             owners: Lending::TakeBack { all: true },
+            places: true,
         };
         let body = order.encode();
         assert_eq!(Order::decode(&body).unwrap(), order);

@@ -66,6 +66,7 @@ pub(super) fn bare_order(options: &StepOptions, rung: Rung) -> Order {
         shm_size: options.shm_size,
         limits: options.limits.clone(),
         owners: Lending::None,
+        places: options.places,
     }
 }
 

@@ -15,7 +15,7 @@ use rustix::net::{
 };
 
 /// The version of the protocol. Both sides refuse any other.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The longest body: arguments and environment are at most some 6 MB (execve(2), MAX_ARG_STRLEN and the stack's limit).
 const MOST_BYTES: usize = 16 << 20;
@@ -61,6 +61,16 @@ impl Message {
     pub const EXEC_EXITED: u8 = 11;
     /// From the helper, and within it: such a command could not be started; its number, and the failure.
     pub const EXEC_FAILED: u8 = 12;
+    /// To the process that makes files, on its standard input: where they go, see [`super::place`].
+    pub const PLACE: u8 = 13;
+    /// To that process: the next file, directory or link.
+    pub const PLACE_ENTRY: u8 = 14;
+    /// To that process: the next bytes of the file.
+    pub const PLACE_DATA: u8 = 15;
+    /// To that process: nothing more comes.
+    pub const PLACE_END: u8 = 16;
+    /// From that process: all is there; the attributes that are not.
+    pub const PLACED: u8 = 17;
 }
 
 /// An end of the socket.
@@ -182,6 +192,12 @@ impl Channel {
             }
         }
         Ok(Some(Message { kind: head[4], body, descriptors, sender }))
+    }
+}
+
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> OwnedFd {
+        channel.0
     }
 }
 

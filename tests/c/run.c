@@ -257,8 +257,11 @@ static void containers(void) {
   OK(treering_container_run(box, NULL, 0, NULL, NULL, NULL, NULL, &process, &err));
   FAILS(TREERING_BUSY, treering_container_commit(box, NULL, NULL, 0, NULL, &made, sizeof made, NULL, &err));
   FAILS(TREERING_BUSY, treering_container_remove(box, false, NULL, &err));
-  FAILS(TREERING_BUSY,
-        treering_container_copy_in(box, TREERING_PATH(from), TREERING_PATH("/"), false, NULL, NULL, NULL, &err));
+  OK(treering_container_copy_in(box, TREERING_PATH(from), TREERING_PATH("/beside"), false, NULL, NULL, NULL, &err));
+  remove(to);
+  OK(treering_container_copy_out(box, TREERING_PATH("/beside"), TREERING_PATH(to), NULL, NULL, NULL, &err));
+  note = fopen(to, "r");
+  CHECK(note != NULL && fgets(text, sizeof text, note) != NULL && strcmp(text, "note\n") == 0 && fclose(note) == 0);
   memset(output, 0, sizeof *output);
   options = script(words, "hostname; exit 6");
   OK(treering_container_exec(box, &options, sizeof options, take, output, finalize, NULL, &beside, &err));

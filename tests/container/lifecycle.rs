@@ -1,6 +1,6 @@
 //! From an image to a container and back.
 
-use support::busybox::{Way, World, ways};
+use support::busybox::{Way, World, every_way, ways};
 
 /// Runs the command in a way's directory; gives exit code, standard output and standard error.
 pub fn all(world: &World, way: Way, arguments: &[&str]) -> (i32, String, String) {
@@ -18,7 +18,7 @@ pub fn listed(world: &World, way: Way) -> Vec<serde_json::Value> {
 fn a_container_is_run_compared_and_committed() {
     let Some(world) = World::new() else { return };
     let mut digests = Vec::new();
-    for way in ways() {
+    for way in every_way() {
         world.prepare(way);
         let create = ["create", "--rung", way.rung, "--name", "box", "-e", "A=1", "-l", "k=v", "bb:1"];
         world.ok(way, &[&create[..], &["sh", "-c", "echo $A; echo x >/x; chown 5:6 /x"]].concat());
@@ -109,7 +109,7 @@ fn two_that_want_one_name_get_one_container() {
 #[test]
 fn a_spare_tree_is_put_right_for_the_next_container() {
     let Some(world) = World::new() else { return };
-    for way in ways() {
+    for way in every_way() {
         let home = world.prepare(way);
         let boxes = home.join("store/boxes");
         let rootfs = || {
@@ -141,7 +141,7 @@ fn a_spare_tree_is_put_right_for_the_next_container() {
 #[test]
 fn exit_codes_are_those_of_the_command_or_say_why_it_was_not_run() {
     let Some(world) = World::new() else { return };
-    for way in ways() {
+    for way in every_way() {
         world.prepare(way);
         for (command, expected) in [
             (&["sh", "-c", "exit 7"][..], 7),
@@ -166,7 +166,7 @@ fn exit_codes_are_those_of_the_command_or_say_why_it_was_not_run() {
 #[test]
 fn a_container_whose_tree_is_gone_can_be_removed_and_no_more() {
     let Some(world) = World::new() else { return };
-    for way in ways() {
+    for way in every_way() {
         world.prepare(way);
         world.ok(way, &["create", "--name", "box", "bb:1"]);
         let tree = listed(&world, way)[0]["tree"].as_str().unwrap().to_string();

@@ -2,6 +2,7 @@
 #![cfg(all(feature = "cli", feature = "sandbox"))]
 #![allow(clippy::disallowed_methods)]
 
+mod copy;
 mod endless;
 mod lifecycle;
 mod links;

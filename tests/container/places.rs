@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::lifecycle::{all, listed};
-use support::busybox::{World, ways};
+use support::busybox::{World, every_way, ways};
 
 #[test]
 fn a_link_in_place_of_a_volume_leads_no_copy_to_the_host() {
     let Some(world) = World::new() else { return };
-    for way in ways() {
+    for way in every_way() {
         let home = world.prepare(way);
         let host = home.join("host");
         std::fs::create_dir(&host).unwrap();
@@ -35,7 +35,7 @@ fn a_link_in_place_of_a_volume_leads_no_copy_to_the_host() {
 #[test]
 fn volumes_in_one_another_go_back_after_a_kill() {
     let Some(world) = World::new() else { return };
-    for way in ways() {
+    for way in every_way() {
         let home = world.prepare(way);
         let script = "echo 1 >/a/f; echo 2 >/a/b/f; chown 5:6 /a/f; chown 7:8 /a/b/f; echo >/ready; while :; do sleep 0.05; done";
         let line = ["run", "-d", "--rung", way.rung, "--name", "box", "-v", "/a/b", "-v", "/a", "bb:1", "sh"];

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::lifecycle::{all, listed};
-use support::busybox::{Way, World, ways};
+use support::busybox::{Way, World, every_way, ways};
 
 /// Waits until something is so.
 fn until(what: &str, mut so: impl FnMut() -> bool) {
@@ -39,7 +39,7 @@ fn with_argument(mark: &str) -> usize {
 #[test]
 fn a_detached_container_goes_on_is_talked_to_and_stopped() {
     let Some(world) = World::new() else { return };
-    for way in ways() {
+    for way in every_way() {
         world.prepare(way);
         detached(
             &world,
@@ -76,7 +76,7 @@ fn a_detached_container_goes_on_is_talked_to_and_stopped() {
 #[test]
 fn one_more_command_runs_beside_the_first_with_the_same_owners() {
     let Some(world) = World::new() else { return };
-    for way in ways() {
+    for way in every_way() {
         world.prepare(way);
         detached(&world, way, "echo here >/tmp.txt; while :; do sleep 0.1; done");
         until("the first command wrote", || {
@@ -152,7 +152,7 @@ fn one_more_command_runs_beside_the_first_with_the_same_owners() {
 #[test]
 fn what_is_killed_leaves_no_process_and_no_running_container() {
     let Some(world) = World::new() else { return };
-    for way in ways() {
+    for way in every_way() {
         world.prepare(way);
         let mark = format!("3{}{:05}.{}", way.rung.len(), std::process::id() % 100_000, u8::from(way.drop));
         detached(&world, way, &format!("echo x >/x; chown 5:6 /x; sleep {mark} | sleep {mark}"));
@@ -168,6 +168,8 @@ fn what_is_killed_leaves_no_process_and_no_running_container() {
         let supervisor = rustix::process::Pid::from_raw(supervisor).unwrap();
         rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
         until("everything is gone", || with_argument(&mark) == 0);
+        // Of a process that is killed the kernel closes the lock last.
+        until("its end is seen", || listed(&world, way)[0]["status"] != "running");
         let row = listed(&world, way).remove(0);
         assert_eq!((&row["status"], &row["exit_code"]), (&"exited".into(), &137.into()), "{way:?}");
         assert_eq!(
@@ -182,7 +184,7 @@ fn what_is_killed_leaves_no_process_and_no_running_container() {
 #[test]
 fn output_is_followed_and_attached_to() {
     let Some(world) = World::new() else { return };
-    for way in ways() {
+    for way in every_way() {
         world.prepare(way);
         detached(
             &world,

@@ -481,7 +481,7 @@ impl _Container {
                 control,
             )
         })?;
-        make(py, "CopiedFiles", (copied.unkept, losses(py, &copied.applied.losses)?))
+        make(py, "CopiedFiles", (copied.unkept, losses(py, &copied.losses)?))
     }
 
     /// Copies a file or directory of it to the host.

@@ -235,8 +235,9 @@ def test_files_go_into_a_container_and_come_out(
         with pytest.raises(treering.NotFoundError):
             box.copy_out(b"/none", tmp_path)
         box.start()
-        with pytest.raises(treering.BusyError):
-            box.copy_in(host, "/", keep_owners=True)
+        box.copy_in(host, "/beside", keep_owners=True)
+        box.copy_out("/beside", tmp_path / "beside")
+        assert (tmp_path / "beside/sub/f").read_text() == "in\n"
         box.copy_out("/bin/host/sub/f", tmp_path)
         assert (tmp_path / "f").read_text() == "in\n"
 

@@ -193,7 +193,7 @@ class Container:
         self._inner.remove(force)
 
     def copy_in(self, source: Path, path: Path, *, keep_owners: bool = False) -> CopiedFiles:
-        """Copy a file or directory of the host into it, as ``docker cp`` does, while no command runs in it.
+        """Copy a file or directory of the host into it, as ``docker cp`` does; its command may run.
 
         A directory that is there at ``path`` gets it under its own name; a source that ends in ``/.`` is copied without its
         name. Files become root's, unless ``keep_owners`` is set.

@@ -43,8 +43,8 @@ Examples:
 /// An operand that begins with /, ./ or ../ is a directory; its owners and attributes are those that the store has of it. A
 /// destination that is a directory gets the source in it under its own name; what ends in /. is copied without its name.
 /// Symbolic links in the path are followed inside the image. Owners and attributes that the disk does not take are lost,
-/// and reported. Into a container that does not run, files of the host are copied as root's, those of an image or a
-/// container with their owners.
+/// and reported. Into a container, which may run, files of the host are copied as root's, those of an image or a container
+/// with their owners.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Cp {
@@ -147,12 +147,12 @@ impl Cp {
         }
         drop(progress);
         if let Some(copied) = copied {
-            losses(context, &copied.applied.losses);
+            losses(context, &copied.losses);
             if context.json {
                 let object = json!({
                     "container": container.name(),
                     "unkept": copied.unkept,
-                    "losses": copied.applied.losses.iter().map(loss_object).collect::<Vec<_>>(),
+                    "losses": copied.losses.iter().map(loss_object).collect::<Vec<_>>(),
                 });
                 output::data(|out| json::document(out, &object))?;
             }

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::mpsc::{Sender, channel};
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
@@ -21,7 +22,7 @@ use crate::fs::staged::Staged;
 use crate::image::Layer;
 use crate::progress::Control;
 use crate::store::{CacheRecord, Claim, LayerInfo, Pin, Store, adopt};
-use crate::threads::lock;
+use crate::threads::{self, lock};
 
 const OP: &str = "build cache";
 
@@ -100,11 +101,22 @@ impl Entry {
     }
 }
 
+/// A guard that lets the thread that fetches ahead end.
+struct Ends<'a>(&'a Mutex<Option<Sender<Digest>>>);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        *lock(self.0) = None;
+    }
+}
+
 /// Records of steps: those of the store, and those that other machines have.
 #[derive(Debug)]
 pub(super) struct Cache<'a> {
     pin: &'a Pin,
     remotes: Remotes<'a>,
+    /// The way to the thread that fetches layers which are needed in any case, see [`Cache::while_fetching`].
+    ahead: Mutex<Option<Sender<Digest>>>,
     /// The entries that this build found or made.
     used: Mutex<Vec<(Digest, Entry)>>,
 }
@@ -116,7 +128,8 @@ impl<'a> Cache<'a> {
         control: &'a Control,
         gone: &'a Gone,
     ) -> Result<Cache<'a>> {
-        Ok(Cache { pin, remotes: Remotes::open(options, control, gone)?, used: Mutex::default() })
+        let remotes = Remotes::open(options, control, gone)?;
+        Ok(Cache { pin, remotes, ahead: Mutex::default(), used: Mutex::default() })
     }
 
     fn use_of(&self, key: &Digest, entry: &Entry) {
@@ -208,14 +221,49 @@ impl<'a> Cache<'a> {
     /// Makes sure that the store has these layers: those that a record of another machine named are fetched now.
     pub(super) fn fetch(&self, layers: &[Layer]) -> Result<()> {
         let digests: Vec<Digest> = layers.iter().map(|layer| layer.digest).collect();
-        if !self.remotes.has(&digests) {
+        self.fetch_each(&digests)
+    }
+
+    fn fetch_each(&self, digests: &[Digest]) -> Result<()> {
+        if !self.remotes.has(digests) {
             return Ok(());
         }
         self.pin.settle();
-        for (key, record) in self.remotes.fetch(self.pin, &digests)? {
+        for (key, record) in self.remotes.fetch(self.pin, digests)? {
             self.write(&key, &Entry::Step(record))?;
         }
         Ok(())
+    }
+
+    /// Does `work`, while another thread fetches the layers that [`Cache::expect`] names meanwhile.
+    pub(super) fn while_fetching<T>(&self, work: impl FnOnce() -> T) -> T {
+        if self.remotes.is_empty() {
+            return work();
+        }
+        let (sender, expected) = channel();
+        *lock(&self.ahead) = Some(sender);
+        std::thread::scope(|scope| {
+            // However the work ends, the thread does then.
+            let _end = Ends(&self.ahead);
+            let fetch = move || {
+                while let Ok(first) = expected.recv() {
+                    let digests: Vec<Digest> = std::iter::once(first).chain(expected.try_iter()).collect();
+                    // One that is still missing is fetched once more when it is needed, and the error is reported then.
+                    let _ = self.fetch_each(&digests);
+                }
+            };
+            // Where no thread is to be had, all are fetched when they are needed.
+            let _ = threads::spawn(scope, "treering-cache", fetch);
+            work()
+        })
+    }
+
+    /// Says that the image will have this layer.
+    pub(super) fn expect(&self, layer: &Digest) {
+        if let Some(ahead) = &*lock(&self.ahead) {
+            // Without the thread it is fetched when it is needed.
+            let _ = ahead.send(*layer);
+        }
     }
 
     /// Sends what this build found or made to where the options say. `own` are the keys of the image's own steps.

@@ -100,9 +100,11 @@ fn carry_out(store: &Store, options: &BuildOptions, control: &Control, gone: &Go
     let (mut images, mut attestations, mut works) = (Vec::new(), Vec::new(), Vec::new());
     for options in &each_options {
         let work = Work::new(&shared, options, several, &made)?;
-        each(&work.order, control, |at| {
-            work.states.put(at, work.stage(at)?);
-            Ok(())
+        work.cache.while_fetching(|| {
+            each(&work.order, control, |at| {
+                work.states.put(at, work.stage(at)?);
+                Ok(())
+            })
         })?;
         let state = work.states.wait(*work.order.last().expect("a file has stages"), control)?;
         let (platform, records) = (state.platform.clone(), state.records.clone());

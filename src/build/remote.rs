@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::marker::PhantomData;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::cache::{Entry, Record};
 use super::directory::Directory;
@@ -24,6 +25,9 @@ use crate::store::{BlobInfo, LayerInfo, Store};
 use crate::threads::lock;
 
 const OP: &str = "share build cache";
+/// How often a wait looks at the cancel token.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// A place that records come from.
 #[derive(Debug)]
 enum Place<'a> {
@@ -71,6 +75,9 @@ pub(super) struct Remotes<'a> {
     /// Places that could not be asked.
     broken: Mutex<Vec<bool>>,
     distant: Mutex<HashMap<Digest, Distant>>,
+    /// Layers that a thread is fetching.
+    coming: Mutex<HashSet<Digest>>,
+    came: Condvar,
     gone: &'a Gone,
 }
 
@@ -128,7 +135,16 @@ impl<'a> Remotes<'a> {
             }
         }
         let broken = Mutex::new(vec![false; sources.len()]);
-        Ok(Remotes { options, control, sources, broken, distant: Mutex::default(), gone })
+        Ok(Remotes {
+            options,
+            control,
+            sources,
+            broken,
+            distant: Mutex::default(),
+            coming: Mutex::default(),
+            came: Condvar::new(),
+            gone,
+        })
     }
 
     /// Finds a record. A place that cannot be asked is left out from then on, with a warning: the build goes on without it.
@@ -218,18 +234,50 @@ impl<'a> Remotes<'a> {
         }
     }
 
-    /// Fetches those of the layers that are elsewhere, and makes sure that they are what records say. Returns the records that the
-    /// store can have now.
+    /// Fetches those of the layers that are elsewhere, and makes sure that they are what records say. Those that another thread fetches are
+    /// waited for. Returns the records that the store can have now, of those that this call fetched.
     pub(super) fn fetch(&self, store: &Store, layers: &[Digest]) -> Result<Vec<(Digest, Record)>> {
-        let mut wanted: Vec<Distant> = Vec::new();
-        {
-            let distant = lock(&self.distant);
-            for digest in layers {
-                if !wanted.iter().any(|one| one.info.digest == *digest) {
-                    wanted.extend(distant.get(digest).cloned());
+        let mut records = Vec::new();
+        loop {
+            let (wanted, others) = self.claim(layers);
+            if !wanted.is_empty() {
+                let fetched = self.fetch_claimed(store, &wanted);
+                let mut coming = lock(&self.coming);
+                for one in &wanted {
+                    coming.remove(&one.info.digest);
                 }
+                drop(coming);
+                self.came.notify_all();
+                records.extend(fetched?);
+            } else if others {
+                self.control.check(OP)?;
+                let coming = lock(&self.coming);
+                if layers.iter().any(|digest| coming.contains(digest)) {
+                    drop(self.came.wait_timeout(coming, LOOK).unwrap_or_else(PoisonError::into_inner));
+                }
+            } else {
+                return Ok(records);
             }
         }
+    }
+
+    /// Returns those of the layers that are elsewhere and that no thread fetches yet, which this one has to fetch now; and whether there are
+    /// others.
+    fn claim(&self, layers: &[Digest]) -> (Vec<Distant>, bool) {
+        let (distant, mut coming) = (lock(&self.distant), lock(&self.coming));
+        let (mut wanted, mut others) = (Vec::new(), false);
+        let mut seen = HashSet::new();
+        for digest in layers.iter().filter(|digest| seen.insert(**digest)) {
+            let Some(one) = distant.get(digest) else { continue };
+            match coming.insert(*digest) {
+                true => wanted.push(one.clone()),
+                false => others = true,
+            }
+        }
+        (wanted, others)
+    }
+
+    fn fetch_claimed(&self, store: &Store, wanted: &[Distant]) -> Result<Vec<(Digest, Record)>> {
         for (at, source) in self.sources.iter().enumerate() {
             let infos: Vec<&LayerInfo> =
                 wanted.iter().filter(|one| one.source == at).map(|one| &one.info).collect();
@@ -250,10 +298,15 @@ impl<'a> Remotes<'a> {
         }
         let mut distant = lock(&self.distant);
         Ok(wanted
-            .into_iter()
+            .iter()
             .filter_map(|one| distant.remove(&one.info.digest))
             .flat_map(|one| one.keys)
             .collect())
+    }
+
+    /// Returns whether there is any place to fetch from.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sources.is_empty()
     }
 
     /// Returns whether a layer is elsewhere.

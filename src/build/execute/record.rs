@@ -69,6 +69,9 @@ impl Work<'_> {
         }));
         let result = self.record(state, key, position, &running, make);
         let record = self.reporter.watch(&running, result)?;
+        if let Some(layer) = record.layer.as_ref().filter(|_| position.last) {
+            self.cache.expect(&layer.digest);
+        }
         let layer = record.layer.as_ref().map(StepLayer::from);
         let size = record.layer.as_ref().map_or(0, |layer| layer.size);
         let text = if layer.is_some() { format!("{text} # treering") } else { text };

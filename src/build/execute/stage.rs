@@ -23,6 +23,8 @@ pub(super) struct Position<'a> {
     pub stage: &'a str,
     pub place: (u32, u32),
     pub no_cache: bool,
+    /// Whether the stage is the image's own, so that the image has what its steps make.
+    pub last: bool,
 }
 
 impl Work<'_> {
@@ -40,7 +42,12 @@ impl Work<'_> {
             || self.options.no_cache_filter.iter().any(|filter| filter.eq_ignore_ascii_case(name));
         let counted = |statement: &&Statement| shows(&statement.instruction);
         let total = 1 + stage.statements.iter().filter(counted).count() as u32;
-        let mut position = Position { stage: shown.trim_end(), place: (1, total), no_cache };
+        let mut position = Position {
+            stage: shown.trim_end(),
+            place: (1, total),
+            no_cache,
+            last: self.order.last() == Some(&at),
+        };
         let (mut state, triggers) =
             self.begin(stage, at, &position).map_err(|error| located(error, &stage.line))?;
         let image = stage.from.base.clone();

@@ -122,7 +122,7 @@ check-cargo-c: ## that `cargo cinstall` installs what `make install` does, and t
 	CARGO=$(CARGO) bash tests/c/cargo-c.sh $(TARGET)/cargo-c
 
 .PHONY: check-go
-check-go: stage ## Go module: vet, tests with the race detector, linked statically, and with forced garbage collection
+check-go: stage init ## Go module: vet, tests with the race detector, linked statically, and with forced garbage collection
 	cd bindings/go && $(STAGED) go vet ./...
 	cd examples/go && $(STAGED) go vet ./...
 	@# Without cgo the compiler has one thing to say, and it is what is missing.
@@ -135,6 +135,10 @@ check-go: stage ## Go module: vet, tests with the race detector, linked statical
 	cd bindings/go && PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig go test -count=1 -short -tags treering_static -run 'TestParity|TestCommit' .
 	cd examples/go && PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig go build -tags treering_static -o $(TARGET)/make_image-static ./make_image
 	readelf -d $(TARGET)/make_image-static | { ! grep treering; }
+	@# With the C library in it as well. Of names of users and hosts, which the linker warns of, nothing is asked.
+	cd examples/go && PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig go build -tags treering_static,netgo,osusergo \
+	  -ldflags '-linkmode external -extldflags -static' -o $(TARGET)/run_command-static ./run_command
+	bash tests/go_static.sh $(TARGET)/run_command-static $(TARGET)/release/treering-init
 	cd examples/go && PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig go build -o $(TARGET)/make_image-dynamic ./make_image
 	readelf -d $(TARGET)/make_image-dynamic | grep -q treering
 

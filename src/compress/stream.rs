@@ -175,6 +175,16 @@ impl Gunzip {
         Ok(new)
     }
 
+    /// Returns whether the next byte is the first one of a member, if there is one.
+    pub(super) fn is_between_members(&self) -> bool {
+        self.place == Place::Header(0) && self.backlog.1 == self.backlog.0.len()
+    }
+
+    /// Says that a whole member was decoded elsewhere.
+    pub(super) fn skip_member(&mut self) {
+        self.begun = true;
+    }
+
     fn complete(&self) -> bool {
         self.begun && matches!(self.place, Place::Header(0) | Place::Padding)
     }

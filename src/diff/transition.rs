@@ -22,7 +22,13 @@ pub(crate) enum Stay {
         /// Whether its metadata differs.
         metadata: bool,
     },
+    /// Its metadata differs, and nothing is known of its content: that is compared when the content that is wanted is at hand, and the file
+    /// gets its metadata then, or is made anew.
+    Compare,
 }
+
+/// Files up to this size are compared with content that is in memory anyway, larger ones by their digests.
+pub(crate) const COMPARED: u64 = 256 * 1024;
 
 /// A file of the tree to be, with all its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +148,8 @@ impl Transition {
                 }
                 // A name outside of the tree would see whatever is done to the file.
                 let outside = shared && names_of.get(&(meta.dev, meta.ino)) != Some(&meta.nlink);
-                let stay = stay(now, wanted, name, &same)?;
+                let alone = !shared && names.len() == 1;
+                let stay = stay(now, wanted, name, alone, &same)?;
                 if outside && stay != Stay::Right {
                     return None;
                 }
@@ -176,8 +183,14 @@ impl Transition {
     }
 }
 
-/// Returns whether a file can stay where it is.
-fn stay(now: &Snapshot, wanted: &Snapshot, pair: Pair, same: impl Fn(Pair) -> Option<bool>) -> Option<Stay> {
+/// Returns whether a file can stay where it is; `alone` says that it has one name, and should have one.
+fn stay(
+    now: &Snapshot,
+    wanted: &Snapshot,
+    pair: Pair,
+    alone: bool,
+    same: impl Fn(Pair) -> Option<bool>,
+) -> Option<Stay> {
     let (old, new) = (now.meta(pair.old), wanted.meta(pair.new));
     if old.kind != new.kind || old.size != new.size {
         return None;
@@ -190,6 +203,7 @@ fn stay(now: &Snapshot, wanted: &Snapshot, pair: Pair, same: impl Fn(Pair) -> Op
     match same(pair).filter(|_| !old.flags.contains(Flags::RACY)) {
         Some(false) => None,
         Some(true) if !metadata => Some(Stay::Right),
+        None if metadata && alone && new.size <= COMPARED => Some(Stay::Compare),
         _ => Some(Stay::Check { metadata }),
     }
 }

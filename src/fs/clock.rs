@@ -28,15 +28,61 @@ pub fn now(dir: impl AsFd) -> io::Result<Timestamp> {
     Ok(Timestamp::new(now.tv_sec, now.tv_nsec as u32))
 }
 
+/// How often a wait looks at the clock, and how many times at most: some three ticks.
+const LOOK: Duration = Duration::from_millis(4);
+const LOOKS: u32 = 8;
+
 /// Waits until the filesystem's clock has moved past `newest` by a tick, at most three ticks.
 pub fn wait_past(dir: impl AsFd, newest: Timestamp) -> io::Result<Timestamp> {
     let mut at = now(&dir)?;
-    for _ in 0..8 {
+    for _ in 0..LOOKS {
         if at.minus_nanos(TICK_NANOS) > newest {
             break;
         }
-        std::thread::sleep(Duration::from_millis(4));
+        std::thread::sleep(LOOK);
         at = now(&dir)?;
     }
     Ok(at)
+}
+
+/// Returns the moment from which on `newest` is more than a tick ago: now, or one that [`wait_for`] waits for, so that other work can
+/// be done until then. A time that is farther ahead is of a clock that was set back: no wait would help, and it is now.
+pub fn past(dir: impl AsFd, newest: Timestamp) -> io::Result<Timestamp> {
+    let now = now(dir)?;
+    let past = newest.plus_nanos(TICK_NANOS + 1);
+    Ok(if past <= now || past.minus_nanos(2 * TICK_NANOS) > now { now } else { past })
+}
+
+/// Waits until the filesystem's clock shows a moment that [`past`] gave. Returns false when it does not come, because the clock is set
+/// back meanwhile.
+pub fn wait_for(dir: impl AsFd, moment: Timestamp) -> io::Result<bool> {
+    for _ in 0..LOOKS {
+        if now(&dir)? >= moment {
+            return Ok(true);
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(now(dir)? >= moment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_waited_for_that_a_clock_can_reach() {
+        let dir = std::fs::File::open(std::env::temp_dir()).unwrap();
+        let stamped = now(&dir).unwrap();
+        let clear = past(&dir, stamped).unwrap();
+        assert!(clear.minus_nanos(TICK_NANOS) > stamped);
+        assert!(wait_for(&dir, clear).unwrap());
+        assert!(now(&dir).unwrap() >= clear);
+        // What is long ago is waited for by no one, and what is far ahead neither.
+        let now_or_later = |newest| past(&dir, newest).unwrap();
+        for other in [Timestamp::default(), Timestamp::new(stamped.secs + 1000, 0)] {
+            let moment = now_or_later(other);
+            assert!(moment >= clear && moment.secs < stamped.secs + 1000, "{moment:?}");
+        }
+        assert!(!wait_for(&dir, Timestamp::new(stamped.secs + 1000, 0)).unwrap());
+    }
 }

@@ -107,6 +107,12 @@ impl Timestamp {
             Timestamp { secs: self.secs - 1, nanos: self.nanos + 1_000_000_000 - nanos }
         }
     }
+
+    /// Returns the moment that is `nanos` nanoseconds later, which are less than a second.
+    pub fn plus_nanos(self, nanos: u32) -> Self {
+        let sum = self.nanos + nanos;
+        Timestamp { secs: self.secs + i64::from(sum / 1_000_000_000), nanos: sum % 1_000_000_000 }
+    }
 }
 
 /// The metadata of one file.

@@ -15,7 +15,7 @@ use crate::threads;
 /// More threads than this wait for the one that takes the content.
 const MOST: usize = 8;
 /// Pieces of work are put together up to so many bytes of content.
-const ENOUGH: u64 = 4 << 20;
+const ENOUGH: u64 = 1 << 20;
 
 /// An entry to be read: where it begins in the tar, from where it is reached, and about how many bytes it has.
 #[derive(Debug, Clone, Copy)]

@@ -21,7 +21,7 @@ use crate::diff::transition::{Stay, Transition};
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result, escape};
 use crate::fs::dirents::Names;
-use crate::fs::{Kind, Root};
+use crate::fs::{Kind, Root, clock};
 use crate::layer::apply::{ApplyOptions, Loss, owner_on_disk};
 use crate::layer::reshape::{Goal, reshape};
 use crate::progress::Control;
@@ -378,7 +378,13 @@ impl<'a> Checkout<'a> {
             rustix::fs::syncfs(root).at(CHECKOUT, root.describe(b""))?;
         }
         let owners = Owners { ledger: done.ledger, ..self.owners.clone() };
-        self.tree.bind(manifest, reference, &owners, Some(&done.snapshot))?;
+        let shown = || root.describe(b"");
+        let staged = self.tree.stage(&owners, Some(&done.snapshot))?.seal(&self.tree, manifest, reference)?;
+        match clock::wait_for(root, done.clock).at_path(CHECKOUT, shown)? {
+            true => staged.publish()?,
+            // Without a list of the moment the next scan reads everything, and is right.
+            false => self.tree.bind(manifest, reference, &owners, None)?,
+        };
         // Files that were compared and turned out to be other ones are written, not updated.
         let also: u64 = self.names_of(&done.made, |stay| stay.is_some());
         (out.written, out.updated) = (out.written + also, out.updated - also);

@@ -301,7 +301,7 @@ impl<'a> Target<'a> {
             // By its own descriptor: the name in the parent is not needed again.
             let made = finish_existing(fd.as_fd(), c".", &fd, &wanted, rights)
                 .at_path("finish directory", || root.describe(&tree.path(node)))?;
-            Ok(Done { node, made, linked: false })
+            Ok(Done { node, made, linked: false, kept: false })
         };
         let done = std::thread::scope(|scope| {
             let (give, take) = std::sync::mpsc::sync_channel::<Ready>(READY_DIRECTORIES);
@@ -391,7 +391,7 @@ fn note(
     noting: Option<&mut Noting>,
     done: Done,
 ) -> Vec<(Vec<u8>, &'static str)> {
-    let Done { node, made, linked } = done;
+    let Done { node, made, linked, .. } = done;
     let inode = tree.inode_mut(node);
     if let (Some(noting), true) = (noting, inode.meta.mtime != made.stat.mtime) {
         noting.dated.entry(node).or_insert(inode.meta.mtime);

@@ -7,6 +7,7 @@ pub(crate) mod apply;
 mod create;
 mod fault;
 pub(crate) mod hashing;
+mod keep;
 mod list;
 pub(crate) mod model;
 mod on_disk;

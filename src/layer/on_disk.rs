@@ -216,7 +216,7 @@ impl OnDisk<'_> {
             // The link moved the inode's ctime; its last name's stat is the one that holds.
             let stat = stat_at(&*to, &to_name).at_path("create hard link", shown)?;
             let made = Made { stat, ledger: None, lost: Vec::new() };
-            self.done.push(Done { node, made, linked: true });
+            self.done.push(Done { node, made, linked: true, kept: true });
         }
         Ok(())
     }
@@ -227,7 +227,7 @@ impl OnDisk<'_> {
         let name = c_name(tree.name(node)).at_path("create file", || self.shown(tree, node))?;
         let inode = tree.inode(node);
         let wanted = Wanted { meta: inode.meta, target: inode.target.clone(), xattrs: inode.xattrs.clone() };
-        Ok(Box::new(Job { node, dir, name, wanted, replaces, path: tree.path(node) }))
+        Ok(Box::new(Job { node, dir, name, wanted, replaces, keeps: None, path: tree.path(node) }))
     }
 }
 

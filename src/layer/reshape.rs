@@ -17,7 +17,7 @@ use super::on_disk::open_up;
 use super::read::{Data, Slice};
 use super::source::is_zero;
 use super::writers::{Done, HOLE, Job, Piece, Writers, with_writers};
-use crate::diff::transition::{FileStep, Stay, Transition};
+use crate::diff::transition::{COMPARED, FileStep, Stay, Transition};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::dirents::Names;
 use crate::fs::remove::{remove_all, unlink};
@@ -32,6 +32,8 @@ use crate::tree::way::Ways;
 use crate::tree::{Flags, Ledger, Meta, NONE, Snapshot};
 
 const RESHAPE: &str = "check out";
+// Files that are compared with what is at hand are handed to their thread whole.
+const _: () = assert!(COMPARED <= WHOLE);
 
 /// The goal: the tree to be, and the tree that is.
 pub(crate) struct Goal<'a> {
@@ -56,6 +58,9 @@ pub(crate) struct Goal<'a> {
 pub(crate) struct Reshaped {
     /// The wanted list, with the stat identities of what is there.
     pub snapshot: Snapshot,
+    /// The moment from which on that holds. It may be up to a tick ahead, and has to be waited for: until then another change of a file
+    /// could bear the same time.
+    pub clock: Timestamp,
     /// The ledger: what the disk did not take.
     pub ledger: Ledger,
     /// Attributes that neither took.
@@ -100,12 +105,14 @@ pub(crate) fn reshape(
             if right.is_some() {
                 continue;
             }
-            made.push(step.leader);
+            if !matches!(step.stays, Some((_, Stay::Compare))) {
+                made.push(step.leader);
+            }
             let meta = goal.wanted.meta(step.leader);
             if meta.kind == Kind::File && meta.size > 0 {
                 with_content.push(step.leader);
             } else {
-                push(writers, goal.wanted, work.job(step)?, Vec::new())?;
+                push(writers, work.job(step)?, Vec::new())?;
             }
         }
         let by_leader: HashMap<u32, &FileStep> =
@@ -113,9 +120,12 @@ pub(crate) fn reshape(
         contents(&with_content, &mut |leader, content| {
             control.check(RESHAPE)?;
             let (job, size) = (work.job(by_leader[&leader])?, goal.wanted.meta(leader).size);
-            write_content(writers, goal.wanted, job, size, content)
+            write_content(writers, job, size, content)
         })?;
         for done in writers.drain()? {
+            if !done.kept && matches!(by_leader[&done.node].stays, Some((_, Stay::Compare))) {
+                made.push(done.node);
+            }
             work.take(done)?;
         }
         Ok(())
@@ -123,27 +133,21 @@ pub(crate) fn reshape(
     work.link(&checked)?;
     work.finish_directories()?;
     work.settle()?;
-    let (snapshot, ledger, losses) = work.finish()?;
-    Ok(Reshaped { snapshot, ledger, losses, made })
+    Ok(Reshaped { made, ..work.finish()? })
 }
 
-fn queue(writers: &Writers, wanted: &Snapshot, entry: u32) -> usize {
-    writers.queue_of(wanted.parent(entry))
+fn queue(writers: &Writers, entry: u32) -> usize {
+    // Those of one directory go to several threads, too: comparing and writing take longer than the kernel holds its lock.
+    writers.queue_of(entry / 8)
 }
 
-fn push(writers: &Writers, wanted: &Snapshot, job: Box<Job>, data: Vec<Data>) -> Result<()> {
-    let queue = queue(writers, wanted, job.node);
+fn push(writers: &Writers, job: Box<Job>, data: Vec<Data>) -> Result<()> {
+    let queue = queue(writers, job.node);
     writers.push(queue, Piece::Whole(job, data))
 }
 
 /// Hands the content of a file to the thread that writes it: a small one whole, others piece by piece.
-fn write_content(
-    writers: &Writers,
-    wanted: &Snapshot,
-    job: Box<Job>,
-    size: u64,
-    content: &mut dyn Read,
-) -> Result<()> {
+fn write_content(writers: &Writers, job: Box<Job>, size: u64, content: &mut dyn Read) -> Result<()> {
     let path = job.path.clone();
     let mut piece = |most: u64| -> Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(most as usize);
@@ -151,9 +155,9 @@ fn write_content(
         Ok(bytes)
     };
     if size <= WHOLE {
-        return push(writers, wanted, job, data_of(piece(WHOLE)?));
+        return push(writers, job, data_of(piece(size)?));
     }
-    let queue = queue(writers, wanted, job.node);
+    let queue = queue(writers, job.node);
     writers.push(queue, Piece::Begin(job))?;
     loop {
         let bytes = piece(WHOLE)?;
@@ -206,8 +210,7 @@ impl Work<'_> {
     }
 
     fn changed(&self, path: &[u8]) -> Error {
-        let message = "it changed, vanished or was replaced while the tree was checked out";
-        Error::new(ErrorKind::Changed, RESHAPE, message).with_path(self.goal.root.describe(path))
+        super::keep::changed(&self.goal.root.describe(path))
     }
 
     /// Opens a directory of the tree to be, prepared for changes in it.
@@ -267,7 +270,7 @@ impl Work<'_> {
                     self.found[place.new as usize] = Some(self.goal.now.meta(place.old));
                 }
                 Some((_, Stay::Check { .. })) => doubtful.push(number),
-                None => {}
+                Some((_, Stay::Compare)) | None => {}
             }
         }
         let count = threads::count(self.goal.options.threads);
@@ -320,7 +323,7 @@ impl Work<'_> {
             return Ok(None);
         }
         // Where nothing was done to it, the record of it holds.
-        Ok(Some(Done { node: place.new, made, linked: !(metadata || moved) }))
+        Ok(Some(Done { node: place.new, made, linked: !(metadata || moved), kept: true }))
     }
 
     fn hash(&self, fd: &OwnedFd, buffer: &mut Vec<u8>, wanted: u32) -> Result<[u8; 32]> {
@@ -339,13 +342,17 @@ impl Work<'_> {
             name,
             wanted: wanted_of(wanted, node),
             replaces,
+            keeps: match step.stays {
+                Some((place, Stay::Compare)) => Some(self.goal.now.meta(place.old)),
+                _ => None,
+            },
             path: self.shown(node),
         }))
     }
 
     /// Records the state of a file on disk.
     fn take(&mut self, done: Done) -> Result<()> {
-        let Done { node, made, linked } = done;
+        let Done { node, made, linked, .. } = done;
         self.found[node as usize] = Some(Meta::from_stat(&made.stat));
         match made.ledger {
             Some(record) => self.ledger.insert(record),
@@ -446,7 +453,7 @@ impl Work<'_> {
             let made = finish_existing(fd.as_fd(), c".", &fd, &wanted_of(wanted, at), self.rights)
                 .at_path("finish directory", || self.shown(at))?;
             let stat = made.stat;
-            self.take(Done { node: at, made, linked: false })?;
+            self.take(Done { node: at, made, linked: false, kept: true })?;
             self.compare_names(at, &fd, &stat, &mut names)?;
         }
         Ok(())
@@ -521,7 +528,7 @@ impl Work<'_> {
     }
 
     /// Returns the list of what is there now, and what the disk does not hold of it.
-    fn finish(mut self) -> Result<(Snapshot, Ledger, Vec<Loss>)> {
+    fn finish(mut self) -> Result<Reshaped> {
         let (now, wanted) = (self.goal.now, self.goal.wanted);
         for (found, &kept) in self.found.iter_mut().zip(&self.goal.transition.kept) {
             if found.is_none() && kept != NONE {
@@ -541,11 +548,11 @@ impl Work<'_> {
         let newest =
             self.found.iter().flatten().map(|found| found.ctime).fold(Timestamp::default(), Ord::max);
         let root = self.goal.root;
-        let clock = clock::wait_past(root, newest).at(RESHAPE, root.describe(b""))?;
+        let clock = clock::past(root, newest).at(RESHAPE, root.describe(b""))?;
         // What was in doubt when the tree was scanned still is.
         let sure = |found: &Meta| !found.flags.contains(Flags::RACY);
         let snapshot = wanted.identified(clock, |at| self.found[at as usize].filter(sure));
-        Ok((snapshot, ledger, self.losses))
+        Ok(Reshaped { snapshot, clock, ledger, losses: self.losses, made: Vec::new() })
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::create::{Made, Privileges, Wanted, create_file, finish_file, make_special};
+use super::keep::keep;
 use super::read::Data;
 use super::source::is_zero;
 use crate::error::{At, Error, Result};
@@ -18,6 +19,7 @@ use crate::fs::Kind;
 use crate::fs::remove::unlink;
 use crate::progress::{Control, Counters};
 use crate::threads;
+use crate::tree::Meta;
 
 /// More threads than this only wait for each other in the filesystem.
 const MOST_WRITERS: usize = 4;
@@ -39,6 +41,8 @@ pub(super) struct Job {
     pub wanted: Wanted,
     /// Whether something of this name is there and has to go first.
     pub replaces: bool,
+    /// What is there, where that stays if it has the content: for a file that is handed over whole.
+    pub keeps: Option<Meta>,
     /// The path for messages.
     pub path: Vec<u8>,
 }
@@ -71,6 +75,8 @@ pub(super) struct Done {
     pub made: Made,
     /// This is one more name of a file: there is no new record of it, and the one that there is holds.
     pub linked: bool,
+    /// It was there, with the right content.
+    pub kept: bool,
 }
 
 #[derive(Default)]
@@ -259,6 +265,7 @@ impl Writers {
     pub fn work(&self, number: usize) {
         let queue = &self.queues[number];
         let mut open: Option<OpenFile> = None;
+        let mut buffer = Vec::new();
         let mut done = Vec::new();
         let mut batch = Vec::new();
         loop {
@@ -294,8 +301,9 @@ impl Writers {
                 }
             }
             for piece in batch.drain(..) {
-                let result =
-                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.piece(piece, &mut open)));
+                let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    self.piece(piece, &mut open, &mut buffer)
+                }));
                 match result {
                     Ok(Ok(Some(finished))) => done.push(finished),
                     Ok(Ok(None)) => {}
@@ -308,10 +316,15 @@ impl Writers {
         }
     }
 
-    fn piece(&self, piece: Piece, open: &mut Option<OpenFile>) -> Result<Option<Done>> {
+    fn piece(&self, piece: Piece, open: &mut Option<OpenFile>, buffer: &mut Vec<u8>) -> Result<Option<Done>> {
         match piece {
             Piece::Whole(job, data) => {
                 self.control.check("apply layer")?;
+                if let Some(found) = &job.keeps
+                    && let Some(made) = keep(&job, found, &data, buffer, self.rights)?
+                {
+                    return Ok(Some(Done { kept: true, ..done(&job, made) }));
+                }
                 if job.replaces {
                     unlink(&*job.dir, &job.name).at("replace file", &job.path)?;
                 }
@@ -360,7 +373,7 @@ impl Writers {
 }
 
 fn done(job: &Job, made: Made) -> Done {
-    Done { node: job.node, made, linked: false }
+    Done { node: job.node, made, linked: false, kept: false }
 }
 
 struct OpenFile {

@@ -47,8 +47,8 @@ def unpacked(image: Callable[[Context], None], base: str, *steps: Callable[[Cont
         ctx.do(ctx.ours("unpack", base, ctx.fs / "tree"))
         last = base
         for number, step in enumerate(steps, 1):
-            # Past the tick of the filesystem's clock, as between two steps of anybody's work.
-            time.sleep(0.1)
+            # Times in layers are whole seconds, and two steps of anybody's work are further apart than that.
+            time.sleep(1.1)
             step(ctx)
             committed(ctx, last, last := f"step{number}:v1")
 

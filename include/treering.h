@@ -4978,9 +4978,10 @@ treering_status treering_container_checkout(const treering_container *container,
  * Copies a file or directory of the host into a container, as `docker cp` does: a directory that is there at `path` gets it under its own
  * name, and a source that ends in `/.` is copied without its name. Symbolic links in `path` are followed inside the container.
  *
- * Errors: TREERING_BUSY while a command runs in it; TREERING_NOT_FOUND where the source, or the directory of `path`, is missing;
- * TREERING_INVALID_ARGUMENT for a directory in place of a file, and for names that would delete files when the tree becomes a layer
- * (`.wh.*`). After an error a part of it may be there.
+ * A command may run in it: then a process beside that makes the files, and files that are open stay what they are.
+ *
+ * Errors: TREERING_NOT_FOUND where the source, or the directory of `path`, is missing; TREERING_INVALID_ARGUMENT for a directory in place
+ * of a file, and for names that would delete files when the tree becomes a layer (`.wh.*`). After an error a part of it may be there.
  *
  * @param source the file or directory of the host.
  * @param path where it goes in the container.

@@ -59,8 +59,8 @@ fn files_are_copied_beside_a_command_with_all_they_have() {
 #[test]
 fn paths_lead_where_they_lead_for_the_command() {
     let Some(world) = World::new() else { return };
-    // What is shown of the host needs a mount.
-    for way in every_way().into_iter().filter(|way| way.rung != "chroot") {
+    // What is shown of the host needs a mount, and where it may be written to, no files of subordinate ids.
+    for way in every_way().into_iter().filter(|way| !["chroot", "ids"].contains(&way.rung)) {
         let home = world.prepare(way);
         let host = home.join("host");
         std::fs::create_dir_all(host.join("sub")).unwrap();

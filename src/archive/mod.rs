@@ -33,7 +33,9 @@ mod tree_files;
 
 pub use crate::image::{Loaded, NamePolicy};
 pub use copy::{CopiedOut, copy_directory, copy_file, copy_out, copy_tar};
+#[cfg(feature = "sandbox")]
 pub(crate) use copy::{Entries, each_entry};
+#[cfg(feature = "sandbox")]
 pub(crate) use copy_in::no_whiteouts;
 pub use copy_in::{CopyTarget, copy_in};
 pub use directory::open_layout;

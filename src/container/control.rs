@@ -442,6 +442,18 @@ pub(super) fn receive(
     reply(channel, operation)
 }
 
+/// Waits until a message can be sent without waiting, or the other side hangs up.
+pub(super) fn await_room(channel: &Channel, operation: &'static str, control: &Control) -> Result<()> {
+    loop {
+        control.check(operation)?;
+        let mut fds = [PollFd::new(channel, PollFlags::OUT)];
+        match poll(&mut fds, Some(&LOOK)) {
+            Ok(0) | Err(Errno::INTR) => continue,
+            other => return other.map(drop).at(operation, "wait"),
+        }
+    }
+}
+
 /// Waits until there is a message, or the other side hangs up; false when `end` has come.
 pub(super) fn await_message(
     channel: &Channel,

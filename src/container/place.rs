@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::control::receive;
+use super::control::{await_room, receive};
 use super::copy::CopiedIn;
 use super::handle::Container;
 use crate::archive::{CopySource, CopyTarget, Entries, each_entry, no_whiteouts};
@@ -16,6 +16,9 @@ use crate::sandbox::protocol::{Channel, Message};
 use crate::sandbox::{StepOptions, Stream};
 
 const COPY: &str = "copy files";
+/// How many bytes of content go at once. Where a socket can be written to, that much has room in it (unix_writable() in the
+/// kernel's net/unix/af_unix.c: three quarters of the buffer are free).
+const PIECE: usize = 64 * 1024;
 
 impl Container {
     /// Does what [`Container::copy_in`] does where a command runs.
@@ -32,7 +35,7 @@ impl Container {
         let is_directory = list.meta(entry).kind == Kind::Directory;
         let (ours, theirs) = Channel::pair().at(COPY, "make socket")?;
         let step = StepOptions {
-            // What a list of processes shows.
+            // An order has a command; this one is not executed.
             arguments: vec![b"cp".to_vec()],
             places: true,
             stdin: Stream::Fd(theirs.into()),
@@ -84,7 +87,8 @@ struct Sender<'a> {
 
 impl Sender<'_> {
     fn send(&self, kind: u8, body: &[u8]) -> Result<()> {
-        self.control.check(COPY)?;
+        // A command of the container can stop the process that reads.
+        await_room(self.channel, COPY, self.control)?;
         match self.channel.send(kind, body, &[]) {
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
@@ -124,8 +128,10 @@ impl Entries for Sender<'_> {
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<()> {
-        self.send(Message::PLACE_DATA, bytes)?;
-        Counters::add(&self.control.counters.bytes_written, bytes.len() as u64);
+        for bytes in bytes.chunks(PIECE) {
+            self.send(Message::PLACE_DATA, bytes)?;
+            Counters::add(&self.control.counters.bytes_written, bytes.len() as u64);
+        }
         Ok(())
     }
 }

@@ -135,3 +135,41 @@ fn a_command_that_swaps_paths_gets_no_file_outside() {
         world.ok(way, &["rm", "-f", "on"]);
     }
 }
+
+#[test]
+fn a_copy_that_is_stopped_inside_can_be_cancelled() {
+    let Some(world) = World::new() else { return };
+    let way = every_way()[0];
+    let home = world.prepare(way);
+    std::fs::write(home.join("big"), vec![7; 64 << 20]).unwrap();
+    // Whatever makes files beside this is stopped at once.
+    let script = "while :; do for p in /proc/[0-9]*; do n=${p#/proc/}; [ $n = 1 ] || case \"$(cat $p/comm 2>/dev/null)\" in
+                  treering*) kill -STOP $n; echo stopped;; esac; done; done";
+    let line = ["run", "-d", "--name", "on", "--rung", way.rung, "bb:1", "sh", "-c", script];
+    let (code, _, error) = all(&world, way, &line);
+    assert_eq!(code, 0, "{error}");
+    let mut copy = world.command(way, &["cp", "big", "on:/big"]).spawn().unwrap();
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let ended = loop {
+        if let Some(status) = copy.try_wait().unwrap() {
+            break Some(status);
+        }
+        if world.ok(way, &["logs", "on"]).contains("stopped") {
+            break None;
+        }
+        assert!(std::time::Instant::now() < end, "nothing was stopped");
+    };
+    // One that was faster than the loop has copied all of it.
+    if let Some(status) = ended {
+        assert!(status.success());
+        world.ok(way, &["rm", "-f", "on"]);
+        return;
+    }
+    let copying = rustix::process::Pid::from_raw(copy.id() as i32).unwrap();
+    rustix::process::kill_process(copying, rustix::process::Signal::INT).unwrap();
+    while copy.try_wait().unwrap().is_none() {
+        assert!(std::time::Instant::now() < end, "it goes on after it was interrupted");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    world.ok(way, &["rm", "-f", "on"]);
+}

@@ -139,7 +139,10 @@ static void registry_end(pthread_t thread) {
   shutdown(listener, SHUT_RDWR);
   pthread_join(thread, NULL);
   close(listener);
+  /* An answer that is still on its way is out of it. */
+  pthread_mutex_lock(&kept_lock);
   while (kept_len > 0) free(kept[--kept_len].body);
+  pthread_mutex_unlock(&kept_lock);
 }
 
 #endif

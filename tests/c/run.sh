@@ -24,7 +24,8 @@ export TREERING_PARITY=$top/tests/data/parity.json
 
 # A program that has the library inside finds nothing beside it.
 init=$(pkg-config --variable=prefix treering)/libexec/treering/treering-init
-passed=0 failed=0
+# One line for each test; several run at once.
+rm -f "$work"/log-* && : >"$work/passed" && : >"$work/failed"
 export RUST_BACKTRACE=0
 # In CI nothing may be left out, as in tests/support/src/tools.rs.
 missing() {
@@ -32,16 +33,17 @@ missing() {
   [ -z "${CI:-}" ] || { echo "$1 is needed in CI" >&2; exit 1; }
 }
 run() { # name, command...
-  local name=$1 started=$SECONDS
+  local name=$1 started=$SECONDS log
   shift
-  if "$@" >"$work/log" 2>&1; then
-    passed=$((passed + 1))
-    grep -E "^(soak|overhead|parity): " "$work/log" | sed "s/^/    $name: /" || true
+  log=$(mktemp "$work/log-XXXXXX")
+  if "$@" >"$log" 2>&1; then
+    echo "$name" >>"$work/passed"
+    grep -E "^(soak|overhead|parity): " "$log" | sed "s/^/    $name: /" || true
   else
-    failed=$((failed + 1))
-    printf 'FAILED %s (%s s)\n' "$name" $((SECONDS - started))
-    sed 's/^/    /' "$work/log"
+    echo "$name" >>"$work/failed"
+    { printf 'FAILED %s (%s s)\n' "$name" $((SECONDS - started)) && sed 's/^/    /' "$log"; }
   fi
+  rm -f "$log"
 }
 
 # The header alone, in the languages it says it is for.
@@ -55,10 +57,10 @@ if "$work/misuse" >"$work/log" 2>&1 || ! grep -q heap-use-after-free "$work/log"
   exit 1
 fi
 
-for source in "$here"/*.c "$here"/*.cc "$top"/examples/c/*.c; do
+# Builds one program in three ways, and runs each.
+program() { # source
+  local source=$1 name compile rounds scratch command
   name=$(basename "${source%.*}")
-  [ "$name" != misuse-asan ] || continue
-  [ -z "${TREERING_C_ONLY:-}" ] || [ "$name" = "$TREERING_C_ONLY" ] || continue
   case $source in *.cc) compile=("${cxx[@]}") ;; *) compile=("${cc[@]}") ;; esac
   compile+=("${warnings[@]}" "${cflags[@]}")
   rounds=300
@@ -86,7 +88,17 @@ for source in "$here"/*.c "$here"/*.cc "$top"/examples/c/*.c; do
     missing valgrind
   fi
   rm -rf "$scratch"
+}
+
+# Most of them wait for disks or for valgrind, so a processor has one each.
+for source in "$here"/*.c "$here"/*.cc "$top"/examples/c/*.c; do
+  name=$(basename "${source%.*}")
+  [ "$name" != misuse-asan ] || continue
+  [ -z "${TREERING_C_ONLY:-}" ] || [ "$name" = "$TREERING_C_ONLY" ] || continue
+  while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+  program "$source" &
 done
+while [ -n "$(jobs -p)" ]; do wait -n; done
 scratch=$(mktemp -d "$work/scratch-XXXXXX")
 run documents bash "$here/documents.sh" "$top" "$scratch"
 rm -rf "$scratch"
@@ -105,7 +117,7 @@ for source in "$top"/examples/c/*.c; do
   rm -rf "$scratch"
 done
 for library in libtreering.so libtreering.a; do
-  bash "$here/symbols.sh" "$(pkg-config --variable=libdir treering)/$library" "$top/include/treering.h" || failed=$((failed + 1))
+  bash "$here/symbols.sh" "$(pkg-config --variable=libdir treering)/$library" "$top/include/treering.h" || echo "$library" >>"$work/failed"
 done
 
 # What a program that uses the library asks of the system: no call that changes the process, whatever the symbols say.
@@ -118,8 +130,8 @@ elif [ -x "$work/make_image" ]; then
   # The one execve is the program's own start. A thread of the library gives itself a name, which is its own alone.
   if grep -E "^[0-9]+ +(${calls//,/|})\(" "$work/traced/log" | grep -vE 'prctl\(PR_SET_NAME, "treering-' | tail -n +2 | grep .; then
     echo 'the library changed its process' >&2
-    failed=$((failed + 1))
+    echo calls >>"$work/failed"
   fi
 fi
-echo "check-c: $passed passed, $failed failed"
-[ "$failed" = 0 ]
+echo "check-c: $(wc -l <"$work/passed") passed, $(wc -l <"$work/failed") failed"
+[ ! -s "$work/failed" ]

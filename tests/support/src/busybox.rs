@@ -36,7 +36,12 @@ impl Way {
 /// Returns the ways that can be tried here. Real root, the reference, is the first where the tests run as root.
 pub fn ways() -> Vec<Way> {
     let unprivileged = Way { rung: "notify", drop: is_root() };
-    let others = ["ptrace", "paths", "ptrace-paths"].map(|rung| Way { rung, ..unprivileged });
+    let mut others = vec!["ptrace", "paths", "ptrace-paths"];
+    // Where root tried them all as this user, one of each kind: with mounts, and without.
+    if !is_root() && std::env::var_os("TREERING_FEW_WAYS").is_some() {
+        others = vec!["paths"];
+    }
+    let others = others.into_iter().map(|rung| Way { rung, ..unprivileged });
     let mut out = vec![unprivileged];
     out.extend(others);
     if is_root() {

@@ -25,7 +25,7 @@ inside() {
   [ "$(id -u)" = 0 ] || as+=(--user --map-root-user)
   unshare "${as[@]}" bash -c '
     root=$1; shift
-    [ ! -d "$root/proc" ] || mount --rbind /proc "$root/proc"
+    for place in proc dev; do [ ! -d "$root/$place" ] || mount --rbind "/$place" "$root/$place"; done
     exec env -i TREERING_ROOT=/store "$(command -v chroot)" "$root" "$@"
   ' inside "$root" "$@"
 }
@@ -36,10 +36,10 @@ cp "$(command -v busybox)" "$work/box/bin/busybox"
 ln -s busybox "$work/box/bin/sh"
 script='busybox touch /made && busybox chown 7:8 /made && busybox stat -c %u:%g /made'
 
-# Runs a command in a tree where this program is all there is but for /proc, by the first way that works and by the last one.
+# Runs a command in a tree where this program is all there is but for /proc and /dev, by the first way that works and by the last one.
 commands() {
   local root=$1 rung
-  mkdir -p "$root/proc"
+  mkdir -p "$root/proc" "$root/dev"
   cp -a "$work/box" "$root/box"
   inside "$root" /treering -q commit box box:v1 >/dev/null
   for rung in '' --rung=paths; do
@@ -76,7 +76,7 @@ in_container() {
   tar -C "$work/scratch" -c . | "$docker" -H "$socket" import - scratch >/dev/null
   for user in 0 1000; do
     out=$("$docker" -H "$socket" run --rm --network none --user "$user" -e TREERING_ROOT=/tmp/store scratch /box/bin/busybox sh -ec "
-      cd /tmp; /box/bin/busybox cp -a /box work; /treering -q commit work box:v1 >/dev/null
+      cd /tmp; /box/bin/busybox cp -dR /box work; /treering -q commit work box:v1 >/dev/null
       /treering -q run work /bin/sh -c '$script'; /treering diff work")
     [ "$out" = $'7:8\nA /made' ] || { echo "static: as $user in a container: $out" >&2; exit 1; }
     echo "static: it runs commands as $user in a container that has nothing else"

@@ -103,7 +103,7 @@ REQUESTS = r"""
 exec 3<>"/dev/tcp/127.0.0.1/${registry##*:}"
 list=$(printf 'cache-%040d' 0)
 for _ in 1 2 3 4 5 6 7 8 9 10 11 12; do
-  printf 'HEAD /v2/app/manifests/%s HTTP/1.1\r\nHost: %s\r\n\r\n' "$list" "$registry" >&3
+  printf 'HEAD /v2/app/manifests/%s HTTP/1.1\r\nAccept: application/vnd.oci.image.manifest.v1+json\r\nHost: %s\r\n\r\n' "$list" "$registry" >&3
   read -r _ code _ <&3 && [ "$code" = 200 ]
   while IFS= read -r line <&3 && [ "$line" != $'\r' ]; do :; done
 done

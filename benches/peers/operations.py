@@ -114,8 +114,6 @@ class Row:
     corpus: str | None = None
     no_larger_than: str | None = None
     at_most: float | None = None
-    # The same where it follows from what the peers took, given in their order.
-    at_most_of: Callable[[list[float]], float] | None = None
     peak_mb: float | None = None
 
 

@@ -50,13 +50,9 @@ def limits(results: list[Result], start: Outcome, treering: Path) -> list[dict[s
         (f"peak MB: {result.row.title}", peak(result) / MB or None, result.row.peak_mb or PEAK_MB) for result in results
     ]
     for result in results:
-        most = result.row.at_most
-        walls = [wall for peer in result.peers if (wall := peer.middle("wall")) is not None]
-        if result.row.at_most_of and len(walls) == len(result.peers):
-            most = result.row.at_most_of(walls)
-        if most:
+        if result.row.at_most:
             took = result.ours.middle("wall")
-            wanted.append((f"ms: {result.row.title}", took * 1000 if took else None, most * 1000))
+            wanted.append((f"ms: {result.row.title}", took * 1000 if took else None, result.row.at_most * 1000))
     wall = start.middle("wall")
     wanted.append(("start-up of treering --version, ms", wall * 1000 if wall else None, STARTUP_MS))
     wanted.append(("size of the program, MB", treering.stat().st_size / MB, BINARY_MB))

@@ -1,4 +1,4 @@
-//! Copying into a container whose command runs: the files go to a process beside it, which makes them.
+//! Copying into a container that runs: the files go to a process beside its command, which makes them.
 
 use std::io;
 

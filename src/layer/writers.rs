@@ -41,7 +41,7 @@ pub(super) struct Job {
     pub wanted: Wanted,
     /// Whether something of this name is there and has to go first.
     pub replaces: bool,
-    /// What is there, where that stays if it has the content: for a file that is handed over whole.
+    /// The file that is there and stays if it has the content, for one that is handed over whole.
     pub keeps: Option<Meta>,
     /// The path for messages.
     pub path: Vec<u8>,

@@ -21,7 +21,7 @@ use crate::fs::Kind;
 const MOST_LINKS: usize = 40;
 const NO_DIRECTORY: &str = "it is not a directory";
 
-/// Where files go, as `docker cp` has it.
+/// The place that files go to, as `docker cp` has it.
 #[derive(Debug)]
 pub struct Place {
     /// The path in the step. A directory that is there gets the source under its own name.
@@ -62,7 +62,7 @@ pub enum What {
 pub struct Entry {
     /// Its path below the source; empty for the source itself.
     pub path: Vec<u8>,
-    /// What it is.
+    /// Its kind.
     pub what: What,
     /// Permission bits.
     pub mode: u32,
@@ -265,7 +265,7 @@ struct Maker {
     /// Directories, which get their mode, attributes and time once all that is in them is there.
     directories: Vec<Entry>,
     lost: Lost,
-    /// The file whose content comes.
+    /// The file that content comes for.
     file: Option<(std::os::fd::OwnedFd, Entry)>,
 }
 

@@ -1,9 +1,9 @@
-//! Files copied into a container whose command runs.
+//! Files copied into a container that runs.
 
 use crate::lifecycle::all;
 use support::busybox::{Way, World, every_way};
 
-/// Starts a container whose command runs until it is removed.
+/// Starts a container that runs until it is removed.
 fn start(world: &World, way: Way, more: &[&str]) {
     let mut arguments = vec!["run", "-d", "--name", "on", "--rung", way.rung];
     arguments.extend_from_slice(more);

@@ -1,4 +1,4 @@
-// A command in a directory, as root sees it: its owners, devices and capabilities are in the next layer, whoever ran this.
+// A command in a directory, as root sees it: its owners, devices and capabilities are in the next layer, for any user.
 package main
 
 import (

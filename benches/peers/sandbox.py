@@ -52,7 +52,8 @@ def run(rung: str, command: str) -> Side:
 
 def of_user(ctx: Context) -> None:
     """The tree of the corpus, unpacked by the user, and a container of it."""
-    ctx.do(f'chmod 755 "$fs"; mkdir -p "$fs/bin" "$fs/user" && cp "{ctx.treering}" "$fs/bin/treering" && chown {USER}:{USER} "$fs/user"')
+    ctx.do(f'chmod 755 "$fs"; mkdir -p "$fs/bin" "$fs/user" && chown {USER}:{USER} "$fs/user"')
+    ctx.do(f'cp "{ctx.treering}" "$fs/bin/treering"')
     ctx.do(f'{AS_USER} -q import "$tree.tar" apt:1 && {AS_USER} -q unpack apt:1 "$fs/user/tree"')
     ctx.do(f"{AS_USER} -q create --name box apt:1 && {AS_USER} run -q box /bin/true")
 

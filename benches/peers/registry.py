@@ -98,6 +98,26 @@ def build_cached(ctx: Context) -> list[str]:
     return ctx.ours("build", "-q", "--cache-from", f"{ctx.env['registry']}/app:cache", "-t", "app", ctx.fs / "context")
 
 
+def push(
+    what: str, name: str, ours: Callable[[Context], None], layout: str, theirs: Callable[[Context], None]
+) -> Row:
+    """A push of an image by its name in the store; skopeo takes the same out of a layout."""
+    return Row(
+        f"push a fresh image of {what}",
+        Side(
+            "treering push", lambda ctx: ctx.ours("push", name, f"{ctx.env['registry']}/base:v1"),
+            prepare=with_image(ours), tools=("docker-registry",),
+        ),
+        [
+            Side(
+                "skopeo copy",
+                lambda ctx: f'exec {SKOPEO} --dest-tls-verify=false "oci:$fs/{layout}" "docker://$registry/base:v1"',
+                prepare=with_image(theirs), goal=1.5, tools=("docker-registry", "skopeo"),
+            )
+        ],
+    )
+
+
 def rows() -> list[Row]:
     return [
         Row(
@@ -135,34 +155,6 @@ def rows() -> list[Row]:
                 ),
             ],
         ),
-        Row(
-            "push a fresh image of one layer",
-            Side(
-                "treering push",
-                lambda ctx: ctx.ours("push", "foreign:v1", f"{ctx.env['registry']}/base:v1"),
-                prepare=with_image(foreign_image), tools=("docker-registry",),
-            ),
-            [
-                Side(
-                    "skopeo copy",
-                    lambda ctx: f'exec {SKOPEO} --dest-tls-verify=false "oci:$fs/oci:base" "docker://$registry/base:v1"',
-                    prepare=with_image(foreign_layout), goal=1.5, tools=("docker-registry", "skopeo"),
-                )
-            ],
-        ),
-        Row(
-            "push a fresh image of several layers",
-            Side(
-                "treering push",
-                lambda ctx: ctx.ours("push", "layered:v1", f"{ctx.env['registry']}/base:v1"),
-                prepare=with_image(layered_image), tools=("docker-registry",),
-            ),
-            [
-                Side(
-                    "skopeo copy",
-                    lambda ctx: f'exec {SKOPEO} --dest-tls-verify=false "oci:$fs/store/oci:layered:v1" "docker://$registry/base:v1"',
-                    prepare=with_image(layered_image), goal=1.5, tools=("docker-registry", "skopeo"),
-                )
-            ],
-        ),
+        push("one layer", "foreign:v1", foreign_image, "oci:base", foreign_layout),
+        push("several layers", "layered:v1", layered_image, "store/oci:layered:v1", layered_image),
     ]

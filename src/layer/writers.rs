@@ -1,7 +1,8 @@
 //! Threads that create files while the layer is still being read.
 //!
-//! Each directory belongs to one thread, so what happens to one name happens in order, and two threads never wait for the
-//! same directory's lock in the kernel. Queues are bounded in entries and bytes: memory does not grow with the layer.
+//! What is in one queue happens in order. Where layers are applied, each directory belongs to one queue: a name may come more than
+//! once, and two threads never wait for the same directory's lock in the kernel. A checkout makes each name once, and spreads those of one
+//! directory. Queues are bounded in entries and bytes: memory does not grow with the layer.
 
 use std::collections::VecDeque;
 use std::ffi::CString;
@@ -182,10 +183,10 @@ impl Writers {
         self.queues.len()
     }
 
-    /// Returns which queue the entries of a directory go to.
-    pub fn queue_of(&self, directory: u32) -> usize {
-        // Neighbouring directories on different threads: numbers are given in order.
-        directory as usize % self.queues.len()
+    /// Returns which queue goes with a number: of a directory, or of a group of entries.
+    pub fn queue_of(&self, number: u32) -> usize {
+        // Neighbours on different threads: numbers are given in order.
+        number as usize % self.queues.len()
     }
 
     /// Hands a piece to a thread, waiting while its queue is full.

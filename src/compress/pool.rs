@@ -146,8 +146,8 @@ struct State<'a> {
     sink: Option<Sink<'a>>,
     /// The DiffID so far; absent while a thread hashes.
     hasher: Option<Hasher<'a>>,
-    /// Buffers to use again.
-    raw: Vec<Vec<u8>>,
+    /// Buffers to use again, once nothing else has hold of them: a watcher may take its time.
+    raw: Vec<Arc<Vec<u8>>>,
     packed: Vec<Vec<u8>>,
     /// The error that is earliest in the stream so far.
     failure: Option<(u64, Error)>,
@@ -380,7 +380,7 @@ impl<'a> State<'a> {
         if self.filled < pool.chunks && self.pieces.len() < pool.window {
             self.pieces.push_back(Piece { raw: None, zero: false, packed: Packed::Absent });
             self.filled += 1;
-            return Some(Task::Fill(self.filled - 1, self.raw.pop().unwrap_or_default()));
+            return Some(Task::Fill(self.filled - 1, self.buffer()));
         }
         None
     }
@@ -391,10 +391,7 @@ impl<'a> State<'a> {
                 self.sink = Some(sink);
                 self.piece(index).packed = Packed::Written;
                 self.release_raw(index);
-                match compression {
-                    Compression::None => self.raw.extend(packed),
-                    _ => self.packed.extend(packed),
-                }
+                self.packed.extend(packed);
             }
             Outcome::Hashed(hasher, index) => {
                 self.hasher = Some(hasher);
@@ -427,6 +424,12 @@ impl<'a> State<'a> {
         &mut self.pieces[(index - self.written) as usize]
     }
 
+    /// Returns a buffer for tar bytes, a used one if one is free. A new one has to be cleared, and the kernel has to find its memory.
+    fn buffer(&mut self) -> Vec<u8> {
+        let free = self.raw.iter().position(|raw| Arc::strong_count(raw) == 1);
+        free.and_then(|at| Arc::into_inner(self.raw.swap_remove(at))).unwrap_or_default()
+    }
+
     /// Takes the tar bytes of a piece back once they are not needed.
     fn release_raw(&mut self, index: u64) {
         let hashed = self.hashed > index;
@@ -435,7 +438,7 @@ impl<'a> State<'a> {
             && matches!(piece.packed, Packed::Ready(_) | Packed::Gone | Packed::Written)
             && let Some(raw) = piece.raw.take()
         {
-            self.raw.extend(Arc::into_inner(raw));
+            self.raw.push(raw);
         }
     }
 
@@ -504,6 +507,34 @@ mod tests {
                 let (blob, _) = first.unwrap();
                 assert!(decode(profile.compression(), &blob) == source.data, "{profile} {length}");
             }
+        }
+    }
+
+    #[test]
+    fn buffers_are_used_again_although_what_watches_lags() {
+        /// Counts the buffers that are new: those are cleared.
+        struct Counting(u64, AtomicUsize);
+        impl TarSource for Counting {
+            type Worker = ();
+            fn len(&self) -> u64 {
+                self.0
+            }
+            fn worker(&self) {}
+            fn fill(&self, _: &mut (), _: u64, buf: &mut [u8]) -> Result<Filled> {
+                self.1.fetch_add(usize::from(buf[0] == 0), Ordering::Relaxed);
+                buf.fill(b'x');
+                Ok(Filled::Data)
+            }
+        }
+        for profile in profiles() {
+            let (threads, chunks) = (2, 60);
+            let source = Counting((chunks * profile.chunk_size()) as u64, AtomicUsize::new(0));
+            let last = Mutex::new(None);
+            let watch = |chunk: &Chunk| drop(last.lock().unwrap().replace(Arc::clone(chunk)));
+            let mut blob = Vec::new();
+            write_watched(&source, &profile, threads, &mut blob, Some(&watch), &Control::default()).unwrap();
+            let made = source.1.into_inner();
+            assert!(made <= in_flight(threads, profile.chunk_size()) + 2, "{profile}: {made} of {chunks} are new");
         }
     }
 

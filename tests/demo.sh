@@ -60,8 +60,8 @@ show 'treering images'
 
 say 'Unpack the image, and run commands in it: as root to themselves'
 show 'treering unpack app:v1 work'
-show "treering run work -- sh -c 'chmod 755 /app/hello.sh; rm /app/numbers.txt; id -u'"
-show "treering run work -- sh -c '/app/hello.sh >/app/motd; chown 1000:1000 /app/motd; stat -c %u:%g /app/motd'"
+show "treering run -q work -- sh -c 'chmod 755 /app/hello.sh; rm /app/numbers.txt; id -u'"
+show "treering run -q work -- sh -c '/app/hello.sh >/app/motd; chown 1000:1000 /app/motd; stat -c %u:%g /app/motd'"
 
 say 'What changed?'
 show 'treering diff work'

@@ -45,7 +45,7 @@ help: ## list the targets
 	  printf '  make %-18s %s\n' "$$target" "$$text"; done
 
 .PHONY: demo
-demo: ## commit, unpack, edit, diff and commit a real tree, no network needed
+demo: ## commit a real tree, unpack, run a command, diff, commit, go back, build twice and save, no network needed
 	$(CARGO) build --release --locked
 	bash tests/demo.sh $(TARGET)/release/treering
 

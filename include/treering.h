@@ -2520,6 +2520,10 @@ typedef struct {
    * The function that runs git, for repositories as contexts and in ADD.
    */
   treering_git git;
+  /**
+   * Give commands no network, unless `RUN --network=host` asks for that of the host.
+   */
+  bool no_network;
 } treering_build_options;
 
 /**

@@ -61,6 +61,8 @@ type BuildOptions struct {
 	Limits []string
 	// ShmSize is the most bytes in /dev/shm of commands; 0 for 64 MiB.
 	ShmSize uint64
+	// NoNetwork gives commands no network, unless RUN --network=host asks for that of the host.
+	NoNetwork bool
 	// Provenance attests how the image was built: true, mode=min or mode=max, with builder-id=URI behind a comma. The name stands for an
 	// index then. Not by default.
 	Provenance string
@@ -80,7 +82,7 @@ func (o BuildOptions) ffi() ffi.BuildOptions {
 		Compression: o.Compression, Level: o.Level, Nanoseconds: o.Nanoseconds, SourceDateEpoch: o.SourceDateEpoch,
 		Registries: o.Registries.h(), Pull: o.Pull, Helper: o.Helper, Checks: o.Checks, Threads: o.Threads,
 		ContextAddress: o.ContextAddress, Squash: o.Squash, Jobs: o.Jobs, Secrets: o.Secrets, SecretFiles: o.SecretFiles,
-		Agents: o.Agents, Hosts: o.Hosts, Limits: o.Limits, ShmSize: o.ShmSize, Provenance: o.Provenance, SBOM: o.SBOM, Git: o.git()}
+		Agents: o.Agents, Hosts: o.Hosts, Limits: o.Limits, ShmSize: o.ShmSize, NoNetwork: o.NoNetwork, Provenance: o.Provenance, SBOM: o.SBOM, Git: o.git()}
 }
 
 // BuildResult is what a build made.

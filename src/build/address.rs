@@ -128,8 +128,7 @@ impl Elsewhere<'_> {
 
     /// Returns the files of a repository that is a context, and their commit.
     pub(super) fn tree(&self, source: &GitSource) -> Result<(SourceTree, Fact)> {
-        let keep = self.options.build_arg("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
-        let keep = keep.is_some_and(|value| matches!(value.as_str(), "1" | "true"));
+        let keep = self.options.switch("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
         let mut repository = self.repository(source, keep)?;
         self.files(&mut repository)?;
         let fact = repository.fact();

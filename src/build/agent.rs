@@ -54,8 +54,8 @@ impl Proxy {
         // The path of a socket has at most 107 bytes (unix(7)), so it is relative to a descriptor.
         let listener = UnixListener::bind(format!("/proc/self/fd/{}/{NAME}", root_fd(&root)))
             .at(OP, root.describe(NAME.as_bytes()))?;
-        let is_root = rustix::process::geteuid().is_root();
-        if is_root {
+        let exact = crate::fs::capabilities::owns_all();
+        if exact {
             let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
             rustix::fs::chownat(&root, NAME, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
                 .at(OP, root.describe(NAME.as_bytes()))?;
@@ -64,7 +64,7 @@ impl Proxy {
             .at(OP, root.describe(NAME.as_bytes()))?;
         let name = c"agent";
         let stat = stat_at(&root, name).at(OP, root.describe(NAME.as_bytes()))?;
-        let record = (!is_root && (uid, gid) != (0, 0)).then(|| -> Result<Record> {
+        let record = (!exact && (uid, gid) != (0, 0)).then(|| -> Result<Record> {
             Ok(Record {
                 path: Vec::new(),
                 dev: stat.dev,

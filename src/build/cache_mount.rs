@@ -71,7 +71,9 @@ impl CacheMount {
         let room = store.cache_room(ROOM)?;
         // Each user has caches of their own: the files of one may be closed to the other.
         let user = rustix::process::geteuid().as_raw();
-        let hex = Digest::of(format!("cache mount {user} {id}").as_bytes()).hex();
+        // And root without capabilities cannot use what root made.
+        let bare = if user == 0 && !crate::fs::capabilities::owns_all() { " bare" } else { "" };
+        let hex = Digest::of(format!("cache mount {user}{bare} {id}").as_bytes()).hex();
         let exclusive = alone || sharing != CacheSharing::Shared;
         let mut number = 0;
         loop {

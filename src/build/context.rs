@@ -161,6 +161,22 @@ impl Contexts {
         self.fact.as_ref()
     }
 
+    /// Returns the time of a main context from an address, in seconds since 1970: that of the commit, which all files of a repository
+    /// have, or of the newest file of a tar.
+    pub(super) fn time(&self) -> Option<i64> {
+        self.fact.as_ref()?;
+        let main = lock(&self.main);
+        let mut todo: Vec<u32> = vec![ROOT];
+        let mut newest = None;
+        while let Some(node) = todo.pop() {
+            for (_, child) in main.tree.children(node) {
+                newest = newest.max(Some(main.tree.inode(child).meta.mtime.secs));
+                todo.push(child);
+            }
+        }
+        newest
+    }
+
     /// Returns the digests of what addresses gave.
     pub(super) fn facts(&self) -> BTreeSet<Fact> {
         lock(&self.facts).clone()
@@ -271,7 +287,9 @@ fn directory(store: &Store, path: &Path, ignore: Ignore) -> Result<(SourceTree, 
     let stat = stat_fd(&root).at(OP, bytes(path))?;
     let key = Digest::of(format!("context {} {} {:?}", stat.dev, stat.ino, stat.btime).as_bytes());
     let previous = Room::open(store, "contexts")?.open_file(&key).and_then(|file| Snapshot::map(file).ok());
-    Ok((SourceTree::directory(Arc::new(root), ignore, previous)?, key))
+    let own = stat_fd(store.dir()).at(OP, bytes(store.root_path()))?;
+    let tree = SourceTree::directory(Arc::new(root), ignore, Some((own.dev, own.ino)), previous)?;
+    Ok((tree, key))
 }
 
 fn empty(store: &Store) -> Result<SourceTree> {

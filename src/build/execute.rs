@@ -1,7 +1,9 @@
 //! Carries out a build: the stages that the target needs, step by step, and the image at the end.
 
 mod attest;
+mod builtin;
 mod copy;
+mod findings;
 mod image;
 mod origin;
 mod record;
@@ -20,10 +22,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use jiff::Timestamp;
 
 pub(super) use self::attest::purl;
+use self::findings::Findings;
 #[cfg(feature = "sandbox")]
 use self::slots::Slots;
 use self::stages::{States, each};
 use super::address::{Elsewhere, Fact};
+use super::annotations::Annotations;
 use super::cache::{Cache, Record};
 use super::context::Contexts;
 use super::events::Reporter;
@@ -35,7 +39,7 @@ use super::remote::Gone;
 use super::step::from::Images;
 use crate::digest::Digest;
 use crate::dockerfile::{BUILD_ARGS, Dockerfile, PLATFORM_ARGS, PROXY_ARGS, Scope};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::event::Event;
 use crate::image::{Platform, enter};
 use crate::layer::LayerOptions;
@@ -53,8 +57,8 @@ const MAX_ROUNDS: usize = 16;
 /// gives the same image and writes nothing. Events of [`Control::events`] say what happens.
 ///
 /// # Errors
-/// [`ErrorKind::Syntax`] with a location for a Dockerfile that is not well formed; other errors of an instruction have its
-/// location, too. Nothing is named after an error; what was cached stays.
+/// [`ErrorKind::Syntax`](crate::ErrorKind::Syntax) with a location for a Dockerfile that is not well formed; other errors of an
+/// instruction have its location, too. Nothing is named after an error; what was cached stays.
 pub fn build(store: &Store, options: &BuildOptions, control: &Control) -> Result<Built> {
     let gone = Gone::default();
     for _ in 0..MAX_ROUNDS {
@@ -79,17 +83,23 @@ fn carry_out(store: &Store, options: &BuildOptions, control: &Control, gone: &Go
     let control = &Control { cancel: control.cancel.for_parts(), ..control.clone() };
     let pin = store.pin_later(control)?;
     let store: &Store = &pin;
-    let Opened { contexts, file, warnings, fails } = open(store, options, control)?;
+    let index = image::has_index(options);
+    let annotations = &Annotations::new(options, index)?;
+    let Opened { contexts, file, warnings, checks } = open(store, options, control)?;
     let reporter = Reporter::new(control);
-    for warning in &warnings {
-        reporter.warn(warning.rule, warning.message.clone(), Some(warning.location.clone()));
-    }
-    if let Some(warning) = warnings.first().filter(|_| fails) {
-        return Err(Error::new(ErrorKind::Syntax, OP, format!("{}: {}", warning.rule, warning.message))
-            .with_location(warning.location.clone())
-            .with_hint("the Dockerfile asks for warnings to be errors: # check=error=true"));
-    }
-    let shared = Shared { pin: &pin, control, file: &file, contexts: &contexts, reporter: &reporter, gone };
+    let findings = Findings::new(&reporter, checks);
+    findings.add(warnings)?;
+    builtin::warn(&reporter, options, &file);
+    let shared = Shared {
+        pin: &pin,
+        control,
+        file: &file,
+        contexts: &contexts,
+        reporter: &reporter,
+        findings: &findings,
+        annotations,
+        gone,
+    };
     let several = options.platforms.len() > 1;
     let of_one = |platform| BuildOptions { platforms: vec![platform], ..options.clone() };
     let each_options: Vec<BuildOptions> = match several {
@@ -117,7 +127,7 @@ fn carry_out(store: &Store, options: &BuildOptions, control: &Control, gone: &Go
     if let Some((work, _)) = works.first() {
         work.unused_arguments();
     }
-    let whole = image::whole(store, &images, &attestations)?;
+    let whole = image::whole(store, &images, &attestations, index, annotations)?;
     match names.as_slice() {
         [] => enter(store, None, &whole.entry)?,
         names => names.iter().try_for_each(|name| enter(store, Some(name), &whole.entry))?,
@@ -147,7 +157,7 @@ fn carry_out(store: &Store, options: &BuildOptions, control: &Control, gone: &Go
         names: names.into_iter().map(|name| name.or_latest().to_string()).collect(),
         cached,
         carried_out,
-        warnings,
+        warnings: findings.into_list(),
     })
 }
 
@@ -158,6 +168,8 @@ struct Shared<'a> {
     file: &'a Dockerfile,
     contexts: &'a Contexts,
     reporter: &'a Reporter<'a>,
+    findings: &'a Findings<'a>,
+    annotations: &'a Annotations,
     gone: &'a Gone,
 }
 
@@ -170,6 +182,8 @@ struct Work<'a> {
     file: &'a Dockerfile,
     contexts: &'a Contexts,
     reporter: &'a Reporter<'a>,
+    findings: &'a Findings<'a>,
+    annotations: &'a Annotations,
     cache: Cache<'a>,
     images: Images<'a>,
     /// Sources that ADD fetched.
@@ -217,7 +231,7 @@ impl<'a> Work<'a> {
         several: bool,
         made: &'a Mutex<HashMap<Digest, Record>>,
     ) -> Result<Work<'a>> {
-        let Shared { pin, control, file, contexts, reporter, gone } = *shared;
+        let Shared { pin, control, file, contexts, reporter, findings, annotations, gone } = *shared;
         let store: &Store = pin;
         let mut work = Work {
             pin,
@@ -227,6 +241,8 @@ impl<'a> Work<'a> {
             file,
             contexts,
             reporter,
+            findings,
+            annotations,
             cache: Cache::open(pin, options, control, gone)?,
             images: Images { store, options, control, asked: Mutex::default(), opened: Mutex::default() },
             addresses: Mutex::default(),
@@ -255,13 +271,7 @@ impl<'a> Work<'a> {
         work.states = States::new(file.stages.len(), &work.order);
         let epoch = work.given("SOURCE_DATE_EPOCH").or_else(|| work.global.get("SOURCE_DATE_EPOCH"));
         if let (None, Some(text)) = (work.epoch, epoch.filter(|text| !text.is_empty())) {
-            let seconds = text.parse::<i64>().ok().filter(|seconds| Timestamp::from_second(*seconds).is_ok());
-            work.epoch = Some(seconds.ok_or_else(|| {
-                Error::invalid(
-                    OP,
-                    format!("SOURCE_DATE_EPOCH is {text:?}, not a number of seconds since 1970"),
-                )
-            })?);
+            work.epoch = builtin::epoch(&text, contexts)?;
         }
         work.packing = Packing {
             profile: options.profile.clone(),

@@ -169,7 +169,7 @@ impl Elsewhere<'_> {
             true => Ignore::default(),
             false => Ignore::parse(b"", b"**/.git")?,
         };
-        let mut tree = SourceTree::directory(Arc::new(root), ignore, None)?;
+        let mut tree = SourceTree::directory(Arc::new(root), ignore, None, None)?;
         tree.name = shown(source.subdir.as_deref().unwrap_or_default());
         Ok(tree.within(place))
     }

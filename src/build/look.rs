@@ -18,8 +18,7 @@ pub(super) struct Opened {
     pub(super) contexts: Contexts,
     pub(super) file: Dockerfile,
     pub(super) warnings: Vec<Warning>,
-    /// Whether a warning is an error.
-    pub(super) fails: bool,
+    pub(super) checks: Checks,
 }
 
 /// Opens the contexts, parses the Dockerfile and checks it.
@@ -39,11 +38,62 @@ pub(super) fn open(store: &Store, options: &BuildOptions, control: &Control) -> 
         let names = env.iter().filter_map(|item| item.split_once('=').map(|(name, _)| name.to_string()));
         Some(names.chain(["PATH".to_string()]).collect())
     };
-    let warnings = {
+    let mut warnings = {
         let main = lock(contexts.main());
         file.check(&checks, &Facts { build_arg: &given, ignore: main.ignore(), base_env: &env })
     };
-    Ok(Opened { contexts, file, warnings, fails: checks.error })
+    if checks.holds(FOREIGN_BASE) {
+        warnings.extend(foreign_bases(&file, &contexts, store, options, control));
+        warnings.sort_by_key(|warning| (warning.location.line, warning.location.column));
+    }
+    Ok(Opened { contexts, file, warnings, checks })
+}
+
+/// The rule about bases for another platform, which takes images, that Dockerfiles as text have not.
+const FOREIGN_BASE: &str = "InvalidBaseImagePlatform";
+
+/// Returns the warning about a base that is for another platform than the one that is built for.
+pub(super) fn foreign_base(
+    stage: &Stage,
+    base: &str,
+    own: &Platform,
+    wanted: Option<&Platform>,
+) -> Option<Warning> {
+    let host = Platform::host();
+    let wanted = wanted.unwrap_or(&host);
+    let message = || format!("{base} is for {own}, not for {wanted}");
+    let foreign = !wanted.accepts().contains(own);
+    foreign.then(|| Warning { rule: FOREIGN_BASE, message: message(), location: stage.location() })
+}
+
+/// Looks at the bases that are in the store. What is wrong with a name or an argument is an error of the build, not of this.
+fn foreign_bases(
+    file: &Dockerfile,
+    contexts: &Contexts,
+    store: &Store,
+    options: &BuildOptions,
+    control: &Control,
+) -> Vec<Warning> {
+    let Ok(globals) = plan::globals(file, options, &|name| options.build_arg(name)) else {
+        return Vec::new();
+    };
+    let look = |at: usize, stage: &Stage| {
+        let base = globals.expand(&stage.from.base).ok()?;
+        let context = contexts.value(&base).is_some();
+        if base == "scratch" || !context && file.stage(&base, at).is_some() {
+            return None;
+        }
+        let given =
+            stage.from.platform.as_ref().map(|text| globals.expand(text).ok()?.parse::<Platform>().ok());
+        let wanted = match given {
+            Some(platform) => Some(platform?),
+            None => options.platforms.first().cloned(),
+        };
+        let name = if context { contexts.image(&base, control).ok()?? } else { base.clone() };
+        let image = Image::open(store, &name, wanted.as_ref()).ok()?;
+        foreign_base(stage, &base, &image.platform(), wanted.as_ref())
+    };
+    file.stages.iter().enumerate().filter_map(|(at, stage)| look(at, stage)).collect()
 }
 
 impl Opened {
@@ -65,7 +115,7 @@ pub(super) fn default_platform(options: &BuildOptions) -> Platform {
 pub fn check(store: &Store, options: &BuildOptions, control: &Control) -> Result<(Vec<Warning>, bool)> {
     let opened = open(store, options, control)?;
     opened.stages(options)?;
-    Ok((opened.warnings, opened.fails))
+    Ok((opened.warnings, opened.checks.error))
 }
 
 /// Lists the stages that can be built.

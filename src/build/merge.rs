@@ -86,6 +86,12 @@ impl Merge {
         Err(Error::invalid(OP, "too many symbolic links").with_path(path))
     }
 
+    /// Returns whether a destination is a directory that is there.
+    pub(super) fn is_directory(&self, path: &[u8]) -> Result<bool> {
+        let Place { directory, rest } = self.place(path)?;
+        Ok(rest.is_empty() && self.tree.kind(directory) == Kind::Directory)
+    }
+
     /// Makes a directory and those above it, 0755, with the owner of the step. Gives its node.
     pub(super) fn make_directories(&mut self, path: &[u8]) -> Result<u32> {
         let Place { mut directory, rest } = self.place(path)?;

@@ -7,6 +7,7 @@
 mod address;
 #[cfg(feature = "sandbox")]
 mod agent;
+mod annotations;
 mod bounded;
 mod cache;
 #[cfg(feature = "sandbox")]

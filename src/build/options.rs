@@ -82,6 +82,9 @@ pub struct BuildOptions {
     /// Limits of what a command may use.
     #[cfg(feature = "sandbox")]
     pub limits: Vec<crate::sandbox::Limit>,
+    /// Whether commands have no network, unless `RUN --network=host` asks for that of the host.
+    #[cfg(feature = "sandbox")]
+    pub no_network: bool,
     /// The only way to run commands; `None` for the best that works.
     #[cfg(feature = "sandbox")]
     pub rung: Option<crate::sandbox::Rung>,
@@ -98,6 +101,12 @@ impl BuildOptions {
     pub(super) fn build_arg(&self, name: &str) -> Option<String> {
         let found = self.build_args.iter().rev().find(|(known, _)| known == name);
         found.map(|(_, value)| value.clone())
+    }
+
+    /// Returns whether a build argument switches something on.
+    pub(super) fn switch(&self, name: &str) -> bool {
+        self.build_arg(name)
+            .is_some_and(|value| matches!(value.as_str(), "1" | "t" | "T" | "true" | "True" | "TRUE"))
     }
 }
 

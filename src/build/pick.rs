@@ -22,7 +22,8 @@ pub(super) struct Pick {
     pub(super) below: Vec<(Vec<u8>, u32)>,
 }
 
-/// Finds what a source names: a path, or a pattern that matches at least one.
+/// Finds what a source names: a path, or a pattern. One that matches nothing copies nothing (`COPY package.json yarn.lock* ./`), as
+/// BuildKit has it; a path has to be there.
 pub(super) fn pick(
     source: &mut SourceTree,
     text: &str,
@@ -43,7 +44,7 @@ pub(super) fn pick(
         false => source.find(&path, control)?.map(|node| (path.clone(), node)).into_iter().collect(),
         true => matching(source, &path, parents, control)?,
     };
-    if found.is_empty() {
+    if found.is_empty() && !is_pattern(&path) {
         return Err(not_found(source, text, &path));
     }
     let mut picks = Vec::new();
@@ -66,6 +67,21 @@ pub(super) fn pick(
         picks.push(pick);
     }
     Ok(picks)
+}
+
+/// Returns whether a path has a character of a pattern that is not escaped.
+fn is_pattern(path: &[u8]) -> bool {
+    let mut bytes = path.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => {
+                bytes.next();
+            }
+            b'*' | b'?' | b'[' => return true,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Finds what a path names, with everything below it. Nothing in it is a pattern.

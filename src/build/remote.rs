@@ -418,7 +418,8 @@ impl<'a> Remotes<'a> {
 
     /// Returns the annotation with the records of an image's own steps, if it is to have one.
     pub(super) fn inline(&self, all: &[(Digest, Entry)], own: &[Digest]) -> Result<Option<(String, String)>> {
-        if !self.options.cache_to.contains(&CacheTo::Inline) {
+        let asked = self.options.cache_to.contains(&CacheTo::Inline);
+        if !asked && !self.options.switch("BUILDKIT_INLINE_CACHE") {
             return Ok(None);
         }
         // In the order of the image's steps, whatever order stages were built in.

@@ -62,6 +62,8 @@ enum Backing {
 struct Directory {
     root: Arc<Root>,
     ignore: Ignore,
+    /// The device and inode of the store, which may stand in its own context (`TREERING_ROOT=.treering`).
+    leave_out: Option<(u64, u64)>,
     listed: HashSet<u32>,
     previous: Option<Snapshot>,
     began: Timestamp,
@@ -81,11 +83,12 @@ pub(super) enum Content {
 }
 
 impl SourceTree {
-    /// Returns a directory, without what the ignore file leaves out. `previous` is the list of an earlier build: a file
-    /// that has the same stat identity there is not hashed again.
+    /// Returns a directory, without what the ignore file leaves out, and without a directory in it that is the store. `previous` is the
+    /// list of an earlier build: a file that has the same stat identity there is not hashed again.
     pub(super) fn directory(
         root: Arc<Root>,
         ignore: Ignore,
+        leave_out: Option<(u64, u64)>,
         previous: Option<Snapshot>,
     ) -> Result<SourceTree> {
         let stat = stat_fd(&*root).at(READ, root.describe(b""))?;
@@ -94,6 +97,7 @@ impl SourceTree {
         let directory = Directory {
             root,
             ignore,
+            leave_out,
             listed: HashSet::new(),
             previous,
             began,
@@ -406,7 +410,8 @@ impl Directory {
                 continue;
             }
             let stat = stat_at(&dir, name).map_err(|error| changed(error, shown(&below)))?;
-            if stat.kind == Kind::Socket || ignored && stat.kind != Kind::Directory {
+            let is_store = self.leave_out == Some((stat.dev, stat.ino));
+            if stat.kind == Kind::Socket || is_store || ignored && stat.kind != Kind::Directory {
                 continue;
             }
             if tree.node_count() >= MAX_ENTRIES {

@@ -120,6 +120,8 @@ pub struct treering_build_options {
     pub sbom: bool,
     /// The function that runs git, for repositories as contexts and in ADD.
     pub git: treering_git,
+    /// Give commands no network, unless `RUN --network=host` asks for that of the host.
+    pub no_network: bool,
 }
 
 fn parsed<T: FromStr<Err = Error>>(list: Vec<String>) -> Result<Vec<T>> {
@@ -176,6 +178,7 @@ unsafe impl Options for treering_build_options {
                 hosts: pairs(self.hosts, self.hosts_len, "hosts")?,
                 limits: parsed(texts(self.limits, self.limits_len, "limits")?)?,
                 shm_size: self.shm_size,
+                no_network: self.no_network,
                 dockerfile,
                 named_contexts: pairs(self.build_contexts, self.build_contexts_len, "build_contexts")?,
                 tags: texts(self.tags, self.tags_len, "tags")?,

@@ -101,8 +101,8 @@ pub struct Facts<'a> {
 }
 
 impl Dockerfile {
-    /// Warnings of all rules that hold, in the order of their lines. InvalidBaseImagePlatform is found by the build, which
-    /// has the images.
+    /// Warnings of all rules that hold, in the order of their lines. InvalidBaseImagePlatform is found by `build`, which has the
+    /// images.
     pub fn check(&self, checks: &Checks, facts: &Facts<'_>) -> Vec<Warning> {
         let mut found = Found { checks, out: Vec::new() };
         self.casing(&mut found);

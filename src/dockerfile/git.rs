@@ -15,6 +15,8 @@ pub(crate) struct GitSource {
     pub(crate) checksum: Option<String>,
     pub(crate) keep_git_dir: Option<bool>,
     pub(crate) submodules: Option<bool>,
+    /// Whether the commit is fetched that `checksum` names, whatever the reference means now.
+    pub(crate) by_commit: bool,
 }
 
 /// Returns whether an address is one of a file or repository elsewhere.
@@ -70,8 +72,20 @@ impl GitSource {
                     out.submodules = Some(switch()?);
                     continue;
                 }
+                "fetch-by-commit" => {
+                    out.by_commit = switch()?;
+                    continue;
+                }
+                // Files have the time of the commit in any case: what is built is the same each time.
+                "mtime" => match value.as_str() {
+                    "commit" | "checkout" => continue,
+                    _ => {
+                        let message = format!("mtime of the address takes commit or checkout, not {value:?}");
+                        return Err(Fault::new(message));
+                    }
+                },
                 _ => {
-                    let hint = "it takes ref, tag, branch, checksum, subdir, keep-git-dir and submodules";
+                    let hint = "it takes ref, tag, branch, checksum, subdir, keep-git-dir, submodules, fetch-by-commit and mtime";
                     return Err(Fault::new(format!("a git address has no key {key:?}")).with_hint(hint));
                 }
             };
@@ -89,12 +103,17 @@ impl GitSource {
         if let Some(checksum) = &out.checksum {
             check_commit(checksum)?;
         }
+        if out.by_commit && out.commit().is_none() {
+            return Err(Fault::new("fetch-by-commit needs the commit with all of its 40 digits")
+                .with_hint("as in ?branch=main&commit=…&fetch-by-commit=true"));
+        }
         Ok(Some(out))
     }
 
-    /// Returns whether the reference is a whole commit.
+    /// Returns the commit, where the address has the whole of it and nothing has to be asked.
     pub(crate) fn commit(&self) -> Option<&str> {
-        self.reference.as_deref().filter(|text| text.len() == 40 && is_hex(text))
+        let named = if self.by_commit { self.checksum.as_deref() } else { None };
+        named.or(self.reference.as_deref()).filter(|text| text.len() == 40 && is_hex(text))
     }
 }
 
@@ -193,6 +212,12 @@ mod tests {
         assert_eq!(two.reference.as_deref(), Some("refs/heads/x/y"));
         assert_eq!((two.subdir.as_deref(), two.checksum.as_deref()), (Some("s"), Some("0123456")));
         assert_eq!(two.submodules, Some(false));
+        let commit = "0123456789".repeat(4);
+        let three =
+            parsed(&format!("https://h.example/p.git?branch=b&commit={commit}&fetch-by-commit&mtime=commit"));
+        assert_eq!(three.commit(), Some(&commit[..]));
+        let four = parsed(&format!("https://h.example/p.git?branch=b&commit={commit}&fetch-by-commit=false"));
+        assert_eq!(four.commit(), None);
         assert_eq!(parsed("git@h.example:p.git#:d").subdir.as_deref(), Some("d"));
         assert_eq!(parsed("github.com/a/b").address, "https://github.com/a/b");
         assert_eq!(parsed("ssh://git@h.example/p").address, "ssh://git@h.example/p");
@@ -224,6 +249,10 @@ mod tests {
             "https://h/$(x).git",
             "https://h/a b.git",
             "https://h/p.git?ref=%zz",
+            "https://h/p.git?mtime=now",
+            "https://h/p.git?branch=b&fetch-by-commit=true",
+            "https://h/p.git?commit=0123456&fetch-by-commit=true",
+            "https://h/p.git?fetch-by-commit=perhaps",
         ] {
             assert!(GitSource::parse(text, true).is_err(), "{text}");
         }

@@ -1,6 +1,6 @@
 //! Dockerfiles as text: from bytes to instructions, stages and words, and what is to be said against them.
 //!
-//! There are no stores and no images here. The language is BuildKit's (frontend 1.26); places in it are in the Dockerfile
+//! There are no stores and no images here. The language is BuildKit's ([`language`]); places in it are in the Dockerfile
 //! reference.
 
 // Parts that only a RUN uses have no user yet.
@@ -13,6 +13,7 @@ mod git;
 mod glob;
 mod ignore;
 mod instruction;
+mod language;
 mod lines;
 mod mount;
 mod scope;
@@ -32,6 +33,7 @@ pub(crate) use ignore::{SourcePattern, clean};
 pub(crate) use instruction::{
     Change, CommandLine, Copy, CopySource, HealthTest, Instruction, Run, parse_changes,
 };
+pub(crate) use language::other_language;
 pub(crate) use lines::{Line, heredoc as heredoc_name};
 pub(crate) use mount::{CacheSharing, Mount, MountKind};
 pub(crate) use scope::{BUILD_ARGS, DEFAULT_PATH, PLATFORM_ARGS, PROXY_ARGS, Scope};

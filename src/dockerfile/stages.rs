@@ -85,6 +85,14 @@ impl Dockerfile {
     }
 }
 
+impl Dockerfile {
+    /// Returns where the directive `syntax` stands.
+    pub(crate) fn syntax_location(&self) -> Option<Location> {
+        let source = &self.stages.first()?.line.source;
+        self.directives.syntax.as_ref().map(|_| source.location(self.directives.syntax_line, 1))
+    }
+}
+
 impl Stage {
     /// Returns where its FROM stands.
     pub fn location(&self) -> Location {

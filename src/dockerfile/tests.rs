@@ -295,6 +295,38 @@ proptest! {
     }
 
     #[test]
+    fn defaults_alternatives_and_needs_go_by_what_is_set(
+        value in proptest::option::of("[a}$\\\\]{0,3}"),
+        word in "[b ]{0,3}",
+        other in proptest::option::of("[c]{0,2}"),
+        nested in proptest::bool::ANY,
+    ) {
+        let get = |name: &str| match name {
+            "v" => value.clone(),
+            "o" => other.clone(),
+            _ => None,
+        };
+        let written = if nested { format!("{word}${{o}}") } else { word.clone() };
+        let meant = if nested { format!("{word}{}", other.clone().unwrap_or_default()) } else { word };
+        for colon in [true, false] {
+            // The rule of the shell (POSIX, 2.6.2): with a colon an empty value is as good as none.
+            let counts = value.as_ref().filter(|value| !colon || !value.is_empty());
+            let sign = if colon { ":" } else { "" };
+            let got = |operator: &str| words::expand(&format!("x${{v{sign}{operator}{written}}}y"), '\\', &get);
+            let around = |text: &str| format!("x{text}y");
+            prop_assert_eq!(got("-").unwrap(), around(counts.unwrap_or(&meant)));
+            prop_assert_eq!(got("+").unwrap(), around(counts.map_or("", |_| &meant)));
+            match (counts, got("?")) {
+                (Some(value), Ok(text)) => prop_assert_eq!(text, around(value)),
+                (None, Err(fault)) => {
+                    prop_assert!(fault.message.contains("v") && fault.message.contains(meant.trim()), "{:?}", fault)
+                }
+                (_, other) => prop_assert!(false, "{:?}", other),
+            }
+        }
+    }
+
+    #[test]
     fn what_is_quoted_comes_out_as_it_was(text in "[ -~é\n]{0,20}") {
         let none = |_: &str| None;
         let single = format!("'{}'", text.replace('\'', "'\"'\"'"));

@@ -157,7 +157,11 @@ pub(crate) fn put_document(store: &Store, bytes: &[u8]) -> Result<BlobInfo> {
 pub(crate) fn enter(store: &Store, name: Option<&Reference>, entry: &Descriptor) -> Result<()> {
     let wanted = name.map(|name| name.clone().or_latest());
     let same = |known: &Entry| {
-        known.descriptor.digest() == entry.digest() && (wanted.is_none() || known.name == wanted)
+        let kept = known.descriptor.annotations().as_ref();
+        let noted = |(key, value): (&String, &String)| kept.and_then(|kept| kept.get(key)) == Some(value);
+        known.descriptor.digest() == entry.digest()
+            && (wanted.is_none() || known.name == wanted)
+            && entry.annotations().iter().flatten().all(noted)
     };
     if store.entries()?.iter().any(same) {
         return Ok(());

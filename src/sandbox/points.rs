@@ -161,7 +161,7 @@ impl Points {
         let mut out = std::fs::File::from(fd);
         io::Write::write_all(&mut out, &file.content).at(OP, shown())?;
         // Without privileges the file is this user's, which for a step is root's.
-        if rustix::process::geteuid().is_root() {
+        if crate::fs::capabilities::owns_all() {
             let owner = (rustix::fs::Uid::from_raw(file.uid), rustix::fs::Gid::from_raw(file.gid));
             rustix::fs::fchown(&out, Some(owner.0), Some(owner.1)).at(OP, shown())?;
         }

@@ -20,15 +20,16 @@ impl Ledger {
         mode: u32,
         (uid, gid): (u32, u32),
     ) -> io::Result<(u64, u64)> {
-        let is_root = rustix::process::geteuid().is_root();
-        let disk_mode = if is_root { mode } else { mode & 0o1777 | 0o700 };
-        if is_root {
+        // Root without the capabilities for it is a user like others.
+        let exact = crate::fs::capabilities::owns_all();
+        let disk_mode = if exact { mode } else { mode & 0o1777 | 0o700 };
+        if exact {
             rustix::fs::fchown(&directory, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
         }
         rustix::fs::fchmod(&directory, Mode::from_raw_mode(disk_mode))?;
         let stat = stat_fd(&directory)?;
         self.take(stat.dev, stat.ino);
-        if !is_root && ((uid, gid) != (0, 0) || mode != disk_mode) {
+        if !exact && ((uid, gid) != (0, 0) || mode != disk_mode) {
             self.insert(Record {
                 path,
                 dev: stat.dev,

@@ -298,6 +298,8 @@ fn a_repository_is_added_at_the_commit_that_is_named() {
     let commit = commit.trim();
     add(&format!("{url}#{commit}"), &format!("--checksum={commit}")).unwrap();
     add(&format!("{url}#main"), &format!("--checksum={}", &commit[..12])).unwrap();
+    // Which branch that is or was need not be known.
+    add(&format!("{url}?branch=gone&commit={commit}&fetch-by-commit=true&mtime=commit"), "").unwrap();
     assert_eq!(files(&place), whole);
     for (address, flags, said) in [
         (format!("{url}#main"), "--checksum=0123456789", "the commit is"),
@@ -333,6 +335,16 @@ fn a_repository_is_a_context() {
     let output = treering(&place, &["--build-context", &format!("p={url}"), "."]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(files(&place), ["f 644 0:0 a"]);
+    // Its time is that of its commit; a directory has none.
+    let created = || place.image().config().created().map(String::from);
+    let context = "SOURCE_DATE_EPOCH=context";
+    let output = treering(&place, &["--build-arg", context, &format!("{url}#main:sub")]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(created().as_deref(), Some("2001-09-09T01:46:40Z"));
+    place.write("Dockerfile", &format!("ARG {context}\nFROM scratch\nLABEL a=b\n"));
+    let output = treering(&place, &["."]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_ne!(created().as_deref(), Some("2001-09-09T01:46:40Z"));
     // The library starts no program that it was not given.
     let options = BuildOptions { context: ContextSource::Address(url), ..online(&place, "FROM scratch\n") };
     let error = build(&place.store, &options, &Control::default()).unwrap_err();

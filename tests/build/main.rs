@@ -13,6 +13,10 @@ use treering::store::{CachePruneOptions, FsckLevel, PruneOptions, Store};
 use treering::{Control, Error, ErrorKind, Event, Events};
 
 mod attestations;
+mod builtin;
+mod changes;
+#[cfg(feature = "sandbox")]
+mod commands;
 #[cfg(feature = "registry")]
 mod elsewhere;
 mod hostile;
@@ -81,6 +85,19 @@ impl Place {
         Image::open(&self.store, "t", None).unwrap()
     }
 
+    /// Returns the content of a file of the image.
+    fn read(&self, path: &str) -> String {
+        let control = Control::default();
+        let files = treering::image::ImageFiles::open(&self.store, &self.image(), &control).unwrap();
+        let bytes = files.read(files.resolve(path).unwrap(), 16 << 20, &control).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Returns the rows of the image's history.
+    fn history(&self) -> Vec<String> {
+        self.image().config().history().iter().filter_map(|row| row.created_by.clone()).collect()
+    }
+
     /// Lists everything in the image but its directories of 0755 that root owns: mode, owner, path, and target or content.
     fn files(&self, dockerfile: &str) -> Vec<String> {
         self.build(dockerfile);
@@ -134,6 +151,14 @@ fn copy_puts_files_where_docker_puts_them() {
         ("COPY d/e /q/", &["f 644 0:0 q/y", "f 644 0:0 q/z.txt"]),
         ("COPY *.txt /q/", &["f 644 0:0 q/b.txt"]),
         ("COPY d/*/z* /q/", &["f 644 0:0 q/z.txt"]),
+        // A pattern may match nothing, and makes nothing then.
+        ("COPY a yarn.lock* /q/", &["f 644 0:0 q/a"]),
+        ("COPY nothing* /q/", &[]),
+        ("COPY --parents **/nothing /q/", &[]),
+        ("COPY --from=more nothing? /q/\nCOPY a /q", &["f 644 0:0 q"]),
+        // Several matches go into a directory that is there, whether it is said to be one or not.
+        ("COPY [ab]* /app", &["f 644 0:0 app/a", "f 644 0:0 app/b.txt"]),
+        ("WORKDIR /w\nCOPY [ab]* /w", &["f 644 0:0 w/a", "f 644 0:0 w/b.txt"]),
         ("COPY ../../a /q", &["f 644 0:0 q"]),
         ("COPY link /q", &["f 644 0:0 q"]),
         ("COPY link /q/", &["f 644 0:0 q/link"]),
@@ -158,7 +183,13 @@ fn copy_puts_files_where_docker_puts_them() {
         ("COPY --chmod=755 <<-E /h\n\t#!/bin/sh\nE\n", &["f 755 0:0 h"]),
     ];
     for (text, expected) in table {
-        let mut found = place.files(&format!("{base}{text}"));
+        let options = BuildOptions {
+            named_contexts: vec![("more".into(), place.context.to_str().unwrap().into())],
+            ..place.options(&format!("{base}{text}"))
+        };
+        build(&place.store, &options, &Control::default())
+            .unwrap_or_else(|error| panic!("{text}: {error}: {:?}", error.hint()));
+        let mut found = place.files_now();
         found.retain(|line| !["f 644 0:0 etc/real", "f 644 0:0 app/there"].contains(&line.as_str()));
         let mut expected: Vec<String> = expected.iter().map(|line| line.to_string()).collect();
         let path = |line: &String| line.splitn(4, ' ').nth(3).unwrap().to_string();
@@ -585,8 +616,13 @@ fn hard_links_and_times_go_along() {
 fn errors_name_the_place_in_the_dockerfile() {
     let place = Place::new();
     place.write("a", "1");
+    place.write("b", "1");
     let table = [
         ("FROM scratch\nCOPY nothing /\n", 2, ErrorKind::NotFound),
+        ("FROM scratch\nCOPY a* nothing /x/\n", 2, ErrorKind::NotFound),
+        ("FROM scratch\nCOPY noth\\[ing /\n", 2, ErrorKind::NotFound),
+        ("FROM scratch\nCOPY [ab]* /new\n", 2, ErrorKind::InvalidArgument),
+        ("FROM scratch\nCOPY a /new\nCOPY [ab]* /new\n", 3, ErrorKind::InvalidArgument),
         ("FROM scratch\nCOPY a /x\nCOPY a /x/y\n", 3, ErrorKind::InvalidArgument),
         ("FROM nothing:1\n", 1, ErrorKind::NotFound),
         ("ARG B\nFROM $B\n", 2, ErrorKind::Syntax),
@@ -641,15 +677,26 @@ fn no_file_of_the_base_is_made_or_read() {
         return;
     }
     let place = Place::new();
-    let tree = place.scratch.dir("tree");
-    for i in 0..30 {
-        let dir = tree.join(format!("of-the-base-{i}"));
-        std::fs::create_dir(&dir).unwrap();
-        for j in 0..100 {
-            std::fs::write(dir.join(format!("file-of-the-base-{j}")), vec![b'x'; j]).unwrap();
+    // As many entries as a distribution's image with a few programs has.
+    const DIRECTORIES: usize = 290;
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    for i in 0..DIRECTORIES {
+        let dir = format!("of-the-base-{i}");
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_mode(0o755);
+        tar.append_data(&mut header, &dir, std::io::empty()).unwrap();
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_mode(0o644);
+        for j in 0..99 {
+            tar.append_data(&mut header, format!("{dir}/file-of-the-base-{j}"), std::io::empty()).unwrap();
         }
     }
-    commit(&place.store, &tree, Some("base"), &CommitOptions::default(), &Control::default()).unwrap();
+    let tar = std::io::Cursor::new(tar.into_inner().unwrap());
+    let options = treering::archive::ImportOptions::default();
+    let name = treering::store::Reference::parse("base").unwrap();
+    treering::archive::import(&place.store, Box::new(tar), Some(&name), &options, &Control::default())
+        .unwrap();
     let base = Image::open(&place.store, "base", None).unwrap();
     contents(&place.store, &base, &Control::default()).unwrap();
     place.write("new", "1");
@@ -687,7 +734,7 @@ fn no_file_of_the_base_is_made_or_read() {
     let blob = base.layers()[0].digest.hex();
     let read: Vec<&str> = calls(&["open"]).into_iter().filter(|line| line.contains(&blob)).collect();
     assert!(read.is_empty(), "the layer of the base is not read: {read:#?}");
-    assert_eq!(place.entries().len(), 30 * 101 + 3);
+    assert_eq!(place.entries().len(), DIRECTORIES * 100 + 3);
 }
 
 /// Returns a context with a static shell, if this machine has one.
@@ -706,13 +753,16 @@ const SHELL: &str = "FROM scratch\nCOPY --chmod=755 busybox /bin/busybox\nCOPY -
 
 #[cfg(feature = "sandbox")]
 impl Place {
-    fn run(&self, text: &str) -> Result<Built, Error> {
-        let options = BuildOptions {
+    fn run_options(&self, text: &str) -> BuildOptions {
+        BuildOptions {
             helper: Some(support::program().into()),
             source_date_epoch: Some(1_000_000_000),
             ..self.options(&format!("{SHELL}{text}"))
-        };
-        build(&self.store, &options, &Control::default())
+        }
+    }
+
+    fn run(&self, text: &str) -> Result<Built, Error> {
+        build(&self.store, &self.run_options(text), &Control::default())
     }
 
     /// Returns whether commands can be run here at all.

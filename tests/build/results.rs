@@ -156,7 +156,135 @@ fn every_kind_of_output_is_written_and_nothing_else_stays() {
     ok(&place, &["-o", "type=image", "-t", "t", "--annotation", "k=v", "."]);
     let image = place.image();
     assert!(image.annotations().any(|(key, value)| (key, value) == ("k", "v")));
-    for bad in ["type=other,dest=x", "type=local", "dest=x", "type=oci,to=x"] {
+    for bad in ["type=other,dest=x", "type=local", "dest=x", "type=oci,to=x", "type=oci,tar=false"] {
         assert_eq!(treering(&place, &["-o", bad, "."]).status.code(), Some(2), "{bad}");
+    }
+}
+
+/// An archive on standard output is the archive alone, however it was asked for.
+#[test]
+fn an_archive_on_standard_output_has_nothing_behind_it() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM scratch\nCOPY a /a\n");
+    place.write("a", "1");
+    for output in ["-", "type=tar", "type=oci", "type=docker", "type=tar,dest=-", "type=oci,tar=true"] {
+        for global in [&[][..], &["--json"]] {
+            let found = Command::new(env!("CARGO_BIN_EXE_treering"))
+                .args(global)
+                .args(["build", "-o", output, "."])
+                .current_dir(&place.context)
+                .env("TREERING_ROOT", place.scratch.join("store"))
+                .env("SOURCE_DATE_EPOCH", "1000000000")
+                .output()
+                .unwrap();
+            assert!(found.status.success(), "{output}: {}", String::from_utf8_lossy(&found.stderr));
+            assert_eq!(found.stdout.len() % 512, 0, "{output} {global:?}");
+            assert!(found.stdout.ends_with(&[0; 1024]), "{output} {global:?}: it ends as a tar does");
+        }
+    }
+    let two = treering(&place, &["-o", "-", "-o", "type=oci", "."]);
+    assert_eq!(two.status.code(), Some(2));
+}
+
+#[test]
+fn several_outputs_are_written_of_one_build() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM scratch\nCOPY a /a\n");
+    place.write("a", "1");
+    let text = "type=image,\"name=one:1,two:2\",compression=zstd,annotation.k=v,oci-mediatypes=true";
+    ok(
+        &place,
+        &["-o", "out", "-o", "type=oci,dest=o.tar", "-o", text, "-t", "t", "--attest", "type=sbom", "."],
+    );
+    assert!(place.context.join("out/a").is_file() && place.context.join("o.tar").is_file());
+    let names: Vec<String> = place.store.refs().unwrap().iter().map(|it| it.name.to_string()).collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    let image = Image::open(&place.store, "two:2", None).unwrap();
+    assert!(image.layers()[0].media_type.contains("zstd"), "{:?}", image.layers());
+    assert!(image.annotations().any(|pair| pair == ("k", "v")));
+    assert!(image.index().is_some(), "the SBOM is beside it");
+    ok(&place, &["-o", "type=image", "--no-cache=true", "--squash=false", "."]);
+    assert_eq!(
+        place.store.entries().unwrap().len(),
+        4,
+        "an image without a name stays where it was asked for"
+    );
+}
+
+/// As buildx has it: files of the image replace those that are there, and other files stay.
+#[test]
+fn a_directory_with_files_can_be_written_to() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM scratch\nCOPY a b /\nCOPY a /d/e\n");
+    place.write("a", "1");
+    place.write("b", "2");
+    for _ in 0..2 {
+        ok(&place, &["-o", "out", "."]);
+    }
+    let read = |path: &str| std::fs::read_to_string(place.context.join(path)).unwrap();
+    std::fs::write(place.context.join("out/mine"), "own").unwrap();
+    std::fs::write(place.context.join("out/d/mine"), "own").unwrap();
+    std::fs::write(place.context.join("out/b"), "changed").unwrap();
+    place.write("a", "3");
+    ok(&place, &["-o", "out", "."]);
+    assert_eq!(
+        ["a", "b", "d/e", "mine", "d/mine"].map(|path| read(&format!("out/{path}"))),
+        ["3", "2", "3", "own", "own"]
+    );
+    // The context itself, and what a link there leads to stays as it is.
+    std::fs::remove_dir_all(place.context.join("out")).unwrap();
+    std::fs::create_dir(place.scratch.join("outside")).unwrap();
+    symlink(place.scratch.join("outside"), place.context.join("d")).unwrap();
+    ok(&place, &["-o", ".", "."]);
+    assert_eq!((read("a"), read("d/e"), read("Dockerfile").len()), ("3".into(), "3".into(), 44));
+    assert_eq!(std::fs::read_dir(place.scratch.join("outside")).unwrap().count(), 0);
+}
+
+/// What scripts give to `docker build` is accepted, said to have no effect, or refused with a reason.
+#[test]
+fn options_of_docker_build_are_accepted() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM scratch\nCOPY a /a\n");
+    place.write("a", "1");
+    let quiet: &[&[&str]] = &[
+        &["--load", "--rm", "--force-rm=false", "--compress"],
+        &["--no-cache=false", "--pull=false", "--squash=0"],
+        &["--progress=rawjson"],
+        &["--progress=none"],
+        &["--network", "host"],
+        &["--network=none"],
+        &["--allow", "network.host", "--allow=security.insecure"],
+        &["--isolation=default"],
+        &["--attest=type=provenance,mode=max"],
+        &["--provenance=false", "--attest=type=sbom,disabled=true"],
+    ];
+    for arguments in quiet {
+        let done = treering(&place, &[*arguments, &["."][..]].concat());
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success() && !said.contains("no effect"), "{arguments:?}: {said}");
+    }
+    let noted =
+        ["-m", "1g", "--cpu-quota=5", "--cpuset-cpus", "0", "--security-opt", "x=y", "--builder=b", "."];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_treering"));
+    command.arg("build").args(noted).current_dir(&place.context);
+    let done = command.env("TREERING_ROOT", place.scratch.join("store")).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains("no effect")).collect();
+    assert!(done.status.success() && lines.len() == 1, "{said}");
+    for name in ["--memory", "--cpu-quota", "--cpuset-cpus", "--security-opt", "--builder"] {
+        assert!(lines[0].contains(name), "{said}");
+    }
+    for refused in [
+        &["--network=bridge"][..],
+        &["--allow=everything"],
+        &["--isolation=hyperv"],
+        &["--attest=type=other"],
+        &["--attest=type=sbom,generator=x"],
+        &["--no-cache=perhaps"],
+        &["--push"],
+        &["-o", "type=tar,push=true,dest=x"],
+    ] {
+        let done = treering(&place, &[refused, &["."]].concat());
+        assert_eq!(done.status.code(), Some(2), "{refused:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
 }

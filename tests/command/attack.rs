@@ -514,3 +514,29 @@ fn root_without_capabilities_is_a_user() {
     world.sh(&format!("chmod 0 store/oci/blobs/sha256/{hex}"));
     world.by_shell(dropped, &["images"]).fails(1, "permission denied");
 }
+
+/// What commands are given belongs to the user that is asked for, also where the disk does not take that.
+#[test]
+#[cfg(feature = "sandbox")]
+fn what_commands_of_root_without_capabilities_are_given_has_its_owner() {
+    if !support::is_root() || !need("setpriv", &["--version"]) || !need("/usr/bin/busybox", &["true"]) {
+        return missing_for_root();
+    }
+    let world = World::new();
+    world.sh("mkdir context; cp /usr/bin/busybox context; echo secret >s");
+    let dockerfile = "FROM scratch\nCOPY --chmod=755 busybox /bin/\nCOPY --chown=5:6 --chmod=750 <<E /v/f\nx\nE\n\
+        RUN --mount=type=cache,target=/c,uid=5,gid=6,mode=750 --mount=type=secret,id=s,target=/s,uid=5,gid=6,mode=440 \
+        [\"/bin/busybox\", \"sh\", \"-c\", \"/bin/busybox stat -c '%u:%g %a' /c /s >/seen; /bin/busybox touch /c/kept\"]\n\
+        RUN --mount=type=cache,target=/c,uid=5 [\"/bin/busybox\", \"ls\", \"/c/kept\"]\nVOLUME /v\n";
+    std::fs::write(world.join("context/Dockerfile"), dockerfile).unwrap();
+    let build = ["build", "-q", "--no-cache", "--secret", "id=s,src=s", "-t", "made", "context"];
+    let dropped = "exec setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all \"$@\"";
+    // First those of root as it is: the other one has caches of its own.
+    world.run(&build).ok();
+    for _ in 0..2 {
+        world.by_shell(dropped, &build).ok();
+        assert_eq!(world.run(&["cat", "made:/seen"]).ok().text(), "5:6 750\n5:6 440\n");
+    }
+    let run = ["run", "--rm", "made", "/bin/busybox", "stat", "-c", "%u:%g %a", "/v/f"];
+    assert_eq!(world.by_shell(dropped, &run).ok().text(), "5:6 750\n");
+}

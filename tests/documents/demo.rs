@@ -7,8 +7,6 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The heading of the demo that the picture ends before.
-const END: &str = "Build a two-stage Dockerfile";
 /// Size of a character, and of a line, in pixels.
 const CELL: (f64, usize) = (7.8, 18);
 
@@ -16,7 +14,7 @@ fn picture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/demo.svg")
 }
 
-/// Runs the demo; returns its lines up to [`END`], without how long each command took.
+/// Runs the demo; returns its lines, without how long each command took.
 fn run() -> Vec<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/demo.sh");
     let mut command = Command::new("bash");
@@ -35,8 +33,7 @@ fn run() -> Vec<String> {
         line.split_once(": ")
             .is_some_and(|(verb, how)| is_verb(verb) && how.starts_with(|c: char| c.is_ascii_digit()))
     };
-    let lines = out.lines().take_while(|line| !line.starts_with(END));
-    let lines = lines.filter(|line| !took(line) && !progress(line)).map(String::from);
+    let lines = out.lines().filter(|line| !took(line) && !progress(line)).map(String::from);
     let mut lines: Vec<String> = lines.skip_while(String::is_empty).collect();
     while lines.last().is_some_and(String::is_empty) {
         lines.pop();
@@ -87,6 +84,14 @@ fn word(word: &str) -> String {
     }
 }
 
+/// Returns the lines with what differs replaced. Steps of a build that are next to each other come in the order of their text: which of two
+/// stages is first differs.
+fn compared(lines: impl Iterator<Item = String>) -> Vec<String> {
+    let mut out: Vec<String> = lines.map(|line| masked(&line)).collect();
+    out.chunk_by_mut(|one, other| one.starts_with('[') && other.starts_with('[')).for_each(<[String]>::sort);
+    out
+}
+
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
@@ -97,7 +102,7 @@ fn drawn(lines: &[String]) -> String {
     let (w, h) = ((longest as f64 * width) as usize + 40, lines.len() * height + 40);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\" role=\"img\">\n\
-         <title>make demo: commit a tree, unpack it, change it, see the changes, commit them, go back</title>\n\
+         <title>make demo: commit a tree, unpack it, run commands in it, see the changes, commit them, go back, build twice</title>\n\
          <style>text {{ font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; fill: #c9d1d9; white-space: pre }} \
          .h {{ fill: #fff; font-weight: bold }} .c {{ fill: #7ee787 }}</style>\n\
          <rect width=\"{w}\" height=\"{h}\" rx=\"8\" fill=\"#0d1117\"/>\n"
@@ -130,8 +135,8 @@ fn the_picture_of_the_demo_is_what_it_prints() {
         let text = begin.strip_suffix("</text>")?;
         Some(text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
     };
-    let shown: Vec<String> = page.lines().filter_map(text).map(|line| masked(&line)).collect();
-    let printed: Vec<String> = lines.iter().map(|line| masked(line)).collect();
+    let shown = compared(page.lines().filter_map(text));
+    let printed = compared(lines.into_iter());
     assert!(printed.len() > 30, "{printed:#?}");
     let first = shown.iter().zip(&printed).find(|(one, other)| one != other);
     assert!(first.is_none(), "the picture and the demo differ: {first:#?}");

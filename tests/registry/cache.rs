@@ -678,3 +678,29 @@ fn a_second_runner_unpacks_only_where_it_runs() {
     assert_eq!(std::fs::read_to_string(out.join("four")).unwrap(), "1\n");
     sound(&three);
 }
+
+/// `build --push` sends the image under each of its names, and prints the id alone.
+#[test]
+fn a_build_is_pushed_under_each_of_its_names() {
+    let fake = Fake::start();
+    let world = runner();
+    std::fs::write(world.scratch.join("context/Dockerfile"), "FROM scratch\nCOPY conf /conf\n").unwrap();
+    let (one, two) = (fake.name("team/app:one"), fake.name("team/other:two"));
+    let output = format!("type=registry,name={two}");
+    for arguments in [vec!["--push", "-t", &one, "-t", &two], vec!["-o", &output, "-t", &one]] {
+        fake.with(|state| state.manifests.clear());
+        let done =
+            world.run(&[&["build", "--progress=quiet"][..], &arguments[..], &["context"]].concat(), "");
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{arguments:?}: {said}");
+        let image = Image::open(&world.store, &one, None).unwrap();
+        assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), image.id().to_string());
+        for (repository, tag) in [("team/app", "one"), ("team/other", "two")] {
+            let manifest = fake.tag(repository, tag).unwrap_or_else(|| panic!("{arguments:?}: {repository}"));
+            assert_eq!(Digest::of(&manifest).to_string(), image.digest().to_string());
+        }
+        assert_eq!(said.lines().filter(|line| line.starts_with("pushed ")).count(), 2, "{said}");
+    }
+    let refused = world.run(&["build", "--push", "context"], "");
+    assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
+}

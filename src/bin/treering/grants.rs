@@ -4,6 +4,15 @@ use std::path::PathBuf;
 
 use treering::build::{Agent, Secret, SecretSource};
 
+/// Reads the network of commands: whether they have none.
+pub fn no_network(text: &str) -> Result<bool, String> {
+    match text {
+        "default" | "host" => Ok(false),
+        "none" => Ok(true),
+        _ => Err("commands have the network of the host (default, host), or none".into()),
+    }
+}
+
 /// Reads `id=ID[,src=FILE|,env=NAME][,type=file|env]`. Without a source, it is the variable with the id as its name, else the file.
 pub fn secret(text: &str) -> Result<Secret, String> {
     let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);

@@ -14,6 +14,7 @@ mod boxes;
 mod commands;
 mod context;
 mod destination;
+mod docker;
 mod entry;
 mod filter;
 #[cfg(feature = "cli")]

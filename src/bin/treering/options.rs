@@ -16,6 +16,15 @@ use treering::{Error, ErrorKind, Result};
 
 use crate::ui::Usage;
 
+/// Reads a switch that may have a value, as Docker spells them.
+pub fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
+        _ => Err("it is true or false".into()),
+    }
+}
+
 /// `--compression` and `--level`.
 #[derive(Debug, Args)]
 pub struct Packing {
@@ -43,6 +52,20 @@ impl Packing {
     /// Returns the profile they stand for.
     pub fn profile(&self) -> anyhow::Result<Profile> {
         profile(self.compression.unwrap_or(Format::Gzip), self.level)
+    }
+
+    /// Returns the profile where something else may name a compression, as BuildKit spells them, or a level. The options stand before it.
+    pub fn profile_or(&self, compression: Option<&str>, level: Option<i32>) -> anyhow::Result<Profile> {
+        let other = match compression {
+            None | Some("gzip") => Format::Gzip,
+            Some("zstd") => Format::Zstd,
+            Some("uncompressed") => Format::None,
+            Some(other) => {
+                let usage = Usage::new(format!("there is no compression {other:?}"));
+                return Err(usage.with_hint("one of: gzip, zstd, uncompressed").into());
+            }
+        };
+        profile(self.compression.unwrap_or(other), self.level.or(level))
     }
 
     /// Returns the same for a file with a name that may say it.

@@ -1,12 +1,12 @@
 //! The image at the end: its documents, and those of an image for several platforms.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::record::{history, layer_info};
 use super::{OP, Record, Work};
+use crate::build::annotations::{Annotations, Level};
 use crate::build::key;
+use crate::build::options::BuildOptions;
 use crate::build::state::State;
 use crate::error::Result;
 use crate::image::{
@@ -22,7 +22,8 @@ impl Work<'_> {
         if self.options.squash {
             self.squash(&mut state)?;
         }
-        let mut annotations = self.options.annotations.clone();
+        let own = self.annotations.of(Level::Manifest, Some(&state.platform));
+        let mut annotations: Vec<(String, String)> = own.into_iter().collect();
         annotations.extend(self.cache.inline(&state.records)?);
         if !self.options.labels.is_empty() {
             let mut labels = match state.config.get("Labels") {
@@ -85,22 +86,36 @@ impl Work<'_> {
     }
 }
 
-/// Returns the image as it gets its names: the only one, or an index over those for several platforms and what is attested
-/// of them.
-pub(super) fn whole(store: &Store, images: &[(Platform, Made)], attestations: &[Descriptor]) -> Result<Made> {
+/// Returns whether the image is an index: over images for several platforms, or over one and what is attested of it.
+/// BUILDKIT_MULTI_PLATFORM asks for an index over one alone.
+pub(super) fn has_index(options: &BuildOptions) -> bool {
+    let attests = options.provenance.is_some() || options.sbom;
+    options.platforms.len() > 1 || attests || options.switch("BUILDKIT_MULTI_PLATFORM")
+}
+
+/// Returns the image as it gets its names: the only one, or the index.
+pub(super) fn whole(
+    store: &Store,
+    images: &[(Platform, Made)],
+    attestations: &[Descriptor],
+    index: bool,
+    annotations: &Annotations,
+) -> Result<Made> {
     let host = Platform::host().accepts();
-    let (_, first) = &images[0];
-    if images.len() == 1 && attestations.is_empty() {
-        return Ok(first.clone());
-    }
     let mut entries = Vec::new();
     for (platform, made) in images {
         let mut entry = made.entry.clone();
+        annotations.put(Level::ManifestDescriptor, Some(platform), &mut entry);
+        if !index {
+            return Ok(Made { entry, ..made.clone() });
+        }
         entry.set_platform(Some(platform.to_oci(OP)?));
         entries.push(entry);
     }
     entries.extend_from_slice(attestations);
-    let index = put_document(store, &new_index(&entries, &BTreeMap::new())?)?;
-    let own = images.iter().find(|(platform, _)| host.contains(platform)).map_or(first, |(_, made)| made);
-    Ok(Made { manifest: index, image_id: own.image_id, entry: descriptor(OCI_INDEX, &index) })
+    let index = put_document(store, &new_index(&entries, &annotations.of(Level::Index, None))?)?;
+    let (_, own) = images.iter().find(|(platform, _)| host.contains(platform)).unwrap_or(&images[0]);
+    let mut entry = descriptor(OCI_INDEX, &index);
+    annotations.put(Level::IndexDescriptor, None, &mut entry);
+    Ok(Made { manifest: index, image_id: own.image_id, entry })
 }

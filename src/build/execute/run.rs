@@ -44,7 +44,8 @@ impl Work<'_> {
         at: usize,
         position: &Position<'_>,
     ) -> Result<()> {
-        let mut command = step::run::Command::new(run, state).map_err(|fault| statement.line.error(fault))?;
+        let mut command =
+            step::run::Command::new(run, state, self.options).map_err(|fault| statement.line.error(fault))?;
         let mut sources = Vec::new();
         for mount in &mut command.mounts {
             let Some(from) = mount.from() else {

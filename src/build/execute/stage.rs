@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::record::Planned;
 use super::{OP, Work};
+use crate::build::look::foreign_base;
 use crate::build::state::State;
 use crate::build::step::{config, workdir};
 use crate::dockerfile::{Change, Instruction, Stage, Statement};
@@ -78,10 +79,10 @@ impl Work<'_> {
         let running = self.reporter.start(position.stage, position.place, text, Some(stage.location()));
         let begun = self.base(&base, at, platform.as_ref(), running.id);
         let mut state = self.reporter.watch(&running, begun)?;
-        if let Some(wanted) = platform.as_ref().filter(|wanted| !wanted.accepts().contains(&state.platform)) {
-            let message = format!("{base} is for {}, not for {wanted}", state.platform);
-            self.reporter.warn("InvalidBaseImagePlatform", message, Some(stage.location()));
-        }
+        let of_image = self.contexts.value(&base).is_some() || self.file.stage(&base, at).is_none();
+        let wanted = platform.as_ref();
+        let foreign = of_image.then(|| foreign_base(stage, &base, &state.platform, wanted)).flatten();
+        self.reporter.watch(&running, self.findings.add(foreign))?;
         self.reporter.finish(running, 0);
         let triggers = match state.config.remove("OnBuild") {
             Some(Value::Array(list)) => list,

@@ -288,7 +288,8 @@ impl Resolved {
         for part in &mut inputs.parts {
             match part {
                 Part::Here(picks) => {
-                    if picks.len() > 1 && !destination.ends_with(b"/") {
+                    // Where no directory is, BuildKit writes them one over the other.
+                    if picks.len() > 1 && !destination.ends_with(b"/") && !merge.is_directory(destination)? {
                         return Err(Error::invalid(
                             OP,
                             "a pattern that matches several files needs a directory to copy to",

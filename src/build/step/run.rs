@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::mounts::{self, Asked, Files, Prepared, With};
+use crate::build::events::Clipped;
 use crate::build::options::BuildOptions;
 use crate::build::state::State;
 use crate::build::work_tree::WorkTree;
@@ -13,6 +14,8 @@ use crate::image::StepLayer;
 use crate::sandbox::{FileMount, Network, StepOptions, Stream, run, user};
 
 const OP: &str = "run command";
+/// The host name of commands, as BuildKit has it.
+const HOSTNAME: &str = "buildkitsandbox";
 
 /// An instruction as it is carried out.
 #[derive(Debug)]
@@ -20,6 +23,9 @@ pub(in crate::build) struct Command {
     arguments: Vec<String>,
     /// Variables of the image and declared arguments.
     environment: Vec<(String, String)>,
+    /// Proxies that were given as build arguments. They are in no key and no history, unless ARG declares them.
+    proxies: Vec<(String, String)>,
+    hostname: String,
     user: String,
     directory: String,
     network: Network,
@@ -31,10 +37,11 @@ pub(in crate::build) struct Command {
 }
 
 impl Command {
-    pub(in crate::build) fn new(run: &Run, state: &State) -> Result<Command, Fault> {
+    pub(in crate::build) fn new(run: &Run, state: &State, build: &BuildOptions) -> Result<Command, Fault> {
         let mounts = mounts::resolve(run, state)?;
         let choice = |text: &Option<String>| text.as_deref().map(|text| state.scope.expand(text)).transpose();
         let network = match choice(&run.network)?.as_deref() {
+            None | Some("default") if build.no_network => Network::None,
             // There is no network of a step's own but none: the usual one is the machine's, which `host` says.
             None | Some("default" | "host") => Network::Host,
             Some("none") => Network::None,
@@ -74,6 +81,8 @@ impl Command {
         Ok(Command {
             arguments,
             environment,
+            proxies: proxies(build),
+            hostname: build.build_arg("BUILDKIT_SANDBOX_HOSTNAME").unwrap_or_else(|| HOSTNAME.into()),
             user: state.config.get("User").and_then(Value::as_str).unwrap_or_default().into(),
             directory: state.working_dir(),
             network,
@@ -101,6 +110,9 @@ impl Command {
         }
         if let Some((_, text)) = &self.program {
             key["program"] = json!(text);
+        }
+        if self.hostname != HOSTNAME {
+            key["hostname"] = json!(self.hostname);
         }
         if !build.hosts.is_empty() {
             key["hosts"] = json!(build.hosts);
@@ -139,8 +151,12 @@ impl Command {
         for (name, value) in std::mem::take(&mut prepared.environment) {
             environment.push([name.as_bytes(), b"=", &value].concat());
         }
-        if !environment.iter().any(|variable| variable.starts_with(b"HOME=")) {
-            environment.push([b"HOME=", &found.home[..]].concat());
+        let proxies = self.proxies.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        for (name, value) in proxies.chain([("HOME", &found.home[..])]) {
+            let begin = [name.as_bytes(), b"="].concat();
+            if !environment.iter().any(|variable| variable.starts_with(&begin)) {
+                environment.push([&begin[..], value].concat());
+            }
         }
         let mut shown = std::mem::take(&mut prepared.files);
         shown.extend(self.program.as_ref().map(|(path, text)| FileMount {
@@ -155,7 +171,7 @@ impl Command {
             environment,
             directory: self.directory.clone().into_bytes(),
             user: found.ids,
-            hostname: b"buildkitsandbox".to_vec(),
+            hostname: self.hostname.clone().into_bytes(),
             network: self.network,
             names: true,
             hosts: build.hosts.clone(),
@@ -172,7 +188,9 @@ impl Command {
             step,
             ..StepOptions::default()
         };
-        let outcome = run(&tree.root, &mut tree.owners.ledger, &options, tools.control);
+        let clipped = Clipped::new(tools.control, step, &self.text());
+        let outcome = run(&tree.root, &mut tree.owners.ledger, &options, &clipped.control);
+        drop(clipped);
         // What caches have of their files is kept whatever the command said.
         let left = prepared.leave(tree);
         let outcome = outcome?;
@@ -186,6 +204,15 @@ impl Command {
         }
         tree.commit(state, tools)
     }
+}
+
+/// Returns the proxies among the build arguments, in both spellings: programs differ in which one they read.
+fn proxies(build: &BuildOptions) -> Vec<(String, String)> {
+    let pairs = PROXY_ARGS.chunks_exact(2).flat_map(|pair| [(pair[0], pair[1]), (pair[1], pair[0])]);
+    let given = pairs.filter_map(|(name, other)| {
+        Some((name.to_string(), build.build_arg(name).or_else(|| build.build_arg(other))?))
+    });
+    given.filter(|(_, value)| !value.is_empty()).collect()
 }
 
 /// Returns a here-document alone that says what executes it: where the command finds it, and its text.

@@ -32,6 +32,7 @@ type BuildOptions struct {
 	Secrets, SecretFiles, Agents, Hosts map[string]string
 	Limits                              []string
 	ShmSize                             uint64
+	NoNetwork                           bool
 	Provenance                          string
 	SBOM                                bool
 	Git                                 GitFunc
@@ -59,7 +60,7 @@ func (a *arguments) build(ctx context.Context, o BuildOptions) (p C.treering_bui
 	p.agents, p.agents_len = a.pairs(o.Agents)
 	p.hosts, p.hosts_len = a.pairs(o.Hosts)
 	p.limits, p.limits_len = a.texts(o.Limits)
-	p.shm_size = C.uint64_t(o.ShmSize)
+	p.shm_size, p.no_network = C.uint64_t(o.ShmSize), C.bool(o.NoNetwork)
 	p.provenance, p.sbom = a.text(o.Provenance), C.bool(o.SBOM)
 	p.git = a.git(ctx, o.Git)
 	p.registries, p.helper, p.threads = a.registries(o.Registries), a.slice(o.Helper), a.threads(o.Threads)

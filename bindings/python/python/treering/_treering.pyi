@@ -237,6 +237,7 @@ class Store:
         hosts: Mapping[str, str] | None = None,
         limits: Sequence[str] | None = None,
         shm_size: int = 0,
+        no_network: bool = False,
         helper: Path | None = None,
         threads: int = 0,
         auth: tuple[str, str] | None = None,
@@ -262,8 +263,8 @@ class Store:
 
         ``secrets`` are values, text or bytes, that ``RUN --mount=type=secret`` shows, by id; ``secret_files`` are read when a command needs them.
         They are in no cache, layer or event. ``agents`` are the sockets that ``--mount=type=ssh`` reaches, by id (``"default"`` for mounts that
-        name none), ``hosts`` more lines for ``/etc/hosts``, name to address, ``limits`` such as ``"nofile=1024:4096"``, and ``shm_size`` the most
-        bytes in ``/dev/shm``. ``helper`` is the program that starts commands, ``treering-init``, where it is not to be looked for.
+        name none), ``hosts`` more lines for ``/etc/hosts``, name to address, ``limits`` such as ``"nofile=1024:4096"``, ``shm_size`` the most
+        bytes in ``/dev/shm``; with ``no_network`` they have none, unless ``RUN --network=host`` asks for it. ``helper`` is the program that starts commands, ``treering-init``, where it is not to be looked for.
 
         ``context_address`` is where a tar, a Dockerfile or a repository is, instead of ``context``; with neither there is the Dockerfile alone.
         ``build_contexts`` are further ones by name: a directory, an address, or ``docker-image://NAME``. ``git`` is the function that runs git

@@ -49,8 +49,8 @@ impl Store {
     ///
     /// ``secrets`` are values, text or bytes, that ``RUN --mount=type=secret`` shows, by id; ``secret_files`` are read when a command needs them.
     /// They are in no cache, layer or event. ``agents`` are the sockets that ``--mount=type=ssh`` reaches, by id (``"default"`` for mounts that
-    /// name none), ``hosts`` more lines for ``/etc/hosts``, name to address, ``limits`` such as ``"nofile=1024:4096"``, and ``shm_size`` the most
-    /// bytes in ``/dev/shm``. ``helper`` is the program that starts commands, ``treering-init``, where it is not to be looked for.
+    /// name none), ``hosts`` more lines for ``/etc/hosts``, name to address, ``limits`` such as ``"nofile=1024:4096"``, ``shm_size`` the most
+    /// bytes in ``/dev/shm``; with ``no_network`` they have none, unless ``RUN --network=host`` asks for it. ``helper`` is the program that starts commands, ``treering-init``, where it is not to be looked for.
     ///
     /// ``context_address`` is where a tar, a Dockerfile or a repository is, instead of ``context``; with neither there is the Dockerfile alone.
     /// ``build_contexts`` are further ones by name: a directory, an address, or ``docker-image://NAME``. ``git`` is the function that runs git
@@ -59,7 +59,7 @@ impl Store {
         context = None, *, context_address = None, dockerfile = None, dockerfile_text = None, tags = None, target = None, build_args = None,
         build_contexts = None, labels = None, annotations = None, no_cache = false, no_cache_filter = None, cache_from = None,
         cache_to = None, platform = None, squash = false, provenance = None, sbom = false, jobs = 0, compression = "gzip", level = None, source_date_epoch = None, reproducible = false, nanoseconds = false,
-        pull = false, checks = None, secrets = None, secret_files = None, agents = None, hosts = None, limits = None, shm_size = 0,
+        pull = false, checks = None, secrets = None, secret_files = None, agents = None, hosts = None, limits = None, shm_size = 0, no_network = false,
         helper = None, threads = 0, auth = None, registries = None, git = None, progress = None, events = None
     ))]
     fn build<'py>(
@@ -97,6 +97,7 @@ impl Store {
         hosts: Option<&Bound<'_, PyAny>>,
         #[pyo3(from_py_with = arguments::texts)] limits: Option<Vec<String>>,
         #[pyo3(from_py_with = arguments::number)] shm_size: u64,
+        no_network: bool,
         helper: Option<PathArg>,
         #[pyo3(from_py_with = arguments::number)] threads: usize,
         auth: Option<(String, String)>,
@@ -144,6 +145,7 @@ impl Store {
             hosts: arguments::pairs(hosts)?,
             limits: parsed(py, limits)?,
             shm_size,
+            no_network,
             helper: helper.map(|path| path.0),
             ..BuildOptions::default()
         };

@@ -13,17 +13,20 @@ use treering::build::{
 };
 use treering::error::At;
 use treering::image::Platform;
+#[cfg(feature = "registry")]
+use treering::store::Store;
 use treering::store::descriptor_digest;
 use treering::{Control, Error};
 
 use crate::context::Context;
 use crate::destination::Destination;
+use crate::docker::Docker;
 #[cfg(feature = "sandbox")]
 use crate::grants;
-use crate::options::{Packing, Times, key_value};
+use crate::options::{Packing, Times, boolean, key_value};
 use crate::steps::{self, Style};
 use crate::ui::Usage;
-use crate::{json as print_json, look, output};
+use crate::{json as print_json, look, output, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -58,6 +61,37 @@ struct Asked(Option<Provenance>);
 
 fn asked(text: &str) -> Result<Asked, Error> {
     Provenance::parse(text).map(Asked)
+}
+
+/// An attestation that `--attest` asks for, or says is not to be.
+#[derive(Debug, Clone)]
+enum Attestation {
+    Provenance(Asked),
+    Sbom(bool),
+}
+
+/// Reads `type=provenance` or `type=sbom`, with fields behind it.
+fn attestation(text: &str) -> Result<Attestation, Error> {
+    let (mut kind, mut disabled, mut rest) = ("", false, Vec::new());
+    for field in text.split(',') {
+        match field.split_once('=').unwrap_or((field, "")) {
+            ("type", value) => kind = value,
+            ("disabled", "" | "true" | "1") => disabled = true,
+            ("disabled", "false" | "0") => {}
+            _ => rest.push(field),
+        }
+    }
+    let rest = rest.join(",");
+    match (kind, rest.as_str()) {
+        ("provenance", _) if disabled => Ok(Attestation::Provenance(Asked(None))),
+        ("provenance", rest) => asked(rest).map(Attestation::Provenance),
+        ("sbom", "") => Ok(Attestation::Sbom(!disabled)),
+        ("sbom", _) => Err(Error::invalid(
+            "read attestation",
+            format!("sbom has no field {rest:?}: no generator is run"),
+        )),
+        _ => Err(Error::invalid("read attestation", "the type is provenance or sbom")),
+    }
 }
 
 /// Build an image from a Dockerfile
@@ -95,13 +129,13 @@ pub struct Build {
     #[arg(long = "label", value_name = "KEY[=VALUE]")]
     labels: Vec<String>,
 
-    /// An annotation of the manifest
-    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = key_value)]
+    /// An annotation of the manifest, or of the documents before a colon, as in index,manifest:KEY=VALUE
+    #[arg(long = "annotation", value_name = "[DOCUMENT:]KEY=VALUE", value_parser = key_value)]
     annotations: Vec<(String, String)>,
 
     /// Carry out every step, whatever the cache has
-    #[arg(long)]
-    no_cache: bool,
+    #[arg(long, value_name = "BOOL", value_parser = boolean, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    no_cache: Option<bool>,
 
     /// Carry out the steps of this stage, whatever the cache has
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
@@ -121,24 +155,34 @@ pub struct Build {
     platforms: Vec<Platform>,
 
     /// Make one layer of those of the build
-    #[arg(long)]
-    squash: bool,
+    #[arg(long, value_name = "BOOL", value_parser = boolean, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    squash: Option<bool>,
 
     /// Attest how the image was built: true, false, or mode=min|max and builder-id=URI with a comma between them
     #[arg(long, value_name = "MODE", value_parser = asked, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     provenance: Option<Asked>,
 
     /// Attest what is in the image
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    #[arg(long, value_name = "BOOL", value_parser = boolean, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     sbom: Option<bool>,
+
+    /// The same, as type=provenance[,mode=min|max] or type=sbom
+    #[arg(long = "attest", value_name = "ATTESTATION", value_parser = attestation)]
+    attestations: Vec<Attestation>,
 
     /// The most commands that run at once, of stages that do not need each other [default: one per processor]
     #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
     jobs: usize,
 
-    /// Write the result here instead of into the store: DIR, - for a tar, or type=local|tar|oci|docker|image,dest=PATH
-    #[arg(short, long, value_name = "DEST")]
-    output: Option<String>,
+    /// Write the result here instead of into the store: DIR, - for a tar, or type=local|tar|oci|docker|image|registry,dest=PATH;
+    /// may be repeated
+    #[arg(short, long = "output", value_name = "DEST")]
+    outputs: Vec<String>,
+
+    /// Send the image to the registry of its names
+    #[cfg(feature = "registry")]
+    #[arg(long, value_name = "BOOL", value_parser = boolean, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    push: Option<bool>,
 
     /// Write the image id to a file
     #[arg(long, value_name = "FILE")]
@@ -154,8 +198,8 @@ pub struct Build {
 
     /// Ask the registries for newer versions of base images
     #[cfg(feature = "registry")]
-    #[arg(long, conflicts_with = "offline")]
-    pull: bool,
+    #[arg(long, value_name = "BOOL", value_parser = boolean, num_args = 0..=1, default_missing_value = "true", require_equals = true, conflicts_with = "offline")]
+    pull: Option<bool>,
 
     /// Use the base images of the store only
     #[cfg(feature = "registry")]
@@ -187,14 +231,19 @@ pub struct Build {
     #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
     limits: Vec<treering::sandbox::Limit>,
 
+    /// The network of commands that ask for none in particular: default, host or none
+    #[cfg(feature = "sandbox")]
+    #[arg(long, value_name = "NETWORK", value_parser = grants::no_network)]
+    network: Option<bool>,
+
     /// The only way to run commands [default: the best that works]
     #[cfg(feature = "sandbox")]
     #[arg(long, value_name = "RUNG")]
     rung: Option<treering::sandbox::Rung>,
 
     /// Check the Dockerfile, and build nothing
-    #[arg(long, conflicts_with = "call")]
-    check: bool,
+    #[arg(long, value_name = "BOOL", value_parser = boolean, num_args = 0..=1, default_missing_value = "true", require_equals = true, conflicts_with = "call")]
+    check: Option<bool>,
 
     /// Action
     #[arg(long, value_enum, default_value_t = Call::Build, hide_default_value = true)]
@@ -206,46 +255,60 @@ pub struct Build {
     #[command(flatten)]
     times: Times,
 
-    /// Accepted: images always go into the store
-    #[arg(long, hide = true)]
-    load: bool,
-
-    /// Accepted: there are no containers to remove
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
-    rm: Option<bool>,
-
-    /// Accepted: there are no containers to remove
-    #[arg(long, hide = true)]
-    force_rm: bool,
+    #[command(flatten)]
+    docker: Docker,
 }
 
 impl Build {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        let destination = self.output.as_deref().map(Destination::parse).transpose()?;
-        let mut options = self.options(context)?;
+        self.docker.check(&context.ui)?;
+        let destinations: Vec<Destination> =
+            self.outputs.iter().map(|text| Destination::parse(text)).collect::<Result<_, _>>()?;
+        if destinations.iter().filter(|it| it.is_standard_output()).count() > 1 {
+            return Err(Usage::new("standard output takes one result")
+                .with_hint("give the others a dest")
+                .into());
+        }
+        let mut options = self.options(context, &destinations)?;
+        let pushes = self.pushes(&destinations);
+        if pushes && cfg!(not(feature = "registry")) {
+            return Err(Usage::new("this build of treering reaches no registries").into());
+        }
+        if pushes && options.tags.is_empty() {
+            return Err(Usage::new("what is pushed needs a name")
+                .with_hint("as in -t registry.example/app:v1")
+                .into());
+        }
         let store = context.store()?;
         let control = crate::interrupt::control();
-        match if self.check { Call::Check } else { self.call } {
+        match if self.check == Some(true) { Call::Check } else { self.call } {
             Call::Build => {}
             Call::Check => return look::check(context, &store, &options, &control),
             Call::Outline => return look::outline(context, &store, &options, &control),
             Call::Targets => return look::targets(context, &store, &options, &control),
         }
-        let kept = destination.is_none() || !options.tags.is_empty();
+        let stays = destinations.is_empty() || destinations.iter().any(Destination::is_store);
+        let kept = stays || !options.tags.is_empty();
         let before: Vec<_> = store.entries()?.iter().map(|entry| entry.descriptor.clone()).collect();
-        let names = std::mem::take(&mut options.tags);
-        if kept {
-            options.tags.clone_from(&names);
-        }
+        options.tags.dedup();
         let control = Control { events: steps::events(self.progress, context.quiet), ..control };
         let built = build::build(&store, &options, &control)?;
-        if let Some(destination) = &destination {
-            let written = destination.write(&store, &built, &control);
-            let was_there = before.iter().any(|known| descriptor_digest(known).ok() == Some(built.manifest));
-            if !kept && !was_there {
-                store.remove(&built.manifest)?;
-            }
-            written?;
+        let written: anyhow::Result<Vec<u64>> =
+            destinations.iter().map(|destination| destination.write(&store, &built, &control)).collect();
+        let was_there = before.iter().any(|known| descriptor_digest(known).ok() == Some(built.manifest));
+        if !kept && !was_there {
+            store.remove(&built.manifest)?;
+        }
+        let unkept: u64 = written?.iter().sum();
+        if unkept > 0 {
+            let entries = text::plural(unkept, "entry", "entries");
+            context
+                .ui
+                .warn(format!("owners or attributes of {entries} are lost: the disk does not take them"));
+        }
+        #[cfg(feature = "registry")]
+        if pushes {
+            self.push_names(context, &store, &built)?;
         }
         if let Some(path) = &self.iidfile {
             write_file(path, built.image_id.to_string().as_bytes())?;
@@ -266,19 +329,37 @@ impl Build {
             });
             write_file(path, serde_json::to_string_pretty(&metadata)?.as_bytes())?;
         }
-        self.report(context, destination.as_ref(), &built)
+        // Data on standard output is not to be mixed with the id.
+        match destinations.iter().any(Destination::is_standard_output) {
+            true => Ok(ExitCode::SUCCESS),
+            false => self.report(context, &built),
+        }
     }
 
-    fn report(
-        &self,
-        context: &Context,
-        destination: Option<&Destination>,
-        built: &Built,
-    ) -> anyhow::Result<ExitCode> {
-        // Data on standard output is not to be mixed with the id.
-        if destination.is_some_and(|destination| destination.path.as_deref() == Some(Path::new("-"))) {
-            return Ok(ExitCode::SUCCESS);
+    /// Returns whether the image goes to a registry.
+    fn pushes(&self, destinations: &[Destination]) -> bool {
+        #[cfg(feature = "registry")]
+        let asked = self.push == Some(true);
+        #[cfg(not(feature = "registry"))]
+        let asked = false;
+        asked || destinations.iter().any(|destination| destination.push)
+    }
+
+    /// Sends the image to the registry of each of its names. What that says goes to standard error, as progress does.
+    #[cfg(feature = "registry")]
+    fn push_names(&self, context: &Context, store: &Store, built: &Built) -> anyhow::Result<()> {
+        use treering::registry::{PushOptions, push};
+        let registries = crate::registries::from_env()?;
+        for name in &built.names {
+            let (control, _progress) = context.transfers("pushing", crate::interrupt::control());
+            let pushed = push(store, &registries, name, name, &PushOptions::default(), &control)?;
+            drop(_progress);
+            context.ui.note(format!("pushed {}@{}", pushed.name, pushed.digest));
         }
+        Ok(())
+    }
+
+    fn report(&self, context: &Context, built: &Built) -> anyhow::Result<ExitCode> {
         if context.json {
             output::data(|out| {
                 print_json::document(
@@ -296,7 +377,7 @@ impl Build {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn options(&self, context: &Context) -> anyhow::Result<BuildOptions> {
+    fn options(&self, context: &Context, destinations: &[Destination]) -> anyhow::Result<BuildOptions> {
         let stdin = || -> Result<Arc<File>, Error> {
             let fd = std::io::stdin().as_fd().try_clone_to_owned().at("read file", "standard input")?;
             Ok(Arc::new(File::from(fd)))
@@ -322,6 +403,17 @@ impl Build {
             Some((name, value)) => Some((name.to_string(), value.to_string())),
             None => std::env::var(text).ok().map(|value| (text.clone(), value)),
         });
+        let (mut provenance, mut sbom) = (None, false);
+        for attestation in &self.attestations {
+            match attestation {
+                Attestation::Provenance(asked) => provenance.clone_from(&asked.0),
+                Attestation::Sbom(asked) => sbom = *asked,
+            }
+        }
+        let compression = destinations.iter().rev().find_map(|it| it.compression.as_deref());
+        let level = destinations.iter().rev().find_map(|it| it.level);
+        let names = destinations.iter().flat_map(|it| it.names.iter().cloned());
+        let annotations = destinations.iter().flat_map(|it| it.annotations.iter().cloned());
         Ok(BuildOptions {
             context: match address {
                 Some(address) => ContextSource::Address(address.into()),
@@ -334,26 +426,26 @@ impl Build {
                 None => DockerfileSource::Default,
             },
             named_contexts: self.build_contexts.clone(),
-            tags: self.tags.clone(),
+            tags: self.tags.iter().cloned().chain(names).collect(),
             target: self.target.clone(),
             build_args: build_args.collect(),
             labels: pairs(&self.labels),
-            annotations: self.annotations.clone(),
-            no_cache: self.no_cache,
+            annotations: self.annotations.iter().cloned().chain(annotations).collect(),
+            no_cache: self.no_cache == Some(true),
             no_cache_filter: self.no_cache_filter.clone(),
             cache_from: self.cache_from.clone(),
             cache_to: self.cache_to.clone(),
             platforms: self.platforms.clone(),
-            squash: self.squash,
-            provenance: self.provenance.clone().and_then(|asked| asked.0),
-            sbom: self.sbom.unwrap_or(false),
-            profile: self.packing.profile()?,
+            squash: self.squash == Some(true),
+            provenance: self.provenance.clone().map_or(provenance, |asked| asked.0),
+            sbom: self.sbom.unwrap_or(sbom),
+            profile: self.packing.profile_or(compression, level)?,
             source_date_epoch: self.times.fixed()?,
             precision: self.times.layer()?.precision,
             #[cfg(feature = "registry")]
             registries: if self.offline { None } else { Some(crate::registries::from_env()?) },
             #[cfg(feature = "registry")]
-            pull: self.pull,
+            pull: self.pull == Some(true),
             #[cfg(feature = "sandbox")]
             helper: crate::interrupt::own_program(),
             #[cfg(feature = "sandbox")]
@@ -366,6 +458,8 @@ impl Build {
             shm_size: self.shm_size.unwrap_or(0),
             #[cfg(feature = "sandbox")]
             limits: self.limits.clone(),
+            #[cfg(feature = "sandbox")]
+            no_network: self.network == Some(true),
             #[cfg(feature = "sandbox")]
             rung: self.rung,
             #[cfg(feature = "cli")]

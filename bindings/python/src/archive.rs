@@ -7,7 +7,7 @@ use pyo3::types::PyString;
 use treering::Control;
 use treering::archive::{self, ExportOptions, ExportSource, Format, ImportOptions, LoadOptions, SaveOptions};
 use treering::compress::DecodeLimits;
-use treering::fs::publish;
+use treering::fs::output::write_path;
 use treering::image::{self, Committed, Platform};
 use treering::layer::read::ReadLimits;
 use treering::store::{Reference, Store};
@@ -34,7 +34,7 @@ fn writing(
     let job = Job { file: place.object(), ..Job::new(operation, progress) };
     job.run(py, move |control, mut proxy| match &path {
         None => work(&mut proxy, control),
-        Some(path) => publish::replace_path(path, operation, |out| work(out, control)),
+        Some(path) => write_path(path, operation, &control.cancel, |out| work(out, control)),
     })
 }
 

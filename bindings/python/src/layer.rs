@@ -8,7 +8,7 @@ use pyo3::types::{PyBytes, PyDict};
 use treering::Control;
 use treering::compress::{DecodeOptions, Decoder, Written};
 use treering::error::Error;
-use treering::fs::publish;
+use treering::fs::output::write_path;
 use treering::image::{AppliedLayer, LayerApplyOptions, LayerSource, apply_layer, write_layer};
 use treering::layer::EntryKind;
 use treering::layer::read::TarEntry;
@@ -70,14 +70,9 @@ pub fn layer_create<'py>(
         };
         match &path {
             None => write_layer(source, options, &profile, threads, &mut proxy, control),
-            Some(path) => {
-                let mut made = None;
-                publish::replace_path(path, OPERATION, |out| {
-                    made = Some(write_layer(source, options, &profile, threads, out, control)?);
-                    Ok(())
-                })?;
-                Ok(made.expect("set when nothing failed"))
-            }
+            Some(path) => write_path(path, OPERATION, &control.cancel, |out| {
+                write_layer(source, options, &profile, threads, out, control)
+            }),
         }
     })?;
     written(py, &made, Some(entries))

@@ -12,14 +12,13 @@ use treering::image::{self, Committed, Platform};
 use treering::layer::read::ReadLimits;
 use treering::store::{Reference, Store};
 
-use crate::arguments::{ImageArg, ImageArgs, PathArg};
+use crate::arguments::PathArg;
 use crate::errors::OrRaise;
-use crate::file::{Place, Proxy};
-use crate::image::Image;
-use crate::layer::open;
+use crate::file::{Place, Proxy, open};
+use crate::image::{Image, reopen};
+use crate::image_argument::{ImageArg, ImageArgs};
 use crate::output::make;
 use crate::run::Job;
-use crate::store::reopen;
 
 /// Runs an operation that writes to a path or a file object.
 fn writing(

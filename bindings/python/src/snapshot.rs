@@ -13,9 +13,9 @@ use treering::tree::{self, ScanOptions};
 
 use crate::arguments::{self, PathArg, fs_bytes};
 use crate::errors::{OrRaise, to_python};
+use crate::handle::Store;
 use crate::output::{fs_text, make};
 use crate::run::Job;
-use crate::store::Store;
 
 /// Returns the entries of a directory that cannot be in a layer, as dataclasses.
 pub fn skipped<'py>(py: Python<'py>, list: &[tree::Skipped]) -> PyResult<Vec<Bound<'py, PyAny>>> {

@@ -120,7 +120,7 @@ static const uint8_t *path(size_t *len) {
   static char long_path[5000];
   static const char nul[] = "a\0b";
   static const char *const inside[] = {"t0", "t1", "t2", "t0", "t1", "t2", "absent", "t0/file", "store", "fifo"};
-  static const char *const odd[] = {"", "/", ".", "file", "caf\xe9", "/dev/null/x", "../../..", "dir/file"};
+  static const char *const odd[] = {"", ".", "..", "file", "caf\xe9", "/dev/null/x", "dir/file"};
   const char *chosen = NULL;
   switch (below(9)) {
   case 0:
@@ -484,6 +484,8 @@ int main(void) {
   scratch();
   sh("cd '%s' && mkdir t0 t1 t2 && echo 0 >t0/file && ln t0/file t0/same && echo 1 >t1/file && mkfifo fifo",
      scratch_dir);
+  /* Where relative paths lead. */
+  CHECK(mkdir(in_scratch("here"), 0700) == 0 && chdir(in_scratch("here")) == 0);
   int file = open(in_scratch("stream"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   CHECK(file >= 0);
   for (long call = 0; call < calls; call++) {

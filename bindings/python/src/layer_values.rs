@@ -1,4 +1,4 @@
-//! What a layer is, holds and loses, as dataclasses.
+//! Values of layers as dataclasses: what is in one, what it weighs, what was lost.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};

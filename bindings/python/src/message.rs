@@ -1,4 +1,4 @@
-//! What the working thread asks of the one that called.
+//! Messages of the working thread to the one that called.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

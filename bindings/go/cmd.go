@@ -51,7 +51,7 @@ type Cmd struct {
 var ErrNotStarted = errors.New("the command was not started, or was already")
 
 // ErrDetached is what Wait gives for a container that [Container.Attach] joined in with and that was left: its command goes on.
-var ErrDetached = errors.New("detached from the container, whose command goes on")
+var ErrDetached = errors.New("detached from the container: its command goes on")
 
 // ExitError is a command that ran and did not succeed. It is ErrCommandFailed as well.
 type ExitError struct {

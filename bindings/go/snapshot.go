@@ -67,7 +67,8 @@ func (s *Snapshot) h() *ffi.Handle {
 	return s.handle
 }
 
-// Save saves the snapshot, atomically.
+// Save saves the snapshot. A regular file appears, or is replaced, once all is written, and keeps its mode. A link is followed; a pipe or a
+// device is written to as it is.
 func (s *Snapshot) Save(path string) error { return wrap(ffi.SaveSnapshot(s.h(), path)) }
 
 // Bytes of the snapshot as they are saved, copied.

@@ -68,10 +68,10 @@ def main() -> None:
         with treering.Store(root / "store") as store:
             number = iter(range(1000))
             plain = best(lambda: store.commit(tree, f"a:{next(number)}", base="scratch", created=0))
-            told = best(
+            followed = best(
                 lambda: store.commit(tree, f"a:{next(number)}", base="scratch", created=0, progress=lambda _: None)
             )
-        print(f"commit: {plain * 1e3:.1f} ms, with a progress function {told * 1e3:.1f} ms")
+        print(f"commit: {plain * 1e3:.1f} ms, with a progress function {followed * 1e3:.1f} ms")
 
 
 if __name__ == "__main__":

@@ -5,15 +5,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
-
 use super::tarout::TarOut;
 use super::tree_files::CopySource;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::Kind;
-use crate::fs::publish::{Durability, Replacement};
-use crate::fs::root::parent_of;
+use crate::fs::output::Output;
+use crate::fs::publish::Durability;
 use crate::fs::stat::kind_at;
 use crate::image::{AppliedLayer, LayerApplyOptions, apply_layer};
 use crate::layer::MtimePrecision;
@@ -255,7 +252,8 @@ pub(super) fn copy_through<T>(
 }
 
 /// Copies a file of an image or a tree to a file on disk, with its permissions and its time, but no owner. A file that is there is replaced
-/// once all is written. Gives the size.
+/// once all is written; a link is followed; a pipe or a device, and an open file by its name in `/dev/fd`, gets the content alone. Gives
+/// the size.
 ///
 /// # Errors
 /// Those of the source, and those of writing; the old file is then as it was.
@@ -267,19 +265,17 @@ pub fn copy_file(
 ) -> Result<u64> {
     let to = to.as_ref();
     let shown = to.as_os_str().as_bytes();
-    let Some(name) = to.file_name() else {
-        return Err(Error::invalid(COPY, "a file needs a name").with_path(shown));
-    };
-    let dir = Dir::open_ambient_dir(parent_of(to), ambient_authority()).at(COPY, shown)?;
-    let mut new = Replacement::new(&dir).at(COPY, shown)?;
-    let size = files.copy(entry, new.file(), control)?;
-    let meta = files.list().meta(entry);
-    let mode = rustix::fs::Mode::from_raw_mode(u32::from(meta.mode) & 0o777);
-    rustix::fs::fchmod(new.file(), mode).at(COPY, shown)?;
-    let time = rustix::fs::Timespec { tv_sec: meta.mtime.secs, tv_nsec: i64::from(meta.mtime.nanos) };
-    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
-    rustix::fs::futimens(new.file(), &times).at(COPY, shown)?;
-    new.publish(name, Durability::Content).at(COPY, shown)?;
+    let mut out = Output::open(to, COPY, &control.cancel)?;
+    let size = files.copy(entry, out.file(), control)?;
+    if let Some(file) = out.new_file() {
+        let meta = files.list().meta(entry);
+        let mode = rustix::fs::Mode::from_raw_mode(u32::from(meta.mode) & 0o777);
+        rustix::fs::fchmod(&*file, mode).at(COPY, shown)?;
+        let time = rustix::fs::Timespec { tv_sec: meta.mtime.secs, tv_nsec: i64::from(meta.mtime.nanos) };
+        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+        rustix::fs::futimens(&*file, &times).at(COPY, shown)?;
+    }
+    out.finish(Durability::Content)?;
     Ok(size)
 }
 

@@ -35,7 +35,7 @@ struct Contents(HashMap<u32, Content>);
 impl Files for Contents {
     fn read(&self, index: u32, offset: u64, buffer: &mut [u8]) -> Result<Option<Filled>> {
         let content = self.0.get(&index).ok_or_else(|| {
-            Error::new(ErrorKind::Internal, "write layer", "a file whose content has no place")
+            Error::new(ErrorKind::Internal, "write layer", "the content of a file has no place")
         })?;
         let mut reader = content.open()?;
         reader.read(offset, buffer)?;

@@ -31,6 +31,8 @@ pub mod dirents;
 #[doc(hidden)]
 pub mod input;
 #[doc(hidden)]
+pub mod output;
+#[doc(hidden)]
 pub mod publish;
 #[doc(hidden)]
 pub mod remove;

@@ -1,30 +1,30 @@
 //! Writing a file so that a crash leaves the old one or the new one, never half.
 
+use std::borrow::Borrow;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
-use super::root::parent_of;
 use super::staged::Staged;
-use crate::error::{At, Error, Result};
+use crate::error::{At, Result};
 
 /// A file that is written beside the one it will replace. Dropped, it leaves nothing behind; so does a killed process
 /// where the filesystem has unnamed files.
-pub struct Replacement<'d> {
-    dir: &'d Dir,
+pub struct Replacement<D> {
+    dir: D,
     staged: Staged,
     /// Nothing was written since it was synced.
     synced: bool,
 }
 
-impl<'d> Replacement<'d> {
+impl<D: Borrow<Dir>> Replacement<D> {
     /// Starts a file in `dir`.
-    pub fn new(dir: &'d Dir) -> io::Result<Self> {
-        Ok(Replacement { dir, staged: Staged::new(dir, dir, 0o666)?, synced: false })
+    pub fn new(dir: D) -> io::Result<Self> {
+        let staged = Staged::new(dir.borrow(), dir.borrow(), 0o666)?;
+        Ok(Replacement { dir, staged, synced: false })
     }
 
     /// Returns the open file.
@@ -47,7 +47,7 @@ impl<'d> Replacement<'d> {
         if durability != Durability::None {
             self.sync()?;
         }
-        let dir = self.dir;
+        let dir = self.dir.borrow();
         self.staged.replace(dir, name)?;
         if durability != Durability::Full {
             return Ok(());
@@ -83,22 +83,6 @@ pub fn replace(
     let mut file = Replacement::new(dir).at(operation, shown)?;
     write(file.file())?;
     file.publish(name, Durability::Full).at(operation, shown)
-}
-
-/// Replaces the file at an ambient path, as the command's `-o FILE` does.
-pub fn replace_path(
-    path: &Path,
-    operation: &'static str,
-    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
-) -> Result<()> {
-    let shown = path.as_os_str().as_bytes();
-    let name = path
-        .file_name()
-        .ok_or_else(|| Error::invalid(operation, "this is not a file name").with_path(shown))?;
-    let parent = parent_of(path);
-    let dir =
-        Dir::open_ambient_dir(parent, ambient_authority()).at(operation, parent.as_os_str().as_bytes())?;
-    replace(&dir, name, operation, write)
 }
 
 /// Makes the names in a directory durable.

@@ -70,7 +70,7 @@ impl Spool {
 impl Files for Spool {
     fn read(&self, index: u32, offset: u64, buffer: &mut [u8]) -> Result<Option<Filled>> {
         let begin = self.places.get(&index).ok_or_else(|| {
-            Error::new(ErrorKind::Internal, "write layer", "a file whose content has no place")
+            Error::new(ErrorKind::Internal, "write layer", "the content of a file has no place")
         })?;
         self.file.read_exact_at(buffer, begin + offset).at(SPOOL, "tmp")?;
         Ok(Some(Filled::Data))

@@ -10,7 +10,8 @@ use super::entry::{Flags, Meta, NONE, Place, Xattrs};
 use crate::error::{At, Result};
 use crate::fs::map::Map;
 use crate::fs::root::read_file;
-use crate::fs::{Timestamp, publish};
+use crate::fs::{Timestamp, output};
+use crate::progress::Cancel;
 
 /// A snapshot of a tree, or the entry list of a layer. Entries are numbered; number 0 is the root directory, and the
 /// children of a directory are numbered one after the other, sorted by the bytes of their names.
@@ -53,12 +54,15 @@ impl Snapshot {
         Snapshot::from_bytes(bytes).map_err(|error| error.with_path(shown))
     }
 
-    /// Saves the snapshot at an ambient path, atomically.
+    /// Saves the snapshot at an ambient path: a regular file appears, or is replaced, once all is written, and keeps its mode. A link is
+    /// followed; a pipe or a device, and an open file by its name in `/dev/fd`, is written to as it is.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         const SAVE: &str = "save snapshot";
         let path = path.as_ref();
         let shown = path.as_os_str().as_bytes();
-        publish::replace_path(path, SAVE, |out| out.write_all(self.as_bytes()).at(SAVE, shown))
+        output::write_path(path, SAVE, &Cancel::default(), |out| {
+            out.write_all(self.as_bytes()).at(SAVE, shown)
+        })
     }
 
     pub(super) fn from_writer(writer: Writer, clock: Timestamp) -> Snapshot {

@@ -1,4 +1,5 @@
 /* Snapshots and diffs: what is in a tree, and what changed. */
+#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
 #include "common.h"
@@ -33,6 +34,43 @@ static void expect(treering_diff *diff, const char *expected, size_t batch) {
     fprintf(stderr, "expected:\n%sgot:\n%s", expected, text);
     exit(1);
   }
+}
+
+/* What a path leads to decides how it is written: a link stays and a mode is kept, what is no regular file gets the
+ * bytes. */
+static void saved_where_the_path_leads(treering_snapshot *snapshot) {
+  struct stat stat_of;
+  size_t len = 0;
+  const uint8_t *bytes = treering_snapshot_bytes(snapshot, &len);
+  uint8_t *read_back = malloc(len + 1);
+  char descriptor[64];
+  CHECK(read_back != NULL);
+
+  sh("cd '%s' && echo old >saved && chmod 600 saved && ln -s saved link && mkfifo fifo", scratch_dir);
+  OK(treering_snapshot_save(snapshot, TREERING_PATH(in_scratch("link")), &err));
+  CHECK(lstat(in_scratch("link"), &stat_of) == 0 && S_ISLNK(stat_of.st_mode));
+  CHECK(lstat(in_scratch("saved"), &stat_of) == 0 && (stat_of.st_mode & 07777) == 0600);
+  CHECK((size_t)stat_of.st_size == len);
+
+  /* Open to be read and written, the fifo waits for nobody; the snapshot fits into it. */
+  int fifo = open(in_scratch("fifo"), O_RDWR | O_CLOEXEC), file = open(in_scratch("saved"), O_RDWR | O_CLOEXEC);
+  CHECK(fifo >= 0 && file >= 0 && len < 4096);
+  OK(treering_snapshot_save(snapshot, TREERING_PATH(in_scratch("fifo")), &err));
+  CHECK(lstat(in_scratch("fifo"), &stat_of) == 0 && S_ISFIFO(stat_of.st_mode));
+  CHECK(read(fifo, read_back, len + 1) == (ssize_t)len && memcmp(read_back, bytes, len) == 0);
+
+  CHECK(lseek(file, 1, SEEK_SET) == 1);
+  snprintf(descriptor, sizeof descriptor, "/dev/fd/%d", file);
+  OK(treering_snapshot_save(snapshot, TREERING_PATH(descriptor), &err));
+  CHECK(lseek(file, 0, SEEK_CUR) == (off_t)len + 1);
+
+  /* Root has a device of its own: a fault must not replace the machine's. */
+  if (geteuid() == 0 && mknod(in_scratch("null"), S_IFCHR | 0666, makedev(1, 3)) == 0) {
+    OK(treering_snapshot_save(snapshot, TREERING_PATH(in_scratch("null")), &err));
+    CHECK(lstat(in_scratch("null"), &stat_of) == 0 && S_ISCHR(stat_of.st_mode));
+  }
+  CHECK(close(fifo) == 0 && close(file) == 0);
+  free(read_back);
 }
 
 static void snapshots(void) {
@@ -101,6 +139,7 @@ static void snapshots(void) {
   const uint8_t *bytes = treering_snapshot_bytes(snapshot, &len);
   CHECK(memcmp(bytes, treering_snapshot_bytes(loaded, &other), len) == 0 && len == other);
   FAILS(TREERING_CORRUPT, treering_snapshot_load(TREERING_PATH(file), &loaded, &err));
+  saved_where_the_path_leads(snapshot);
   options.previous = loaded;
   treering_snapshot *next = scan(tree, &options);
   treering_snapshot_free(loaded);

@@ -1,10 +1,11 @@
 //! Where `-o` and standard output lead: links, descriptors, modes, closed descriptors.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 
 use support::command::{World, run};
+use support::is_root;
 
 /// Every verb that takes `-o FILE`, with what it needs before it.
 const WRITERS: [&[&str]; 4] =
@@ -79,6 +80,74 @@ fn a_file_that_is_replaced_keeps_its_mode() {
         fs::set_permissions(world.join("out"), fs::Permissions::from_mode(0o600)).unwrap();
         world.run(&[line, &["-o", "out"]].concat()).ok();
         assert_eq!(fs::metadata(world.join("out")).unwrap().mode() & 0o7777, 0o600, "{line:?}");
+    }
+}
+
+#[test]
+fn a_copy_goes_where_its_path_leads() {
+    let world = world();
+    world.sh("chmod 600 tree/etc/motd; echo old >file; ln -s file link; ln -s /proc/self/fd/1 stdout; mkfifo fifo; mkdir into
+              ln -s ../file into/motd");
+    world.run(&["create", "--name", "box", "app:v1", "/bin/hello"]).ok();
+    // Root has a device of its own: what replaced one must not replace the machine's.
+    let mut device = String::from("/dev/null");
+    if is_root() {
+        device = String::from("null");
+        world.sh("mknod null c 1 3; chmod 666 null");
+    }
+    for from in ["app:v1:/etc/motd", "./tree:/etc/motd", "box:/etc/motd"] {
+        let cp = |to: &str| world.run(&["cp", from, to]).ok();
+        for to in ["link", "into"] {
+            fs::write(world.join("file"), "old").unwrap();
+            cp(to);
+            assert_eq!(fs::read(world.join("file")).unwrap(), b"welcome\n", "{from} {to}");
+        }
+        assert!(world.join("link").is_symlink() && world.join("into/motd").is_symlink(), "{from}");
+        for to in ["stdout", "/dev/fd/1", "/proc/self/fd/1"] {
+            assert_eq!(cp(to).text(), "welcome\n", "{from} {to}");
+            fs::write(world.join("out"), "before ").unwrap();
+            fs::set_permissions(world.join("out"), fs::Permissions::from_mode(0o666)).unwrap();
+            let out = File::options().append(true).open(world.join("out")).unwrap();
+            run(world.command(&["cp", from, to]).stdout(out)).ok();
+            assert_eq!(fs::read(world.join("out")).unwrap(), b"before welcome\n", "{from} {to}");
+            assert_eq!(
+                fs::metadata(world.join("out")).unwrap().mode() & 0o7777,
+                0o666,
+                "its mode is its own"
+            );
+        }
+        assert!(world.join("stdout").is_symlink());
+        cp(&device);
+        assert!(fs::metadata(world.join(&device)).unwrap().file_type().is_char_device(), "{from}");
+        let fifo = world.join("fifo");
+        let reader = std::thread::spawn(move || fs::read(fifo).unwrap());
+        cp("fifo");
+        assert!(fs::metadata(world.join("fifo")).unwrap().file_type().is_fifo(), "{from}");
+        assert_eq!(reader.join().unwrap(), b"welcome\n");
+        // A file has its mode from the one that is copied, as docker cp has it.
+        cp("file");
+        let mode = if from.starts_with("./") { 0o600 } else { 0o644 };
+        assert_eq!(fs::metadata(world.join("file")).unwrap().mode() & 0o7777, mode, "{from}");
+    }
+    world.run(&["cp", "app:v1:/etc/motd", "absent/"]).fails(1, "not a file name");
+}
+
+#[test]
+fn what_a_build_writes_beside_the_image_goes_where_its_path_leads() {
+    let world = World::with_tree();
+    world.sh("mkdir context; echo 'FROM scratch' >context/Dockerfile; echo 'COPY Dockerfile /' >>context/Dockerfile");
+    for option in ["--iidfile", "--metadata-file"] {
+        world.sh("echo old >file; chmod 600 file; ln -sf file link");
+        world.run(&["build", "context", option, "link"]).ok();
+        assert!(fs::read_to_string(world.join("file")).unwrap().contains("sha256:"), "{option}");
+        assert!(world.join("link").is_symlink(), "{option}");
+        assert_eq!(fs::metadata(world.join("file")).unwrap().mode() & 0o7777, 0o600, "{option}");
+        // What stands in the file of standard output before is not cut off.
+        fs::write(world.join("out"), "before ").unwrap();
+        let out = File::options().append(true).open(world.join("out")).unwrap();
+        run(world.command(&["build", "context", option, "/dev/stdout"]).stdout(out)).ok();
+        let written = fs::read_to_string(world.join("out")).unwrap();
+        assert!(written.starts_with("before ") && written.contains("sha256:"), "{option}: {written}");
     }
 }
 

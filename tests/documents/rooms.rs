@@ -1,6 +1,6 @@
 //! The layout of the sources is the data path, as ARCHITECTURE.md has it: a module imports only from the left of itself.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 fn top() -> &'static Path {
@@ -115,6 +115,31 @@ fn a_module_imports_only_from_the_left_of_itself() {
     }
     assert!(seen > 1000, "{seen}");
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_modules_of_the_python_package_import_in_no_circle() {
+    let (dir, mut files) = (top().join("bindings/python/src"), Vec::new());
+    sources(&dir, &mut files);
+    let mut left = BTreeMap::<String, BTreeSet<String>>::new();
+    for file in files {
+        let below = file.strip_prefix(&dir).unwrap();
+        let module = below.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_string();
+        // lib.rs lists them all.
+        if module != "lib" {
+            left.entry(module).or_default().extend(imports(&std::fs::read_to_string(&file).unwrap()));
+        }
+    }
+    assert!(left.len() > 15, "{left:?}");
+    // What imports nothing that is left goes; a circle never does.
+    loop {
+        let names: BTreeSet<String> = left.keys().cloned().collect();
+        left.retain(|name, imports| imports.iter().any(|import| import != name && names.contains(import)));
+        if left.len() == names.len() {
+            break;
+        }
+    }
+    assert!(left.is_empty(), "these are in circles, or import what is: {left:#?}");
 }
 
 #[test]

@@ -335,7 +335,8 @@ fn what_was_only_copied_up_is_no_change() {
 }
 
 /// The random edits found it once in some hundred trees: a name that was parted from the others was listed without the directories
-/// above it.
+/// above it. It is the likely reason why `decodes_metacopies`, the trees of which are as random, failed once on a busy machine; the output
+/// was lost.
 #[test]
 fn a_name_parted_from_others_brings_its_directories() {
     if !in_mount_namespace("a_name_parted_from_others_brings_its_directories") {

@@ -7,19 +7,18 @@ use pyo3::types::PyString;
 use treering::Control;
 use treering::archive::{self, ExportOptions, ExportSource, Format, ImportOptions, LoadOptions, SaveOptions};
 use treering::compress::DecodeLimits;
-use treering::fs::publish;
+use treering::fs::output::write_path;
 use treering::image::{self, Committed, Platform};
 use treering::layer::read::ReadLimits;
 use treering::store::{Reference, Store};
 
-use crate::arguments::{ImageArg, ImageArgs, PathArg};
+use crate::arguments::PathArg;
 use crate::errors::OrRaise;
-use crate::file::{Place, Proxy};
-use crate::image::Image;
-use crate::layer::open;
+use crate::file::{Place, Proxy, open};
+use crate::image::{Image, reopen};
+use crate::image_argument::{ImageArg, ImageArgs};
 use crate::output::make;
 use crate::run::Job;
-use crate::store::reopen;
 
 /// Runs an operation that writes to a path or a file object.
 fn writing(
@@ -34,7 +33,7 @@ fn writing(
     let job = Job { file: place.object(), ..Job::new(operation, progress) };
     job.run(py, move |control, mut proxy| match &path {
         None => work(&mut proxy, control),
-        Some(path) => publish::replace_path(path, operation, |out| work(out, control)),
+        Some(path) => write_path(path, operation, &control.cancel, |out| work(out, control)),
     })
 }
 

@@ -13,13 +13,12 @@ use treering::compress::{Compression, DecodeLimits, Profile};
 use treering::diff::CompareMode;
 use treering::dockerfile::Ignore;
 use treering::error::Error;
-use treering::image::{Base, DiffOptions, Platform, excludes};
+use treering::image::{DiffOptions, Platform, excludes};
 use treering::layer::{LayerOptions, MtimePrecision};
-use treering::store::Store;
+use treering::registry::Credential;
 use treering::tree::{OwnerPolicy, OwnerSource, OwnersWanted};
 
 use crate::errors::{OrRaise, to_python};
-use crate::image::Image;
 use crate::output::object;
 
 /// A path: `str`, `bytes`, anything with `__fspath__`, or the descriptor of an open directory.
@@ -102,59 +101,6 @@ impl<'py> FromPyObject<'_, 'py> for PathArg {
         }
         Ok(PathArg(PathBuf::from(std::ffi::OsString::from_vec(bytes))))
     }
-}
-
-/// The name of an image, or an `Image`, which stands for its digest.
-pub struct ImageArg(pub String, Option<String>);
-
-impl ImageArg {
-    /// Returns the name an `Image` was opened by, if it still has it; else what it stands for.
-    pub fn named(&self, store: &Store) -> String {
-        let digest = |text: &str| Some(store.resolve(text).ok()?.descriptor.digest().to_string());
-        match &self.1 {
-            Some(name) if digest(name).as_ref() == Some(&self.0) => name.clone(),
-            _ => self.0.clone(),
-        }
-    }
-}
-
-impl<'py> FromPyObject<'_, 'py> for ImageArg {
-    type Error = PyErr;
-
-    fn extract(argument: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        if let Ok(image) = argument.cast::<Image>() {
-            let image = &image.get().inner;
-            return Ok(ImageArg(image.digest().to_string(), image.name().map(ToString::to_string)));
-        }
-        if argument.is_instance_of::<PyString>() {
-            return Ok(ImageArg(text(&argument)?.to_string(), None));
-        }
-        let given = argument.get_type().name()?;
-        Err(PyTypeError::new_err(format!("expected the name of an image or an Image, not {given}")))
-    }
-}
-
-/// An image, or several.
-pub struct ImageArgs(pub Vec<ImageArg>);
-
-impl<'py> FromPyObject<'_, 'py> for ImageArgs {
-    type Error = PyErr;
-
-    fn extract(argument: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        if argument.is_instance_of::<PyString>() || argument.cast::<Image>().is_ok() {
-            return Ok(ImageArgs(vec![argument.extract()?]));
-        }
-        let list = argument.try_iter().map_err(|_| {
-            let given = argument.get_type().name().map_or_else(|_| String::new(), |name| name.to_string());
-            PyTypeError::new_err(format!("expected images by name or as Image, not {given}"))
-        })?;
-        list.map(|one| one?.extract()).collect::<PyResult<_>>().map(ImageArgs)
-    }
-}
-
-/// Reads `base=`: nothing or `"auto"`, `"scratch"`, or an image.
-pub fn base(py: Python<'_>, argument: Option<ImageArg>) -> PyResult<Base> {
-    argument.map_or(Ok(Base::Auto), |image| image.0.parse().or_raise(py))
 }
 
 /// Reads `owner=`: `"root"`, `"keep"`, `"UID:GID"`, `"map:IMAGE:DISK:COUNT,..."`, or a pair of numbers.
@@ -331,4 +277,12 @@ pub fn apply(
     options.limits.max_bytes = max_bytes.unwrap_or(options.limits.max_bytes);
     options.limits.max_entries = max_entries.unwrap_or(options.limits.max_entries);
     options
+}
+
+/// Reads the answer of the caller's function for a registry: a user name and a password, or None.
+pub fn credential(answer: &Bound<'_, PyAny>) -> PyResult<Option<Credential>> {
+    let pair: Option<(String, String)> = answer.extract().map_err(|_| {
+        PyTypeError::new_err("the function for credentials returns a user name and a password, or None")
+    })?;
+    Ok(pair.map(|(username, password)| Credential::basic(username, password)))
 }

@@ -24,9 +24,10 @@ use treering::{Control, store};
 use crate::arguments::{self, PathArg};
 use crate::errors::{OrRaise, to_python};
 use crate::file::Proxy;
-use crate::layer::losses;
+use crate::layer_values::losses;
+use crate::message::Message;
 use crate::output::{fs_text, json_value, make};
-use crate::run::{Job, Message, Tick};
+use crate::run::{Job, Tick};
 
 /// How long Ctrl-C waits until a command and all that it started are gone.
 const GRACE: Duration = Duration::from_secs(10);

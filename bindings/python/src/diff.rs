@@ -19,11 +19,11 @@ use treering::store;
 use treering::tree::{self, NONE};
 
 use crate::arguments::{self, PathArg, diff_options};
+use crate::handle::Store;
 use crate::image::Image;
 use crate::output::{fs_text, make};
 use crate::run::Job;
 use crate::snapshot::{Entry, Snapshot, skipped};
-use crate::store::Store;
 
 /// Both sides of a comparison and what is between them. Shared by everything made from it.
 pub struct Data {

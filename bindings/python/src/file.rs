@@ -8,9 +8,11 @@ use pyo3::exceptions::{PyBlockingIOError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyString};
+use treering::Control;
+use treering::error::Error;
 
 use crate::arguments::PathArg;
-use crate::run::Message;
+use crate::message::Message;
 
 /// The most that is asked of `read` at once.
 const MOST: usize = 1 << 20;
@@ -134,4 +136,15 @@ pub fn write(file: &Bound<'_, PyAny>, mut bytes: &[u8]) -> PyResult<()> {
         bytes = &bytes[count..];
     }
     Ok(())
+}
+
+/// Opens a file the caller named, and announces its size.
+pub fn open(path: &std::path::Path, control: &Control) -> treering::Result<std::fs::File> {
+    use std::os::unix::ffi::OsStrExt;
+    let failed = |error| Error::io("open file", path.as_os_str().as_bytes(), error);
+    let file = std::fs::File::open(path).map_err(failed)?;
+    if let Some(found) = file.metadata().ok().filter(std::fs::Metadata::is_file) {
+        control.counters.expect_stream(found.len());
+    }
+    Ok(file)
 }

@@ -1,9 +1,8 @@
 //! git for builds, which a function of the caller runs. Nothing here starts a process.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -12,16 +11,7 @@ use treering::build::{Git, GitAnswer, GitCall};
 use treering::error::Error;
 
 use crate::file::Proxy;
-use crate::run::Message;
-
-/// A call of git that is to be made on the calling thread.
-pub struct Wanted {
-    function: Arc<Py<PyAny>>,
-    directory: PathBuf,
-    arguments: Vec<OsString>,
-    environment: Vec<(OsString, OsString)>,
-    pub reply: Sender<treering::Result<GitAnswer>>,
-}
+use crate::message::{Message, Wanted};
 
 impl Wanted {
     /// Calls the function.

@@ -17,7 +17,6 @@ use crate::inside::{FileReader, Files, LayerFiles};
 use crate::output::{json, json_value, make};
 use crate::run::Job;
 use crate::snapshot::Snapshot;
-use crate::store::Store;
 
 /// An image for one platform. Configuration and manifest were read and checked when it was opened; they never change.
 #[pyclass(module = "treering", frozen)]
@@ -273,19 +272,6 @@ impl Image {
         py.import("treering._path")?.getattr("ImagePath")?.call1((files, path))
     }
 
-    /// Make another image out of this one, without a directory: see ``Store.edit``, which takes the same keywords.
-    #[pyo3(signature = (name = None, **options))]
-    fn edit<'py>(
-        &self,
-        py: Python<'py>,
-        name: Option<&Bound<'py, PyAny>>,
-        options: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let store = Store::of(self.store.clone(), std::path::PathBuf::new());
-        let digest = self.inner.digest().to_string();
-        Py::new(py, store)?.bind(py).call_method("edit", (digest, name), options)
-    }
-
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
         other.cast::<Image>().is_ok_and(|other| other.get().inner.digest() == self.inner.digest())
     }
@@ -303,5 +289,19 @@ impl Image {
             self.inner.id().short(),
             self.inner.platform()
         )
+    }
+}
+
+/// Returns the image that was just made.
+pub fn reopen(
+    store: &treering::store::Store,
+    name: Option<&str>,
+    manifest: &treering::Digest,
+) -> treering::Result<image::Image> {
+    let by_name = name.and_then(|name| image::Image::open(store, name, None).ok());
+    // Another process may have moved the name meanwhile.
+    match by_name.filter(|image| image.digest() == manifest) {
+        Some(image) => Ok(image),
+        None => image::Image::open(store, &manifest.to_string(), None),
     }
 }

@@ -10,7 +10,7 @@ use treering::fs::Kind;
 use treering::image::{self, ImageFiles};
 
 use crate::errors::OrRaise;
-use crate::layer::layer_entry;
+use crate::layer_values::layer_entry;
 use crate::run::Job;
 
 const READ: &str = "read file of image";

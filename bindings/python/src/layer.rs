@@ -4,39 +4,22 @@ use std::io::Read;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
-use treering::Control;
 use treering::compress::{DecodeOptions, Decoder, Written};
 use treering::error::Error;
-use treering::fs::publish;
+use treering::fs::output::write_path;
 use treering::image::{AppliedLayer, LayerApplyOptions, LayerSource, apply_layer, write_layer};
-use treering::layer::EntryKind;
-use treering::layer::read::TarEntry;
-use treering::layer::{ApplyOptions, ListOptions, Loss};
+use treering::layer::{ApplyOptions, ListOptions};
 use treering::tree::Ledger;
 
 use crate::arguments::{self, PathArg};
 use crate::diff::Diff;
 use crate::errors::{OrRaise, to_python};
-use crate::file::Place;
-use crate::output::{fs_text, make};
+use crate::file::{Place, open};
+use crate::handle::Store;
+use crate::layer_values::{layer_entry, losses, written};
+use crate::output::make;
 use crate::run::Job;
 use crate::snapshot;
-use crate::store::Store;
-
-/// Returns both digests and sizes of a layer, as a dataclass.
-pub fn written<'py>(py: Python<'py>, layer: &Written, entries: Option<u64>) -> PyResult<Bound<'py, PyAny>> {
-    let fields = (layer.digest.to_string(), layer.size, layer.diff_id.to_string(), layer.diff_size, entries);
-    make(py, "WrittenLayer", fields)
-}
-
-/// Returns the losses, as dataclasses.
-pub fn losses<'py>(py: Python<'py>, list: &[Loss]) -> PyResult<Vec<Bound<'py, PyAny>>> {
-    let one = |loss: &Loss| {
-        make(py, "Loss", (fs_text(py, &loss.path)?, fs_text(py, &loss.attribute)?, loss.reason))
-    };
-    list.iter().map(one).collect()
-}
 
 /// Write the layer of a comparison: a tar of what was added and changed, with whiteouts for what was deleted.
 ///
@@ -70,14 +53,9 @@ pub fn layer_create<'py>(
         };
         match &path {
             None => write_layer(source, options, &profile, threads, &mut proxy, control),
-            Some(path) => {
-                let mut made = None;
-                publish::replace_path(path, OPERATION, |out| {
-                    made = Some(write_layer(source, options, &profile, threads, out, control)?);
-                    Ok(())
-                })?;
-                Ok(made.expect("set when nothing failed"))
-            }
+            Some(path) => write_path(path, OPERATION, &control.cancel, |out| {
+                write_layer(source, options, &profile, threads, out, control)
+            }),
         }
     })?;
     written(py, &made, Some(entries))
@@ -177,38 +155,4 @@ pub fn layer_list<'py>(
         treering::layer::list(Decoder::new(input, decode, control.clone())?, &options, control)
     })?;
     entries.iter().map(|entry| layer_entry(py, entry)).collect()
-}
-
-/// Returns one entry of a layer, as a dataclass.
-pub fn layer_entry<'py>(py: Python<'py>, entry: &TarEntry) -> PyResult<Bound<'py, PyAny>> {
-    let kind = match entry.kind {
-        EntryKind::File => "file",
-        EntryKind::Directory => "directory",
-        EntryKind::Symlink => "symlink",
-        EntryKind::Hardlink => "hardlink",
-        EntryKind::CharDevice => "character device",
-        EntryKind::BlockDevice => "block device",
-        EntryKind::Fifo => "fifo",
-    };
-    let link = (!entry.link.is_empty()).then(|| fs_text(py, &entry.link)).transpose()?;
-    let xattrs = PyDict::new(py);
-    for (name, value) in &entry.xattrs {
-        xattrs.set_item(fs_text(py, name)?, PyBytes::new(py, value))?;
-    }
-    let time = i128::from(entry.mtime.0) * 1_000_000_000 + i128::from(entry.mtime.1);
-    let device = entry.kind.is_device().then_some(entry.rdev);
-    let path = fs_text(py, &entry.path)?;
-    let fields = (path, kind, entry.mode, entry.uid, entry.gid, entry.size, time, link, device, xattrs);
-    make(py, "LayerEntry", fields)
-}
-
-/// Opens a file the caller named, and announces its size.
-pub fn open(path: &std::path::Path, control: &Control) -> treering::Result<std::fs::File> {
-    use std::os::unix::ffi::OsStrExt;
-    let failed = |error| Error::io("open file", path.as_os_str().as_bytes(), error);
-    let file = std::fs::File::open(path).map_err(failed)?;
-    if let Some(found) = file.metadata().ok().filter(std::fs::Metadata::is_file) {
-        control.counters.expect_stream(found.len());
-    }
-    Ok(file)
 }

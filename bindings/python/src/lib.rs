@@ -18,11 +18,15 @@ mod errors;
 mod event;
 mod file;
 mod git;
+mod handle;
 mod image;
+mod image_argument;
 mod info;
 mod inside;
 mod layer;
+mod layer_values;
 mod log;
+mod message;
 mod output;
 mod registry;
 mod run;
@@ -40,6 +44,8 @@ mod _treering {
     #[pymodule_export]
     use crate::diff::{Change, ChangeIterator, Diff, diff, diff_overlay};
     #[pymodule_export]
+    use crate::handle::Store;
+    #[pymodule_export]
     use crate::image::Image;
     #[pymodule_export]
     use crate::info::info;
@@ -53,8 +59,6 @@ mod _treering {
     use crate::run::{_events, _fail, _panic};
     #[pymodule_export]
     use crate::snapshot::{Entry, EntryIterator, Ledger, Snapshot, scan};
-    #[pymodule_export]
-    use crate::store::Store;
 
     use super::*;
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use treering::error::Error;
@@ -19,8 +18,9 @@ use treering::store::{Limits, Store};
 use crate::arguments::{self, PathArg};
 use crate::errors::{OrRaise, to_python};
 use crate::file::Proxy;
+use crate::message::Message;
 use crate::output::make;
-use crate::run::{Job, Message};
+use crate::run::Job;
 
 /// The settings of registries: where they are, which credentials they get, how much patience there is. What is not given is what the
 /// environment says. Connections belong to single operations.
@@ -79,14 +79,6 @@ impl Registries {
 
 fn always(credential: Credential) -> Asked {
     Arc::new(move |_: &str, _: &str| Ok(Some(credential.clone())))
-}
-
-/// Reads the answer of the caller's function for a registry: a user name and a password, or None.
-pub fn credential(answer: &Bound<'_, PyAny>) -> PyResult<Option<Credential>> {
-    let pair: Option<(String, String)> = answer.extract().map_err(|_| {
-        PyTypeError::new_err("the function for credentials returns a user name and a password, or None")
-    })?;
-    Ok(pair.map(|(username, password)| Credential::basic(username, password)))
 }
 
 /// The arguments that the functions for registries have in common.

@@ -6,9 +6,8 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
@@ -18,13 +17,13 @@ use treering::event::{Events, example};
 use treering::registry::Credential;
 use treering::{Control, Error, ErrorKind};
 
+use crate::arguments::credential;
 use crate::errors::{of_callback, to_python};
 use crate::event;
 use crate::file::{self, Proxy};
-use crate::git;
 use crate::log;
+use crate::message::{Message, Wanted};
 use crate::output::make;
-use crate::registry::credential;
 
 /// How often signals are looked at.
 const TICK: Duration = Duration::from_millis(25);
@@ -37,22 +36,6 @@ const PROGRESS: Duration = Duration::from_millis(200);
 
 /// The capacity of a queue of events, in bytes.
 const EVENTS_LIMIT: usize = 1 << 20;
-
-/// A message of the working thread.
-pub enum Message {
-    /// Up to this many bytes of the caller's file are wanted.
-    Read(usize, Sender<std::io::Result<Vec<u8>>>),
-    /// This is to be written to the caller's file.
-    Write(Vec<u8>, Sender<std::io::Result<()>>),
-    /// The function is to be asked for the credentials of a repository: the registry, the path.
-    Ask(Arc<Py<PyAny>>, String, String, Sender<treering::Result<Option<Credential>>>),
-    /// git is to be run by a function.
-    Git(git::Wanted),
-    /// A command wrote this, on the stream of this number.
-    Output(u8, Vec<u8>, Sender<std::io::Result<()>>),
-    /// The work is over.
-    Done,
-}
 
 /// A function that runs on the calling thread while it waits.
 pub type Tick<'a> = dyn Fn(Python<'_>) -> PyResult<()> + 'a;
@@ -262,7 +245,7 @@ impl Watch<'_, '_> {
     }
 
     /// Has the caller's function run git, unless the work is to stop anyway.
-    fn git(&mut self, py: Python<'_>, wanted: &git::Wanted) -> treering::Result<GitAnswer> {
+    fn git(&mut self, py: Python<'_>, wanted: &Wanted) -> treering::Result<GitAnswer> {
         self.control.check(self.job.operation)?;
         wanted.call(py).map_err(|raised| {
             self.stop(of_callback(py, self.job.operation, raised));

@@ -13,9 +13,9 @@ use treering::tree::{self, ScanOptions};
 
 use crate::arguments::{self, PathArg, fs_bytes};
 use crate::errors::{OrRaise, to_python};
+use crate::handle::Store;
 use crate::output::{fs_text, make};
 use crate::run::Job;
-use crate::store::Store;
 
 /// Returns the entries of a directory that cannot be in a layer, as dataclasses.
 pub fn skipped<'py>(py: Python<'py>, list: &[tree::Skipped]) -> PyResult<Vec<Bound<'py, PyAny>>> {
@@ -49,9 +49,7 @@ impl Snapshot {
 
 #[pymethods]
 impl Snapshot {
-    /// Open a snapshot that was saved. The file is mapped, not read: while the snapshot lives it must not be written to or
-    /// cut short (which would kill the process), only removed or replaced, as ``save`` does. What
-    /// ``from_bytes`` reads may be changed afterwards.
+    /// Read a snapshot that was saved. The file is read whole: what happens to it afterwards is of no matter.
     #[staticmethod]
     fn load(py: Python<'_>, path: PathArg) -> PyResult<Self> {
         let inner = Job::new("load snapshot", None).run(py, move |_, _| tree::Snapshot::load(&path.0))?;
@@ -64,7 +62,8 @@ impl Snapshot {
         Ok(Snapshot::new(Arc::new(tree::Snapshot::from_bytes(data.to_vec()).or_raise(py)?)))
     }
 
-    /// Save the snapshot, atomically.
+    /// Save the snapshot. A regular file appears, or is replaced, once all is written, and keeps its mode. A link is followed; a pipe or
+    /// a device is written to as it is.
     fn save(&self, py: Python<'_>, path: PathArg) -> PyResult<()> {
         let inner = self.inner.clone();
         Job::new("save snapshot", None).run(py, move |_, _| inner.save(&path.0))
@@ -159,6 +158,9 @@ impl EntryIterator {
 }
 
 /// An entry of a snapshot.
+///
+/// It is path-like, for its path in the tree: ``os.path.join(tree, entry)`` is the file, and ``snapshot[entry]`` is the entry of the same
+/// path. By itself, as in ``open(entry)``, it names a file below the current directory.
 #[pyclass(module = "treering", frozen)]
 pub struct Entry {
     pub snapshot: Arc<tree::Snapshot>,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import io
 import json
 import os
 import pathlib
+import stat
 import tarfile
+import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -31,6 +35,62 @@ def test_save_and_load(store: treering.Store, tree: pathlib.Path, tmp_path: path
         assert loaded == treering.Loaded("app:v1", image.digest, image.id)
         assert other.image("app:v1") == image
         assert other.fsck()
+
+
+def test_what_a_path_leads_to_is_written(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    store.commit(tree, "app:v1")
+    snapshot = treering.scan(tree)
+    difference = treering.diff(treering.scan(tree), tree)
+    device = pathlib.Path("/dev/null")
+    if os.geteuid() == 0:
+        # A device of our own: what replaced one must not replace the machine's.
+        device = tmp_path / "null"
+        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    writers: list[Callable[[pathlib.Path], object]] = [
+        lambda path: store.save(["app:v1"], path),
+        lambda path: store.export("app:v1", path),
+        lambda path: treering.layer_create(difference, path),
+        snapshot.save,
+    ]
+    for number, write in enumerate(writers):
+        root = tmp_path / str(number)
+        root.mkdir()
+        write(root / "plain")
+        size = (root / "plain").stat().st_size
+        (root / "file").write_text("secret")
+        (root / "file").chmod(0o600)
+        (root / "link").symlink_to("file")
+        write(root / "link")
+        assert (root / "link").is_symlink()
+        status = (root / "file").stat()
+        assert (status.st_mode & 0o7777, status.st_size) == (0o600, size)
+
+        os.mkfifo(root / "fifo")
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            reader = pool.submit((root / "fifo").read_bytes)
+            write(root / "fifo")
+            assert len(reader.result()) == size
+        assert (root / "fifo").is_fifo()
+
+        with open(root / "file", "r+b", buffering=0) as file:
+            file.seek(3)
+            write(pathlib.Path(f"/dev/fd/{file.fileno()}"))
+            assert file.tell() == size + 3
+        write(device)
+        assert device.is_char_device()
+
+
+def test_to_wait_for_the_reader_of_a_fifo_can_be_cancelled(
+    store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    store.commit(tree, "app:v1")
+    os.mkfifo(tmp_path / "fifo")
+    cancel = treering.progress.Cancel()
+    timer = threading.Timer(0.2, cancel.cancel)
+    timer.start()
+    with pytest.raises(treering.CancelledError):
+        store.save(["app:v1"], tmp_path / "fifo", progress=cancel)
+    timer.join()
 
 
 def test_names_of_an_archive(store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:

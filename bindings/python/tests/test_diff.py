@@ -34,6 +34,7 @@ def test_a_snapshot_is_a_sorted_mapping(tree: pathlib.Path, tmp_path: pathlib.Pa
     assert snapshot["bin/bash"].link_target == "sh"
     assert snapshot[b"/etc//motd"].path == "etc/motd"
     assert os.path.exists(os.path.join(tree, entry))
+    assert not os.path.exists(entry), "by itself it is below the current directory"
     assert "etc/absent" not in snapshot and snapshot.get("etc/absent") is None
     assert 3 not in snapshot
     with pytest.raises(KeyError, match="etc/absent") as missing:
@@ -44,6 +45,9 @@ def test_a_snapshot_is_a_sorted_mapping(tree: pathlib.Path, tmp_path: pathlib.Pa
     snapshot.save(tmp_path / "saved")
     again = treering.Snapshot.load(tmp_path / "saved")
     assert again == snapshot and hash(again) == hash(snapshot)
+    # It was read: what becomes of the file is of no matter.
+    os.truncate(tmp_path / "saved", 0)
+    assert again.to_bytes() == snapshot.to_bytes()
     assert treering.Snapshot.from_bytes(snapshot.to_bytes()) == snapshot
     with pytest.raises(treering.CorruptError):
         treering.Snapshot.from_bytes(snapshot.to_bytes()[:-1])

@@ -180,7 +180,7 @@ class InUseError(Error):
 
 
 class CancelledError(Error):
-    """The progress function asked to stop."""
+    """The operation was cancelled: by its progress function, or by a ``progress.Cancel``."""
 
     code = 13
     kind = "cancelled"

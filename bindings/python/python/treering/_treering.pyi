@@ -783,15 +783,14 @@ class Snapshot:
     """
     @staticmethod
     def load(path: Path) -> Snapshot:
-        """Open a snapshot that was saved. The file is mapped, not read: while the snapshot lives it must not be written to or
-        cut short (which would kill the process), only removed or replaced, as ``save`` does. What
-        ``from_bytes`` reads may be changed afterwards.
-        """
+        """Read a snapshot that was saved. The file is read whole: what happens to it afterwards is of no matter."""
     @staticmethod
     def from_bytes(data: bytes) -> Snapshot:
         """Read the bytes of a snapshot, as ``to_bytes`` gave them."""
     def save(self, path: Path) -> None:
-        """Save the snapshot, atomically."""
+        """Save the snapshot. A regular file appears, or is replaced, once all is written, and keeps its mode. A link is followed; a pipe or
+        a device is written to as it is.
+        """
     def to_bytes(self) -> bytes:
         """Returns the snapshot as bytes, the same as ``save`` writes."""
     @property
@@ -815,7 +814,11 @@ class EntryIterator:
 
 @final
 class Entry(os.PathLike[str]):
-    """An entry of a snapshot."""
+    """An entry of a snapshot.
+
+    It is path-like, for its path in the tree: ``os.path.join(tree, entry)`` is the file, and ``snapshot[entry]`` is the entry of the same
+    path. By itself, as in ``open(entry)``, it names a file below the current directory.
+    """
     @property
     def path(self) -> str:
         """The path in the tree, without a leading slash; empty for the root. What is not UTF-8 is as ``os.fsdecode`` has it."""

@@ -12,10 +12,10 @@ use treering::dockerfile::Warning;
 use treering::error::Error;
 use treering::{Control, image};
 
-use super::Store;
 use crate::arguments::{self, PathArg};
 use crate::errors::{OrRaise, to_python};
 use crate::git;
+use crate::handle::Store;
 use crate::image::Image;
 use crate::output::{location, make};
 use crate::registry::{self, Registries};

@@ -2,9 +2,10 @@
 
 use pyo3::prelude::*;
 
-use super::Store;
-use crate::arguments::{self, ImageArg, PathArg};
+use crate::arguments::{self, PathArg};
 use crate::container::{_Container, run_in_tree};
+use crate::handle::Store;
+use crate::image_argument::ImageArg;
 
 #[pymethods]
 impl Store {

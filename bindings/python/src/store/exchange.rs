@@ -8,12 +8,14 @@ use treering::layer::ApplyOptions;
 use treering::registry::{ListAnnotation, PullOptions, PushOptions};
 use treering::store::Reference;
 
-use super::{Store, shown};
+use super::shown;
 use crate::archive;
-use crate::arguments::{self, ImageArg, ImageArgs, PathArg};
+use crate::arguments::{self, PathArg};
 use crate::errors::{OrRaise, to_python};
+use crate::handle::Store;
 use crate::image::Image;
-use crate::layer::losses;
+use crate::image_argument::{ImageArg, ImageArgs};
+use crate::layer_values::losses;
 use crate::output::make;
 use crate::registry::{self, Registries};
 

@@ -4,15 +4,17 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyString};
 use treering::error::Error;
 use treering::image::{self, TidyOptions, TidyReport, tidy};
 use treering::store::{self, CachePruneOptions, FsckLevel, PruneOptions, Reference};
 
-use super::{Store, shown};
-use crate::arguments::{self, ImageArg};
+use super::shown;
+use crate::arguments;
 use crate::errors::{OrRaise, to_python};
+use crate::handle::Store;
 use crate::image::Image;
+use crate::image_argument::ImageArg;
 use crate::output::{json_value, make};
 use crate::run::Job;
 
@@ -290,5 +292,21 @@ impl Store {
             usage.index_bytes,
         );
         make(py, "Usage", fields)
+    }
+}
+
+#[pymethods]
+impl Image {
+    /// Make another image out of this one, without a directory: see ``Store.edit``, which takes the same keywords.
+    #[pyo3(signature = (name = None, **options))]
+    fn edit<'py>(
+        &self,
+        py: Python<'py>,
+        name: Option<&Bound<'py, PyAny>>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let store = Store::of(self.store.clone(), std::path::PathBuf::new());
+        let digest = self.inner.digest().to_string();
+        Py::new(py, store)?.bind(py).call_method("edit", (digest, name), options)
     }
 }

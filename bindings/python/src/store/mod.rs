@@ -6,50 +6,23 @@ mod exchange;
 mod images;
 mod trees;
 
-use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::path::Path;
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use treering::error::Error;
 use treering::image::{self, Committed};
 use treering::store;
 
 use crate::arguments::{self, PathArg};
-use crate::errors::{OrRaise, to_python};
+use crate::errors::OrRaise;
+use crate::handle::Store;
 use crate::image::Image;
-use crate::layer::written;
+use crate::layer_values::written;
 use crate::output::make;
 use crate::run::Job;
 use crate::snapshot::skipped;
 
-/// A store of images: an OCI image layout on disk, and what is known about the trees made from it.
-///
-/// Without a path it is the user's: ``$TREERING_ROOT``, else ``$XDG_DATA_HOME/treering``, else
-/// ``~/.local/share/treering``. What is missing is created. Any number of threads and processes may use one store at
-/// once. In a ``with`` statement the store is closed at the end. The caps are for what an image in it may ask for: documents
-/// (indexes, manifests, configurations), layers, and blobs that are written; beyond them is a ``LimitError``. With
-/// ``no_layer_index`` no indexes of layers are made, which take at most 1% of their blobs and have files read without the
-/// layer before them; those that are there are used.
-#[pyclass(module = "treering", frozen)]
-pub struct Store {
-    /// Nothing once it is closed. The lock is held for the time it takes to clone.
-    inner: RwLock<Option<store::Store>>,
-    path: PathBuf,
-}
-
 impl Store {
-    /// Returns a store that is open already.
-    pub fn of(inner: store::Store, path: PathBuf) -> Store {
-        Store { inner: RwLock::new(Some(inner)), path }
-    }
-
-    /// Returns the store, unless it is closed.
-    pub fn open(&self, py: Python<'_>) -> PyResult<store::Store> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        inner.clone().ok_or_else(|| to_python(py, &Error::invalid("use store", "the store is closed")))
-    }
-
     pub(super) fn find(&self, py: Python<'_>, reference: &str, platform: Option<&str>) -> PyResult<Image> {
         let store = self.open(py)?;
         let platform = arguments::platform(py, platform)?;
@@ -73,20 +46,6 @@ impl Store {
         let image = Image::new(store, made);
         let _ = image.committed.set(py, report.unbind());
         Ok(image)
-    }
-}
-
-/// Returns the image that was just made.
-pub fn reopen(
-    store: &store::Store,
-    name: Option<&str>,
-    manifest: &treering::Digest,
-) -> treering::Result<image::Image> {
-    let by_name = name.and_then(|name| image::Image::open(store, name, None).ok());
-    // Another process may have moved the name meanwhile.
-    match by_name.filter(|image| image.digest() == manifest) {
-        Some(image) => Ok(image),
-        None => image::Image::open(store, &manifest.to_string(), None),
     }
 }
 

@@ -12,13 +12,15 @@ use treering::image::{
 };
 use treering::layer::ApplyOptions;
 
-use super::{Store, reopen, shown};
-use crate::arguments::{self, ImageArg, PathArg, diff_options};
+use super::shown;
+use crate::arguments::{self, PathArg, diff_options};
 use crate::diff::{Content, Data, Diff};
 use crate::errors::OrRaise;
-use crate::file::Place;
-use crate::image::Image;
-use crate::layer::losses;
+use crate::file::{Place, open};
+use crate::handle::Store;
+use crate::image::{Image, reopen};
+use crate::image_argument::{self, ImageArg};
+use crate::layer_values::losses;
 use crate::output::make;
 use crate::run::Job;
 
@@ -93,7 +95,7 @@ impl Store {
             layer.clamp_mtime = layer.clamp_mtime.or(created);
         }
         let options = CommitOptions {
-            base: arguments::base(py, base)?,
+            base: image_argument::base(py, base)?,
             compare: arguments::compare(py, compare)?,
             owners: arguments::owners(py, owner, owner_from)?,
             profile: arguments::profile(py, compression, level)?,
@@ -188,7 +190,7 @@ impl Store {
         let made = job.run(py, move |control, proxy| {
             let open = |path: Option<std::path::PathBuf>| -> treering::Result<Box<dyn Read + Send>> {
                 Ok(match path {
-                    Some(path) => Box::new(crate::layer::open(&path, control)?),
+                    Some(path) => Box::new(open(&path, control)?),
                     None => Box::new(proxy.clone()),
                 })
             };
@@ -356,7 +358,7 @@ impl Store {
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Diff> {
         let store = self.open(py)?;
-        let base = arguments::base(py, base)?;
+        let base = image_argument::base(py, base)?;
         let exclude = arguments::exclude(py, exclude, ignore_file)?;
         let options = diff_options(
             py,

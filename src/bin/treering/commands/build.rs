@@ -474,6 +474,7 @@ impl Build {
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    Ok(std::fs::write(path, bytes)
-        .at("write file", std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))?)
+    output::stream(Some(path), |out| {
+        Ok(out.write_all(bytes).at("write file", path.as_os_str().as_encoded_bytes())?)
+    })
 }

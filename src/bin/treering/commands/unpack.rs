@@ -26,7 +26,7 @@ Examples:
   treering unpack --owner-xattr rootlesscontainers app:v1 work   for PRoot
 
 Without root, owners, devices and attributes that the disk does not take are written down in the store, and every
-later diff and commit of the directory knows them.";
+later diff and commit of the directory counts them.";
 
 /// Make a directory of an image
 ///

@@ -35,7 +35,7 @@ impl Scopes {
         Scopes([format!("repository:{repository}:{actions}")].into())
     }
 
-    /// Returns the same, and to read from another repository.
+    /// Returns the same scopes and one to read from another repository.
     pub fn and_pull(mut self, repository: &str) -> Scopes {
         if self.0.len() < MAX_SCOPES {
             self.0.insert(format!("repository:{repository}:pull"));
@@ -128,7 +128,8 @@ impl Session<'_> {
         if let Some(found) = known {
             return Ok(found);
         }
-        let found = self.registries.credentials.find(&endpoint.key, &endpoint.repository)?;
+        let found =
+            self.registries.credentials.find(&endpoint.key, &endpoint.repository, &self.control.cancel)?;
         lock(&self.tokens.found).insert(key, found.clone());
         Ok(found)
     }
@@ -192,7 +193,16 @@ impl Session<'_> {
             }
         };
         if response.status != 200 {
-            return Err(response.into_error(OP, &endpoint.key));
+            let failure = response.into_error(OP, &endpoint.key);
+            return Err(match failure.error.kind() {
+                ErrorKind::Network => failure,
+                // Not there, or not the right question: none of that says anything about the image.
+                _ => {
+                    let message = format!("no token was given: {}", failure.error.message());
+                    let error = Error::new(ErrorKind::Unauthorized, OP, message).with_path(&endpoint.key);
+                    error.with_hint("log in to the registry, or check that the account may do this").into()
+                }
+            });
         }
         let body = response.read(OP, MAX_TOKEN)?;
         let value: Value = serde_json::from_slice(&body)

@@ -96,10 +96,7 @@ impl AuthFile {
                 return self.entry(entry);
             }
         }
-        // Docker finds an entry by its host, however its key is written.
-        let same =
-            |key: &str| host_of(key) == registry || (registry == "docker.io" && host_of(key) == HUB_HOST);
-        match auths.iter().find(|(key, _)| key.contains("://") && same(key)) {
+        match auths.iter().find(|(key, _)| is_address(key, registry)) {
             Some((_, entry)) => self.entry(entry),
             None => Ok(None),
         }
@@ -149,9 +146,7 @@ impl AuthFile {
     pub fn remove(&mut self, registry: &str) -> bool {
         let Some(auths) = self.object.get_mut("auths").and_then(Value::as_object_mut) else { return false };
         let known = auths.len();
-        auths.retain(|key, _| {
-            !(keys(registry).contains(key) || key.contains("://") && host_of(key) == registry)
-        });
+        auths.retain(|key, _| !(keys(registry).contains(key) || is_address(key, registry)));
         auths.len() != known
     }
 
@@ -181,6 +176,11 @@ fn keys(registry: &str) -> Vec<String> {
         "docker.io" => vec![HUB_KEY.into(), "docker.io".into(), HUB_HOST.into()],
         _ => vec![registry.into()],
     }
+}
+
+/// Returns whether a key is an address of a registry: Docker finds an entry by its host, however its key is written.
+fn is_address(key: &str, registry: &str) -> bool {
+    key.contains("://") && keys(registry).iter().any(|known| host_of(known) == host_of(key))
 }
 
 /// Returns the host and port of a key that may be an address.
@@ -242,6 +242,28 @@ mod tests {
             let found = find(registry, "team");
             assert!(found.is_none() || registry == "index.docker.io", "{registry}");
         }
+    }
+
+    #[test]
+    fn what_is_found_can_be_removed() {
+        for (key, registry) in [
+            ("https://index.docker.io/v1/", "docker.io"),
+            ("https://index.docker.io/v2/", "docker.io"),
+            ("http://index.docker.io", "docker.io"),
+            ("index.docker.io", "docker.io"),
+            ("https://docker.io/v1/", "docker.io"),
+            ("docker.io", "docker.io"),
+            ("https://a.example/v1/", "a.example"),
+            ("http://a.example:5000", "a.example:5000"),
+            ("a.example:5000", "a.example:5000"),
+        ] {
+            let mut file = parse(&json!({ "auths": { key: { "auth": "dTpw" } } }).to_string());
+            assert!(file.find(registry, "x").unwrap().is_some(), "{key}");
+            assert!(file.remove(registry) && file.find(registry, "x").unwrap().is_none(), "{key}");
+        }
+        // Nothing of another registry goes along.
+        let mut file = parse(r#"{"auths":{"https://a.example:5000/v1/":{"auth":"dTpw"},"b.example":{}}}"#);
+        assert!(!file.remove("a.example") && !file.remove("docker.io"));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The requests of the distribution-spec, one function each, for one repository.
 
+use std::collections::HashSet;
 use std::io::Read;
 
+use serde::Deserialize;
 use ureq::http::Method;
 
 use super::auth::Scopes;
@@ -12,7 +14,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use crate::store::{
-    BlobInfo, Descriptor, Document, DocumentKind, Limits, Reference, descriptor, descriptor_digest,
+    BlobInfo, Descriptor, Document, DocumentKind, Limits, Reference, descriptor, descriptor_digest, tag_ok,
 };
 
 const MANIFEST: &str = "read manifest from registry";
@@ -37,7 +39,7 @@ pub(super) struct Fetched {
     pub document: Document,
 }
 
-/// Which manifest is asked for.
+/// A manifest to ask for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wanted<'a> {
     Tag(&'a str),
@@ -240,7 +242,8 @@ impl<'s> Repository<'s> {
     pub fn tags(&self) -> Result<Vec<String>> {
         let mut out: Vec<String> = Vec::new();
         let mut next = Some(self.location("tags/list?n=1000"));
-        let mut seen = std::collections::HashSet::new();
+        // Digests of addresses: those of a hostile list may be long, and many.
+        let mut seen = HashSet::new();
         while let Some(location) = next.take() {
             let shown = self.name();
             let corrupt = |message: &str| Error::corrupt(TAGS, message).with_path(&shown);
@@ -252,21 +255,39 @@ impl<'s> Repository<'s> {
                 let link = response.header("link").and_then(next_page).map(|to| response.location.join(to));
                 Ok((response.read(TAGS, MAX_PAGE)?, link.transpose()?))
             })?;
-            let value: serde_json::Value =
-                serde_json::from_slice(&body).map_err(|_| corrupt("the registry's list is not JSON"))?;
-            let list = value.get("tags").and_then(|tags| tags.as_array());
-            for tag in list.into_iter().flatten() {
-                let tag =
-                    tag.as_str().ok_or_else(|| corrupt("the registry's list has a tag that is not text"))?;
-                out.push(tag.to_string());
-            }
+            let page: Page = serde_json::from_slice(&body).map_err(|error| match error.is_data() {
+                true => corrupt("the registry's list has something that is no tag"),
+                false => corrupt("the registry's list is not JSON"),
+            })?;
+            out.extend(page.tags.into_iter().flatten().map(|Tag(tag)| tag));
             if out.len() > MAX_TAGS {
                 return Err(Error::limit(TAGS, format!("more than {MAX_TAGS} tags")).with_path(&shown));
             }
-            // A page that leads to itself, or that is empty, would go on for ever.
-            next = link.filter(|to| seen.insert(to.to_string()) && seen.len() <= MAX_TAGS / 10);
+            // Pages that lead to one another would go on for ever; the cap ends a row of empty ones.
+            next = link.filter(|to| {
+                seen.insert(Digest::of(to.to_string().as_bytes())) && seen.len() <= MAX_TAGS / 10
+            });
         }
         Ok(out)
+    }
+}
+
+/// A page of a list of tags.
+#[derive(Deserialize)]
+struct Page {
+    tags: Option<Vec<Tag>>,
+}
+
+/// A tag that is one: names of images may have it, and terminals may show it.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Tag(String);
+
+impl TryFrom<String> for Tag {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> std::result::Result<Tag, &'static str> {
+        if tag_ok(&text) { Ok(Tag(text)) } else { Err("not a tag") }
     }
 }
 

@@ -31,7 +31,8 @@ const HUB: &str = "registry-1.docker.io";
 /// ```
 ///
 /// A location may begin with `http://` or `https://`; without, it is https, unless `insecure` or a loopback address lets a
-/// server that speaks no TLS be spoken to in plain http.
+/// server that speaks no TLS be spoken to in plain http. `ca` and `insecure` are for one place: a token server, an upload or a redirect at another
+/// one is trusted as the entry says that has its host and port as prefix.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     entries: Vec<Entry>,
@@ -159,9 +160,30 @@ impl Config {
         self.find(name.domain(), name.path())
     }
 
+    /// Returns the place where a name's repository itself is, without its mirrors.
+    pub(super) fn of(&self, name: &Reference) -> Result<Endpoint> {
+        Ok(self.endpoints(name)?.pop().expect("the registry itself comes last"))
+    }
+
     /// Returns a registry by its name alone, for logging in to it.
     pub(super) fn registry(&self, domain: &str) -> Result<Endpoint> {
         Ok(self.find(domain, "")?.pop().expect("the registry itself comes last"))
+    }
+
+    /// Returns how an origin is trusted that a server named: as the entry says that has it as its prefix. A certificate of the user's is not
+    /// among that: like other credentials it is only for what the user named.
+    pub(super) fn trust(&self, origin: &Origin) -> (bool, TlsFiles) {
+        let about = |entry: &&Entry| {
+            let is = |place: &str| Origin::of_domain(origin.is_secure(), place).is_ok_and(|it| it == *origin);
+            // What an entry says is about its location.
+            let there = entry.location.as_deref().is_none_or(|place| {
+                place_of(place)
+                    .is_ok_and(|(it, _, _)| it.host() == origin.host() && it.port() == origin.port())
+            });
+            !entry.prefix.contains('/') && is(&entry.prefix) && there
+        };
+        let Some(entry) = self.entries.iter().find(about) else { return Default::default() };
+        (entry.insecure, TlsFiles { ca: entry.ca.clone(), ..TlsFiles::default() })
     }
 
     fn find(&self, domain: &str, path: &str) -> Result<Vec<Endpoint>> {
@@ -341,6 +363,51 @@ mod tests {
         );
         // A prefix ends at a slash.
         assert_eq!(endpoints(&config, "corporate/app").len(), 3);
+    }
+
+    #[test]
+    fn what_a_server_names_is_trusted_as_its_own_entry_says() {
+        let config = Config::parse(
+            r#"
+            [[registry]]
+            prefix = "a.example"
+            ca = "a.pem"
+            insecure = true
+            client_cert = "me.pem"
+            client_key = "me.key"
+            [[registry]]
+            prefix = "a.example/team"
+            ca = "team.pem"
+            [[registry]]
+            prefix = "b.example:5000"
+            ca = "b.pem"
+            [[registry]]
+            prefix = "c.example"
+            location = "d.example"
+            ca = "d.pem"
+            insecure = true
+            [[registry]]
+            prefix = "e.example"
+            location = "e.example/team"
+            ca = "e.pem"
+            "#,
+        )
+        .unwrap();
+        let trust = |text: &str| config.trust(Location::parse(text).unwrap().origin());
+        let only = |insecure, ca: &str| (insecure, TlsFiles { ca: Some(ca.into()), ..TlsFiles::default() });
+        assert_eq!(trust("https://a.example/"), only(true, "a.pem"), "no certificate of the user's");
+        assert_eq!(trust("https://b.example:5000/"), only(false, "b.pem"));
+        assert_eq!(trust("https://e.example/"), only(false, "e.pem"));
+        // Neither another port nor another name, nor the name that stands for another place, nor the place itself.
+        for text in [
+            "https://a.example:5000/",
+            "https://x.a.example/",
+            "https://b.example/",
+            "https://c.example/",
+            "https://d.example/",
+        ] {
+            assert_eq!(trust(text), Default::default(), "{text}");
+        }
     }
 
     #[test]

@@ -4,17 +4,18 @@ use std::collections::HashSet;
 use std::io::Read;
 
 use super::Registries;
-use super::auth::Scopes;
-use super::cargo::{Cargo, Tally, known, put_documents};
+use super::cargo::{Cargo, Round, deliver, known};
 use super::client::{Fetched, Repository, Wanted};
-use super::pull::from_any;
+use super::config::Endpoint;
+use super::documents::Seen;
+use super::pull::from_first;
 use super::session::Session;
-use super::transfer::{Progress, announced, each};
+use super::transfer::{Progress, announced};
 use super::upload::{Blob, upload};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::{ImageConfig, Platform, is_distributable};
-use crate::progress::{Control, Counters, Share};
+use crate::progress::Control;
 use crate::store::{Descriptor, DocumentKind, Limits, Reference, descriptor_digest};
 
 const COPY: &str = "copy image";
@@ -69,12 +70,16 @@ pub fn copy(
 fn copy_with(session: &Session, from: &Reference, to: &Reference, options: &CopyOptions) -> Result<Copied> {
     let limits = &options.limits;
     let wanted = Wanted::of(from);
-    let (endpoint, top) = from_any(session, from, |repository| {
-        Ok((repository.endpoint.clone(), repository.manifest(wanted, limits)?))
-    })?;
-    let scopes = Scopes::of(&endpoint.repository, false);
-    let source = Repository { session, endpoint, scopes };
-    let mut reader = Reader { source: &source, limits, cargo: Cargo::default(), seen: HashSet::new() };
+    let source = Source { session, endpoints: session.registries.config.endpoints(from)? };
+    let (found, top) =
+        source.first(|repository| Ok((repository.endpoint.clone(), repository.manifest(wanted, limits)?)))?;
+    let mut reader = Reader {
+        source: &source,
+        limits,
+        cargo: Cargo::default(),
+        documents: Seen::default(),
+        seen: HashSet::new(),
+    };
     let top = match &options.platform {
         Some(platform) => reader.choose(top, platform)?,
         None => top,
@@ -83,58 +88,73 @@ fn copy_with(session: &Session, from: &Reference, to: &Reference, options: &Copy
     reader.gather(top, 1)?;
     let cargo = reader.cargo;
 
-    let endpoint = session.registries.config.endpoints(to)?.pop().expect("the registry itself comes last");
+    let endpoint = session.registries.config.of(to)?;
     let mut target = Repository::open(session, &endpoint, true)?;
-    let same_registry = target.endpoint.origin == source.endpoint.origin;
-    let elsewhere = match same_registry && target.endpoint.repository != source.endpoint.repository {
-        true => vec![source.endpoint.repository.clone()],
+    let same_registry = target.endpoint.origin == found.origin;
+    let elsewhere = match same_registry && target.endpoint.repository != found.repository {
+        true => vec![found.repository],
         false => Vec::new(),
     };
     if let Some(path) = elsewhere.first() {
         target.scopes = target.scopes.and_pull(path);
     }
     let known = known(&target, to, limits, None)?;
-    let tally = Tally::default();
-    let share = Share::new(session.control, cargo.bytes());
-    each("copy", &cargo.blobs, |blob| {
-        travel(&source, &target, blob, (&known, &elsewhere), (&tally, &share))
-    })?;
-    put_documents(&target, to, &cargo.documents, limits)?;
-    let (sent, bytes_sent, mounted, present) = tally.get();
+    let job = |blob: &Descriptor, round: &Round| travel(&source, &target, blob, &elsewhere, round);
+    let (sent, bytes_sent, mounted, present) = deliver("copy", &target, to, &cargo, known, limits, job)?;
     Ok(Copied { name: to.clone(), digest, size, sent, bytes_sent, mounted, present })
 }
 
+/// The places that an image is copied from: each part comes from the first that has it.
+struct Source<'s> {
+    session: &'s Session<'s>,
+    endpoints: Vec<Endpoint>,
+}
+
+impl Source<'_> {
+    fn first<T>(&self, work: impl FnMut(&Repository) -> Result<T>) -> Result<T> {
+        from_first(self.session, &self.endpoints, work)
+    }
+
+    fn manifest(&self, child: &Descriptor, limits: &Limits) -> Result<Fetched> {
+        self.first(|repository| repository.manifest(Wanted::Child(child), limits))
+    }
+
+    /// Returns the name of the repository, for errors.
+    fn name(&self) -> String {
+        let itself = self.endpoints.last().expect("the registry itself comes last");
+        format!("{}/{}", itself.key, itself.repository)
+    }
+}
+
 fn travel(
-    source: &Repository,
+    source: &Source,
     target: &Repository,
     descriptor: &Descriptor,
-    (known, elsewhere): (&HashSet<Digest>, &[String]),
-    (tally, share): (&Tally, &Share),
+    elsewhere: &[String],
+    round: &Round,
 ) -> Result<()> {
     let digest = descriptor_digest(descriptor)?;
     let size = descriptor.size();
-    let share = share.split(size);
-    Counters::add(&target.session.control.counters.entries, 1);
-    if known.contains(&digest) {
-        tally.present();
-        return Ok(());
-    }
+    let Some(share) = round.begin(target.session.control, &digest, size) else { return Ok(()) };
     let open = |from: u64| -> Result<Box<dyn Read>> {
-        let opened = source.session.retry(COPY, || source.blob(COPY, &digest, size, from))?;
+        let opened = source
+            .first(|repository| source.session.retry(COPY, || repository.blob(COPY, &digest, size, from)))?;
         Ok(opened.1)
     };
     let progress = Progress::shared(target.session.control, share, 0, digest.to_string(), size);
-    let blob = Blob { digest, size, elsewhere, ask: true, open: &open, kept_in: None };
+    let blob = Blob { digest, size, elsewhere, ask: true, open: &open, kept_in: None, parts: &round.parts };
     let outcome = upload(target, &blob, &progress)?;
-    tally.count(outcome, size);
+    round.tally.count(outcome, size);
     Ok(())
 }
 
 /// A reader of documents at the source.
 struct Reader<'a> {
-    source: &'a Repository<'a>,
+    source: &'a Source<'a>,
     limits: &'a Limits,
     cargo: Cargo,
+    documents: Seen,
+    /// Blobs that are in the cargo.
     seen: HashSet<Digest>,
 }
 
@@ -145,17 +165,15 @@ impl Reader<'_> {
             return Err(Error::limit(COPY, format!("indexes nested more than {cap} deep"))
                 .with_path(self.source.name()));
         }
-        for child in fetched.document.manifests() {
+        for child in self.documents.add(COPY, &fetched.document)? {
             self.source.session.control.check(COPY)?;
-            if !self.seen.insert(descriptor_digest(child)?) {
-                continue;
-            }
-            match DocumentKind::of_media_type(child.media_type().as_ref()) {
-                Some(_) => {
-                    let inner = self.source.manifest(Wanted::Child(child), self.limits)?;
-                    self.gather(inner, depth + 1)?;
-                }
-                None => self.cargo.blobs.push(child.clone()),
+            let inner = self.source.manifest(child, self.limits)?;
+            self.gather(inner, depth + 1)?;
+        }
+        for child in fetched.document.manifests() {
+            let is_blob = DocumentKind::of_media_type(child.media_type().as_ref()).is_none();
+            if is_blob && self.seen.insert(descriptor_digest(child)?) {
+                self.cargo.blobs.push(child.clone());
             }
         }
         for blob in fetched.document.config().into_iter().chain(fetched.document.layers()) {
@@ -170,11 +188,11 @@ impl Reader<'_> {
     /// Returns the manifest for a platform, of an index.
     fn choose(&self, top: Fetched, platform: &Platform) -> Result<Fetched> {
         let mut found: Vec<(Platform, Fetched)> = Vec::new();
-        let mut queue = vec![(top, 1)];
+        let (mut queue, mut seen) = (vec![(top, 1)], Seen::default());
         while let Some((fetched, depth)) = queue.pop() {
             if fetched.document.kind() == DocumentKind::Manifest {
                 let config = fetched.document.config().expect("a manifest has a configuration");
-                let bytes = self.source.small_blob(config, self.limits)?;
+                let bytes = self.source.first(|repository| repository.small_blob(config, self.limits))?;
                 let shown = config.digest().to_string();
                 let Ok(config) = ImageConfig::parse(bytes, &shown, self.limits) else { continue };
                 found.push((config.platform(), fetched));
@@ -185,12 +203,12 @@ impl Reader<'_> {
                 return Err(Error::limit(COPY, format!("indexes nested more than {cap} deep"))
                     .with_path(self.source.name()));
             }
-            for child in fetched.document.manifests().iter().rev() {
-                let kind = DocumentKind::of_media_type(child.media_type().as_ref());
+            for child in seen.add(COPY, &fetched.document)?.into_iter().rev() {
+                self.source.session.control.check(COPY)?;
                 let said = child.platform().as_ref().map(Platform::from);
                 // What says that it is for another platform need not be read.
-                if kind.is_some() && said.is_none_or(|said| platform.accepts().contains(&said)) {
-                    queue.push((self.source.manifest(Wanted::Child(child), self.limits)?, depth + 1));
+                if said.is_none_or(|said| platform.accepts().contains(&said)) {
+                    queue.push((self.source.manifest(child, self.limits)?, depth + 1));
                 }
             }
         }

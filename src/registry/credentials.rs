@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::auth_file::{AuthFile, HUB_KEY};
 use crate::error::{Error, ErrorKind, Result};
+use crate::progress::Cancel;
 
 const FIND: &str = "find credentials";
 /// The user name that says that the secret is an identity token.
@@ -112,6 +113,8 @@ pub struct HelperCall<'a> {
     pub action: &'a str,
     /// Its standard input. May hold a secret.
     pub input: &'a [u8],
+    /// The token of the operation that needs the answer: nobody waits for it once this is cancelled.
+    pub cancel: &'a Cancel,
 }
 
 /// The answer of a credential helper.
@@ -209,7 +212,12 @@ impl Credentials {
     }
 
     /// Returns the credentials of a repository; `None` for an anonymous request.
-    pub(super) fn find(&self, registry: &str, repository: &str) -> Result<Option<Credential>> {
+    pub(super) fn find(
+        &self,
+        registry: &str,
+        repository: &str,
+        cancel: &Cancel,
+    ) -> Result<Option<Credential>> {
         if let Some(asked) = &self.asked
             && let Some(found) = asked(registry, repository)?
         {
@@ -218,7 +226,7 @@ impl Credentials {
         for path in &self.read {
             let file = AuthFile::read(path)?;
             if let Some(helper) = file.helper(registry)
-                && let Some(found) = self.get(helper, registry)?
+                && let Some(found) = self.get(helper, registry, cancel)?
             {
                 return Ok(Some(found));
             }
@@ -230,13 +238,13 @@ impl Credentials {
     }
 
     /// Keeps the credentials of a registry; returns where, for people to read.
-    pub(super) fn store(&self, registry: &str, credential: &Credential) -> Result<String> {
+    pub(super) fn store(&self, registry: &str, credential: &Credential, cancel: &Cancel) -> Result<String> {
         let mut file = self.target()?;
         let shown = file.path().display().to_string();
         if let Some(helper) = file.helper(registry).map(str::to_string) {
             let (username, secret) = credential.for_helper();
             let input = json!({ "ServerURL": server(registry), "Username": username, "Secret": secret });
-            let answer = self.run(&helper, "store", input.to_string().as_bytes())?;
+            let answer = self.run(&helper, "store", input.to_string().as_bytes(), cancel)?;
             if !answer.success {
                 return Err(failed(&helper, "store", &answer));
             }
@@ -250,14 +258,14 @@ impl Credentials {
     }
 
     /// Forgets the credentials of a registry; whether there were any.
-    pub(super) fn erase(&self, registry: &str) -> Result<bool> {
+    pub(super) fn erase(&self, registry: &str, cancel: &Cancel) -> Result<bool> {
         let mut any = false;
         for path in &self.read {
             let mut file = AuthFile::read(path)?;
             if let Some(helper) = file.helper(registry).map(str::to_string)
-                && self.get(&helper, registry)?.is_some()
+                && self.get(&helper, registry, cancel)?.is_some()
             {
-                let answer = self.run(&helper, "erase", server(registry).as_bytes())?;
+                let answer = self.run(&helper, "erase", server(registry).as_bytes(), cancel)?;
                 if !answer.success {
                     return Err(failed(&helper, "erase", &answer));
                 }
@@ -279,8 +287,8 @@ impl Credentials {
         AuthFile::read(self.write.as_deref().map(Path::new).ok_or_else(none)?)
     }
 
-    fn get(&self, helper: &str, registry: &str) -> Result<Option<Credential>> {
-        let answer = self.run(helper, "get", server(registry).as_bytes())?;
+    fn get(&self, helper: &str, registry: &str, cancel: &Cancel) -> Result<Option<Credential>> {
+        let answer = self.run(helper, "get", server(registry).as_bytes(), cancel)?;
         if !answer.success {
             // The protocol says so in words; everything else is a failure.
             let text = String::from_utf8_lossy(&answer.output);
@@ -298,7 +306,7 @@ impl Credentials {
         Ok(Some(Credential::basic(username, secret)))
     }
 
-    fn run(&self, helper: &str, action: &str, input: &[u8]) -> Result<HelperAnswer> {
+    fn run(&self, helper: &str, action: &str, input: &[u8], cancel: &Cancel) -> Result<HelperAnswer> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if helper.is_empty() || !helper.bytes().all(plain) {
             let message = "the name of a credential helper has letters, digits, -, _ and . only";
@@ -309,7 +317,17 @@ impl Credentials {
             return Err(Error::new(ErrorKind::Unauthorized, FIND, message).with_path(helper));
         };
         let program = format!("docker-credential-{helper}");
-        let answer = runner(&HelperCall { program: &program, action, input })?;
+        let call = HelperCall { program: &program, action, input, cancel };
+        let answer = runner(&call).map_err(|error| match error.kind() {
+            // That the program is not there says nothing about the image that the credentials are for.
+            ErrorKind::NotFound => {
+                let message = "the credentials are with a helper program, which is not installed";
+                Error::new(ErrorKind::Unauthorized, FIND, message)
+                    .with_path(&program)
+                    .with_hint("install it, or take its name out of credsStore and credHelpers in the file of credentials")
+            }
+            _ => error,
+        })?;
         if answer.output.len() > MAX_ANSWER {
             return Err(Error::limit(FIND, "the helper's answer is too long").with_path(helper));
         }
@@ -334,6 +352,10 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+
+    fn never() -> Cancel {
+        Cancel::default()
+    }
 
     #[test]
     fn files_are_asked_in_the_order_of_other_tools() {
@@ -383,17 +405,40 @@ mod tests {
             Ok(HelperAnswer { success: true, output: output.into_bytes() })
         });
         let without = Credentials::in_file(&path);
-        assert_eq!(without.find("a.example", "x").unwrap_err().kind(), ErrorKind::Unauthorized);
+        assert_eq!(without.find("a.example", "x", &never()).unwrap_err().kind(), ErrorKind::Unauthorized);
         let with = without.with_helpers(runner);
-        assert_eq!(with.find("a.example", "x").unwrap(), None);
+        assert_eq!(with.find("a.example", "x", &never()).unwrap(), None);
         for credential in [Credential::basic("u", "p"), Credential::identity_token("t")] {
-            with.store("a.example", &credential).unwrap();
-            assert_eq!(with.find("a.example", "x").unwrap(), Some(credential));
+            with.store("a.example", &credential, &never()).unwrap();
+            assert_eq!(with.find("a.example", "x", &never()).unwrap(), Some(credential));
             assert!(!std::fs::read_to_string(&path).unwrap().contains("auth\""));
         }
-        assert!(with.erase("a.example").unwrap());
-        assert!(!with.erase("a.example").unwrap());
-        assert_eq!(with.find("b.example", "x").unwrap(), None);
+        assert!(with.erase("a.example", &never()).unwrap());
+        assert!(!with.erase("a.example", &never()).unwrap());
+        assert_eq!(with.find("b.example", "x", &never()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_helper_that_is_not_installed_is_no_missing_image() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("config.json");
+        std::fs::write(&path, r#"{"credsStore":"gone"}"#).unwrap();
+        let missing =
+            || Error::io("start credential helper", "x", std::io::Error::from_raw_os_error(libc::ENOENT));
+        let runner: HelperRunner = Arc::new(move |_| Err(missing()));
+        let credentials = Credentials::in_file(&path).with_helpers(runner);
+        let credential = Credential::basic("u", "p");
+        for error in [
+            credentials.find("a.example", "x", &never()).unwrap_err(),
+            credentials.store("a.example", &credential, &never()).unwrap_err(),
+            credentials.erase("a.example", &never()).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+            assert!(
+                error.to_string().contains("docker-credential-gone") && error.hint().is_some(),
+                "{error}"
+            );
+        }
     }
 
     #[test]
@@ -404,7 +449,11 @@ mod tests {
         for name in ["../evil", "a/b", "a b", "a;b", "a\nb"] {
             std::fs::write(&path, json!({ "credsStore": name }).to_string()).unwrap();
             let credentials = Credentials::in_file(&path).with_helpers(runner.clone());
-            assert_eq!(credentials.find("a", "").unwrap_err().kind(), ErrorKind::Corrupt, "{name:?}");
+            assert_eq!(
+                credentials.find("a", "", &never()).unwrap_err().kind(),
+                ErrorKind::Corrupt,
+                "{name:?}"
+            );
         }
     }
 

@@ -11,8 +11,44 @@ use crate::progress::Control;
 use crate::store::{BlobInfo, Descriptor, Document, DocumentKind, Store, descriptor_digest};
 
 const PULL: &str = "pull image";
+/// How many manifests and indexes one image may lead to, and how many bytes these may have in all: lists of them stay in memory.
+const MAX_DOCUMENTS: usize = 100_000;
+const MAX_BYTES: u64 = 64 << 20;
 
-/// Layers of a manifest that the store holds with their DiffIDs; other blobs without.
+/// The manifests and indexes that one image has led to.
+#[derive(Default)]
+pub(super) struct Seen {
+    digests: HashSet<Digest>,
+    bytes: u64,
+}
+
+impl Seen {
+    /// Counts the manifests and indexes that an index lists, before any is asked for, and returns those that are new.
+    pub fn add<'d>(&mut self, operation: &'static str, index: &'d Document) -> Result<Vec<&'d Descriptor>> {
+        let mut new = Vec::new();
+        for child in index.manifests() {
+            let digest = descriptor_digest(child)?;
+            let is_document = DocumentKind::of_media_type(child.media_type().as_ref()).is_some();
+            if !is_document || !self.digests.insert(digest) {
+                continue;
+            }
+            self.bytes = self.bytes.saturating_add(child.size());
+            let over = if self.digests.len() > MAX_DOCUMENTS {
+                format!("{MAX_DOCUMENTS} manifests")
+            } else if self.bytes > MAX_BYTES {
+                format!("{MAX_BYTES} bytes of manifests")
+            } else {
+                new.push(child);
+                continue;
+            };
+            let message = format!("the index leads to more than {over}");
+            return Err(Error::limit(operation, message).with_path(digest.to_string()));
+        }
+        Ok(new)
+    }
+}
+
+/// Returns the layers of a manifest that the store holds, with their DiffIDs; other blobs without.
 pub(super) fn parts(store: &Store, manifest: &Descriptor) -> Result<Vec<(Descriptor, Option<Digest>)>> {
     let document = store.read_document(manifest)?;
     let is_layer = |blob: &Descriptor| layer_compression(blob.media_type().as_ref()).is_some();
@@ -41,15 +77,15 @@ pub(super) struct Tree<'a> {
     control: &'a Control,
     /// Manifests in order, with their platforms where those are said.
     manifests: Vec<(Descriptor, Option<Platform>)>,
-    /// The indexes, the first one included.
+    /// The document at the top, and the indexes below it.
     pub indexes: Vec<BlobInfo>,
-    seen: HashSet<Digest>,
+    seen: Seen,
 }
 
 impl<'a> Tree<'a> {
     /// Starts with nothing.
     pub fn new(store: &'a Store, repository: &'a Repository<'a>, control: &'a Control) -> Tree<'a> {
-        Tree { store, repository, control, manifests: Vec::new(), indexes: Vec::new(), seen: HashSet::new() }
+        Tree { store, repository, control, manifests: Vec::new(), indexes: Vec::new(), seen: Seen::default() }
     }
 
     /// Lists the manifests below a document, nested indexes included.
@@ -60,20 +96,13 @@ impl<'a> Tree<'a> {
             return Err(Error::limit(PULL, format!("indexes nested more than {cap} deep"))
                 .with_path(self.repository.name()));
         }
-        for child in top.document.manifests() {
+        for child in self.seen.add(PULL, &top.document)? {
             self.control.check(PULL)?;
-            let Some(kind) = DocumentKind::of_media_type(child.media_type().as_ref()) else { continue };
-            if !self.seen.insert(descriptor_digest(child)?) {
-                continue;
-            }
-            match kind {
-                DocumentKind::Manifest => {
-                    self.manifests.push((child.clone(), child.platform().as_ref().map(Platform::from)));
-                }
-                DocumentKind::Index => {
-                    let inner = self.document(child)?;
-                    self.visit(&inner, depth + 1)?;
-                }
+            if DocumentKind::of_media_type(child.media_type().as_ref()) == Some(DocumentKind::Index) {
+                let inner = self.document(child)?;
+                self.visit(&inner, depth + 1)?;
+            } else {
+                self.manifests.push((child.clone(), child.platform().as_ref().map(Platform::from)));
             }
         }
         Ok(())

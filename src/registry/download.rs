@@ -8,7 +8,7 @@ use ureq::http::Method;
 use super::Registries;
 use super::config::{Endpoint, TlsFiles};
 use super::origin::Location;
-use super::session::{Failure, Payload, Request, Session, broken};
+use super::session::{Failure, Payload, Request, Session, broken, date};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::progress::{Control, Share};
@@ -75,7 +75,7 @@ pub(crate) fn download(
             304 if etag.is_some() => return Ok(Download::Same),
             _ => return Err(response.into_error(OP, address)),
         }
-        let modified = response.header("last-modified").and_then(seconds);
+        let modified = response.header("last-modified").and_then(date);
         let head = Head { etag: response.header("etag").map(String::from), modified };
         let too_large =
             || -> Failure { Error::limit(OP, format!("larger than {cap} bytes")).with_path(address).into() };
@@ -105,21 +105,4 @@ pub(crate) fn download(
         let digest = Digest::from_bytes(hasher.finalize().into());
         Ok(Download::File { head, digest, size })
     })
-}
-
-/// Returns the seconds of an HTTP date (RFC 9110, 5.6.7); nothing for what is none, or before 1970.
-fn seconds(text: &str) -> Option<i64> {
-    let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
-    Some(time.as_second()).filter(|seconds| *seconds >= 0)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn dates_of_answers_are_read() {
-        assert_eq!(super::seconds("Wed, 21 Oct 2015 07:28:00 GMT"), Some(1_445_412_480));
-        for text in ["", "yesterday", "Wed, 21 Oct 1901 07:28:00 GMT"] {
-            assert_eq!(super::seconds(text), None, "{text}");
-        }
-    }
 }

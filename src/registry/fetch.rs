@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::arrival::Arrival;
 use super::client::Repository;
@@ -15,12 +14,11 @@ use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::event::StepId;
 use crate::image::{Noted, Notes, is_distributable, layer_compression};
-use crate::progress::{Control, Counters, Share};
+use crate::progress::{Cancel, Control, Counters, Share};
 use crate::store::{BlobWriter, Descriptor, LayerInfo, Store, descriptor_digest};
 use crate::threads;
 
 const LAYER: &str = "pull layer";
-const STOPPED: &str = "unpacking failed";
 /// A transfer that was cut gets new tries once it has come this much further.
 const WORTH_NEW_TRIES: u64 = 1 << 20;
 /// How many other addresses of a layer are tried.
@@ -46,18 +44,9 @@ pub(super) struct Fetcher<'a> {
     pub decode: DecodeLimits,
     /// The share of progress that was announced for all that is fetched.
     pub share: Share,
-    /// Whether what is fetched is of no use any more.
-    pub stop: AtomicBool,
+    /// Cancelled when what is fetched is of no use any more, as something else of the image failed.
+    pub parts: Cancel,
     pub notes: Notes,
-}
-
-/// Makes the error that ends a transfer that is of no use any more.
-fn stopped() -> Error {
-    Error::new(ErrorKind::Cancelled, LAYER, STOPPED)
-}
-
-pub(super) fn is_stop(error: &Error) -> bool {
-    error.kind() == ErrorKind::Cancelled && error.message() == STOPPED
 }
 
 impl Fetcher<'_> {
@@ -138,7 +127,7 @@ impl Fetcher<'_> {
         Ok(noted)
     }
 
-    /// Fetches a blob into the store. What reads along learns how it ended.
+    /// Fetches a blob into the store. What reads along gets its end or an error.
     pub fn fetch_one(&self, job: &Job) -> Result<()> {
         let result = self.fetch_into_store(job);
         job.arrival.end(result.is_ok());
@@ -192,7 +181,7 @@ impl Fetcher<'_> {
             }
             at_last_cut = writer.size();
             let waited = match failure.again && tries < session.registries.attempts {
-                true => session.pause(LAYER, tries, &failure),
+                true => session.pause(LAYER, tries, &failure, &self.parts),
                 false => Err(failure.error),
             };
             if let Err(error) = waited {
@@ -229,10 +218,7 @@ impl Fetcher<'_> {
         let (location, mut reader) = self.open(job, writer.size())?;
         let mut buffer = vec![0; 128 << 10];
         loop {
-            self.control.check(LAYER)?;
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(stopped().into());
-            }
+            self.parts.check(LAYER)?;
             let n = match reader.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(n) => n,
@@ -272,8 +258,9 @@ impl Fetcher<'_> {
             if !secure {
                 continue;
             }
-            if let Ok(opened) = self.open_elsewhere(location, size, from) {
-                return Ok(opened);
+            match self.open_elsewhere(location, size, from) {
+                Err(failure) if failure.error.kind() != ErrorKind::Cancelled => {}
+                ended => return ended,
             }
         }
         Err(error)

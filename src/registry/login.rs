@@ -4,7 +4,7 @@ use super::Registries;
 use super::credentials::{Credential, Credentials};
 use super::session::Session;
 use crate::error::{Error, Result};
-use crate::progress::Control;
+use crate::progress::{Cancel, Control};
 use crate::store::Reference;
 
 const OP: &str = "log in to registry";
@@ -36,13 +36,15 @@ pub fn login(
     let session = Session::new(&trial, control);
     let endpoint = session.settle(&trial.config.registry(&registry)?)?;
     session.log_in(&endpoint)?;
-    let kept_in = registries.credentials.store(&registry, credential)?;
+    // Under the name of the place that took them, which is where a pull looks.
+    let kept_in = registries.credentials.store(&endpoint.key, credential, &control.cancel)?;
     Ok(Login { registry, kept_in })
 }
 
 /// Forgets the credentials of a registry. False when there were none. Asks no registry.
 pub fn logout(registries: &Registries, registry: &str) -> Result<bool> {
-    registries.credentials.erase(&name_of(registry)?)
+    let endpoint = registries.config.registry(&name_of(registry)?)?;
+    registries.credentials.erase(&endpoint.key, &Cancel::default())
 }
 
 /// Returns a registry as names write it, from what people type: `docker.io`, `https://registry.example/`.

@@ -95,7 +95,7 @@ impl std::fmt::Debug for Registries {
 }
 
 impl Registries {
-    /// Registries with this configuration and these credentials, reached without a proxy.
+    /// Returns registries with this configuration and these credentials, reached without a proxy.
     pub fn new(config: Config, credentials: Credentials) -> Registries {
         Registries {
             config,

@@ -56,9 +56,7 @@ impl Origin {
 
     /// Returns whether the host is this machine by its very name.
     pub(super) fn is_loopback(&self) -> bool {
-        self.host == "localhost"
-            || self.host.ends_with(".localhost")
-            || self.address().is_some_and(|address| address.is_loopback())
+        is_localhost(&self.host) || self.address().is_some_and(|address| address.is_loopback())
     }
 
     /// Returns whether what is sent there is read by nobody on the way: it is encrypted, or does not leave this machine.
@@ -85,6 +83,11 @@ impl Origin {
         }
         self.host == other.host || site(&self.host).is_some_and(|ours| Some(ours) == site(&other.host))
     }
+}
+
+/// Returns whether a name in lower case means this machine (RFC 6761, 6.3).
+pub(super) fn is_localhost(host: &str) -> bool {
+    host == "localhost" || host.ends_with(".localhost")
 }
 
 /// Returns the registered domain of a name, by the shape of its last labels.

@@ -3,20 +3,18 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Registries;
 use super::client::{Repository, Wanted, elsewhere};
 use super::config::Endpoint;
 use super::documents::{Tree, parts};
-use super::fetch::{Fetcher, Job, is_stop};
+use super::fetch::{Fetcher, Job};
 use super::session::Session;
 use super::transfer::{announced, each};
 use crate::compress::{DecodeLimits, Decoded};
 use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::{
     Admission, AdmissionLimits, Image, Layer, Layers, NamePolicy, Notes, Platform, Ready, UnpackOptions,
     Unpacked, Walk, unpack_from,
@@ -133,15 +131,23 @@ fn run(
 pub(super) fn from_any<T>(
     session: &Session,
     name: &Reference,
+    work: impl FnMut(&Repository) -> Result<T>,
+) -> Result<T> {
+    from_first(session, &session.registries.config.endpoints(name)?, work)
+}
+
+/// Does what [`from_any`] does at endpoints of which the last one is the registry itself.
+pub(super) fn from_first<T>(
+    session: &Session,
+    endpoints: &[Endpoint],
     mut work: impl FnMut(&Repository) -> Result<T>,
 ) -> Result<T> {
-    let endpoints: Vec<Endpoint> = session.registries.config.endpoints(name)?;
-    for endpoint in &endpoints {
+    for endpoint in endpoints {
         let result = Repository::open(session, endpoint, false).and_then(|repository| work(&repository));
         match result {
             Err(error) if endpoint.mirror && elsewhere(&error) => {
                 let message = format!("the mirror {} was not used: {error}", endpoint.origin);
-                session.control.events.send(Event::Warning { rule: String::new(), message, location: None });
+                session.warn_once(message);
             }
             result => return result,
         }
@@ -150,14 +156,14 @@ pub(super) fn from_any<T>(
 }
 
 /// The plan of a pull, with all documents in the store already.
-pub(super) struct Plan<'a> {
+struct Plan<'a> {
     fetcher: Fetcher<'a>,
     options: &'a PullOptions,
     /// The manifest or index that the name will stand for.
     top: Descriptor,
     /// The image of the platform that was chosen.
-    pub image: Image,
-    pub jobs: Vec<Job>,
+    image: Image,
+    jobs: Vec<Job>,
     /// Blobs that are fetched, and documents that were read to find them. It is in the store once all is fetched.
     arrives: HashMap<Digest, BlobInfo>,
 }
@@ -184,7 +190,7 @@ impl Layers for Arriving<'_> {
 
 impl<'a> Plan<'a> {
     /// Reads the documents and finds out what is missing.
-    pub fn make(
+    fn make(
         store: &'a Store,
         repository: &'a Repository<'a>,
         name: &Reference,
@@ -238,15 +244,15 @@ impl<'a> Plan<'a> {
         let total: u64 = jobs.iter().fold(0, |sum, job| sum.saturating_add(job.descriptor.size()));
         let share = Share::new(control, total);
         arrives.extend(tree.indexes.iter().map(|index| (index.digest, *index)));
-        let (decode, stop) = (options.decode.clone(), AtomicBool::new(false));
+        let (decode, parts) = (options.decode.clone(), control.cancel.for_parts());
         let fetcher =
-            Fetcher { store, repository, control, step: 0, decode, share, stop, notes: Notes::default() };
+            Fetcher { store, repository, control, step: 0, decode, share, parts, notes: Notes::default() };
         Ok(Plan { fetcher, options, top: top.descriptor, image, jobs, arrives })
     }
 
     /// Fetches every blob that is missing, and checks layers while they arrive.
-    pub fn fetch(&self) -> Result<()> {
-        each("pull", &self.jobs, |job| self.fetcher.fetch_checked(job))
+    fn fetch(&self) -> Result<()> {
+        each("pull", &self.fetcher.parts, &self.jobs, |job| self.fetcher.fetch_checked(job))
     }
 
     /// Fetches every blob that is missing, and unpacks the image meanwhile.
@@ -254,10 +260,11 @@ impl<'a> Plan<'a> {
         let own: HashSet<Digest> = self.image.layers().iter().map(|layer| layer.digest).collect();
         let fetch = || {
             // Unpacking checks the image's own layers.
-            let result = each("pull", &self.jobs, |job| match own.contains(&job.digest) {
-                true => self.fetcher.fetch_one(job),
-                false => self.fetcher.fetch_checked(job),
-            });
+            let result =
+                each("pull", &self.fetcher.parts, &self.jobs, |job| match own.contains(&job.digest) {
+                    true => self.fetcher.fetch_one(job),
+                    false => self.fetcher.fetch_checked(job),
+                });
             // What was not begun will not come.
             self.jobs.iter().for_each(|job| job.arrival.end(false));
             result
@@ -273,10 +280,16 @@ impl<'a> Plan<'a> {
                 return unpack();
             };
             let unpacked = unpack();
-            self.fetcher.stop.store(unpacked.is_err(), Ordering::Relaxed);
+            if unpacked.is_err() {
+                self.fetcher.parts.cancel();
+            }
             match (threads::join(thread), unpacked) {
                 // A layer that did not come fails both; the transfer's own error says why.
-                (Err(error), Err(_)) if !is_stop(&error) => Err(error),
+                (Err(error), Err(_))
+                    if error.kind() != ErrorKind::Cancelled || control.cancel.is_cancelled() =>
+                {
+                    Err(error)
+                }
                 (Err(error), Ok(_)) => Err(error),
                 (_, unpacked) => unpacked,
             }
@@ -290,7 +303,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Compares what the documents say with what has arrived, and gives the image its name.
-    pub fn publish(&self, pulled_by: &Reference) -> Result<Pulled> {
+    fn publish(&self, pulled_by: &Reference) -> Result<Pulled> {
         let name = match (&self.options.name, pulled_by.digest()) {
             (Some(name), _) => Some(name.clone().or_latest()),
             (None, None) => Some(pulled_by.clone()),

@@ -5,20 +5,22 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 
 use super::Registries;
-use super::cargo::{Cargo, Tally, known, put_documents};
+use super::cargo::{Cargo, Round, SMALLER_THAN_A_QUESTION, deliver, known};
 use super::client::{Fetched, Repository};
+use super::config::{Config, Endpoint};
 use super::session::Session;
-use super::transfer::{Progress, announced, each};
+use super::transfer::{Progress, announced};
 use super::upload::{Blob, upload};
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
 use crate::image::{Image, Platform, is_distributable};
-use crate::progress::{Control, Counters, Share};
+use crate::progress::Control;
 use crate::store::{Descriptor, Document, DocumentKind, Reference, Store, descriptor_digest};
 
 const PUSH: &str = "push image";
-/// How many other repositories of the registry are looked at for blobs to mount, and how many are asked for.
+/// How many names of other repositories of the registry are looked at for blobs to mount.
 const MAX_NAMES: usize = 200;
+/// How many other repositories are asked for blobs.
 const MAX_SOURCES: usize = 4;
 
 /// Options of a push.
@@ -95,19 +97,17 @@ fn push_with(
     let (top, only_platform) = choose(store, &resolved.descriptor, options)?;
     let mut cargo = Cargo::default();
     gather(&mut cargo, &mut HashSet::new(), store, &top, 1)?;
-    let endpoint = session.registries.config.endpoints(name)?.pop().expect("the registry itself comes last");
-    let sources = if options.no_mount { HashMap::new() } else { sources(store, name, &cargo)? };
+    let endpoint = session.registries.config.of(name)?;
+    let config = &session.registries.config;
+    let sources = if options.no_mount { HashMap::new() } else { sources(store, config, &endpoint, &cargo)? };
     let mut repository = Repository::open(session, &endpoint, true)?;
     for source in sources.values().flatten().collect::<BTreeSet<_>>() {
         repository.scopes = repository.scopes.and_pull(source);
     }
-    let known = known(&repository, name, store.limits(), Some(store))?;
-    let tally = Tally::default();
-    let share = Share::new(session.control, cargo.bytes());
-    let job = |blob| send(&repository, store, blob, (&known, &sources), (&tally, &share));
-    each("push", &cargo.blobs, job)?;
-    put_documents(&repository, name, &cargo.documents, store.limits())?;
-    let (sent, bytes_sent, mounted, present) = tally.get();
+    let known = known(&repository, name, store.limits(), Some((store, &cargo)))?;
+    let job = |blob: &Descriptor, round: &Round| send(&repository, store, blob, &sources, round);
+    let (sent, bytes_sent, mounted, present) =
+        deliver("push", &repository, name, &cargo, known, store.limits(), job)?;
     let digest = descriptor_digest(&top)?;
     Ok(Pushed {
         name: name.clone(),
@@ -191,22 +191,28 @@ fn gather(
     Ok(())
 }
 
-/// Finds other repositories of the same registry that hold blobs of the cargo, by the store's own names.
-fn sources(store: &Store, name: &Reference, cargo: &Cargo) -> Result<HashMap<Digest, Vec<String>>> {
+/// Finds other repositories of the same registry that hold blobs of the cargo, by the store's own names. What they are called there is for
+/// the configuration to say.
+fn sources(
+    store: &Store,
+    config: &Config,
+    target: &Endpoint,
+    cargo: &Cargo,
+) -> Result<HashMap<Digest, Vec<String>>> {
     let wanted: HashSet<Digest> =
         cargo.blobs.iter().filter_map(|blob| descriptor_digest(blob).ok()).collect();
     let mut out: HashMap<Digest, Vec<String>> = HashMap::new();
     let mut paths: BTreeSet<String> = BTreeSet::new();
-    let others = store
-        .refs()?
-        .into_iter()
-        .filter(|other| other.name.domain() == name.domain() && other.name.path() != name.path());
-    for other in others.take(MAX_NAMES) {
-        let path = other.name.path().to_string();
+    let others = store.refs()?.into_iter().filter_map(|other| {
+        let place = config.of(&other.name).ok()?;
+        let same = place.origin == target.origin && place.repository != target.repository;
+        same.then_some((place.repository, other.descriptor))
+    });
+    for (path, descriptor) in others.take(MAX_NAMES) {
         if paths.len() >= MAX_SOURCES && !paths.contains(&path) {
             continue;
         }
-        let Ok(document) = store.read_document(&other.descriptor) else { continue };
+        let Ok(document) = store.read_document(&descriptor) else { continue };
         let children = document.manifests().iter().filter_map(|child| store.read_document(child).ok());
         for manifest in children.chain([document.clone()]) {
             for blob in manifest.config().into_iter().chain(manifest.layers()) {
@@ -227,23 +233,18 @@ fn send(
     repository: &Repository,
     store: &Store,
     descriptor: &Descriptor,
-    (known, sources): (&HashSet<Digest>, &HashMap<Digest, Vec<String>>),
-    (tally, share): (&Tally, &Share),
+    sources: &HashMap<Digest, Vec<String>>,
+    round: &Round,
 ) -> Result<()> {
     const OP: &str = "push blob";
     let control = repository.session.control;
     let digest = descriptor_digest(descriptor)?;
     let size = descriptor.size();
-    let share = share.split(size);
-    Counters::add(&control.counters.entries, 1);
-    if known.contains(&digest) {
-        tally.present();
-        return Ok(());
-    }
+    let Some(share) = round.begin(control, &digest, size) else { return Ok(()) };
     if !store.blob_size(&digest).is_ok_and(|held| held == size) {
         // An index may list images that are at the registry only.
         if repository.blob_size(OP, &digest)?.is_some() {
-            tally.present();
+            round.tally.present();
             return Ok(());
         }
         return Err(Error::not_found(OP, "neither the store nor the registry holds this blob")
@@ -253,15 +254,15 @@ fn send(
     let file = store.open_blob(&digest)?;
     let open = |from: u64| -> Result<Box<dyn Read>> {
         let file = file.try_clone().map_err(|error| Error::io(OP, digest.to_string(), error))?;
-        Ok(Box::new(FileFrom { file, at: from, control: control.clone() }))
+        Ok(Box::new(FileFrom { file, at: from, digest }))
     };
     let elsewhere = sources.get(&digest).map(Vec::as_slice).unwrap_or_default();
     // A configuration is new whenever anything is, and smaller than the question.
-    let ask = size > 16 << 10;
+    let ask = size > SMALLER_THAN_A_QUESTION;
     let progress = Progress::shared(control, share, 0, digest.to_string(), size);
-    let blob = Blob { digest, size, elsewhere, ask, open: &open, kept_in: Some(store) };
+    let blob = Blob { digest, size, elsewhere, ask, open: &open, kept_in: Some(store), parts: &round.parts };
     let outcome = upload(repository, &blob, &progress)?;
-    tally.count(outcome, size);
+    round.tally.count(outcome, size);
     Ok(())
 }
 
@@ -269,14 +270,34 @@ fn send(
 pub(super) struct FileFrom {
     pub file: std::fs::File,
     pub at: u64,
-    pub control: Control,
+    /// The digest of what is in it, for errors.
+    pub digest: Digest,
 }
 
 impl Read for FileFrom {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.control.check("push blob")?;
-        let n = self.file.read_at(buffer, self.at)?;
+        // As an error of its own: a bare one would look like the connection's.
+        let n = self.file.read_at(buffer, self.at).at("read blob", self.digest.to_string())?;
         self.at += n as u64;
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::registry::origin::Origin;
+    use crate::registry::transport::describe;
+
+    #[test]
+    fn a_disk_that_fails_is_not_the_network() {
+        let digest = Digest::of(b"x");
+        // A directory can be opened, and not be read.
+        let mut file = FileFrom { file: std::fs::File::open("/").unwrap(), at: 0, digest };
+        let error = file.read(&mut [0; 8]).unwrap_err();
+        let error = describe(ureq::Error::Io(error), "push blob", &Origin::new(true, "a.example", None));
+        assert_ne!(error.kind(), ErrorKind::Network, "{error}");
+        assert!(error.to_string().contains(&digest.to_string()), "{error}");
     }
 }

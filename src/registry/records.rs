@@ -5,7 +5,6 @@
 //! its configuration and so its id alone.
 
 use std::io::Read;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use super::Registries;
@@ -23,7 +22,7 @@ use crate::image::{
     CONFIG, DEFAULT_TAG, INLINE, MAX_LIST_MANIFEST, MAX_MANIFEST, Notes, Platform, RecordList, StepRecord,
     list_tag, record_manifest, record_tag,
 };
-use crate::progress::{Control, Share};
+use crate::progress::{Cancel, Control, Share};
 use crate::store::{BlobInfo, Descriptor, DocumentKind, Limits, Reference, Store, descriptor_digest};
 use crate::threads::lock;
 
@@ -45,7 +44,7 @@ impl std::fmt::Debug for Records<'_> {
 }
 
 impl<'a> Records<'a> {
-    /// Names the repository; nothing is asked. Mirrors are none: what they have may be older.
+    /// Names the repository; nothing is asked. Mirrors are not asked: what they have may be older.
     pub fn open(registries: &'a Registries, reference: &str, control: &'a Control) -> Result<Records<'a>> {
         let name = Reference::parse(reference)?;
         if name.digest().is_some() {
@@ -57,7 +56,7 @@ impl<'a> Records<'a> {
             let message = format!("the tag of a build cache has {MAX_PREFIX} characters at most");
             return Err(Error::invalid(OP, message).with_path(reference));
         }
-        let endpoint = registries.config.endpoints(&name)?.pop().expect("the registry itself comes last");
+        let endpoint = registries.config.of(&name)?;
         let session = Session::new(registries, control);
         Ok(Records { session, endpoint, tag, shown: name.to_string() })
     }
@@ -124,8 +123,8 @@ impl<'a> Records<'a> {
     /// Fetches layers, several at once, and makes sure that each has its DiffID. What the store has stays as it is.
     pub fn fetch(&self, store: &Store, layers: Vec<(Descriptor, Digest)>) -> Result<()> {
         let repository = self.repository(false)?;
-        let (decode, stop) = (DecodeLimits::default(), AtomicBool::new(false));
         let control = self.session.control;
+        let (decode, parts) = (DecodeLimits::default(), control.cancel.for_parts());
         let total = layers.iter().fold(0u64, |sum, (layer, _)| sum.saturating_add(layer.size()));
         let share = Share::new(control, total);
         let fetcher = Fetcher {
@@ -135,7 +134,7 @@ impl<'a> Records<'a> {
             step: 0,
             decode,
             share,
-            stop,
+            parts,
             notes: Notes::default(),
         };
         let (small, large): (Vec<_>, Vec<_>) =
@@ -149,14 +148,15 @@ impl<'a> Records<'a> {
                 arrival: Default::default(),
             })
         };
-        each_of("cache", SMALL_AT_ONCE, small, fetch)?;
-        each("cache", large, fetch)
+        each_of("cache", SMALL_AT_ONCE, &fetcher.parts, small, fetch)?;
+        each("cache", &fetcher.parts, large, fetch)
     }
 
     /// Writes records that the repository does not have, each with its layer out of the store, and returns how many that were.
     pub fn put(&self, store: &Store, records: Vec<(Digest, String, Option<Descriptor>)>) -> Result<usize> {
         let new = Mutex::new(Vec::new());
-        each_of("cache", SMALL_AT_ONCE, records, |(key, record, layer)| {
+        let parts = self.session.control.cancel.for_parts();
+        each_of("cache", SMALL_AT_ONCE, &parts, records, |(key, record, layer)| {
             // What is there may be damaged: only the same record is as good as a new one.
             if self.find(&key)?.is_none_or(|found| found.text != record) {
                 lock(&new).push((key, record, layer));
@@ -171,16 +171,16 @@ impl<'a> Records<'a> {
         let repository = self.repository(true)?;
         let config = BlobInfo::of(CONFIG);
         let open = |from: u64| -> Result<Box<dyn Read>> { Ok(Box::new(&CONFIG[from as usize..])) };
-        self.send(&repository, &config, &open, None)?;
-        each("cache", new, |(key, record, layer)| {
+        self.send(&repository, &config, &open, None, &parts)?;
+        each("cache", &parts, new, |(key, record, layer)| {
             if let Some(layer) = &layer {
                 let digest = descriptor_digest(layer)?;
                 let file = store.open_blob(&digest)?;
                 let open = |from: u64| -> Result<Box<dyn Read>> {
                     let file = file.try_clone().map_err(|error| Error::io(OP, digest.to_string(), error))?;
-                    Ok(Box::new(FileFrom { file, at: from, control: self.session.control.clone() }))
+                    Ok(Box::new(FileFrom { file, at: from, digest }))
                 };
-                self.send(&repository, &BlobInfo { digest, size: layer.size() }, &open, Some(store))?;
+                self.send(&repository, &BlobInfo { digest, size: layer.size() }, &open, Some(store), &parts)?;
             }
             let (described, manifest) = record_manifest(record, layer)?;
             repository.put_manifest(&self.tag_of(&key), &described, &manifest).map(drop)
@@ -194,11 +194,12 @@ impl<'a> Records<'a> {
         blob: &BlobInfo,
         open: &(dyn Fn(u64) -> Result<Box<dyn Read>> + Sync),
         kept_in: Option<&Store>,
+        parts: &Cancel,
     ) -> Result<()> {
         let BlobInfo { digest, size } = *blob;
         let share = Share::new(self.session.control, size);
         let progress = Progress::shared(self.session.control, share, 0, digest.to_string(), size);
-        let blob = Blob { digest, size, elsewhere: &[], ask: true, open, kept_in };
+        let blob = Blob { digest, size, elsewhere: &[], ask: true, open, kept_in, parts };
         upload(repository, &blob, &progress).map(drop)
     }
 }

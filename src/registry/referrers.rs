@@ -23,7 +23,8 @@ fn tag(subject: &Descriptor) -> String {
 
 /// Lists a manifest under the referrers tag of its subject, for a registry that has no referrers API.
 ///
-/// The tag has no lock: the list is read back, and written again when another client's change went over ours.
+/// The tag has no lock: the list is read back, and written again when a change of another client, made before that, went over ours; a
+/// later one is not noticed.
 pub(super) fn list(
     repository: &Repository,
     manifest: &Fetched,

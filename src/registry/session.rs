@@ -16,7 +16,7 @@ use super::origin::{Location, Origin};
 use super::transport::{self, Dial};
 use crate::error::{Error, ErrorKind, Result, escape};
 use crate::event::Event;
-use crate::progress::Control;
+use crate::progress::{Cancel, Control};
 use crate::threads::lock;
 
 /// How many redirects one request follows.
@@ -72,7 +72,7 @@ pub(super) struct Response {
 }
 
 impl Response {
-    /// Returns a header as text, when it is there once and is text.
+    /// Returns a header as text: the first of its name, when that is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
@@ -112,7 +112,7 @@ impl Response {
             404 => ErrorKind::NotFound,
             405 | 415 | 501 => ErrorKind::Unsupported,
             413 => ErrorKind::Limit,
-            408 | 429 | 500..=599 => ErrorKind::Network,
+            408 | 425 | 429 | 500..=599 => ErrorKind::Network,
             400..=499 => ErrorKind::InvalidArgument,
             _ => ErrorKind::Network,
         };
@@ -126,9 +126,24 @@ impl Response {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        let seconds = self.header("retry-after")?.trim().parse().ok()?;
-        Some(Duration::from_secs(seconds))
+        let now = || self.header("date").and_then(date).unwrap_or_else(|| jiff::Timestamp::now().as_second());
+        pause_of(self.header("retry-after")?, now)
     }
+}
+
+/// Reads a `Retry-After` (RFC 9110, 10.2.3): seconds, or a date. `now` is the server's time, or what is nearest to that.
+fn pause_of(text: &str, now: impl FnOnce() -> i64) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = date(text)?;
+    Some(Duration::from_secs(until.saturating_sub(now()).try_into().unwrap_or(0)))
+}
+
+/// Returns the seconds of an HTTP date (RFC 9110, 5.6.7); nothing for what is none, or before 1970.
+pub(super) fn date(text: &str) -> Option<i64> {
+    let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
+    Some(time.as_second()).filter(|seconds| *seconds >= 0)
 }
 
 /// Returns the error codes and messages of a body, as text to put behind a status.
@@ -153,9 +168,15 @@ fn said(body: &[u8]) -> String {
     out
 }
 
-/// Returns whether a status says that the same request may succeed later.
+/// Returns whether a status says that the same request may succeed later. 5xx are failures of the server and not of the request (RFC 9110, 15.6),
+/// also those that proxies made up (509, 520 to 530). Not so where every request of this form gets the same answer: what is not
+/// implemented (501), the version of HTTP (505), negotiation (506), a loop (508), an extension (510), a network that asks for a log-in (511).
 fn is_transient(status: u16) -> bool {
-    matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
+    match status {
+        501 | 505 | 506 | 508 | 510 | 511 => false,
+        408 | 425 | 429 | 500..=599 => true,
+        _ => false,
+    }
 }
 
 /// Returns a body that broke off.
@@ -259,11 +280,13 @@ impl<'a> Session<'a> {
             return Ok(agent.clone());
         }
         let named = lock(&self.named).get(origin).cloned();
+        let is_named = named.is_some();
+        let (insecure, files) = named.unwrap_or_else(|| self.registries.config.trust(origin));
         let dial = Dial {
-            named: named.is_some(),
+            named: is_named,
             from_loopback: from.is_loopback(),
-            insecure: named.as_ref().is_some_and(|(insecure, _)| *insecure),
-            files: named.map(|(_, files)| files).unwrap_or_default(),
+            insecure,
+            files,
             proxy: self.proxy(origin),
             stall: self.registries.stall,
             connect: self.registries.connect,
@@ -295,13 +318,19 @@ impl<'a> Session<'a> {
             if !failure.again || tries >= self.registries.attempts {
                 return Err(failure.error);
             }
-            self.pause(operation, tries, &failure)?;
+            self.pause(operation, tries, &failure, &self.control.cancel)?;
             tries += 1;
         }
     }
 
-    /// Waits before the next try: as long as the registry asks for, else twice as long each time.
-    pub fn pause(&self, operation: &'static str, tries: u32, failure: &Failure) -> Result<()> {
+    /// Waits before the next try, unless it is cancelled: as long as the registry asks for, else twice as long each time.
+    pub fn pause(
+        &self,
+        operation: &'static str,
+        tries: u32,
+        failure: &Failure,
+        cancel: &Cancel,
+    ) -> Result<()> {
         let backoff = self.registries.backoff.saturating_mul(1 << tries.saturating_sub(1).min(8));
         let wait = failure.pause.unwrap_or(backoff);
         if wait > MAX_PAUSE {
@@ -310,7 +339,7 @@ impl<'a> Session<'a> {
         }
         let end = Instant::now() + wait;
         loop {
-            self.control.check(operation)?;
+            cancel.check(operation)?;
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());
@@ -476,9 +505,14 @@ impl<'a> Session<'a> {
                 continue;
             };
             let message = format!("{}: {}", location.origin(), escape(text.replace("\\\"", "\"").as_bytes()));
-            if lock(&self.warned).insert(message.clone()) {
-                self.control.events.send(Event::Warning { rule: String::new(), message, location: None });
-            }
+            self.warn_once(message);
+        }
+    }
+
+    /// Sends a warning, unless the operation has sent the same.
+    pub(super) fn warn_once(&self, message: String) {
+        if self.control.events.wanted() && lock(&self.warned).insert(message.clone()) {
+            self.control.events.send(Event::Warning { rule: String::new(), message, location: None });
         }
     }
 }
@@ -511,3 +545,44 @@ impl Proxies {
 
 /// The certificate authorities of the system, shared by all operations of one [`Registries`].
 pub(super) type SharedRoots = Arc<transport::Roots>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_seconds_or_dates() {
+        let now = || 1_445_412_480;
+        for (text, seconds) in [
+            ("0", Some(0)),
+            (" 120 ", Some(120)),
+            ("Wed, 21 Oct 2015 07:28:00 GMT", Some(0)),
+            ("Wed, 21 Oct 2015 07:28:30 GMT", Some(30)),
+            ("Wed, 21 Oct 2015 06:00:00 GMT", Some(0)),
+            ("Thu, 22 Oct 2015 07:28:00 GMT", Some(86_400)),
+            ("", None),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            assert_eq!(pause_of(text, now), seconds.map(Duration::from_secs), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn dates_of_answers_are_read() {
+        assert_eq!(date("Wed, 21 Oct 2015 07:28:00 GMT"), Some(1_445_412_480));
+        for text in ["", "yesterday", "Wed, 21 Oct 1901 07:28:00 GMT"] {
+            assert_eq!(date(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_succeed_later_is_what_the_server_failed_at() {
+        for status in [408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 524, 527, 530, 599] {
+            assert!(is_transient(status), "{status}");
+        }
+        for status in [200, 301, 400, 401, 403, 404, 405, 409, 416, 501, 505, 506, 508, 510, 511, 600] {
+            assert!(!is_transient(status), "{status}");
+        }
+    }
+}

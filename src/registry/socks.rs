@@ -13,7 +13,7 @@ const NO_PROOF: u8 = 0;
 const PASSWORD: u8 = 2;
 const CONNECT: u8 = 1;
 
-/// Connects through the proxy of the configuration, where that one speaks SOCKS.
+/// A connector through the proxy of the configuration, where that one speaks SOCKS.
 #[derive(Debug)]
 pub(super) struct Socks(pub Tcp);
 
@@ -135,7 +135,7 @@ fn ask(stream: &mut (impl Read + Write), target: Target) -> io::Result<()> {
             4 => "the host cannot be reached",
             5 => "the host refuses the connection",
             6 => "the host is too far away",
-            7 | 8 => "it does not know the request",
+            7 | 8 => "it does not support the request",
             _ => "it failed",
         }));
     }

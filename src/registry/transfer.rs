@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::event::{Event, StepId};
-use crate::progress::{Control, Share};
+use crate::progress::{Cancel, Control, Share};
 use crate::threads::{self, lock};
 
 /// How many blobs travel at once.
@@ -27,14 +27,14 @@ pub(super) struct Progress {
     total: u64,
     /// The farthest that was counted: what travels again after a cut counts once.
     done: u64,
-    told: Option<Instant>,
+    reported: Option<Instant>,
 }
 
 impl Progress {
     /// Starts the progress of a blob, with its share of what was announced.
     pub fn new(control: &Control, share: Share, step: StepId, digest: String, total: u64) -> Progress {
         let control = control.clone();
-        Progress { control, share, step, digest, total, done: 0, told: None }
+        Progress { control, share, step, digest, total, done: 0, reported: None }
     }
 
     /// Returns the same, for several to report to.
@@ -54,9 +54,10 @@ impl Progress {
             self.share.add(done - self.done);
             self.done = done;
         }
-        let due = self.told.is_none_or(|told| told.elapsed() >= BETWEEN_EVENTS) || done >= self.total;
+        let due =
+            self.reported.is_none_or(|reported| reported.elapsed() >= BETWEEN_EVENTS) || done >= self.total;
         if due && self.control.events.wanted() {
-            self.told = Some(Instant::now());
+            self.reported = Some(Instant::now());
             let (step, digest, total) = (self.step, self.digest.clone(), self.total);
             self.control.events.send(Event::Transfer { step, digest, done, total });
         }
@@ -81,19 +82,21 @@ pub(super) fn announced<T>(
     result
 }
 
-/// Does something for each item, on as many as [`AT_ONCE`] threads. The first error ends it, once what has begun has ended.
+/// Does something for each item, on as many as [`AT_ONCE`] threads. The first error ends it, and cancels `parts` for what has begun.
 pub(super) fn each<T: Send>(
     name: &str,
+    parts: &Cancel,
     items: impl IntoIterator<Item = T>,
     work: impl Fn(T) -> Result<()> + Sync,
 ) -> Result<()> {
-    each_of(name, AT_ONCE, items, work)
+    each_of(name, AT_ONCE, parts, items, work)
 }
 
 /// Does what [`each`] does on as many threads as are said.
 pub(super) fn each_of<T: Send>(
     name: &str,
     at_once: usize,
+    parts: &Cancel,
     items: impl IntoIterator<Item = T>,
     work: impl Fn(T) -> Result<()> + Sync,
 ) -> Result<()> {
@@ -104,7 +107,9 @@ pub(super) fn each_of<T: Send>(
         while lock(&first).is_none() {
             let Some(item) = lock(&queue).pop_front() else { return };
             if let Err(error) = work(item) {
+                // Before the others are cancelled: theirs would say less.
                 lock(&first).get_or_insert(error);
+                parts.cancel();
             }
         }
     };

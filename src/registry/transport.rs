@@ -21,7 +21,7 @@ use ureq::unversioned::transport::{
 use ureq::{Agent, Proxy, ProxyProtocol};
 
 use super::config::TlsFiles;
-use super::origin::Origin;
+use super::origin::{Origin, is_localhost};
 use super::socks::Socks;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::root::read_small_file;
@@ -86,23 +86,39 @@ pub(super) fn agent(origin: &Origin, dial: &Dial, roots: &Arc<Roots>, cancel: &C
     Ok(Agent::with_parts(config.build(), chain, names))
 }
 
-/// The certificate authorities of the system, read once.
+/// The certificate authorities of the system, read once; or the reason why there are none to trust.
 #[derive(Default)]
-pub(super) struct Roots(std::sync::OnceLock<Vec<Certificate<'static>>>);
+pub(super) struct Roots(std::sync::OnceLock<Result<Vec<Certificate<'static>>, String>>);
 
 impl Roots {
-    /// Returns the certificates that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, else the system's own.
-    fn get(&self) -> &[Certificate<'static>] {
-        self.0.get_or_init(|| {
-            let found = rustls_native_certs::load_native_certs().certs;
-            found.iter().map(|der| Certificate::from_der(der).to_owned()).collect()
+    /// Returns the certificates that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, else the system's own. A file that the variable names has to be
+    /// there; of the others, those that can be read count.
+    fn get(&self) -> Result<&[Certificate<'static>]> {
+        const FILE: &str = "SSL_CERT_FILE";
+        let read = || {
+            let found = rustls_native_certs::load_native_certs();
+            let of_file = std::env::var_os(FILE)
+                .map(|path| rustls_native_certs::load_certs_from_paths(Some(Path::new(&path)), None).errors);
+            match of_file.iter().flatten().next() {
+                Some(error) => Err(error.to_string()),
+                None => Ok(found.certs.iter().map(|der| Certificate::from_der(der).to_owned()).collect()),
+            }
+        };
+        self.0.get_or_init(read).as_deref().map_err(|reason| {
+            let error = Error::invalid("read certificates", reason);
+            match std::env::var_os(FILE) {
+                Some(path) => error
+                    .with_path(path.as_encoded_bytes())
+                    .with_hint("SSL_CERT_FILE names the file of certificate authorities to trust"),
+                None => error,
+            }
         })
     }
 }
 
 fn tls(origin: &Origin, dial: &Dial, roots: &Roots) -> Result<TlsConfig> {
     // Reading them takes longer than a request on this machine.
-    let mut certificates = if dial.insecure { Vec::new() } else { roots.get().to_vec() };
+    let mut certificates = if dial.insecure { Vec::new() } else { roots.get()?.to_vec() };
     if let Some(path) = &dial.files.ca {
         certificates.extend(pem(path)?);
     }
@@ -167,7 +183,8 @@ impl Resolver for Names {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let found: Vec<IpAddr> = match bare.parse() {
             Ok(address) => vec![address],
-            Err(_) if host == "localhost" => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            // No server of names is asked for what is this machine by its name (RFC 6761, 6.3).
+            Err(_) if is_localhost(&host) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             Err(_) => self.look_up(host.clone(), timeout)?,
         };
         // A proxy is named by the user; only where its target leads to counts.

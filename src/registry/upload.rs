@@ -12,6 +12,7 @@ use super::session::{Failure, Payload, Response};
 use super::transfer::Progress;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::progress::Cancel;
 use crate::store::{Store, Upload};
 use crate::threads::lock;
 
@@ -28,7 +29,7 @@ const MAX_CHUNK: u64 = 5 << 30;
 const WORTH_NEW_TRIES: u64 = 1 << 20;
 
 /// A function that opens a blob for reading, from an offset on.
-pub(super) type Opened<'a> = &'a (dyn Fn(u64) -> Result<Box<dyn Read>> + Sync);
+pub(super) type Opener<'a> = &'a (dyn Fn(u64) -> Result<Box<dyn Read>> + Sync);
 
 /// A blob to upload.
 pub(super) struct Blob<'a> {
@@ -38,9 +39,11 @@ pub(super) struct Blob<'a> {
     pub elsewhere: &'a [String],
     /// Whether to ask first if it is there already; else it is sent.
     pub ask: bool,
-    pub open: Opened<'a>,
+    pub open: Opener<'a>,
     /// Where an upload that is cut is written down, for the next push to go on with it.
     pub kept_in: Option<&'a Store>,
+    /// Cancelled with the push, or when another blob of it failed.
+    pub parts: &'a Cancel,
 }
 
 /// The way a blob got there.
@@ -163,7 +166,7 @@ pub(super) fn upload(
             }
             return Err(failure.error);
         }
-        session.pause(OP, tries, &failure)?;
+        session.pause(OP, tries, &failure, blob.parts)?;
         tries += 1;
         state.unsure = true;
     }
@@ -413,6 +416,7 @@ fn body(blob: &Blob, from: u64, length: u64, progress: &Arc<Mutex<Progress>>) ->
         inner: inner.take(length),
         at: from,
         end: from + length,
+        parts: blob.parts.clone(),
         progress: progress.clone(),
     }))
 }
@@ -422,11 +426,13 @@ struct Counted {
     inner: std::io::Take<Box<dyn Read>>,
     at: u64,
     end: u64,
+    parts: Cancel,
     progress: Arc<Mutex<Progress>>,
 }
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.parts.check(OP)?;
         let n = self.inner.read(buffer)?;
         if n == 0 && !buffer.is_empty() && self.at < self.end {
             let message = format!("the blob ends at {} of {} bytes", self.at, self.end);

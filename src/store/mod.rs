@@ -69,6 +69,8 @@ pub use limits::Limits;
 pub use pin::Pin;
 pub(crate) use publish::adopt;
 pub use reference::Reference;
+#[cfg(feature = "registry")]
+pub(crate) use reference::tag_ok;
 pub(crate) use refs::check_new_name;
 pub use refs::{Entry, REF_NAME, Ref};
 pub use resolve::Resolved;

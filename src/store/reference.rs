@@ -223,7 +223,8 @@ fn component_ok(component: &str) -> bool {
         .all(|gap| matches!(gap, b"" | b"." | b"_" | b"__") || gap.iter().all(|b| *b == b'-'))
 }
 
-fn tag_ok(tag: &str) -> bool {
+/// Returns whether a text is a tag (distribution-spec, "Pulling manifests").
+pub(crate) fn tag_ok(tag: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let bytes = tag.as_bytes();
     !bytes.is_empty()

@@ -159,16 +159,18 @@ fn a_secret_goes_to_its_own_server_and_stays_nowhere() {
 fn addresses_that_lead_elsewhere_are_refused() {
     let place = Place::new();
     let server = Server::start(place.scratch.path());
-    for (path, to) in [
-        ("/metadata", "http://169.254.169.254/latest"),
-        ("/file", "file:///etc/passwd"),
-        ("/loop", "/loop"),
-        ("/login", "http://user:pass@127.0.0.1/"),
+    for (path, to, kind) in [
+        ("/metadata", "http://169.254.169.254/latest", ErrorKind::PermissionDenied),
+        ("/anywhere", "http://0.0.0.0/", ErrorKind::PermissionDenied),
+        ("/link", "http://[fe80::1]/", ErrorKind::PermissionDenied),
+        ("/file", "file:///etc/passwd", ErrorKind::InvalidArgument),
+        ("/loop", "/loop", ErrorKind::Limit),
+        ("/login", "http://user:pass@127.0.0.1/", ErrorKind::InvalidArgument),
     ] {
         server.redirect(path, to);
         let text = format!("FROM scratch\nADD {} /f\n", server.url(path));
         let error = build(&place.store, &online(&place, &text), &Control::default()).unwrap_err();
-        assert_ne!(error.kind(), ErrorKind::Internal, "{path}: {error}");
+        assert_eq!(error.kind(), kind, "{path}: {error}");
         assert_eq!(error.location().unwrap().line, 2);
     }
     for text in ["COPY http://127.0.0.1/x /", "ADD http://user:secret@127.0.0.1/x /"] {

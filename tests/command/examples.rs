@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use support::command::{World, run};
+use support::command::{World, examples, run};
 
 /// Things that the examples name: directories, images, files, and stand-ins for the programs of others that they pipe to.
 const STAGE: &str = r##"
@@ -32,7 +32,7 @@ mkdir lone; echo 1 >lone/1; treering commit -q lone lone:v1; echo 2 >lone/2; tre
 if command -v fakeroot >/dev/null; then fakeroot -s saved chown 7:8 rootfs/etc/motd; fi
 "##;
 
-/// Verbs that talk to a registry: `tests/registry` has one for them, and their examples name other people's.
+/// Verbs that talk to a registry: `tests/registry/commands.rs` has one for them, and runs their examples.
 const REGISTRY: [&str; 7] = ["pull", "push", "copy", "tags", "login", "logout", "manifest"];
 
 /// Sets the place up: a tree with a record in the store, and a snapshot.
@@ -88,13 +88,6 @@ fn sh(world: &World, script: &str) -> support::command::Run {
     command.env("TREERING", support::program()).env("TREERING_ROOT", world.join("store"));
     command.env("HOME", world.join("home")).env_remove("SOURCE_DATE_EPOCH");
     run(&mut command)
-}
-
-/// Returns the command lines below `Examples:` in a help text, without what is said beside them.
-fn examples(help: &str) -> Vec<String> {
-    let block = help.split_once("Examples:\n").map_or("", |(_, block)| block);
-    let lines = block.lines().take_while(|line| line.starts_with("  "));
-    lines.map(|line| line.trim_start().split("  ").next().unwrap_or_default().to_string()).collect()
 }
 
 #[test]

@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex};
 use treering::image::Image;
 use treering::registry::{PushOptions, push};
 
+use crate::debian::certificates;
 use crate::fake::Fake;
 use crate::world::World;
+use support::sh;
 
 /// A proxy that speaks HTTP's CONNECT and SOCKS 5, wants a password, and connects to one server whatever it is asked for.
 struct Proxy {
@@ -177,5 +179,56 @@ fn a_registry_is_reached_through_the_proxies_of_the_environment() {
         let text = String::from_utf8_lossy(&out.stderr);
         assert!(!out.status.success() && text.contains(reason) && !text.contains("wrong"), "{text}");
         assert!(text.contains("registry.example"), "{text}");
+    }
+}
+
+#[test]
+fn tls_goes_through_a_tunnel_unless_the_host_is_excepted() {
+    if !support::tools::need("openssl", &["version"]) {
+        return;
+    }
+    let origin = World::with_image("registry.invalid/app:v1", 10_000);
+    certificates(origin.scratch.path());
+    sh(
+        origin.scratch.path(),
+        "printf 'subjectAltName=DNS:registry.invalid,IP:127.0.0.1\\nbasicConstraints=CA:FALSE\\n' >ext
+         openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out server.pem 2>/dev/null",
+    );
+    let read = |name: &str| std::fs::read_to_string(origin.scratch.join(name)).unwrap();
+    let fake = Fake::start_with(Some((&read("server.pem"), &read("server.key"))));
+    let ca = origin.scratch.join("ca.pem");
+    let (from, to) = ("registry.invalid/app:v1", fake.name("app:v1"));
+    let config = format!("[[registry]]\nprefix = '127.0.0.1:{}'\nca = '{}'\n", fake.port, ca.display());
+    let registries = origin.registries(&config);
+    push(&origin.store, &registries, from, &to, &PushOptions::default(), &origin.control).unwrap();
+    let proxy = Proxy::start(fake.port);
+    let address = format!("http://user:p%40ss@127.0.0.1:{}", proxy.port);
+    let ca = ca.to_str().unwrap();
+    for (variable, except, through) in [
+        ("HTTPS_PROXY", None, true),
+        ("https_proxy", None, true),
+        ("ALL_PROXY", None, true),
+        ("HTTP_PROXY", None, false),
+        ("HTTPS_PROXY", Some(("NO_PROXY", "other.invalid,gistry.invalid,registry.invalid:5000")), true),
+        ("HTTPS_PROXY", Some(("NO_PROXY", "registry.invalid")), false),
+        ("HTTPS_PROXY", Some(("no_proxy", "other.invalid, .invalid")), false),
+        ("ALL_PROXY", Some(("NO_PROXY", "*")), false),
+    ] {
+        let world = World::new();
+        world.file("registries.toml", "");
+        fake.rule(|_| None);
+        let variables: Vec<(&str, &str)> =
+            [Some((variable, address.as_str())), Some(("SSL_CERT_FILE", ca)), except]
+                .into_iter()
+                .flatten()
+                .collect();
+        let out = pull(&world, &variables, from);
+        let text = String::from_utf8_lossy(&out.stderr);
+        // Without the proxy there is no such host.
+        assert_eq!(out.status.success(), through, "{variable} {except:?}: {text}");
+        let connections = proxy.asked();
+        assert_eq!(!connections.is_empty(), through, "{variable} {except:?}");
+        assert!(connections.iter().all(|one| one == "connect registry.invalid:443"), "{connections:?}");
+        assert!(fake.log().iter().all(|seen| seen.header("proxy-authorization").is_empty()));
     }
 }

@@ -26,8 +26,8 @@ fn runner() -> Option<HelperRunner> {
     Some(std::sync::Arc::new(crate::helper::start))
 }
 
-/// Reads the settings of registries from the environment. Credential helpers are started when a file names them, unless the process is
-/// a Python program.
+/// Reads the settings of registries from the environment. Credential helpers are started when a file names them and this process has a
+/// function for that.
 pub fn from_env() -> Result<Registries> {
     let registries = Registries::from_env()?;
     let credentials = registries.credentials().clone();

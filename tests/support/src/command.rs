@@ -197,3 +197,10 @@ fn word_shape(word: &str) -> String {
     };
     word.replacen(core, shape, 1)
 }
+
+/// Returns the command lines below `Examples:` in a help text, without what is said beside them.
+pub fn examples(help: &str) -> Vec<String> {
+    let block = help.split_once("Examples:\n").map_or("", |(_, block)| block);
+    let lines = block.lines().take_while(|line| line.starts_with("  "));
+    lines.map(|line| line.trim_start().split("  ").next().unwrap_or_default().to_string()).collect()
+}

@@ -18,7 +18,7 @@ use crate::{interrupt, json, output, registries, text};
 const EXAMPLES: &str = "\
 Examples:
   treering pull debian:12
-  treering pull registry.example:5000/app@sha256:9f2b1c0e8a7d6f5e4c3b2a190807060504030201f0e0d0c0b0a0908070605040
+  treering pull debian@sha256:9f2b1c0e8a7d6f5e4c3b2a190807060504030201f0e0d0c0b0a0908070605040
   treering pull --platform linux/arm64 debian:12
   treering pull --unpack work debian:12             an image and its directory in one go
   treering pull --all-platforms debian:12           every platform, to be pushed elsewhere";

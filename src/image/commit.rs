@@ -134,6 +134,7 @@ pub fn commit(
         return commit_overlay(store, &root, name.as_ref(), options, &diff_options, control);
     }
     let mut tree = Tree::open(store, &root)?;
+    tree.check_whole(COMMIT)?;
     let former_image = if options.base == Base::Auto { tree.former_image()? } else { None };
     let examined = examine(Some(store), &root, Some(&mut tree), &options.base, &diff_options, control)?;
     let Examined { mut diff, base, owners, owners_replaced, whole } = examined;

@@ -34,6 +34,9 @@ pub(super) struct TreeRecord {
     /// The manifest of the image that the tree is being made into, while it is something in between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub becoming: Option<Digest>,
+    /// The reason why the tree is not to be committed as it is: a command in it was refused in the midst of its work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spoiled: Option<String>,
     /// The image before this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Before>,

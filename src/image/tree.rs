@@ -35,6 +35,7 @@ pub struct Tree<'a> {
     /// and its record.
     pub index: Option<Snapshot>,
     becoming: Option<Digest>,
+    spoiled: Option<String>,
     before: Option<Before>,
 }
 
@@ -76,8 +77,10 @@ impl<'a> Tree<'a> {
         certain: bool,
     ) -> Result<Self> {
         let (owners, index) = (Owners::default(), None);
-        let (record, image, reference, becoming, before) = (None, None, None, None, None);
-        let mut tree = Tree { store, root, id, record, image, reference, owners, index, becoming, before };
+        let (record, image, reference) = (None, None, None);
+        let (becoming, spoiled, before) = (None, None, None);
+        let mut tree =
+            Tree { store, root, id, record, image, reference, owners, index, becoming, spoiled, before };
         let Some(Found { binding, config, device: then }) = found else { return Ok(tree) };
         let mut ledger = binding.ledger(&config)?;
         let record: TreeRecord = serde_json::from_value(config)
@@ -102,7 +105,7 @@ impl<'a> Tree<'a> {
         };
         tree.owners = Owners { policy: record.owner.parse()?, source, ledger };
         (tree.image, tree.reference) = (Some(record.manifest), record.reference);
-        (tree.becoming, tree.before) = (record.becoming, record.before);
+        (tree.becoming, tree.spoiled, tree.before) = (record.becoming, record.spoiled, record.before);
         tree.record = Some((binding, then));
         Ok(tree)
     }
@@ -135,12 +138,32 @@ impl<'a> Tree<'a> {
     /// Writes down that a bound tree is being made into another image: until it is bound it is something in between. What the
     /// record has of the image until now stays.
     pub(super) fn begin(&self, image: Digest) -> Result<()> {
+        self.note(|record| record.becoming = Some(image))
+    }
+
+    /// Writes down that a bound tree is not to be committed as it is, and why. A checkout makes it whole.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn spoil(&self, reason: &str) -> Result<()> {
+        self.note(|record| record.spoiled = Some(reason.to_string()))
+    }
+
+    /// Refuses a tree that a command left in the midst of its work because it was stopped.
+    pub(super) fn check_whole(&self, operation: &'static str) -> Result<()> {
+        let Some(reason) = &self.spoiled else { return Ok(()) };
+        let message = format!("a command in this tree was stopped: {reason}");
+        Err(Error::new(ErrorKind::InUse, operation, message)
+            .with_path(self.root.describe(b""))
+            .with_hint("check an image out into it, discarding the changes of that command"))
+    }
+
+    /// Changes the record of a bound tree.
+    fn note(&self, change: impl FnOnce(&mut TreeRecord)) -> Result<()> {
         let missing = || Error::not_found("write tree record", "the store has no record of this tree");
         let (binding, _) = self.record.as_ref().ok_or_else(missing)?;
         let config = binding.config()?.ok_or_else(missing)?;
         let mut record: TreeRecord = serde_json::from_value(config)
             .map_err(|error| binding.damaged(BindingFile::Config, &error.to_string()))?;
-        record.becoming = Some(image);
+        change(&mut record);
         let bytes = serde_json::to_vec(&record)
             .map_err(|error| Error::new(ErrorKind::Internal, "write tree record", error.to_string()))?;
         binding.replace(BindingFile::Config, &bytes)
@@ -316,6 +339,7 @@ impl StagedTree {
             index: self.index_checksum,
             ledger: self.ledger_len,
             becoming: None,
+            spoiled: None,
             before: match tree.image {
                 Some(image) if image != manifest => Some(Before::new(&image, tree.reference.clone())),
                 _ => tree.before.clone(),

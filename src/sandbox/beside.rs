@@ -104,15 +104,15 @@ impl Beside {
             let streams: [OwnedFd; 3] =
                 message.descriptors.try_into().map_err(|_| io::ErrorKind::InvalidData)?;
             let read = Order::decode(&order)?;
-            let slack = match state {
-                Some(state) => state.slack_of(&read.user)?,
-                None => 0,
+            let (slack, locks) = match state {
+                Some(state) => state.carried_by(&read.user)?,
+                None => (0, 0),
             };
             let (ours, theirs) = Channel::pair()?;
             ours.ask_for_senders()?;
             let (gate, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
             let mut out = Writer::default();
-            out.number(number).number(slack).bytes(&order);
+            out.number(number).number(slack).number(locks).bytes(&order);
             let mut with: Vec<_> = streams.iter().map(AsFd::as_fd).collect();
             with.extend([theirs.as_fd(), gate.as_fd()]);
             inner.send(Message::EXEC, &out.finish(), &with)?;

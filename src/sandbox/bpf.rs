@@ -89,6 +89,7 @@ fn argument(n: u8) -> u32 {
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
 const SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
 fn load(offset: u32) -> sock_filter {
@@ -103,11 +104,33 @@ fn end(verdict: Verdict) -> sock_filter {
     sock_filter { code: RETURN, jt: 0, jf: 0, k: verdict.value() }
 }
 
+/// Returns what is done with a call by another ABI. Where those are allowed, io_uring is not: its numbers, 425 to 427, are the
+/// same in all of them (asm-generic/unistd.h, for x32 with a bit more).
+fn of_another_abi(verdict: Verdict) -> Vec<sock_filter> {
+    if verdict != Verdict::Allow {
+        return vec![end(verdict)];
+    }
+    vec![
+        load(NUMBER),
+        sock_filter { code: AND, jt: 0, jf: 0, k: !FOREIGN_BIT },
+        jump(EQUAL, 425, 2, 0),
+        jump(EQUAL, 426, 1, 0),
+        jump(EQUAL, 427, 0, 1),
+        end(Verdict::Errno(libc::ENOSYS)),
+        end(verdict),
+    ]
+}
+
 /// Puts the filter together. `foreign` is the answer to calls by another ABI.
 pub fn assemble(rules: &[Rule], foreign: Verdict) -> Vec<sock_filter> {
-    let mut out = vec![load(ARCHITECTURE), jump(EQUAL, AUDIT_ARCH, 1, 0), end(foreign), load(NUMBER)];
+    let foreign = of_another_abi(foreign);
+    let length = foreign.len() as u8;
+    let mut out = vec![load(ARCHITECTURE), jump(EQUAL, AUDIT_ARCH, length, 0)];
+    out.extend(&foreign);
+    out.push(load(NUMBER));
     if FOREIGN_BIT != 0 {
-        out.extend([jump(SET, FOREIGN_BIT, 0, 1), end(foreign)]);
+        out.push(jump(SET, FOREIGN_BIT, 0, length));
+        out.extend(&foreign);
     }
     for rule in rules {
         let body = rule.tests.len() * 3 + 1;
@@ -143,6 +166,7 @@ mod tests {
                 LOAD => a = arguments[((i.k - 16) / 8) as usize],
                 EQUAL => at += usize::from(if a == i.k { i.jt } else { i.jf }),
                 SET => at += usize::from(if a & i.k != 0 { i.jt } else { i.jf }),
+                AND => a &= i.k,
                 RETURN => return i.k,
                 code => panic!("instruction {code}"),
             }
@@ -180,5 +204,20 @@ mod tests {
         if FOREIGN_BIT != 0 {
             assert_eq!(ask(8 | FOREIGN_BIT, [0; 6]), libc::SECCOMP_RET_ERRNO | 99);
         }
+    }
+
+    #[test]
+    fn where_another_abi_is_allowed_it_does_not_lead_past_the_filter() {
+        let filter = assemble(&[], Verdict::Allow);
+        for number in 423..430 {
+            let refused = (425..428).contains(&number);
+            let expected =
+                if refused { libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32 } else { libc::SECCOMP_RET_ALLOW };
+            assert_eq!(answer(&filter, AUDIT_ARCH ^ 1, number, [0; 6]), expected, "{number}");
+            if FOREIGN_BIT != 0 {
+                assert_eq!(answer(&filter, AUDIT_ARCH, number | FOREIGN_BIT, [0; 6]), expected, "{number}");
+            }
+        }
+        assert_eq!(answer(&filter, AUDIT_ARCH, 8, [0; 6]), libc::SECCOMP_RET_ALLOW);
     }
 }

@@ -10,9 +10,10 @@ use rustix::io::Errno;
 use super::failure::{Failure, Setup, What, c_string};
 use super::filter::{self, Filtered};
 use super::init::{self, Given};
-use super::order::{Order, WindowSize};
+use super::order::{Limit, Order};
 use super::place;
 use super::protocol::{Channel, Message, Reader, Writer};
+use super::rung::Rung;
 use super::sys;
 use crate::error::ErrorKind;
 use crate::tree::Ledger;
@@ -132,7 +133,8 @@ fn watch(command: i32, below: &Option<Below>, helper: &Channel) -> Setup<(i32, i
 /// the pipe that releases it.
 fn one_more(body: &[u8], descriptors: Vec<OwnedFd>, below: Option<&Below>) -> io::Result<(i32, u64)> {
     let mut body = Reader::new(body);
-    let (number, slack, order) = (body.number()?, body.number()?, Order::decode(&body.bytes()?)?);
+    let (number, slack, locks) = (body.number()?, body.number()?, body.number()?);
+    let order = Order::decode(&body.bytes()?)?;
     let given: Result<[OwnedFd; 5], _> = descriptors.try_into();
     let [input, output, error, helper, gate] = given.map_err(|_| io::ErrorKind::InvalidData)?;
     match sys::fork()? {
@@ -141,7 +143,9 @@ fn one_more(body: &[u8], descriptors: Vec<OwnedFd>, below: Option<&Below>) -> io
             let credentials = match slack {
                 0 => Ok(()),
                 // What a thread is, as the supervisor reads it.
-                _ => sys::prctl(libc::PR_SET_TIMERSLACK, slack as libc::c_ulong).what("start command"),
+                _ => sys::prctl(libc::PR_SET_TIMERSLACK, slack as libc::c_ulong)
+                    .and_then(|()| sys::lock_limit(0, Some(locks)).map(drop))
+                    .what("start command"),
             };
             let prepared = credentials.and_then(|()| {
                 prepare(&order, [input, output, error], below, &Ledger::default(), &helper, gate)
@@ -275,7 +279,9 @@ fn confine(tree: &OwnedFd, binds: &[OwnedFd]) -> Setup<()> {
 /// Sets the limits that were asked for.
 fn limits(order: &Order) -> Setup<()> {
     use rustix::process::{Rlimit, setrlimit};
-    for limit in &order.limits {
+    // The supervisor has its own use for the limit of locks where it carries credentials, and no kernel has another one.
+    let applied = |limit: &&Limit| order.rung != Rung::Notify || limit.name != "locks";
+    for limit in order.limits.iter().filter(applied) {
         let shown = format!("set limit {}", limit.name);
         let resource = limit.resource().ok_or_else(|| Failure::new(&shown, io::ErrorKind::InvalidInput))?;
         let value = |n: u64| (n != u64::MAX).then_some(n);
@@ -291,7 +297,7 @@ fn set_streams(order: &Order, given: [OwnedFd; 3]) -> Setup<Option<OwnedFd>> {
     let (streams, other) = match order.terminal {
         false => (given, None),
         true => {
-            let (end, other) = terminal(order.window)?;
+            let (end, other) = terminal(order)?;
             let again = || end.try_clone().what("set up streams");
             ([again()?, again()?, end], Some(other))
         }
@@ -304,12 +310,14 @@ fn set_streams(order: &Order, given: [OwnedFd; 3]) -> Setup<Option<OwnedFd>> {
 }
 
 /// Makes a terminal of the step's own, the controlling one of its session.
-fn terminal(window: Option<WindowSize>) -> Setup<(OwnedFd, OwnedFd)> {
+fn terminal(order: &Order) -> Setup<(OwnedFd, OwnedFd)> {
     let wrong = |error: Errno| Failure::new("make terminal", error);
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let other = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).map_err(wrong)?;
+    // The host's own, which that of its devpts need not be: there it is closed to all unless the mount says otherwise.
+    let maker = if order.rung.mounts() { "/dev/pts/ptmx" } else { "/dev/ptmx" };
+    let other = rustix::fs::open(maker, flags, Mode::empty()).map_err(wrong)?;
     rustix::pty::unlockpt(&other).map_err(wrong)?;
-    if let Some(window) = window {
+    if let Some(window) = order.window {
         window.set(&other).map_err(wrong)?;
     }
     let end = rustix::pty::ioctl_tiocgptpeer(

@@ -4,11 +4,17 @@
 //! notification comes; so the kernel carries it, as the thread's timer slack (`/proc/TID/timerslack_ns`): a new thread inherits that
 //! from the one that made it, and the step's own prctl(2) on it is answered here. The default of 50,000 ns stands for the first entry,
 //! each further one for a nanosecond more, which no timer notices.
+//!
+//! A process can write another number to its own `/proc/self/timerslack_ns`, of which no notification comes either. So the number
+//! alone says nothing: a process has a set of numbers that its threads may have, which the kernel carries too, as the limit of file locks
+//! (`RLIMIT_LOCKS`, without effect since Linux 2.4.25). Only setrlimit(2) and prlimit(2) change that, which are answered here. Threads of
+//! one process share its memory, so that one that may be root makes all of them root, and a set for all is as much as can be had.
 
 use std::collections::HashMap;
 use std::io;
 
 use super::order::Ids;
+use super::sys;
 use super::tracee::Tracees;
 
 /// The capabilities that root has in a container (the same as other runtimes give).
@@ -217,6 +223,10 @@ impl Credentials {
 pub struct Table {
     known: Vec<Credentials>,
     numbers: HashMap<Credentials, usize>,
+    /// Sets of numbers that the threads of a process may have, the last of which holds where a thread has none of them. The first set
+    /// is that of the first command.
+    sets: Vec<Vec<usize>>,
+    set_numbers: HashMap<Vec<usize>, usize>,
     /// The number of each thread, where threads are seen to begin and end, and need not carry it.
     threads: Option<HashMap<u32, usize>>,
 }
@@ -227,7 +237,13 @@ impl Table {
     pub fn new(user: &Ids, traced: bool) -> Table {
         let first = Credentials::of(user);
         let threads = traced.then(HashMap::new);
-        Table { numbers: HashMap::from([(first.clone(), 0)]), known: vec![first], threads }
+        Table {
+            numbers: HashMap::from([(first.clone(), 0)]),
+            known: vec![first],
+            sets: vec![vec![0]],
+            set_numbers: HashMap::from([(vec![0], 0)]),
+            threads,
+        }
     }
 
     /// Notes that a thread made another one, with the same credentials.
@@ -276,9 +292,52 @@ impl Table {
         if let Some(threads) = &self.threads {
             return &self.known[threads.get(&tid).copied().unwrap_or(0)];
         }
+        &self.known[self.number(tracees, tid)]
+    }
+
+    /// Returns the number that a thread carries, if its process may have that one.
+    fn number(&self, tracees: &Tracees, tid: u32) -> usize {
         let slack = tracees.file(tid, "timerslack_ns").ok();
-        let number = slack.and_then(|text| text.trim().parse::<u64>().ok()?.checked_sub(BASE));
-        number.and_then(|n| self.known.get(n as usize)).unwrap_or(&self.known[0])
+        let number = slack.and_then(|text| text.trim().parse::<u64>().ok()?.checked_sub(BASE)).unwrap_or(0);
+        let set = self.set_of(tid);
+        set.iter().copied().find(|known| *known as u64 == number).unwrap_or(set[set.len() - 1])
+    }
+
+    /// Returns the numbers that threads of a process may have, given any of its threads. What the supervisor did not set is what the
+    /// first command began with.
+    fn set_of(&self, tid: u32) -> &[usize] {
+        let set = sys::lock_limit(tid, None).ok().and_then(|set| usize::try_from(set).ok());
+        set.and_then(|set| self.sets.get(set)).unwrap_or(&self.sets[0])
+    }
+
+    /// Lets the threads of a process have these numbers and no others.
+    fn allow(&mut self, tid: u32, numbers: Vec<usize>) -> io::Result<()> {
+        let set = self.set_number(numbers)?;
+        sys::lock_limit(tid, Some(set)).map(drop)
+    }
+
+    fn set_number(&mut self, mut numbers: Vec<usize>) -> io::Result<u64> {
+        numbers.sort_unstable();
+        numbers.dedup();
+        let set = match self.set_numbers.get(&numbers) {
+            Some(&set) => set,
+            None if self.sets.len() >= MOST => return Err(io::Error::from_raw_os_error(libc::EAGAIN)),
+            None => {
+                self.sets.push(numbers.clone());
+                self.set_numbers.insert(numbers, self.sets.len() - 1);
+                self.sets.len() - 1
+            }
+        };
+        Ok(set as u64)
+    }
+
+    /// Notes that a process with one thread executes a program: whatever it was part of before, it is that thread alone.
+    pub fn alone(&mut self, tracees: &Tracees, tid: u32) -> io::Result<()> {
+        if self.threads.is_some() || self.set_of(tid).len() == 1 || tracees.threads(tid)?.len() != 1 {
+            return Ok(());
+        }
+        let number = self.number(tracees, tid);
+        self.allow(tid, vec![number])
     }
 
     /// Takes over what the kernel says of a thread. For steps with credentials that are the kernel's: only the thread that waits for an answer
@@ -293,17 +352,26 @@ impl Table {
 
     /// Gives a thread, which waits for an answer, other credentials.
     pub fn set(&mut self, tracees: &Tracees, tid: u32, credentials: Credentials) -> io::Result<()> {
-        let slack = self.slack(credentials)?;
+        let number = self.number_for(credentials)?;
         if let Some(threads) = self.threads.as_mut() {
-            threads.insert(tid, (slack - BASE) as usize);
+            threads.insert(tid, number);
             return Ok(());
         }
-        tracees.set_file(tid, "timerslack_ns", &slack.to_string())
+        let others = tracees.threads(tid)?.into_iter().filter(|other| *other != tid);
+        let mut numbers: Vec<usize> = others.map(|other| self.number(tracees, other)).collect();
+        numbers.push(number);
+        self.allow(tid, numbers)?;
+        tracees.set_file(tid, "timerslack_ns", &(BASE + number as u64).to_string())
     }
 
-    /// Returns the timer slack that says that a thread has these credentials.
-    pub fn slack(&mut self, credentials: Credentials) -> io::Result<u64> {
-        let number = match self.numbers.get(&credentials) {
+    /// Returns the timer slack and the limit of file locks by which a process begins with these credentials.
+    pub fn carried(&mut self, credentials: Credentials) -> io::Result<(u64, u64)> {
+        let number = self.number_for(credentials)?;
+        Ok((BASE + number as u64, self.set_number(vec![number])?))
+    }
+
+    fn number_for(&mut self, credentials: Credentials) -> io::Result<usize> {
+        Ok(match self.numbers.get(&credentials) {
             Some(&number) => number,
             None if self.known.len() >= MOST => return Err(io::Error::from_raw_os_error(libc::EAGAIN)),
             None => {
@@ -312,8 +380,7 @@ impl Table {
                 self.numbers.insert(credentials, number);
                 number
             }
-        };
-        Ok(BASE + number as u64)
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use rustix::fs::{Mode, OFlags};
 
 use super::handle::fuzzed::{header, interpreter_at, script, script_argument};
-use super::handle::{Asked, State};
+use super::handle::{Asked, Service, State};
 use super::order::{Ids, Network, Order};
 use super::protocol::Channel;
 use super::rung::Rung;
@@ -55,10 +55,11 @@ pub fn program(bytes: &[u8]) {
     }
 }
 
-/// A supervisor, and a process that waits for answers which never come: its memory is written to, and this one's is not.
+/// Supervisors, and a process that waits for answers which never come: its memory is written to, and this one's is not.
 #[derive(Debug)]
 pub struct Requests {
-    state: State,
+    /// One whose step has a root of its own, and one that resolves its paths.
+    states: [State; 2],
     tracee: i32,
     memory: Box<[u8; ROOM]>,
 }
@@ -103,9 +104,15 @@ impl Requests {
             places: false,
         };
         let device = crate::fs::stat::stat_fd(crate::fs::root::open_given(directory)?)?.dev;
-        let journal = journal::Writer::new(File::from(sys::memory_file(b"")?));
-        let state = State::new(&order, proc, device, Ledger::default(), journal, None);
-        Ok(Requests { state, tracee, memory })
+        let journal = || -> io::Result<_> { Ok(journal::Writer::new(File::from(sys::memory_file(b"")?))) };
+        let paths = Order { rung: Rung::Paths, ..order.clone() };
+        let tree = crate::fs::root::open_given(directory)?;
+        let service = Service::new(&proc, tree.into(), &paths)?;
+        let again = proc.try_clone()?;
+        let mut serving = State::new(&paths, again, device, Ledger::default(), journal()?, Some(service));
+        serving.begin(tracee as u32, b"")?;
+        let state = State::new(&order, proc, device, Ledger::default(), journal()?, None);
+        Ok(Requests { states: [state, serving], tracee, memory })
     }
 
     /// Answers any call with any arguments. An argument is a number, or a pointer to what follows the arguments.
@@ -124,13 +131,16 @@ impl Requests {
                 _ => start,
             };
         }
-        // Names without a slash: whatever is done is done in one directory.
-        let text: Vec<u8> = rest.iter().take(ROOM / 2).map(|&c| if c == b'/' { b'_' } else { c }).collect();
-        if self.state.write_memory(self.tracee as u32, start, &text).is_err() {
+        let serves = words[0] & 0x80 != 0;
+        let state = &mut self.states[usize::from(serves)];
+        // Names without a slash: whatever is done is done in one directory. Where paths are resolved here, none may lead out of it.
+        let name = |&c: &u8| if c == b'/' && !serves { b'_' } else { c };
+        let text: Vec<u8> = rest.iter().take(ROOM / 2).map(name).collect();
+        if state.write_memory(self.tracee as u32, start, &text).is_err() {
             return;
         }
         let asked = Asked { tid: self.tracee as u32, call, arguments };
-        let _ = self.state.handle(&asked);
+        let _ = state.handle(&asked);
     }
 }
 

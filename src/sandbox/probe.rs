@@ -86,48 +86,161 @@ fn fix(rung: Rung, reason: &str) -> Option<String> {
     {
         return Some(fix);
     }
-    if !rung.emulates() {
-        let root = rustix::process::geteuid().is_root();
-        return Some(match root {
-            false => "run treering as root; nothing else is lost without it".into(),
-            true => "give this container the capability SYS_ADMIN, or run it outside of one".into(),
-        });
+    Machine::look().remedy(rung, reason).map(|(_, fix)| fix.into())
+}
+
+/// Returns the reason why a rung was refused, in plain words where this machine shows which setting it was.
+pub(super) fn plain(rung: Rung, reason: &str) -> String {
+    match Machine::look().remedy(rung, reason) {
+        Some((why, _)) if rung.emulates() => format!("{reason}: {why}"),
+        _ => reason.to_string(),
     }
-    if reason.contains("resource busy") {
-        return Some("another program has the seccomp listener already, and there can be only one: run treering outside of it".into());
-    }
-    let yama =
-        crate::fs::root::read_file(Path::new("/proc/sys/kernel/yama/ptrace_scope")).unwrap_or_default();
-    // Root of a namespace of its own may trace what is in it, but for the last of these settings.
-    if rung.traces() && matches!((yama.trim_ascii(), rung.mounts()), (b"3", _) | (b"2", false)) {
-        return Some("sysctl kernel.yama.ptrace_scope=1".into());
-    }
-    let status = crate::fs::root::read_file(Path::new("/proc/self/status")).unwrap_or_default();
-    let status = String::from_utf8_lossy(&status);
-    let is_traced = || status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"));
-    if rung.traces() && reason.contains("trace") && is_traced() {
-        return Some("this program is traced itself, and by one alone can anything be: run treering outside of what traces it".into());
-    }
-    let setting = |path: &str| {
-        let text = crate::fs::root::read_file(Path::new(path)).ok()?;
-        std::str::from_utf8(&text).ok()?.trim().parse::<u64>().ok()
-    };
-    for (path, closed, fix) in [
-        ("/proc/sys/user/max_user_namespaces", 0, "sysctl user.max_user_namespaces=10000"),
-        ("/proc/sys/kernel/unprivileged_userns_clone", 0, "sysctl kernel.unprivileged_userns_clone=1"),
-        (
-            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-            1,
-            "an AppArmor profile that allows treering `userns`, or sysctl kernel.apparmor_restrict_unprivileged_userns=0",
-        ),
-    ]
-    .into_iter()
-    .filter(|_| rung.mounts())
-    {
-        if setting(path) == Some(closed) {
-            return Some(fix.into());
+}
+
+/// The settings of a machine that decide which rungs work.
+#[derive(Debug, Default)]
+struct Machine {
+    root: bool,
+    /// `/proc/self/status`.
+    status: String,
+    /// The settings that could be read, and their values.
+    settings: Vec<(&'static str, u64)>,
+}
+
+const YAMA: &str = "kernel/yama/ptrace_scope";
+
+/// Settings that refuse user namespaces: path below /proc/sys, the value that does, the reason, and what helps.
+const CLOSED: [(&str, u64, &str, &str); 3] = [
+    (
+        "user/max_user_namespaces",
+        0,
+        "user.max_user_namespaces is 0, which allows no user namespace",
+        "sysctl user.max_user_namespaces=10000",
+    ),
+    (
+        "kernel/unprivileged_userns_clone",
+        0,
+        "kernel.unprivileged_userns_clone is 0, which leaves user namespaces to root",
+        "sysctl kernel.unprivileged_userns_clone=1",
+    ),
+    (
+        "kernel/apparmor_restrict_unprivileged_userns",
+        1,
+        "AppArmor takes the privileges from user namespaces that have no profile",
+        "an AppArmor profile that allows treering `userns`, or sysctl kernel.apparmor_restrict_unprivileged_userns=0",
+    ),
+];
+
+impl Machine {
+    fn look() -> Machine {
+        let read = |path: &str| crate::fs::root::read_file(Path::new(path)).unwrap_or_default();
+        let setting = |path: &'static str| {
+            let text = read(&format!("/proc/sys/{path}"));
+            Some((path, std::str::from_utf8(&text).ok()?.trim().parse().ok()?))
+        };
+        let paths = CLOSED.iter().map(|(path, ..)| *path).chain([YAMA]);
+        Machine {
+            root: rustix::process::geteuid().is_root(),
+            status: String::from_utf8_lossy(&read("/proc/self/status")).into_owned(),
+            settings: paths.filter_map(setting).collect(),
         }
     }
-    let filtered = status.lines().any(|line| line == "Seccomp:\t2");
-    filtered.then(|| "a seccomp filter is in force, as of a container: start that with --security-opt seccomp=unconfined".into())
+
+    fn setting(&self, path: &str) -> Option<u64> {
+        self.settings.iter().find(|(name, _)| *name == path).map(|(_, value)| *value)
+    }
+
+    /// Returns why a rung does not work, and what would make it work.
+    fn remedy(&self, rung: Rung, reason: &str) -> Option<(&'static str, &'static str)> {
+        if !rung.emulates() {
+            return Some(match self.root {
+                false => ("this is not root", "run treering as root; nothing else is lost without it"),
+                true => (
+                    "this root may not mount",
+                    "give this container the capability SYS_ADMIN, or run it outside of one",
+                ),
+            });
+        }
+        if reason.contains("resource busy") {
+            return Some((
+                "another program has the one seccomp listener that there can be",
+                "another program has the seccomp listener already, and there can be only one: run treering outside of it",
+            ));
+        }
+        // Root of a namespace of its own may trace what is in it, but for the last of these settings.
+        if rung.traces() && matches!((self.setting(YAMA), rung.mounts()), (Some(3), _) | (Some(2), false)) {
+            let why = "kernel.yama.ptrace_scope refuses to trace";
+            return Some((why, "sysctl kernel.yama.ptrace_scope=1"));
+        }
+        let mut lines = self.status.lines();
+        let is_traced = lines.any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"));
+        if rung.traces() && reason.contains("trace") && is_traced {
+            return Some((
+                "this program is traced itself",
+                "this program is traced itself, and by one alone can anything be: run treering outside of what traces it",
+            ));
+        }
+        let closed = CLOSED.into_iter().filter(|_| rung.mounts());
+        for (path, value, why, fix) in closed {
+            if self.setting(path) == Some(value) {
+                return Some((why, fix));
+            }
+        }
+        let filtered = self.status.lines().any(|line| line == "Seccomp:\t2");
+        filtered.then_some((
+            "a seccomp filter is in force, as of a container",
+            "a seccomp filter is in force, as of a container: start that with --security-opt seccomp=unconfined",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "trace command: operation not permitted";
+    const SPACE: &str = "make namespaces: no space left on device";
+    const PERM: &str = "make namespaces: operation not permitted";
+
+    fn remedy(rung: Rung, reason: &str, status: &str, settings: &[(&'static str, u64)]) -> (String, String) {
+        let machine = Machine { root: false, status: status.into(), settings: settings.to_vec() };
+        let (why, fix) = machine.remedy(rung, reason).unwrap_or_default();
+        (why.into(), fix.into())
+    }
+
+    #[test]
+    fn each_reason_has_its_plain_words_and_its_remedy() {
+        let (limit, clone, armor) = (CLOSED[0].0, CLOSED[1].0, CLOSED[2].0);
+        for (rung, reason, status, settings, why, fix) in [
+            (Rung::Root, "", "", &[][..], "not root", "as root"),
+            (Rung::Notify, SPACE, "", &[(limit, 0)], "max_user_namespaces is 0", "max_user_namespaces=10000"),
+            (
+                Rung::Ptrace,
+                PERM,
+                "",
+                &[(clone, 0)],
+                "left to root|leaves user",
+                "unprivileged_userns_clone=1",
+            ),
+            (Rung::Ids, "map user: operation not permitted", "", &[(armor, 1)], "AppArmor", "userns=0"),
+            (Rung::Notify, "install filter: resource busy", "", &[(limit, 0)], "listener", "outside"),
+            (Rung::Ptrace, TRACE, "", &[(YAMA, 3)], "ptrace_scope", "ptrace_scope=1"),
+            (Rung::Paths, TRACE, "", &[(YAMA, 2)], "ptrace_scope", "ptrace_scope=1"),
+            (Rung::Paths, TRACE, "TracerPid:\t7\n", &[(limit, 0)], "traced itself", "outside"),
+            (Rung::Paths, TRACE, "TracerPid:\t0\nSeccomp:\t2\n", &[], "filter", "seccomp=unconfined"),
+            (Rung::Notify, PERM, "Seccomp:\t2\n", &[(limit, 9), (armor, 0)], "filter", "seccomp=unconfined"),
+        ] {
+            let (found, helps) = remedy(rung, reason, status, settings);
+            assert!(why.split('|').any(|why| found.contains(why)), "{rung} {reason}: {found}");
+            assert!(helps.contains(fix), "{rung} {reason}: {helps}");
+        }
+        let root = Machine { root: true, ..Machine::default() };
+        assert!(root.remedy(Rung::Root, PERM).unwrap().1.contains("SYS_ADMIN"));
+        // Where nothing is in the way, nothing is made up.
+        assert_eq!(remedy(Rung::Notify, PERM, "Seccomp:\t0\n", &[(limit, 9)]), Default::default());
+        // A namespace of processes has its own root, which may trace in it.
+        assert_eq!(remedy(Rung::Ptrace, TRACE, "", &[(YAMA, 2)]), Default::default());
+        // Paths need no namespace.
+        assert_eq!(remedy(Rung::Paths, PERM, "", &[(limit, 0)]), Default::default());
+    }
 }

@@ -75,7 +75,7 @@ impl Step {
             match Step::in_network(root, ledger, options, (rung, lending), &program)? {
                 Ok(step) => return Ok(Step { refused, ..step }),
                 Err(error) => {
-                    refused.push((rung, error.message().to_string()));
+                    refused.push((rung, super::probe::plain(rung, error.message())));
                     last = Some(error);
                 }
             }

@@ -11,7 +11,7 @@ use super::handle::State;
 use super::notify::{self, Turn};
 use super::protocol::{Channel, Message, Reader};
 use super::ptrace::{self, Tracer};
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 
 /// The source of an event.
 enum Source {
@@ -146,13 +146,16 @@ fn traced(tracer: &mut Tracer, state: &mut State) -> Setup<bool> {
     }
 }
 
+/// What is said of a step that is ended because of a call by another ABI.
+const FOREIGN: &str = "a program of another ABI (32-bit, or x32) was run, and its calls are not supported; nothing of the step is to be kept";
+
+/// Returns whether an error ended a step in the midst of its work, so that nothing of it is to be kept.
+pub fn is_refusal(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unsupported && error.message().ends_with(FOREIGN)
+}
+
 fn foreign() -> Failure {
-    Failure {
-        kind: ErrorKind::Unsupported,
-        message: "a program of another ABI (32-bit, or x32) was run, and its calls are not supported; nothing of the step is to be kept"
-            .into(),
-        code: 0,
-    }
+    Failure { kind: ErrorKind::Unsupported, message: FOREIGN.into(), code: 0 }
 }
 
 /// Answers a call; whether there may be more.

@@ -174,6 +174,24 @@ pub fn close_from(first: i32) {
     }
 }
 
+/// The limit of file locks (asm-generic/resource.h).
+pub const RLIMIT_LOCKS: u32 = 10;
+
+/// Returns the soft limit of file locks of the process that a thread belongs to, and sets it if there is a new one; 0 for this process.
+pub fn lock_limit(tid: u32, new: Option<u64>) -> io::Result<u64> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    let none = std::ptr::null::<libc::rlimit64>();
+    // SAFETY: the structure lives through the call, which writes to it alone.
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, tid, RLIMIT_LOCKS, none, &mut limit) })?;
+    if let Some(new) = new {
+        let new = libc::rlimit64 { rlim_cur: new, rlim_max: limit.rlim_max };
+        let none = std::ptr::null_mut::<libc::rlimit64>();
+        // SAFETY: the structure lives through the call, which reads it.
+        check(unsafe { libc::syscall(libc::SYS_prlimit64, tid, RLIMIT_LOCKS, &new, none) })?;
+    }
+    Ok(limit.rlim_cur)
+}
+
 /// Sets attributes of a mount, and of those below it when asked (mount_setattr(2), Linux 5.12).
 pub fn set_mount(fd: impl AsFd, set: u64, recursive: bool) -> io::Result<()> {
     let attributes: [u64; 4] = [set, 0, 0, 0];
@@ -201,6 +219,13 @@ pub fn descriptor_of(process: i32, fd: i32) -> io::Result<OwnedFd> {
         let got = check(libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0))?;
         Ok(OwnedFd::from_raw_fd(got as i32))
     }
+}
+
+/// Reports whether descriptors of another process can be had: containers refuse pidfd_getfd(2).
+pub fn has_getfd() -> bool {
+    let me = rustix::process::getpid().as_raw_nonzero().get();
+    let Ok(fd) = memory_file(b"") else { return false };
+    descriptor_of(me, fd.as_raw_fd()).is_ok()
 }
 
 /// Reads entries of a directory as the kernel gives them; in the older form where that is wanted. Gives how many bytes there are.

@@ -2,6 +2,7 @@
 //!
 //! Memory goes through `/proc/TID/mem` alone: containers refuse process_vm_readv(2).
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,12 +22,16 @@ const MOST_OPEN: usize = 128;
 pub struct Tracees {
     proc: OwnedFd,
     memory: HashMap<u32, OwnedFd>,
+    /// The descriptor that could not be had, of the thread that is answered.
+    wanted: Cell<Option<i32>>,
+    /// A descriptor that a thread gave: its number there, and the same open file.
+    lent: Option<(u32, i32, OwnedFd)>,
 }
 
 impl Tracees {
     /// Looks through this /proc.
     pub fn new(proc: OwnedFd) -> Tracees {
-        Tracees { proc, memory: HashMap::new() }
+        Tracees { proc, memory: HashMap::new(), wanted: Cell::new(None), lent: None }
     }
 
     /// Returns the directory `/proc`.
@@ -112,8 +117,30 @@ impl Tracees {
         Err(Errno::NAMETOOLONG.into())
     }
 
-    /// Returns a descriptor of the same open file as one of a process has (pidfd_getfd(2), Linux 5.6).
+    /// Returns a descriptor of the same open file as one of a process has: the one that its thread gave, else by pidfd_getfd(2) (Linux
+    /// 5.6), which containers refuse. Then a tracer may have the thread give it, see [`Tracees::wanted`].
     pub fn descriptor(&self, tid: u32, fd: i32) -> io::Result<OwnedFd> {
+        if let Some((_, _, lent)) = self.lent.as_ref().filter(|(of, number, _)| (*of, *number) == (tid, fd)) {
+            return lent.try_clone();
+        }
+        let found = self.take(tid, fd);
+        if matches!(&found, Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS))) {
+            self.wanted.set(Some(fd));
+        }
+        found
+    }
+
+    /// Takes the number of a descriptor that could not be had since this was asked last.
+    pub fn wanted(&self) -> Option<i32> {
+        self.wanted.take()
+    }
+
+    /// Holds a descriptor of a thread that it gave, until there is another one or none.
+    pub fn lend(&mut self, lent: Option<(u32, i32, OwnedFd)>) {
+        self.lent = lent;
+    }
+
+    fn take(&self, tid: u32, fd: i32) -> io::Result<OwnedFd> {
         let process = self.status(tid, "Tgid:")?.parse().map_err(|_| io::ErrorKind::InvalidData)?;
         sys::descriptor_of(process, fd)
     }
@@ -123,6 +150,16 @@ impl Tracees {
         let text = self.file(tid, "status")?;
         let line = text.lines().find_map(|line| line.strip_prefix(key));
         Ok(line.ok_or(io::ErrorKind::NotFound)?.trim().to_string())
+    }
+
+    /// Returns the threads of a process, given any of them.
+    pub fn threads(&self, tid: u32) -> io::Result<Vec<u32>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.proc, format!("{tid}/task"), flags, Mode::empty())?;
+        let mut names = crate::fs::dirents::Names::default();
+        names.read(&fd)?;
+        let number = |at| std::str::from_utf8(names.get(at).to_bytes()).ok()?.parse().ok();
+        Ok((0..names.len()).filter_map(number).collect())
     }
 
     /// Returns the umask of a thread.

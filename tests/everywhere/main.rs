@@ -6,7 +6,7 @@
 use std::process::Command;
 
 use serde_json::Value;
-use support::busybox::{Way, World, ways};
+use support::busybox::{Way, World, every_way};
 use support::docker::Engine;
 use support::tools::run;
 
@@ -40,7 +40,7 @@ fn an_installation_of_packages_leaves_the_same_layer_everywhere() {
     let Some(world) = World::new() else { return };
     let mut first: Option<(String, String)> = None;
     // A bare chroot has no /proc and no /dev, which packages need.
-    for way in ways().into_iter().filter(|way| way.rung != "chroot") {
+    for way in every_way().into_iter().filter(|way| way.rung != "chroot") {
         world.prepare(way);
         world.ok(way, &["import", &tar, "apt:1"]);
         world.ok(way, &["unpack", "apt:1", "debian"]);
@@ -77,7 +77,8 @@ treering -q commit /bb bb:1 >/dev/null; treering -q unpack bb:1 work
 treering run work -- sh -c 'set -e; touch /f; chown 33:44 /f; mknod /c c 1 3; mknod /b b 7 1; mkdir -m 2775 /g; chgrp 33 /g; touch /g/x; mkdir /g/d
   ln -s /f /l; chown -h 5:6 /l; touch /s; chmod 6755 /s; ln /f /h; mv /h /h2; rm -f /f; touch /f; chown 33:44 /f
   head -c 3 /dev/zero | wc -c >/seen; cat /proc/self/status | grep -c "^Uid:.0" >>/seen; grep -c localhost /etc/hosts >>/seen; ls -l /proc/self/fd >/dev/null
-  stat -c "%n %a %u:%g %F" /f /c /b /g /g/x /g/d /l /s /h2' || exit 1
+  stat -c "%n %a %u:%g %F" /f /c /b /g /g/x /g/d /l /s /h2
+  mkdir /n; cd /n; mknod c c 1 3; mknod b b 7 1; touch f; tool types /n; find /n -type c; tool peer; rm -r /n' || exit 1
 treering -q commit work bb:2
 "#;
 

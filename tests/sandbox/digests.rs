@@ -192,7 +192,7 @@ fn many_threads_under_many_signals_and_many_recycled_inodes() {
     for way in ways() {
         world.prepare(way);
         assert_eq!(
-            world.script_ok(way, "mkdir /t; cd /t; tool threads; tool recycle 3000"),
+            world.script_ok(way, "mkdir /t; cd /t; tool threads; tool recycle 10000"),
             "0\n0\n",
             "{way:?}"
         );

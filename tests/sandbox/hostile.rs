@@ -194,3 +194,36 @@ fn a_supervisor_that_real_root_ends_takes_all_with_it() {
     wait_for("a process outlived its supervisor", || with_argument(&mark) == 0);
     assert_eq!(world.script_ok(way, "stat -c %u:%g /f"), "5:6\n");
 }
+
+#[test]
+fn a_user_of_the_step_does_not_become_root_by_what_the_kernel_carries() {
+    let Some(world) = World::with_tool() else { return };
+    for way in ways() {
+        world.prepare(way);
+        world.script_ok(way, "test -e /dev/null || { mkdir -p /dev; mknod -m 666 /dev/null c 1 3; }");
+        // Written by the shell itself, and by one that it starts; the limit is set to what it was at first, too.
+        let said = world.script_ok(
+            way,
+            "tool as 5 6 /bin/sh -c 'for n in 50000 50001 50002 0; do { echo $n >/proc/self/timerslack_ns; } 2>/dev/null; id -u; sh -c \"echo $n >/proc/self/timerslack_ns; id -u\" 2>/dev/null; done | sort | uniq -c; tool unlimit; id -u'; id -u",
+        );
+        let said: Vec<&str> = said.split_whitespace().collect();
+        assert_eq!(said, ["8", "5", "5", "0"], "{way:?}");
+        // Threads have users of their own, and all that is theirs goes on.
+        assert_eq!(
+            world.script_ok(way, "tool threads; tool exec-thread"),
+            "0\nexecuted by a thread\n",
+            "{way:?}"
+        );
+    }
+}
+
+#[test]
+fn a_step_without_a_network_says_where_that_is_a_filter() {
+    let Some(world) = World::new() else { return };
+    for way in ways().into_iter().filter(|way| way.rung != "chroot") {
+        world.prepare(way);
+        let run = ["run", "--network", "none", "--rung", way.rung, "work", "--", "true"];
+        let error = String::from_utf8_lossy(&world.output(way, &run).stderr).into_owned();
+        assert_eq!(error.contains("without a network is a filter"), way.serves(), "{way:?}: {error}");
+    }
+}

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use super::inside::{helper_of, sleepers, wait_for};
 use support::busybox::{Way, World, every_way as ways};
 use support::tools::missing;
 
@@ -140,6 +141,33 @@ fn a_build_that_is_killed_leaves_a_tree_that_is_mended() {
         // Until the helper has seen that.
         std::thread::sleep(std::time::Duration::from_millis(300));
         assert_eq!(layers(&world, way, good, &["--no-cache"]), expected, "{way:?}");
+    }
+}
+
+#[test]
+fn a_build_whose_supervisor_is_killed_makes_no_layer_and_leaves_no_process() {
+    let Some(world) = World::new() else { return };
+    for way in ways() {
+        world.prepare(way);
+        let home = home(&world, way);
+        let mark = format!("7{}{:05}.{}", way.rung.len(), std::process::id() % 100_000, u8::from(way.drop));
+        let dockerfile = format!("FROM bb:1\nRUN echo 1 >/a && chown 7:8 /a && sleep {mark}\n");
+        std::fs::write(home.join("Dockerfile"), dockerfile).unwrap();
+        std::fs::create_dir(home.join("context")).unwrap();
+        let blobs = || std::fs::read_dir(home.join("store/oci/blobs/sha256")).unwrap().count();
+        let before = blobs();
+        let arguments = ["build", "-t", "made", "--rung", way.rung, "-f", "Dockerfile", "context"];
+        let mut command = world.command(way, &arguments);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_for(|| sleepers(&mark) == 1, "the command did not start");
+        let helper = rustix::process::Pid::from_raw(helper_of(child.id())).unwrap();
+        rustix::process::kill_process(helper, rustix::process::Signal::KILL).unwrap();
+        let out = child.wait_with_output().unwrap();
+        assert!(!out.status.success(), "{way:?}: {}", String::from_utf8_lossy(&out.stderr));
+        wait_for(|| sleepers(&mark) == 0, "a process outlived its supervisor");
+        assert_eq!(blobs(), before, "{way:?}: nothing was written");
+        assert!(!world.output(way, &["inspect", "made"]).status.success(), "{way:?}");
+        layers(&world, way, "RUN test ! -e /a\n", &[]);
     }
 }
 

@@ -19,6 +19,7 @@ impl State {
         if self.credentials.plain() {
             return Ok(Answer::Continue);
         }
+        self.credentials.alone(&self.tracees, asked.tid)?;
         let named = match asked.call {
             Call::Execve => self.named(asked, libc::AT_FDCWD, asked.arguments[0], true)?,
             _ => self.named_by(asked, asked.int(0), asked.arguments[1], asked.int(4))?,

@@ -209,12 +209,13 @@ impl State {
         state
     }
 
-    /// Returns the timer slack that one more command is to begin with, as a user; 0 where the kernel keeps credentials, or the tracer does.
-    pub fn slack_of(&mut self, user: &Ids) -> io::Result<u64> {
+    /// Returns the timer slack and the limit of file locks that one more command is to begin with, as a user; a slack of 0 where the kernel
+    /// keeps credentials, or the tracer does.
+    pub fn carried_by(&mut self, user: &Ids) -> io::Result<(u64, u64)> {
         if self.real || self.native.is_some() || self.credentials.traced() {
-            Ok(0)
+            Ok((0, 0))
         } else {
-            self.credentials.slack(Credentials::of(user))
+            self.credentials.carried(Credentials::of(user))
         }
     }
 
@@ -343,6 +344,16 @@ impl State {
         self.tracees.read(tid, address, out)
     }
 
+    /// Takes the number of a descriptor of the thread that was answered last, where the answer would be better with it.
+    pub fn wanted_descriptor(&self) -> Option<i32> {
+        self.tracees.wanted()
+    }
+
+    /// Holds a descriptor that a thread gave, for the next answer.
+    pub fn lend_descriptor(&mut self, lent: Option<(u32, i32, OwnedFd)>) {
+        self.tracees.lend(lent);
+    }
+
     /// Returns what one of a thread's descriptors is called in /proc.
     pub fn descriptor_name(&self, tid: u32, fd: i32) -> io::Result<Vec<u8>> {
         let path = format!("{tid}/fd/{fd}");
@@ -415,6 +426,8 @@ impl State {
             Truncate => self.truncate(asked),
             Getdents | Getdents64 => self.entries(asked),
             Getsockopt => self.peer(asked),
+            Getrlimit | Setrlimit => self.lock_limit(asked),
+            Prlimit if self.service.is_none() => self.lock_limit(asked),
             Chroot if self.service.is_none() => {
                 self.moved_root = true;
                 Ok(Answer::Continue)

@@ -24,7 +24,8 @@ impl Tracer {
         if sys::event_message(tid as i32)? == u64::from(FOREIGN) {
             return Ok(Turn::Foreign);
         }
-        if self.threads.get(&tid).is_some_and(|thread| thread.execution.is_some()) {
+        let answered = self.threads.get_mut(&tid).is_some_and(|thread| std::mem::take(&mut thread.answered));
+        if answered || self.threads.get(&tid).is_some_and(|thread| thread.execution.is_some()) {
             // It was put back to its call, which was seen before.
             return sys::resume_to_call(tid as i32, 0).map(|()| Turn::More);
         }
@@ -60,11 +61,34 @@ impl Tracer {
         let registers = Registers::get(tid as i32)?;
         let Some(call) = syscalls::find(registers.call() as i32) else { return self.resume(tid, 0) };
         let asked = Asked { tid, call, arguments: registers.arguments() };
-        let calls = Calls::new(tid, registers);
+        let mut calls = Calls::new(tid, registers);
         if state.finds_programs() && matches!(call, Call::Execve | Call::Execveat) {
             return self.executes(&asked, calls, state);
         }
-        match state.handle(&asked) {
+        let mut answer = state.handle(&asked);
+        if let Some(fd) = state.wanted_descriptor() {
+            match self.take(&mut calls, fd, state) {
+                Ok(file) => {
+                    state.lend_descriptor(Some((tid, fd, file)));
+                    answer = state.handle(&asked);
+                    state.lend_descriptor(None);
+                }
+                Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
+                    answer = Answer::Errno(libc::EBADF);
+                }
+                // It is not at a call any more.
+                Err(_) if self.is_gone(tid) => return Err(gone()),
+                Err(_) => {}
+            }
+        }
+        match answer {
+            Answer::Continue if calls.made() => {
+                self.back(&mut calls)?;
+                if let Some(thread) = self.threads.get_mut(&tid) {
+                    thread.answered = !thread.every;
+                }
+                self.resume(tid, 0)
+            }
             Answer::Continue => self.resume(tid, 0),
             Answer::Value(value) => self.finish(calls, value),
             Answer::Errno(errno) => self.finish(calls, -i64::from(errno)),
@@ -75,6 +99,11 @@ impl Tracer {
                 Err(_) => self.finish(calls, -i64::from(libc::EAGAIN)),
             },
         }
+    }
+
+    /// Returns whether a thread has ended, or has more to say than what it was stopped for.
+    fn is_gone(&self, tid: u32) -> bool {
+        !self.threads.contains_key(&tid) || self.queue.iter().any(|(other, _)| *other == tid)
     }
 
     /// Ends a call with a descriptor, or with the error that there was instead.
@@ -90,11 +119,7 @@ impl Tracer {
         match result {
             Ok(number) => self.finish(calls, number.into()),
             // It is not at a call any more.
-            Err(_)
-                if !self.threads.contains_key(&tid) || self.queue.iter().any(|(other, _)| *other == tid) =>
-            {
-                Err(gone())
-            }
+            Err(_) if self.is_gone(tid) => Err(gone()),
             Err(error) => self.finish(calls, -i64::from(error.raw_os_error().unwrap_or(libc::EIO))),
         }
     }

@@ -32,6 +32,11 @@ impl Calls {
         Calls { tid, registers, made: false, mask: None, stopped: false }
     }
 
+    /// Returns whether a call was made in place of the thread's own.
+    pub fn made(&self) -> bool {
+        self.made
+    }
+
     fn block_signals(&mut self) -> io::Result<()> {
         if self.mask.is_none() {
             self.mask = Some(sys::signal_mask(self.tid as i32)?);

@@ -61,6 +61,8 @@ struct Thread {
     execution: Option<Box<Execution>>,
     /// The number of what is being opened for it.
     awaits: Option<u64>,
+    /// Whether it was put back to a call that was answered already: the kernel makes that one.
+    answered: bool,
 }
 
 /// The threads that are traced.
@@ -207,6 +209,7 @@ impl Tracer {
             every: mine.every,
             execution: None,
             awaits: None,
+            answered: false,
         };
         self.threads.insert(new, thread);
         state.cloned(tid, new, flags);

@@ -7,19 +7,22 @@
 //! is executed, and, in place of the call that gets the descriptor, to make recvmsg(2). The kernel gives it the lowest number that is
 //! free, as it would have by the call.
 //!
+//! The same connection brings descriptors the other way where pidfd_getfd(2) is refused, as in containers: the thread is made to send one
+//! (sendmsg(2)), and then put back to its call.
+//!
 //! A program may close the socket or put another file in its place, and a process copied by fork(2) has it too: so before each use the
 //! number must still lead to that socket, or a new one is made.
 
 use std::cell::Cell;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
-    SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 
 use super::Tracer;
@@ -99,6 +102,20 @@ impl Passage {
         rustix::net::sendmsg(&self.ours, &[IoSlice::new(b"!")], &mut ancillary, flags)?;
         Ok(())
     }
+
+    /// Takes what the other end sent. Any process that has that end may send, and harms itself alone.
+    fn received(&self) -> io::Result<Option<OwnedFd>> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let mut data = [0];
+        rustix::net::recvmsg(&self.ours, &mut [IoSliceMut::new(&mut data)], &mut ancillary, flags)?;
+        let rights = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        Ok(rights)
+    }
 }
 
 impl Tracer {
@@ -110,12 +127,40 @@ impl Tracer {
         close_on_exec: bool,
         state: &mut State,
     ) -> io::Result<i32> {
+        self.through(calls, state, |tracer, calls, passage, room, state| {
+            let number = tracer.receive(calls, passage, room, fd, close_on_exec, state)?;
+            number.ok_or_else(|| Errno::MFILE.into())
+        })
+    }
+
+    /// Has the thread give a descriptor of one of its open files.
+    pub(super) fn take(&mut self, calls: &mut Calls, fd: i32, state: &mut State) -> io::Result<OwnedFd> {
+        self.through(calls, state, |tracer, calls, passage, room, state| {
+            // What something else sent before.
+            while passage.received().is_ok() {}
+            let mut bytes = message(room);
+            bytes[CONTROL as usize..].copy_from_slice(&rights(fd));
+            state.write_memory(calls.tid, room, &bytes)?;
+            let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u64;
+            tracer.checked_call(calls, libc::SYS_sendmsg, [passage.number as u64, room, flags, 0, 0, 0])?;
+            passage.received()?.ok_or_else(|| io::ErrorKind::InvalidData.into())
+        })
+    }
+
+    /// Does something by the connection with a thread, and memory of that.
+    fn through<T>(
+        &mut self,
+        calls: &mut Calls,
+        state: &mut State,
+        act: impl FnOnce(&mut Tracer, &mut Calls, &Passage, u64, &mut State) -> io::Result<T>,
+    ) -> io::Result<T> {
         let room = self.room(calls, LENGTH)?;
-        let result = (|| -> io::Result<i32> {
+        let result = (|| -> io::Result<T> {
             let passage = self.passage(calls, room.0, state)?;
-            let result = self.receive(calls, &passage, room.0, fd, close_on_exec, state);
-            passage.broken.set(passage.broken.get() || result.is_err());
-            result?.ok_or_else(|| Errno::MFILE.into())
+            let result = act(self, calls, &passage, room.0, state);
+            let fault = |error: &io::Error| !matches!(error.raw_os_error(), Some(libc::EBADF | libc::EMFILE));
+            passage.broken.set(passage.broken.get() || result.as_ref().is_err_and(fault));
+            result
         })();
         // Memory that the process does not have any more is of no use.
         if !matches!(&result, Err(error) if error.raw_os_error() == Some(libc::EFAULT)) {
@@ -202,6 +247,16 @@ impl Tracer {
         }
         connected
     }
+}
+
+/// Lays out the control message that sends a descriptor.
+fn rights(fd: i32) -> [u8; CONTROL_LENGTH as usize] {
+    let mut out = [0; CONTROL_LENGTH as usize];
+    out[..8].copy_from_slice(&20u64.to_ne_bytes());
+    out[8..12].copy_from_slice(&libc::SOL_SOCKET.to_ne_bytes());
+    out[12..16].copy_from_slice(&libc::SCM_RIGHTS.to_ne_bytes());
+    out[16..20].copy_from_slice(&fd.to_ne_bytes());
+    out
 }
 
 /// Lays out a message that is to be received at an address.

@@ -15,6 +15,7 @@ compile_error!("the feature `sandbox` has system call tables for x86_64 and aarc
 
 use super::bpf::{Rule, Test, Verdict};
 use super::rung::Rung;
+use super::sys::RLIMIT_LOCKS;
 
 /// A system call, whatever its number.
 // Other architectures never had the calls without *at.
@@ -116,6 +117,8 @@ pub enum Call {
     Sigqueue,
     Tgsigqueue,
     Prlimit,
+    Getrlimit,
+    Setrlimit,
     PidfdOpen,
     /// Watches files by path, for which there is another way.
     Inotify,
@@ -176,6 +179,13 @@ pub struct Wanted {
     pub as_user: bool,
     /// It has no network.
     pub offline: bool,
+    /// Only a tracer can have a descriptor of a thread.
+    pub gives: bool,
+}
+
+/// Calls whose answer may need a descriptor of the thread.
+fn takes_descriptor(call: Call) -> bool {
+    matches!(call, Call::Bind | Call::Connect | Call::Getsockopt | Call::Getdents | Call::Getdents64)
 }
 
 /// Calls that matter where the users are the kernel's and owners are on the disk.
@@ -203,7 +213,10 @@ const UNKNOWN: std::ops::Range<u32> = 467..512;
 
 /// Returns the rules of a step.
 pub fn rules(wanted: Wanted) -> Vec<Rule> {
-    let known = TABLE.iter().filter_map(|&(number, call)| rule(number, call, wanted));
+    let known = TABLE.iter().filter_map(|&(number, call)| {
+        let rule = rule(number, call, wanted)?;
+        Some(if wanted.gives && takes_descriptor(call) { rule.traced() } else { rule })
+    });
     let unknown = if wanted.rung.serves() { UNKNOWN } else { 0..0 };
     known.chain(unknown.map(|number| Rule { number, tests: Vec::new(), otherwise: NOSYS })).collect()
 }
@@ -261,6 +274,14 @@ fn rule(number: u32, call: Call, wanted: Wanted) -> Option<Rule> {
         return with_ids(number, call);
     }
     match call {
+        // The limit of file locks carries what a thread may be, where nothing traces it.
+        Call::Prlimit if rung == Rung::Notify => {
+            return some(vec![Test::Is(1, RLIMIT_LOCKS)], Verdict::Notify);
+        }
+        Call::Getrlimit | Call::Setrlimit if rung == Rung::Notify => {
+            return some(vec![Test::Is(0, RLIMIT_LOCKS)], Verdict::Notify);
+        }
+        Call::Getrlimit | Call::Setrlimit => return None,
         Call::Readlink
         | Call::Readlinkat
         | Call::Chdir
@@ -315,8 +336,10 @@ mod tests {
             assert!(TABLE[..at].iter().all(|(other, _)| other != number), "{number}");
         }
         for rung in Rung::ALL {
-            let filter =
-                super::super::bpf::assemble(&rules(Wanted { rung, as_user: true, offline: true }), NOSYS);
+            let filter = super::super::bpf::assemble(
+                &rules(Wanted { rung, as_user: true, offline: true, gives: true }),
+                NOSYS,
+            );
             // BPF_MAXINSNS.
             assert!(filter.len() < 4096);
         }

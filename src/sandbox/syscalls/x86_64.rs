@@ -57,6 +57,8 @@ pub const TABLE: &[(u32, Call)] = &[
     (libc::SYS_rt_sigqueueinfo as u32, Call::Sigqueue),
     (libc::SYS_rt_tgsigqueueinfo as u32, Call::Tgsigqueue),
     (libc::SYS_prlimit64 as u32, Call::Prlimit),
+    (libc::SYS_getrlimit as u32, Call::Getrlimit),
+    (libc::SYS_setrlimit as u32, Call::Setrlimit),
     (434, Call::PidfdOpen),
     (libc::SYS_inotify_init1 as u32, Call::Inotify),
     (libc::SYS_name_to_handle_at as u32, Call::Handle),

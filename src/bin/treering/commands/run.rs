@@ -156,7 +156,7 @@ impl Run {
         options.stdin = if making.interactive { Stream::Inherit } else { Stream::Null };
         (options.stdout, options.stderr) = (Stream::Inherit, Stream::Inherit);
         let mut step = tree.start(options)?;
-        context.ui.note(choice(step.rung(), step.refused()));
+        context.ui.note(choice(step.rung(), step.refused(), step.network() == Network::None));
         let terminal = step.terminal().map(|other| Terminal::join(other, making.interactive)).transpose()?;
         let resized = terminal.as_ref().map(Terminal::resizer).transpose()?;
         let signals = step.signals();
@@ -201,9 +201,10 @@ fn by_itself_or_not(
         rung: options.rung,
         helper: interrupt::own_program(),
     };
+    let offline = container.record().settings.no_network;
     let started = container.start(&start)?;
     if let Some(rung) = started.rung {
-        context.ui.note(choice(rung, &started.refused));
+        context.ui.note(choice(rung, &started.refused, offline));
     }
     note_ports(context, &container);
     match started.attached {
@@ -226,8 +227,9 @@ pub fn foreground(
     options.helper = interrupt::own_program();
     options.stdin = if interactive { Stream::Inherit } else { Stream::Null };
     options.output = Some(stdio());
+    let offline = container.record().settings.no_network;
     let mut running = container.launch(options)?;
-    context.ui.note(choice(running.rung(), running.refused()));
+    context.ui.note(choice(running.rung(), running.refused(), offline));
     if let Some(container) = running.container() {
         note_ports(context, container);
     }
@@ -260,9 +262,12 @@ pub fn stdio() -> Box<Sink> {
     })
 }
 
-/// Returns the one line that says how a command is run, and why not better.
-pub fn choice(rung: Rung, refused: &[(Rung, String)]) -> String {
+/// Returns the one line that says how a command is run, and why not better. `offline`: without a network.
+pub fn choice(rung: Rung, refused: &[(Rung, String)], offline: bool) -> String {
     let mut line = format!("run: {}", rung.describe());
+    if offline && rung.serves() {
+        line.push_str("; without a network is a filter here: only sockets of the domain unix can be made");
+    }
     if !refused.is_empty() {
         let reasons: Vec<String> = refused.iter().map(|(rung, why)| format!("{rung}: {why}")).collect();
         line.push_str(&format!(" ({})", reasons.join("; ")));

@@ -177,6 +177,7 @@ func (c *Cmd) Start() error {
 		return wrap(err)
 	}
 	c.process = process
+	process.EndWith(c.ctx)
 	return nil
 }
 

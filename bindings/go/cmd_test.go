@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -105,6 +106,26 @@ func TestCommands(t *testing.T) {
 			if err := command(ctx, "true").Run(); !errors.Is(err, ErrCancelled) {
 				t.Error(err)
 			}
+			// The context ends it before Wait is called.
+			ctx, cancel = context.WithCancel(background)
+			defer cancel()
+			read, write, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer read.Close()
+			waits := command(ctx, "sleep", "1000")
+			waits.Stdout = write
+			if err := errors.Join(waits.Start(), write.Close(), read.SetReadDeadline(time.Now().Add(30*time.Second))); err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+			if n, err := read.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+				t.Error(n, err)
+			}
+			if err := waits.Wait(); !errors.Is(err, ErrCancelled) || !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
 			long := sh("sleep 1000")
 			if err := long.Start(); err != nil {
 				t.Fatal(err)
@@ -173,6 +194,18 @@ func TestContainers(t *testing.T) {
 	line := func(stderr bool, line []byte) error { log.Write(line); return nil }
 	if err := box.Logs(background, &LogOptions{Tail: 5}, line); err != nil || log.String() != "line\n" {
 		t.Error(log.String(), err)
+	}
+	if err := box.Command(background, "seq", "100").Run(); err != nil {
+		t.Fatal(err)
+	}
+	var kept [][]byte
+	if err := box.Logs(background, &LogOptions{Tail: 100}, func(_ bool, line []byte) error { kept = append(kept, line); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range kept {
+		if string(line) != fmt.Sprintln(i+1) || len(kept) != 100 {
+			t.Fatalf("%d: %q", i, line)
+		}
 	}
 	if made := must[*CommitResult](t)(box.Commit(background, "made:1", nil)); made.Added != 1 {
 		t.Errorf("%+v", made)

@@ -1,6 +1,7 @@
 package treering
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"syscall"
@@ -178,14 +179,17 @@ type LogOptions struct {
 	Tail int
 }
 
-// Logs gives what its command wrote to a function, line by line, oldest first. Options may be nil.
+// Logs gives what its command wrote to a function, line by line, oldest first. The lines are the function's to keep. Options may be nil.
 func (c *Container) Logs(ctx context.Context, options *LogOptions, line func(stderr bool, line []byte) error) error {
 	o := or(options)
 	tail := -1
 	if o.Tail > 0 {
 		tail = o.Tail
 	}
-	return wrap(ffi.ReadLog(ctx, c.h(), o.Follow, tail, func(stream int, data []byte) error { return line(stream == 2, data) }))
+	return wrap(ffi.ReadLog(ctx, c.h(), o.Follow, tail, func(stream int, data []byte) error {
+		// The library takes its memory back.
+		return line(stream == 2, bytes.Clone(data))
+	}))
 }
 
 // Rename gives it another name. It may run.

@@ -49,7 +49,7 @@ func (i *Image) h() *ffi.Handle {
 	return i.handle
 }
 
-// Close frees the image. What was read when it was opened stays: only Contents, History and Inspect need it open.
+// Close frees the image. What was read when it was opened stays; everything else needs it open.
 func (i *Image) Close() error { return wrap(i.h().Close()) }
 
 // ID is the image id: the digest of the configuration.

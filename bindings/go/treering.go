@@ -1,4 +1,4 @@
-// Package treering grows OCI images from a directory, with no root and no daemon. It is the Go face of libtreering.
+// Package treering grows OCI images from a directory, with no root and no daemon. It is the Go binding of libtreering.
 //
 // Every type may be used from any goroutine. What was opened is to be closed; the garbage collector closes what was
 // forgotten, some time later. Paths are byte strings as Go has them: they need not be UTF-8.

@@ -4,7 +4,7 @@
 mod demo;
 mod examples;
 mod guides;
-mod rooms;
+mod modules;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

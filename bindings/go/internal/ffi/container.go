@@ -39,6 +39,7 @@ import (
 	"sync"
 	"time"
 	"unsafe"
+	"weak"
 )
 
 // ContainerOptions as the public package has them.
@@ -142,6 +143,8 @@ func (o *output) explain(err error) error {
 type Process struct {
 	handle *Handle
 	output *output
+	// unwatch waits until the context does nothing to the command any more.
+	unwatch func()
 }
 
 func start(o RunOptions, f func(options *C.treering_run_options, go_ C.uintptr_t, out **C.treering_process, e **C.treering_error) C.treering_status,
@@ -225,26 +228,32 @@ func (p *Process) Detach() error {
 	return a.err
 }
 
-// Wait waits for the end of a command that the context ends, and gives its exit code, and whether it was left and goes on.
+// EndWith has a context end the command, from now until Wait returns. A command that is forgotten is not kept by that.
+func (p *Process) EndWith(ctx context.Context) {
+	command, killed := weak.Make(p), make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(killed)
+		if p := command.Value(); p != nil {
+			_ = p.Kill()
+		}
+	})
+	p.unwatch = func() {
+		if !stop() {
+			<-killed
+		}
+	}
+}
+
+// Wait waits for the end of a command that the context of EndWith ends, and gives its exit code, and whether it was left and goes on.
 func (p *Process) Wait(ctx context.Context) (code int, detached bool, err error) {
 	var a arguments
 	defer a.free()
 	process := (*C.treering_process)(a.use(p.handle))
-	ended, watched := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(watched)
-		select {
-		case <-ctx.Done():
-			_ = p.Kill()
-		case <-ended:
-		}
-	}()
 	var out C.treering_process_result
 	a.do(func(e **C.treering_error) C.treering_status {
 		return C.treering_process_wait(process, -1, &out, C.size_t(unsafe.Sizeof(out)), e)
 	})
-	close(ended)
-	<-watched
+	p.unwatch()
 	err = a.err
 	if p.output != nil {
 		err = p.output.explain(err)

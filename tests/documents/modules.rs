@@ -7,7 +7,7 @@ fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns the place of each room, from the ground up.
+/// Returns the place of each module, from the ground up.
 fn places() -> HashMap<String, usize> {
     let page = std::fs::read_to_string(top().join("ARCHITECTURE.md")).unwrap();
     let (_, section) = page.split_once("## The data path is the layout").unwrap();
@@ -51,7 +51,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Returns the rooms that a source names, comments and tests left out.
+/// Returns the modules that a source names, comments and tests left out.
 fn imports(source: &str) -> BTreeSet<String> {
     let code: String = source
         .split("#[cfg(test)]\nmod ")
@@ -99,16 +99,16 @@ fn a_module_imports_only_from_the_left_of_itself() {
     let (mut seen, mut wrong) = (0, Vec::new());
     for file in files {
         let below = file.strip_prefix(top().join("src")).unwrap();
-        let room = below.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_string();
-        let Some(place) = places.get(&room) else {
-            // What is no room is ground, and ground is listed.
-            wrong.push(format!("{}: {room} has no place in ARCHITECTURE.md", below.display()));
+        let module = below.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_string();
+        let Some(place) = places.get(&module) else {
+            // What is no module is ground, and ground is listed.
+            wrong.push(format!("{}: {module} has no place in ARCHITECTURE.md", below.display()));
             continue;
         };
         for import in imports(&std::fs::read_to_string(&file).unwrap()) {
             let Some(other) = places.get(&import) else { continue };
             seen += 1;
-            if import != room && *place > 0 && other >= place || *place == 0 && *other > 0 {
+            if import != module && *place > 0 && other >= place || *place == 0 && *other > 0 {
                 wrong.push(format!("{} imports {import}", below.display()));
             }
         }

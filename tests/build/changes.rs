@@ -119,7 +119,7 @@ fn a_dockerfile_comes_from_a_stream() {
 fn a_caret_stands_under_the_text_that_is_wrong() {
     let place = Place::new();
     for (text, line, word) in [
-        ("FROM scratch\nCOPPY a /\n", 2, "COPPY"),
+        ("FROM scratch\nCOPXY a /\n", 2, "COPXY"),
         ("FROM scratch\n  COPY --form=x a /\n", 2, "--form"),
         ("FROM scratch\nLABEL é=ü \\\n  b=${x:?no}\n", 3, "${x"),
         ("FROM scratch\nRUN --mount=type=cache,tarjet=/x true\n", 2, "tarjet"),

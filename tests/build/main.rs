@@ -620,7 +620,7 @@ fn errors_name_the_place_in_the_dockerfile() {
     let table = [
         ("FROM scratch\nCOPY nothing /\n", 2, ErrorKind::NotFound),
         ("FROM scratch\nCOPY a* nothing /x/\n", 2, ErrorKind::NotFound),
-        ("FROM scratch\nCOPY noth\\[ing /\n", 2, ErrorKind::NotFound),
+        ("FROM scratch\nCOPY x\\[ing /\n", 2, ErrorKind::NotFound),
         ("FROM scratch\nCOPY [ab]* /new\n", 2, ErrorKind::InvalidArgument),
         ("FROM scratch\nCOPY a /new\nCOPY [ab]* /new\n", 3, ErrorKind::InvalidArgument),
         ("FROM scratch\nCOPY a /x\nCOPY a /x/y\n", 3, ErrorKind::InvalidArgument),

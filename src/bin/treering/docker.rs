@@ -5,7 +5,7 @@ use clap::Args;
 use crate::options::boolean;
 use crate::ui::{Ui, Usage};
 
-/// What is accepted and has no effect.
+/// Options that are accepted and have no effect.
 #[derive(Debug, Args)]
 pub struct Docker {
     /// Accepted: images always go into the store

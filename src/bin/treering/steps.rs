@@ -58,7 +58,7 @@ pub fn events(style: Style, quiet: bool) -> Events {
 /// Longest line of output that is waited for the end of, in bytes.
 const LONGEST: usize = 64 * 1024;
 
-/// What was shown so far, and what is not shown yet.
+/// The state of the display: what was shown so far, and what is not shown yet.
 #[derive(Debug, Default)]
 struct Known {
     steps: HashMap<StepId, Shown>,

@@ -58,7 +58,7 @@ pub fn program(bytes: &[u8]) {
 /// Supervisors, and a process that waits for answers which never come: its memory is written to, and this one's is not.
 #[derive(Debug)]
 pub struct Requests {
-    /// One whose step has a root of its own, and one that resolves its paths.
+    /// One for a step with a root of its own, and one that resolves the paths of its step.
     states: [State; 2],
     tracee: i32,
     memory: Box<[u8; ROOM]>,

@@ -146,7 +146,7 @@ fn traced(tracer: &mut Tracer, state: &mut State) -> Setup<bool> {
     }
 }
 
-/// What is said of a step that is ended because of a call by another ABI.
+/// The message of a step that is ended because of a call by another ABI.
 const FOREIGN: &str = "a program of another ABI (32-bit, or x32) was run, and its calls are not supported; nothing of the step is to be kept";
 
 /// Returns whether an error ended a step in the midst of its work, so that nothing of it is to be kept.

@@ -183,7 +183,7 @@ pub struct Wanted {
     pub gives: bool,
 }
 
-/// Calls whose answer may need a descriptor of the thread.
+/// Returns whether the answer to a call may need a descriptor of the thread.
 fn takes_descriptor(call: Call) -> bool {
     matches!(call, Call::Bind | Call::Connect | Call::Getsockopt | Call::Getdents | Call::Getdents64)
 }

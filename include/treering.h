@@ -60,9 +60,14 @@
  * takes a control; TREERING_CALLBACK where it takes a callback; TREERING_INTERNAL.
  *
  * A defect is TREERING_INTERNAL, and a line on stderr. The library never calls abort() on purpose, installs no signal
- * handlers, and does not change the process: no umask, no working directory, no environment. A function starts a child process or
- * opens a socket only where its description says so; no other does. The library starts threads, and all have ended when a call
- * returns, but for those of a treering_process, which end with its command. Running out of memory aborts. Pointers must be NULL or point to what is said: that cannot be checked.
+ * handlers, and does not change the process: no umask, no working directory, no environment. The library starts threads, and all
+ * have ended when a call returns, but for those of a treering_process, which end with its command. Running out of memory aborts.
+ * Pointers must be NULL or point to what is said: that cannot be checked.
+ *
+ * Processes and sockets. A function starts a child process or opens a socket only where its description says so. The child is always
+ * the helper, treering-init, and a pair of sockets connects it. There is one exception, for the functions that take a directory and a store:
+ * where a command by the rung `ids` was killed in the directory, its files still belong to subordinate ids. The next such function
+ * starts the helper, which gives them back to the user, and waits for its end.
  *
  * A child after fork() without exec leaves the handles of its parent alone, freeing them included, and makes its own. That works
  * where no other thread of the parent was in a call when it forked.
@@ -92,7 +97,7 @@
 
 #include <string.h>
 
-/** A C string as the two arguments of a path: a pointer and a length. Evaluates its argument twice. */
+/** A C string as the two arguments of a path: a pointer and a length. Evaluates its argument twice, and is no single argument of a macro. */
 #define TREERING_PATH(string) ((const uint8_t *)(string)), strlen(string)
 
 #if defined(__cplusplus) && (defined(__cpp_exceptions) || defined(__EXCEPTIONS))
@@ -3409,7 +3414,8 @@ treering_status treering_snapshot_from_bytes(const uint8_t *data,
                                              treering_error **err);
 
 /**
- * Saves a snapshot, atomically: a crash leaves the old file or the new one.
+ * Saves a snapshot. A regular file appears, or is replaced, once all is written: a crash leaves the old file or the new one, and the new
+ * one has the mode of the old one. A link is followed; a pipe or a device, and an open file by its name in /dev/fd, is written to as it is.
  */
 treering_status treering_snapshot_save(const treering_snapshot *snapshot,
                                        const uint8_t *path,
@@ -4779,7 +4785,8 @@ treering_status treering_container_inspect(const treering_container *container,
                                            treering_error **err);
 
 /**
- * Runs a container's command, or another one, supervised by this process: it ends with it. For the rest, see treering_tree_run().
+ * Runs a container's command, or another one, supervised by this process: it ends with it. Opens the socket of the container, a file in
+ * the store, by which other processes reach it. For the rest, see treering_tree_run().
  *
  * Errors: TREERING_BUSY when it runs already.
  *
@@ -4800,7 +4807,7 @@ treering_status treering_container_run(const treering_container *container,
 
 /**
  * Runs one more command in a container that runs: it has the same files and processes, and ends with the container. For
- * the rest, see treering_tree_run().
+ * the rest, see treering_tree_run(). Opens the socket of the container, a file in the store.
  *
  * Errors: TREERING_INVALID_ARGUMENT when the container does not run, and for `rung` and `helper`, which are the container's;
  * TREERING_UNSUPPORTED where the rung runs one command at a time (`paths`).
@@ -4822,7 +4829,7 @@ treering_status treering_container_exec(const treering_container *container,
 
 /**
  * Starts a container's command, or another one, with a supervisor of its own, which goes on when this process ends. What it writes is in
- * the log. Starts a process, the helper, which leaves this one.
+ * the log. Starts a process, the helper, which leaves this one; both open sockets, files in the store.
  *
  * Errors: TREERING_BUSY when it runs already.
  *
@@ -4838,7 +4845,8 @@ treering_status treering_container_start(const treering_container *container,
  * Joins in with the command of a container that runs by itself: gives its output from now on, and passes input on. The process stands for
  * that: treering_process_wait() gives the end of the command, or that it was left. It is left, and the command goes on, by
  * treering_process_detach(), treering_process_kill(), treering_process_free(), a cancelled control, and where the command has a
- * terminal by Ctrl-P Ctrl-Q in its input. For the rest, see treering_tree_run().
+ * terminal by Ctrl-P Ctrl-Q in its input. Starts no process, and opens the socket of the container, a file in the store. For the rest,
+ * see treering_tree_run().
  *
  * Errors: TREERING_INVALID_ARGUMENT when the container does not run.
  *
@@ -4860,6 +4868,7 @@ treering_status treering_container_attach(const treering_container *container,
 
 /**
  * Asks a container's command to stop, and kills it when it has not ended after a while. One that does not run is stopped.
+ * Opens the socket of the container, a file in the store.
  *
  * @param patience_ms milliseconds to wait before it is killed.
  * @param control may be NULL.
@@ -4870,7 +4879,7 @@ treering_status treering_container_stop(const treering_container *container,
                                         treering_error **err);
 
 /**
- * Sends a container's command a signal.
+ * Sends a container's command a signal. Opens the socket of the container, a file in the store.
  *
  * Errors: TREERING_INVALID_ARGUMENT when the container does not run.
  *
@@ -4882,6 +4891,7 @@ treering_status treering_container_kill(const treering_container *container,
 
 /**
  * Waits until a container's command has ended, whichever process supervises it. Where none runs it is the last one's exit code.
+ * Opens the socket of the container, a file in the store.
  *
  * @param limit_ms milliseconds to wait at most; a negative number for no limit, 0 to look only.
  * @param control may be NULL.
@@ -4921,7 +4931,7 @@ treering_status treering_container_rename(const treering_container *container,
                                           treering_error **err);
 
 /**
- * Removes a container with its tree. Its handles find nothing then.
+ * Removes a container with its tree. Its handles find nothing then. With `force` it opens the socket of the container, a file in the store.
  *
  * Errors: TREERING_BUSY when it runs, unless `force` is set.
  *
@@ -4982,7 +4992,8 @@ treering_status treering_container_checkout(const treering_container *container,
  * Copies a file or directory of the host into a container, as `docker cp` does: a directory that is there at `path` gets it under its own
  * name, and a source that ends in `/.` is copied without its name. Symbolic links in `path` are followed inside the container.
  *
- * A command may run in it: then a process beside that makes the files, and files that are open stay what they are.
+ * A command may run in it: then a process beside that makes the files, which this function asks for over the socket of the container, a
+ * file in the store, and files that are open stay what they are.
  *
  * Errors: TREERING_NOT_FOUND where the source, or the directory of `path`, is missing; TREERING_INVALID_ARGUMENT for a directory in place
  * of a file, and for names that would delete files when the tree becomes a layer (`.wh.*`). After an error a part of it may be there.

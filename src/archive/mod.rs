@@ -15,7 +15,6 @@
 //! Paths in an archive are names in a table, never paths on this machine; whatever an archive says about digests, sizes and
 //! DiffIDs is compared with its bytes before any name is given.
 
-mod contents;
 mod copy;
 mod copy_in;
 mod directory;
@@ -25,6 +24,7 @@ mod import;
 mod intake;
 mod legacy;
 mod load;
+mod members;
 mod names;
 mod oci;
 mod save;

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 
 use serde_json::{Value, json};
 
-use super::contents::Contents;
+use super::members::Members;
 use super::{CONTAINERD_NAME, INDEX_FILE, LAYOUT_FILE, MANIFEST_FILE, SAVE, blob_path};
 use crate::compress::{Compression, DecodeOptions, Decoder, detect};
 use crate::digest::Digest;
@@ -105,15 +105,15 @@ pub fn save(
     let platform = platform.as_ref();
     let pin = store.pin(control)?;
     let store: &Store = &pin;
-    let mut contents = Contents::default();
+    let mut members = Members::default();
     let mut entries = Vec::new();
     match format {
-        Format::DockerArchive => docker(store, references, platform, &mut contents, &mut entries, control)?,
-        Format::OciArchive => oci(store, references, platform, &mut contents, &mut entries, control)?,
+        Format::DockerArchive => docker(store, references, platform, &mut members, &mut entries, control)?,
+        Format::OciArchive => oci(store, references, platform, &mut members, &mut entries, control)?,
     }
-    contents.bytes(INDEX_FILE, new_index(&entries, &BTreeMap::new())?);
-    contents.bytes(LAYOUT_FILE, json_to_bytes(&json!({ "imageLayoutVersion": "1.0.0" }))?);
-    contents.write(store, out, control)
+    members.bytes(INDEX_FILE, new_index(&entries, &BTreeMap::new())?);
+    members.bytes(LAYOUT_FILE, json_to_bytes(&json!({ "imageLayoutVersion": "1.0.0" }))?);
+    members.write(store, out, control)
 }
 
 /// Returns an image as the user named it. A name with a digest is no name to give.
@@ -145,7 +145,7 @@ fn docker(
     store: &Store,
     references: &[String],
     platform: Option<&Platform>,
-    contents: &mut Contents,
+    members: &mut Members,
     entries: &mut Vec<Descriptor>,
     control: &Control,
 ) -> Result<()> {
@@ -155,13 +155,13 @@ fn docker(
         let name = name_of(image.name());
         let mut layers = Vec::new();
         for layer in image.layers() {
-            layers.push(docker_layer(store, layer, contents, control)?);
+            layers.push(docker_layer(store, layer, members, control)?);
         }
-        contents.blob(BlobInfo { digest: *image.id(), size: image.config().bytes().len() as u64 });
+        members.blob(BlobInfo { digest: *image.id(), size: image.config().bytes().len() as u64 });
         let same = layers.iter().zip(image.layers()).all(|(new, old)| *new == old.descriptor);
         let manifest = match same {
             true => {
-                contents.bytes(blob_path(image.digest()), image.manifest_bytes().to_vec());
+                members.bytes(blob_path(image.digest()), image.manifest_bytes().to_vec());
                 image.descriptor().clone()
             }
             false => {
@@ -172,7 +172,7 @@ fn docker(
                 };
                 let bytes = new_manifest(config, &layers, &options)?;
                 let info = BlobInfo::of(&bytes);
-                contents.bytes(blob_path(&info.digest), bytes);
+                members.bytes(blob_path(&info.digest), bytes);
                 descriptor(OCI_MANIFEST, &info)
             }
         };
@@ -201,7 +201,7 @@ fn docker(
             item
         })
         .collect();
-    contents.bytes(MANIFEST_FILE, json_to_bytes(&list)?);
+    members.bytes(MANIFEST_FILE, json_to_bytes(&list)?);
     Ok(())
 }
 
@@ -209,14 +209,14 @@ fn docker(
 fn docker_layer(
     store: &Store,
     layer: &Layer,
-    contents: &mut Contents,
+    members: &mut Members,
     control: &Control,
 ) -> Result<Descriptor> {
     let shown = layer.digest.to_string();
     let mut head = Vec::new();
     store.open_blob(&layer.digest)?.take(512).read_to_end(&mut head).at(SAVE, &shown)?;
     if detect(&head) != Compression::Zstd {
-        contents.blob(BlobInfo { digest: layer.digest, size: layer.size });
+        members.blob(BlobInfo { digest: layer.digest, size: layer.size });
         return Ok(layer.descriptor.clone());
     }
     let known = store.layer_info(&layer.digest)?.filter(|info| info.diff_id == layer.diff_id);
@@ -238,7 +238,7 @@ fn docker_layer(
         control.events.send(Event::Warning { rule: String::new(), message, location: None });
     }
     let info = BlobInfo { digest: layer.diff_id, size };
-    contents.plain(layer, size);
+    members.plain(layer, size);
     let mut plain = to_oci_layer(&layer.descriptor);
     let annotations = plain.annotations().clone();
     plain = descriptor(OCI_LAYER, &info);
@@ -250,7 +250,7 @@ fn oci(
     store: &Store,
     references: &[String],
     platform: Option<&Platform>,
-    contents: &mut Contents,
+    members: &mut Members,
     entries: &mut Vec<Descriptor>,
     control: &Control,
 ) -> Result<()> {
@@ -266,6 +266,6 @@ fn oci(
         let shown = name.as_ref().map(Reference::to_string);
         add(entries, entry(&descriptor, name.as_ref(), shown.as_deref()));
     }
-    blobs.into_parts().into_iter().for_each(|part| contents.blob(part.info));
+    blobs.into_parts().into_iter().for_each(|part| members.blob(part.info));
     Ok(())
 }

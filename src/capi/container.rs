@@ -220,7 +220,8 @@ pub unsafe extern "C" fn treering_container_inspect(
     give(err, out, || bytes::json(&open(container)?.inspect()?))
 }
 
-/// Runs a container's command, or another one, supervised by this process: it ends with it. For the rest, see treering_tree_run().
+/// Runs a container's command, or another one, supervised by this process: it ends with it. Opens the socket of the container, a file in
+/// the store, by which other processes reach it. For the rest, see treering_tree_run().
 ///
 /// Errors: TREERING_BUSY when it runs already.
 ///
@@ -251,7 +252,7 @@ pub unsafe extern "C" fn treering_container_run(
 }
 
 /// Runs one more command in a container that runs: it has the same files and processes, and ends with the container. For
-/// the rest, see treering_tree_run().
+/// the rest, see treering_tree_run(). Opens the socket of the container, a file in the store.
 ///
 /// Errors: TREERING_INVALID_ARGUMENT when the container does not run, and for `rung` and `helper`, which are the container's;
 /// TREERING_UNSUPPORTED where the rung runs one command at a time (`paths`).
@@ -283,7 +284,7 @@ pub unsafe extern "C" fn treering_container_exec(
 }
 
 /// Starts a container's command, or another one, with a supervisor of its own, which goes on when this process ends. What it writes is in
-/// the log. Starts a process, the helper, which leaves this one.
+/// the log. Starts a process, the helper, which leaves this one; both open sockets, files in the store.
 ///
 /// Errors: TREERING_BUSY when it runs already.
 ///
@@ -321,7 +322,8 @@ pub unsafe extern "C" fn treering_container_start(
 /// Joins in with the command of a container that runs by itself: gives its output from now on, and passes input on. The process stands for
 /// that: treering_process_wait() gives the end of the command, or that it was left. It is left, and the command goes on, by
 /// treering_process_detach(), treering_process_kill(), treering_process_free(), a cancelled control, and where the command has a
-/// terminal by Ctrl-P Ctrl-Q in its input. For the rest, see treering_tree_run().
+/// terminal by Ctrl-P Ctrl-Q in its input. Starts no process, and opens the socket of the container, a file in the store. For the rest,
+/// see treering_tree_run().
 ///
 /// Errors: TREERING_INVALID_ARGUMENT when the container does not run.
 ///
@@ -353,6 +355,7 @@ pub unsafe extern "C" fn treering_container_attach(
 }
 
 /// Asks a container's command to stop, and kills it when it has not ended after a while. One that does not run is stopped.
+/// Opens the socket of the container, a file in the store.
 ///
 /// @param patience_ms milliseconds to wait before it is killed.
 /// @param control may be NULL.
@@ -368,7 +371,7 @@ pub unsafe extern "C" fn treering_container_stop(
     guard(err, || open(container)?.stop(Duration::from_millis(patience_ms), &*running(control)?))
 }
 
-/// Sends a container's command a signal.
+/// Sends a container's command a signal. Opens the socket of the container, a file in the store.
 ///
 /// Errors: TREERING_INVALID_ARGUMENT when the container does not run.
 ///
@@ -385,6 +388,7 @@ pub unsafe extern "C" fn treering_container_kill(
 }
 
 /// Waits until a container's command has ended, whichever process supervises it. Where none runs it is the last one's exit code.
+/// Opens the socket of the container, a file in the store.
 ///
 /// @param limit_ms milliseconds to wait at most; a negative number for no limit, 0 to look only.
 /// @param control may be NULL.
@@ -461,7 +465,7 @@ pub unsafe extern "C" fn treering_container_rename(
     guard(err, || open(container)?.rename(name.required("name")?))
 }
 
-/// Removes a container with its tree. Its handles find nothing then.
+/// Removes a container with its tree. Its handles find nothing then. With `force` it opens the socket of the container, a file in the store.
 ///
 /// Errors: TREERING_BUSY when it runs, unless `force` is set.
 ///

@@ -22,7 +22,8 @@ fn give((lost, count): (Vec<Loss>, u64), unkept: Out<'_, u64>, report: Out<'_, *
 /// Copies a file or directory of the host into a container, as `docker cp` does: a directory that is there at `path` gets it under its own
 /// name, and a source that ends in `/.` is copied without its name. Symbolic links in `path` are followed inside the container.
 ///
-/// A command may run in it: then a process beside that makes the files, and files that are open stay what they are.
+/// A command may run in it: then a process beside that makes the files, which this function asks for over the socket of the container, a
+/// file in the store, and files that are open stay what they are.
 ///
 /// Errors: TREERING_NOT_FOUND where the source, or the directory of `path`, is missing; TREERING_INVALID_ARGUMENT for a directory in place
 /// of a file, and for names that would delete files when the tree becomes a layer (`.wh.*`). After an error a part of it may be there.

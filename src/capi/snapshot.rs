@@ -207,7 +207,8 @@ pub unsafe extern "C" fn treering_snapshot_from_bytes(
     give(err, out, || Ok(Arc::new(Snapshot::from_bytes(data.bytes("data")?.to_vec())?)))
 }
 
-/// Saves a snapshot, atomically: a crash leaves the old file or the new one.
+/// Saves a snapshot. A regular file appears, or is replaced, once all is written: a crash leaves the old file or the new one, and the new
+/// one has the mode of the old one. A link is followed; a pipe or a device, and an open file by its name in /dev/fd, is written to as it is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_snapshot_save(
     snapshot: *const treering_snapshot,

@@ -253,7 +253,7 @@ fn write_image(
     let layer = match plan.entry_count() {
         // Nothing changed: an image without a base still has one layer, if an empty one.
         0 if base.is_some() => None,
-        _ => Some(write_layer(store, plan, files, options, &notes, control)?),
+        _ => Some(write_plan(store, plan, files, options, &notes, control)?),
     };
     let short = layer.as_ref().map_or("(no change)".to_string(), |(written, _)| written.diff_id.short());
     let (written, layer) = layer.unzip();
@@ -282,7 +282,7 @@ fn write_image(
     Ok((made, written))
 }
 
-fn write_layer(
+fn write_plan(
     store: &Store,
     plan: LayerPlan<'_>,
     files: &dyn Files,

@@ -150,13 +150,13 @@ fn apply(
     control: &Control,
 ) -> Result<Applied> {
     let mut names = Vec::new();
-    let applied = apply_layers(store, image, place.root(), options, layers, control, &mut names);
+    let applied = unpack_layers(store, image, place.root(), options, layers, control, &mut names);
     place.made(names);
     applied
 }
 
 /// Applies all layers. `names` receives those that were made in the root, after an error as well.
-fn apply_layers(
+fn unpack_layers(
     store: &Store,
     image: &Image,
     root: &Root,
@@ -170,7 +170,7 @@ fn apply_layers(
     let share =
         Share::new(control, image.layers().iter().fold(0, |sum, layer| sum.saturating_add(layer.size)));
     for layer in image.layers() {
-        let applied = apply_layer(store, layer, &mut target, options, (layers, &share), &mut known, control);
+        let applied = unpack_layer(store, layer, &mut target, options, (layers, &share), &mut known, control);
         names.extend(target.root_names());
         applied.map_err(|error| error.or_path(|| layer.digest.to_string()))?;
     }
@@ -179,7 +179,7 @@ fn apply_layers(
     Ok(applied)
 }
 
-fn apply_layer(
+fn unpack_layer(
     store: &Store,
     layer: &Layer,
     target: &mut Target<'_>,

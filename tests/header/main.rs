@@ -158,3 +158,25 @@ fn everything_in_the_header_has_our_prefix_and_a_comment() {
     }
     assert!(functions > 90, "{functions}");
 }
+
+/// Returns the comment of a function.
+fn comment_of<'h>(header: &'h str, function: &str) -> &'h str {
+    let at =
+        header.find(&format!("\ntreering_status {function}(")).unwrap_or_else(|| panic!("no {function}"));
+    let at = header[..at].rfind("\n */").unwrap();
+    &header[header[..at].rfind("/**").unwrap()..at]
+}
+
+#[test]
+fn what_reaches_a_running_container_names_its_socket() {
+    let header = generate();
+    for name in ["run", "exec", "start", "attach", "stop", "kill", "wait", "remove", "copy_in"] {
+        let comment = comment_of(&header, &format!("treering_container_{name}"));
+        assert!(comment.contains("socket"), "treering_container_{name} opens a socket: {comment}");
+    }
+    for name in ["create", "list", "inspect", "copy_out", "commit"] {
+        let comment = comment_of(&header, &format!("treering_container_{name}"));
+        assert!(!comment.contains("socket"), "{name}: {comment}");
+    }
+    assert!(header.contains("There is one exception, for the functions that take a directory and a store"));
+}

@@ -20,37 +20,37 @@ const CHUNK: usize = 1 << 20;
 
 /// The files of an archive by their paths, which is the order they are written in.
 #[derive(Default)]
-pub(super) struct Contents(BTreeMap<String, Content>);
+pub(super) struct Members(BTreeMap<String, Member>);
 
-enum Content {
+enum Member {
     Bytes(Vec<u8>),
     Blob(BlobInfo),
     /// The tar inside a layer, and its size.
     Plain(Box<Layer>, u64),
 }
 
-impl Contents {
+impl Members {
     /// Adds a file with these bytes.
     pub fn bytes(&mut self, path: impl Into<String>, bytes: Vec<u8>) {
-        self.0.insert(path.into(), Content::Bytes(bytes));
+        self.0.insert(path.into(), Member::Bytes(bytes));
     }
 
     /// Adds a blob of the store as it is.
     pub fn blob(&mut self, info: BlobInfo) {
-        self.0.entry(blob_path(&info.digest)).or_insert(Content::Blob(info));
+        self.0.entry(blob_path(&info.digest)).or_insert(Member::Blob(info));
     }
 
     /// Adds the tar inside a layer as a blob of its own; it has this size.
     pub fn plain(&mut self, layer: &Layer, size: u64) {
-        self.0.insert(blob_path(&layer.diff_id), Content::Plain(Box::new(layer.clone()), size));
+        self.0.insert(blob_path(&layer.diff_id), Member::Plain(Box::new(layer.clone()), size));
     }
 
     /// Writes everything: directories first, files sorted by path.
     pub fn write(&self, store: &Store, out: &mut (dyn Write + Send), control: &Control) -> Result<()> {
-        let size = |content: &Content| match content {
-            Content::Bytes(bytes) => bytes.len() as u64,
-            Content::Blob(info) => info.size,
-            Content::Plain(_, size) => *size,
+        let size = |content: &Member| match content {
+            Member::Bytes(bytes) => bytes.len() as u64,
+            Member::Blob(info) => info.size,
+            Member::Plain(_, size) => *size,
         };
         let share = Share::new(control, self.0.values().map(size).sum());
         let mut out = TarOut::new(out, MtimePrecision::Seconds, control);
@@ -80,7 +80,7 @@ impl Contents {
             for (path, content) in &self.0 {
                 let mut left = size(content);
                 out.plain(path, EntryKind::File, left)?;
-                if let Content::Bytes(bytes) = content {
+                if let Member::Bytes(bytes) = content {
                     out.data(bytes)?;
                     share.add(left);
                     continue;
@@ -123,15 +123,15 @@ type Sink<'a> = &'a mut dyn FnMut(Piece) -> Result<bool>;
 /// Reads a file piece by piece, with an end mark after it.
 fn read(
     store: &Store,
-    content: &Content,
+    content: &Member,
     spare: &Receiver<Vec<u8>>,
     control: &Control,
     sink: Sink<'_>,
 ) -> Result<bool> {
     let wanted = match content {
-        Content::Bytes(_) => return Ok(true),
-        Content::Blob(info) => read_blob(store, info, spare, control, sink)?,
-        Content::Plain(layer, size) => read_plain(store, layer, *size, control, sink)?,
+        Member::Bytes(_) => return Ok(true),
+        Member::Blob(info) => read_blob(store, info, spare, control, sink)?,
+        Member::Plain(layer, size) => read_plain(store, layer, *size, control, sink)?,
     };
     Ok(wanted && sink(Piece::End)?)
 }

@@ -307,7 +307,12 @@ fn set_streams(order: &Order, given: [OwnedFd; 3]) -> Setup<Option<OwnedFd>> {
 fn terminal(window: Option<WindowSize>) -> Setup<(OwnedFd, OwnedFd)> {
     let wrong = |error: Errno| Failure::new("make terminal", error);
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let other = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).map_err(wrong)?;
+    // Without a mount of its own a step has the machine's, where that name is often for nobody (ptmxmode=000, the default of devpts).
+    let other = match rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()) {
+        Err(Errno::ACCESS) => rustix::fs::open("/dev/ptmx", flags, Mode::empty()),
+        other => other,
+    };
+    let other = other.map_err(wrong)?;
     rustix::pty::unlockpt(&other).map_err(wrong)?;
     if let Some(window) = window {
         window.set(&other).map_err(wrong)?;

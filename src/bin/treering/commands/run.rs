@@ -164,6 +164,8 @@ impl Run {
         options.helper = interrupt::own_program();
         options.stdin = if making.interactive { Stream::Inherit } else { Stream::Null };
         (options.stdout, options.stderr) = (Stream::Inherit, Stream::Inherit);
+        // A signal that comes while the command is started is for the command, see `forward`.
+        drop(interrupt::control());
         let mut step = tree.start(options)?;
         context.ui.note(choice(step.rung(), step.refused()));
         let terminal = step.terminal().map(|other| Terminal::join(other, making.interactive)).transpose()?;
@@ -235,6 +237,8 @@ pub fn foreground(
     options.helper = interrupt::own_program();
     options.stdin = if interactive { Stream::Inherit } else { Stream::Null };
     options.output = Some(stdio());
+    // A signal that comes while the command is started is for the command, see `forward`.
+    drop(interrupt::control());
     let mut running = container.launch(options)?;
     context.ui.note(choice(running.rung(), running.refused()));
     if let Some(container) = running.container() {

@@ -15,7 +15,7 @@ use support::busybox::{Way, World, every_way, ways};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a stream of a program brings, while it runs.
+/// The output of a program that runs.
 struct Shown {
     pieces: Receiver<Vec<u8>>,
     text: String,

@@ -254,6 +254,35 @@ fn bash_completes_images_and_paths() {
     assert!(complete("treering diff ").contains(&"app:v1".to_string()));
     assert!(complete("treering commit --sq").contains(&"--squash".to_string()));
     assert!(complete("treering comm").contains(&"commit".to_string()));
+    #[cfg(feature = "sandbox")]
+    {
+        world.run(&["create", "--name", "box", "app:v1"]).ok();
+        assert_eq!(complete("treering stop "), ["box"]);
+        assert_eq!(complete("treering container rm b"), ["box"]);
+        assert_eq!(complete("treering run "), ["app:v1", "box", "my tree", "other", "store", "tree", "work"]);
+        assert_eq!(
+            complete("treering run -i "),
+            ["app:v1", "box", "my tree", "other", "store", "tree", "work"]
+        );
+        assert_eq!(complete("treering create a"), ["app:v1"]);
+        assert_eq!(complete("treering exec box a"), ["a file.tar"]);
+    }
+}
+
+/// Words are expanded as the shell does it, so a name may not be code.
+#[test]
+fn bash_runs_nothing_that_a_name_says() {
+    let world = World::new();
+    let script = world.run(&["completion", "bash"]).ok().stdout;
+    std::fs::write(world.join("completion"), script).unwrap();
+    let names = "#!/bin/sh\necho head; echo '$(touch${IFS}hit) v1'; echo '`touch${IFS}hit` v1'; echo 'good v1'; echo 'bad <none>'\n";
+    world.sh(&format!("printf '%s' {} >fake; chmod +x fake", shell_word(names)));
+    let words = "set -- ; . ./completion; compopt() { :; }; COMP_WORDS=(./fake unpack ''); COMP_CWORD=2
+                 COMP_LINE='./fake unpack '; COMP_POINT=14; _treering_words ./fake '' unpack; echo \"${COMPREPLY[@]}\"";
+    let run =
+        std::process::Command::new("bash").args(["-c", words]).current_dir(world.path()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&run.stdout), "good:v1\n");
+    assert!(!world.join("hit").exists());
 }
 
 /// As people type it, with a terminal and readline: what comes out of the keys is what the program gets.

@@ -4,9 +4,11 @@
 
 mod copy;
 mod endless;
+mod foreground;
 mod lifecycle;
 mod links;
 mod network;
+mod options;
 mod places;
 mod process;
 mod running;

@@ -94,14 +94,14 @@ fn a_command_of_each_kind_gets_a_terminal_its_size_and_its_keys() {
 }
 
 /// Makes a terminal of this test: the end that a program has, and the one of the person at it.
-fn own_terminal() -> (OwnedFd, std::fs::File) {
+pub fn own_terminal() -> (OwnedFd, std::fs::File) {
     let flags = rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY;
     let person = rustix::pty::openpt(flags | rustix::pty::OpenptFlags::CLOEXEC).unwrap();
     rustix::pty::unlockpt(&person).unwrap();
     (rustix::pty::ioctl_tiocgptpeer(&person, flags).unwrap(), person.into())
 }
 
-fn modes(terminal: impl AsFd) -> LocalModes {
+pub fn modes(terminal: impl AsFd) -> LocalModes {
     let modes: Termios = tcgetattr(terminal).unwrap();
     modes.local_modes
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "sandbox")]
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+
 /// Reads a size in bytes: `512`, `10MB`, `1.5g`, `2GiB`. A unit is a power of 1024, as Docker takes it.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let bad = || format!("{text:?} is not a size such as 512MB or 10GB");
@@ -47,9 +50,46 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(total).map_err(|_| bad())
 }
 
+/// Reads a moment as Docker does: RFC 3339, seconds since 1970, or a duration before now. One without a time zone is of UTC.
+#[cfg(feature = "sandbox")]
+pub fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(ago) = duration(text) {
+        return Timestamp::now().checked_sub(ago).map_err(|error| error.to_string());
+    }
+    if let Some(seconds) = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite()) {
+        return Timestamp::from_microsecond((seconds * 1e6) as i64).map_err(|error| error.to_string());
+    }
+    if let Ok(moment) = text.parse() {
+        return Ok(moment);
+    }
+    let civil: Result<DateTime, _> = text.parse();
+    let moment = civil.ok().and_then(|civil| TimeZone::UTC.to_timestamp(civil).ok());
+    moment.ok_or_else(|| format!("{text:?} is not a time such as 2030-01-02T03:04:05Z, 1700000000 or 10m"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "sandbox")]
+    #[test]
+    fn moments_are_dates_seconds_or_ago() {
+        for (text, seconds) in [
+            ("1700000000", 1_700_000_000),
+            ("1700000000.9", 1_700_000_000),
+            ("2001-09-09T01:46:40Z", 1_000_000_000),
+            ("2001-09-09T03:46:40+02:00", 1_000_000_000),
+            ("2001-09-09T01:46:40", 1_000_000_000),
+            ("1970-01-02", 86_400),
+        ] {
+            assert_eq!(moment(text).map(|moment| moment.as_second()), Ok(seconds), "{text}");
+        }
+        let ago = Timestamp::now().as_second() - moment("1h30m").unwrap().as_second();
+        assert!((5_400..5_500).contains(&ago), "{ago}");
+        for text in ["", "x", "nan", "inf", "1e300", "2001-09", "99999999999999h"] {
+            assert!(moment(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn sizes_have_dockers_units() {

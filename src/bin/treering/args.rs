@@ -55,14 +55,16 @@ Examples:
 
 Exit codes:
   0  done
-  1  failed; for `diff --exit-code`: there are differences; for `fsck`: there are problems
+  1  failed; for `diff --exit-code`: there are differences; for `fsck`: there are problems; for `build --check`: warnings
   2  the command line is wrong; for `diff --exit-code` and `fsck` also: failed
+  125, 126, 127  for `run` and `exec`: failed, the command cannot be executed, the command is not there
+  `run` and `exec` end with the code of their command, `build` with that of the RUN that failed
 
 Environment:
   TREERING_ROOT      where the image store is, else $XDG_DATA_HOME/treering or ~/.local/share/treering
   TREERING_REGISTRIES  mirrors and trust of registries, else $XDG_CONFIG_HOME/treering/registries.toml
   REGISTRY_AUTH_FILE, DOCKER_CONFIG  where credentials are, else ~/.docker/config.json and containers' auth.json
-  SOURCE_DATE_EPOCH  seconds since 1970: dates images, and no time in a layer is later
+  SOURCE_DATE_EPOCH  seconds since 1970: dates images, and no time in a layer is later (but in one of `import`)
   NO_COLOR           no colours";
 
 /// The command line.
@@ -292,7 +294,7 @@ fn grouped(command: &clap::Command) -> String {
 }
 
 impl Command {
-    /// Does it.
+    /// Runs the verb.
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         match self {
             Command::Build(args) | Command::Builder(BuilderGroup::Build(args)) => args.run(context),
@@ -373,13 +375,15 @@ impl Command {
     }
 
     /// Returns the exit code of a failure: 1, unless 1 means that the command found what it looks for.
-    pub fn exit_code_of_trouble(&self) -> u8 {
+    pub fn failure_code(&self) -> u8 {
+        #[cfg(feature = "sandbox")]
+        use verb::container::Group;
         match self {
             Command::Diff(args) if args.exit_code => 2,
             Command::Fsck(_) => 2,
             // As other container commands.
             #[cfg(feature = "sandbox")]
-            Command::Run(_) | Command::Exec(_) => 125,
+            Command::Run(_) | Command::Exec(_) | Command::Container(Group::Run(_) | Group::Exec(_)) => 125,
             _ => 1,
         }
     }

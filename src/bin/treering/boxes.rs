@@ -86,7 +86,7 @@ pub struct Making {
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     pub environment: Vec<String>,
 
-    /// A file with a variable a line
+    /// A file of variables, one per line
     #[arg(long, value_name = "FILE")]
     pub env_file: Vec<PathBuf>,
 
@@ -94,12 +94,11 @@ pub struct Making {
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,
 
-    /// User that it runs as
+    /// User to run the command as
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub user: Option<String>,
 
-    /// A file or directory of the host that appears in the command's tree, and nothing else of the host does; a path alone
-    /// is a directory of the container that no commit takes
+    /// Mount a file or directory of the host at PATH; PATH alone is a directory of the container that commits leave out
     #[arg(short, long = "volume", value_name = "HOST:PATH[:ro]|PATH", value_parser = Shown::of)]
     pub volumes: Vec<Shown>,
 
@@ -111,11 +110,12 @@ pub struct Making {
     #[arg(long, value_name = "host|none|own", value_parser = ["host", "none", "own"], default_value = "host", hide_default_value = true)]
     pub network: String,
 
-    /// A port to publish, from a network of its own where that can be; else the network is the host's, and so are ports
+    /// Publish a port from a network of the container's own; where there can be none, the container uses the host's network
+    /// and ports
     #[arg(short, long = "publish", value_name = "[[IP:]HOST:]PORT[/udp]")]
     pub ports: Vec<String>,
 
-    /// A container to share the network with, found by its name or an alias
+    /// Share the network of another container, reachable by its name or ALIAS
     #[arg(long = "link", value_name = "NAME[:ALIAS]")]
     pub links: Vec<String>,
 
@@ -123,8 +123,8 @@ pub struct Making {
     #[arg(long, value_name = "PROGRAM")]
     pub entrypoint: Option<String>,
 
-    /// The host name [default: the container's id]
-    #[arg(long, value_name = "NAME")]
+    /// The host name [default: the container's id; treering in a directory]
+    #[arg(short = 'h', long, value_name = "NAME")]
     pub hostname: Option<String>,
 
     /// A label of the container
@@ -135,7 +135,7 @@ pub struct Making {
     #[arg(long)]
     pub read_only: bool,
 
-    /// An init as the first process; there always is one
+    /// Accepted: the first process always is an init
     #[arg(long)]
     pub init: bool,
 
@@ -155,9 +155,13 @@ pub struct Making {
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
 
-    /// Run it in this way only; `treering info` lists them
+    /// Use only this way to run the command; `treering info` lists them
     #[arg(long, value_name = "RUNG")]
     pub rung: Option<Rung>,
+
+    /// Print help; -h is the host name, as in Docker
+    #[arg(id = "help", long = "help", action = clap::ArgAction::HelpLong)]
+    _help: Option<bool>,
 }
 
 impl Making {
@@ -294,7 +298,8 @@ pub fn follow(container: &Container, mut attached: Attached, input: bool) -> any
     let sender = Arc::new(attached.input()?);
     let left = Arc::new(AtomicBool::new(false));
     let has_terminal = attached.has_terminal() && std::io::stdin().is_terminal();
-    let raw = has_terminal.then(Raw::enter).transpose()?;
+    // Without a thread that passes keys on, Ctrl-C has to stay a signal.
+    let raw = (has_terminal && input).then(Raw::enter).transpose()?;
     let resize = {
         let sender = sender.clone();
         move || {
@@ -353,7 +358,7 @@ pub fn follow(container: &Container, mut attached: Attached, input: bool) -> any
     };
     drop(raw);
     if left.load(Ordering::Acquire) {
-        eprintln!("\nleft running");
+        eprintln!("\ndetached; the container goes on");
     }
     ended
 }

@@ -1,4 +1,4 @@
-//! The context of every command: the global options, the way to talk, and the store when it is needed.
+//! The context of every command: the global options, messages, and the store when it is needed.
 
 use std::path::PathBuf;
 use std::sync::Arc;

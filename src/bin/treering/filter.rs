@@ -96,6 +96,47 @@ pub fn name_matches(pattern: &str, name: &Reference) -> bool {
     matches(pattern, &name.to_string()) == Some(true) || matches(pattern, &name.familiar_name()) == Some(true)
 }
 
+/// The pattern of `name=` for containers. Docker takes a regular expression; this takes of one what names are asked for by: text, `.` for
+/// any character, and `^` and `$` at the ends.
+#[cfg(feature = "sandbox")]
+#[derive(Debug)]
+pub struct ContainerName {
+    from_start: bool,
+    to_end: bool,
+    text: Vec<char>,
+}
+
+#[cfg(feature = "sandbox")]
+impl ContainerName {
+    pub fn of(pattern: &str) -> Result<ContainerName, String> {
+        let (rest, from_start) = pattern.strip_prefix('^').map_or((pattern, false), |rest| (rest, true));
+        let (rest, to_end) = rest.strip_suffix('$').map_or((rest, false), |rest| (rest, true));
+        if let Some(other) = rest.chars().find(|c| "^$*+?()[]{}|\\".contains(*c)) {
+            return Err(format!(
+                "{other} is not taken here; only ^ at the beginning, $ at the end and . are"
+            ));
+        }
+        Ok(ContainerName { from_start, to_end, text: rest.chars().collect() })
+    }
+
+    /// Returns whether it fits a name, without or with the slash that names have in Docker.
+    pub fn fits(&self, name: &str) -> bool {
+        let plain: Vec<char> = name.chars().collect();
+        let slashed = [&['/'][..], &plain].concat();
+        let fits = |name: &[char]| {
+            let starts = 0..=name.len().saturating_sub(self.text.len());
+            starts.filter(|at| !self.from_start || *at == 0).any(|at| {
+                let part = name.get(at..at + self.text.len());
+                part.is_some_and(|part| {
+                    (!self.to_end || at + part.len() == name.len())
+                        && part.iter().zip(&self.text).all(|(c, wanted)| *wanted == '.' || c == wanted)
+                })
+            })
+        };
+        fits(&plain) || fits(&slashed)
+    }
+}
+
 /// Matches as Go's `path.Match` does: `*` and `?` stop at `/`, `[a-z]` and `[^a-z]`, `\` escapes. `None` for a malformed
 /// pattern.
 fn matches(pattern: &str, text: &str) -> Option<bool> {
@@ -219,6 +260,30 @@ mod tests {
         ];
         for (pattern, text, expected) in table {
             assert_eq!(matches(pattern, text), expected, "{pattern:?} {text:?}");
+        }
+    }
+
+    #[cfg(feature = "sandbox")]
+    #[test]
+    fn names_of_containers_are_text_and_anchors() {
+        for (pattern, name, fits) in [
+            ("web", "my-web-1", true),
+            ("^web", "my-web", false),
+            ("^web", "web-1", true),
+            ("web$", "web-1", false),
+            ("web$", "my-web", true),
+            ("^web$", "web", true),
+            ("^/web$", "web", true),
+            ("^web$", "web1", false),
+            ("w.b", "wob", true),
+            ("", "web", true),
+            ("^$", "web", false),
+            ("longer", "long", false),
+        ] {
+            assert_eq!(ContainerName::of(pattern).unwrap().fits(name), fits, "{pattern} {name}");
+        }
+        for pattern in ["a*", "(a)", "a|b", "[ab]", "a\\.b", "a^", "$a"] {
+            assert!(ContainerName::of(pattern).is_err(), "{pattern}");
         }
     }
 

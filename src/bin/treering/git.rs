@@ -1,7 +1,9 @@
 //! git, for builds from repositories.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,16 +38,16 @@ pub fn runner() -> Git {
 
 fn run(call: &GitCall<'_>) -> Result<GitAnswer> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    let program = std::env::split_paths(&path)
-        .filter(|directory| directory.is_absolute())
-        .map(|directory| directory.join("git"))
-        .find(|program| program.is_file())
-        .ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, OP, "there is no git on PATH")
-                .with_hint("install git, or clone first")
-        })?;
+    let places = absolute(&path);
+    let program =
+        places.iter().map(|directory| directory.join("git")).find(|program| program.is_file()).ok_or_else(
+            || {
+                Error::new(ErrorKind::NotFound, OP, "there is no git on PATH")
+                    .with_hint("install git, or clone first")
+            },
+        )?;
     let mut command = Command::new(program);
-    command.args(call.arguments).current_dir(call.directory).env_clear().env("PATH", &path);
+    command.args(call.arguments).current_dir(call.directory).env_clear().env("PATH", joined(&places));
     command.envs(PASSED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.envs(call.environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
@@ -58,6 +60,17 @@ fn run(call: &GitCall<'_>) -> Result<GitAnswer> {
         let read = |thread: std::thread::ScopedJoinHandle<'_, Vec<u8>>| thread.join().unwrap_or_default();
         Ok(GitAnswer { success: success?, output: read(output), errors: read(errors) })
     })
+}
+
+/// Returns the absolute directories of a `PATH`: a relative one would be one of the repository.
+fn absolute(path: &OsStr) -> Vec<PathBuf> {
+    std::env::split_paths(path).filter(|directory| directory.is_absolute()).collect()
+}
+
+/// Returns directories of a `PATH` as one.
+fn joined(places: &[PathBuf]) -> OsString {
+    // What came out of a PATH has no colon.
+    std::env::join_paths(places).unwrap_or_default()
 }
 
 /// Reads a stream to its end, and keeps the beginning.
@@ -84,5 +97,22 @@ fn wait(child: &mut Child, call: &GitCall<'_>) -> Result<bool> {
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn git_gets_no_relative_directory_of_path() {
+        for (path, kept) in [
+            ("/usr/bin:bin:/bin", "/usr/bin:/bin"),
+            (":/usr/bin::./x:.", "/usr/bin"),
+            ("..", ""),
+            ("/a", "/a"),
+        ] {
+            assert_eq!(joined(&absolute(OsStr::new(path))), kept, "{path}");
+        }
     }
 }

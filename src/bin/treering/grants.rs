@@ -83,18 +83,10 @@ pub fn host(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Reads a number of bytes with an optional unit of 1024: `64m`.
+/// Reads a size in bytes that is not 0.
 pub fn size(text: &str) -> Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let shift = match text[digits..].to_ascii_lowercase().as_str() {
-        "" | "b" => Some(0),
-        "k" | "kb" | "kib" => Some(10),
-        "m" | "mb" | "mib" => Some(20),
-        "g" | "gb" | "gib" => Some(30),
-        _ => None,
-    };
-    let bytes = shift.and_then(|shift| text[..digits].parse::<u64>().ok()?.checked_mul(1 << shift));
-    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| format!("{text:?} is not a size such as 64m or 1g"))
+    let bytes = crate::amount::bytes(text)?;
+    (bytes > 0).then_some(bytes).ok_or_else(|| format!("{text:?} is not a size such as 64m or 1g"))
 }
 
 #[cfg(test)]
@@ -130,7 +122,7 @@ mod tests {
         assert_eq!(found("a:[::1]").as_deref(), Some("a ::1"));
         assert_eq!(found("a:host-gateway").as_deref(), Some("a 127.0.0.1"));
         assert!([":1.2.3.4", "a", "a:b", "a b:1.2.3.4"].iter().all(|text| host(text).is_err()));
-        assert_eq!([size("1"), size("64m"), size("1GiB")], [Ok(1), Ok(64 << 20), Ok(1 << 30)]);
-        assert!(["", "0", "m", "1x", "99999999999g"].iter().all(|text| size(text).is_err()));
+        assert_eq!([size("1"), size("64m"), size("1.5GiB")], [Ok(1), Ok(64 << 20), Ok(3 << 29)]);
+        assert!(["", "0", "m", "1x", "99999999999t"].iter().all(|text| size(text).is_err()));
     }
 }

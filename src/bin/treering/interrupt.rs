@@ -7,11 +7,11 @@ use treering::{Control, Error, ErrorKind};
 
 /// Whether the process is ours, and its signals with it: not in a Python program.
 static OURS: AtomicBool = AtomicBool::new(false);
-/// The signal that came first.
+/// The signal that ends the process.
 static GOT: AtomicI32 = AtomicI32::new(0);
 
-/// Says that this process is the command and nothing else.
-pub fn allow() {
+/// Lets this module install signal handlers: the process is the command.
+pub fn own_signals() {
     OURS.store(true, Ordering::Relaxed);
 }
 
@@ -19,12 +19,12 @@ pub fn allow() {
 pub fn control() -> Control {
     let control = Control::default();
     if OURS.load(Ordering::Relaxed) {
-        watch(&control);
+        watcher::cancel(&control);
     }
     control
 }
 
-/// This program, where it is the command and nothing else: it then is the helper of what it runs, too.
+/// Returns the path of this program when it is the command itself, which is then its own helper.
 #[cfg(feature = "sandbox")]
 pub fn own_program() -> Option<std::path::PathBuf> {
     let program = std::env::current_exe().ok();
@@ -33,68 +33,151 @@ pub fn own_program() -> Option<std::path::PathBuf> {
     })
 }
 
-/// Returns a control for a command that runs in a tree: the first signal goes to the command, which may take its time; the
-/// second one ends it.
-#[cfg(all(feature = "sandbox", feature = "cli"))]
+/// Returns a control for a command that runs in a tree: from now on the first signal goes to the command, which may take its time;
+/// the second one ends it.
+#[cfg(feature = "sandbox")]
 pub fn forward(
     send: impl Fn(i32) -> treering::Result<()> + Send + 'static,
     resized: impl Fn() + Send + 'static,
 ) -> Control {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
     let control = Control::default();
-    if !OURS.load(Ordering::Relaxed) {
-        return control;
-    }
-    if let Ok(mut came) = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH]) {
-        let cancel = control.cancel.clone();
-        let watch = move || {
-            let mut first = true;
-            for signal in came.forever() {
-                match signal {
-                    SIGWINCH => resized(),
-                    _ if first => first = send(signal).is_err(),
-                    _ => {
-                        GOT.store(signal, Ordering::Relaxed);
-                        cancel.cancel();
-                    }
-                }
-            }
-        };
-        let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);
+    if OURS.load(Ordering::Relaxed) {
+        watcher::forward(&control, Box::new(send), Box::new(resized));
     }
     control
 }
 
-/// Does nothing. In the command as a library no process is ours.
-#[cfg(all(feature = "sandbox", not(feature = "cli")))]
-pub fn forward(
-    _: impl Fn(i32) -> treering::Result<()> + Send + 'static,
-    _: impl Fn() + Send + 'static,
-) -> Control {
-    Control::default()
-}
-
+/// The one thread that receives the signals of this process.
 #[cfg(feature = "cli")]
-fn watch(control: &Control) {
+mod watcher {
+    use std::sync::atomic::Ordering;
+    use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+    #[cfg(feature = "sandbox")]
+    use signal_hook::consts::{SIGHUP, SIGQUIT, SIGWINCH};
     use signal_hook::consts::{SIGINT, SIGTERM};
-    // Without a handler a signal ends the process as ever, and prune has something to remove.
-    if let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) {
-        let cancel = control.cancel.clone();
-        let watch = move || {
-            for signal in signals.forever() {
-                if GOT.swap(signal, Ordering::Relaxed) != 0 {
-                    std::process::exit(128 + signal);
+    use signal_hook::iterator::{Handle, Signals};
+    use treering::{Cancel, Control};
+
+    use super::GOT;
+
+    /// The receiver of signals.
+    enum Receiver {
+        /// The operations to cancel.
+        Operations(Vec<Cancel>),
+        /// A command that runs in a tree.
+        #[cfg(feature = "sandbox")]
+        Command(Command),
+    }
+
+    #[cfg(feature = "sandbox")]
+    struct Command {
+        send: Box<dyn Fn(i32) -> treering::Result<()> + Send>,
+        resized: Box<dyn Fn() + Send>,
+        cancel: Cancel,
+        /// Whether it got a signal.
+        asked: bool,
+    }
+
+    static RECEIVER: Mutex<Receiver> = Mutex::new(Receiver::Operations(Vec::new()));
+
+    fn receiver() -> MutexGuard<'static, Receiver> {
+        RECEIVER.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a signal cancel an operation, also one that came since the operation before.
+    pub fn cancel(control: &Control) {
+        start();
+        match &mut *receiver() {
+            Receiver::Operations(cancels) => cancels.push(control.cancel.clone()),
+            // The command is over, and what follows goes on.
+            #[cfg(feature = "sandbox")]
+            Receiver::Command(_) => {}
+        }
+        if GOT.load(Ordering::SeqCst) != 0 {
+            control.cancel.cancel();
+        }
+    }
+
+    /// Hands signals to a command, also one that came while it was started.
+    #[cfg(feature = "sandbox")]
+    pub fn forward(
+        control: &Control,
+        send: Box<dyn Fn(i32) -> treering::Result<()> + Send>,
+        resized: Box<dyn Fn() + Send>,
+    ) {
+        let Some(handle) = start() else { return };
+        let mut receiver = receiver();
+        let mut command = Command { send, resized, cancel: control.cancel.clone(), asked: false };
+        let early = GOT.swap(0, Ordering::SeqCst);
+        if early != 0 {
+            command.take(early);
+        }
+        *receiver = Receiver::Command(command);
+        for signal in [SIGHUP, SIGQUIT, SIGWINCH] {
+            // Without a handler it ends this process, or is ignored, as ever.
+            let _ = handle.add_signal(signal);
+        }
+    }
+
+    /// Starts the thread, once. Without it a signal ends the process as ever, and prune has something to remove.
+    fn start() -> Option<&'static Handle> {
+        static STARTED: OnceLock<Option<Handle>> = OnceLock::new();
+        let started = STARTED.get_or_init(|| {
+            let mut signals = Signals::new([SIGINT, SIGTERM]).ok()?;
+            let handle = signals.handle();
+            let watch = move || {
+                for signal in signals.forever() {
+                    receiver().take(signal);
                 }
-                cancel.cancel();
+            };
+            let thread = std::thread::Builder::new().name("signals".into()).spawn(watch);
+            thread.is_ok().then_some(handle)
+        });
+        started.as_ref()
+    }
+
+    impl Receiver {
+        fn take(&mut self, signal: i32) {
+            match self {
+                Receiver::Operations(cancels) => {
+                    if GOT.swap(signal, Ordering::SeqCst) != 0 {
+                        std::process::exit(128 + signal);
+                    }
+                    cancels.iter().for_each(Cancel::cancel);
+                }
+                #[cfg(feature = "sandbox")]
+                Receiver::Command(command) => command.take(signal),
             }
-        };
-        let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);
+        }
+    }
+
+    #[cfg(feature = "sandbox")]
+    impl Command {
+        fn take(&mut self, signal: i32) {
+            match signal {
+                SIGWINCH => (self.resized)(),
+                _ if !self.asked => self.asked = (self.send)(signal).is_ok(),
+                _ => {
+                    GOT.store(signal, Ordering::SeqCst);
+                    self.cancel.cancel();
+                }
+            }
+        }
     }
 }
 
-/// Does nothing. In the command as a library no process is ours, and nothing that could handle a signal is even linked.
+/// Nothing: in the command as a library no process is ours, and nothing that could handle a signal is even linked.
 #[cfg(not(feature = "cli"))]
-fn watch(_: &Control) {}
+mod watcher {
+    use treering::Control;
+
+    pub fn cancel(_: &Control) {}
+
+    #[cfg(feature = "sandbox")]
+    pub fn forward(_: &Control, _: Box<dyn Fn(i32) -> treering::Result<()> + Send>, _: Box<dyn Fn() + Send>) {
+    }
+}
 
 /// Returns the error of an operation that a signal cancelled, in the words of the command: there is no caller here.
 pub fn explained(error: anyhow::Error) -> anyhow::Error {

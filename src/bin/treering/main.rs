@@ -52,7 +52,7 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Returns the command, with the arguments of this process.
+/// Runs the command with the arguments of this process.
 pub fn main() -> ExitCode {
     // The helper of a command that runs in a tree: this program once more, see `treering::sandbox`.
     #[cfg(feature = "sandbox")]
@@ -65,7 +65,7 @@ pub fn main() -> ExitCode {
     }
     // Python's build of the command comes in by `run`, and Python handles signals itself.
     treering::fs::signals::ignore_file_size_signal();
-    interrupt::allow();
+    interrupt::own_signals();
     run(std::env::args_os())
 }
 
@@ -73,7 +73,7 @@ pub fn main() -> ExitCode {
 #[cfg(all(not(feature = "cli"), feature = "registry"))]
 pub use registries::start_helpers_by;
 
-/// Returns the command, with other arguments, its own name in front. The Python package has this file as a library, because
+/// Runs the command with these arguments; the first is the program's name. The Python package has this file as a library, because
 /// a wheel with a second copy of everything would be twice as large.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match args::parse(arguments.into_iter().collect()) {
@@ -81,7 +81,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(code) => return code,
     };
     let ui = ui::Ui::new(cli.global.quiet, cli.global.json);
-    let trouble = cli.command.exit_code_of_trouble();
+    let failure = cli.command.failure_code();
     let context = context::Context::new(cli.global, ui);
     match cli.command.run(&context) {
         Ok(code) => code,
@@ -92,9 +92,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 return code;
             }
             if let Some(code) = error.downcast_ref::<treering::Error>().and_then(|error| error.exit_code()) {
-                return ExitCode::from(u8::try_from(code).unwrap_or(trouble));
+                return ExitCode::from(u8::try_from(code).unwrap_or(failure));
             }
-            if error.is::<ui::Usage>() { ExitCode::from(2) } else { ExitCode::from(trouble) }
+            if error.is::<ui::Usage>() { ExitCode::from(2) } else { ExitCode::from(failure) }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Telling directories, snapshots and images apart, where a command takes any of them.
+//! The operands of commands that take a directory, a snapshot or an image.
 
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;

@@ -192,9 +192,9 @@ fn source_date_epoch(value: &str) -> Result<Option<i64>> {
     value.parse().map(Some).map_err(|_| refuse())
 }
 
-/// `-a`, `-m`, `-c`, `--platform`: what the configuration says.
+/// `-m`, `-c`, `--platform`: message, changes and platform of the image.
 #[derive(Debug, Args)]
-pub struct Words {
+pub struct ImageFields {
     /// A message for the history
     #[arg(short, long, value_name = "TEXT")]
     pub message: Option<String>,

@@ -111,7 +111,7 @@ pub fn stream<T>(
         Some(path) if path != Path::new("-") => path,
         _ => {
             if std::io::stdout().is_terminal() {
-                let usage = Usage::new("the output is not text for a terminal");
+                let usage = Usage::new("binary data is not written to a terminal");
                 return Err(usage
                     .with_hint("name a file with -o FILE, or send standard output elsewhere")
                     .into());

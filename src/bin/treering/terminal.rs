@@ -33,15 +33,15 @@ pub fn terminal_size() -> Option<WindowSize> {
     tcgetwinsize(io::stdin()).ok().map(|size| WindowSize { rows: size.ws_row, columns: size.ws_col })
 }
 
-/// A joined terminal. This one passes every key on until [`Terminal::part`].
+/// A joined terminal. With input, this one passes every key on until [`Terminal::part`].
 pub struct Terminal {
     other: OwnedFd,
-    raw: Raw,
+    raw: Option<Raw>,
     output: Option<JoinHandle<()>>,
 }
 
 impl Terminal {
-    /// Joins standard input and output with the other end of a command's terminal. Without `input`, keys go nowhere.
+    /// Joins standard input and output with the other end of a command's terminal. Without `input`, this terminal stays as it is.
     pub fn join(other: OwnedFd, input: bool) -> io::Result<Terminal> {
         let shown = other.try_clone()?;
         let mut terminal = Terminal::keys(other, input)?;
@@ -57,7 +57,8 @@ impl Terminal {
 
     /// Joins standard input alone: what the command writes gets here in another way.
     pub fn keys(other: OwnedFd, input: bool) -> io::Result<Terminal> {
-        let raw = Raw::enter()?;
+        // Without a thread that passes keys on, Ctrl-C has to stay a signal.
+        let raw = input.then(Raw::enter).transpose()?;
         resize(&other);
         if input {
             let keys = other.try_clone()?;

@@ -99,7 +99,7 @@ pub fn tame(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Returns the word for how long something took.
+/// Returns a duration for people: `12 ms`, `3.1 s`, `2m 05s`.
 pub fn duration(time: std::time::Duration) -> String {
     match time.as_secs_f64() {
         seconds if seconds < 1.0 => format!("{} ms", (seconds * 1000.0).round()),

@@ -1,4 +1,4 @@
-//! Talking to people: notes, warnings and errors on standard error.
+//! Messages for people: notes, warnings and errors on standard error.
 
 use std::fmt;
 use std::io::{IsTerminal, Write};

@@ -12,7 +12,7 @@ const EXAMPLES: &str = "\
 Examples:
   treering attach --no-stdin web";
 
-/// Join in with a container that runs
+/// Attach to a running container
 ///
 /// Shows its output from now on and passes keys and signals on. On a terminal Ctrl-P Ctrl-Q leaves it running.
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ pub struct Attach {
     #[arg(value_name = "CONTAINER")]
     container: String,
 
-    /// Pass nothing on
+    /// Do not pass standard input on
     #[arg(long)]
     no_stdin: bool,
 }

@@ -25,7 +25,7 @@ Examples:
   treering checkout --discard app:v2 work        on to another image
   treering checkout - work                       to the image before";
 
-/// Make a directory what another image says, in place
+/// Make a directory match an image, in place
 ///
 /// Only what differs is touched: files that are as they should be are not even read. The directory came from any image; an empty
 /// or missing one is unpacked to. Changes that are in no image are an error, which lists the first of them, unless --discard

@@ -16,7 +16,7 @@ use treering::image::{Base, CommitOptions, Committed, commit};
 
 use super::snapshot::{skipped, skipped_object};
 use crate::context::Context;
-use crate::options::{Excluding, Owners, Packing, Times, Words, key_value, lowers};
+use crate::options::{Excluding, ImageFields, Owners, Packing, Times, key_value, lowers};
 use crate::ui::Usage;
 use crate::{json, output, text};
 
@@ -54,7 +54,7 @@ pub struct Commit {
     author: Option<String>,
 
     #[command(flatten)]
-    words: Words,
+    fields: ImageFields,
 
     /// Base of the image: a name, an id, or scratch for nothing
     #[arg(long, value_name = "IMAGE", default_value = "auto", hide_default_value = true)]
@@ -122,13 +122,13 @@ impl Commit {
             profile: self.packing.profile()?,
             layer: self.times.layer()?,
             author: self.author.clone(),
-            message: self.words.message.clone(),
-            changes: self.words.changes.clone(),
+            message: self.fields.message.clone(),
+            changes: self.fields.changes.clone(),
             created: self.times.fixed()?,
             squash: self.squash,
             // The same tree, the same image: a row of history more would make it another one.
             only_if_changed: self.only_if_changed || self.times.is_reproducible(),
-            platform: self.words.platform.clone(),
+            platform: self.fields.platform.clone(),
             annotations: self.annotations.clone(),
             ignore_times: self.ignore_times,
             exclude: self.excluding.patterns()?,

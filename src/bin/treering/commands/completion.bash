@@ -1,7 +1,7 @@
 
-# What the commands above do not offer: images of the store by name, and files and directories with all their characters.
-_treering_images() {
-    local at=1 root=()
+# What the commands above do not offer: images and containers of the store by name, and files and directories with all their characters.
+_treering_known() {
+    local kind at=1 root=()
     while ((at < COMP_CWORD)); do
         if [[ ${COMP_WORDS[at]} == --root ]]; then
             # An equals sign is a word of its own for readline.
@@ -10,7 +10,17 @@ _treering_images() {
         fi
         ((at++))
     done
-    "${COMP_WORDS[0]}" "${root[@]}" images 2>/dev/null | awk 'NR > 1 && $1 != "<none>" { print $1 ":" $2 }'
+    for kind; do
+        case $kind in
+        images)
+            "${COMP_WORDS[0]}" "${root[@]}" images 2>/dev/null |
+                awk 'NR > 1 && $1 != "<none>" && $2 != "<none>" { print $1 ":" $2 }'
+            ;;
+        containers)
+            "${COMP_WORDS[0]}" "${root[@]}" ps -a 2>/dev/null | awk 'NR > 1 { print $NF }'
+            ;;
+        esac
+    done | grep -E '^[A-Za-z0-9._/:@-]+$'
 }
 
 _treering_paths() {
@@ -27,10 +37,19 @@ _treering_names() {
     prefix=${prefix##*[[:space:]]}
     whole=$prefix
     local IFS=$'\n'
-    COMPREPLY=($(compgen -W "$(_treering_images)" -- "$whole"))
+    # The words are expanded as the shell does it: there may be nothing in them that it takes for code.
+    COMPREPLY=($(compgen -W "$(_treering_known "$@")" -- "$whole"))
     case $whole in
     *:*) COMPREPLY=("${COMPREPLY[@]#"${whole%"${whole##*:}"}"}") ;;
     esac
+}
+
+# Files or directories, and names.
+_treering_both() {
+    _treering_paths "$1"
+    local paths=("${COMPREPLY[@]}")
+    _treering_names "${@:2}"
+    COMPREPLY=("${paths[@]}" "${COMPREPLY[@]}")
 }
 
 _treering_words() {
@@ -45,7 +64,13 @@ _treering_words() {
             ;;
         -*) ;;
         :) ;;
-        *) if [[ -z $verb ]]; then verb=$word; elif [[ ${COMP_WORDS[at - 1]} != : ]]; then ((operands++)); fi ;;
+        *)
+            case $verb in
+            '') verb=$word ;;
+            image | container) verb="$verb $word" ;;
+            *) [[ ${COMP_WORDS[at - 1]} == : ]] || ((operands++)) ;;
+            esac
+            ;;
         esac
         ((at++))
     done
@@ -54,16 +79,19 @@ _treering_words() {
     word=${word##*[[:space:]]}
     if [[ $word == *:* ]] && ((operands > 0)); then ((operands--)); fi
     case $before in
-    -i | --input | -o | --output | --iidfile | --ignore-file | --base-snapshot | --previous | --metadata-file)
-        _treering_paths -f
-        return
+    -i | --input | -o | --output | --iidfile | --ignore-file | --base-snapshot | --previous | --metadata-file | --env-file)
+        # -i of what runs commands is a flag.
+        if [[ $before != -i || $verb == load || $verb == "image load" ]]; then
+            _treering_paths -f
+            return
+        fi
         ;;
     --root | --upper | --lower)
         _treering_paths -d
         return
         ;;
     --base | --rebase)
-        _treering_names
+        _treering_names images
         return
         ;;
     esac
@@ -73,24 +101,42 @@ _treering_words() {
     fi
     case $verb in
     commit)
-        if ((operands == 0)); then _treering_paths -d; else _treering_names; fi
+        if ((operands == 0)); then _treering_both -d containers; else _treering_names images; fi
         ;;
-    unpack | checkout)
-        if ((operands == 0)); then _treering_names; else _treering_paths -d; fi
+    unpack)
+        if ((operands == 0)); then _treering_names images; else _treering_paths -d; fi
         ;;
-    save | rmi | tag | history | inspect | export | ls | cat | push | edit | images)
-        _treering_names
+    checkout)
+        if ((operands == 0)); then _treering_names images; else _treering_both -d containers; fi
+        ;;
+    save | rmi | tag | history | ls | cat | push | edit | images | \
+        "image save" | "image rm" | "image tag" | "image history" | "image inspect" | "image push")
+        _treering_names images
+        ;;
+    inspect | export | "container inspect")
+        _treering_names images containers
         ;;
     diff)
-        _treering_paths -f
-        local paths=("${COMPREPLY[@]}")
-        _treering_names
-        COMPREPLY=("${paths[@]}" "${COMPREPLY[@]}")
+        _treering_both -f images containers
         ;;
-    snapshot | clone | run)
+    run | "container run")
+        if ((operands == 0)); then _treering_both -d images containers; else _treering_paths -f; fi
+        ;;
+    create | "container create")
+        if ((operands == 0)); then _treering_names images; else _treering_paths -f; fi
+        ;;
+    exec | "container exec")
+        if ((operands == 0)); then _treering_names containers; else _treering_paths -f; fi
+        ;;
+    start | stop | restart | kill | wait | attach | logs | rename | rm | \
+        "container start" | "container stop" | "container restart" | "container kill" | "container wait" | \
+        "container attach" | "container logs" | "container rename" | "container rm")
+        _treering_names containers
+        ;;
+    snapshot | clone)
         _treering_paths -d
         ;;
-    import | load | build)
+    import | load | build | "image import" | "image load")
         _treering_paths -f
         ;;
     *)

@@ -74,23 +74,38 @@ impl Prune {
         if !self.force && !super::prune::confirmed("all containers that do not run, with their trees")? {
             return Ok(ExitCode::FAILURE);
         }
-        let mut gone = Vec::new();
+        let (mut gone, mut code) = (Vec::new(), ExitCode::SUCCESS);
         for container in Container::list(&context.store()?)? {
-            if container.state()?.status == Status::Running {
-                continue;
-            }
             let id = container.id().to_string();
-            match container.remove() {
-                Ok(()) => gone.push(id),
-                // It was started, or another process works in it.
-                Err(error) if error.kind() == ErrorKind::Busy => {}
-                Err(error) => return Err(error.into()),
+            match removed(container) {
+                Ok(true) => gone.push(id),
+                Ok(false) => {}
+                // Others may go, and those that went are named.
+                Err(error) => {
+                    context.ui.error(&error.into());
+                    code = ExitCode::FAILURE;
+                }
             }
         }
         match context.json {
             true => output::data(|out| json::list(out, gone.iter()))?,
             false => output::lines(&gone)?,
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(code)
+    }
+}
+
+/// Removes a container that does not run. Returns whether it did.
+fn removed(container: Container) -> treering::Result<bool> {
+    let remove = |container: Container| -> treering::Result<bool> {
+        match container.state()?.status {
+            Status::Running => Ok(false),
+            _ => container.remove().map(|()| true),
+        }
+    };
+    match remove(container) {
+        // It was started, another process works in it, or it is gone.
+        Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::NotFound) => Ok(false),
+        done => done,
     }
 }

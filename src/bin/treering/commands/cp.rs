@@ -56,7 +56,7 @@ pub struct Cp {
     #[arg(value_name = "DEST|CONTAINER:/PATH")]
     to: PathBuf,
 
-    /// With the owners that files of the host have there, in place of root
+    /// Keep the owners that files have on the host, instead of root
     #[arg(short, long)]
     archive: bool,
 

@@ -18,7 +18,7 @@ Examples:
 ///
 /// Prints its id.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, disable_help_flag = true)]
 pub struct Create {
     #[command(flatten)]
     making: Making,

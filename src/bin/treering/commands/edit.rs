@@ -99,7 +99,7 @@ impl Edit {
         let began = Instant::now();
         let stdin = self.appended.iter().filter(|file| file.as_os_str() == "-").count();
         if stdin > 1 {
-            return Err(Usage::new("standard input is one layer, and --append - stands there twice").into());
+            return Err(Usage::new("--append - is given twice, and standard input is one layer").into());
         }
         let mut options = EditOptions {
             platform: self.platform.clone(),

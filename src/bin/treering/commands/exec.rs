@@ -50,7 +50,7 @@ pub struct Exec {
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     environment: Vec<String>,
 
-    /// A file with a variable a line
+    /// A file of variables, one per line
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
 
@@ -58,15 +58,15 @@ pub struct Exec {
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
 
-    /// User that it runs as
+    /// User to run the command as
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
 }
 
 impl Exec {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        if self.tty && !self.detach && !std::io::stdin().is_terminal() {
-            let what = "--tty needs a terminal, and standard input is not one";
+        if self.tty && self.interactive && !self.detach && !std::io::stdin().is_terminal() {
+            let what = "--tty with --interactive needs a terminal, and standard input is not one";
             return Err(Usage::new(what).into());
         }
         let container = Container::open(&context.store()?, &self.container)?;

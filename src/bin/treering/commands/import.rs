@@ -10,7 +10,7 @@ use treering::store::Reference;
 use super::commit::report;
 use crate::context::Context;
 use crate::input;
-use crate::options::{Repacking, Times, Words};
+use crate::options::{ImageFields, Repacking, Times};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +37,7 @@ pub struct Import {
     author: Option<String>,
 
     #[command(flatten)]
-    words: Words,
+    fields: ImageFields,
 
     #[command(flatten)]
     repacking: Repacking,
@@ -55,9 +55,9 @@ impl Import {
         let control = context.control();
         input::announce(Some(&self.file), &control);
         let options = ImportOptions {
-            changes: self.words.changes.clone(),
-            message: self.words.message.clone(),
-            platform: self.words.platform.clone(),
+            changes: self.fields.changes.clone(),
+            message: self.fields.message.clone(),
+            platform: self.fields.platform.clone(),
             author: self.author.clone(),
             created: Times::from_environment()?,
             profile: self.repacking.profile()?,

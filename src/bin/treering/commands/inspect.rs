@@ -30,7 +30,7 @@ pub struct Inspect {
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
 
-    /// Take all names for those of images, or of containers
+    /// Only look for images, or only for containers
     #[arg(long, value_name = "image|container", value_parser = ["image", "container"])]
     r#type: Option<String>,
 }

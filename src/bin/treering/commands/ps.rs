@@ -1,5 +1,6 @@
 //! `treering ps`.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,6 +10,7 @@ use treering::ErrorKind;
 use treering::container::{Container, State, Status};
 
 use crate::context::Context;
+use crate::filter::ContainerName;
 use crate::output::stdout_error;
 use crate::table::Table;
 use crate::{json, output, text};
@@ -23,26 +25,30 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Ps {
-    /// Also those that do not run
+    /// Also show containers that do not run
     #[arg(short, long)]
     all: bool,
 
-    /// Only those that fit: id=ID, name=TEXT, status=created|running|exited, exited=CODE, label=KEY[=VALUE], ancestor=IMAGE
+    /// Only those that fit, of one key any: id=ID, name=TEXT (^TEXT$ for all of it), status=created|running|exited,
+    /// exited=CODE, label=KEY[=VALUE] (all of them), ancestor=IMAGE
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
 
-    /// table or json
+    /// How to print
     #[arg(long, value_name = "table|json", value_parser = ["table", "json"], default_value = "table", hide_default_value = true)]
     format: String,
 
-    /// Only the latest
+    /// Only show the newest container
     #[arg(short, long)]
     latest: bool,
 
-    /// Whole ids and commands
+    /// Show ids and commands in full
     #[arg(long)]
     no_trunc: bool,
 }
+
+/// A condition of `--filter`.
+type Fits<'a> = Box<dyn Fn(&Row) -> bool + 'a>;
 
 /// A container as lists show it.
 struct Row {
@@ -68,16 +74,22 @@ impl Ps {
         if !self.all && !self.latest && !asks_for_status {
             rows.retain(|row| row.state.status == Status::Running);
         }
+        let mut filters: BTreeMap<&str, Vec<Fits<'_>>> = BTreeMap::new();
         for filter in &self.filter {
+            let refuse = |what: &str| crate::ui::Usage::new(format!("--filter {filter}: {what}"));
             let (key, value) = filter.split_once('=').unwrap_or((filter, ""));
-            let fits: Box<dyn Fn(&Row) -> bool> = match key {
-                "id" => Box::new(|row| row.container.id().starts_with(value)),
-                "name" => Box::new(|row| row.container.name().contains(value)),
-                "status" => Box::new(|row| row.state.status.name() == value),
-                "exited" => Box::new(|row| {
-                    row.state.status == Status::Exited && value.parse() == Ok(row.state.exit_code)
-                }),
-                "label" => Box::new(|row| {
+            let fits: Fits<'_> = match key {
+                "id" => Box::new(move |row| row.container.id().starts_with(value)),
+                "name" => {
+                    let pattern = ContainerName::of(value).map_err(|what| refuse(&what))?;
+                    Box::new(move |row| pattern.fits(row.container.name()))
+                }
+                "status" => Box::new(move |row| row.state.status.name() == value),
+                "exited" => {
+                    let code: i32 = value.parse().map_err(|_| refuse("expected an exit code"))?;
+                    Box::new(move |row| row.state.status == Status::Exited && row.state.exit_code == code)
+                }
+                "label" => Box::new(move |row| {
                     let (name, value) = value.split_once('=').map_or((value, None), |(a, b)| (a, Some(b)));
                     let found = row.container.record().settings.labels.get(name);
                     found.is_some_and(|found| value.is_none_or(|value| value == found))
@@ -89,11 +101,18 @@ impl Ps {
                 }
                 _ => {
                     let what = "expected id=, name=, status=, exited=, label= or ancestor=";
-                    return Err(crate::ui::Usage::new(format!("--filter {filter}: {what}")).into());
+                    return Err(refuse(what).into());
                 }
             };
-            rows.retain(|row| fits(row));
+            filters.entry(key).or_default().push(fits);
         }
+        // Of one key any, but of labels all, as in Docker.
+        rows.retain(|row| {
+            filters.iter().all(|(key, fits)| match *key {
+                "label" => fits.iter().all(|fits| fits(row)),
+                _ => fits.iter().any(|fits| fits(row)),
+            })
+        });
         if self.latest {
             rows.truncate(1);
         }

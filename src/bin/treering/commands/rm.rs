@@ -22,11 +22,11 @@ pub struct Rm {
     #[arg(value_name = "CONTAINER", required = true)]
     containers: Vec<String>,
 
-    /// One that runs is killed; one that is not there is no failure
+    /// Kill running containers first, and ignore missing ones
     #[arg(short, long)]
     force: bool,
 
-    /// With their volumes; those of a container always go with it
+    /// Accepted: volumes always go with their container
     #[arg(short, long)]
     volumes: bool,
 }

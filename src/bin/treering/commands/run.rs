@@ -13,7 +13,7 @@ use treering::error::Error;
 use treering::event::OutputStream;
 use treering::sandbox::{BindMount, Network, Rung, Stream};
 
-use crate::boxes::{Making, follow, note_ports, only_with_image};
+use crate::boxes::{Making, Pull, follow, note_ports, only_with_image};
 use crate::context::Context;
 use crate::terminal::{Terminal, terminal_size, write_all};
 use crate::ui::Usage;
@@ -22,12 +22,12 @@ use crate::{interrupt, output};
 const EXAMPLES: &str = "\
 Examples:
   treering run --rm debian:12 cat /etc/os-release
-  treering run -it --name box debian:12          a container to go into
+  treering run -it --name box debian:12          an interactive shell
   treering run box -- apt-get install -y git      one more command in it
-  treering run -d --name web debian:12 sleep 9    a container that goes on by itself
+  treering run -d --name web debian:12 sleep 9    in the background
   treering run ./work -- make -C /src             in a directory
 
-What is run in: a directory when there is one of this name; else the container of this name; else a new container of the image.
+A directory of this name comes first, then a container, then an image.
 
 Exit codes:
   125  treering itself failed
@@ -40,12 +40,12 @@ Exit codes:
 /// Owners, devices, capabilities and all else that the disk does not take without privileges are written down in the store, and every later
 /// diff and commit of the container or directory has them.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, disable_help_flag = true)]
 pub struct Run {
     #[command(flatten)]
     making: Making,
 
-    /// Print the container's id and go; a supervisor of its own stays with it
+    /// Run in the background, and print the container's id
     #[arg(short, long)]
     detach: bool,
 
@@ -60,8 +60,11 @@ pub struct Run {
 
 impl Run {
     pub fn run(mut self, context: &Context) -> anyhow::Result<ExitCode> {
-        if self.making.tty && !self.detach && !std::io::stdin().is_terminal() {
-            return Err(Usage::new("--tty needs a terminal, and standard input is not one").into());
+        if self.making.tty && self.making.interactive && !self.detach && !std::io::stdin().is_terminal() {
+            return Err(Usage::new(
+                "--tty with --interactive needs a terminal, and standard input is not one",
+            )
+            .into());
         }
         let command = std::mem::take(&mut self.command);
         let shown = self.what.as_os_str().as_encoded_bytes();
@@ -89,6 +92,9 @@ impl Run {
                     ("--network", making.network != "host"),
                     ("--entrypoint", making.entrypoint.is_some()),
                     ("--read-only", making.read_only),
+                    ("--stop-signal", making.stop_signal.is_some()),
+                    ("--pull", making.pull != Pull::default()),
+                    ("--platform", making.platform.is_some()),
                 ],
                 "a container that is there",
             )?;
@@ -117,6 +123,9 @@ impl Run {
                 ("--link", !making.links.is_empty()),
                 ("--label", !making.labels.is_empty()),
                 ("--detach", self.detach),
+                ("--stop-signal", making.stop_signal.is_some()),
+                ("--pull", making.pull != Pull::default()),
+                ("--platform", making.platform.is_some()),
                 ("--volume PATH", making.volumes.len() != making.of_host().len()),
             ],
             "a directory",
@@ -155,6 +164,8 @@ impl Run {
         options.helper = interrupt::own_program();
         options.stdin = if making.interactive { Stream::Inherit } else { Stream::Null };
         (options.stdout, options.stderr) = (Stream::Inherit, Stream::Inherit);
+        // A signal that comes while the command is started is for the command, see `forward`.
+        drop(interrupt::control());
         let mut step = tree.start(options)?;
         context.ui.note(choice(step.rung(), step.refused(), step.network() == Network::None));
         let terminal = step.terminal().map(|other| Terminal::join(other, making.interactive)).transpose()?;
@@ -228,6 +239,8 @@ pub fn foreground(
     options.stdin = if interactive { Stream::Inherit } else { Stream::Null };
     options.output = Some(stdio());
     let offline = container.record().settings.no_network;
+    // A signal that comes while the command is started is for the command, see `forward`.
+    drop(interrupt::control());
     let mut running = container.launch(options)?;
     context.ui.note(choice(running.rung(), running.refused(), offline));
     if let Some(container) = running.container() {

@@ -24,7 +24,7 @@ Examples:
 
   treering snapshot rootfs --previous before -o after    only looks at what may have changed";
 
-/// Write down everything in a directory, to compare with later
+/// Record everything in a directory, to compare with later
 ///
 /// A snapshot holds names, owners, permissions, times, extended attributes and stat identities, by which a touched file is
 /// found; the content of files is not in it.

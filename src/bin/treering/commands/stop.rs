@@ -9,6 +9,21 @@ use treering::container::{STOP_SECONDS, StartOptions, signal_number};
 use crate::context::Context;
 use crate::{boxes, interrupt, json, output};
 
+/// The time that a command gets to stop.
+#[derive(Debug, Args)]
+struct Patience {
+    /// Seconds to wait before killing; -1 to wait without end
+    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", default_value_t = STOP_SECONDS as i64,
+          value_parser = clap::value_parser!(i64).range(-1..), allow_negative_numbers = true)]
+    timeout: i64,
+}
+
+impl Patience {
+    fn duration(&self) -> Duration {
+        u64::try_from(self.timeout).map_or(Duration::MAX, Duration::from_secs)
+    }
+}
+
 const STOP: &str = "\
 Examples:
   treering stop web
@@ -24,15 +39,14 @@ pub struct Stop {
     #[arg(value_name = "CONTAINER", required = true)]
     containers: Vec<String>,
 
-    /// Seconds to wait before killing
-    #[arg(short, long = "time", value_name = "SECONDS", default_value_t = STOP_SECONDS)]
-    time: u64,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 impl Stop {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let control = interrupt::control();
-        let patience = Duration::from_secs(self.time);
+        let patience = self.patience.duration();
         boxes::each(context, &self.containers, |container| container.stop(patience, &control))
     }
 }
@@ -49,15 +63,14 @@ pub struct Restart {
     #[arg(value_name = "CONTAINER", required = true)]
     containers: Vec<String>,
 
-    /// Seconds to wait before killing
-    #[arg(short, long = "time", value_name = "SECONDS", default_value_t = STOP_SECONDS)]
-    time: u64,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 impl Restart {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let control = interrupt::control();
-        let patience = Duration::from_secs(self.time);
+        let patience = self.patience.duration();
         boxes::each(context, &self.containers, |container| {
             container.stop(patience, &control)?;
             container

@@ -26,11 +26,11 @@ Examples:
   treering unpack --owner-xattr rootlesscontainers app:v1 work   for PRoot
 
 Without root, owners, devices and attributes that the disk does not take are written down in the store, and every
-later diff and commit of the directory counts them.";
+later diff and commit of the directory uses them.";
 
 /// Make a directory of an image
 ///
-/// The directory must not exist, or be empty. treering remembers what it was made from: `treering diff DIR` shows what
+/// The directory must not exist, or be empty. The store records the image: `treering diff DIR` shows what
 /// changed since, `treering commit DIR NAME` makes a layer of it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -258,3 +258,23 @@ fn a_cancel_ends_the_search_for_a_foreign_layer() {
         assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
     });
 }
+
+#[test]
+fn a_registry_does_not_lead_to_addresses_of_this_link() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let world = World::with_image(&name, 1000);
+    let options = PushOptions::default();
+    push(&world.store, &world.registries(""), &name, &name, &options, &world.control).unwrap();
+    for place in ["169.254.169.254", "[fe80::1]", "0.0.0.0", "[::]", "224.0.0.1", "[::ffff:169.254.169.254]"]
+    {
+        for part in ["/manifests/", "/blobs/"] {
+            fake.rule(move |seen| {
+                let to = format!("http://{place}{}", seen.target);
+                seen.is("GET", part).then(|| Act::Say(Answer::new(307).with("location", to)))
+            });
+            let error = pull_from(&World::new(), &name).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{place} {part}: {error}");
+        }
+    }
+}

@@ -98,7 +98,7 @@ fn no_credential_reaches_another_origin() {
             assert_eq!(other.credentials_seen(), 0, "{what} {place}");
             fake.rule(|_| None);
         }
-        // Where an upload goes on, where a mount is, and what a list of tags links to.
+        // Where an upload begins, and what a list of tags links to.
         fake.with(|state| {
             state.blobs.clear();
             state.manifests.clear();

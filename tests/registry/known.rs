@@ -1,4 +1,4 @@
-//! What a registry has already: what need not be asked for, what is not believed, and where else a part may be.
+//! Blobs that a registry has already: what need not be asked for, what is not believed, and where else a part may be.
 
 use std::time::Duration;
 

@@ -149,7 +149,7 @@ fn places_that_a_registry_names_are_trusted_as_their_own_entries_say() {
         let registries = reader.registries(&config);
         let pulled = pull(&reader.store, &registries, &name, &PullOptions::default(), &reader.control);
         assert_eq!(pulled.is_ok(), reached, "{config}: {:?}", pulled.err());
-        // And where tokens are, for those who have no credentials.
+        // And where tokens are, which are given without credentials.
         let realm = other.url("/token");
         let door = Door::Bearer { realm, basic: String::new() };
         fake.rule(|_| None);

@@ -200,7 +200,8 @@ fn several_outputs_are_written_of_one_build() {
     let names: Vec<String> = place.store.refs().unwrap().iter().map(|it| it.name.to_string()).collect();
     assert_eq!(names.len(), 3, "{names:?}");
     let image = Image::open(&place.store, "two:2", None).unwrap();
-    assert!(image.layers()[0].media_type.contains("zstd"), "{:?}", image.layers());
+    let media_type = image.layers()[0].descriptor.media_type().to_string();
+    assert!(media_type.contains("zstd"), "{media_type}");
     assert!(image.annotations().any(|pair| pair == ("k", "v")));
     assert!(image.index().is_some(), "the SBOM is beside it");
     ok(&place, &["-o", "type=image", "--no-cache=true", "--squash=false", "."]);

@@ -6,6 +6,7 @@
 //! Two partial trees are built, the lower view and the merged view of everything the upper directory touches, and
 //! compared as any two trees are. What is in neither of them is the same in both.
 
+mod copied;
 mod links;
 mod lookup;
 mod marks;
@@ -21,10 +22,9 @@ use sources::{Source, nodes_of};
 use super::change::Change;
 use super::compare::{CompareOptions, compare};
 use super::content::same_content;
-use crate::error::{At, Error, Result};
+use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::fs::root::{c_name, push_name, split};
-use crate::fs::stat::stat_at;
+use crate::fs::root::{push_name, split};
 use crate::fs::{Kind, Root};
 use crate::progress::Control;
 use crate::tree::builder::{self, Builder, Inode};
@@ -46,7 +46,8 @@ pub struct OverlayOptions<'a> {
     pub owner: &'a OwnerPolicy,
     /// Another tool's record of owners to go by, in all layers.
     pub owner_from: &'a OwnerSource,
-    /// The ledger of all layers: what the disk could not hold.
+    /// The ledger of all layers: what the disk could not hold. What it has of a lower file holds for the upper one that was copied
+    /// up from it.
     pub ledger: Option<&'a Ledger>,
     /// The namespace of overlayfs's marks.
     pub namespace: Namespace,
@@ -255,10 +256,13 @@ impl<'a> Decoder<'a> {
         skipped: &[Skipped],
         control: &'a Control,
     ) -> Result<Decoder<'a>> {
-        let (_, root) = entry(&layers, upper, 0);
+        let (_, mut root) = entry(&layers, upper, 0);
+        if layers.has_records() {
+            layers.inherit(upper, 0, &Marks::default(), Some(&layers.lower_root()?), &mut root)?;
+        }
         let below = match layers.roots.len() {
             1 => root.clone(),
-            _ => layers.lower_root()?,
+            _ => layers.inode(&layers.lower_root()?)?,
         };
         let mut sockets: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
         for skipped in skipped.iter().filter(|skipped| upper.lookup(&skipped.path).is_none()) {
@@ -379,7 +383,7 @@ impl<'a> Decoder<'a> {
         stack: &Stack,
         old: Option<(u32, Vec<Place>)>,
     ) -> Result<()> {
-        let (marks, inode) = entry(&self.layers, self.upper, index);
+        let (marks, mut inode) = entry(&self.layers, self.upper, index);
         let meta = inode.meta;
         if is_whiteout(meta.kind, meta.rdev, meta.size, &marks) && self.is_on_disk(index, meta.kind)? {
             if self.layers.roots.len() == 1 {
@@ -391,6 +395,12 @@ impl<'a> Decoder<'a> {
         }
         if !marks.indexed {
             self.warn_of_index(index, name, stack)?;
+        }
+        if self.layers.has_records() {
+            let shown = || self.layers.roots[0].describe(&self.upper.path(index));
+            let from = marks.checked_redirect(shown)?.unwrap_or(name);
+            let view = self.layers.lookup(stack, Search::any(from))?;
+            self.layers.inherit(self.upper, index, &marks, view.as_ref().map(View::top), &mut inode)?;
         }
         let leader = self.upper.leader(index);
         let node = match self.leaders.get(&leader) {
@@ -461,12 +471,7 @@ impl<'a> Decoder<'a> {
         if self.layers.options.ledger.is_none() {
             return Ok(true);
         }
-        let path = self.upper.path(index);
-        let (parent, name) = split(&path);
-        let root = &self.layers.roots[0];
-        let dir = root.open_dir(parent).at(DECODE, root.describe(parent))?;
-        let name = c_name(name).at(DECODE, root.describe(&path))?;
-        Ok(stat_at(&dir, &name).at(DECODE, root.describe(&path))?.kind == kind)
+        Ok(self.layers.upper_entry(self.upper, index)?.2.kind == kind)
     }
 
     /// Adds a whiteout of something in lower layers that are not at hand: a placeholder makes it a deletion, and the

@@ -21,7 +21,9 @@ use crate::progress::Control;
 use crate::store::{Pin, Store};
 use crate::tree::builder::{Builder, Inode};
 use crate::tree::scan::{MOUNT_POINT, Skipped, scan};
-use crate::tree::{Flags, Meta, NONE, OwnerPolicy, Owners, OwnersWanted, Scan, ScanOptions, Snapshot};
+use crate::tree::{
+    Flags, Meta, NONE, OwnerPolicy, OwnerSource, Owners, OwnersWanted, Scan, ScanOptions, Snapshot,
+};
 
 /// The base that a tree is compared with, and a commit built on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -53,7 +55,8 @@ impl std::str::FromStr for Base {
 #[derive(Debug, Clone, Default)]
 pub struct DiffOptions {
     /// The owners of the files; by default those the tree was bound with, else 0:0. For an overlay's upper directory: the
-    /// policy that a lower one was bound with if that is not 0:0, else [`OwnerPolicy::as_seen`].
+    /// policy that a lower one was bound with if that is not 0:0, else [`OwnerPolicy::as_seen`]. A file that was copied up has
+    /// the owner that the ledger of a lower directory has of it, where the disk has the same.
     pub owners: OwnersWanted,
     /// How far metadata is trusted.
     pub compare: CompareMode,
@@ -449,14 +452,12 @@ pub(super) fn overlay(
 ) -> Result<OverlayDiff> {
     let lowers: Vec<Root> = lowers.iter().map(Root::open).collect::<Result<_>>()?;
     let_in(upper, store)?;
-    let owner = match &options.owners.policy {
-        Some(owner) => owner.clone(),
-        None => overlay_owner(store, &lowers)?,
-    };
+    let owners = overlay_owners(store, &lowers)?.with(&options.owners);
     let overlay_options = OverlayOptions {
         threads: options.threads,
-        owner: &owner,
-        owner_from: &options.owners.source.clone().unwrap_or_default(),
+        owner: &owners.policy,
+        owner_from: &owners.source,
+        ledger: Some(&owners.ledger),
         compare: options.compare_options(),
         ..OverlayOptions::default()
     };
@@ -467,16 +468,28 @@ pub(super) fn overlay(
     Ok(OverlayDiff { diff, files: found.sources, owners_replaced: found.owners_replaced })
 }
 
-/// Returns the owner policy of an overlay where none is given. That a lower directory is bound with 0:0 says nothing: a
-/// plain directory is, by default, and what was done through the mount has owners of its own.
-fn overlay_owner(store: Option<&Store>, lowers: &[Root]) -> Result<OwnerPolicy> {
+/// Returns the owners of an overlay: the ledgers of its lower directories, and the first source and policy that one of them is
+/// bound with. That it is bound with 0:0 says nothing: a plain directory is, by default, and what was done through the mount
+/// has owners of its own.
+fn overlay_owners(store: Option<&Store>, lowers: &[Root]) -> Result<Owners> {
+    let mut owners = Owners { policy: OwnerPolicy::Root, ..Owners::default() };
     for lower in lowers {
-        let policy = store.map(|store| Tree::open(store, lower)).transpose()?.map(|tree| tree.owners.policy);
-        if let Some(policy) = policy.filter(|policy| *policy != OwnerPolicy::Root) {
-            return Ok(policy);
+        let Some(known) = store.map(|store| Tree::open(store, lower)).transpose()? else { continue };
+        let known = known.owners;
+        if owners.policy == OwnerPolicy::Root {
+            owners.policy = known.policy;
+        }
+        if matches!(owners.source, OwnerSource::Nothing) {
+            owners.source = known.source;
+        }
+        for record in known.ledger.records() {
+            owners.ledger.insert(record.clone());
         }
     }
-    Ok(OwnerPolicy::as_seen())
+    if owners.policy == OwnerPolicy::Root {
+        owners.policy = OwnerPolicy::as_seen();
+    }
+    Ok(owners)
 }
 
 /// Compares an overlay's upper directory with its lower directories (topmost first), without mounting it and without

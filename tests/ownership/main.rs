@@ -373,3 +373,84 @@ fn an_upper_directory_with_override_stat() {
     assert_eq!(exported["d/f"], "File 644 1:5 (0, 0) ");
     assert_eq!(exported["null"], "CharDevice 666 0:6 (1, 3) ");
 }
+
+/// Returns an image with owners of a user's own, as a lower directory is unpacked from.
+fn lower_image(world: &World) {
+    let mut entries = vec![dir("./").owner(0, 0).mode(0o755), dir("etc").owner(33, 44).mode(0o750)];
+    for name in ["mode", "written", "replaced", "moved", "twice"] {
+        entries.push(file(&format!("etc/{name}"), "content").owner(33, 44).mode(0o640));
+    }
+    entries.push(hardlink("etc/again", "etc/twice").owner(33, 44).mode(0o640));
+    entries.push(file("etc/su", "x").owner(5, 6).mode(0o4755));
+    entries.push(symlink("etc/link", "mode").owner(7, 8));
+    image(world, "app:v1", &entries);
+}
+
+/// Commits `upper` over `lower`, and returns what its image has.
+fn committed_upper(world: &World, flags: &[&str]) -> BTreeMap<String, String> {
+    let commit = ["commit", "--upper", "upper", "--lower", "lower", "--base", "app:v1"];
+    world.run(&[&commit[..], flags, &["app:v2"]].concat()).ok();
+    world.run(&["export", "app:v2", "-o", "v2.tar"]).ok();
+    entries(&std::fs::read(world.join("v2.tar")).unwrap())
+}
+
+/// A copy has another inode than the one that the ledger names, and the owners of that all the same.
+#[test]
+fn what_was_copied_up_keeps_the_owner_that_is_recorded() {
+    let world = World::new();
+    lower_image(&world);
+    for flags in [&[][..], &["--owner-xattr", "rootlesscontainers"], &["--owner-xattr", "override-stat"]] {
+        world.run(&[&["unpack"], flags, &["app:v1", "lower"]].concat()).ok();
+        // As the kernel copies up where it has no file handles.
+        world.sh(
+            "cp -a lower upper; cd upper/etc; for f in mode written twice; do setfattr -n user.overlay.origin $f; done
+             chmod 600 mode; echo more >>written; rm again replaced; echo new >replaced; chmod 644 replaced; chmod 700 twice
+             setfattr -n user.overlay.opaque -v n .",
+        );
+        let list = world.run(&["diff", "--upper", "upper", "--lower", "lower", "--reasons"]).ok();
+        let changed = list.text().to_string();
+        assert!(!changed.contains("/su") && !changed.contains("/link"), "{flags:?}: {changed}");
+        let found = committed_upper(&world, &[]);
+        assert_eq!(found["etc"], "Directory 750 33:44 (0, 0) ", "{flags:?}");
+        // The mode is in this attribute as well, which chmod(2) does not change.
+        let mode = |mode| if flags.contains(&"override-stat") { "640" } else { mode };
+        assert_eq!(found["etc/mode"], format!("File {} 33:44 (0, 0) ", mode("600")), "{flags:?}");
+        assert_eq!(found["etc/written"], "File 640 33:44 (0, 0) ", "{flags:?}");
+        assert_eq!(found["etc/twice"], format!("File {} 33:44 (0, 0) ", mode("700")), "{flags:?}");
+        assert_eq!(found["etc/su"], "File 4755 5:6 (0, 0) ", "{flags:?}");
+        // This one is another file than before.
+        assert_eq!(found["etc/replaced"], "File 644 0:0 (0, 0) ", "{flags:?}");
+        world.sh("chmod -R u+rwX lower upper; rm -rf lower upper");
+    }
+}
+
+/// The same through a mount, where this machine makes one.
+#[test]
+fn what_the_kernel_copied_up_keeps_the_owner_that_is_recorded() {
+    let world = World::new();
+    lower_image(&world);
+    world.run(&["unpack", "app:v1", "lower"]).ok();
+    std::fs::create_dir(world.join("upper")).unwrap();
+    std::fs::create_dir(world.join("work")).unwrap();
+    std::fs::create_dir(world.join("merged")).unwrap();
+    let script = "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work,userxattr merged || exit 77
+        cd merged/etc; chmod 600 mode; echo more >>written; rm replaced; echo new >replaced; chmod 644 replaced
+        chmod 700 twice; chmod 4711 su; touch .";
+    let flags = if is_root() { "-m" } else { "-Urm" };
+    let out = Command::new("unshare").args([flags, "sh", "-euc", script]).current_dir(world.path()).output();
+    let out = out.unwrap();
+    if out.status.code() != Some(0) {
+        let text = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.code() == Some(77) || text.contains("unshare"), "{text}");
+        support::tools::missing("PART", "overlay", "this machine does not let us mount an overlay");
+        return;
+    }
+    let found = committed_upper(&world, &[]);
+    assert_eq!(found["etc"], "Directory 750 33:44 (0, 0) ");
+    assert_eq!(found["etc/mode"], "File 600 33:44 (0, 0) ");
+    assert_eq!(found["etc/written"], "File 640 33:44 (0, 0) ");
+    assert_eq!(found["etc/twice"], "File 700 33:44 (0, 0) ");
+    assert_eq!(found["etc/again"], "File 640 33:44 (0, 0) ");
+    assert_eq!(found["etc/su"], "File 4711 5:6 (0, 0) ");
+    assert_eq!(found["etc/replaced"], "File 644 0:0 (0, 0) ");
+}

@@ -5,6 +5,7 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::fs::root::{c_name, open_dir_at, push_name, split};
 use crate::fs::stat::stat_at;
 use crate::fs::{Kind, Root, Stat, xattr};
 use crate::tree::builder::Inode;
+use crate::tree::ledger::Record;
 use crate::tree::ownership::Ownership;
 use crate::tree::scan::{read_xattrs, vanished};
 use crate::tree::{Meta, Xattrs};
@@ -297,15 +299,22 @@ impl Layers<'_> {
         generation(&*found.parent, &name, &found.stat).at("identify file", self.describe(&found.place))
     }
 
+    /// Returns what the ledger has of a lower file.
+    pub fn record(&self, found: &Found) -> Result<Option<&Record>> {
+        let Some(ledger) = self.options.ledger else { return Ok(None) };
+        let record = ledger.get(&found.stat, || self.generation(found).map_err(io::Error::other));
+        record.at("identify file", self.describe(&found.place))
+    }
+
     /// Returns the root of the topmost lower layer.
-    pub fn lower_root(&self) -> Result<Inode> {
+    pub fn lower_root(&self) -> Result<Found> {
         let place = Place { layer: 1, path: Vec::new() };
         let parent = self.open(&place)?;
         let stat = stat_at(&*parent, c".").at(DECODE, self.describe(&place))?;
         let attributes = attributes(&*parent, c".", || self.describe(&place))?;
         let pairs = attributes.iter().map(|(name, value)| (&name[..], &value[..]));
         let (marks, attributes) = Marks::take(pairs, self.counted, self.options.all_xattrs);
-        self.inode(&Found { place, stat, marks, attributes, parent })
+        Ok(Found { place, stat, marks, attributes, parent })
     }
 }
 
@@ -319,7 +328,11 @@ pub(super) fn is_whiteout(kind: Kind, rdev: (u32, u32), size: u64, marks: &Marks
 }
 
 /// Returns all attributes: the marks among them are sorted out later.
-fn attributes(dir: impl AsFd, name: &std::ffi::CStr, shown: impl Fn() -> Vec<u8>) -> Result<Pairs> {
+pub(super) fn attributes(
+    dir: impl AsFd,
+    name: &std::ffi::CStr,
+    shown: impl Fn() -> Vec<u8>,
+) -> Result<Pairs> {
     let mut list = Vec::new();
     xattr::list_at(&dir, name, &mut list)
         .map_err(|error| vanished(error, "list extended attributes", shown()))?;

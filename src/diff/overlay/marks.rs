@@ -65,6 +65,8 @@ pub(super) struct Marks {
     pub whiteout: bool,
     /// `overlay.nlink`: the file stands for all names of a lower one, those too that are not in the upper directory.
     pub indexed: bool,
+    /// `overlay.origin`, if an empty one, which the kernel writes where there are no file handles: the file was copied up.
+    pub copied: bool,
     /// The lower file that `overlay.origin` names, as [`crate::fs::generation`] numbers it.
     pub origin: Option<u64>,
 }
@@ -93,7 +95,10 @@ impl Marks {
                     b"metacopy" => marks.metacopy = true,
                     b"whiteout" => marks.whiteout = true,
                     b"nlink" => marks.indexed = true,
-                    b"origin" => marks.origin = handle(value).map(of_handle),
+                    b"origin" => {
+                        marks.copied = true;
+                        marks.origin = handle(value).map(of_handle);
+                    }
                     _ => {
                         if let (Some(own), true) = (mark.strip_prefix(b"overlay."), all) {
                             rest.push(([prefix, own].concat(), value.to_vec()));

@@ -9,7 +9,7 @@ use crate::fs::root::{c_name, open_file_at, parent_of, split};
 use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root};
 use crate::image::{Base, DiffOptions, ImageFiles, diff_root, resolve_path};
-use crate::progress::{Control, Counters};
+use crate::progress::{Control, Share};
 use crate::store::Store;
 use crate::tree::builder::{Builder, Inode, ROOT};
 use crate::tree::{Meta, OwnerPolicy, Snapshot};
@@ -124,7 +124,8 @@ impl TreeFiles {
         resolve_path(&self.list, path.as_ref(), true)
     }
 
-    fn open_file(&self, entry: u32, control: &Control) -> Result<TreeFile<'_>> {
+    /// Opens a file. What is read of it counts as a part of `share`.
+    fn open_file(&self, entry: u32, share: Share, control: &Control) -> Result<TreeFile<'_>> {
         let meta = self.list.meta(entry);
         let path = self.list.path(entry);
         let shown = self.root.describe(&path);
@@ -135,8 +136,14 @@ impl TreeFiles {
         let (parent, name) = split(&path);
         let name = c_name(name).at(READ, &shown)?;
         let file = self.root.open_dir(parent).and_then(|dir| open_file_at(&dir, &name)).at(READ, &shown)?;
-        let file =
-            TreeFile { file: file.into(), left: meta.size, list: self, entry, control: control.clone() };
+        let file = TreeFile {
+            file: file.into(),
+            left: meta.size,
+            list: self,
+            entry,
+            share,
+            control: control.clone(),
+        };
         file.check()?;
         Ok(file)
     }
@@ -148,11 +155,16 @@ impl CopySource for TreeFiles {
     }
 
     fn read_each(&self, wanted: &[u32], control: &Control, sink: Sink<'_>) -> Result<()> {
-        wanted.iter().try_for_each(|&entry| sink(entry, &mut self.open_file(entry, control)?))
+        let size = |entry: u32| self.list.meta(entry).size;
+        let whole = Share::new(control, wanted.iter().map(|&entry| size(entry)).sum());
+        wanted.iter().try_for_each(|&entry| {
+            sink(entry, &mut self.open_file(entry, whole.split(size(entry)), control)?)
+        })
     }
 
     fn copy(&self, entry: u32, out: &mut dyn Write, control: &Control) -> Result<u64> {
-        let mut file = self.open_file(entry, control)?;
+        let share = Share::new(control, self.list.meta(entry).size);
+        let mut file = self.open_file(entry, share, control)?;
         io::copy(&mut file, out).at_path(READ, || self.root.describe(&self.list.path(entry)))
     }
 }
@@ -163,6 +175,7 @@ struct TreeFile<'a> {
     left: u64,
     list: &'a TreeFiles,
     entry: u32,
+    share: Share,
     control: Control,
 }
 
@@ -197,7 +210,7 @@ impl Read for TreeFile<'_> {
         if self.left == 0 {
             self.check()?;
         }
-        Counters::add(&self.control.counters.bytes_read, count as u64);
+        self.share.add(count as u64);
         Ok(count)
     }
 }

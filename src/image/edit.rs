@@ -23,7 +23,7 @@ use crate::diff::{CompareOptions, all_added, compare};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layer::{LayerOptions, LayerPlan, LayerTar, MtimePrecision};
-use crate::progress::Control;
+use crate::progress::{Control, Counters};
 use crate::store::{Reference, Store, check_new_name};
 use crate::tree::NONE;
 
@@ -232,6 +232,7 @@ fn squashed(
     let files = ImageFiles::of(store, layers, new);
     let precision = LayerOptions { precision: MtimePrecision::Nanoseconds, ..LayerOptions::default() };
     let plan = LayerPlan::new(&changes, old.as_ref(), files.list(), precision)?;
+    Counters::add(&control.counters.entries, plan.entry_count() as u64);
     let entries: Vec<u32> = changes.iter().map(|change| change.new).filter(|&new| new != NONE).collect();
     // What the spool reads is counted; the layer is not read a second time.
     let spool = Spool::fill(store, &files, &entries, control)?;

@@ -7,14 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use support::{Scratch, sh};
 use treering::archive::{
-    ExportOptions, ExportSource, Format, ImportOptions, LoadOptions, NamePolicy, export, import, load, save,
+    CopyTarget, ExportOptions, ExportSource, Format, ImportOptions, LoadOptions, NamePolicy, TreeFiles,
+    copy_in, copy_out, export, import, load, save,
 };
-use treering::compress::{Compression, Profile};
+use treering::build::{BuildOptions, ContextSource, DockerfileSource, build};
+use treering::compress::{Compression, DecodeOptions, Decoder, Profile};
 use treering::diff::{Change, CompareMode};
 use treering::image::{
-    Base, CheckoutOptions, CloneOptions, CommitOptions, DiffOptions, LayerApplyOptions, UnpackOptions,
-    apply_layer, checkout, clone, commit, contents, diff_tree, diff_trees, unpack,
+    Base, CheckoutOptions, CloneOptions, CommitOptions, DiffOptions, EditOptions, ImageFiles,
+    LayerApplyOptions, Squash, UnpackOptions, apply_layer, checkout, clone, commit, contents, diff_tree,
+    diff_trees, edit, unpack,
 };
+use treering::layer::ListOptions;
 use treering::store::{FsckLevel, Reference, Store};
 use treering::tree::{ScanOptions, scan};
 use treering::{Control, fs::Root};
@@ -36,6 +40,15 @@ impl World {
         World { scratch, store }
     }
 
+    /// Returns one with the images `app:1` and `app:2` of the tree `t`.
+    fn with_images() -> World {
+        let world = World::new();
+        world.commit("t", "app:1", &Control::default());
+        sh(&world.at("t"), "head -c 100000 /dev/urandom >d/small; rm link");
+        world.commit("t", "app:2", &Control::default());
+        world
+    }
+
     fn at(&self, name: &str) -> PathBuf {
         self.scratch.join(name)
     }
@@ -47,6 +60,13 @@ impl World {
 
 /// Does something, looks at the counters meanwhile and at its end, and gives the total.
 fn ends_at_its_total(what: &str, work: impl FnOnce(&Control)) -> u64 {
+    let (total, entries) = total_and_entries(what, work);
+    assert!(entries > 0, "{what}: no entries");
+    total
+}
+
+/// Does the same, and gives how many entries there were: a build, which has events for its steps, counts none, nor does a single file.
+fn total_and_entries(what: &str, work: impl FnOnce(&Control)) -> (u64, u64) {
     let control = Control::default();
     let over = AtomicBool::new(false);
     let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -72,8 +92,7 @@ fn ends_at_its_total(what: &str, work: impl FnOnce(&Control)) -> u64 {
     });
     let (read, total) = (load(&control.counters.bytes_read), load(&control.counters.bytes_total));
     assert_eq!(read, total, "{what}");
-    assert!(load(&control.counters.entries) > 0, "{what}: no entries");
-    total
+    (total, load(&control.counters.entries))
 }
 
 /// Returns the size that is announced before an operation has read any of it.
@@ -219,4 +238,99 @@ fn layers() {
         treering::image::write_layer(source, options, &profile, 0, &mut std::io::sink(), control).unwrap();
     });
     assert!(tar > 2_000_000, "{tar}");
+}
+
+#[test]
+fn overlays() {
+    let world = World::with_images();
+    let store = &world.store;
+    // An upper directory that has nothing that only an overlay has.
+    sh(
+        world.scratch.path(),
+        "mkdir -p upper/d; head -c 1000000 /dev/urandom >upper/d/large; echo b >upper/b",
+    );
+    let lowers = [world.at("t")];
+    ends_at_its_total("diff of an overlay", |control| {
+        let options = DiffOptions { compare: CompareMode::Content, ..DiffOptions::default() };
+        treering::image::diff_overlay(Some(store), world.at("upper"), &lowers, &options, control).unwrap();
+    });
+    ends_at_its_total("commit of an overlay", |control| {
+        let options = CommitOptions {
+            base: Base::Image("app:2".into()),
+            lowers: lowers.to_vec(),
+            ..CommitOptions::default()
+        };
+        commit(store, &world.at("upper"), Some("app:3"), &options, control).unwrap();
+    });
+}
+
+#[test]
+fn edits_and_lists() {
+    let world = World::with_images();
+    let store = &world.store;
+    let squash = EditOptions { squash: Some(Squash::All), ..EditOptions::default() };
+    ends_at_its_total("edit", |control| {
+        edit(store, "app:2", Some("app:flat"), Vec::new(), &squash, control).unwrap();
+    });
+    let image = treering::image::Image::open(store, "app:flat", None).unwrap();
+    let blob = world.at(&format!("store/oci/blobs/sha256/{}", image.layers()[0].digest.hex()));
+    for announced in [true, false] {
+        let read = ends_at_its_total("list", |control| {
+            if announced {
+                control.counters.expect_stream(size(&blob));
+            }
+            let input: Box<dyn std::io::Read + Send> = Box::new(File::open(&blob).unwrap());
+            let decoder = Decoder::new(input, DecodeOptions::default(), control.clone()).unwrap();
+            treering::layer::list(decoder, &ListOptions::default(), control).unwrap();
+        });
+        assert_eq!(read, size(&blob));
+    }
+}
+
+#[test]
+fn copies() {
+    let world = World::with_images();
+    let store = &world.store;
+    let image = treering::image::Image::open(store, "app:2", None).unwrap();
+    let options = LayerApplyOptions::default();
+    for (path, to) in [("/d/large", "file"), ("/", "directory")] {
+        total_and_entries(&format!("copy of {path} out of an image"), |control| {
+            let files = ImageFiles::open(store, &image, control).unwrap();
+            let entry = files.resolve(path).unwrap();
+            copy_out(&files, entry, path.as_bytes(), world.at(to), &options, control).unwrap();
+        });
+        total_and_entries(&format!("copy of {path} out of a tree"), |control| {
+            let files = TreeFiles::open(Some(store), &world.at("t"), control).unwrap();
+            let entry = files.resolve(path).unwrap();
+            let to = world.at(&format!("{to}-of-a-tree"));
+            copy_out(&files, entry, path.as_bytes(), to, &options, control).unwrap();
+        });
+    }
+}
+
+#[test]
+fn copies_into_a_tree() {
+    let world = World::with_images();
+    let (store, options) = (&world.store, LayerApplyOptions::default());
+    unpack(store, "app:1", &world.at("work"), &UnpackOptions::default(), &Control::default()).unwrap();
+    ends_at_its_total("copy into a tree", |control| {
+        let files = TreeFiles::open(None, &world.at("u"), control).unwrap();
+        let target = CopyTarget { path: b"/e".to_vec(), name: b"u".to_vec() };
+        copy_in(&files, 0, Some(store), &world.at("work"), &target, &options, control).unwrap();
+    });
+}
+
+#[test]
+fn builds() {
+    let world = World::with_images();
+    let store = &world.store;
+    total_and_entries("build", |control| {
+        let options = BuildOptions {
+            context: ContextSource::Directory(world.at("u")),
+            dockerfile: DockerfileSource::Text("FROM app:1\nCOPY d /d\nCOPY a /b\n".into()),
+            tags: vec!["built".into()],
+            ..BuildOptions::default()
+        };
+        build(store, &options, control).unwrap();
+    });
 }

@@ -534,7 +534,10 @@ mod tests {
             let mut blob = Vec::new();
             write_watched(&source, &profile, threads, &mut blob, Some(&watch), &Control::default()).unwrap();
             let made = source.1.into_inner();
-            assert!(made <= in_flight(threads, profile.chunk_size()) + 2, "{profile}: {made} of {chunks} are new");
+            assert!(
+                made <= in_flight(threads, profile.chunk_size()) + 2,
+                "{profile}: {made} of {chunks} are new"
+            );
         }
     }
 

@@ -385,7 +385,11 @@ fn a_terminal_is_to_be_had_by_every_way_that_mounts_or_serves() {
         let (text, error) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
         match way.rung {
             "chroot" => assert!(text.contains("a terminal"), "{way:?}: {text} {error}"),
-            _ => assert!(out.status.success() && text.contains("terminal\r\n"), "{way:?}: {text} {error}"),
+            // Without input the outer terminal is not raw, and puts a further carriage return before the end of a line.
+            _ => {
+                let said = text.lines().any(|line| line.trim_end() == "terminal");
+                assert!(out.status.success() && said, "{way:?}: {text} {error}");
+            }
         }
     }
 }

@@ -57,7 +57,7 @@ Exit codes:
   0  done
   1  failed; for `diff --exit-code`: there are differences; for `fsck`: there are problems; for `build --check`: warnings
   2  the command line is wrong; for `diff --exit-code` and `fsck` also: failed
-  125, 126, 127  for `run` and `exec`: failed, the command cannot be executed, the command is not there
+  125, 126, 127  `run` and `exec` failed, the command cannot be executed, or is not found
   `run` and `exec` end with the code of their command, `build` with that of the RUN that failed
 
 Environment:

@@ -191,10 +191,9 @@ fn many_threads_under_many_signals_and_many_recycled_inodes() {
     let Some(world) = World::with_tool() else { return };
     for way in ways() {
         world.prepare(way);
-        assert_eq!(
-            world.script_ok(way, "mkdir /t; cd /t; tool threads; tool recycle 10000"),
-            "0\n0\n",
-            "{way:?}"
-        );
+        // Many more of them once, in the way that emulates with the kernel's help: by a tracer they take a minute.
+        let inodes = if way.rung == "notify" { 10_000 } else { 2_000 };
+        let script = format!("mkdir /t; cd /t; tool threads; tool recycle {inodes}");
+        assert_eq!(world.script_ok(way, &script), "0\n0\n", "{way:?}");
     }
 }

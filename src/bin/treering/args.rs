@@ -64,7 +64,7 @@ Environment:
   TREERING_ROOT      where the image store is, else $XDG_DATA_HOME/treering or ~/.local/share/treering
   TREERING_REGISTRIES  mirrors and trust of registries, else $XDG_CONFIG_HOME/treering/registries.toml
   REGISTRY_AUTH_FILE, DOCKER_CONFIG  where credentials are, else ~/.docker/config.json and containers' auth.json
-  SOURCE_DATE_EPOCH  seconds since 1970: dates images, and no time in a layer is later (but in one of `import`)
+  SOURCE_DATE_EPOCH  seconds since 1970: dates images, and caps times in layers of directories
   NO_COLOR           no colours";
 
 /// The command line.

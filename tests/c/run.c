@@ -307,7 +307,10 @@ static void await_shown(int person, const char *wanted) {
   size_t len = 0;
   while (strstr(shown, wanted) == NULL) {
     struct pollfd fd = {.fd = person, .events = POLLIN};
-    CHECK(poll(&fd, 1, 30000) == 1);
+    int ready;
+    /* A child that ends meanwhile interrupts it (signal(7)). */
+    do { ready = poll(&fd, 1, 30000); } while (ready == -1 && errno == EINTR);
+    CHECK(ready == 1);
     ssize_t n = read(person, shown + len, sizeof shown - 1 - len);
     CHECK(n > 0);
     len += (size_t)n, shown[len] = 0;

@@ -266,6 +266,6 @@ fn oci(
         let shown = name.as_ref().map(Reference::to_string);
         add(entries, entry(&descriptor, name.as_ref(), shown.as_deref()));
     }
-    blobs.into_parts().into_iter().for_each(|part| members.blob(part.info));
+    blobs.into_parts().into_iter().for_each(|part| members.blob(part));
     Ok(())
 }

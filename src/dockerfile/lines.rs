@@ -77,11 +77,6 @@ impl Line {
         self.source.location(line, column + (offset - start.min(offset)) as u32)
     }
 
-    /// Returns the first line.
-    pub(crate) fn first(&self) -> u32 {
-        self.pieces[0].1
-    }
-
     /// Returns the error for a fault at an offset of this line.
     pub(crate) fn error(&self, fault: Fault) -> Error {
         let location = self.location(fault.at.unwrap_or(0));

@@ -1,10 +1,7 @@
 //! Dockerfiles as text: from bytes to instructions, stages and words, and what is to be said against them.
 //!
-//! There are no stores and no images here. The language is BuildKit's ([`language`]); places in it are in the Dockerfile
+//! There are no stores and no images here. The language is BuildKit's (`language`); places in it are in the Dockerfile
 //! reference.
-
-// Parts that only a RUN uses have no user yet.
-#![allow(dead_code, unused_imports)]
 
 mod check;
 mod duration;
@@ -34,8 +31,12 @@ pub(crate) use instruction::{
     Change, CommandLine, Copy, CopySource, HealthTest, Instruction, Run, parse_changes,
 };
 pub(crate) use language::other_language;
-pub(crate) use lines::{Line, heredoc as heredoc_name};
-pub(crate) use mount::{CacheSharing, Mount, MountKind};
+pub(crate) use lines::Line;
+#[cfg(feature = "sandbox")]
+pub(crate) use lines::heredoc as heredoc_name;
+pub(crate) use mount::MountKind;
+#[cfg(feature = "sandbox")]
+pub(crate) use mount::{CacheSharing, Mount};
 pub(crate) use scope::{BUILD_ARGS, DEFAULT_PATH, PLATFORM_ARGS, PROXY_ARGS, Scope};
 pub(crate) use source::{Fault, nearest};
 pub(crate) use stages::Statement;

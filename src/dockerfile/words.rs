@@ -70,15 +70,6 @@ pub(crate) fn expand_and_list(
     Ok((lexer.run(None, false)?, lexer.unset))
 }
 
-/// Expands and then splits on white space that was not quoted, as EXPOSE does: a variable may hold several words.
-pub(crate) fn expand_words(
-    text: &str,
-    escape: char,
-    get: &dyn Fn(&str) -> Option<String>,
-) -> Result<Vec<String>, Fault> {
-    Ok(expand(text, escape, get)?.split_whitespace().map(String::from).collect())
-}
-
 /// Replaces variables in the body of a here-document: quotes stay as they are.
 pub(crate) fn expand_body(
     text: &str,

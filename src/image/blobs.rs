@@ -1,4 +1,4 @@
-//! Lists the blobs that must leave with an image: into an archive, or to a registry.
+//! Lists the blobs that must leave with an image into an archive.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,35 +7,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Control;
 use crate::store::{BlobInfo, Descriptor, DocumentKind, Store, descriptor_digest};
 
-/// A blob that leaves.
-#[derive(Debug, Clone)]
-#[allow(dead_code)] // Whether a blob is a document matters to a push.
-pub(crate) struct Part {
-    /// The blob as the document above it describes it.
-    pub descriptor: Descriptor,
-    /// Digest and size.
-    pub info: BlobInfo,
-}
-
-#[allow(dead_code)]
-impl Part {
-    fn of(descriptor: &Descriptor) -> Result<Part> {
-        let info = BlobInfo { digest: descriptor_digest(descriptor)?, size: descriptor.size() };
-        Ok(Part { descriptor: descriptor.clone(), info })
-    }
-
-    /// Returns whether it is a manifest or an index.
-    pub fn is_document(&self) -> bool {
-        DocumentKind::of_media_type(self.descriptor.media_type().as_ref()).is_some()
-    }
-}
-
 /// The blobs of several images, each once.
 pub(crate) struct Blobs<'a> {
     store: &'a Store,
     operation: &'static str,
     control: &'a Control,
-    parts: Vec<Part>,
+    parts: Vec<BlobInfo>,
     listed: HashSet<Digest>,
     /// The first blob that is missing of what a descriptor leads to. Indexes may name one thing any number of times.
     done: HashMap<(Digest, Option<DocumentKind>, u64), Option<Digest>>,
@@ -62,7 +39,7 @@ impl<'a> Blobs<'a> {
     }
 
     /// Returns the blobs in an order in which they may arrive: whatever a document refers to stands before it.
-    pub fn into_parts(self) -> Vec<Part> {
+    pub fn into_parts(self) -> Vec<BlobInfo> {
         self.parts
     }
 
@@ -80,9 +57,9 @@ impl<'a> Blobs<'a> {
     }
 
     fn blobs(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Option<Digest>> {
-        let own = Part::of(descriptor)?;
+        let own = info_of(descriptor)?;
         if !self.holds(&own)? {
-            return Ok(Some(own.info.digest));
+            return Ok(Some(own.digest));
         }
         let document = self.store.read_document(descriptor)?;
         if document.kind() == DocumentKind::Index {
@@ -104,7 +81,7 @@ impl<'a> Blobs<'a> {
                 }
             }
             for child in others {
-                let part = Part::of(child)?;
+                let part = info_of(child)?;
                 if self.holds(&part)? {
                     self.list(part);
                 }
@@ -117,9 +94,9 @@ impl<'a> Blobs<'a> {
         }
         let mut parts = Vec::new();
         for part in document.config().into_iter().chain(document.layers()) {
-            let part = Part::of(part)?;
+            let part = info_of(part)?;
             if !self.holds(&part)? {
-                return Ok(Some(part.info.digest));
+                return Ok(Some(part.digest));
             }
             parts.push(part);
         }
@@ -128,19 +105,23 @@ impl<'a> Blobs<'a> {
         Ok(None)
     }
 
-    fn list(&mut self, part: Part) {
-        if self.listed.insert(part.info.digest) {
+    fn list(&mut self, part: BlobInfo) {
+        if self.listed.insert(part.digest) {
             self.parts.push(part);
         }
     }
 
-    fn holds(&self, part: &Part) -> Result<bool> {
-        match self.store.blob_size(&part.info.digest) {
-            Ok(size) => Ok(size == part.info.size),
+    fn holds(&self, part: &BlobInfo) -> Result<bool> {
+        match self.store.blob_size(&part.digest) {
+            Ok(size) => Ok(size == part.size),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
     }
+}
+
+fn info_of(descriptor: &Descriptor) -> Result<BlobInfo> {
+    Ok(BlobInfo { digest: descriptor_digest(descriptor)?, size: descriptor.size() })
 }
 
 #[cfg(test)]
@@ -174,10 +155,8 @@ mod tests {
             (ErrorKind::NotFound, Digest::of(b"gone").to_string().as_bytes())
         );
         let parts = blobs.into_parts();
-        let digests: Vec<String> = parts.iter().map(|part| part.info.digest.to_string()).collect();
+        let digests: Vec<String> = parts.iter().map(|part| part.digest.to_string()).collect();
         let expected = [&config, &layer, &one, &two, &index].map(|part| part.digest().to_string());
         assert_eq!(digests, expected);
-        let documents: Vec<bool> = parts.iter().map(Part::is_document).collect();
-        assert_eq!(documents, [false, false, true, true, true]);
     }
 }

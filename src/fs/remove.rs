@@ -2,13 +2,16 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::AtFlags;
 
 use super::dirents::Names;
 use super::root::open_dir_at;
 use super::stat::{Kind, stat_at};
+
+/// How often a removal begins anew where something changed under it.
+const ROUNDS: usize = 64;
 
 /// Removes the name of a file. A missing one is not an error.
 pub(crate) fn unlink(dir: impl AsFd, name: &CStr) -> io::Result<()> {
@@ -19,7 +22,8 @@ pub(crate) fn unlink(dir: impl AsFd, name: &CStr) -> io::Result<()> {
 }
 
 /// Removes `name` in `dir`: a file, or a directory with all it holds. Symbolic links are removed, never followed.
-/// A missing name is not an error.
+/// A missing name is not an error, and neither is another process that removes or adds something there meanwhile, as long as it
+/// comes to an end.
 ///
 /// Works without recursion and with at most three descriptors: going up reopens `..` and checks that it is the directory that the
 /// way down came from, so that a tree moved meanwhile cannot lead the removal elsewhere.
@@ -36,6 +40,17 @@ pub fn remove_and_count(dir: impl AsFd, name: &CStr) -> io::Result<u64> {
 
 fn remove(dir: impl AsFd, name: &CStr, bytes: &mut Option<u64>) -> io::Result<()> {
     let dir = dir.as_fd();
+    for _ in 1..ROUNDS {
+        match remove_once(dir, name, bytes) {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {}
+            other => return other,
+        }
+    }
+    remove_once(dir, name, bytes)
+}
+
+fn remove_once(dir: BorrowedFd<'_>, name: &CStr, bytes: &mut Option<u64>) -> io::Result<()> {
     count(dir, name, bytes);
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
         Ok(()) | Err(rustix::io::Errno::NOENT) => return Ok(()),
@@ -127,4 +142,46 @@ fn enter(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
 fn identity(dir: impl AsFd) -> io::Result<(u64, u64)> {
     let stat = super::stat::stat_fd(dir)?;
     Ok((stat.dev, stat.ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_removals_of_one_tree_both_succeed() {
+        for round in 0..50 {
+            let temp = tempfile::tempdir().unwrap();
+            for number in 0..40 {
+                let deep = temp.path().join(format!("tree/{}/{number}", number % 5));
+                std::fs::create_dir_all(&deep).unwrap();
+                std::fs::write(deep.join("file"), "x").unwrap();
+            }
+            let parent = std::fs::File::open(temp.path()).unwrap();
+            std::thread::scope(|scope| {
+                let all: Vec<_> = (0..3).map(|_| scope.spawn(|| remove_all(&parent, c"tree"))).collect();
+                for one in all {
+                    one.join().unwrap().unwrap_or_else(|error| panic!("round {round}: {error}"));
+                }
+            });
+            assert!(!temp.path().join("tree").exists());
+        }
+    }
+
+    #[test]
+    fn what_is_added_meanwhile_goes_as_well() {
+        let temp = tempfile::tempdir().unwrap();
+        let tree = temp.path().join("tree");
+        std::fs::create_dir(&tree).unwrap();
+        let parent = std::fs::File::open(temp.path()).unwrap();
+        std::thread::scope(|scope| {
+            let adds =
+                scope.spawn(|| (1..ROUNDS).all(|n| std::fs::write(tree.join(n.to_string()), "").is_ok()));
+            while !adds.is_finished() {
+                remove_all(&parent, c"tree").unwrap();
+            }
+        });
+        remove_all(&parent, c"tree").unwrap();
+        assert!(!tree.exists());
+    }
 }

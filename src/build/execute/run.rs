@@ -45,7 +45,7 @@ impl Work<'_> {
         position: &Position<'_>,
     ) -> Result<()> {
         let mut command =
-            step::run::Command::new(run, state, self.options).map_err(|fault| statement.line.error(fault))?;
+            step::run::RunStep::new(run, state, self.options).map_err(|fault| statement.line.error(fault))?;
         let mut sources = Vec::new();
         for mount in &mut command.mounts {
             let Some(from) = mount.from() else {

@@ -19,7 +19,7 @@ const HOSTNAME: &str = "buildkitsandbox";
 
 /// An instruction as it is carried out.
 #[derive(Debug)]
-pub(in crate::build) struct Command {
+pub(in crate::build) struct RunStep {
     arguments: Vec<String>,
     /// Variables of the image and declared arguments.
     environment: Vec<(String, String)>,
@@ -36,8 +36,8 @@ pub(in crate::build) struct Command {
     program: Option<(String, String)>,
 }
 
-impl Command {
-    pub(in crate::build) fn new(run: &Run, state: &State, build: &BuildOptions) -> Result<Command, Fault> {
+impl RunStep {
+    pub(in crate::build) fn new(run: &Run, state: &State, build: &BuildOptions) -> Result<RunStep, Fault> {
         let mounts = mounts::resolve(run, state)?;
         let choice = |text: &Option<String>| text.as_deref().map(|text| state.scope.expand(text)).transpose();
         let network = match choice(&run.network)?.as_deref() {
@@ -78,7 +78,7 @@ impl Command {
         let mut environment = state.scope.args.clone();
         environment.retain(|(name, _)| !state.scope.env.iter().any(|(known, _)| known == name));
         environment.splice(0..0, state.scope.env.iter().cloned());
-        Ok(Command {
+        Ok(RunStep {
             arguments,
             environment,
             proxies: proxies(build),

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use crate::compress::{Archive, DecodeLimits, DecodeOptions, Decoder, Profile, Written, write_watched};
+use crate::compress::{Archive, DecodeLimits, DecodeOptions, Decoder, Profile, Written, write_noted};
 use crate::diff::Stat;
 use crate::error::{At, Error, Result};
 use crate::event::Event;
@@ -179,7 +179,7 @@ fn recompress(
     let mut blob = store.unhashed_blob_writer()?;
     let threads = crate::threads::count(options.threads);
     let tar = TarFile { file, len };
-    let (written, index) = write_watched(&tar, profile, threads, &mut blob, None, control)?;
+    let (written, index) = write_noted(&tar, profile, threads, &mut blob, control)?;
     blob.finish_with(written.digest, written.size)?;
     let layer = record_layer(store, &written, profile.media_type())?;
     notes.keep(store, &written.digest, reading.finish(Some(index), written.diff_size));

@@ -38,7 +38,7 @@ pub use engine::Chunk;
 pub(crate) use foreign::{Archive, foreign_name};
 pub use index::LayerIndex;
 pub use limits::DecodeLimits;
-pub(crate) use pool::{Watch, write_watched};
+pub(crate) use pool::write_noted;
 pub use pool::{Written, write};
 pub use profile::Profile;
 pub use restart::{Restarts, Resumed};

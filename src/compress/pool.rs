@@ -13,7 +13,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use sha2::{Digest as _, Sha256};
 
 use super::Compression;
-use super::engine::Chunk;
 use super::index::LayerIndex;
 use super::profile::{Encoder, Profile};
 use super::restart::Shared;
@@ -51,20 +50,15 @@ pub fn write<S: TarSource>(
     out: &mut (dyn Write + Send),
     control: &Control,
 ) -> Result<Written> {
-    write_watched(source, profile, threads, out, None, control).map(|(written, _)| written)
+    write_noted(source, profile, threads, out, control).map(|(written, _)| written)
 }
 
-/// Receives the pieces of a tar stream while it is written, in order, from changing threads. A piece that it keeps is in memory
-/// beyond those that are in flight.
-pub(crate) type Watch<'a> = &'a (dyn Fn(&Chunk) + Sync);
-
-/// Does what [`write`] does, shows the tar stream to `watch`, and gives the points where decoding may begin.
-pub(crate) fn write_watched<S: TarSource>(
+/// Does what [`write`] does, and gives the points where decoding may begin.
+pub(crate) fn write_noted<S: TarSource>(
     source: &S,
     profile: &Profile,
     threads: usize,
     out: &mut (dyn Write + Send),
-    watch: Option<Watch<'_>>,
     control: &Control,
 ) -> Result<(Written, LayerIndex)> {
     let size = source.len();
@@ -90,7 +84,7 @@ pub(crate) fn write_watched<S: TarSource>(
             hashed: 0,
             filled: 0,
             sink: Some(Sink { out, hasher: Sha256::new(), size: 0 }),
-            hasher: Some(Hasher { sum: TarHasher::noting(), watch }),
+            hasher: Some(TarHasher::noting()),
             raw: Vec::new(),
             packed: Vec::new(),
             failure: None,
@@ -145,9 +139,9 @@ struct State<'a> {
     /// The output; absent while a thread writes.
     sink: Option<Sink<'a>>,
     /// The DiffID so far; absent while a thread hashes.
-    hasher: Option<Hasher<'a>>,
-    /// Buffers to use again, once nothing else has hold of them: a watcher may take its time.
-    raw: Vec<Arc<Vec<u8>>>,
+    hasher: Option<TarHasher>,
+    /// Buffers to use again, the one that was used last first: it is still in the cache.
+    raw: Vec<Vec<u8>>,
     packed: Vec<Vec<u8>>,
     /// The error that is earliest in the stream so far.
     failure: Option<(u64, Error)>,
@@ -177,12 +171,6 @@ enum Packed {
     Written,
 }
 
-/// The hasher that the tar bytes go through in order.
-struct Hasher<'a> {
-    sum: TarHasher,
-    watch: Option<Watch<'a>>,
-}
-
 /// The sink of the compressed bytes.
 struct Sink<'a> {
     out: &'a mut (dyn Write + Send),
@@ -193,7 +181,7 @@ struct Sink<'a> {
 /// A task, with what it needs taken out of the state.
 enum Task<'a> {
     Write(Sink<'a>, u64, Arc<Vec<u8>>),
-    Hash(Hasher<'a>, u64, Arc<Vec<u8>>),
+    Hash(TarHasher, u64, Arc<Vec<u8>>),
     Compress(u64, Arc<Vec<u8>>, bool, Vec<u8>),
     Fill(u64, Vec<u8>),
 }
@@ -213,7 +201,7 @@ impl Task<'_> {
 /// The result of a task, to be put back into the state.
 enum Outcome<'a> {
     Written(Sink<'a>, u64, Option<Vec<u8>>),
-    Hashed(Hasher<'a>, u64),
+    Hashed(TarHasher, u64),
     Compressed(u64, Arc<Vec<u8>>),
     Filled(u64, Arc<Vec<u8>>, bool),
 }
@@ -288,10 +276,7 @@ impl<'a, S: TarSource> Pool<'a, S> {
                 Ok(Outcome::Written(sink, index, Arc::into_inner(packed)))
             }
             Task::Hash(mut hasher, index, raw) => {
-                hasher.sum.update(&raw[..]);
-                if let Some(watch) = hasher.watch {
-                    watch(&raw);
-                }
+                hasher.update(&raw[..]);
                 Ok(Outcome::Hashed(hasher, index))
             }
             Task::Compress(index, raw, zero, mut packed) => {
@@ -335,7 +320,7 @@ impl<'a, S: TarSource> Pool<'a, S> {
         let (Some(sink), Some(hasher)) = (state.sink, state.hasher) else {
             return Err(Error::new(ErrorKind::Internal, "write layer", "a piece was lost"));
         };
-        let (diff_id, states) = hasher.sum.finish();
+        let (diff_id, states) = hasher.finish();
         let digest = match self.profile.compression() {
             Compression::None => diff_id,
             _ => Digest::from_bytes(sink.hasher.finalize().into()),
@@ -380,7 +365,7 @@ impl<'a> State<'a> {
         if self.filled < pool.chunks && self.pieces.len() < pool.window {
             self.pieces.push_back(Piece { raw: None, zero: false, packed: Packed::Absent });
             self.filled += 1;
-            return Some(Task::Fill(self.filled - 1, self.buffer()));
+            return Some(Task::Fill(self.filled - 1, self.raw.pop().unwrap_or_default()));
         }
         None
     }
@@ -391,7 +376,10 @@ impl<'a> State<'a> {
                 self.sink = Some(sink);
                 self.piece(index).packed = Packed::Written;
                 self.release_raw(index);
-                self.packed.extend(packed);
+                match compression {
+                    Compression::None => self.raw.extend(packed),
+                    _ => self.packed.extend(packed),
+                }
             }
             Outcome::Hashed(hasher, index) => {
                 self.hasher = Some(hasher);
@@ -424,12 +412,6 @@ impl<'a> State<'a> {
         &mut self.pieces[(index - self.written) as usize]
     }
 
-    /// Returns a buffer for tar bytes, a used one if one is free. A new one has to be cleared, and the kernel has to find its memory.
-    fn buffer(&mut self) -> Vec<u8> {
-        let free = self.raw.iter().position(|raw| Arc::strong_count(raw) == 1);
-        free.and_then(|at| Arc::into_inner(self.raw.swap_remove(at))).unwrap_or_default()
-    }
-
     /// Takes the tar bytes of a piece back once they are not needed.
     fn release_raw(&mut self, index: u64) {
         let hashed = self.hashed > index;
@@ -438,7 +420,7 @@ impl<'a> State<'a> {
             && matches!(piece.packed, Packed::Ready(_) | Packed::Gone | Packed::Written)
             && let Some(raw) = piece.raw.take()
         {
-            self.raw.push(raw);
+            self.raw.extend(Arc::into_inner(raw));
         }
     }
 
@@ -511,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn buffers_are_used_again_although_what_watches_lags() {
+    fn buffers_are_used_again() {
         /// Counts the buffers that are new: those are cleared.
         struct Counting(u64, AtomicUsize);
         impl TarSource for Counting {
@@ -529,13 +511,10 @@ mod tests {
         for profile in profiles() {
             let (threads, chunks) = (2, 60);
             let source = Counting((chunks * profile.chunk_size()) as u64, AtomicUsize::new(0));
-            let last = Mutex::new(None);
-            let watch = |chunk: &Chunk| drop(last.lock().unwrap().replace(Arc::clone(chunk)));
-            let mut blob = Vec::new();
-            write_watched(&source, &profile, threads, &mut blob, Some(&watch), &Control::default()).unwrap();
+            write(&source, &profile, threads, &mut Vec::new(), &Control::default()).unwrap();
             let made = source.1.into_inner();
             assert!(
-                made <= in_flight(threads, profile.chunk_size()) + 2,
+                made <= in_flight(threads, profile.chunk_size()),
                 "{profile}: {made} of {chunks} are new"
             );
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::compose::{
     Made, Recipe, Step, StepLayer, compose, creation_time, enter, too_large, warn_of_layers,
 };
+use super::contents::keep_list_of_one;
 use super::diff::{Base, DiffOptions, Examined, TreeDiff, examine};
 use super::notes::Notes;
 use super::open::Image;
@@ -23,8 +24,8 @@ use crate::layer::{Files, LayerOptions, LayerPlan, LayerTar};
 use crate::progress::Control;
 use crate::store::{BlobInfo, Reference, Store, check_new_name};
 use crate::threads;
-use crate::tree::OwnersWanted;
 use crate::tree::scan::Skipped;
+use crate::tree::{OwnersWanted, Snapshot};
 
 const COMMIT: &str = "commit";
 
@@ -154,7 +155,7 @@ pub fn commit(
         };
         let made = match base.as_ref().filter(|base| is_unchanged(base, &diff, options)) {
             Some(base) => Ok((made_before(base), None)),
-            None => write_image(store, base.as_ref(), &diff, &root, options, control),
+            None => write_image(store, base.as_ref(), (&diff, whole), &root, options, control),
         };
         let staged = thread.map(threads::join);
         let made = made?;
@@ -216,7 +217,8 @@ fn commit_overlay(
         }
     };
     let overlay = super::diff::overlay(Some(store), upper, &options.lowers, diff_options, control)?;
-    let (made, layer) = write_image(store, base.as_ref(), &overlay.diff, &overlay.files, options, control)?;
+    let (made, layer) =
+        write_image(store, base.as_ref(), (&overlay.diff, false), &overlay.files, options, control)?;
     enter(store, name, &made.entry)?;
     Ok(Committed {
         manifest: made.manifest.digest,
@@ -229,11 +231,11 @@ fn commit_overlay(
     })
 }
 
-/// Writes layer, configuration and manifest.
+/// Writes layer, configuration and manifest. `whole` says whether the image has just what the list of the difference has.
 fn write_image(
     store: &Store,
     base: Option<&Image>,
-    diff: &TreeDiff,
+    (diff, whole): (&TreeDiff, bool),
     files: &dyn Files,
     options: &CommitOptions,
     control: &Control,
@@ -253,7 +255,13 @@ fn write_image(
     let layer = match plan.entry_count() {
         // Nothing changed: an image without a base still has one layer, if an empty one.
         0 if base.is_some() => None,
-        _ => Some(write_plan(store, plan, files, options, &notes, control)?),
+        _ if whole && (base.is_none() || options.squash) => {
+            Some(write_only_layer(store, plan, &diff.new, files, options, control)?)
+        }
+        _ => {
+            let tar = LayerTar::new(plan, files);
+            Some(notes.write(store, &tar, &options.profile, options.threads, control)?)
+        }
     };
     let short = layer.as_ref().map_or("(no change)".to_string(), |(written, _)| written.diff_id.short());
     let (written, layer) = layer.unzip();
@@ -282,13 +290,25 @@ fn write_image(
     Ok((made, written))
 }
 
-fn write_plan(
+/// Writes the layer of an image that has no other. Its list is that of the tree.
+fn write_only_layer(
     store: &Store,
     plan: LayerPlan<'_>,
+    tree: &Snapshot,
     files: &dyn Files,
     options: &CommitOptions,
-    notes: &Notes,
     control: &Control,
 ) -> Result<(Written, StepLayer)> {
-    notes.write(store, &LayerTar::new(plan, files), &options.profile, options.threads, control)
+    let tar = LayerTar::new(plan, files);
+    let notes = Notes::default();
+    let (written, layer) = notes.write_known(store, &tar, &options.profile, options.threads, control)?;
+    let plan = tar.plan();
+    let places = plan.places();
+    let list = tree.as_layer_list(
+        written.diff_id.bytes(),
+        |time| plan.written_time(time),
+        |entry| places.get(&tree.leader(entry)).copied(),
+    );
+    keep_list_of_one(store, &written, &list);
+    Ok((written, layer))
 }

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use super::open::{Image, Layer};
 use super::pass::read_layer;
 use super::read::ImageFiles;
-use crate::compress::{DecodeOptions, Decoder};
+use crate::compress::{DecodeOptions, Decoder, Written};
 use crate::digest::{Digest, chain_id, chain_ids};
 use crate::error::{Error, Result};
 use crate::fs::Kind;
@@ -128,6 +128,16 @@ pub(super) fn keep_list(
     }
     let (start, base) = begin(store, layers)?;
     read(store, layers, start, base, noted, control).map(drop)
+}
+
+/// Puts the list of an image of one layer into the store, as [`keep_list`] does.
+pub(super) fn keep_list_of_one(store: &Store, layer: &Written, list: &Snapshot) {
+    if list.as_bytes().len() as u64 <= layer.diff_size.max(LIST_ALWAYS)
+        && let Some(chain) = chain_id(&[layer.diff_id])
+    {
+        // It only saves time.
+        let _ = store.put_chain_list(&chain, list.as_bytes());
+    }
 }
 
 /// Makes the list of a stack of layers out of that of the first `start`, and stores it.

@@ -8,18 +8,18 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use super::compose::{StepLayer, record_layer};
 use super::contents::{Row, Rows, keep_list};
 use super::open::{Image, Layer};
-use crate::compress::{Chunk, Decoded, Decoder, LayerIndex, Profile, Watch, Written, write_watched};
+use crate::compress::{Chunk, Decoded, Decoder, LayerIndex, Profile, Written, write_noted};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::layer::LayerTar;
 use crate::layer::header::BLOCK;
 use crate::layer::read::{ChunkStream, LayerReader, ReadChunks, ReadLimits, TarEntry};
-use crate::layer::source::TarSource;
 use crate::progress::Control;
 use crate::store::{Descriptor, DocumentKind, Store};
 use crate::threads;
@@ -59,43 +59,64 @@ impl Notes {
         Ok((decoded, reading.map(|it| it.finish(index, decoded.diff_size))))
     }
 
-    /// Compresses a tar into the store, takes notes of it meanwhile on a thread of its own, where there may be one, and keeps them.
-    pub fn write<S: TarSource>(
+    /// Compresses a layer into the store, takes notes of it meanwhile on a thread of its own, where there may be one, and keeps them.
+    pub fn write(
         &self,
         store: &Store,
-        source: &S,
+        tar: &LayerTar<'_>,
         profile: &Profile,
         threads: usize,
         control: &Control,
     ) -> Result<(Written, StepLayer)> {
-        let mut blob = store.unhashed_blob_writer()?;
-        let count = threads::count(threads);
-        let mut write =
-            |watch: Option<Watch<'_>>| write_watched(source, profile, count, &mut blob, watch, control);
-        let ((written, index), reading) = match count {
-            1 => (write(None)?, None),
-            _ => self.watching(control, write)?,
-        };
-        blob.finish_with(written.digest, written.size)?;
-        let layer = record_layer(store, &written, profile.media_type())?;
-        if let Some(reading) = reading {
-            self.keep(store, &written.digest, reading.finish(Some(index), written.diff_size));
-        }
-        Ok((written, layer))
+        self.compress(store, tar, profile, threads, true, control)
     }
 
-    /// Has `work` show a tar to another thread, which takes notes of it.
-    fn watching<'a, T>(
-        &'a self,
-        control: &'a Control,
-        work: impl FnOnce(Option<Watch<'_>>) -> Result<T>,
-    ) -> Result<(T, Option<Reading<'a>>)> {
-        std::thread::scope(|scope| {
-            let Some(beside) = self.beside(scope, control) else { return Ok((work(None)?, None)) };
-            let made = work(Some(&|chunk: &Chunk| beside.show(Arc::clone(chunk))));
-            let reading = beside.finish();
-            Ok((made?, reading))
-        })
+    /// Does the same for a layer of which the entries are known: its index is all that is kept.
+    pub fn write_known(
+        &self,
+        store: &Store,
+        tar: &LayerTar<'_>,
+        profile: &Profile,
+        threads: usize,
+        control: &Control,
+    ) -> Result<(Written, StepLayer)> {
+        self.compress(store, tar, profile, threads, false, control)
+    }
+
+    fn compress(
+        &self,
+        store: &Store,
+        tar: &LayerTar<'_>,
+        profile: &Profile,
+        threads: usize,
+        noting: bool,
+        control: &Control,
+    ) -> Result<(Written, StepLayer)> {
+        let mut blob = store.unhashed_blob_writer()?;
+        let count = threads::count(threads);
+        let ((written, index), reading) = std::thread::scope(|scope| {
+            // What will be read is known before it is written.
+            let note = || self.read(tar.outline(), control).ok();
+            let thread = match noting && count > 1 {
+                true => threads::spawn(scope, "treering-note", note).ok(),
+                false => None,
+            };
+            let written = write_noted(tar, profile, count, &mut blob, control);
+            let reading = match thread {
+                Some(thread) => threads::join(thread),
+                None if noting && written.is_ok() => note(),
+                None => None,
+            };
+            Ok::<_, Error>((written?, reading))
+        })?;
+        blob.finish_with(written.digest, written.size)?;
+        let layer = record_layer(store, &written, profile.media_type())?;
+        let noted = match reading {
+            Some(reading) => reading.finish(Some(index), written.diff_size),
+            None => Noted { index: Some(index), rows: None, diff_size: written.diff_size },
+        };
+        self.keep(store, &written.digest, noted);
+        Ok((written, layer))
     }
 
     /// Starts a thread that takes notes of a tar; `None` where there is none to be had.

@@ -11,6 +11,7 @@ mod keep;
 mod list;
 pub(crate) mod model;
 mod on_disk;
+mod outline;
 pub(crate) mod pax;
 pub(crate) mod plan;
 pub mod read;

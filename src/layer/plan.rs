@@ -246,6 +246,12 @@ impl<'a> LayerPlan<'a> {
         f(&entry, self.options.precision)
     }
 
+    /// Returns the time that an entry has in the layer for one that its file has.
+    pub(crate) fn written_time(&self, time: Timestamp) -> Timestamp {
+        let (secs, nanos) = self.clamped(time);
+        Timestamp::new(secs, if self.options.precision == MtimePrecision::Nanoseconds { nanos } else { 0 })
+    }
+
     fn clamped(&self, time: Timestamp) -> (i64, u32) {
         match self.options.clamp_mtime {
             Some(clamp) if time.secs >= clamp => (clamp, 0),

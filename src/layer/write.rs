@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use super::header::BLOCK;
+use super::outline::Outline;
 use super::plan::LayerPlan;
 use super::source::{Filled, TarSource};
 use crate::error::{Error, ErrorKind, Result};
@@ -14,7 +15,7 @@ use crate::tree::{NONE, Snapshot};
 
 const READ: &str = "read file";
 /// The two zero blocks that end an archive (POSIX pax, "ustar Interchange Format").
-const TRAILER: u64 = 2 * BLOCK as u64;
+pub(super) const TRAILER: u64 = 2 * BLOCK as u64;
 /// Below this length holes are not looked for: two lseek calls cost more than reading the zeros.
 const SPARSE_FROM: u64 = 128 * 1024;
 
@@ -61,6 +62,11 @@ impl<'a> LayerTar<'a> {
     /// Returns the tar of a plan, with the content taken from `files`.
     pub fn new(plan: LayerPlan<'a>, files: &'a dyn Files) -> LayerTar<'a> {
         LayerTar { plan, files }
+    }
+
+    /// Returns the tar without the contents of files, for a reader that passes over them.
+    pub(crate) fn outline(&self) -> Outline<'_> {
+        Outline::new(&self.plan)
     }
 
     /// Returns the plan.

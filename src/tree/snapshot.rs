@@ -283,6 +283,38 @@ impl Snapshot {
         })
     }
 
+    /// Returns the list of one layer that has all of these entries: without identities on a disk and without digests, with times as `time` gives
+    /// them, and contents in the block of the layer that `block` gives for them.
+    pub(crate) fn as_layer_list(
+        &self,
+        layer: &[u8; 32],
+        time: impl Fn(Timestamp) -> Timestamp,
+        block: impl Fn(u32) -> Option<u64>,
+    ) -> Snapshot {
+        let mut names = vec![0u32; self.len() as usize];
+        (0..self.len()).for_each(|index| names[self.leader(index) as usize] += 1);
+        let mut out = self.as_bytes()[..HEADER].to_vec();
+        out.reserve(self.as_bytes().len());
+        codec::set_clock(&mut out, Timestamp::default());
+        codec::set_scanned_by(&mut out, 0);
+        out[codec::DIGEST_COUNT..codec::DIGEST_COUNT + 4].copy_from_slice(&1u32.to_le_bytes());
+        for index in 0..self.len() {
+            let mut record = self.record(index);
+            let leader = self.leader(index);
+            let meta = &mut record.meta;
+            (meta.flags, meta.mtime, meta.ctime) = (Flags::empty(), time(meta.mtime), Timestamp::default());
+            (meta.dev, meta.ino, meta.nlink) = (0, leader as u64 + 1, names[leader as usize]);
+            (record.digest, record.place) = (0, block(index).map_or((0, 0), |block| (1, block)));
+            out.extend_from_slice(&record.encode());
+        }
+        out.extend_from_slice(layer);
+        let shape = Shape { digest_count: 1, arena: out.len(), clock: Timestamp::default(), ..self.shape };
+        out.extend_from_slice(&self.as_bytes()[self.shape.arena..]);
+        codec::seal(&mut out);
+        debug_assert!(codec::validate(&out).is_ok(), "a list of the same entries is valid");
+        Snapshot { data: Data::Owned(out), shape }
+    }
+
     /// Returns a copy with more digests. `change` gets the header, the records and the digests that are there.
     fn extended(&self, more: &[[u8; 32]], change: impl FnOnce(&mut [u8])) -> Snapshot {
         const COUNT: Range<usize> = codec::DIGEST_COUNT..codec::DIGEST_COUNT + 4;

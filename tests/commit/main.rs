@@ -1110,3 +1110,76 @@ fn layers_are_streams() {
     let error = layer.open_tar(&store, &control()).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
     assert_eq!(treering::Error::io("read", "", error).kind(), ErrorKind::Corrupt);
 }
+
+/// What a commit keeps of the entries of an image is what is read out of its layer.
+#[test]
+fn the_list_that_a_commit_keeps_is_that_of_its_layer() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let tree = scratch.dir("tree");
+    sh(
+        &tree,
+        "mkdir -p a/b c; echo one >a/one; ln a/one c/two; ln a/one a/b/three; : >c/empty; ln -s ../a/one c/link; mkfifo c/pipe
+         head -c 300000 /dev/urandom >a/b/large; truncate -s 5M c/hole; chmod 4755 a/one; chmod 1777 c; echo x >other; ln other ../outside
+         touch -d '2001-02-03 04:05:06.789' a/one; touch -d '2033-02-03 04:05:06.789' c/empty; touch -d @-5.5 other; echo y >\"a/new
+line\"",
+    );
+    let _ = std::fs::File::open(tree.join("other"))
+        .map(|file| rustix::fs::fsetxattr(&file, "user.note", b"kept", rustix::fs::XattrFlags::empty()));
+    let exact =
+        LayerOptions { precision: treering::layer::MtimePrecision::Nanoseconds, ..LayerOptions::default() };
+    let clamped = LayerOptions { clamp_mtime: Some(1_700_000_000), ..LayerOptions::default() };
+    let plain = CommitOptions { base: Base::Scratch, ..options() };
+    for (number, commit_options) in [
+        plain.clone(),
+        CommitOptions { layer: exact, ..plain.clone() },
+        CommitOptions {
+            layer: clamped,
+            profile: Profile::new(Compression::Zstd, None).unwrap(),
+            ..plain.clone()
+        },
+        CommitOptions {
+            threads: 1,
+            profile: Profile::new(Compression::None, None).unwrap(),
+            ..plain.clone()
+        },
+        CommitOptions { squash: true, base: Base::Image("app:v0".into()), ..options() },
+        CommitOptions { base: Base::Image("small:1".into()), ..options() },
+        CommitOptions { base: Base::Image("small:1".into()), threads: 1, ..options() },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        if number == 5 {
+            let small = scratch.dir("small");
+            sh(&small, "mkdir a; echo before >a/gone");
+            commit(&store, &small, Some("small:1"), &plain, &control()).unwrap();
+        }
+        let name = format!("app:v{number}");
+        commit(&store, &tree, Some(&name), &commit_options, &control()).unwrap();
+        let image = Image::open(&store, &name, None).unwrap();
+        let lists = || -> Vec<PathBuf> {
+            let dirs = std::fs::read_dir(scratch.join("store/layers")).unwrap();
+            dirs.map(|dir| dir.unwrap().path().join("list")).filter(|list| list.exists()).collect()
+        };
+        assert!(!lists().is_empty(), "{number}: a list is kept");
+        let read = || treering::image::entries(&store, &image, &control()).unwrap();
+        let kept = read();
+        lists().iter().for_each(|list| std::fs::remove_file(list).unwrap());
+        let again = read();
+        let describe = |list: &treering::tree::Snapshot| -> Vec<String> {
+            let one = |at: u32| {
+                let meta = Meta { ino: 0, ..list.meta(at) };
+                let (leader, xattrs) =
+                    (list.path(list.leader(at)), list.xattrs(at).into_iter().collect::<Vec<_>>());
+                let rest = (list.link_target(at).to_vec(), list.place(at), list.digest(at));
+                format!("{:?} {meta:?} {leader:?} {xattrs:?} {rest:?}", list.path(at))
+            };
+            (0..list.len()).map(one).collect()
+        };
+        assert_eq!(describe(&kept), describe(&again), "{number}");
+        assert_eq!(kept.clock(), again.clock());
+        assert_eq!(kept.scanned_by(), again.scanned_by());
+        assert_eq!(kept.digest_count(), again.digest_count(), "{number}");
+    }
+}

@@ -11,17 +11,31 @@ use crate::layer::header::BLOCK;
 pub trait ChunkStream {
     /// Returns the next chunk, or `None` at the end. Chunks may be empty.
     fn next_chunk(&mut self) -> Result<Option<Arc<Vec<u8>>>>;
+
+    /// Passes over what comes next without giving it, `most` bytes at most. Returns how many bytes it passed over: none, for a stream that
+    /// can give only what it has.
+    fn skip(&mut self, _most: u64) -> u64 {
+        0
+    }
 }
 
 impl<S: ChunkStream + ?Sized> ChunkStream for &mut S {
     fn next_chunk(&mut self) -> Result<Option<Arc<Vec<u8>>>> {
         (**self).next_chunk()
     }
+
+    fn skip(&mut self, most: u64) -> u64 {
+        (**self).skip(most)
+    }
 }
 
 impl<S: ChunkStream + ?Sized> ChunkStream for Box<S> {
     fn next_chunk(&mut self) -> Result<Option<Arc<Vec<u8>>>> {
         (**self).next_chunk()
+    }
+
+    fn skip(&mut self, most: u64) -> u64 {
+        (**self).skip(most)
     }
 }
 
@@ -181,6 +195,14 @@ impl<S: ChunkStream> Cursor<S> {
     /// Passes over `len` bytes; false if the stream ends before.
     pub(super) fn skip(&mut self, mut len: u64) -> Result<bool> {
         while len > 0 {
+            if self.chunk.as_ref().is_none_or(|chunk| chunk.len() == self.at) {
+                let passed = self.stream.skip(len);
+                self.offset += passed;
+                len -= passed;
+                if len == 0 {
+                    break;
+                }
+            }
             let here = self.here()?.len();
             if here == 0 {
                 return Ok(false);

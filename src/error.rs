@@ -138,6 +138,8 @@ struct Inner {
     hint: Option<Hint>,
     location: Option<Location>,
     exit_code: Option<i32>,
+    #[cfg(feature = "sandbox")]
+    stopped_midway: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -166,6 +168,8 @@ impl Error {
             hint: None,
             location: None,
             exit_code: None,
+            #[cfg(feature = "sandbox")]
+            stopped_midway: false,
             source: None,
         }))
     }
@@ -290,6 +294,20 @@ impl Error {
     pub fn with_exit_code(mut self, code: i32) -> Self {
         self.0.exit_code = Some(code);
         self
+    }
+
+    /// Returns the same error, of a command that was stopped in the midst of its work by what runs it: nothing of it is to be
+    /// kept.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn midway(mut self) -> Self {
+        self.0.stopped_midway = true;
+        self
+    }
+
+    /// Returns whether it is of a command that was stopped so.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn is_midway(&self) -> bool {
+        self.0.stopped_midway
     }
 
     /// Returns the same error, with its cause.

@@ -105,9 +105,9 @@ impl WorkTree {
         }
         part(&mut self.ledger)?;
         self.settle()?;
-        // A command that began and then was refused: what it made has other owners than it was to have.
+        // What was made last may have other owners than it was to have.
         if let Err(error) = &result
-            && crate::sandbox::is_refusal(error)
+            && error.is_midway()
         {
             Tree::open(&self.store, &self.root)?.spoil(error.message())?;
         }

@@ -297,8 +297,8 @@ impl Table {
 
     /// Returns the number that a thread carries, if its process may have that one.
     fn number(&self, tracees: &Tracees, tid: u32) -> usize {
-        let slack = tracees.file(tid, "timerslack_ns").ok();
-        let number = slack.and_then(|text| text.trim().parse::<u64>().ok()?.checked_sub(BASE)).unwrap_or(0);
+        let slack = tracees.timer_slack(tid).ok();
+        let number = slack.and_then(|slack| slack.checked_sub(BASE)).unwrap_or(0);
         let set = self.set_of(tid);
         set.iter().copied().find(|known| *known as u64 == number).unwrap_or(set[set.len() - 1])
     }

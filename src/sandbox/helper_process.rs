@@ -230,7 +230,11 @@ pub(super) fn wait(
                 let signal = body.small().at(RUN, "wait")? as i32;
                 Ok((code, (signal != 0).then_some(signal)))
             }
-            Some(Message { kind: Message::FAILED, body, .. }) => Err(failure(&body)),
+            // One with an exit code is of a command that did not begin.
+            Some(Message { kind: Message::FAILED, body, .. }) => Err(match failure(&body) {
+                error if error.exit_code().is_none() => error.midway(),
+                error => error,
+            }),
             Some(message) => {
                 helper.registry.deliver(message);
                 continue;
@@ -240,7 +244,8 @@ pub(super) fn wait(
                 RUN,
                 "the helper was killed, and the command with it",
             )
-            .with_exit_code(128 + libc::SIGKILL)),
+            .with_exit_code(128 + libc::SIGKILL)
+            .midway()),
         };
     }
 }

@@ -77,7 +77,6 @@ pub(crate) use probe::cannot_mount;
 pub use probe::{Probed, ladder};
 pub use rung::Rung;
 pub use step::Step;
-pub(crate) use supervise::is_refusal;
 pub(crate) use undo::{Left, in_use};
 
 /// Runs the helper program; for the command, which is that program under a hidden verb. It changes the whole process.

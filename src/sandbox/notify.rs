@@ -36,14 +36,12 @@ pub fn turn(listener: &OwnedFd, state: &mut State) -> io::Result<Turn> {
     };
     let asked = Asked { tid: call.pid, call: known, arguments: call.data.args };
     let answer = state.handle(&asked);
-    // The number of a thread that is gone may be another's by now, and with it what was read of its memory.
-    if !sys::still_waits(listener, call.id) {
-        return Ok(Turn::Goes);
-    }
     match answer {
         Answer::Continue => sys::answer(listener, call.id, 0, 0, true)?,
         Answer::Value(value) => sys::answer(listener, call.id, value, 0, false)?,
         Answer::Errno(errno) => sys::answer(listener, call.id, 0, errno, false)?,
+        // Nothing is to wait for the other end of a file for a caller that is gone. The other answers go nowhere then.
+        Answer::Later(_) if !sys::still_waits(listener, call.id) => {}
         Answer::Later(waiting) => {
             let (listener, id) = (listener.try_clone()?, call.id);
             std::thread::spawn(move || {

@@ -14,6 +14,12 @@ pub const WORD: &str = "probe";
 /// The user that a probed command becomes. It starts as root, which may execute a program in a directory that is closed to others.
 const USER: u32 = 1234;
 
+/// The exit code of a probe that found everything right but for a /proc with the numbers of another process namespace.
+const OTHER_PROC: i32 = 4;
+/// The meaning of that for users.
+const OTHER_PROC_SHOWN: &str =
+    "/proc is the one outside, with the numbers that processes have there, because a new one is refused";
+
 /// The result of trying a rung: whether it works, and if not, why and what would help.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
@@ -50,6 +56,10 @@ fn one(rung: Rung, program: &Path, root: &Root) -> Probed {
         Ok(outcome) if outcome.code == 0 => {
             return Probed { rung, works: true, remark: rung.describe().into(), fix: None };
         }
+        Ok(outcome) if outcome.code == OTHER_PROC => {
+            let remark = format!("{}; {}", rung.describe(), OTHER_PROC_SHOWN);
+            return Probed { rung, works: true, remark, fix: None };
+        }
         Ok(outcome) => format!("a command that was tried ended with {}", outcome.code),
         Err(error) => {
             let text = error.message();
@@ -76,7 +86,19 @@ pub fn check() -> i32 {
         sys::set_groups(&[USER + 1]).and_then(|()| sys::set_gid(USER)).and_then(|()| sys::set_uid(USER));
     let ids = [rustix::process::getuid().as_raw(), rustix::process::geteuid().as_raw()];
     let groups = rustix::process::getgid().as_raw();
-    if became.is_ok() && ids == [USER, USER] && groups == USER { 0 } else { 3 }
+    match became.is_ok() && ids == [USER, USER] && groups == USER {
+        true if is_own_proc() => 0,
+        true => OTHER_PROC,
+        false => 3,
+    }
+}
+
+/// Returns whether /proc is that of this process's own namespace: then it has one number there (proc_pid_status(5), NSpid).
+fn is_own_proc() -> bool {
+    let status = crate::fs::root::read_file(Path::new("/proc/self/status")).unwrap_or_default();
+    let status = String::from_utf8_lossy(&status);
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.is_none_or(|numbers| numbers.split_whitespace().count() <= 1)
 }
 
 /// Returns what would make a rung work here.

@@ -11,7 +11,7 @@ use super::handle::State;
 use super::notify::{self, Turn};
 use super::protocol::{Channel, Message, Reader};
 use super::ptrace::{self, Tracer};
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 
 /// The source of an event.
 enum Source {
@@ -32,8 +32,9 @@ pub fn supervise(
     let mut beside = Beside::default();
     let mut busy = false;
     loop {
-        let mut fds = vec![PollFd::new(host, PollFlags::IN), PollFd::new(inner, PollFlags::IN)];
-        let mut sources = Vec::new();
+        let mut fds = Vec::with_capacity(8);
+        fds.extend([PollFd::new(host, PollFlags::IN), PollFd::new(inner, PollFlags::IN)]);
+        let mut sources = Vec::with_capacity(8);
         if let Some(listener) = listening {
             fds.push(PollFd::new(listener, PollFlags::IN));
             sources.push(Source::Listener);
@@ -148,11 +149,6 @@ fn traced(tracer: &mut Tracer, state: &mut State) -> Setup<bool> {
 
 /// The message of a step that is ended because of a call by another ABI.
 const FOREIGN: &str = "a program of another ABI (32-bit, or x32) was run, and its calls are not supported; nothing of the step is to be kept";
-
-/// Returns whether an error ended a step in the midst of its work, so that nothing of it is to be kept.
-pub fn is_refusal(error: &Error) -> bool {
-    error.kind() == ErrorKind::Unsupported && error.message().ends_with(FOREIGN)
-}
 
 fn foreign() -> Failure {
     Failure { kind: ErrorKind::Unsupported, message: FOREIGN.into(), code: 0 }

@@ -401,6 +401,17 @@ pub fn no_new_privileges() -> io::Result<()> {
     prctl_two(libc::PR_SET_NO_NEW_PRIVS, 1)
 }
 
+/// Returns whether this process gains none, and no process that it makes.
+pub fn has_no_new_privileges() -> bool {
+    prctl_value(libc::PR_GET_NO_NEW_PRIVS) == 1
+}
+
+fn prctl_value(operation: i32) -> i32 {
+    let none: libc::c_ulong = 0;
+    // SAFETY: numbers only; all five, as this operation insists on the rest being 0.
+    unsafe { libc::prctl(operation, none, none, none, none) }
+}
+
 fn prctl_two(operation: i32, argument: libc::c_ulong) -> io::Result<()> {
     let none: libc::c_ulong = 0;
     // SAFETY: numbers only; all five, as this operation insists on the rest being 0.

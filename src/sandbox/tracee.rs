@@ -2,7 +2,7 @@
 //!
 //! Memory goes through `/proc/TID/mem` alone: containers refuse process_vm_readv(2).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,7 +14,7 @@ use super::sys;
 
 /// The longest path, with its end (PATH_MAX).
 const LONGEST_PATH: usize = 4096;
-/// How many processes' memory is kept open.
+/// Of how many threads memory and timer slack are kept open.
 const MOST_OPEN: usize = 128;
 
 /// The processes of a step, seen through the /proc of the helper.
@@ -22,6 +22,8 @@ const MOST_OPEN: usize = 128;
 pub struct Tracees {
     proc: OwnedFd,
     memory: HashMap<u32, OwnedFd>,
+    /// The files of threads' timer slack.
+    slack: RefCell<HashMap<u32, OwnedFd>>,
     /// The descriptor that could not be had, of the thread that is answered.
     wanted: Cell<Option<i32>>,
     /// A descriptor that a thread gave: its number there, and the same open file.
@@ -31,7 +33,8 @@ pub struct Tracees {
 impl Tracees {
     /// Looks through this /proc.
     pub fn new(proc: OwnedFd) -> Tracees {
-        Tracees { proc, memory: HashMap::new(), wanted: Cell::new(None), lent: None }
+        let (memory, slack) = (HashMap::new(), RefCell::default());
+        Tracees { proc, memory, slack, wanted: Cell::new(None), lent: None }
     }
 
     /// Returns the directory `/proc`.
@@ -166,6 +169,30 @@ impl Tracees {
     pub fn umask(&self, tid: u32) -> io::Result<u32> {
         let text = self.status(tid, "Umask:")?;
         u32::from_str_radix(&text, 8).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Returns a thread's timer slack in nanoseconds. The file is kept open; of a thread that is gone it says nothing, so that another
+    /// one of the same number is seen.
+    pub fn timer_slack(&self, tid: u32) -> io::Result<u64> {
+        let mut kept = self.slack.borrow_mut();
+        let mut bytes = [0; 24];
+        let mut read = |fd: &OwnedFd| retry_on_intr(|| rustix::io::pread(fd, &mut bytes[..], 0));
+        let n = match kept.get(&tid).map(&mut read) {
+            Some(Ok(n)) => n,
+            _ => {
+                if kept.len() >= MOST_OPEN {
+                    kept.clear();
+                }
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                let path = format!("{tid}/timerslack_ns");
+                let fd = rustix::fs::openat(&self.proc, path, flags, Mode::empty())?;
+                let n = read(&fd)?;
+                kept.insert(tid, fd);
+                n
+            }
+        };
+        let text = std::str::from_utf8(&bytes[..n]).ok().and_then(|text| text.trim().parse().ok());
+        text.ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     /// Returns a short file of `/proc/TID`.

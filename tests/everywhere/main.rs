@@ -78,7 +78,8 @@ treering run work -- sh -c 'set -e; touch /f; chown 33:44 /f; mknod /c c 1 3; mk
   ln -s /f /l; chown -h 5:6 /l; touch /s; chmod 6755 /s; ln /f /h; mv /h /h2; rm -f /f; touch /f; chown 33:44 /f
   head -c 3 /dev/zero | wc -c >/seen; cat /proc/self/status | grep -c "^Uid:.0" >>/seen; grep -c localhost /etc/hosts >>/seen; ls -l /proc/self/fd >/dev/null
   stat -c "%n %a %u:%g %F" /f /c /b /g /g/x /g/d /l /s /h2
-  mkdir /n; cd /n; mknod c c 1 3; mknod b b 7 1; touch f; tool types /n; find /n -type c; tool peer; rm -r /n' || exit 1
+  mkdir /n; cd /n; mknod c c 1 3; mknod b b 7 1; touch f; tool types /n; find /n -type c; tool peer; rm -r /n
+  sh /acceptance.sh "without trusted"' || exit 1
 treering -q commit work bb:2
 "#;
 
@@ -103,7 +104,7 @@ fn image_root(world: &World) -> String {
 
 #[test]
 fn a_container_of_an_engine_makes_the_same_layer_as_root_and_as_a_user() {
-    let Some(world) = World::with_tool() else { return };
+    let Some(world) = World::with_acceptance() else { return };
     let Some(engine) = Engine::start(world.path()) else { return };
     let root = image_root(&world);
     let tar = world.join("image.tar");

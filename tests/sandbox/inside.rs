@@ -164,9 +164,19 @@ fn a_step_ends_with_its_command_and_with_its_host() {
             let status = child.wait().unwrap();
             assert!(!status.success());
             wait_for(|| sleepers(&mark) == 0, "a process outlived its supervisor");
+            let commit = world.output(way, &["commit", "work", "bb:half"]);
+            let error = String::from_utf8_lossy(&commit.stderr).into_owned();
+            match victim {
+                // The ledger has all that was done until then.
+                "host" => assert!(commit.status.success(), "{way:?}: {error}"),
+                // A host that sees its helper go marks the tree until it is an image's again.
+                _ => assert!(error.contains("was stopped: the helper was killed"), "{way:?}: {error}"),
+            }
         }
         // And the tree can be used again.
         world.script_ok(way, "true");
+        world.ok(way, &["checkout", "--discard", "bb:1", "work"]);
+        world.ok(way, &["commit", "work", "bb:whole"]);
     }
 }
 
@@ -394,28 +404,17 @@ fn a_terminal_is_to_be_had_by_every_way_that_mounts_or_serves() {
     }
 }
 
+/// Takes user namespaces away from a namespace.
+pub const NO_NAMESPACES: &str = "echo 0 >/proc/sys/user/max_user_namespaces";
+
 #[test]
 fn without_namespaces_the_next_way_is_taken_and_says_so() {
-    use std::process::Command;
     let Some(world) = World::new() else { return };
     let way = Way { rung: "notify", drop: support::is_root() };
-    let home = world.prepare(way);
+    world.prepare(way);
     // A namespace of the test's own, in which no further one can be made; nothing of the machine is changed.
-    let script = "echo 0 >/proc/sys/user/max_user_namespaces || exit 9
-                  exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs \"$@\"";
-    let limited = |arguments: &[&str]| -> std::process::Output {
-        let mut command = match way.drop {
-            true => {
-                let mut command = Command::new("setpriv");
-                command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "unshare"]);
-                command
-            }
-            false => Command::new("unshare"),
-        };
-        command.args(["-Ur", "sh", "-c", script, "sh"]).arg(world.join("treering")).args(arguments);
-        command.current_dir(&home).env("TREERING_ROOT", home.join("store")).env("HOME", &home);
-        command.env("SOURCE_DATE_EPOCH", "1700000000").output().unwrap()
-    };
+    let limited =
+        |arguments: &[&str]| world.without(way, "-Ur", "", NO_NAMESPACES, arguments).output().unwrap();
     let out = limited(&["run", "work", "--", "sh", "-c", "touch /f; chown 33:44 /f; stat -c %u:%g /f"]);
     let error = String::from_utf8_lossy(&out.stderr);
     assert_eq!(String::from_utf8_lossy(&out.stdout), "33:44\n", "{error}");
@@ -433,6 +432,35 @@ fn without_namespaces_the_next_way_is_taken_and_says_so() {
     assert!(one("notify")["fix"].as_str().unwrap().contains("max_user_namespaces"), "{info}");
     // What the tree was given there, it has everywhere.
     assert_eq!(world.script_ok(way, "stat -c %u:%g /f"), "33:44\n");
+}
+
+/// Hides a part of /proc. Without the capability, root of a namespace cannot be root of another one.
+pub const HIDDEN_PROC: (&str, &str, &str) = ("-Urm", ",+setfcap", "mount -t tmpfs none /proc/sys");
+
+#[test]
+fn where_a_new_proc_is_refused_the_existing_one_is_shown_and_info_says_so() {
+    let Some(world) = World::new() else { return };
+    let way = Way { rung: "notify", drop: support::is_root() };
+    world.prepare(way);
+    let remark = |info: &[u8]| {
+        let info: serde_json::Value = serde_json::from_slice(info).unwrap();
+        let rungs = info["rungs"].as_array().unwrap();
+        let one = rungs.iter().find(|rung| rung["name"] == "notify").unwrap();
+        assert_eq!(one["works"], true, "{info}");
+        one["remark"].as_str().unwrap().contains("/proc is the one outside")
+    };
+    // A namespace in which a part of /proc is hidden, as containers do it: the kernel gives no other /proc in one below it.
+    let hidden = |arguments: &[&str]| {
+        let (flags, keep, script) = HIDDEN_PROC;
+        world.without(way, flags, keep, script, arguments).output().unwrap()
+    };
+    let show = "ls /proc/sys | wc -l; cat /proc/self/comm; touch /f; chown 5:6 /f; stat -c %u:%g /f; kill -9 1; echo lives";
+    let out = hidden(&["run", "--rung", "notify", "work", "--", "sh", "-c", show]);
+    let error = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "0\ncat\n5:6\nlives\n", "{error}");
+    let out = hidden(&["info", "--json"]);
+    assert!(remark(&out.stdout), "{}", String::from_utf8_lossy(&out.stdout));
+    assert!(!remark(world.ok(way, &["info", "--json"]).as_bytes()));
 }
 
 #[test]

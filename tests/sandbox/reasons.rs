@@ -3,7 +3,9 @@
 use std::process::Command;
 
 use serde_json::Value;
-use support::busybox::{Way, World};
+use support::busybox::{Way, World, every_way};
+
+use super::inside::{HIDDEN_PROC, NO_NAMESPACES};
 
 /// `unshare`, `ptrace` and `seccomp` by their numbers.
 #[cfg(target_arch = "x86_64")]
@@ -128,6 +130,55 @@ fn a_rung_that_does_not_work_says_why_and_what_would_help() {
     let out = filtered(&world, way, &[unshare], &forced).output().unwrap();
     let error = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(out.status.code() == Some(125) && !error.contains("paths"), "{error}");
+}
+
+#[test]
+fn what_commands_do_to_owners_is_the_same_whatever_is_missing() {
+    let Some(world) = World::with_acceptance() else { return };
+    let (unshare, ptrace, seccomp) = CALLS;
+    let mut first: Option<(String, String)> = None;
+    let mut same = |way: Way, tree: &str, out: std::process::Output, what: &str| {
+        let (text, error) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        assert!(out.status.success(), "{way:?} {what}: {text} {error}");
+        world.ok(way, &["commit", tree, "bb:made"]);
+        let image: Value = serde_json::from_str(&world.ok(way, &["inspect", "bb:made"])).unwrap();
+        let found = (text.to_string(), image[0]["RootFS"]["Layers"].to_string());
+        assert_eq!(&found, first.get_or_insert_with(|| found.clone()), "{way:?} {what}: {error}");
+    };
+    for way in every_way() {
+        world.prepare(way);
+        same(way, "work", world.script(way, "sh /acceptance.sh"), "");
+    }
+    let way = Way { rung: "notify", drop: support::is_root() };
+    let run = |tree: &str| ["run", tree, "--", "sh", "/acceptance.sh"].map(String::from);
+    let missing = [
+        &[unshare][..],
+        &[ptrace],
+        &[LISTENER],
+        &[seccomp],
+        &[LISTENER, unshare],
+        &[unshare, seccomp],
+        &[LISTENER, ptrace],
+    ];
+    for (number, calls) in missing.into_iter().enumerate() {
+        let tree = format!("without-{number}");
+        world.ok(way, &["unpack", "bb:1", &tree]);
+        let arguments = run(&tree);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let out = filtered(&world, way, calls, &arguments).output().unwrap();
+        if calls == [LISTENER, ptrace] {
+            // Nothing is left: nothing is run.
+            assert!(out.status.code() == Some(125) && out.stdout.is_empty(), "{out:?}");
+        } else {
+            same(way, &tree, out, &format!("{calls:?}"));
+        }
+    }
+    for (tree, (flags, keep, script)) in [("limited", ("-Ur", "", NO_NAMESPACES)), ("hidden", HIDDEN_PROC)] {
+        world.ok(way, &["unpack", "bb:1", tree]);
+        let arguments = run(tree);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        same(way, tree, world.without(way, flags, keep, script, &arguments).output().unwrap(), tree);
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::path::Named;
 use super::{Answer, Asked, Reply, State, xattr};
 use crate::fs::Kind;
 use crate::sandbox::credentials::Credentials;
+use crate::sandbox::sys;
 use crate::sandbox::syscalls::Call;
 
 /// The most links of scripts and interpreters that are followed (the kernel allows four).
@@ -37,7 +38,9 @@ impl State {
                 None => break,
             }
         }
-        let no_new = self.tracees.status(asked.tid, "NoNewPrivs:").is_ok_and(|text| text == "1");
+        // Where this process has the flag as well, it was there from the start, as in a container that is given it, and says nothing of the step.
+        let no_new = !sys::has_no_new_privileges()
+            && self.tracees.status(asked.tid, "NoNewPrivs:").is_ok_and(|text| text == "1");
         let new = self.credentials_after(asked, &node, no_new);
         if new != *self.credentials.of(&self.tracees, asked.tid) {
             self.credentials.set(&self.tracees, asked.tid, new)?;

@@ -1,5 +1,6 @@
 //! A store and a tree with a static busybox, and the command as one user or another.
 
+use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -110,6 +111,13 @@ impl World {
         Some(world)
     }
 
+    /// Does the same, with the script that does what commands do to owners: `/acceptance.sh` in every tree.
+    pub fn with_acceptance() -> Option<World> {
+        let world = World::with_tool()?;
+        std::fs::write(world.join("bb/acceptance.sh"), include_str!("../acceptance.sh")).unwrap();
+        Some(world)
+    }
+
     pub fn path(&self) -> &Path {
         self.scratch.path()
     }
@@ -160,6 +168,29 @@ impl World {
              shift 2; exec setpriv \"$@\""
         );
         command.args(["--mount", "--propagation", "private", "bash", "-c", &script, "ranges", users, groups]);
+        command
+    }
+
+    /// Returns the command, as the user of a way, in a namespace of its own that has `flags` of unshare(1), after a script that takes something
+    /// away from that. It has no capability there but those that are named to be kept, and can get none.
+    pub fn without(&self, way: Way, flags: &str, keep: &str, script: &str, arguments: &[&str]) -> Command {
+        let inner = self.command(way, arguments);
+        let mut words: Vec<OsString> = inner.get_args().map(Into::into).collect();
+        words.insert(0, inner.get_program().into());
+        let at = words.iter().position(|word| word == self.join("treering").as_os_str()).unwrap();
+        let script = format!(
+            "{script} || exit 9; exec setpriv --bounding-set=-all{keep} --inh-caps=-all --no-new-privs \"$@\""
+        );
+        let below = ["unshare", flags, "sh", "-c", &script, "sh"].map(OsString::from);
+        words.splice(at..at, below);
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).current_dir(inner.get_current_dir().unwrap());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         command
     }
 

@@ -13,6 +13,8 @@ use crate::layer::{pax, whiteout};
 
 /// The size of a tar block.
 pub const BLOCK: usize = 512;
+/// The two zero blocks that end an archive (POSIX pax, "ustar Interchange Format").
+pub(super) const TRAILER: u64 = 2 * BLOCK as u64;
 /// The longest path or link target an entry may have.
 pub const MAX_PATH: usize = 64 * 1024;
 /// The longest component of a path: `NAME_MAX` on every Linux filesystem.

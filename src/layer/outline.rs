@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::header::BLOCK;
+use super::header::{BLOCK, TRAILER};
 use super::plan::LayerPlan;
 use super::read::ChunkStream;
-use super::write::TRAILER;
 use crate::error::Result;
 
 /// Headers are put together up to this many bytes.

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use super::header::BLOCK;
+use super::header::{BLOCK, TRAILER};
 use super::outline::Outline;
 use super::plan::LayerPlan;
 use super::source::{Filled, TarSource};
@@ -14,8 +14,6 @@ use crate::fs::{Kind, Root};
 use crate::tree::{NONE, Snapshot};
 
 const READ: &str = "read file";
-/// The two zero blocks that end an archive (POSIX pax, "ustar Interchange Format").
-pub(super) const TRAILER: u64 = 2 * BLOCK as u64;
 /// Below this length holes are not looked for: two lseek calls cost more than reading the zeros.
 const SPARSE_FROM: u64 = 128 * 1024;
 

@@ -300,8 +300,8 @@ fn write_only_layer(
     control: &Control,
 ) -> Result<(Written, StepLayer)> {
     let tar = LayerTar::new(plan, files);
-    let notes = Notes::default();
-    let (written, layer) = notes.write_known(store, &tar, &options.profile, options.threads, control)?;
+    let notes = Notes::of_indexes();
+    let (written, layer) = notes.write(store, &tar, &options.profile, options.threads, control)?;
     let plan = tar.plan();
     let places = plan.places();
     let list = tree.as_layer_list(

@@ -33,12 +33,19 @@ const LISTS_MAX: usize = 64;
 /// The notes of one operation.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
+    /// Whether entries of layers that are written are known elsewhere.
+    indexes_alone: bool,
     held: AtomicU64,
     /// By the digest of the blob.
     layers: Mutex<HashMap<Digest, Rows>>,
 }
 
 impl Notes {
+    /// Returns notes of layers of which the entries are known: their indexes are all that is kept.
+    pub fn of_indexes() -> Notes {
+        Notes { indexes_alone: true, ..Notes::default() }
+    }
+
     /// Reads a layer to its end and takes notes of it. The index is among them if the decoder notes where decoding may begin
     /// ([`DecodeOptions::restarts`](crate::compress::DecodeOptions::restarts)). Give the notes to [`keep`](Self::keep) once the
     /// digests are what they should be.
@@ -68,43 +75,19 @@ impl Notes {
         threads: usize,
         control: &Control,
     ) -> Result<(Written, StepLayer)> {
-        self.compress(store, tar, profile, threads, true, control)
-    }
-
-    /// Does the same for a layer of which the entries are known: its index is all that is kept.
-    pub fn write_known(
-        &self,
-        store: &Store,
-        tar: &LayerTar<'_>,
-        profile: &Profile,
-        threads: usize,
-        control: &Control,
-    ) -> Result<(Written, StepLayer)> {
-        self.compress(store, tar, profile, threads, false, control)
-    }
-
-    fn compress(
-        &self,
-        store: &Store,
-        tar: &LayerTar<'_>,
-        profile: &Profile,
-        threads: usize,
-        noting: bool,
-        control: &Control,
-    ) -> Result<(Written, StepLayer)> {
         let mut blob = store.unhashed_blob_writer()?;
         let count = threads::count(threads);
         let ((written, index), reading) = std::thread::scope(|scope| {
             // What will be read is known before it is written.
             let note = || self.read(tar.outline(), control).ok();
-            let thread = match noting && count > 1 {
+            let thread = match !self.indexes_alone && count > 1 {
                 true => threads::spawn(scope, "treering-note", note).ok(),
                 false => None,
             };
             let written = write_noted(tar, profile, count, &mut blob, control);
             let reading = match thread {
                 Some(thread) => threads::join(thread),
-                None if noting && written.is_ok() => note(),
+                None if !self.indexes_alone && written.is_ok() => note(),
                 None => None,
             };
             Ok::<_, Error>((written?, reading))

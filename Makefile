@@ -122,7 +122,8 @@ miri: ## the handles of the C ABI under Miri, which finds undefined behaviour (n
 
 .PHONY: check-fuzz
 check-fuzz: ## that the fuzz targets compile; running them is fuzz/README.md's
-	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --target-dir $(TARGET)/fuzz
+	@# With the profile of the tests, whose dependencies are there already.
+	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --target-dir $(TARGET) --config profile.dev.opt-level=1 --config 'profile.dev.lto="off"'
 
 .PHONY: check-c
 check-c: stage ## C tests: plain, under AddressSanitizer and under valgrind
@@ -288,9 +289,12 @@ $(VENV_RELEASE)/.stamp: tests/requirements-release.txt
 .PHONY: static
 static: $(VENV_RELEASE)/.stamp ## the command as one static file, musl: target/static-bin/treering-ARCH (ARCHES="x86_64 aarch64")
 	mkdir -p $(TARGET)/static-bin
+	@# All of them at once, so that no processor waits for the last crate of one.
 	for arch in $(ARCHES); do \
 	  rustup target add $$arch-unknown-linux-musl >/dev/null 2>&1 || rustup target list --installed | grep -q "$$arch-unknown-linux-musl"; \
-	  PATH="$(VENV_RELEASE)/bin:$$PATH" $(CARGO) zigbuild --locked --release --target $$arch-unknown-linux-musl --bin treering; \
+	done
+	PATH="$(VENV_RELEASE)/bin:$$PATH" $(CARGO) zigbuild --locked --release $(ARCHES:%=--target %-unknown-linux-musl) --bin treering
+	for arch in $(ARCHES); do \
 	  install -m 755 $(TARGET)/$$arch-unknown-linux-musl/release/treering $(TARGET)/static-bin/treering-$$arch; \
 	  python3 .ci/third_party.py --target $$arch-unknown-linux-musl >$(TARGET)/static-bin/THIRD-PARTY-$$arch.txt; \
 	done
@@ -377,7 +381,7 @@ lint: ## format check, clippy, each feature by itself, documentation warnings; s
 .PHONY: msrv
 msrv: ## that the oldest compiler that is promised builds the library and the command (needs rustup)
 	rustup toolchain install $(MSRV) --profile minimal >/dev/null 2>&1 || rustup toolchain list | grep -q '^$(MSRV)'
-	CARGO_TARGET_DIR=$(TARGET)/msrv rustup run $(MSRV) cargo check --locked --all-features --lib --bins
+	CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_TARGET_DIR=$(TARGET)/msrv rustup run $(MSRV) cargo check --locked --all-features --lib --bins
 
 .PHONY: deny
 deny: ## licences, sources, bans and known holes of what we depend on (cargo-deny)

@@ -27,9 +27,10 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 pub fn reaper(order: &Order, given: Given, helper: Channel, gate: OwnedFd) -> ! {
     // Before the root changes, below which there may be none.
     let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let own_processes = given.own_processes;
     let result =
-        start(order, given, &helper, gate).and_then(|(command, below)| watch(command, &below, &helper));
-    if let (false, Ok(proc)) = (order.rung.mounts(), &proc) {
+        start(order, given, &helper, gate).and_then(|(command, bounds)| watch(command, &bounds, &helper));
+    if let (false, Ok(proc)) = (own_processes, &proc) {
         end_children(proc);
     }
     match result {
@@ -46,34 +47,42 @@ pub fn reaper(order: &Order, given: Given, helper: Channel, gate: OwnedFd) -> ! 
     }
 }
 
-/// The tree and what else is shown, for commands that are confined to them where the root is the host's.
-type Below = (OwnedFd, Vec<OwnedFd>);
+/// The bounds of a command where namespaces do not set them.
+struct Bounds {
+    /// The tree and what else is shown, where the root is the host's.
+    below: Option<(OwnedFd, Vec<OwnedFd>)>,
+    /// Whether its signals are to reach what it starts alone, as the processes are the host's.
+    signals: bool,
+}
 
-fn start(order: &Order, given: Given, helper: &Channel, gate: OwnedFd) -> Setup<(i32, Option<Below>)> {
+fn start(order: &Order, given: Given, helper: &Channel, gate: OwnedFd) -> Setup<(i32, Bounds)> {
     // Should the helper be killed, its end of the socket closes, and poll() says so; this is for the moments before that.
-    let prepared = match order.rung.mounts() {
+    let prepared = match given.own_processes {
         true => sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong),
         // Without a process namespace, what the command leaves behind becomes this process's own, to be ended by it.
         false => sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1),
     };
     prepared.what("set up step")?;
     let shown = init::see(order, &given)?;
+    let bounds = Bounds {
+        below: order.rung.serves().then_some((given.tree, given.binds)),
+        signals: order.rung.mounts() && !given.own_processes,
+    };
     match sys::fork().what("start command")? {
         0 => {
-            let below = Some((given.tree, given.binds));
-            let failure = match prepare(order, given.streams, below.as_ref(), &shown, helper, gate) {
+            let failure = match prepare(order, given.streams, &bounds, &shown, helper, gate) {
                 Ok(()) => execute(order),
                 Err(failure) => failure,
             };
             let _ = helper.send(Message::FAILED, &failure.encode(), &[]);
             sys::exit(127)
         }
-        pid => Ok((pid, order.rung.serves().then_some((given.tree, given.binds)))),
+        pid => Ok((pid, bounds)),
     }
 }
 
 /// Waits for the command; gives its exit code and signal.
-fn watch(command: i32, below: &Option<Below>, helper: &Channel) -> Setup<(i32, i32)> {
+fn watch(command: i32, bounds: &Bounds, helper: &Channel) -> Setup<(i32, i32)> {
     let signals = sys::child_signals().what("wait for command")?;
     // More commands: process, and the number that the host program has for it.
     let mut more: Vec<(i32, u64)> = Vec::new();
@@ -107,7 +116,7 @@ fn watch(command: i32, below: &Option<Below>, helper: &Channel) -> Setup<(i32, i
                 }
                 Ok(Some(Message { kind: Message::EXEC, body, descriptors, .. })) => {
                     // Of one that could not be made the helper reads the end of its socket, with nothing said before.
-                    if let Ok(started) = one_more(&body, descriptors, below.as_ref()) {
+                    if let Ok(started) = one_more(&body, descriptors, bounds) {
                         more.push(started);
                     }
                 }
@@ -131,7 +140,7 @@ fn watch(command: i32, below: &Option<Below>, helper: &Channel) -> Setup<(i32, i
 
 /// Starts one more command; gives its process and its number. With the message come its streams, its end of a socket to the helper, and
 /// the pipe that releases it.
-fn one_more(body: &[u8], descriptors: Vec<OwnedFd>, below: Option<&Below>) -> io::Result<(i32, u64)> {
+fn one_more(body: &[u8], descriptors: Vec<OwnedFd>, bounds: &Bounds) -> io::Result<(i32, u64)> {
     let mut body = Reader::new(body);
     let (number, slack, locks) = (body.number()?, body.number()?, body.number()?);
     let order = Order::decode(&body.bytes()?)?;
@@ -148,7 +157,7 @@ fn one_more(body: &[u8], descriptors: Vec<OwnedFd>, below: Option<&Below>) -> io
                     .what("start command"),
             };
             let prepared = credentials.and_then(|()| {
-                prepare(&order, [input, output, error], below, &Ledger::default(), &helper, gate)
+                prepare(&order, [input, output, error], bounds, &Ledger::default(), &helper, gate)
             });
             let failure = match prepared {
                 Ok(()) if order.places => {
@@ -220,7 +229,7 @@ fn ending(status: i32) -> (i32, i32) {
 fn prepare(
     order: &Order,
     streams: [OwnedFd; 3],
-    below: Option<&Below>,
+    bounds: &Bounds,
     shown: &Ledger,
     helper: &Channel,
     gate: OwnedFd,
@@ -230,10 +239,13 @@ fn prepare(
     let terminal = set_streams(order, streams)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     limits(order)?;
-    match below.filter(|_| order.rung.serves()) {
+    match &bounds.below {
         Some((tree, binds)) => confine(tree, binds)?,
         None => {
             directory(order)?;
+            if bounds.signals {
+                sys::confine_signals().what("confine command")?;
+            }
             filter::limit_capabilities()?;
         }
     }

@@ -83,6 +83,19 @@ pub struct Given {
     pub streams: [OwnedFd; 3],
     /// Files and directories of the host that are shown.
     pub binds: Vec<OwnedFd>,
+    /// Whether the step has a process namespace.
+    pub own_processes: bool,
+}
+
+/// The namespaces of a step.
+#[derive(Default)]
+struct Namespaces {
+    /// The process that ends its network.
+    keeper: Option<Keeper>,
+    /// Its range of ids.
+    held: Option<Held>,
+    /// Whether it has its processes: what ends the first of them ends all.
+    processes: bool,
 }
 
 fn run(host: &Channel, order: &Order, descriptors: Vec<OwnedFd>) -> Setup<()> {
@@ -92,7 +105,8 @@ fn run(host: &Channel, order: &Order, descriptors: Vec<OwnedFd>) -> Setup<()> {
     let (tree, ledger, journal) = (next()?, next()?, next()?);
     let streams = [next()?, next()?, next()?];
     let joined = (order.network == Network::Joined).then(&mut next).transpose()?;
-    let given = Given { tree, ledger, journal, streams, binds: descriptors.collect() };
+    let mut given =
+        Given { tree, ledger, journal, streams, binds: descriptors.collect(), own_processes: false };
     let device = stat_fd(&given.tree).what("look at tree")?.dev;
     let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .what("open /proc")?;
@@ -100,11 +114,12 @@ fn run(host: &Channel, order: &Order, descriptors: Vec<OwnedFd>) -> Setup<()> {
     rustix::process::fchdir(&given.tree).what("enter tree")?;
     rustix::process::umask(Mode::empty());
     become_owner(order, &given.tree)?;
-    if !order.rung.mounts() {
+    let Namespaces { mut keeper, held, processes } = namespaces(order, joined)?;
+    given.own_processes = processes;
+    if !processes {
         // What a killed reaper leaves comes to this process.
         sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1).what("set up step")?;
     }
-    let (mut keeper, held) = namespaces(order, joined)?;
     // For other steps to join; where there is no namespace, only one that was joined.
     let apart = order.network == Network::Joined || order.network != Network::Host && order.rung.mounts();
     let network = apart.then(|| join::own(&proc)).transpose().what("look at network")?;
@@ -127,7 +142,7 @@ fn run(host: &Channel, order: &Order, descriptors: Vec<OwnedFd>) -> Setup<()> {
     // A reader of the command's output gets its end when the last process that may write is gone, whatever this one does.
     let Given { tree, ledger, journal, binds, .. } = given;
     // Whatever happens from here on, the reaper ends with this process: its end of the socket closes.
-    let processes = proc.try_clone().what("open /proc")?;
+    let listed = proc.try_clone().what("open /proc")?;
     // Calls that wait for an answer wait until their processes have ended: closed before, it would fail them, and the step would
     // go on for a moment.
     let (mut listener, mut state) = (None, None);
@@ -145,7 +160,7 @@ fn run(host: &Channel, order: &Order, descriptors: Vec<OwnedFd>) -> Setup<()> {
         // With it goes the lock of the tree.
         state = None;
     }
-    end_processes(order, reaper, keeper.as_mut(), &processes);
+    end_processes(order, processes, reaper, keeper.as_mut(), &listed);
     if let (Some(state), Some(lent)) = (&mut state, lent.filter(|_| order.owners == Lending::Lend)) {
         state.take_back(&lent.places).what(TAKE_BACK)?;
     }
@@ -153,24 +168,29 @@ fn run(host: &Channel, order: &Order, descriptors: Vec<OwnedFd>) -> Setup<()> {
     exited(host, code, signal)
 }
 
-/// Ends all processes of the step, and waits until none is left. The reaper's socket is closed.
-fn end_processes(order: &Order, reaper: i32, keeper: Option<&mut Keeper>, processes: &OwnedFd) {
-    if order.rung.mounts() {
+/// Ends all processes of the step, and waits until none is left. The reaper's socket is closed. They are in a namespace of their `own`, or
+/// else found in /proc.
+fn end_processes(order: &Order, own: bool, reaper: i32, keeper: Option<&mut Keeper>, proc: &OwnedFd) {
+    if own {
         let _ = sys::kill(reaper, libc::SIGKILL);
         if let Some(keeper) = keeper {
             keeper.end();
         }
         // The namespace of its processes is gone when the last of them is, and those that are traced this process has to see end.
         while sys::wait(if order.rung.traces() { -1 } else { reaper }, true).is_ok() {}
-    } else if order.rung.serves() {
+        return;
+    }
+    if let Some(keeper) = keeper {
+        keeper.end();
+    }
+    if order.rung.traces() {
         // It ends its children itself, now that its socket is closed. Those are traced by this process, which has to see them end.
         while sys::wait(-1, true).is_ok() {}
-        command::end_children(processes);
     } else {
         // It ends its children itself, now that its socket is closed; what it could not end is left to this process.
         let _ = sys::wait(reaper, true);
-        command::end_children(processes);
     }
+    command::end_children(proc);
 }
 
 /// Reports the end of the command to the host program.
@@ -254,13 +274,13 @@ fn become_owner(order: &Order, tree: &OwnedFd) -> Setup<()> {
 }
 
 /// Moves into new namespaces: with a user namespace the one id of this process is root in it. The network may be another step's.
-fn namespaces(order: &Order, joined: Option<OwnedFd>) -> Setup<(Option<Keeper>, Option<Held>)> {
+fn namespaces(order: &Order, joined: Option<OwnedFd>) -> Setup<Namespaces> {
     let entered = match joined {
         Some(namespace) => join::enter(order.rung, &namespace).what("join network")?,
         None => false,
     };
     if !order.rung.mounts() {
-        return Ok((None, None));
+        return Ok(Namespaces::default());
     }
     let unsupported = |message: String| Failure { kind: ErrorKind::Unsupported, message, code: 0 };
     let mapper = match order.rung {
@@ -271,7 +291,7 @@ fn namespaces(order: &Order, joined: Option<OwnedFd>) -> Setup<(Option<Keeper>, 
         Network::Own => Some(Keeper::new(&order.pasta).what(network::FAILED)?),
         _ => None,
     };
-    let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     let makes_network = matches!(order.network, Network::None | Network::Own);
     if makes_network {
         flags |= libc::CLONE_NEWNET;
@@ -302,6 +322,11 @@ fn namespaces(order: &Order, joined: Option<OwnedFd>) -> Setup<(Option<Keeper>, 
         write("uid_map", format!("0 {uid} 1")).what("map user")?;
         write("gid_map", format!("0 {gid} 1")).what("map group")?;
     }
+    // Calls and the /proc that is shown are to have the same numbers for processes; with the host's numbers, signals are kept within the step.
+    let processes = !sys::can_confine_signals() || mounts::can_mount_proc().what("look at /proc")?;
+    if processes {
+        sys::unshare(libc::CLONE_NEWPID).what("make namespaces")?;
+    }
     if !order.hostname.is_empty() {
         rustix::system::sethostname(&order.hostname).what("set host name")?;
     }
@@ -315,7 +340,7 @@ fn namespaces(order: &Order, joined: Option<OwnedFd>) -> Setup<(Option<Keeper>, 
             code: 0,
         })?;
     }
-    Ok((keeper, held))
+    Ok(Namespaces { keeper, held, processes })
 }
 
 /// Waits until the command is about to be executed, then answers its calls until it ends. Gives exit code and signal.

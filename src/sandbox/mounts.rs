@@ -125,6 +125,46 @@ fn proc(order: &Order, tree: &OwnedFd) -> Place<()> {
     Ok(())
 }
 
+/// Returns whether a new /proc may be mounted in this mount namespace, for a process namespace that is made for it. Where it is refused, the
+/// processes of the step are to have the numbers that the existing one shows.
+pub fn can_mount_proc() -> io::Result<bool> {
+    if !is_proc_covered()? {
+        return Ok(true);
+    }
+    let within = |run: &dyn Fn() -> i32| -> io::Result<i32> {
+        match sys::fork()? {
+            0 => sys::exit(run()),
+            pid => Ok(sys::wait(pid, true)?.map_or(1, |(_, status)| status)),
+        }
+    };
+    let mounted = || i32::from(filesystem("proc", &[], closed()).is_err());
+    // The namespace is that of the children of the process that makes it.
+    let status = within(&|| match sys::unshare(libc::CLONE_NEWPID) {
+        Ok(()) => within(&mounted).map_or(1, |status| i32::from(status != 0)),
+        Err(_) => 1,
+    })?;
+    Ok(status == 0)
+}
+
+/// Returns whether /proc is not simply there, with nothing mounted below it but what every machine has: only then the kernel may refuse a
+/// new one.
+fn is_proc_covered() -> io::Result<bool> {
+    let list = crate::fs::root::read_file(std::path::Path::new("/proc/self/mountinfo"))?;
+    let mut covered = true;
+    for line in list.split(|&c| c == b'\n') {
+        // proc_pid_mountinfo(5): root, mount point, options of the mount; the filesystem's type after a dash.
+        let fields: Vec<&[u8]> = line.split(|&c| c == b' ').collect();
+        let [_, _, _, root, point, options, rest @ ..] = &fields[..] else { continue };
+        if *point == b"/proc" {
+            let kind = rest.iter().skip_while(|field| **field != b"-").nth(1);
+            covered = (*root, kind) != (b"/", Some(&&b"proc"[..])) || options.starts_with(b"ro");
+        } else if point.starts_with(b"/proc/") && *point != b"/proc/sys/fs/binfmt_misc" {
+            return Ok(true);
+        }
+    }
+    Ok(covered)
+}
+
 /// Hides from a step that is real root what of /proc acts on the whole machine. The same list as other container runtimes have.
 fn mask(proc: &OwnedFd) -> Place<()> {
     let missing = |result: rustix::io::Result<()>| match result {

@@ -19,6 +19,11 @@ const OTHER_PROC: i32 = 4;
 /// The meaning of that for users.
 const OTHER_PROC_SHOWN: &str =
     "/proc is the one outside, with the numbers that processes have there, because a new one is refused";
+/// The exit code of one that found everything right, in no process namespace of its own.
+const HOST_PROCESSES: i32 = 5;
+/// The meaning of that for users.
+const HOST_PROCESSES_SHOWN: &str =
+    "processes have the numbers they have outside, and /proc is the one there, because a new one is refused";
 
 /// The result of trying a rung: whether it works, and if not, why and what would help.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -53,11 +58,13 @@ fn one(rung: Rung, program: &Path, root: &Root) -> Probed {
     let tried =
         Step::probe(root, &options).and_then(|step| step.wait(&mut Ledger::default(), &Control::default()));
     let reason = match tried {
-        Ok(outcome) if outcome.code == 0 => {
+        // Ways that have no namespaces say so of themselves.
+        Ok(outcome) if outcome.code == 0 || outcome.code == HOST_PROCESSES && !rung.mounts() => {
             return Probed { rung, works: true, remark: rung.describe().into(), fix: None };
         }
-        Ok(outcome) if outcome.code == OTHER_PROC => {
-            let remark = format!("{}; {}", rung.describe(), OTHER_PROC_SHOWN);
+        Ok(outcome) if matches!(outcome.code, OTHER_PROC | HOST_PROCESSES) => {
+            let shown = if outcome.code == OTHER_PROC { OTHER_PROC_SHOWN } else { HOST_PROCESSES_SHOWN };
+            let remark = format!("{}; {shown}", rung.describe());
             return Probed { rung, works: true, remark, fix: None };
         }
         Ok(outcome) => format!("a command that was tried ended with {}", outcome.code),
@@ -87,8 +94,10 @@ pub fn check() -> i32 {
     let ids = [rustix::process::getuid().as_raw(), rustix::process::geteuid().as_raw()];
     let groups = rustix::process::getgid().as_raw();
     match became.is_ok() && ids == [USER, USER] && groups == USER {
-        true if is_own_proc() => 0,
-        true => OTHER_PROC,
+        true if !is_own_proc() => OTHER_PROC,
+        // Its parent is the first process of the namespace.
+        true if rustix::process::getppid() != Some(rustix::process::Pid::INIT) => HOST_PROCESSES,
+        true => 0,
         false => 3,
     }
 }

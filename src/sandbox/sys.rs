@@ -418,16 +418,44 @@ fn prctl_two(operation: i32, argument: libc::c_ulong) -> io::Result<()> {
     check(unsafe { libc::prctl(operation, argument, none, none, none) }.into()).map(drop)
 }
 
-/// Limits this process to reading and executing below these directories (landlock(7)). `false` where the kernel has no such limits.
-pub fn confine(directories: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<bool> {
+/// Returns the version of the limits that the kernel has for a process of itself (landlock(7)); 0 without any.
+fn landlock_version() -> i64 {
     const VERSION: libc::c_ulong = 1;
-    const BELOW: libc::c_ulong = 1; // LANDLOCK_RULE_PATH_BENEATH
-    const READ_AND_EXECUTE: u64 = 1 | 1 << 2 | 1 << 3;
     let none = std::ptr::null::<u64>();
     // SAFETY: numbers and a null pointer, which this operation takes.
-    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0usize, VERSION) };
+    unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0usize, VERSION) }.max(0)
+}
+
+/// Returns whether this kernel can keep a process from sending signals to others (since 6.12).
+pub fn can_confine_signals() -> bool {
+    landlock_version() >= 6
+}
+
+/// Keeps this process from sending signals to any but itself and what it starts from now on, and from tracing them (landlock(7)).
+pub fn confine_signals() -> io::Result<()> {
+    const SIGNALS: u64 = 1 << 1; // LANDLOCK_SCOPE_SIGNAL
+    // struct landlock_ruleset_attr: rights on files, rights on the network, what is kept within.
+    let attributes = [0u64, 0, SIGNALS];
+    // SAFETY: the structure lives through the call, its size is given; the descriptor is new and ours.
+    let rules = unsafe {
+        let size = size_of_val(&attributes);
+        let fd = check(libc::syscall(libc::SYS_landlock_create_ruleset, attributes.as_ptr(), size, 0))?;
+        OwnedFd::from_raw_fd(fd as i32)
+    };
+    restrict_to(&rules)
+}
+
+fn restrict_to(rules: &OwnedFd) -> io::Result<()> {
+    // SAFETY: numbers only.
+    check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) }).map(drop)
+}
+
+/// Limits this process to reading and executing below these directories (landlock(7)). `false` where the kernel has no such limits.
+pub fn confine(directories: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<bool> {
+    const BELOW: libc::c_ulong = 1; // LANDLOCK_RULE_PATH_BENEATH
+    const READ_AND_EXECUTE: u64 = 1 | 1 << 2 | 1 << 3;
     // All rights on files that each version has.
-    let handled: u64 = match version {
+    let handled: u64 = match landlock_version() {
         ..=0 => return Ok(false),
         1 => 0x1fff,
         2 => 0x3fff,
@@ -459,8 +487,7 @@ pub fn confine(directories: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<bool> 
             add(&rule)?;
         }
     }
-    // SAFETY: numbers only.
-    check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) })?;
+    restrict_to(&rules)?;
     Ok(true)
 }
 

@@ -12,6 +12,7 @@ use super::xattr::LONGEST;
 use super::{State, xattr};
 use crate::fs::Kind;
 use crate::fs::stat::stat_fd;
+use crate::fs::xattr::is_refusal;
 use crate::tree::Xattrs;
 
 impl State {
@@ -44,7 +45,7 @@ impl State {
         Ok(out)
     }
 
-    /// Makes a file what a node says that it is.
+    /// Makes a file what a node says that it is. Of its attributes the ledger has those that the disk refuses.
     pub(super) fn save_on_disk(&mut self, node: &Node) -> io::Result<()> {
         let through = State::through(&node.fd);
         // Also to the same owner: the ctime moves, and capabilities go, as by the call that this stands for.
@@ -60,12 +61,32 @@ impl State {
                 Err(error) => return Err(error.into()),
             }
         }
-        for (name, value) in node.xattrs.iter().filter(|pair| !there.contains(pair)) {
-            rustix::fs::setxattr(through.as_str(), &name[..], value, XattrFlags::empty())?;
+        let mut refused = Vec::new();
+        for pair in node.xattrs.iter().filter(|pair| !there.contains(pair)) {
+            let (name, value) = pair;
+            match rustix::fs::setxattr(through.as_str(), &name[..], value, XattrFlags::empty()) {
+                Ok(()) => {}
+                // In a container root has no CAP_SYS_ADMIN, which these take (xattr(7)).
+                Err(Errno::PERM) if name.starts_with(b"trusted.") => refused.push(pair.clone()),
+                // It was in the ledger before.
+                Err(error) if node.recorded && is_refusal(&error.into()) => refused.push(pair.clone()),
+                Err(error) => return Err(error.into()),
+            }
         }
         if node.kind != Kind::Symlink && stat_fd(&node.fd)?.mode != node.mode {
             let mode = Mode::from_raw_mode(node.mode.into());
             rustix::fs::chmodat(self.tracees.proc(), through.as_str(), mode, AtFlags::empty())?;
+        }
+        if !refused.is_empty() {
+            // No change of the disk says so: the next scan of the tree asks the ledger again.
+            self.touch(&node.fd)?;
+            let disk_mode = stat_fd(&node.fd)?.mode;
+            let record = node.record(self.path_of(&node.fd), disk_mode, &refused)?;
+            self.journal.set(&record)?;
+            self.ledger.insert(record);
+        } else if node.recorded && self.ledger.take(node.stat.dev, node.stat.ino).is_some() {
+            self.touch(&node.fd)?;
+            self.journal.removed(node.stat.dev, node.stat.ino)?;
         }
         let packed = Xattrs::pack(&node.xattrs);
         self.heed(node.kind, node.mode, Xattrs::checked(&packed).unwrap_or_default());

@@ -29,14 +29,16 @@ pub struct Node {
     pub gid: u32,
     /// A device's numbers.
     pub rdev: (u32, u32),
-    /// Attributes that are not on the disk, sorted by name.
+    /// Attributes that are answered for, sorted by name.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether the ledger has anything of it.
     pub recorded: bool,
+    /// Whether the disk is to have what it takes of the metadata, and the ledger the rest.
+    pub on_disk: bool,
 }
 
 impl Node {
-    /// Returns an attribute that is not on the disk.
+    /// Returns an attribute that is answered for.
     pub fn xattr(&self, name: &[u8]) -> Option<&[u8]> {
         self.xattrs.iter().find(|(known, _)| known == name).map(|(_, value)| &value[..])
     }
@@ -118,7 +120,11 @@ impl State {
             id => id,
         };
         let owner = self.service.as_ref().map_or((0, 0), |service| service.owner);
-        Ok(match record {
+        // What could not be made as it is, or be given to its owner, stays in the ledger.
+        let as_it_is =
+            |record: &Record| (record.kind, record.uid, record.gid) == (stat.kind, stat.uid, stat.gid);
+        let on_disk = self.on_disk && stat.dev == self.device && record.is_none_or(as_it_is);
+        let mut node = match record {
             Some(record) => Node {
                 kind: record.kind,
                 // While owners are on the disk, every change of a mode that is recorded comes here.
@@ -132,6 +138,7 @@ impl State {
                     .map(|(name, value)| (name.to_vec(), value.to_vec()))
                     .collect(),
                 recorded: true,
+                on_disk,
                 stat,
                 fd,
             },
@@ -141,15 +148,21 @@ impl State {
                 uid: outside(stat.uid, owner.0),
                 gid: outside(stat.gid, owner.1),
                 rdev: stat.rdev,
-                xattrs: match self.on_disk && stat.dev == self.device {
-                    true => self.attributes_on_disk(&fd)?,
-                    false => Vec::new(),
-                },
+                xattrs: Vec::new(),
                 recorded: false,
+                on_disk,
                 stat,
                 fd,
             },
-        })
+        };
+        if on_disk {
+            for (name, value) in self.attributes_on_disk(&node.fd)? {
+                if node.xattr(&name).is_none() {
+                    node.set_xattr(&name, Some(value));
+                }
+            }
+        }
+        Ok(node)
     }
 
     /// Writes down what a file is now: on the disk what it takes, the rest in the ledger and its journal. The file's ctime moves, as by the
@@ -161,7 +174,7 @@ impl State {
         if self.service.as_ref().is_some_and(|service| self.is_read_only(service, &node.fd)) {
             return Err(rustix::io::Errno::ROFS.into());
         }
-        if self.on_disk && !node.recorded && node.stat.dev == self.device {
+        if node.on_disk {
             return self.save_on_disk(node);
         }
         let mut disk_mode = node.disk_mode();

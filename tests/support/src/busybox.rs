@@ -1,6 +1,6 @@
 //! A store and a tree with a static busybox, and the command as one user or another.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -174,24 +174,21 @@ impl World {
     /// Returns the command, as the user of a way, in a namespace of its own that has `flags` of unshare(1), after a script that takes something
     /// away from that. It has no capability there but those that are named to be kept, and can get none.
     pub fn without(&self, way: Way, flags: &str, keep: &str, script: &str, arguments: &[&str]) -> Command {
-        let inner = self.command(way, arguments);
-        let mut words: Vec<OsString> = inner.get_args().map(Into::into).collect();
-        words.insert(0, inner.get_program().into());
-        let at = words.iter().position(|word| word == self.join("treering").as_os_str()).unwrap();
         let script = format!(
             "{script} || exit 9; exec setpriv --bounding-set=-all{keep} --inh-caps=-all --no-new-privs \"$@\""
         );
-        let below = ["unshare", flags, "sh", "-c", &script, "sh"].map(OsString::from);
-        words.splice(at..at, below);
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).current_dir(inner.get_current_dir().unwrap());
-        for (name, value) in inner.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        command
+        self.command_below(way, &["unshare", flags, "sh", "-c", &script, "sh"], arguments)
+    }
+
+    /// Returns the command as the user of a way, started by another program: that is this user already.
+    pub fn command_below(&self, way: Way, front: &[&str], arguments: &[&str]) -> Command {
+        let inner = self.command(way, arguments);
+        let mut words: Vec<&OsStr> = std::iter::once(inner.get_program()).chain(inner.get_args()).collect();
+        let treering = self.join("treering");
+        // `setpriv ... treering` needs no path of its own program.
+        let at = words.iter().position(|word| *word == treering.as_os_str()).unwrap();
+        words.splice(at..at, front.iter().map(OsStr::new));
+        command_of(&words, &inner)
     }
 
     pub fn output(&self, way: Way, arguments: &[&str]) -> Output {
@@ -219,4 +216,26 @@ impl World {
         assert!(out.status.success(), "{way:?} {script}: {:?} {text} {error}", out.status);
         text
     }
+}
+
+/// Returns a command that is started by another program.
+pub fn below(front: &[&str], inner: &Command) -> Command {
+    let words = front.iter().map(OsStr::new).chain(std::iter::once(inner.get_program()));
+    command_of(&words.chain(inner.get_args()).collect::<Vec<_>>(), inner)
+}
+
+/// Returns a command of these words, with environment and directory of another one.
+fn command_of(words: &[&OsStr], like: &Command) -> Command {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
+    for (name, value) in like.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    if let Some(directory) = like.get_current_dir() {
+        command.current_dir(directory);
+    }
+    command
 }

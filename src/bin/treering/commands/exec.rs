@@ -71,6 +71,10 @@ impl Exec {
         }
         let container = Container::open(&context.store()?, &self.container)?;
         let stream = |wanted: bool| if wanted && !self.detach { Stream::Inherit } else { Stream::Null };
+        if !self.detach {
+            // A signal that comes while the command is started is for the command, see `forward`.
+            drop(interrupt::control());
+        }
         let mut exec = container.exec(ExecOptions {
             command: self.command,
             environment: variables(&self.environment, &self.env_file)?,

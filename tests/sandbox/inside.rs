@@ -447,20 +447,64 @@ fn where_a_new_proc_is_refused_the_existing_one_is_shown_and_info_says_so() {
         let rungs = info["rungs"].as_array().unwrap();
         let one = rungs.iter().find(|rung| rung["name"] == "notify").unwrap();
         assert_eq!(one["works"], true, "{info}");
-        one["remark"].as_str().unwrap().contains("/proc is the one outside")
+        one["remark"].as_str().unwrap().to_string()
     };
     // A namespace in which a part of /proc is hidden, as containers do it: the kernel gives no other /proc in one below it.
     let hidden = |arguments: &[&str]| {
         let (flags, keep, script) = HIDDEN_PROC;
         world.without(way, flags, keep, script, arguments).output().unwrap()
     };
-    let show = "ls /proc/sys | wc -l; cat /proc/self/comm; touch /f; chown 5:6 /f; stat -c %u:%g /f; kill -9 1; echo lives";
+    let info = |shown: &str| {
+        let out = hidden(&["info", "--json"]);
+        assert!(remark(&out.stdout).contains(shown), "{}", String::from_utf8_lossy(&out.stdout));
+    };
+    assert!(!remark(world.ok(way, &["info", "--json"]).as_bytes()).contains("outside"));
+    let show = "ls /proc/sys | wc -l; cat /proc/self/comm; touch /f; chown 5:6 /f; stat -c %u:%g /f";
     let out = hidden(&["run", "--rung", "notify", "work", "--", "sh", "-c", show]);
     let error = String::from_utf8_lossy(&out.stderr);
-    assert_eq!(String::from_utf8_lossy(&out.stdout), "0\ncat\n5:6\nlives\n", "{error}");
-    let out = hidden(&["info", "--json"]);
-    assert!(remark(&out.stdout), "{}", String::from_utf8_lossy(&out.stdout));
-    assert!(!remark(world.ok(way, &["info", "--json"]).as_bytes()));
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "0\ncat\n5:6\n", "{error}");
+    if !keeps_signals_within() {
+        // The command has a namespace of processes all the same, for it could end those of its user.
+        info("/proc is the one outside");
+        return;
+    }
+    info("processes have the numbers they have outside");
+    // Of the same user, and no part of the step.
+    let mut outside = match way.drop {
+        true => std::process::Command::new("setpriv"),
+        false => std::process::Command::new("env"),
+    };
+    if way.drop {
+        outside.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    }
+    let mut outside = outside.args(["sleep", "600"]).spawn().unwrap();
+    let script = format!(
+        "cat /proc/$$/comm; for p in {} $PPID 1; do kill -9 $p 2>/dev/null || echo refused; done
+         sleep 600 & grep -c \"^PPid:.$$\" /proc/$!/status; kill $!; wait $!; echo $?
+         (setsid sleep 4711 >/dev/null 2>&1 &); sleep 0.2",
+        outside.id()
+    );
+    for rung in ["notify", "ptrace"] {
+        let out = hidden(&["run", "--rung", rung, "work", "--", "sh", "-c", &script]);
+        let error = String::from_utf8_lossy(&out.stderr);
+        let expected = "sh\nrefused\nrefused\nrefused\n1\n143\n";
+        assert_eq!(String::from_utf8_lossy(&out.stdout), expected, "{rung}: {error}");
+        assert_eq!(sleepers("4711"), 0, "{rung}: what a command leaves behind ends with it");
+    }
+    assert!(outside.try_wait().unwrap().is_none(), "a command ended a process outside");
+    outside.kill().unwrap();
+    outside.wait().unwrap();
+    // Nor does it outlive its helper.
+    let (flags, keep, script) = HIDDEN_PROC;
+    let command =
+        world.without(way, flags, keep, script, &["run", "--rung", "notify", "work", "--", "sleep", "4712"]);
+    both_killed(command, "4712");
+}
+
+/// Returns whether the kernel can keep the signals of a process within what it started (landlock(7), the sixth version).
+fn keeps_signals_within() -> bool {
+    // SAFETY: numbers and a null pointer, which this operation takes.
+    unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u64>(), 0usize, 1) >= 6 }
 }
 
 #[test]
@@ -503,12 +547,15 @@ fn no_path_leads_out_of_the_tree() {
 
 /// Starts a command that sleeps for this long in the end, and kills the host program and the helper.
 pub fn killed(world: &World, way: Way, arguments: &[&str], mark: &str) {
+    both_killed(world.command(way, arguments), mark);
+}
+
+fn both_killed(mut command: std::process::Command, mark: &str) {
     use std::process::Stdio;
     let kill = |pid: i32| {
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     };
-    let mut command = world.command(way, arguments);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     wait_for(|| sleepers(mark) == 1, "the command did not start");
     let helper = helper_of(child.id());

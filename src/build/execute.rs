@@ -116,6 +116,8 @@ fn carry_out(store: &Store, options: &BuildOptions, control: &Control, gone: &Go
                 Ok(())
             })
         })?;
+        #[cfg(feature = "sandbox")]
+        work.give_trees_back();
         let state = work.states.wait(*work.order.last().expect("a file has stages"), control)?;
         let (platform, records) = (state.platform.clone(), state.records.clone());
         let made = work.image(state)?;
@@ -212,14 +214,33 @@ struct Work<'a> {
     /// The trees of stages between two commands, with the number of the stage.
     #[cfg(feature = "sandbox")]
     trees: Mutex<Vec<(usize, super::work_tree::WorkTree)>>,
+    /// Threads that give trees back to the pool.
+    #[cfg(feature = "sandbox")]
+    giving: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
 #[cfg(feature = "sandbox")]
 impl Drop for Work<'_> {
     fn drop(&mut self) {
-        for (_, tree) in self.trees.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).drain(..) {
-            // A tree that nothing is written down of is found out about by a scan, and no result depends on it.
-            let _ = tree.release(true);
+        self.give_trees_back();
+        for giving in lock(&self.giving).drain(..) {
+            let _ = giving.join();
+        }
+    }
+}
+
+#[cfg(feature = "sandbox")]
+impl Work<'_> {
+    /// Gives the trees back to the pool, beside what follows. No command needs one any more.
+    fn give_trees_back(&self) {
+        let trees: Vec<_> = lock(&self.trees).drain(..).map(|(_, tree)| tree).collect();
+        if trees.is_empty() {
+            return;
+        }
+        // A tree that nothing is written down of is found out about by a scan, and no result depends on it.
+        let give = || trees.into_iter().for_each(|tree| drop(tree.release(true)));
+        if let Ok(giving) = std::thread::Builder::new().name("trees".into()).spawn(give) {
+            lock(&self.giving).push(giving);
         }
     }
 }
@@ -264,6 +285,8 @@ impl<'a> Work<'a> {
             running: Slots::new(options.jobs),
             #[cfg(feature = "sandbox")]
             trees: Mutex::default(),
+            #[cfg(feature = "sandbox")]
+            giving: Mutex::default(),
         };
         work.global = plan::globals(file, options, &|name| work.given(name))?;
         let is_context = |name: &str| contexts.value(name).is_some();

@@ -10,7 +10,7 @@ use super::source::SourceTree;
 use crate::dockerfile::{DEFAULT_PATH, Scope};
 use crate::error::{Error, Result};
 use crate::fs::Kind;
-use crate::image::{Image, Layer, Parameters, Platform, Step, StepLayer, chain_id, contents_of};
+use crate::image::{Image, Layer, Parameters, Platform, Step, StepLayer, chain_id, contents_of, tree_of};
 use crate::progress::Control;
 use crate::store::{Store, descriptor_digest};
 use crate::tree::builder::Builder;
@@ -98,6 +98,14 @@ impl State {
     /// Returns the list of everything in the layers.
     pub(super) fn list(&self, store: &Store, control: &Control) -> Result<Snapshot> {
         list_of_layers(store, &self.layers, control)
+    }
+
+    /// Returns the same as a tree to put something into.
+    pub(super) fn tree(&self, store: &Store, control: &Control) -> Result<Builder> {
+        match self.layers.is_empty() {
+            true => Ok(Builder::empty()),
+            false => tree_of(store, &self.layers, control),
+        }
     }
 
     /// Adds a row of history, and the layer that goes with it.

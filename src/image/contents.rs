@@ -73,6 +73,24 @@ pub(crate) fn contents_of(store: &Store, layers: &[Layer], control: &Control) ->
     }
 }
 
+/// Returns the list of a stack of layers as a tree that is about to be changed. A list that is quickly made again is not kept.
+pub(crate) fn tree_of(store: &Store, layers: &[Layer], control: &Control) -> Result<Builder> {
+    let pin = store.pin(control)?;
+    let store: &Store = &pin;
+    pin.add(&layers.iter().map(|layer| layer.digest).collect::<Vec<_>>())?;
+    let (start, list) = begin(store, layers)?;
+    let size = list.as_ref().map_or(0, |list| list.as_bytes().len() as u64);
+    let to_read = layers[start..].iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.size));
+    match list {
+        Some(list) if start == layers.len() => Ok(Builder::from_snapshot(&list)),
+        list if to_read > size.max(LIST_ALWAYS) => {
+            let list = read(store, layers, start, list, &HashMap::new(), control)?;
+            Ok(Builder::from_snapshot(&list))
+        }
+        list => Ok(model(store, layers, start, list, &HashMap::new(), control)?.tree),
+    }
+}
+
 /// Returns the longest part of a stack of layers of which there is a list: how many layers it has, and the list.
 fn begin(store: &Store, layers: &[Layer]) -> Result<(usize, Option<Snapshot>)> {
     let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
@@ -149,6 +167,24 @@ fn read(
     noted: &HashMap<Digest, Rows>,
     control: &Control,
 ) -> Result<Snapshot> {
+    let list = model(store, layers, start, base, noted, control)?.tree.finish(None)?;
+    let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
+    if let Some(chain) = chain_id(&diff_ids) {
+        // It only saves time.
+        let _ = store.put_chain_list(&chain, list.as_bytes());
+    }
+    Ok(list)
+}
+
+/// Puts layers on top of the list of the first `start`.
+fn model(
+    store: &Store,
+    layers: &[Layer],
+    start: usize,
+    base: Option<Snapshot>,
+    noted: &HashMap<Digest, Rows>,
+    control: &Control,
+) -> Result<Model> {
     let tree = base.map_or_else(Builder::empty, |list| Builder::from_snapshot(&list));
     let limits = ReadLimits::default();
     let mut model = Model::new(tree, Strictness::Lenient, &limits);
@@ -171,17 +207,12 @@ fn read(
             control,
             &mut |entry, offset| place(&mut model, layer, entry, offset / BLOCK as u64),
         )?;
-        // This and the list only save time: a store that cannot be written to, or a full disk, is no reason to fail.
+        // It only saves time: a store that cannot be written to, or a full disk, is no reason to fail.
         if let Some(index) = index {
             let _ = store.put_layer_index(&layer.digest, &index);
         }
     }
-    let list = model.tree.finish(None)?;
-    let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
-    if let Some(chain) = chain_id(&diff_ids) {
-        let _ = store.put_chain_list(&chain, list.as_bytes());
-    }
-    Ok(list)
+    Ok(model)
 }
 
 /// Takes an entry into a list, and the place of its content.

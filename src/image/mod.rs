@@ -63,8 +63,8 @@ pub(crate) use compose::{
     Made, Recipe, Step, StepLayer, compose, creation_time, enter, put_document, record_layer, warn_of_layers,
 };
 pub use config::{History, ImageConfig, RunConfig, image_id};
-pub(crate) use contents::contents_of;
 pub use contents::{contents, entries};
+pub(crate) use contents::{contents_of, tree_of};
 pub use derive::{NewConfig, new_config};
 pub use diff::{
     Base, DiffOptions, OverlayDiff, TreeDiff, diff_image, diff_overlay, diff_root, diff_roots,

@@ -37,7 +37,7 @@ fn the_host_name_and_the_network_of_commands_can_be_chosen() {
     let Some(place) = with_shell().filter(Place::can_run) else { return };
     let text = "RUN busybox hostname > /name; busybox cat /etc/hosts > /hosts\n";
     place.run(text).unwrap();
-    // By chroot(2) alone, and in namespaces of another, the machine's name stays.
+    // By chroot(2) alone the machine's name stays.
     let named = place.read("name") == "buildkitsandbox\n";
     let options = with_args(place.run_options(text), &[("BUILDKIT_SANDBOX_HOSTNAME", "mine.example")]);
     let built = build(&place.store, &options, &Control::default()).unwrap();

@@ -269,7 +269,7 @@ impl Resolved {
         let Tools { store, control, .. } = tools;
         let tree = match self.link {
             true => Builder::empty(),
-            false => Builder::from_snapshot(&state.list(store, control)?),
+            false => state.tree(store, control)?,
         };
         let mut merge = Merge::new(tree, now);
         merge.owner = self.owner(state, store, control)?;

@@ -6,7 +6,6 @@ use crate::build::state::State;
 use crate::error::{ErrorKind, Result};
 use crate::fs::Timestamp;
 use crate::image::StepLayer;
-use crate::tree::builder::Builder;
 
 /// Makes the working directory of a state. `None` when it is there.
 pub(in crate::build) fn make(
@@ -14,8 +13,7 @@ pub(in crate::build) fn make(
     now: Timestamp,
     tools: Tools<'_>,
 ) -> Result<Option<(StepLayer, crate::tree::Snapshot)>> {
-    let list = state.list(tools.store, tools.control)?;
-    let mut merge = Merge::new(Builder::from_snapshot(&list), now);
+    let mut merge = Merge::new(state.tree(tools.store, tools.control)?, now);
     // As BuildKit has it: the user's, and root's where nothing says which user that is.
     merge.owner = match state.user().map(|user| state.owner(user, tools.store, tools.control)) {
         Some(Err(error)) if error.kind() == ErrorKind::NotFound => None,

@@ -13,6 +13,7 @@ pub fn rules(order: &Order) -> Vec<bpf::Rule> {
         rung: order.rung,
         as_user: order.user.uid != 0,
         offline: order.network == Network::None,
+        named: !order.hostname.is_empty(),
         gives: order.rung.traces() && !sys::has_getfd(),
     });
     match order.rung.listens() {

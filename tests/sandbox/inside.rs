@@ -23,11 +23,11 @@ fn a_command_sees_a_machine_of_its_own() {
         let text = world.script_ok(
             way,
             "set -e; ls /proc | grep -c '^[0-9]'; for d in null zero full random urandom ptmx shm pts; do test -e /dev/$d; done
-             echo x >/dev/null; head -c 4 /dev/zero | wc -c; test -s /etc/hosts; hostname
+             echo x >/dev/null; head -c 4 /dev/zero | wc -c; test -s /etc/hosts; hostname; cat /proc/sys/kernel/hostname
              touch /sys/x 2>/dev/null || echo ro; cat /proc/self/status | grep -c '^CapEff:.00000000a80425fb'
              ls -d /tmp /home /usr 2>/dev/null | wc -l; echo $$ $HOME; env | sort",
         );
-        assert!(text.contains("\n4\ntreering\nro\n1\n0\n2 /\n"), "{way:?}: {text}");
+        assert!(text.contains("\n4\ntreering\ntreering\nro\n1\n0\n2 /\n"), "{way:?}: {text}");
         let environment = "HOME=/\nHOSTNAME=treering\nPATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n\
                            PWD=/\nSHLVL=1\n";
         assert!(text.ends_with(environment), "{way:?}: {text}");
@@ -39,7 +39,7 @@ fn a_command_has_the_same_lists_by_every_way() {
     let Some(world) = World::new() else { return };
     let script = "env | sort; grep -E '^(Uid|Gid|Cap)' /proc/self/status | tr -s '\\t ' ' '
         ls /dev
-        ls /proc/self/fd | while read n; do [ $n -ge 900 ] || echo fd $n; done; pwd; umask";
+        ls /proc/self/fd | while read n; do [ $n -ge 900 ] || echo fd $n; done; pwd; umask; hostname; cat /proc/sys/kernel/hostname; uname -s";
     let mut all = Vec::new();
     for way in furnished() {
         world.prepare(way);
@@ -53,7 +53,10 @@ fn a_command_has_the_same_lists_by_every_way() {
     );
     for (way, text) in &all {
         assert!(text.starts_with(&expected), "{way:?}: {text}");
-        assert!(text.ends_with("fd 0\nfd 1\nfd 2\nfd 3\n/\n0022\n"), "{way:?}: {text}");
+        assert!(
+            text.ends_with("fd 0\nfd 1\nfd 2\nfd 3\n/\n0022\ntreering\ntreering\nLinux\n"),
+            "{way:?}: {text}"
+        );
         let devices = "fd\nfull\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n";
         assert!(text.strip_prefix(&expected).unwrap().starts_with(devices), "{way:?}: {text}");
     }

@@ -1,8 +1,11 @@
-//! Files of /proc that the supervisor makes up, so that they say what the step is, not what the host is.
+//! Files of /proc and names of the machine that the supervisor makes up, so that they say what the step is, not what the host is.
 
 use super::walk::Reached;
-use super::{Answer, State};
+use super::{Answer, Asked, Reply, State};
 use crate::sandbox::credentials;
+
+/// The bytes of each name in what uname(2) gives (linux/utsname.h), the zero at its end included.
+const NAME: usize = 65;
 
 impl State {
     /// Returns the text of such a file; `None` for another one.
@@ -10,6 +13,10 @@ impl State {
         let Some(path) = reached.path.as_deref().and_then(|path| path.strip_prefix(b"proc/")) else {
             return Ok(None);
         };
+        let hostname = &self.service()?.hostname;
+        if path == b"sys/kernel/hostname" && !hostname.is_empty() {
+            return Ok(Some([hostname, &b"\n"[..]].concat()));
+        }
         let parts: Vec<&[u8]> = path.split(|&c| c == b'/').collect();
         let Some(pid) = std::str::from_utf8(parts[0]).ok().and_then(|pid| pid.parse::<u32>().ok()) else {
             return Ok(None);
@@ -45,6 +52,28 @@ impl State {
             }
             _ => Ok(None),
         }
+    }
+}
+
+impl State {
+    /// Answers uname(2).
+    pub(super) fn machine(&mut self, asked: &Asked) -> Reply {
+        let machine = rustix::system::uname();
+        let names = [
+            machine.sysname().to_bytes(),
+            &self.service()?.hostname,
+            machine.release().to_bytes(),
+            machine.version().to_bytes(),
+            machine.machine().to_bytes(),
+            machine.domainname().to_bytes(),
+        ];
+        let mut out = [0; 6 * NAME];
+        for (place, name) in out.chunks_exact_mut(NAME).zip(names) {
+            let length = name.len().min(NAME - 1);
+            place[..length].copy_from_slice(&name[..length]);
+        }
+        self.tracees.write(asked.tid, asked.arguments[0], &out)?;
+        Ok(Answer::Value(0))
     }
 }
 

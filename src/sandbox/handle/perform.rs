@@ -77,6 +77,7 @@ impl State {
             Fchdir => self.change_directory(asked),
             Chroot => self.change_root(asked),
             Getcwd => self.working_directory(asked),
+            Uname => self.machine(asked),
             Utime | Utimes | Futimesat | Utimensat => self.set_times(asked),
             Truncate => self.cut(asked),
             Statfs => self.filesystem(asked),

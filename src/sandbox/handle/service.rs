@@ -72,6 +72,8 @@ pub struct Service {
     scratch: Scratch,
     /// Whether the tree cannot be written to.
     pub read_only: bool,
+    /// The name of the host; empty for the machine's.
+    pub hostname: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -125,6 +127,7 @@ impl Service {
             stand_ins: RefCell::default(),
             scratch: Scratch::new()?,
             read_only: order.read_only,
+            hostname: order.hostname.clone(),
         };
         service.devices(proc)?;
         service.mount(proc, b"proc", proc.try_clone()?, false)?;

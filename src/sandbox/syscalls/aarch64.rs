@@ -16,6 +16,7 @@ pub const TABLE: &[(u32, Call)] = &[
     (libc::SYS_chdir as u32, Call::Chdir),
     (libc::SYS_fchdir as u32, Call::Fchdir),
     (libc::SYS_getcwd as u32, Call::Getcwd),
+    (libc::SYS_uname as u32, Call::Uname),
     (libc::SYS_utimensat as u32, Call::Utimensat),
     (libc::SYS_statfs as u32, Call::Statfs),
     (libc::SYS_bind as u32, Call::Bind),

@@ -103,6 +103,7 @@ pub enum Call {
     Chdir,
     Fchdir,
     Getcwd,
+    Uname,
     Utime,
     Utimes,
     Futimesat,
@@ -179,6 +180,8 @@ pub struct Wanted {
     pub as_user: bool,
     /// It has no network.
     pub offline: bool,
+    /// Its host has a name of its own.
+    pub named: bool,
     /// Only a tracer can have a descriptor of a thread.
     pub gives: bool,
 }
@@ -239,6 +242,7 @@ fn served(number: u32, call: Call, wanted: Wanted) -> Option<Rule> {
             otherwise: Verdict::Errno(libc::EAFNOSUPPORT),
         }),
         Socket => None,
+        Uname if !wanted.named => None,
         _ => all(Verdict::Notify),
     }
 }
@@ -287,6 +291,7 @@ fn rule(number: u32, call: Call, wanted: Wanted) -> Option<Rule> {
         | Call::Chdir
         | Call::Fchdir
         | Call::Getcwd
+        | Call::Uname
         | Call::Utime
         | Call::Utimes
         | Call::Futimesat
@@ -337,7 +342,7 @@ mod tests {
         }
         for rung in Rung::ALL {
             let filter = super::super::bpf::assemble(
-                &rules(Wanted { rung, as_user: true, offline: true, gives: true }),
+                &rules(Wanted { rung, as_user: true, offline: true, named: true, gives: true }),
                 NOSYS,
             );
             // BPF_MAXINSNS.

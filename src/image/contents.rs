@@ -150,10 +150,14 @@ pub(super) fn keep_list(
 
 /// Puts the list of an image of one layer into the store, as [`keep_list`] does.
 pub(super) fn keep_list_of_one(store: &Store, layer: &Written, list: &Snapshot) {
-    if list.as_bytes().len() as u64 <= layer.diff_size.max(LIST_ALWAYS)
-        && let Some(chain) = chain_id(&[layer.diff_id])
-    {
-        // It only saves time.
+    if list.as_bytes().len() as u64 <= layer.diff_size.max(LIST_ALWAYS) {
+        put_list(store, &[layer.diff_id], list);
+    }
+}
+
+/// Puts a list into the store. It only saves time: a store that cannot be written to is no reason to fail.
+fn put_list(store: &Store, diff_ids: &[Digest], list: &Snapshot) {
+    if let Some(chain) = chain_id(diff_ids) {
         let _ = store.put_chain_list(&chain, list.as_bytes());
     }
 }
@@ -168,11 +172,7 @@ fn read(
     control: &Control,
 ) -> Result<Snapshot> {
     let list = model(store, layers, start, base, noted, control)?.tree.finish(None)?;
-    let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
-    if let Some(chain) = chain_id(&diff_ids) {
-        // It only saves time.
-        let _ = store.put_chain_list(&chain, list.as_bytes());
-    }
+    put_list(store, &layers.iter().map(|layer| layer.diff_id).collect::<Vec<_>>(), &list);
     Ok(list)
 }
 

@@ -482,7 +482,9 @@ fn where_a_new_proc_is_refused_the_existing_one_is_shown_and_info_says_so() {
     }
     let mut outside = outside.args(["sleep", "600"]).spawn().unwrap();
     let script = format!(
-        "cat /proc/$$/comm; for p in {} $PPID 1; do kill -9 $p 2>/dev/null || echo refused; done
+        "cat /proc/$$/comm; helper=$(grep ^PPid: /proc/$PPID/status | cut -f2)
+         for p in {0} $helper $PPID 1; do kill -9 $p 2>/dev/null || echo refused; done
+         for p in {0} $helper; do ls /proc/$p/root/ /proc/$p/cwd/ >/dev/null 2>&1 && echo out; cat /proc/$p/environ 2>/dev/null; done
          sleep 600 & grep -c \"^PPid:.$$\" /proc/$!/status; kill $!; wait $!; echo $?
          (setsid sleep 4711 >/dev/null 2>&1 &); sleep 0.2",
         outside.id()
@@ -490,7 +492,7 @@ fn where_a_new_proc_is_refused_the_existing_one_is_shown_and_info_says_so() {
     for rung in ["notify", "ptrace"] {
         let out = hidden(&["run", "--rung", rung, "work", "--", "sh", "-c", &script]);
         let error = String::from_utf8_lossy(&out.stderr);
-        let expected = "sh\nrefused\nrefused\nrefused\n1\n143\n";
+        let expected = "sh\nrefused\nrefused\nrefused\nrefused\n1\n143\n";
         assert_eq!(String::from_utf8_lossy(&out.stdout), expected, "{rung}: {error}");
         assert_eq!(sleepers("4711"), 0, "{rung}: what a command leaves behind ends with it");
     }

@@ -150,7 +150,7 @@ impl State {
         let mut files: Option<SourceTree> = None;
         let mut named = |path: &str, name: &str, what: &str| -> Result<(u32, Option<u32>)> {
             if files.is_none() {
-                let list = self.list(store, control)?;
+                let list = self.tree(store, control)?.finish(None)?;
                 files = Some(SourceTree::layers(list, self.layers.clone(), store, "the image".into())?);
             }
             let tree = files.as_mut().expect("made above");

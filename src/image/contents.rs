@@ -125,15 +125,7 @@ pub(super) fn keep_list(
     noted: &HashMap<Digest, Rows>,
     control: &Control,
 ) -> Result<()> {
-    let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
-    let (mut start, mut size) = (0, 0);
-    // Whether it loads is seen when it is worth loading.
-    for (i, chain) in chain_ids(&diff_ids).iter().enumerate().rev() {
-        if let Some(file) = store.open_chain_list(chain)? {
-            (start, size) = (i + 1, file.metadata().map_or(0, |metadata| metadata.size()));
-            break;
-        }
-    }
+    let (start, size) = newest_list(store, layers)?;
     let (mut to_read, mut unnoted) = (0u64, 0u64);
     for layer in &layers[start..] {
         match noted.get(&layer.digest) {
@@ -146,6 +138,34 @@ pub(super) fn keep_list(
     }
     let (start, base) = begin(store, layers)?;
     read(store, layers, start, base, noted, control).map(drop)
+}
+
+/// Puts the list that a new layer leads to into the store, by the rule of [`keep_list`].
+pub(crate) fn keep_list_of_new(
+    store: &Store,
+    below: &[Layer],
+    new: (Digest, u64),
+    list: &Snapshot,
+) -> Result<()> {
+    let (diff_id, size) = new;
+    let (start, _) = newest_list(store, below)?;
+    let to_read = below[start..].iter().fold(size, |sum, layer| sum.saturating_add(layer.size));
+    if list.as_bytes().len() as u64 <= to_read.max(LIST_ALWAYS) {
+        put_list(store, &below.iter().map(|layer| layer.diff_id).chain([diff_id]).collect::<Vec<_>>(), list);
+    }
+    Ok(())
+}
+
+/// Returns the longest part of a stack of layers of which the store has a list: how many layers it has, and the size of the list. Whether it
+/// loads is seen when it is worth loading.
+fn newest_list(store: &Store, layers: &[Layer]) -> Result<(usize, u64)> {
+    let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
+    for (i, chain) in chain_ids(&diff_ids).iter().enumerate().rev() {
+        if let Some(file) = store.open_chain_list(chain)? {
+            return Ok((i + 1, file.metadata().map_or(0, |metadata| metadata.size())));
+        }
+    }
+    Ok((0, 0))
 }
 
 /// Puts the list of an image of one layer into the store, as [`keep_list`] does.

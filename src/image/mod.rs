@@ -64,7 +64,7 @@ pub(crate) use compose::{
 };
 pub use config::{History, ImageConfig, RunConfig, image_id};
 pub use contents::{contents, entries};
-pub(crate) use contents::{contents_of, tree_of};
+pub(crate) use contents::{contents_of, keep_list_of_new, tree_of};
 pub use derive::{NewConfig, new_config};
 pub use diff::{
     Base, DiffOptions, OverlayDiff, TreeDiff, diff_image, diff_overlay, diff_root, diff_roots,

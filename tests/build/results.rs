@@ -126,6 +126,61 @@ fn two_builds_with_an_epoch_give_one_digest_whatever_they_are_written_to() {
     assert_eq!(meta["containerimage.descriptor"]["digest"], meta["containerimage.digest"]);
 }
 
+/// As BuildKit's `tar=false`: what is there stays, but for an image of the same name.
+#[test]
+fn an_image_layout_in_a_directory_takes_more_images() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM scratch\nARG N\nCOPY a /a\nLABEL n=$N\n");
+    place.write("a", &"1".repeat(1000));
+    let layout = place.context.join("layout");
+    let build = |number: &str, name: &[&str], kind: &str| {
+        let output = format!("type={kind},tar=false,dest=layout");
+        let argument = format!("N={number}");
+        let mut args = vec!["-o", &output, "--build-arg", &argument];
+        name.iter().for_each(|name| args.extend(["-t", name]));
+        args.push(".");
+        ok(&place, &args);
+        let index = std::fs::read(layout.join("index.json")).unwrap();
+        let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+        let names = index["manifests"].as_array().unwrap().iter().map(|image| {
+            let name = image["annotations"]["io.containerd.image.name"].as_str().unwrap_or_default();
+            let manifest = image["digest"].as_str().unwrap().replace("sha256:", "blobs/sha256/");
+            let manifest = std::fs::read(layout.join(manifest)).unwrap();
+            let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+            let config = manifest["config"]["digest"].as_str().unwrap().replace("sha256:", "blobs/sha256/");
+            let config = std::fs::read(layout.join(config)).unwrap();
+            let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+            let number = config["config"]["Labels"]["n"].as_str().unwrap().to_string();
+            (name.rsplit('/').next().unwrap().to_string(), number)
+        });
+        names.collect::<Vec<_>>()
+    };
+    let pair = |name: &str, number: &str| (name.to_string(), number.to_string());
+    assert_eq!(build("1", &["one:1"], "oci"), [pair("one:1", "1")]);
+    assert_eq!(build("2", &["two:1"], "oci"), [pair("one:1", "1"), pair("two:1", "2")]);
+    assert_eq!(build("3", &["one:1"], "oci"), [pair("two:1", "2"), pair("one:1", "3")]);
+    assert_eq!(build("4", &[], "oci").last(), Some(&pair("", "4")));
+    assert_eq!(build("4", &[], "oci").len(), 3);
+    let all = build("5", &["two:1", "three:1"], "docker");
+    assert_eq!(all[2..], [pair("two:1", "5"), pair("three:1", "5")]);
+    for blob in std::fs::read_dir(layout.join("blobs/sha256")).unwrap() {
+        let blob = blob.unwrap().path();
+        let digest = treering::Digest::of(&std::fs::read(&blob).unwrap());
+        assert_eq!(blob.file_name().unwrap().to_str().unwrap(), digest.hex());
+    }
+    assert!(layout.join("oci-layout").is_file() && layout.join("manifest.json").is_file());
+    // What is no image layout is not written over, and neither is a file.
+    std::fs::write(layout.join("index.json"), "{}").unwrap();
+    place.write("file", "");
+    for (dest, says) in [("layout", "not the index of an image layout"), ("file", "write image layout: file")]
+    {
+        let out = treering(&place, &["-o", &format!("type=oci,tar=false,dest={dest}"), "."]);
+        let error = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.code() == Some(1) && error.contains(says), "{error}");
+    }
+    assert_eq!(std::fs::read(layout.join("index.json")).unwrap(), b"{}");
+}
+
 #[test]
 fn every_kind_of_output_is_written_and_nothing_else_stays() {
     let place = Place::new();
@@ -156,7 +211,14 @@ fn every_kind_of_output_is_written_and_nothing_else_stays() {
     ok(&place, &["-o", "type=image", "-t", "t", "--annotation", "k=v", "."]);
     let image = place.image();
     assert!(image.annotations().any(|(key, value)| (key, value) == ("k", "v")));
-    for bad in ["type=other,dest=x", "type=local", "dest=x", "type=oci,to=x", "type=oci,tar=false"] {
+    for bad in [
+        "type=other,dest=x",
+        "type=local",
+        "dest=x",
+        "type=oci,to=x",
+        "type=oci,tar=false",
+        "type=local,tar=false,dest=x",
+    ] {
         assert_eq!(treering(&place, &["-o", bad, "."]).status.code(), Some(2), "{bad}");
     }
 }

@@ -8,6 +8,7 @@ use treering::build::Built;
 use treering::image::{Image, ImageFiles, LayerApplyOptions, UnpackOptions, unpack};
 use treering::store::Store;
 
+use crate::image_layout;
 use crate::options::boolean;
 use crate::output;
 use crate::ui::Usage;
@@ -18,6 +19,8 @@ pub struct Destination {
     kind: Kind,
     /// A path, `-` for standard output; none for that as well, or for the directory that the command runs in.
     path: Option<PathBuf>,
+    /// Whether an image layout is one archive, and not files in a directory.
+    archive: bool,
     /// Names that the image gets.
     pub names: Vec<String>,
     /// Whether the image goes to the registry of its names.
@@ -45,6 +48,7 @@ impl Destination {
         let mut out = Destination {
             kind: Kind::Local,
             path: None,
+            archive: true,
             names: Vec::new(),
             push: false,
             compression: None,
@@ -91,11 +95,7 @@ impl Destination {
                     let level = value.parse().map_err(|_| Usage::new(format!("{value:?} is no level")))?;
                     out.level = Some(level);
                 }
-                "tar" if switch()? => {}
-                "tar" => {
-                    return Err(Usage::new("--output writes an image layout as an archive only")
-                        .with_hint("leave tar=false out, and unpack the archive with tar -x"));
-                }
+                "tar" => out.archive = switch()?,
                 // What is so in any case.
                 "oci-mediatypes" | "rewrite-timestamp" | "store" if switch()? => {}
                 "force-compression" | "unpack" | "name-canonical" => {
@@ -111,6 +111,12 @@ impl Destination {
             kind.ok_or_else(|| Usage::new("--output without a type").with_hint("as in type=local,dest=out"))?;
         if out.kind == Kind::Local && out.path.is_none() {
             return Err(Usage::new("--output type=local needs a dest"));
+        }
+        if !out.archive && !matches!(out.kind, Kind::Oci | Kind::Docker) {
+            return Err(Usage::new("tar=false is for type=oci and type=docker"));
+        }
+        if !out.archive && out.path.as_deref().is_none_or(|path| path == Path::new("-")) {
+            return Err(Usage::new("--output with tar=false needs a dest, the directory of an image layout"));
         }
         if out.push && out.kind != Kind::Image {
             return Err(Usage::new("only type=image and type=registry can be pushed"));
@@ -167,12 +173,17 @@ impl Destination {
             Kind::Docker => archive::Format::DockerArchive,
         };
         let references = if built.names.is_empty() { vec![reference] } else { built.names.clone() };
-        output::stream(self.path.as_deref(), |out| {
-            let platform = only.filter(|_| self.kind == Kind::Docker);
-            let options = archive::SaveOptions { format, platform };
-            archive::save(store, &references, options, out, control)?;
-            Ok(0)
-        })
+        let platform = only.filter(|_| self.kind == Kind::Docker);
+        let options = archive::SaveOptions { format, platform };
+        match self.path.as_deref().filter(|_| !self.archive) {
+            Some(path) => image_layout::write(path, &control.cancel, |out| {
+                archive::save(store, &references, options, out, control)
+            })?,
+            None => output::stream(self.path.as_deref(), |out| {
+                Ok(archive::save(store, &references, options, out, control)?)
+            })?,
+        }
+        Ok(0)
     }
 }
 
@@ -233,12 +244,15 @@ mod tests {
             ("type=docker,dest=-", true),
             ("type=docker,dest=a.tar", false),
             ("type=local,dest=-", false),
+            ("type=oci,tar=false,dest=out", false),
         ] {
             let parsed = Destination::parse(text).unwrap_or_else(|_| panic!("{text}"));
             assert_eq!(parsed.is_standard_output(), to_stdout, "{text}");
         }
         for bad in [
             "type=oci,tar=false",
+            "type=oci,tar=false,dest=-",
+            "type=tar,tar=false,dest=out",
             "type=tar,push=true",
             "type=image,push=yes",
             "type=image,color=red",

@@ -23,6 +23,7 @@ mod git;
 mod grants;
 #[cfg(all(feature = "cli", feature = "registry"))]
 mod helper;
+mod image_layout;
 mod input;
 mod inside;
 mod interrupt;

@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::dockerfile::Statement;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::StepId;
-use crate::image::{Step, StepLayer};
+use crate::image::{Step, StepLayer, keep_list_of_new};
 use crate::layer::MtimePrecision;
 use crate::store::{LayerInfo, Store};
 use crate::threads::lock;
@@ -112,11 +112,7 @@ impl Work<'_> {
             Some((layer, list)) => {
                 let info = layer_info(self.store, &layer)?;
                 if let Some(list) = list {
-                    let diff_ids = state.layers.iter().map(|layer| layer.diff_id).chain([layer.diff_id]);
-                    let diff_ids: Vec<Digest> = diff_ids.collect();
-                    if let Some(chain) = crate::image::chain_id(&diff_ids) {
-                        self.store.put_chain_list(&chain, list.as_bytes())?;
-                    }
+                    keep_list_of_new(self.store, &state.layers, (layer.diff_id, info.size), &list)?;
                 }
                 Some(info)
             }

@@ -175,7 +175,7 @@ pub struct Build {
     jobs: usize,
 
     /// Write the result here instead of into the store: DIR, - for a tar, or type=local|tar|oci|docker|image|registry,dest=PATH;
-    /// may be repeated
+    /// with tar=false, oci and docker are an image layout in a directory; may be repeated
     #[arg(short, long = "output", value_name = "DEST")]
     outputs: Vec<String>,
 

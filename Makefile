@@ -52,7 +52,7 @@ demo: ## commit a real tree, unpack, run a command, diff, commit, go back, build
 ## Tests
 
 .PHONY: test
-test: setup lint check-fuzz test-rust test-unprivileged test-oracle check-install check-c check-go check-py ## everything: formats and lints, all tests
+test: setup lint check-fuzz test-all test-unprivileged check-install check-c check-go check-py ## everything: formats and lints, all tests
 # In that order, also under `make -j`: two cargo runs at once would only wait for each other.
 .NOTPARALLEL:
 
@@ -73,6 +73,14 @@ corpora: ## the Debian trees that tests work in, made once by mmdebstrap (takes 
 	@for name in debian-min debian-apt; do bash tests/corpus.sh $$name >/dev/null || \
 	  { echo "SKIP-PART corpus $$name: tests that need it leave out what they do in it"; [ -z "$${CI:-}" ]; }; done
 
+# A real root filesystem for the comparisons, when root.
+WITH_CORPUS = if corpus=$$(bash tests/corpus.sh debian-min 2>/dev/null); then export TREERING_CORPUS=$$corpus; fi;
+
+.PHONY: test-all
+test-all: corpora ## test-rust and test-oracle in one run, where none waits for the last test of the other
+	@$(WITH_CORPUS) $(RUN_TESTS) --locked --all-features
+	$(if $(NEXTEST),$(CARGO) test --locked --all-features --doc)
+
 .PHONY: test-rust
 test-rust: corpora ## Rust tests and doc-tests, as the user you are; comparisons with other tools are test-oracle's
 	$(RUN_TESTS) --locked --all-features $(if $(NEXTEST),-E 'not (binary(/^oracle/) | binary(everywhere))')
@@ -91,8 +99,7 @@ endif
 
 .PHONY: test-oracle
 test-oracle: corpora ## compare with GNU tar, umoci, skopeo and Docker, on a real root filesystem when root
-	@if corpus=$$(bash tests/corpus.sh debian-min 2>/dev/null); then export TREERING_CORPUS=$$corpus; fi; \
-	$(RUN_TESTS) --locked --all-features --test 'oracle*' --test everywhere
+	@$(WITH_CORPUS) $(RUN_TESTS) --locked --all-features --test 'oracle*' --test everywhere
 
 .PHONY: test-shapes
 test-shapes: ## build projects in Python, Node.js and Java in every way and by Docker and buildah, as root; takes minutes

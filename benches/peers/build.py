@@ -224,7 +224,13 @@ def rows() -> list[Row]:
                 Side(
                     "treering diff of a tree without changes",
                     lambda ctx: ctx.ours("diff", ctx.fs / "tree"), prepare=scanned, goal=1 / 3,
-                )
+                ),
+                # The goal is three times that, and the command.
+                Side(
+                    "the command, by treering run",
+                    lambda ctx: ctx.ours("run", ctx.fs / "tree", "--", "/bin/sh", "-c", "echo 1 > /said"),
+                    prepare=scanned, root=True,
+                ),
             ],
         ),
     ]

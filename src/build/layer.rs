@@ -8,7 +8,7 @@ use crate::compress::Profile;
 use crate::diff::{Change, ChangeKind, Reasons};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Root;
-use crate::image::{Notes, StepLayer};
+use crate::image::{Layer, Notes, StepLayer, keep_list_of_new};
 use crate::layer::{Files, Filled, LayerOptions, LayerPlan, LayerTar};
 use crate::progress::Control;
 use crate::store::Store;
@@ -48,16 +48,22 @@ impl Files for Contents {
     }
 }
 
-/// Writes what was merged as a layer. Gives it and the list of the tree it leads to.
-pub(super) fn write_layer(mut merge: Merge, tools: Tools<'_>) -> Result<(StepLayer, Snapshot)> {
+/// Writes what was merged as a layer. With the layers `below` that it was merged with, the list of the tree it leads to is kept where that is
+/// worth it.
+pub(super) fn write_layer(mut merge: Merge, below: Option<&[Layer]>, tools: Tools<'_>) -> Result<StepLayer> {
     let Tools { store, packing, control } = tools;
     merge.round_times(packing.options);
     let ((written, layer), list, places) = with_tar(merge, packing.options, |tar| {
         Notes::default().write(store, tar, &packing.profile, packing.threads, control)
     })?;
-    // Where the content is that just went in.
-    let list = list.with_places(written.diff_id.bytes(), |entry| places.get(&list.leader(entry)).copied());
-    Ok((layer, list))
+    if let Some(below) = below {
+        let new = (written.diff_id, written.diff_size);
+        keep_list_of_new(store, below, new, list.as_bytes().len() as u64, || {
+            // Where the content is that just went in.
+            list.with_places(written.diff_id.bytes(), |entry| places.get(&list.leader(entry)).copied())
+        })?;
+    }
+    Ok(layer)
 }
 
 /// Makes the tar of what was merged. Gives what `work` makes of it, the list of the tree it leads to, and the blocks of the tar in which

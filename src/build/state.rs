@@ -10,11 +10,13 @@ use super::source::SourceTree;
 use crate::dockerfile::{DEFAULT_PATH, Scope};
 use crate::error::{Error, Result};
 use crate::fs::Kind;
-use crate::image::{Image, Layer, Parameters, Platform, Step, StepLayer, chain_id, contents_of, tree_of};
+use crate::image::{Image, Layer, Parameters, Platform, Step, StepLayer, chain_id, tree_of};
 use crate::progress::Control;
 use crate::store::{Store, descriptor_digest};
+use crate::tree::Meta;
+#[cfg(feature = "sandbox")]
+use crate::tree::Snapshot;
 use crate::tree::builder::Builder;
-use crate::tree::{Meta, Snapshot};
 use crate::{Digest, ErrorKind};
 
 /// The largest /etc/passwd or /etc/group that names are looked up in, in bytes.
@@ -96,6 +98,7 @@ impl State {
     }
 
     /// Returns the list of everything in the layers.
+    #[cfg(feature = "sandbox")]
     pub(super) fn list(&self, store: &Store, control: &Control) -> Result<Snapshot> {
         list_of_layers(store, &self.layers, control)
     }
@@ -110,14 +113,17 @@ impl State {
 
     /// Adds a row of history, and the layer that goes with it.
     pub(super) fn push(&mut self, step: Step) -> Result<()> {
-        if let Some(StepLayer { diff_id, descriptor }) = &step.layer {
-            let digest = descriptor_digest(descriptor)?;
-            let layer =
-                Layer { descriptor: descriptor.clone(), digest, size: descriptor.size(), diff_id: *diff_id };
-            self.layers.push(layer);
-        }
+        self.layers.extend(step.layer.as_ref().map(layer_of).transpose()?);
         self.steps.push(step);
         Ok(())
+    }
+
+    /// Returns the layers with one more on top.
+    #[cfg(feature = "sandbox")]
+    pub(super) fn layers_with(&self, new: &StepLayer) -> Result<Vec<Layer>> {
+        let mut layers = self.layers.clone();
+        layers.push(layer_of(new)?);
+        Ok(layers)
     }
 
     /// Returns the working directory, absolute.
@@ -179,11 +185,17 @@ impl State {
     }
 }
 
+fn layer_of(StepLayer { diff_id, descriptor }: &StepLayer) -> Result<Layer> {
+    let digest = descriptor_digest(descriptor)?;
+    Ok(Layer { descriptor: descriptor.clone(), digest, size: descriptor.size(), diff_id: *diff_id })
+}
+
 /// Returns the list of everything in some layers.
+#[cfg(feature = "sandbox")]
 pub(super) fn list_of_layers(store: &Store, layers: &[Layer], control: &Control) -> Result<Snapshot> {
     match layers.is_empty() {
         true => Builder::empty().finish(None),
-        false => contents_of(store, layers, control),
+        false => crate::image::contents_of(store, layers, control),
     }
 }
 

@@ -128,6 +128,8 @@ impl WorkTree {
         let notes = Notes::default();
         let (_, layer) = notes.write(store, &tar, &packing.profile, packing.threads, control)?;
         drop(tar);
+        // The next step would read the layer for it.
+        notes.list(store, &state.layers_with(&layer)?, control);
         self.index = new;
         self.layers.push((layer.diff_id, layer.descriptor.size()));
         Ok(Some(layer))

@@ -140,18 +140,19 @@ pub(super) fn keep_list(
     read(store, layers, start, base, noted, control).map(drop)
 }
 
-/// Puts the list that a new layer leads to into the store, by the rule of [`keep_list`].
+/// Puts the list that a new layer leads to into the store, by the rule of [`keep_list`]. It has about `length` bytes.
 pub(crate) fn keep_list_of_new(
     store: &Store,
     below: &[Layer],
-    new: (Digest, u64),
-    list: &Snapshot,
+    (diff_id, size): (Digest, u64),
+    length: u64,
+    list: impl FnOnce() -> Snapshot,
 ) -> Result<()> {
-    let (diff_id, size) = new;
     let (start, _) = newest_list(store, below)?;
     let to_read = below[start..].iter().fold(size, |sum, layer| sum.saturating_add(layer.size));
-    if list.as_bytes().len() as u64 <= to_read.max(LIST_ALWAYS) {
-        put_list(store, &below.iter().map(|layer| layer.diff_id).chain([diff_id]).collect::<Vec<_>>(), list);
+    if length <= to_read.max(LIST_ALWAYS) {
+        let diff_ids = below.iter().map(|layer| layer.diff_id).chain([diff_id]);
+        put_list(store, &diff_ids.collect::<Vec<_>>(), &list());
     }
     Ok(())
 }

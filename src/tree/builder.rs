@@ -77,35 +77,37 @@ impl Builder {
 
     /// Returns the tree that a snapshot is of.
     pub fn from_snapshot(snapshot: &Snapshot) -> Builder {
-        let inode_of = |index: u32| Inode {
-            meta: snapshot.meta(index),
-            target: snapshot.link_target(index).to_vec(),
-            xattrs: snapshot.xattrs(index).packed().to_vec(),
-            digest: snapshot.digest(index),
-            place: snapshot.place(index),
-        };
-        let mut builder = Builder::new(inode_of(0));
-        let mut node_of = vec![ROOT; snapshot.len() as usize];
-        let mut later = Vec::new();
-        for index in 1..snapshot.len() {
-            let parent = node_of[snapshot.parent(index) as usize];
-            let leader = snapshot.leader(index);
-            // A leader may stand after its followers: entries are numbered by directory, leaders chosen by path.
-            if leader > index {
-                later.push(index);
-                continue;
-            }
-            node_of[index as usize] = match leader == index {
-                true => builder.insert(parent, snapshot.name(index), inode_of(index)),
-                false => builder.link(parent, snapshot.name(index), node_of[leader as usize]),
+        let count = snapshot.len() as usize;
+        let mut inodes: Vec<Slot> = Vec::with_capacity(count);
+        let mut number_of = vec![0; count];
+        for index in (0..snapshot.len()).filter(|&index| snapshot.leader(index) == index) {
+            number_of[index as usize] = inodes.len() as u32;
+            let inode = Inode {
+                meta: snapshot.meta(index),
+                target: snapshot.link_target(index).to_vec(),
+                xattrs: snapshot.xattrs(index).packed().to_vec(),
+                digest: snapshot.digest(index),
+                place: snapshot.place(index),
             };
+            inodes.push(Slot { inode, names: 0 });
         }
-        for index in later {
-            let parent = node_of[snapshot.parent(index) as usize];
-            let leader = node_of[snapshot.leader(index) as usize];
-            node_of[index as usize] = builder.link(parent, snapshot.name(index), leader);
+        // Nodes have the numbers of the entries.
+        let mut nodes: Vec<Node> = Vec::with_capacity(count);
+        for index in 0..snapshot.len() {
+            // A leader may stand after its followers: entries are numbered by directory, leaders chosen by path.
+            let inode = number_of[snapshot.leader(index) as usize];
+            inodes[inode as usize].names += 1;
+            let (name, parent) = (Arc::from(snapshot.name(index)), snapshot.parent(index));
+            nodes.push(Node { name, parent, inode, children: BTreeMap::new() });
         }
-        builder
+        nodes[ROOT as usize].parent = ROOT;
+        for index in 0..snapshot.len() {
+            // They are sorted: the map is made of them at once.
+            let children = snapshot.children(index).map(|child| (nodes[child as usize].name.clone(), child));
+            let children: BTreeMap<_, _> = children.collect();
+            nodes[index as usize].children = children;
+        }
+        Builder { nodes, inodes }
     }
 
     /// Returns the number of nodes ever made.

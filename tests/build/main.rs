@@ -838,6 +838,42 @@ fn a_command_that_fails_is_an_error_with_its_code_and_leaves_nothing() {
     assert_eq!(place.run("ARG A=2\nRUN echo $A > /a\n").unwrap().carried_out, 1);
 }
 
+/// The list of a tree is as long as the tree: it is kept where it saves more than that, and made again where it is not.
+#[test]
+fn a_list_is_kept_where_it_saves_more_than_it_takes() {
+    let place = Place::new();
+    for number in 0..1500 {
+        place.write(&format!("d/{number}"), "");
+    }
+    place.write("small", "1");
+    // What does not get smaller by compression, and more of it than the list has.
+    let mut seed = 7u64;
+    let noise = std::iter::repeat_with(|| {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        char::from(b'0' + (seed >> 60) as u8)
+    });
+    place.write("large", &noise.take(1 << 20).collect::<String>());
+    let dockerfile = "FROM scratch AS a\nCOPY d /d\nCOPY small /s\nCOPY large /l\nCOPY small /t\nWORKDIR /w\nFROM scratch\nCOPY --from=a / /\n\
+                      FROM a\nCOPY --from=1 /s /u\n";
+    place.build(dockerfile);
+    let image = place.image();
+    let chains = treering::image::chain_ids(image.config().diff_ids());
+    let kept = |chains: &[treering::Digest]| -> Vec<bool> {
+        chains.iter().map(|chain| place.store.open_chain_list(chain).unwrap().is_some()).collect()
+    };
+    // Those of `d` and `large`; and what the next stage copies of has been looked at.
+    assert_eq!(kept(&chains), [true, false, true, false, true, false]);
+    let read = |image: &Image| {
+        let list = contents(&place.store, image, &Control::default()).unwrap();
+        let paths = list.walk().map(|at| String::from_utf8(list.path(at)).unwrap());
+        let found: Vec<_> = paths.filter(|path| !path.starts_with("d/")).collect();
+        (found, list.digest(list.lookup(b"u").unwrap()), list.digest(list.lookup(b"s").unwrap()))
+    };
+    let (paths, u, s) = read(&image);
+    assert_eq!(paths, ["d", "l", "s", "t", "u", "w"]);
+    assert!(u.is_some() && u == s);
+}
+
 /// Layers that a build writes have their indexes, and lists in which each content has its place, before anything looks at the image.
 #[test]
 fn layers_of_a_build_are_indexed_when_they_are_written() {

@@ -12,6 +12,9 @@ top=$(cd "$here/../.." && pwd)
 work=$1
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
+# Where tests make their trees and stores.
+room=$(mktemp -d "${TMPDIR:-/tmp}/treering-c.XXXXXX")
+trap 'rm -rf "$room"' EXIT
 
 warnings=(-pedantic -Wall -Wextra -Wshadow -Werror -g -D_GNU_SOURCE)
 read -ra cc <<<"${CC:-cc} -std=c11"
@@ -64,7 +67,7 @@ program() { # source
   case $source in *.cc) compile=("${cxx[@]}") ;; *) compile=("${cc[@]}") ;; esac
   compile+=("${warnings[@]}" "${cflags[@]}")
   rounds=300
-  scratch=$(mktemp -d "$work/scratch-XXXXXX")
+  scratch=$(mktemp -d "$room/scratch-XXXXXX")
   case $source in
     */examples/*) command=(bash "$here/examples.sh" "$name" "$scratch") ;;
     *) command=(env) ;;
@@ -90,25 +93,25 @@ program() { # source
   rm -rf "$scratch"
 }
 
-# Most of them wait for disks or for valgrind, so a processor has one each.
+# Compilers have the processors; tests wait for disks and for each other's threads.
 for source in "$here"/*.c "$here"/*.cc "$top"/examples/c/*.c; do
   name=$(basename "${source%.*}")
   [ "$name" != misuse-asan ] || continue
   [ -z "${TREERING_C_ONLY:-}" ] || [ "$name" = "$TREERING_C_ONLY" ] || continue
-  while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+  while [ "$(jobs -rp | wc -l)" -ge $((2 * $(nproc))) ]; do wait -n; done
   program "$source" &
 done
 while [ -n "$(jobs -p)" ]; do wait -n; done
-scratch=$(mktemp -d "$work/scratch-XXXXXX")
+scratch=$(mktemp -d "$room/scratch-XXXXXX")
 run documents bash "$here/documents.sh" "$top" "$scratch"
 rm -rf "$scratch"
-scratch=$(mktemp -d "$work/scratch-XXXXXX")
+scratch=$(mktemp -d "$room/scratch-XXXXXX")
 run 'beside another zstd' bash "$here/beside.sh" "$scratch"
 rm -rf "$scratch"
 # Examples are built by the very lines they print, too.
 for source in "$top"/examples/c/*.c; do
   name=$(basename "$source" .c)
-  scratch=$(mktemp -d "$work/scratch-XXXXXX")
+  scratch=$(mktemp -d "$room/scratch-XXXXXX")
   cp "$source" "$scratch/"
   line=$(sed -n 's/^ \* \{5\}\(cc .*\)$/\1/p' "$source")
   [ "$(wc -l <<<"$line")" = 1 ] && [ -n "$line" ] || { echo "$source has no line to build it" >&2; exit 1; }

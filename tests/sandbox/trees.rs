@@ -199,6 +199,23 @@ fn trees_and_cache_mounts_are_seen_and_pruned() {
     }
 }
 
+/// The next step needs the list of what a command left, and would read all of its layer for it.
+#[test]
+fn a_large_layer_of_a_command_has_its_list() {
+    let Some(world) = World::new() else { return };
+    let way = ways()[0];
+    world.prepare(way);
+    layers(&world, way, "RUN head -c 400000 /dev/urandom >/large\n", &[]);
+    let image: Value = serde_json::from_str(&world.ok(way, &["inspect", "made"])).unwrap();
+    let diff_ids = image[0]["RootFS"]["Layers"].as_array().unwrap();
+    let diff_ids: Vec<treering::Digest> =
+        diff_ids.iter().map(|it| it.as_str().unwrap().parse().unwrap()).collect();
+    let chain = treering::image::chain_id(&diff_ids).unwrap();
+    let list = home(&world, way).join("store/layers").join(chain.hex()).join("list");
+    let list = treering::tree::Snapshot::load(&list).unwrap();
+    assert_eq!(list.meta(list.lookup(b"large").unwrap()).size, 400_000);
+}
+
 /// What a build that has nothing to run does with its base.
 #[test]
 fn a_build_without_run_touches_no_file_of_its_base() {

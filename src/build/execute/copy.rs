@@ -83,8 +83,8 @@ impl Work<'_> {
                     .with_hint("build without the cache that it came from, and prune it"));
             }
             let merge = resolved.apply(state, &source, &mut inputs, now, self.tools(), self.elsewhere())?;
-            let made = merge.map(|merge| write_layer(merge, self.tools())).transpose()?;
-            Ok(made.map(|(layer, list)| (layer, Some(list).filter(|_| !linked))))
+            let below = Some(&state.layers[..]).filter(|_| !linked);
+            merge.map(|merge| write_layer(merge, below, self.tools())).transpose()
         })
     }
 

@@ -14,14 +14,10 @@ use crate::digest::Digest;
 use crate::dockerfile::Statement;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::StepId;
-use crate::image::{Step, StepLayer, keep_list_of_new};
+use crate::image::{Step, StepLayer};
 use crate::layer::MtimePrecision;
 use crate::store::{LayerInfo, Store};
 use crate::threads::lock;
-use crate::tree::Snapshot;
-
-/// The layer of a step, and the list of the tree it leads to where that is at hand.
-pub(super) type Made = Option<(StepLayer, Option<Snapshot>)>;
 
 /// A step that may make a layer.
 pub(super) struct Planned {
@@ -56,7 +52,7 @@ impl Work<'_> {
         statement: &Statement,
         planned: Planned,
         position: &Position<'_>,
-        make: impl FnOnce(&State, crate::fs::Timestamp, StepId) -> Result<Made>,
+        make: impl FnOnce(&State, crate::fs::Timestamp, StepId) -> Result<Option<StepLayer>>,
     ) -> Result<()> {
         let Planned { text, linked, inputs } = planned;
         let location = Some(statement.line.location(0));
@@ -90,7 +86,7 @@ impl Work<'_> {
         key: Digest,
         position: &Position<'_>,
         running: &Running,
-        make: impl FnOnce(&State, crate::fs::Timestamp, StepId) -> Result<Made>,
+        make: impl FnOnce(&State, crate::fs::Timestamp, StepId) -> Result<Option<StepLayer>>,
     ) -> Result<Record> {
         let known = if position.no_cache { self.made(&key) } else { self.cache.get(&key)? };
         if let Some(record) = known {
@@ -107,16 +103,7 @@ impl Work<'_> {
         self.cache.fetch(&state.layers)?;
         let created = self.now();
         let made = make(state, crate::fs::Timestamp::new(created, 0), running.id)?;
-        let layer = match made {
-            None => None,
-            Some((layer, list)) => {
-                let info = layer_info(self.store, &layer)?;
-                if let Some(list) = list {
-                    keep_list_of_new(self.store, &state.layers, (layer.diff_id, info.size), &list)?;
-                }
-                Some(info)
-            }
-        };
+        let layer = made.map(|layer| layer_info(self.store, &layer)).transpose()?;
         self.carried_out.fetch_add(1, Ordering::Relaxed);
         let record = Record { layer, created };
         self.cache.put(&key, &record)?;

@@ -114,7 +114,7 @@ impl Work<'_> {
                 }
             };
             lock(&self.trees).push((at, tree));
-            Ok(made.map(|layer| (layer, None)))
+            Ok(made)
         })
     }
 

@@ -185,7 +185,7 @@ impl Work<'_> {
         }
         let planned = Planned { text, linked: false, inputs };
         self.layer_step(state, statement, planned, position, |state, now, _| {
-            Ok(workdir::make(state, now, self.tools())?.map(|(layer, list)| (layer, Some(list))))
+            workdir::make(state, now, self.tools())
         })
     }
 }

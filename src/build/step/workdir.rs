@@ -8,11 +8,7 @@ use crate::fs::Timestamp;
 use crate::image::StepLayer;
 
 /// Makes the working directory of a state. `None` when it is there.
-pub(in crate::build) fn make(
-    state: &State,
-    now: Timestamp,
-    tools: Tools<'_>,
-) -> Result<Option<(StepLayer, crate::tree::Snapshot)>> {
+pub(in crate::build) fn make(state: &State, now: Timestamp, tools: Tools<'_>) -> Result<Option<StepLayer>> {
     let mut merge = Merge::new(state.tree(tools.store, tools.control)?, now);
     // As BuildKit has it: the user's, and root's where nothing says which user that is.
     merge.owner = match state.user().map(|user| state.owner(user, tools.store, tools.control)) {
@@ -22,6 +18,6 @@ pub(in crate::build) fn make(
     merge.make_directories(state.working_dir().as_bytes())?;
     match merge.is_unchanged() {
         true => Ok(None),
-        false => write_layer(merge, tools).map(Some),
+        false => write_layer(merge, Some(&state.layers), tools).map(Some),
     }
 }

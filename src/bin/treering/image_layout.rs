@@ -51,8 +51,10 @@ enum Fault {
 fn take(path: &Path, archive: impl Read, cancel: &Cancel) -> std::result::Result<(), Fault> {
     let of_archive = |error| Fault::Archive(Error::io(WRITE, path.as_os_str().as_bytes(), error));
     let mut archive = tar::Archive::new(archive);
-    let (mut index, mut layout) = (Vec::new(), Vec::new());
+    let (mut new, mut layout) = (Vec::new(), Vec::new());
     directory(path).map_err(Fault::Disk)?;
+    // What is something else is seen before anything is written.
+    index(path).map_err(Fault::Disk)?;
     for entry in archive.entries().map_err(of_archive)? {
         let mut entry = entry.map_err(of_archive)?;
         let name = entry.path().map_err(of_archive)?.into_owned();
@@ -60,7 +62,7 @@ fn take(path: &Path, archive: impl Read, cancel: &Cancel) -> std::result::Result
         if entry.header().entry_type().is_dir() {
             directory(&to).map_err(Fault::Disk)?;
         } else if name == Path::new(INDEX) {
-            entry.read_to_end(&mut index).map_err(of_archive)?;
+            entry.read_to_end(&mut new).map_err(of_archive)?;
         } else if !name.starts_with("blobs") {
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).map_err(of_archive)?;
@@ -82,7 +84,7 @@ fn take(path: &Path, archive: impl Read, cancel: &Cancel) -> std::result::Result
         }
     }
     layout.into_iter().try_for_each(|(to, bytes)| put(&to, &bytes, cancel)).map_err(Fault::Disk)?;
-    merge(&path.join(INDEX), &index, cancel).map_err(Fault::Disk)
+    merge(path, &new, cancel).map_err(Fault::Disk)
 }
 
 fn directory(path: &Path) -> Result<()> {
@@ -95,28 +97,40 @@ fn put(path: &Path, bytes: &[u8], cancel: &Cancel) -> Result<()> {
     file.finish(Durability::Full)
 }
 
-/// Puts the images of an index into the one that is at `path`, if one is: in place of those that have the same name, or are the same.
-fn merge(path: &Path, new: &[u8], cancel: &Cancel) -> Result<()> {
+/// Reads the index of the image layout that is there; `None` where there is none.
+fn index(path: &Path) -> Result<Option<(Value, Vec<Value>)>> {
+    let path = path.join(INDEX);
     let shown = path.as_os_str().as_bytes();
-    let mut old = Vec::new();
-    match std::fs::File::open(path) {
-        Ok(file) => {
-            file.take(MAX_INDEX + 1).read_to_end(&mut old).at(WRITE, shown)?;
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return put(path, new, cancel),
+    let mut bytes = Vec::new();
+    match std::fs::File::open(&path) {
+        Ok(file) => file.take(MAX_INDEX + 1).read_to_end(&mut bytes).at(WRITE, shown)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).at(WRITE, shown),
-    }
-    let images = |bytes: &[u8]| {
-        let index: Value = serde_json::from_slice(bytes).ok()?;
-        let list = index.get("manifests")?.as_array()?.clone();
-        Some((index, list))
     };
-    let there = images(&old).filter(|_| old.len() as u64 <= MAX_INDEX);
-    let ((mut index, mut list), (_, added)) = there.zip(images(new)).ok_or_else(|| {
+    let found = images(&bytes).filter(|_| bytes.len() as u64 <= MAX_INDEX);
+    found.map(Some).ok_or_else(|| {
         Error::corrupt(WRITE, "what is there is not the index of an image layout")
             .with_path(shown)
             .with_hint("name another directory, or remove what is in this one")
-    })?;
+    })
+}
+
+/// Returns an index and the images in it.
+fn images(bytes: &[u8]) -> Option<(Value, Vec<Value>)> {
+    let index: Value = serde_json::from_slice(bytes).ok()?;
+    let list = index.get("manifests")?.as_array()?.clone();
+    Some((index, list))
+}
+
+/// Puts the images of an index into the one that is there: in place of those that have the same name, or are the same.
+fn merge(path: &Path, new: &[u8], cancel: &Cancel) -> Result<()> {
+    let shown = path.as_os_str().as_bytes();
+    // Another build may be at it.
+    let directory = std::fs::File::open(path).at(WRITE, shown)?;
+    directory.lock().at(WRITE, shown)?;
+    let Some(((mut index, mut list), (_, added))) = index(path)?.zip(images(new)) else {
+        return put(&path.join(INDEX), new, cancel);
+    };
     let name = |image: &Value| image["annotations"][NAME].as_str().map(String::from);
     list.retain(|old| {
         !added.iter().any(|new| match name(new) {
@@ -128,5 +142,5 @@ fn merge(path: &Path, new: &[u8], cancel: &Cancel) -> Result<()> {
     index["manifests"] = json!(list);
     let bytes = serde_json::to_vec(&index)
         .map_err(|error| Error::corrupt(WRITE, "the index cannot be written").with_source(error))?;
-    put(path, &bytes, cancel)
+    put(&path.join(INDEX), &bytes, cancel)
 }

@@ -245,7 +245,12 @@ impl<'a> Cache<'a> {
         std::thread::scope(|scope| {
             // However the work ends, the thread does then.
             let _end = Ends(&self.ahead);
+            // Then the first lookup asks in any case, and until then nothing else uses the network.
+            let is_empty = self.pin.has_no_cache_records();
             let fetch = move || {
+                if is_empty {
+                    self.remotes.ask_ahead();
+                }
                 while let Ok(first) = expected.recv() {
                     let digests: Vec<Digest> = std::iter::once(first).chain(expected.try_iter()).collect();
                     // One that is still missing is fetched once more when it is needed, and the error is reported then.

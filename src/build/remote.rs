@@ -46,6 +46,9 @@ struct Source<'a> {
     /// The answer to one request for all, once it was sent.
     #[cfg(feature = "registry")]
     known: std::sync::OnceLock<Known>,
+    /// Why there is no answer to a request that was sent before anything was looked up.
+    #[cfg(feature = "registry")]
+    failure: Mutex<Option<Error>>,
 }
 
 /// Records that came together.
@@ -126,6 +129,8 @@ impl<'a> Remotes<'a> {
                 asked: AtomicBool::new(false),
                 #[cfg(feature = "registry")]
                 known: std::sync::OnceLock::new(),
+                #[cfg(feature = "registry")]
+                failure: Mutex::default(),
             });
         }
         // What cannot be written to later is an error now.
@@ -145,6 +150,21 @@ impl<'a> Remotes<'a> {
             came: Condvar::new(),
             gone,
         })
+    }
+
+    /// Asks registries for what they have before anything is looked up. [`find`](Self::find) waits for the answer, and says what was wrong.
+    pub(super) fn ask_ahead(&self) {
+        #[cfg(feature = "registry")]
+        for source in &self.sources {
+            let Place::Registry(records) = &source.place else { continue };
+            let _first = lock(&source.first);
+            if source.known.get().is_none() && !source.asked.load(Ordering::Acquire) {
+                match self.many(records) {
+                    Ok(known) => drop(source.known.set(known)),
+                    Err(failure) => *lock(&source.failure) = Some(failure),
+                }
+            }
+        }
     }
 
     /// Finds a record. A place that cannot be asked is left out from then on, with a warning: the build goes on without it.
@@ -190,6 +210,9 @@ impl<'a> Remotes<'a> {
                 let known = match source.known.get() {
                     Some(known) => known,
                     None => {
+                        if let Some(failure) = lock(&source.failure).take() {
+                            return Err(failure);
+                        }
                         let known = self.many(records)?;
                         source.known.get_or_init(|| known)
                     }

@@ -168,6 +168,14 @@ impl Store {
         publish::replace(&self.cache_room(RECORDS)?, &key.hex(), shown, &bytes, Durability::None)
     }
 
+    /// Returns whether there is no record at all.
+    pub(crate) fn has_no_cache_records(&self) -> bool {
+        match self.0.cache.open_dir(RECORDS) {
+            Ok(room) => room.entries().is_ok_and(|mut entries| entries.next().is_none()),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        }
+    }
+
     /// Opens a directory below `cache/`, making it where it is missing.
     pub(crate) fn cache_room(&self, name: &str) -> Result<Dir> {
         let shown = self.path(&format!("cache/{name}"));

@@ -284,7 +284,8 @@ fn a_killed_supervisor_leaves_nothing_in_memory() {
         rustix::process::kill_process(helper, rustix::process::Signal::KILL).unwrap();
         assert!(!child.wait().unwrap().success());
         wait_for(|| sleepers(&mark) == 0, "a process outlived its supervisor");
-        assert_eq!(left(&mark), 1, "{way:?}");
+        // Any command of this user takes it away: one of another test may have done so.
+        assert!(left(&mark) <= 1, "{way:?}");
         world.script_ok(way, "true");
         assert_eq!(left(&mark), 0, "{way:?}");
     }

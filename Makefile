@@ -52,7 +52,7 @@ demo: ## commit a real tree, unpack, run a command, diff, commit, go back, build
 ## Tests
 
 .PHONY: test
-test: setup lint check-fuzz test-all test-unprivileged check-install check-c check-go check-py ## everything: formats and lints, all tests
+test: setup lint check-fuzz test-all test-unprivileged check-install check-c check-bindings ## everything: formats and lints, all tests
 # In that order, also under `make -j`: two cargo runs at once would only wait for each other.
 .NOTPARALLEL:
 
@@ -145,6 +145,13 @@ check-c: stage ## C tests: plain, under AddressSanitizer and under valgrind
 .PHONY: check-cargo-c
 check-cargo-c: ## that `cargo cinstall` installs what `make install` does, and that it works (needs cargo-c)
 	CARGO=$(CARGO) bash tests/c/cargo-c.sh $(TARGET)/cargo-c
+
+.PHONY: check-bindings
+check-bindings: stage init ## check-go and check-py, one beside the other: both wait more than they compute
+	@$(MAKE) --no-print-directory check-go >$(TARGET)/check-go.log 2>&1 & go=$$!; failed=; \
+	$(MAKE) --no-print-directory check-py || failed=py; \
+	wait $$go || failed="$$failed go"; cat $(TARGET)/check-go.log; \
+	[ -z "$$failed" ] || { echo "failed: $$failed" >&2; exit 1; }
 
 .PHONY: check-go
 check-go: stage init ## Go module: vet, tests with the race detector, linked statically, and with forced garbage collection

@@ -169,6 +169,20 @@ fn an_image_layout_in_a_directory_takes_more_images() {
         assert_eq!(blob.file_name().unwrap().to_str().unwrap(), digest.hex());
     }
     assert!(layout.join("oci-layout").is_file() && layout.join("manifest.json").is_file());
+    // Builds at the same time lose no image of each other.
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let (place, build) = (&place, format!("N={number}"));
+            scope.spawn(move || {
+                let name = format!("at-once:{number}");
+                let output = "type=oci,tar=false,dest=layout";
+                ok(place, &["-o", output, "--build-arg", &build, "-t", &name, "."]);
+            });
+        }
+    });
+    let index = std::fs::read(layout.join("index.json")).unwrap();
+    let index = String::from_utf8(index).unwrap();
+    assert!((0..8).all(|number| index.contains(&format!("at-once:{number}"))), "{index}");
     // What is no image layout is not written over, and neither is a file.
     std::fs::write(layout.join("index.json"), "{}").unwrap();
     place.write("file", "");

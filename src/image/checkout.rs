@@ -86,7 +86,7 @@ fn as_objects<S: serde::Serializer>(
 
 /// Makes a tree what an image says, touching only what differs. The tree came from whatever image. A file that has the content
 /// it should have is not rewritten. An empty or missing directory is unpacked to. `-` for the image is the one that the
-/// tree was bound to before the present one.
+/// tree was bound to before the present one, also after it was emptied.
 ///
 /// The tree is bound to the image, so the next commit or comparison is one with it, and reads only what changes. Until that is so,
 /// the record says what the tree is on the way to: wherever this ends, by an error or a kill, [`commit`](super::commit()) and
@@ -109,7 +109,7 @@ pub fn checkout(
     let root = match Root::open(dir) {
         Ok(root) => root,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return unpacked(store, reference, dir, options, control);
+            return unpacked(store, reference, dir, None, options, control);
         }
         Err(error) => return Err(error),
     };
@@ -121,7 +121,7 @@ pub fn checkout(
         reference => (reference.to_string(), Some(reference.to_string())),
     };
     if names.is_empty() {
-        return unpacked(store, &reference, dir, options, control);
+        return unpacked(store, &reference, dir, Some(&tree), options, control);
     }
     if !tree.is_bound() {
         return Err(Error::not_found(CHECKOUT, "the store has no record of this tree, and it is not empty")
@@ -151,10 +151,12 @@ fn before(tree: &Tree<'_>, root: &Root) -> Result<(String, Option<String>)> {
     }
 }
 
+/// Unpacks the image. The directory may have been a tree that was emptied: going back leads to the image of that one.
 fn unpacked(
     store: &Store,
     reference: &str,
     dir: &Path,
+    emptied: Option<&Tree<'_>>,
     options: &CheckoutOptions,
     control: &Control,
 ) -> Result<CheckedOut> {
@@ -179,7 +181,12 @@ fn unpacked(
         sync: options.sync,
         decode: options.decode.clone(),
     };
+    let before = emptied.and_then(|tree| tree.before_next(image.digest()));
     let made = unpack(store, reference, dir, &options, control)?;
+    if before.is_some() {
+        let root = Root::open(dir)?;
+        Tree::open_unfinished(store, &root)?.succeed(before)?;
+    }
     (out.written, out.in_ledger, out.losses) = (made.entries, made.in_ledger, made.losses);
     Ok(out)
 }

@@ -47,9 +47,7 @@ impl<'a> Tree<'a> {
     /// record is that of this directory, [`ErrorKind::InUse`] when the tree is something between two images, because a checkout
     /// did not finish.
     pub fn open(store: &'a Store, root: &'a Root) -> Result<Self> {
-        let tree = Tree::open_unfinished(store, root)?;
-        #[cfg(feature = "sandbox")]
-        let tree = if tree.mend()? { Tree::open_unfinished(store, root)? } else { tree };
+        let tree = Tree::open_mended(store, root)?;
         match &tree.becoming {
             None => Ok(tree),
             Some(image) => {
@@ -62,7 +60,15 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Does what [`Tree::open`] does for a tree that may be something between two images.
+    /// Does what [`Tree::open`] does for a tree that may be something between two images, because all of it is replaced.
+    pub(super) fn open_mended(store: &'a Store, root: &'a Root) -> Result<Self> {
+        let tree = Tree::open_unfinished(store, root)?;
+        #[cfg(feature = "sandbox")]
+        let tree = if tree.mend()? { Tree::open_unfinished(store, root)? } else { tree };
+        Ok(tree)
+    }
+
+    /// Does what [`Tree::open_mended`] does for a tree in which a command may run.
     pub(crate) fn open_unfinished(store: &'a Store, root: &'a Root) -> Result<Self> {
         let id = TreeId::of(root)?;
         let found = record::find(store, root, id)?;
@@ -133,6 +139,19 @@ impl<'a> Tree<'a> {
     /// Returns the image that the tree was bound to before.
     pub(super) fn before(&self) -> Option<&Before> {
         self.before.as_ref()
+    }
+
+    /// Returns the image before, for a tree that is bound to `manifest` after this.
+    pub(super) fn before_next(&self, manifest: &Digest) -> Option<Before> {
+        match self.image {
+            Some(image) if image != *manifest => Some(Before::new(&image, self.reference.clone())),
+            _ => self.before.clone(),
+        }
+    }
+
+    /// Writes down the image before, for a tree that took the place of another.
+    pub(super) fn succeed(&self, before: Option<Before>) -> Result<()> {
+        self.note(|record| record.before = before)
     }
 
     /// Writes down that a bound tree is being made into another image: until it is bound it is something in between. What the
@@ -340,10 +359,7 @@ impl StagedTree {
             ledger: self.ledger_len,
             becoming: None,
             spoiled: None,
-            before: match tree.image {
-                Some(image) if image != manifest => Some(Before::new(&image, tree.reference.clone())),
-                _ => tree.before.clone(),
-            },
+            before: tree.before_next(&manifest),
         };
         let record = serde_json::to_vec(&record)
             .map_err(|error| Error::new(ErrorKind::Internal, "write tree record", error.to_string()))?;

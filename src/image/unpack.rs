@@ -131,7 +131,7 @@ fn bind(
     let Applied { snapshot, ledger, owner, losses } = applied;
     let source = options.apply.owner_xattr.map(OwnerSource::Xattr).unwrap_or_default();
     let owners = Owners { policy: owner, source, ledger };
-    let key = Tree::open(store, root)?.bind(manifest, Some(reference), &owners, Some(&snapshot))?;
+    let key = Tree::open_mended(store, root)?.bind(manifest, Some(reference), &owners, Some(&snapshot))?;
     let unpacked = Unpacked {
         manifest,
         entries: snapshot.len() as u64 - 1,

@@ -462,6 +462,62 @@ fn what_stands_in_the_way_is_said() {
 
 /// A store that stands in the tree is not removed with what it stands in.
 #[test]
+fn an_emptied_tree_goes_back_to_the_image_before() {
+    let scratch = Scratch::new();
+    let store = two(&scratch);
+    let (tree, fresh, control) = (scratch.join("one"), scratch.join("fresh"), Control::default());
+    let empty = || support::sh(&tree, "find . -mindepth 1 -delete");
+    // The same image again: the one before it stays.
+    empty();
+    go(&store, "app:b", &tree, false).unwrap();
+    go(&store, "-", &tree, false).unwrap();
+    same_as_fresh(&store, "app:a", &tree, &fresh);
+    // Another one.
+    empty();
+    go(&store, "app:b", &tree, false).unwrap();
+    go(&store, "-", &tree, false).unwrap();
+    same_as_fresh(&store, "app:a", &tree, &fresh);
+    // One that has no entries.
+    empty();
+    commit(&store, &tree, Some("app:empty"), &options(true), &control).unwrap();
+    go(&store, "app:b", &tree, false).unwrap();
+    go(&store, "-", &tree, false).unwrap();
+    same_as_fresh(&store, "app:empty", &tree, &fresh);
+    go(&store, "-", &tree, false).unwrap();
+    same_as_fresh(&store, "app:b", &tree, &fresh);
+}
+
+/// Through a link the directory itself is filled: its record is that of what was there.
+#[test]
+fn a_half_made_tree_that_was_emptied_is_made_anew() {
+    if !usable_strace() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let store = two(&scratch);
+    let (tree, fresh) = (scratch.join("link"), scratch.join("fresh"));
+    std::os::unix::fs::symlink(scratch.join("one"), &tree).unwrap();
+    let base = |tree: &Path| {
+        diff_tree(Some(&store), tree, &Base::Auto, &DiffOptions::default(), &Control::default())
+    };
+    let stopped = support::stops(1).take(200).any(|when| {
+        let inject = format!("inject=unlinkat:signal=KILL:when={when}");
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", &inject]).arg(support::program());
+        command.args(["-q", "--threads=1", "checkout", "--discard", "app:a", "link"]);
+        command.env("TREERING_ROOT", scratch.join("store")).current_dir(scratch.path());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        base(&tree).is_err_and(|error| error.kind() == ErrorKind::InUse)
+    });
+    assert!(stopped, "no kill left it half made");
+    support::sh(&tree, "find . -mindepth 1 -delete");
+    go(&store, "app:a", &tree, false).unwrap();
+    same_as_fresh(&store, "app:a", &tree, &fresh);
+    go(&store, "-", &tree, false).unwrap();
+    same_as_fresh(&store, "app:b", &tree, &fresh);
+}
+
+#[test]
 fn a_store_in_the_tree_stays() {
     let scratch = Scratch::new();
     let tree = scratch.dir("tree");

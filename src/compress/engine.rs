@@ -177,7 +177,7 @@ impl Engine {
     ) -> Self {
         // Frames of ours are large, and threads that write files from them keep them long.
         let (window, alive, spare) = match splitter.compression() {
-            Compression::Zstd => (threads.max(1), threads + 1, 1),
+            Compression::Zstd => (threads.max(1), threads + 1, threads + 1),
             _ => (2 * threads + 4, usize::MAX, threads + 4),
         };
         Engine {
@@ -551,9 +551,17 @@ impl State {
     /// Returns a buffer (of any content) for at least `size` bytes of output, used before if possible: fresh memory costs
     /// page faults, which would be a tenth of the work.
     fn buffer(&mut self, size: usize) -> Vec<u8> {
-        let free = self.lent.iter().position(|chunk| is_free(chunk) && chunk.capacity() >= size);
-        free.and_then(|i| Arc::into_inner(self.lent.swap_remove(i)))
-            .unwrap_or_else(|| Vec::with_capacity(size))
+        let free = |chunk: &Chunk| is_free(chunk) && chunk.capacity() >= size;
+        if let Some(at) = self.lent.iter().position(free)
+            && let Some(buffer) = Arc::into_inner(self.lent.swap_remove(at))
+        {
+            return buffer;
+        }
+        // One that is too small goes, so that there are not more of them than there were in use at once.
+        if let Some(at) = self.lent.iter().position(is_free) {
+            self.lent.swap_remove(at);
+        }
+        Vec::with_capacity(size)
     }
 
     fn fail(&mut self, error: Error) {

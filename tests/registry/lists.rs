@@ -11,7 +11,7 @@ use treering::registry::{
 use treering::store::{BlobInfo, Limits, Reference, descriptor};
 use treering::{Digest, ErrorKind};
 
-use crate::fake::Fake;
+use crate::fake::{Act, Answer, Fake};
 use crate::world::World;
 
 /// Returns a world with an image for two platforms, as a list.
@@ -130,10 +130,93 @@ fn lists_are_amended_and_annotated() {
     let pushed =
         push(&other.store, &registries, &again, &again, &PushOptions::default(), &other.control).unwrap();
     assert_eq!((pushed.sent, pushed.present), (0, 4));
-    let strange = fake.name("elsewhere:v2");
-    let error = push(&other.store, &registries, &again, &strange, &PushOptions::default(), &other.control)
+    // Where they are not, they are taken from the repository that has them.
+    let beside = fake.name("beside:v2");
+    let pushed =
+        push(&other.store, &registries, &again, &beside, &PushOptions::default(), &other.control).unwrap();
+    assert_eq!((pushed.digest, pushed.sent, pushed.mounted), (digest_of(&other, &again), 0, 4));
+    let whole = World::new();
+    pull(&whole.store, &registries, &beside, &PullOptions::default(), &whole.control).unwrap();
+    // No other registry can.
+    let strange = Fake::start();
+    let error = push(
+        &other.store,
+        &registries,
+        &again,
+        &strange.name("a:v2"),
+        &PushOptions::default(),
+        &other.control,
+    )
+    .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert!(error.hint().unwrap().to_string().contains(&fake.name("app:v1")), "{error:?}");
+    assert!(strange.tag("a", "v2").is_none());
+    // Nor this one, when it refuses to mount.
+    fake.rule(|seen| seen.target.contains("mount=").then(|| Act::Say(Answer::error(405, "UNSUPPORTED"))));
+    let refused = fake.name("refused:v2");
+    let error = push(&other.store, &registries, &again, &refused, &PushOptions::default(), &other.control)
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+}
+
+fn digest_of(world: &World, name: &str) -> Digest {
+    world.store.resolve(name).unwrap().descriptor.digest().to_string().parse().unwrap()
+}
+
+#[test]
+fn images_that_are_only_at_a_registry_are_named_in_a_list_as_they_were_given() {
+    let fake = Fake::start();
+    let (world, list) = with_list(&fake);
+    let registries = world.registries("");
+    let push_as = |image: &str, name: &str| {
+        push(&world.store, &registries, image, name, &PushOptions::default(), &world.control).unwrap()
+    };
+    let (one, two) = (fake.name("one/a:v1"), fake.name("two/b"));
+    push_as("app:linux-amd64", &one);
+    let arm = push_as("app:linux-arm64", &two).digest;
+    push_as(&list, &list);
+    let other = World::new();
+    let made = fake.name("three/list:v1");
+    let create = |images: &[&String], amend| {
+        let images: Vec<String> = images.iter().map(|image| image.to_string()).collect();
+        create_list(&other.store, &registries, &made, &images, amend, &other.control).unwrap();
+    };
+    let annotate = |image: &str, key: &str| {
+        let annotations = BTreeMap::from([(key.to_string(), "x".to_string())]);
+        let change = ListAnnotation { annotations, ..ListAnnotation::default() };
+        annotate_list(&other.store, &made, image, &change, &other.control)
+    };
+    let annotated = |key: &str| {
+        let document = other.store.read_document(&other.store.resolve(&made).unwrap().descriptor).unwrap();
+        let with = |one: &&treering::store::Descriptor| {
+            one.annotations().as_ref().is_some_and(|map| map.contains_key(key))
+        };
+        let found: Vec<String> =
+            document.manifests().iter().filter(with).map(|one| one.digest().to_string()).collect();
+        found
+    };
+    create(&[&one, &two], false);
+    for (image, key) in [(two.clone(), "a"), (format!("{two}:latest"), "b"), (arm.to_string(), "c")] {
+        annotate(&image, key).unwrap();
+        assert_eq!(annotated(key), [arm.to_string()], "{image}");
+    }
+    assert_eq!(annotate(&fake.name("one/a:v2"), "d").unwrap_err().kind(), ErrorKind::NotFound);
+    // The name still leads there after the list was added to, and pushed from a second name of it.
+    create(&[&one], true);
+    annotate(&two, "e").unwrap();
+    let tagged = Reference::parse(&fake.name("four/list:v1")).unwrap();
+    other.store.tag(&tagged, &other.store.resolve(&made).unwrap().descriptor).unwrap();
+    // The configurations are in the store; the second time, there is a repository to take them from as well.
+    for (name, mounted) in [(&made, 2), (&tagged.to_string(), 4)] {
+        let pushed =
+            push(&other.store, &registries, name, name, &PushOptions::default(), &other.control).unwrap();
+        assert_eq!((pushed.digest, pushed.mounted), (digest_of(&other, name), mounted), "{name}");
+    }
+    // Of a list that was given by one name, an image needs its digest.
+    create(&[&list], true);
+    let error = annotate(&list, "f").unwrap_err();
+    assert!(error.hint().unwrap().to_string().contains("digest"), "{error:?}");
+    annotate(&arm.to_string(), "f").unwrap();
 }
 
 #[test]

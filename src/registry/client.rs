@@ -252,8 +252,18 @@ impl<'s> Repository<'s> {
                 if response.status != 200 {
                     return Err(response.into_error(TAGS, &shown));
                 }
-                let link = response.header("link").and_then(next_page).map(|to| response.location.join(to));
-                Ok((response.read(TAGS, MAX_PAGE)?, link.transpose()?))
+                let mut next = None;
+                for header in response.headers.get_all("link") {
+                    let unreadable = || corrupt("the registry's link to the next page cannot be read");
+                    let text = header.to_str().map_err(|_| unreadable())?;
+                    let found = match next_page(text) {
+                        Some(found) => found,
+                        None if text.to_ascii_lowercase().contains("next") => return Err(unreadable().into()),
+                        None => None,
+                    };
+                    next = next.or(found.map(|to| response.location.join(&to)).transpose()?);
+                }
+                Ok((response.read(TAGS, MAX_PAGE)?, next))
             })?;
             let page: Page = serde_json::from_slice(&body).map_err(|error| match error.is_data() {
                 true => corrupt("the registry's list has something that is no tag"),
@@ -352,16 +362,58 @@ impl Answer {
     }
 }
 
-/// Returns the target of `rel="next"` in a Link header (RFC 8288).
-pub(super) fn next_page(link: &str) -> Option<&str> {
-    link.split(',').find_map(|part| {
-        let (target, parameters) = part.trim().strip_prefix('<')?.split_once('>')?;
-        let next = parameters.split(';').any(|one| {
-            let one = one.trim();
-            one.eq_ignore_ascii_case("rel=next") || one.eq_ignore_ascii_case("rel=\"next\"")
-        });
-        next.then_some(target)
-    })
+/// Returns the target of `rel="next"` in a Link header (RFC 8288, 3 and B.2); `None` for text that is no such header, of which nobody can say
+/// whether a page follows.
+pub(super) fn next_page(header: &str) -> Option<Option<String>> {
+    let mut rest = header.trim_matches([' ', '\t', ',']);
+    let mut next = None;
+    while !rest.is_empty() {
+        let (target, after) = rest.strip_prefix('<')?.split_once('>')?;
+        let (is_next, after) = parameters(after.trim_start())?;
+        if is_next && next.is_none() {
+            next = Some(target.trim().to_string());
+        }
+        rest = after.trim_matches([' ', '\t', ',']);
+    }
+    Some(next)
+}
+
+/// Reads the parameters of one link; returns whether one of its relations is `next`, and what follows the link.
+fn parameters(mut rest: &str) -> Option<(bool, &str)> {
+    let (mut is_next, mut any) = (false, false);
+    while let Some(after) = rest.strip_prefix(';') {
+        let after = after.trim_start();
+        let end = after.find(['=', ';', ',', ' ', '\t']).unwrap_or(after.len());
+        let (name, mut after) = (&after[..end], after[end..].trim_start());
+        let mut value = String::new();
+        if let Some(given) = after.strip_prefix('=') {
+            let given = given.trim_start();
+            after = match given.strip_prefix('"') {
+                Some(quoted) => {
+                    let mut chars = quoted.char_indices();
+                    loop {
+                        match chars.next()? {
+                            (at, '"') => break &quoted[at + 1..],
+                            (_, '\\') => value.push(chars.next()?.1),
+                            (_, char) => value.push(char),
+                        }
+                    }
+                }
+                None => {
+                    let end = given.find([';', ',', ' ', '\t']).unwrap_or(given.len());
+                    value.push_str(&given[..end]);
+                    &given[end..]
+                }
+            };
+        }
+        // The first `rel` counts (RFC 8288, 3.3).
+        if name.eq_ignore_ascii_case("rel") && !any {
+            any = true;
+            is_next = value.split_ascii_whitespace().any(|one| one.eq_ignore_ascii_case("next"));
+        }
+        rest = after.trim_start();
+    }
+    (rest.is_empty() || rest.starts_with(',')).then_some((is_next, rest))
 }
 
 /// Returns whether an error says that a place does not have what was asked for, or cannot be asked: another place may.
@@ -375,13 +427,24 @@ mod tests {
 
     #[test]
     fn pages_follow_their_links() {
-        assert_eq!(
-            next_page("</v2/a/tags/list?n=1&last=b>; rel=\"next\""),
-            Some("/v2/a/tags/list?n=1&last=b")
-        );
-        assert_eq!(next_page("<a>; rel=prev, <b>; title=x; rel=next"), Some("b"));
-        for none in ["", "a; rel=next", "<a", "<a>; rel=last"] {
-            assert_eq!(next_page(none), None, "{none}");
+        for (link, target) in [
+            ("</v2/a/tags/list?n=1&last=b>; rel=\"next\"", "/v2/a/tags/list?n=1&last=b"),
+            ("<a>; rel=prev, <b>; title=x; rel=next", "b"),
+            ("</v2/a/tags/list?last=b,c;d>;rel=next", "/v2/a/tags/list?last=b,c;d"),
+            ("<a>; title=\"x, <y>; rel=next\"; rel=prev, <b>; rel=next", "b"),
+            ("<a>; title=\"\\\"\"; Rel = \"last NEXT\"", "a"),
+            ("<a> ; rel=next ; rel=prev ,", "a"),
+            (", <a>;rel=next,<b>;rel=next", "a"),
+        ] {
+            assert_eq!(next_page(link), Some(Some(target.to_string())), "{link}");
+        }
+        for none in ["", "<a>; rel=last", "<a>", "<a>; rel; title=next", "<a>; rel=prev; rel=next"] {
+            assert_eq!(next_page(none), Some(None), "{none}");
+        }
+        for unreadable in
+            ["a; rel=next", "<a", "<a>; rel=\"next", "<a> rel=next", "<a>; rel=prev <b>; rel=next"]
+        {
+            assert_eq!(next_page(unreadable), None, "{unreadable}");
         }
     }
 }

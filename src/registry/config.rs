@@ -127,18 +127,15 @@ impl Config {
 
     /// Reads the text of a file. Paths in it stay as they are.
     pub fn parse(text: &str) -> Result<Config> {
-        let file: File = toml::from_str(text).map_err(|error| {
+        let mut file: File = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
             let message = error.message().trim().replace('\n', " ");
             Error::invalid(OP, format!("line {line}: {message}"))
         })?;
         let mut seen = HashSet::new();
-        for entry in &file.registry {
+        for entry in &mut file.registry {
             let refuse = |message: String| Err(Error::invalid(OP, message));
-            let (domain, path) = split(&entry.prefix);
-            if domain.is_empty() || Origin::of_domain(true, domain).is_err() || !path_ok(path) {
-                return refuse(format!("prefix {:?} is not a registry and path", entry.prefix));
-            }
+            entry.prefix = prefix_of(&entry.prefix)?;
             if !seen.insert(entry.prefix.clone()) {
                 return refuse(format!("prefix {:?} stands there twice", entry.prefix));
             }
@@ -187,7 +184,8 @@ impl Config {
     }
 
     fn find(&self, domain: &str, path: &str) -> Result<Vec<Endpoint>> {
-        let whole = if path.is_empty() { domain.to_string() } else { format!("{domain}/{path}") };
+        let host = domain.to_ascii_lowercase();
+        let whole = if path.is_empty() { host } else { format!("{host}/{path}") };
         let below = |prefix: &str| {
             whole.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
@@ -259,8 +257,27 @@ impl Endpoint {
     }
 }
 
-fn split(text: &str) -> (&str, &str) {
-    text.split_once('/').unwrap_or((text, ""))
+/// Returns a prefix as names of images begin: one that none can begin with would say nothing about any.
+fn prefix_of(text: &str) -> Result<String> {
+    let (domain, path) = text.split_once('/').unwrap_or((text, ""));
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let refuse = || Error::invalid(OP, format!("prefix {text:?} is not a registry and path"));
+    if domain.contains('*') {
+        return Err(refuse().with_hint("there are no patterns: name each registry"));
+    }
+    let domain = domain.to_ascii_lowercase();
+    // `host/x` has a registry when the host has a dot, a colon, or is localhost.
+    let name = Reference::parse(&format!("{domain}/x")).map_err(|_| refuse())?;
+    if !path_ok(path) || Origin::of_domain(true, &domain).is_err() {
+        return Err(refuse());
+    }
+    let (written, domain) = (domain, name.domain());
+    if domain == "docker.io" && !written.ends_with("docker.io") {
+        return Err(
+            refuse().with_hint(format!("of Docker Hub, write docker.io/{text} or docker.io/library/{text}"))
+        );
+    }
+    Ok(if path.is_empty() { domain.to_string() } else { format!("{domain}/{path}") })
 }
 
 fn path_ok(path: &str) -> bool {
@@ -361,6 +378,19 @@ mod tests {
             endpoints(&config, "corp/app"),
             [("https://corp.example".into(), "team/app".into(), false, true)]
         );
+        // However a prefix is written, it is that of the names.
+        for (prefix, name) in [
+            ("reg.corp/", "reg.corp/a"),
+            ("Reg.Corp", "reg.corp/a"),
+            ("reg.corp", "REG.corp/a"),
+            ("index.docker.io", "debian"),
+            ("docker.io/library/", "debian"),
+            ("localhost", "localhost/a"),
+            ("[::1]:5000", "[::1]:5000/a"),
+        ] {
+            let one = Config::parse(&format!("[[registry]]\nprefix = '{prefix}'\ninsecure = true")).unwrap();
+            assert!(endpoints(&one, name)[0].3, "{prefix}");
+        }
         // A prefix ends at a slash.
         assert_eq!(endpoints(&config, "corporate/app").len(), 3);
     }
@@ -416,17 +446,23 @@ mod tests {
             "registry = 1",
             "[[registry]]",
             "[[registry]]\nprefix = ''",
-            "[[registry]]\nprefix = 'a/../b'",
-            "[[registry]]\nprefix = 'a'\nunknown = 1",
-            "[[registry]]\nprefix = 'a'\nlocation = 'ftp://b'",
-            "[[registry]]\nprefix = 'a'\nmirrors = ['https://user@b']",
-            "[[registry]]\nprefix = 'a'\nrealms = ['b']",
-            "[[registry]]\nprefix = 'a'\nclient_cert = 'b'",
-            "[[registry]]\nprefix = 'a'\n[[registry]]\nprefix = 'a'",
+            "[[registry]]\nprefix = 'a.example/../b'",
+            "[[registry]]\nprefix = 'a.example//b'",
+            "[[registry]]\nprefix = 'debian'",
+            "[[registry]]\nprefix = '*.a.example'",
+            "[[registry]]\nprefix = 'https://a.example'",
+            "[[registry]]\nprefix = 'user@a.example'",
+            "[[registry]]\nprefix = 'a.example'\n[[registry]]\nprefix = 'A.example/'",
+            "[[registry]]\nprefix = 'a.b'\nunknown = 1",
+            "[[registry]]\nprefix = 'a.b'\nlocation = 'ftp://b'",
+            "[[registry]]\nprefix = 'a.b'\nmirrors = ['https://user@b']",
+            "[[registry]]\nprefix = 'a.b'\nrealms = ['b']",
+            "[[registry]]\nprefix = 'a.b'\nclient_cert = 'b'",
+            "[[registry]]\nprefix = 'a.b'\n[[registry]]\nprefix = 'a.b'",
         ] {
             assert!(Config::parse(text).is_err(), "{text}");
         }
-        let error = Config::parse("[[registry]]\nprefix = 'a'\nunknown = 1\n").unwrap_err();
+        let error = Config::parse("[[registry]]\nprefix = 'a.b'\nunknown = 1\n").unwrap_err();
         assert!(error.message().starts_with("line 3: "), "{error}");
     }
 

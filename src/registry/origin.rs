@@ -173,9 +173,11 @@ impl Location {
         let path = self.target.split('?').next().unwrap_or("/");
         let target = match reference.as_bytes().first() {
             None | Some(b'#') => self.target.clone(),
-            Some(b'/') => reference.to_string(),
+            Some(b'/') => without_dots(reference),
             Some(b'?') => format!("{path}{reference}"),
-            Some(_) => format!("{}/{reference}", path.rsplit_once('/').map_or("", |(dir, _)| dir)),
+            Some(_) => {
+                without_dots(&format!("{}/{reference}", path.rsplit_once('/').map_or("", |(dir, _)| dir)))
+            }
         };
         Location::parse(&format!("{scheme}://{}:{}{target}", self.origin.host, self.origin.port))
     }
@@ -203,6 +205,26 @@ impl fmt::Display for Location {
         // Always with its port, so that the text reads back as the same location.
         write!(f, "{}://{}:{}{}", scheme(self.origin.secure), self.origin.host, self.origin.port, self.target)
     }
+}
+
+/// Removes the segments `.` and `..` of a path; what follows it stays (RFC 3986, 5.2.4).
+fn without_dots(target: &str) -> String {
+    let (path, rest) = target.split_at(target.find(['?', '#']).unwrap_or(target.len()));
+    let mut out: Vec<&str> = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        if segment == ".." {
+            out.pop();
+        }
+        match matches!(segment, "." | "..") {
+            false => out.push(segment),
+            // The path still ends in a slash.
+            true if last => out.push(""),
+            true => {}
+        }
+    }
+    format!("/{}{rest}", out.join("/"))
 }
 
 /// Percent-encodes a value of a query (RFC 3986, 2.3: unreserved characters stay).
@@ -277,6 +299,12 @@ mod tests {
             ("//b.example/y", "https://b.example:443/y"),
             ("http://a.example:5000/", "http://a.example:5000/"),
             ("", "https://a.example:5000/v2/app/blobs/uploads/?x=1"),
+            ("../uploads/u1?s=../x", "https://a.example:5000/v2/app/blobs/uploads/u1?s=../x"),
+            ("./7", "https://a.example:5000/v2/app/blobs/uploads/7"),
+            ("..", "https://a.example:5000/v2/app/blobs/"),
+            ("../../../../../../7", "https://a.example:5000/7"),
+            ("/v2/./a/b/../c//d/.", "https://a.example:5000/v2/a/c//d/"),
+            ("...", "https://a.example:5000/v2/app/blobs/uploads/..."),
             ("/x?u=http://b/", "https://a.example:5000/x?u=http://b/"),
         ] {
             assert_eq!(base.join(reference).unwrap().to_string(), expected, "{reference}");

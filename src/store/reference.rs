@@ -30,6 +30,15 @@ impl Reference {
         if text.is_empty() {
             return Err(refuse("the name is empty"));
         }
+        if let Some((scheme, rest)) = text.split_once("://") {
+            let message = format!("a name has no {scheme}://");
+            return Err(refuse(&message).with_hint(format!("write {rest}")));
+        }
+        if text.split_once('@').is_some_and(|(_, rest)| rest.contains('/')) {
+            return Err(
+                refuse("a name has no user before the registry").with_hint("log in to the registry instead")
+            );
+        }
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => {
                 let digest = digest.parse().map_err(|_| {
@@ -48,6 +57,9 @@ impl Reference {
             Some(i) => (&rest[..after_slash + i], Some(&rest[after_slash + i + 1..])),
             None => (rest, None),
         };
+        if name.is_empty() || name.split('/').any(str::is_empty) {
+            return Err(refuse("a part of the name is empty"));
+        }
         let (domain, path) = split_domain(name);
         if !domain_ok(&domain) {
             return Err(refuse("the registry part is not a valid host name or host:port"));
@@ -337,5 +349,32 @@ mod tests {
         for text in table {
             assert!(Reference::parse(text).is_err(), "{text:?} parsed");
         }
+    }
+
+    #[test]
+    fn names_that_do_not_parse_get_the_rule_that_they_break() {
+        for (text, message) in [
+            ("", "the name is empty"),
+            (":v1", "a part of the name is empty"),
+            ("/docker", "a part of the name is empty"),
+            ("a/", "a part of the name is empty"),
+            ("a.example//b", "a part of the name is empty"),
+            ("https://a.example/b", "a name has no https://"),
+            ("docker://debian", "a name has no docker://"),
+            ("me@a.example/b", "a name has no user before the registry"),
+            ("a@md5:00", "what follows @ is not a digest"),
+            ("a.example:port/b", "the registry part is not a valid host name"),
+            ("-a.example/b", "the registry part is not a valid host name"),
+            ("a/B", "the repository name must be lower case"),
+            ("a___b", "a repository name holds a-z"),
+            ("a:-v1", "a tag holds up to 128"),
+            ("a:", "a tag holds up to 128"),
+        ] {
+            let error = Reference::parse(text).unwrap_err();
+            assert!(error.message().starts_with(message), "{text}: {error}");
+            assert!(error.to_string().contains(text), "{error}");
+        }
+        let hint = Reference::parse("docker://debian:12").unwrap_err().hint().unwrap().to_string();
+        assert_eq!(hint, "write debian:12");
     }
 }

@@ -637,6 +637,28 @@ fn lists_of_tags_are_followed_to_their_end_and_no_further() {
     let world = World::new();
     let all = tags(&world.registries(""), &fake.name("app"), &world.control).unwrap();
     assert_eq!((all.len(), all[0].as_str(), all[24].as_str()), (25, "v00", "v24"));
+    // The link that is a page among others, in a header of its own or in one; and one that cannot be read.
+    for (links, count) in [
+        (vec!["</x>; rel=prev", "</v2/app/tags/list?last=a,b>;rel=next"], Some(2)),
+        (vec!["</x>; rel=prev, <list?last=a,b>; title=\"x, y\"; rel = \"next\""], Some(2)),
+        (vec!["<../tags/./list?last=a,b>; rel=next"], Some(2)),
+        (vec!["what is not a link"], Some(1)),
+        (vec!["</v2/app/tags/list?last=a,b>; rel=\"next"], None),
+    ] {
+        fake.rule(move |seen| match seen.target.as_str() {
+            "/v2/app/tags/list?last=a,b" => Some(Act::Say(Answer::new(200).body("{\"tags\":[\"b\"]}"))),
+            "/v2/app/tags/list?n=1000" => {
+                let body = Answer::new(200).body("{\"tags\":[\"a\"]}");
+                Some(Act::Say(links.iter().fold(body, |body, link| body.with("link", *link))))
+            }
+            _ => Some(Act::Say(Answer::error(404, "NAME_UNKNOWN"))),
+        });
+        let listed = tags(&world.registries(""), &fake.name("app"), &world.control);
+        match count {
+            Some(count) => assert_eq!(listed.unwrap().len(), count),
+            None => assert_eq!(listed.unwrap_err().kind(), ErrorKind::Corrupt),
+        }
+    }
     // A page that leads to itself.
     fake.rule(|seen| {
         let body = Answer::new(200).body("{\"tags\":[\"a\"]}");

@@ -212,9 +212,9 @@ pub fn create_list(
     amend: bool,
     call: Call<'_, '_>,
 ) -> PyResult<String> {
-    let reached = Reached::of(py, call.registries.as_deref(), call.auth)?;
+    let (job, reached) = call.begin(py, "make manifest list")?;
     let store = store.clone();
-    let made = Job::new("make manifest list", None).run(py, move |control, proxy| {
+    let made = job.run(py, move |control, proxy| {
         registry::create_list(&store, &reached.at_work(proxy), &name, &images, amend, control)
     })?;
     Ok(made.to_string())
@@ -260,16 +260,19 @@ pub fn copy<'py>(
 
 /// Read a manifest or an index from its registry, and nothing below it.
 #[pyfunction]
-#[pyo3(signature = (name, *, auth = None, registries = None))]
+#[pyo3(signature = (name, *, auth = None, registries = None, progress = None, events = None))]
 pub fn read_manifest<'py>(
     py: Python<'py>,
     #[pyo3(from_py_with = arguments::text)] name: &str,
     auth: Option<(String, String)>,
     registries: Option<PyRef<'py, Registries>>,
+    progress: Option<&Bound<'py, PyAny>>,
+    events: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let reached = Reached::of(py, registries.as_deref(), auth)?;
+    let (job, reached) =
+        Call { auth, registries, progress, events }.begin(py, "read manifest from registry")?;
     let name = name.to_string();
-    let found = Job::new("read manifest from registry", None).run(py, move |control, proxy| {
+    let found = job.run(py, move |control, proxy| {
         registry::read_manifest(&reached.at_work(proxy), &name, &Limits::default(), control)
     })?;
     make(py, "RemoteManifest", (found.digest.to_string(), found.media_type, PyBytes::new(py, &found.bytes)))
@@ -277,33 +280,35 @@ pub fn read_manifest<'py>(
 
 /// Every tag of a repository, in the registry's order. ``auth`` is a user name and a password.
 #[pyfunction]
-#[pyo3(signature = (repository, *, auth = None, registries = None))]
+#[pyo3(signature = (repository, *, auth = None, registries = None, progress = None, events = None))]
 pub fn tags<'py>(
     py: Python<'py>,
     #[pyo3(from_py_with = arguments::text)] repository: &str,
     auth: Option<(String, String)>,
     registries: Option<PyRef<'py, Registries>>,
+    progress: Option<&Bound<'py, PyAny>>,
+    events: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Vec<String>> {
-    let reached = Reached::of(py, registries.as_deref(), auth)?;
+    let (job, reached) = Call { auth, registries, progress, events }.begin(py, "list tags")?;
     let repository = repository.to_string();
-    Job::new("list tags", None)
-        .run(py, move |control, proxy| registry::tags(&reached.at_work(proxy), &repository, control))
+    job.run(py, move |control, proxy| registry::tags(&reached.at_work(proxy), &repository, control))
 }
 
 /// Ask a registry whether it takes a user name and a password, and keep them where docker does. Returns where that is.
 #[pyfunction]
-#[pyo3(signature = (registry, username, password, *, registries = None))]
+#[pyo3(signature = (registry, username, password, *, registries = None, progress = None, events = None))]
 pub fn login<'py>(
     py: Python<'py>,
     #[pyo3(from_py_with = arguments::text)] registry: &str,
     #[pyo3(from_py_with = arguments::text)] username: &str,
     #[pyo3(from_py_with = arguments::text)] password: &str,
     registries: Option<PyRef<'py, Registries>>,
+    progress: Option<&Bound<'py, PyAny>>,
+    events: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<String> {
-    let reached = Reached::of(py, registries.as_deref(), None)?;
+    let (job, reached) = Call { auth: None, registries, progress, events }.begin(py, "log in to registry")?;
     let (name, credential) = (registry.to_string(), Credential::basic(username, password));
-    let done = Job::new("log in to registry", None)
-        .run(py, move |control, _| registry::login(&reached.inner, &name, &credential, control))?;
+    let done = job.run(py, move |control, _| registry::login(&reached.inner, &name, &credential, control))?;
     Ok(done.kept_in)
 }
 

@@ -13,7 +13,8 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +165,19 @@ def test_waiting_for_a_registry_is_interrupted(registry: Registry, store: treeri
     with pytest.raises(KeyboardInterrupt):
         store.pull(f"{registry.host}/app:v1")
     assert time.monotonic() - began < 3
-    with pytest.raises(treering.CancelledError):
-        store.pull(f"{registry.host}/app:v1", progress=lambda _: True)
+    name = f"{registry.host}/app:v1"
+    calls: list[Callable[..., object]] = [
+        partial(store.pull, name),
+        partial(store.push, "app:v1", name),
+        partial(store.create_list, "list:v1", name),
+        partial(treering.copy, name, f"{registry.host}/app:v2"),
+        partial(treering.read_manifest, name),
+        partial(treering.tags, f"{registry.host}/app"),
+        partial(treering.login, registry.host, "user", "secret"),
+    ]
+    for call in calls:
+        with pytest.raises(treering.CancelledError):
+            call(progress=lambda _: True)
 
 
 def test_pull_under_another_name_and_unpack(registry: Registry, store: treering.Store, tmp_path: Path) -> None:

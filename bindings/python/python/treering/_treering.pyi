@@ -550,6 +550,8 @@ class Store:
         amend: bool = False,
         auth: tuple[str, str] | None = None,
         registries: Registries | None = None,
+        progress: ProgressFunction | None = None,
+        events: EventFunction | None = None,
     ) -> str:
         """Make a list of images for several platforms (an index), give it a name in the store, from where ``push`` takes it, and return
         its digest. Each image is one of the store, or else one of its registry, of which manifest and configuration are fetched. Of
@@ -1105,16 +1107,34 @@ def copy(
     """
 
 def read_manifest(
-    name: str, *, auth: tuple[str, str] | None = None, registries: Registries | None = None
+    name: str,
+    *,
+    auth: tuple[str, str] | None = None,
+    registries: Registries | None = None,
+    progress: ProgressFunction | None = None,
+    events: EventFunction | None = None,
 ) -> RemoteManifest:
     """Read a manifest or an index from its registry, and nothing below it."""
 
 def tags(
-    repository: str, *, auth: tuple[str, str] | None = None, registries: Registries | None = None
+    repository: str,
+    *,
+    auth: tuple[str, str] | None = None,
+    registries: Registries | None = None,
+    progress: ProgressFunction | None = None,
+    events: EventFunction | None = None,
 ) -> list[str]:
     """Every tag of a repository, in the registry's order. ``auth`` is a user name and a password."""
 
-def login(registry: str, username: str, password: str, *, registries: Registries | None = None) -> str:
+def login(
+    registry: str,
+    username: str,
+    password: str,
+    *,
+    registries: Registries | None = None,
+    progress: ProgressFunction | None = None,
+    events: EventFunction | None = None,
+) -> str:
     """Ask a registry whether it takes a user name and a password, and keep them where docker does. Returns where that is."""
 
 def logout(registry: str, *, registries: Registries | None = None) -> bool:

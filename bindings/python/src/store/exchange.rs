@@ -244,7 +244,8 @@ impl Store {
     /// its digest. Each image is one of the store, or else one of its registry, of which manifest and configuration are fetched. Of
     /// an image for several platforms all are taken. ``amend`` adds to the list that has the name; without it a name that is there is
     /// an ``AlreadyExistsError``.
-    #[pyo3(signature = (name, images, *, amend = false, auth = None, registries = None))]
+    #[pyo3(signature = (name, images, *, amend = false, auth = None, registries = None, progress = None, events = None))]
+    #[allow(clippy::too_many_arguments)]
     fn create_list<'py>(
         &self,
         py: Python<'py>,
@@ -253,8 +254,10 @@ impl Store {
         amend: bool,
         auth: Option<(String, String)>,
         registries: Option<PyRef<'py, Registries>>,
+        progress: Option<&Bound<'py, PyAny>>,
+        events: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<String> {
-        let call = registry::Call { auth, registries, ..registry::Call::default() };
+        let call = registry::Call { auth, registries, progress, events };
         registry::create_list(
             py,
             &self.open(py)?,

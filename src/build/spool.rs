@@ -43,10 +43,12 @@ impl Spool {
     fn append<S: crate::layer::read::ChunkStream>(
         &mut self,
         reader: &mut LayerReader<S>,
+        control: &Control,
     ) -> Result<([u8; 32], u64)> {
         let start = self.len;
         let mut hasher = Sha256::new();
         while let Some(data) = reader.next_data()? {
+            control.check(READ)?;
             match data {
                 Data::Bytes(slice) => {
                     let bytes = &slice.chunk[slice.range.clone()];
@@ -57,6 +59,8 @@ impl Spool {
                 Data::Hole(mut length) => {
                     self.len += length;
                     while length > 0 {
+                        // A hole of a terabyte takes a few bytes of an archive.
+                        control.check(READ)?;
                         let n = length.min(65536);
                         hasher.update(&[0; 65536][..n as usize]);
                         length -= n;
@@ -130,7 +134,7 @@ pub(super) fn read_tar(
             return Err(Error::corrupt(READ, message).with_path(&entry.path));
         }
         let Some(node) = model.entry(&entry, &mut NoDisk).map_err(named)? else { continue };
-        let (digest, start) = spool.append(&mut reader).map_err(named)?;
+        let (digest, start) = spool.append(&mut reader, control).map_err(named)?;
         model.tree.inode_mut(node).digest = Some(digest);
         places.insert(model.tree.inode_number(node), start);
     }

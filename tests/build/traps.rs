@@ -173,3 +173,26 @@ mod repositories {
         }
     }
 }
+
+/// A few bytes of an archive may stand for a terabyte of zeros: reading it takes minutes, and cancelling it none.
+#[test]
+fn an_archive_that_is_mostly_a_hole_can_be_left() {
+    let place = Place::new();
+    let sparse = std::fs::File::create(place.context.join("big")).unwrap();
+    sparse.set_len(900 << 30).unwrap();
+    let tar = std::process::Command::new("tar")
+        .args(["--sparse", "--hole-detection=seek", "-cf", "big.tar", "big"])
+        .current_dir(&place.context)
+        .status();
+    assert!(tar.unwrap().success());
+    std::fs::remove_file(place.context.join("big")).unwrap();
+    let control = Control::default();
+    let cancel = control.cancel.clone();
+    let later = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        cancel.cancel();
+    });
+    let error = build(&place.store, &place.options("FROM scratch\nADD big.tar /\n"), &control).unwrap_err();
+    later.join().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+}

@@ -129,7 +129,7 @@ miri: ## the handles of the C ABI under Miri, which finds undefined behaviour (n
 
 .PHONY: check-fuzz
 check-fuzz: ## that the fuzz targets compile; running them is fuzz/README.md's
-	@# With the profile of the tests, whose dependencies are there already.
+	@# With the profile of the tests: its dependencies are there already.
 	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --target-dir $(TARGET) --config profile.dev.opt-level=1 --config 'profile.dev.lto="off"'
 
 .PHONY: check-c
@@ -165,7 +165,7 @@ check-go: stage init ## Go module: vet, tests with the race detector, linked sta
 	cd bindings/go && $(STAGED) go test -count=1 -short -tags treering_gc ./...
 	@# With libtreering.so beside libtreering.a: the tag decides.
 	cd bindings/go && PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig go test -count=1 -short -tags treering_static -run 'TestParity|TestCommit' .
-	@# As those do who have no Rust: the archive of the libraries, unpacked wherever they like.
+	@# As without Rust: the archive of the libraries, unpacked anywhere.
 	$(MAKE) --no-print-directory lib-archive
 	rm -rf $(TARGET)/moved && mkdir $(TARGET)/moved && tar -C $(TARGET)/moved --strip-components=1 -xf $(LIB_ARCHIVE)
 	cd examples/go && PKG_CONFIG_PATH=$(TARGET)/moved/lib/pkgconfig go build -tags treering_static -o $(TARGET)/make_image-static ./make_image
@@ -388,6 +388,8 @@ lint: ## format check, clippy, each feature by itself, documentation warnings; s
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings -A clippy::disallowed_methods
 	# Each feature by itself: what one needs must not come in by way of another.
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
+	$(CARGO) clippy --locked --lib --no-default-features --features registry -- -D warnings
+	$(CARGO) clippy --locked --lib --bins --no-default-features --features sandbox -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features --features capi -- -D warnings
 	$(CARGO) clippy --locked --lib --bins --no-default-features --features cli -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --all-features --lib

@@ -58,6 +58,56 @@ impl Drop for Registry {
     }
 }
 
+/// Words that a file of GitLab cannot name a job by: they are settings of the whole file.
+const GITLAB: [&str; 11] = [
+    "after_script",
+    "before_script",
+    "cache",
+    "default",
+    "image",
+    "include",
+    "pages",
+    "services",
+    "stages",
+    "variables",
+    "workflow",
+];
+
+/// Returns the commands of the jobs in a page's YAML, as lines of a shell, with what a service gives replaced by what is here.
+fn jobs(page: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for block in blocks(page, "yaml") {
+        let mut script = false;
+        for line in block.lines() {
+            if let Some(name) = line.strip_suffix(':').filter(|name| !name.starts_with(' ')) {
+                assert!(!GITLAB.contains(&name), "{name} is no job");
+            }
+            let item = line.trim_start().strip_prefix("- ");
+            script = line.trim() == "script:" || script && item.is_some();
+            let argv = line.trim_start().strip_prefix("command: [").and_then(|rest| rest.strip_suffix(']'));
+            let command = match (item, argv) {
+                (Some(item), _) if script => Some(item.to_string()),
+                (Some(item), _) => item.strip_prefix("run: ").map(str::to_string),
+                (None, Some(argv)) => Some(argv.replace(", ", " ")),
+                _ => None,
+            };
+            // What fetches the program, and where the job's sources are, is the service's.
+            found.extend(command.filter(|command| !command.starts_with("curl ")));
+        }
+    }
+    let here = [
+        ("./treering", "treering"),
+        ("${{ secrets.GITHUB_TOKEN }}", "token"),
+        ("${{ github.actor }}", "user"),
+        ("registry.example", "$REGISTRY"),
+        ("https://git.example/team/hello.git#main", "."),
+    ];
+    for command in &mut found {
+        *command = here.iter().fold(command.clone(), |text, (from, to)| text.replace(from, to)) + "\n";
+    }
+    found
+}
+
 #[test]
 fn the_programs_of_the_guide_are_the_examples() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -80,10 +130,13 @@ fn the_lines_of_every_guide_work() {
     for entry in std::fs::read_dir(top.join("docs/guides")).unwrap() {
         let path = entry.unwrap().path();
         let page = std::fs::read_to_string(&path).unwrap();
-        let script: String = blocks(&page, "sh").concat();
+        let mut script: String = blocks(&page, "sh").concat();
         if script.is_empty() {
             continue;
         }
+        let jobs = jobs(&page);
+        assert!(!path.ends_with("ci.md") || jobs.len() == 7, "{jobs:?}");
+        script += &jobs.concat();
         let scratch = tempfile::tempdir().unwrap();
         let bin = scratch.path().join("bin");
         std::fs::create_dir_all(&bin).unwrap();
@@ -107,7 +160,9 @@ fn the_lines_of_every_guide_work() {
             command.env_remove(name);
         }
         let path_of = std::env::var("PATH").unwrap();
-        command.env("REGISTRY", registry.as_ref().map_or("", |registry| &registry.1));
+        let address = registry.as_ref().map_or("", |registry| &registry.1);
+        command.env("REGISTRY", address).env("CI_REGISTRY", address);
+        command.env("CI_REGISTRY_USER", "user").env("CI_REGISTRY_PASSWORD", "token");
         command.env("HOME", &home).env("PATH", format!("{}:{path_of}", bin.display()));
         let done = command.output().unwrap();
         let (out, said) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));

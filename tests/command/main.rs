@@ -9,6 +9,7 @@ mod attack;
 mod back;
 mod diff;
 mod examples;
+mod faults;
 mod grow;
 mod inside;
 mod keep;

@@ -3,7 +3,9 @@
 
 - The doc comment of a function begins with a verb in the third person, and that of no item or file with "What", "Who" or
   "Whose".
-- In comments, documents and messages software is it: no who, whoever, whose, whom, and it does not know or tell.
+- In comments, documents, messages and names of functions software is it: no who, whoever, whose, whom, and it does not
+  know or tell.
+- Outside of tests, comments and documents have no we.
 
 `tests/words.allow` has the places where a word is meant as it stands: a path, a colon, and a part of the line.
 """
@@ -17,11 +19,14 @@ import tokenize
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 WORDS = re.compile(r"\b(who|whoever|whose|whom|knows?|knew|tells?|told)\b", re.IGNORECASE)
+WE = re.compile(r"\b(we|us)\b", re.IGNORECASE)
+NAME = re.compile(r"\b(?:fn|def) (\w+)")
 OPENERS = re.compile(r"(What|Whatever|Who|Whoever|Whose|Whom)\b")
 VERB = re.compile(r"[A-Z][a-z-]+s\b|#|See\b")
 FUNCTION = re.compile(r'(pub(\([^)]*\))? )?((const|unsafe|async|extern "C") )*fn ')
 TYPE = re.compile(r"(pub(\([^)]*\))? )?(unsafe )?(struct|enum|union|trait|type|mod) ")
-SOURCES = ("*.rs", "*.go", "*.md", "*.sh", "Makefile", "*.py", "*.pyi", "*.c", "*.h", "*.cc")
+SOURCES = ("*.rs", "*.go", "*.md", "*.sh", ".ci/*", "Makefile", "*.py", "*.pyi", "*.c", "*.h", "*.cc")
+TESTS = re.compile(r"(^|[/_])(tests?|benches)([/_.]|$)")
 #: The strings of these are messages; those of tests are anything.
 PROGRAMS = ("src/", "bindings/")
 #: What a string may stand in or beside: comments, raw strings, strings, characters.
@@ -65,7 +70,7 @@ def comment(line: str, name: str) -> str:
     if name.endswith((".rs", ".go", ".c", ".h", ".cc")):
         start = re.search(r"(^|\s)(//[/!]?|/\*|\*)\s", line)
     else:
-        start = re.search(r"(^|\s)#:?\s", line)
+        start = re.search(r"(^|\s)@?#:?\s", line)
     return line[start.end() :] if start else ""
 
 
@@ -99,13 +104,18 @@ def check(name: str) -> "list[tuple[int, str, str]]":
     said = [(number, comment(line, name)) for number, line in enumerate(lines, 1)]
     if name.endswith((".py", ".pyi")):
         said += docstrings(text)
-    if name.startswith(PROGRAMS) and name.endswith((".rs", ".go", ".py")) and not re.search(r"(^|[/_])tests?([/_.]|$)", name):
+    if name.startswith(PROGRAMS) and name.endswith((".rs", ".go", ".py")) and not TESTS.search(name):
         said += strings(text, name)
     for number, part in said:
         line = lines[number - 1]
-        word = WORDS.search(part)
+        word = WORDS.search(part) or (not TESTS.search(name) and WE.search(part))
         if word:
             wrong.append((number, line, f'"{word[0]}"'))
+    for number, line in enumerate(lines, 1):
+        for function in NAME.findall(line):
+            word = WORDS.search(function.replace("_", " "))
+            if word:
+                wrong.append((number, line, f'"{word[0]}" in a name'))
     if name.endswith(".rs"):
         in_python = name.startswith(PYTHON)
         for number, block, declaration, is_test in blocks(lines):

@@ -226,7 +226,7 @@ impl Intake {
             while let Some(bytes) = slice {
                 control.check(LOAD)?;
                 match &thread {
-                    // It takes until we let go of the sender, so this cannot fail.
+                    // It takes until the sender is let go, so this cannot fail.
                     Ok(_) => drop(send.send(bytes.clone())),
                     Err(_) => hasher.update(&bytes[..]),
                 }

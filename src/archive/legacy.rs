@@ -102,7 +102,7 @@ fn image<'a>(
     config.insert("rootfs".into(), json!({ "type": "layers", "diff_ids": diff_ids }));
     config.insert("history".into(), history.into());
     let bytes = json_to_bytes(&config)?;
-    // What we made of it must be readable again.
+    // What was made of it must be readable again.
     let shown = format!("{id}/json");
     ImageConfig::parse(bytes.clone(), &shown, admission.store.limits())?;
     let config = BlobInfo { size: bytes.len() as u64, digest: admission.make(bytes) };

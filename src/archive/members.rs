@@ -63,7 +63,7 @@ impl Members {
             let run = move || {
                 let mut sink = |piece| Ok(send.send(Ok(piece)).is_ok());
                 let mut each = |content| read(store, content, &spare, control, &mut sink);
-                // A send fails when the writer has stopped: so do we.
+                // A send fails when the writer has stopped: then this ends as well.
                 let sent = self.0.values().try_for_each(|content| match each(content) {
                     Ok(true) => ControlFlow::Continue(()),
                     Ok(false) => ControlFlow::Break(None),

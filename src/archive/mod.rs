@@ -7,8 +7,8 @@
 //!
 //! | shape | written by | read | written |
 //! | --- | --- | --- | --- |
-//! | OCI image layout as a tar | skopeo, podman, buildx, crane, us | yes | [`Format::OciArchive`] |
-//! | the same with `manifest.json` beside it | Docker since 25, us | yes | [`Format::DockerArchive`] |
+//! | OCI image layout as a tar | skopeo, podman, buildx, crane, treering | yes | [`Format::OciArchive`] |
+//! | the same with `manifest.json` beside it | Docker since 25, treering | yes | [`Format::DockerArchive`] |
 //! | `manifest.json`, a configuration, `ID/layer.tar` | Docker 1.10 to 24, podman, skopeo, kaniko, Nix | yes | no |
 //! | `repositories`, `ID/json`, `ID/layer.tar` | Docker before 1.10 | yes | no |
 //!

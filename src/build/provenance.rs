@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_lose_what_proves_who_asks() {
+    fn addresses_lose_what_proves_an_identity() {
         for (address, expected) in [
             ("https://me:secret@files.example/a/b@c?token=1#x", "https://files.example/a/b@c"),
             ("https://files.example", "https://files.example"),

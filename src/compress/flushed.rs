@@ -144,7 +144,7 @@ impl Flushed {
             Err(DecompressionError::InsufficientSpace) => return Next::Leave,
         };
         // Without the seal the stream ended in this piece. With its header as well, the seal came out of a stored block that
-        // was cut 21 bytes before its end. Neither is for us.
+        // was cut 21 bytes before its end. Neither is decoded here.
         let Some(content) = content.filter(|content| !content.ends_with(header)) else { return Next::Leave };
         let window = &content[content.len().saturating_sub(WINDOW)..];
         self.ready = self.begin - STORED..content.len();

@@ -13,7 +13,7 @@ pub struct DecodeLimits {
     pub ratio_floor: u64,
     /// How long the output may get.
     pub max_output: u64,
-    /// The largest window a zstd stream may use, which is memory we would allocate; rounded down to a power of two.
+    /// The largest window a zstd stream may use, which is memory to allocate; rounded down to a power of two.
     pub zstd_window: u64,
 }
 

@@ -106,7 +106,7 @@ pub(super) fn front(bytes: &[u8]) -> Front {
     }
     let Some((&descriptor, rest)) = rest.split_first() else { return Front::Unknown };
     let single_segment = descriptor & 0x20 != 0;
-    // A window of its own means the encoder was streaming; a dictionary means we cannot decode it; a reserved
+    // A window of its own means the encoder was streaming; a dictionary means that it cannot be decoded; a reserved
     // bit has no reader. The streaming decoder reports it better than this would.
     if !single_segment || descriptor & 0x0b != 0 {
         return Front::Other;
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_told_apart_without_decoding() {
+    fn frames_are_separated_without_decoding() {
         for level in [1, 3, 9] {
             let mut encoder = FrameEncoder::new(level).unwrap();
             for length in [0, 1, 255, 256, 70_000, 1 << 20, CHUNK] {

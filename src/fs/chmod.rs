@@ -26,7 +26,7 @@ pub(super) fn there(error: io::Error) -> io::Result<()> {
 /// Sets the permission bits of `name` in `dir`. A symbolic link is an error: it has no bits of its own.
 pub fn chmod_at(dir: impl AsFd, name: &CStr, mode: u32) -> io::Result<()> {
     let dir = dir.as_fd();
-    // SAFETY: `name` lives through the call, which writes nothing to our memory.
+    // SAFETY: `name` lives through the call, which writes nothing to this memory.
     let result = unsafe {
         libc::syscall(
             SYS_FCHMODAT2,

@@ -14,7 +14,7 @@ pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     if new < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel just made it, for us alone.
+    // SAFETY: the kernel just made it, for this caller alone.
     Ok(unsafe { OwnedFd::from_raw_fd(new) })
 }
 

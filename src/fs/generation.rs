@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_both_know_decides() {
+    fn what_both_have_decides() {
         let (handle, other) = (of_handle(b"one"), of_handle(b"two"));
         let (born, later) = (7, 8);
         for (a, b, same) in [

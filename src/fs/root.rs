@@ -347,7 +347,7 @@ pub fn follow(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Opens a directory below another, by `openat2(2)` in one call where the kernel has it and lets us, else name by name.
+/// Opens a directory below another, by `openat2(2)` in one call where the kernel has it and allows it, else name by name.
 pub fn open_dir_below(dir: BorrowedFd<'_>, below: &[u8]) -> io::Result<OwnedFd> {
     if below.is_empty() {
         return open_dir_at(dir, c".");
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_are_no_names_are_refused_whatever_the_kernel_knows() {
+    fn paths_that_are_no_names_are_refused_by_every_kernel() {
         let root = Root::open("/").unwrap();
         for path in ["proc/../proc", "..", ".", "proc/.", "proc//self", "proc/", "/proc"] {
             let error = root.open_dir(path.as_bytes()).unwrap_err();

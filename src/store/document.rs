@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn manifests_and_indexes_are_told_apart() {
+    fn manifests_and_indexes_are_distinguished() {
         let manifest =
             format!(r#"{{"schemaVersion":2,"config":{},"layers":[{}],"manifests":null}}"#, d(""), d(""));
         let index =

@@ -154,7 +154,7 @@ impl Held {
         let mut roots = self.digests_of_trees(|key| !removals.trees.iter().any(|gone| gone == key))?;
         roots.extend(&options.keep);
         roots.extend(&self.pins.images);
-        // Before anything goes: a manifest that cannot be read stops us here.
+        // Before anything goes: a manifest that cannot be read ends the prune here.
         let mut marks = self.mark(&stay, &roots, control)?;
         for blob in &self.pins.blobs {
             marks.live.entry(*blob).or_default();

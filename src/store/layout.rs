@@ -171,7 +171,7 @@ impl Store {
         if there()? == (true, true) {
             return self.check_layout();
         }
-        // Under the lock, so that no first tag is replaced by our empty index.
+        // Under the lock, so that no first tag is replaced by the empty index.
         let _lease = self.lease()?;
         let _lock = self.lock_index()?;
         let (index, layout) = there()?;
@@ -246,7 +246,7 @@ fn create_root(root: &Path) -> Result<()> {
         let shown = parent.as_os_str().as_bytes();
         let dir = Dir::open_ambient_dir(parent, ambient_authority()).at(OP, shown)?;
         match publish::sync_dir(&dir, shown) {
-            // We may make entries in a directory that we may not open.
+            // A directory may take entries and not be opened.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
             result => result?,
         }

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_can_be_cancelled() {
+    fn waiting_can_be_cancelled() {
         let temp = tempfile::tempdir().unwrap();
         let store = Store::open(temp.path()).unwrap();
         let control = Control::default();

@@ -300,7 +300,7 @@ impl Store {
             _ => error,
         })?;
         let value = json::parse(&bytes, INDEX, &self.0.limits)?;
-        // Checks the shape and every descriptor, so that nothing is rewritten that we do not understand.
+        // Checks the shape and every descriptor, so that nothing is rewritten that is not understood.
         let document =
             Document::from_value(value, Some(crate::media_type::OCI_INDEX), INDEX, &self.0.limits)?;
         let (Value::Object(mut object), descriptors) = document.into_parts() else {

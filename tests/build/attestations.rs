@@ -241,7 +241,7 @@ fn the_least_provenance_has_no_arguments() {
 
 #[cfg(feature = "sandbox")]
 #[test]
-fn secrets_are_named_and_never_told() {
+fn secrets_are_named_and_never_shown() {
     use treering::build::{Secret, SecretSource};
     let Some(place) = with_shell().filter(Place::can_run) else { return };
     let value = "s3cr3t-v4lu3";

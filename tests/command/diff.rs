@@ -80,7 +80,7 @@ fn names_that_are_not_text_come_out_as_they_are() {
 }
 
 #[test]
-fn exit_codes_tell_like_gits() {
+fn exit_codes_are_like_gits() {
     let world = edited();
     world.run(&["diff", "--exit-code", "work"]).code(1);
     world.run(&["diff", "--exit-code", "app:v1", "app:v1"]).code(0);

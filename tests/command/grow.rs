@@ -315,7 +315,7 @@ fn a_directory_may_be_named_in_any_way() {
 }
 
 #[test]
-fn what_cannot_be_in_a_layer_is_told() {
+fn what_cannot_be_in_a_layer_is_reported() {
     let world = World::with_tree();
     let _socket = std::os::unix::net::UnixListener::bind(world.join("tree/sock")).unwrap();
     let made = world.run(&["commit", "tree", "app:v1"]).ok();
@@ -365,7 +365,7 @@ fn an_unpacked_image_is_what_was_committed() {
 }
 
 #[test]
-fn owners_survive_whoever_unpacks() {
+fn owners_survive_every_unpacking() {
     let world = World::with_tree();
     world.sh("chmod 4711 tree/bin/hello");
     world.run(&["commit", "--owner", "70000:80000", "tree", "app:v1"]).ok();

@@ -96,7 +96,7 @@ fn a_copy_is_a_tar_where_that_is_wanted() {
 }
 
 #[test]
-fn what_the_disk_does_not_take_is_told() {
+fn what_the_disk_does_not_take_is_reported() {
     let world = World::with_tree();
     world.run(&["commit", "--owner", "5:6", "tree", "app:v1"]).ok();
     let run = world.run(&["cp", "app:v1:/etc", "etc"]).ok();

@@ -143,7 +143,7 @@ fn a_store_that_cannot_be_looked_at_is_not_no_store() {
 
 /// A sandbox may refuse file handles where a tree is used, or where it was made: birth times have to do then.
 #[test]
-fn a_tree_is_known_by_what_both_could_tell() {
+fn a_tree_is_known_by_what_both_could_say() {
     let world = World::unpacked();
     // The lower half of the last part is of the birth time, the upper one of the handle.
     world.sh("cd store/containers; for c in *; do short=${c%-*}-$(printf %s ${c##*-} | tail -c 8)

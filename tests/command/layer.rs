@@ -146,7 +146,7 @@ fn a_layer_that_grows_beyond_the_ratio_is_read_where_that_is_raised() {
 
 /// GNU tar writes the users and groups of ACLs by name, even with --numeric-owner.
 #[test]
-fn what_an_archive_does_not_tell_is_reported_as_lost() {
+fn what_an_archive_does_not_say_is_reported_as_lost() {
     let world = World::with_tree();
     world.sh("acl=$(printf 'user::rw-\\nuser:joe:r--\\ngroup::r--\\nmask::r--\\nother::---')
          tar --format=pax --pax-option=\"SCHILY.acl.access:=$acl\" \

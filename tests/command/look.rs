@@ -136,7 +136,7 @@ ID | AGE | treering commit ID | SIZE | Second ring
 }
 
 #[test]
-fn df_tells_shared_from_unique() {
+fn df_separates_shared_from_unique() {
     let world = two_images();
     assert_data_eq!(
         world.run(&["df"]).ok().shape(),
@@ -170,7 +170,7 @@ app | v1 | ID | AGE | SIZE | SIZE | SIZE | 1
 }
 
 #[test]
-fn info_tells_about_the_store_and_the_machine() {
+fn info_shows_the_store_and_the_machine() {
     let world = World::with_tree();
     let before = world.run(&["info", "--json"]).ok().json();
     assert_eq!(before["store"]["images"], 0);

@@ -181,7 +181,7 @@ fn the_manual_has_a_page_for_every_verb() {
 }
 
 #[test]
-fn completions_know_every_verb() {
+fn completions_have_every_verb() {
     let world = World::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = world.run(&["completion", shell]).ok().text();

@@ -166,7 +166,7 @@ fn a_tree_is_known_on_a_filesystem_that_was_mounted_again() {
 }
 
 #[test]
-fn a_directory_made_anew_is_no_tree_the_store_knows() {
+fn a_directory_made_anew_is_no_tree_of_the_store() {
     let world = World::with_tree();
     let first = world.run(&["commit", "tree", "app:v1"]).ok();
     assert!(!first.stderr.contains("warning"), "{}", first.stderr);

@@ -121,7 +121,7 @@ fn an_edit_within_the_same_tick_is_seen() {
 }
 
 #[test]
-fn content_is_compared_where_only_it_can_tell() {
+fn content_is_compared_where_only_it_can_decide() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let tree = scratch.dir("tree");
@@ -277,7 +277,7 @@ fn hard_image(store: &Store, name: &str) -> Digest {
 }
 
 #[test]
-fn what_only_root_can_own_survives_whoever_unpacks_it() {
+fn what_only_root_can_own_survives_every_unpacking() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let diff_id = hard_image(&store, "hard:v1");

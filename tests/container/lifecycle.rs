@@ -164,7 +164,7 @@ fn exit_codes_are_those_of_the_command_or_say_why_it_was_not_run() {
 }
 
 #[test]
-fn a_container_whose_tree_is_gone_can_be_removed_and_no_more() {
+fn a_container_without_its_tree_can_be_removed_and_no_more() {
     let Some(world) = World::new() else { return };
     for way in every_way() {
         world.prepare(way);

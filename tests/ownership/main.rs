@@ -231,7 +231,7 @@ fn unpacked_for_another_tool() {
 
 /// Owners of what carries no attribute of users are lost to other tools, and that is reported.
 #[test]
-fn what_carries_no_attribute_is_told() {
+fn what_carries_no_attribute_is_reported() {
     if is_root() {
         println!("SKIP-PART as root these owners are on disk");
         return;

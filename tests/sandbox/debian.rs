@@ -34,7 +34,7 @@ rm -f /var/log/lastlog /var/log/faillog
 "#;
 
 #[test]
-fn a_debian_tree_has_the_same_layer_whoever_worked_on_it() {
+fn a_debian_tree_has_the_same_layer_for_every_user() {
     let cache = std::env::var("TREERING_CORPORA").unwrap_or("/var/tmp/treering-corpora".into());
     let tar = format!("{cache}/debian-min.tar");
     if std::fs::File::open(&tar).is_err() {

@@ -89,7 +89,7 @@ fn a_link_to_the_output_of_a_command_is_written_through() {
 }
 
 #[test]
-fn devices_are_in_the_layer_whoever_made_them() {
+fn devices_are_in_the_layer_of_every_user() {
     let text = compare(
         "set -e; mknod c c 1 3; mknod b b 7 200; mkfifo p; mknod big c 300 70000; chown 5:6 c; chmod 620 c
          stat -c '%n %F %a %u:%g %t,%T' c b p big; find . -xdev -type b; rm b; touch b; stat -c '%F' b",

@@ -145,7 +145,7 @@ fn a_build_that_is_killed_leaves_a_tree_that_is_mended() {
 }
 
 #[test]
-fn a_build_whose_supervisor_is_killed_makes_no_layer_and_leaves_no_process() {
+fn a_build_with_a_killed_supervisor_makes_no_layer_and_leaves_no_process() {
     let Some(world) = World::new() else { return };
     for way in ways() {
         world.prepare(way);

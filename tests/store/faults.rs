@@ -193,7 +193,7 @@ fn a_failing_system_call_is_an_error_and_leaves_old_or_new() {
 
 /// An error says that nothing happened: a name that cannot be made durable is taken back.
 #[test]
-fn a_name_whose_directory_cannot_be_synced_is_taken_back() {
+fn a_name_in_a_directory_that_cannot_be_synced_is_taken_back() {
     if !need("strace", &["-f", "-o", "/dev/null", "true"]) {
         return;
     }

@@ -218,7 +218,7 @@ fn the_list_of_images_that_lost_their_name_has_an_end() {
 }
 
 #[test]
-fn prune_stops_where_it_cannot_know() {
+fn prune_stops_where_it_cannot_be_sure() {
     let temp = tempfile::tempdir().unwrap();
     let store = Store::open(temp.path()).unwrap();
     let image = tag_image(&store, "app", "content").unwrap();
@@ -309,7 +309,7 @@ fn fsck_does_not_take_a_writer_for_dead() {
 }
 
 #[test]
-fn usage_tells_shared_from_unique() {
+fn usage_separates_shared_from_unique() {
     let temp = tempfile::tempdir().unwrap();
     let store = Store::open(temp.path()).unwrap();
     tag_image(&store, "one", "shared layer").unwrap();

@@ -526,7 +526,7 @@ fn every_verb_is_on_the_page() {
 }
 
 #[test]
-fn cargo_c_is_told_what_make_installs() {
+fn cargo_c_installs_what_make_installs() {
     let manifest = read("Cargo.toml");
     let (_, capi) = manifest.split_once("[package.metadata.capi]\n").unwrap();
     let capi = capi.split("\n[lib]").next().unwrap();

@@ -109,7 +109,7 @@ fn names_need_not_be_text_and_sockets_are_reported() {
 
 /// A socket is no entry, so nothing in the list has it: its directory is listed again, changed or not.
 #[test]
-fn what_was_left_out_is_told_by_every_scan() {
+fn what_was_left_out_is_reported_by_every_scan() {
     let scratch = Scratch::new();
     let dir = scratch.dir("t/a/b");
     sh(scratch.path(), "mkdir t/plain; echo x >t/plain/f; echo x >t/a/f; echo x >t/a/b/f");

@@ -63,7 +63,7 @@ def test_iterators_are_independent(tree: pathlib.Path) -> None:
     assert list(one) == []
 
 
-def test_sockets_are_told(
+def test_sockets_are_reported(
     tree: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import socket
@@ -226,7 +226,7 @@ def test_owners_for_and_from_other_tools(
         work.commit(owner_from=f"fakeroot:{tmp_path}/missing")
 
 
-def test_what_the_store_knows_of_a_directory_counts(
+def test_what_the_store_has_of_a_directory_counts(
     store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     """Owners that the disk does not hold (or the default policy does not ask it for) are no change."""

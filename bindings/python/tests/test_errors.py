@@ -28,7 +28,7 @@ def test_every_kind_has_a_class() -> None:
     assert issubclass(treering.InvalidArgumentError, ValueError)
 
 
-def test_an_error_tells_all(store: treering.Store, tmp_path: pathlib.Path) -> None:
+def test_an_error_says_all(store: treering.Store, tmp_path: pathlib.Path) -> None:
     with pytest.raises(treering.NotFoundError) as caught:
         store.image("absent:v1")
     error = caught.value

@@ -74,7 +74,7 @@ def test_it_has_the_shape_of_subprocess(run: Run) -> None:
     assert run(["id", "-u"], user="7:8", capture_output=True, encoding="utf-8").stdout == "7\n"
 
 
-def test_output_goes_where_it_is_told(run: Run, tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_goes_where_it_is_sent(run: Run, tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]) -> None:
     pieces: list[bytes] = []
     with (tmp_path / "out").open("wb") as file:
         assert run(["sh", "-c", "echo file; echo function >&2"], stdout=file, stderr=pieces.append).returncode == 0

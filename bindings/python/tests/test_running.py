@@ -37,7 +37,7 @@ def slow(store: treering.Store, tree: pathlib.Path, progress: treering.progress.
     )
 
 
-def test_progress_is_told_on_the_calling_thread(store: treering.Store, large: pathlib.Path) -> None:
+def test_progress_is_reported_on_the_calling_thread(store: treering.Store, large: pathlib.Path) -> None:
     seen: list[treering.Progress] = []
     threads: set[int] = set()
 

@@ -179,7 +179,7 @@ def test_prune_lets_go_of_names_and_trees(
         store.prune(keep=["sha256:12"])
 
 
-def test_what_the_store_knows_of_a_tree(
+def test_what_the_store_has_of_a_tree(
     store: treering.Store, tree: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     store.commit(tree, "app", owner="7:8")

@@ -60,7 +60,7 @@ fn the_ledger_is_that_of_the_tree_as_it_is_now() {
 }
 
 #[test]
-fn a_tree_that_cannot_be_told_from_another_is_known_where_it_was() {
+fn a_tree_that_looks_like_another_is_known_where_it_was() {
     let temp = tempfile::tempdir().unwrap();
     let store = Store::open(temp.path().join("store")).unwrap();
     let (path, moved) = (temp.path().join("tree"), temp.path().join("moved"));

@@ -344,7 +344,7 @@ fn only_files_have_content() {
 }
 
 #[test]
-fn types_nobody_needs_and_types_nobody_knows() {
+fn types_without_use_and_types_without_a_name() {
     for flag in 0..=255u8 {
         if b"01234567xgLKS\0".contains(&flag) {
             continue;

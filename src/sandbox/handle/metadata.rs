@@ -65,9 +65,9 @@ impl State {
 
     /// Refuses times that a thread may not set (utimensat(2), "Permissions requirements").
     fn may_set_times(&self, asked: &Asked, node: &Node, times: &Timestamps) -> Result<(), Answer> {
-        let who = self.who(asked);
+        let caller = self.caller(asked);
         let now = |time: &Timespec| time.tv_nsec == UTIME_NOW || time.tv_nsec == UTIME_OMIT;
-        if who.uid.file == node.uid || who.can(credentials::FOWNER) {
+        if caller.uid.file == node.uid || caller.can(credentials::FOWNER) {
             return Ok(());
         }
         match now(&times.last_access) && now(&times.last_modification) {

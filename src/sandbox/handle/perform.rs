@@ -32,7 +32,7 @@ impl State {
         Ok(self.reach(self.service()?, asked.tid, named)?)
     }
 
-    pub(super) fn who(&self, asked: &Asked) -> &Credentials {
+    pub(super) fn caller(&self, asked: &Asked) -> &Credentials {
         self.credentials.of(&self.tracees, asked.tid)
     }
 
@@ -278,7 +278,7 @@ impl State {
         let read_only = reached.read_only;
         let fd = reached.there()?;
         let node = self.node_of(rustix::io::fcntl_dupfd_cloexec(&fd, 0)?)?;
-        let who = self.who(asked).really();
+        let caller = self.caller(asked).really();
         if mode & 2 != 0 && read_only {
             return Err(Errno::ROFS.into());
         }
@@ -288,7 +288,7 @@ impl State {
             rustix::fs::accessat(self.tracees.proc(), through.as_str(), how, AtFlags::empty())?;
             return Ok(Answer::Value(0));
         }
-        match access::may(&who, &node, mode as u16) {
+        match access::may(&caller, &node, mode as u16) {
             true => Ok(Answer::Value(0)),
             false => Err(Errno::ACCESS.into()),
         }
@@ -317,7 +317,7 @@ impl State {
 
     fn change_root(&mut self, asked: &Asked) -> Reply {
         let fd = self.enterable(asked)?;
-        if !self.who(asked).can(SYS_CHROOT) {
+        if !self.caller(asked).can(SYS_CHROOT) {
             return Err(Errno::PERM.into());
         }
         self.service()?.place(asked.tid)?.borrow_mut().root = Some(std::rc::Rc::new(fd));

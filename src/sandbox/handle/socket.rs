@@ -33,8 +33,8 @@ impl State {
             self.check(asked, &node, access::WRITE)?;
             let through = State::through(&fd);
             sys::connect(&socket, through.as_bytes())?;
-            let who = self.who(asked);
-            let (uid, gid) = (who.uid.effective, who.gid.effective);
+            let caller = self.caller(asked);
+            let (uid, gid) = (caller.uid.effective, caller.gid.effective);
             if let Some(service) = self.service.as_mut() {
                 let process = service.threads.get(&asked.tid).map_or(asked.tid, |thread| thread.process);
                 service.connected = Some((process, uid, gid));

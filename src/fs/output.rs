@@ -139,8 +139,11 @@ fn target(path: &Path, operation: &'static str, cancel: &Cancel) -> Result<Targe
             });
         }
         // A link of /proc can lead to what has no name: a deleted file, a pipe, another process's file.
-        if at.starts_with("/proc") {
+        if real_parent(&at).is_some_and(|parent| parent.starts_with("/proc")) {
             let file = open_special(&at, operation, cancel).map_err(|error| error.with_path(shown))?;
+            if file.metadata().at(operation, shown)?.is_file() {
+                file.set_len(0).at(operation, shown)?;
+            }
             return Ok(Target::Open(file));
         }
         let link = at.read_link().at(operation, shown)?;
@@ -171,16 +174,26 @@ fn is_fifo(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.file_type().is_fifo())
 }
 
-/// Returns the number of the descriptor that a path is another name of, in this process.
+/// Returns the number of the descriptor that a path is another name of, in this process: whichever links and dots lead there.
 fn descriptor(path: &Path) -> Option<i32> {
+    const OWN: &str = "/proc/self/fd";
     let text = path.to_str()?;
-    let name = match text {
+    match text {
         "/dev/stdin" => return Some(0),
         "/dev/stdout" => return Some(1),
         "/dev/stderr" => return Some(2),
-        _ => text.strip_prefix("/dev/fd/").or_else(|| text.strip_prefix("/proc/self/fd/"))?,
-    };
-    name.parse().ok().filter(|number| *number >= 0)
+        _ => {}
+    }
+    let (parent, name) = text.rsplit_once('/')?;
+    let number = name.parse().ok().filter(|number| *number >= 0)?;
+    // As text first: without /proc there are no links to follow.
+    let own = ["/dev/fd", OWN].contains(&parent)
+        || real_parent(path).is_some_and(|parent| std::fs::canonicalize(OWN).is_ok_and(|own| own == parent));
+    own.then_some(number)
+}
+
+fn real_parent(path: &Path) -> Option<PathBuf> {
+    std::fs::canonicalize(parent_of(path)).ok()
 }
 
 #[cfg(test)]
@@ -221,6 +234,39 @@ mod tests {
         write(&at(&format!("l{LINKS}")), &Cancel::default()).unwrap();
         write(&at(&format!("l{}", LINKS + 1)), &Cancel::default()).unwrap_err();
         assert!(std::fs::read(at(&format!("l{}", LINKS + 1))).is_err());
+    }
+
+    #[test]
+    fn an_open_file_is_written_to_by_whatever_path_leads_to_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |name: &str| temp.path().join(name);
+        symlink("/proc/self/fd", at("d")).unwrap();
+        let up = "../".repeat(temp.path().components().count());
+        for (mine, path) in [
+            (true, PathBuf::from("/proc/self/fd")),
+            (true, PathBuf::from("/dev/fd")),
+            (true, PathBuf::from("/dev/../proc/self/fd")),
+            (true, PathBuf::from(format!("/proc/{}/fd", std::process::id()))),
+            (true, at("d")),
+            (true, temp.path().join(&up).join("proc/self/fd")),
+            // To the kernel this is the directory of another process, where the file is opened anew.
+            (false, PathBuf::from("/proc/thread-self/fd")),
+        ] {
+            let mut file = tempfile::tempfile_in(temp.path()).unwrap();
+            file.write_all(b"old and longer, ").unwrap();
+            let name = std::os::fd::AsRawFd::as_raw_fd(&file).to_string();
+            let link = at(&format!("{name}-link"));
+            let _ = std::fs::remove_file(&link);
+            symlink(path.join(&name), &link).unwrap();
+            for path in [path.join(&name), link] {
+                std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(16)).unwrap();
+                write(&path, &Cancel::default()).unwrap();
+                let mut text = String::new();
+                std::io::Seek::rewind(&mut file).unwrap();
+                file.read_to_string(&mut text).unwrap();
+                assert_eq!(text, if mine { "old and longer, new" } else { "new" }, "{}", path.display());
+            }
+        }
     }
 
     #[test]

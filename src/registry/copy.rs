@@ -1,15 +1,19 @@
 //! Copying from registry to registry, without a store.
 
 use std::collections::HashSet;
-use std::io::Read;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex};
+
+use sha2::{Digest as _, Sha256};
 
 use super::Registries;
 use super::cargo::{Cargo, Round, deliver, known};
 use super::client::{Fetched, Repository, Wanted};
 use super::config::Endpoint;
 use super::documents::Seen;
+use super::origin::Location;
 use super::pull::from_first;
-use super::session::Session;
+use super::session::{Session, broken};
 use super::transfer::{Progress, announced};
 use super::upload::{Blob, upload};
 use crate::digest::Digest;
@@ -17,8 +21,12 @@ use crate::error::{Error, Result};
 use crate::image::{ImageConfig, Platform, is_distributable};
 use crate::progress::Control;
 use crate::store::{Descriptor, DocumentKind, Limits, Reference, descriptor_digest};
+use crate::threads::lock;
 
 const COPY: &str = "copy image";
+/// How far apart the states of a blob's hash are kept at least, in bytes, and how many of them at most.
+const BETWEEN_STATES: u64 = 256 << 10;
+const MAX_STATES: u64 = 4096;
 
 /// Options of a copy.
 #[derive(Debug, Clone, Default)]
@@ -136,16 +144,92 @@ fn travel(
     let digest = descriptor_digest(descriptor)?;
     let size = descriptor.size();
     let Some(share) = round.begin(target.session.control, &digest, size) else { return Ok(()) };
+    let hashed = Arc::new(Mutex::new(Hashed::default()));
     let open = |from: u64| -> Result<Box<dyn Read>> {
-        let opened = source
-            .first(|repository| source.session.retry(COPY, || repository.blob(COPY, &digest, size, from)))?;
-        Ok(opened.1)
+        let at = lock(&hashed).go_back(from);
+        let (shown, (location, inner)) = source.first(|repository| {
+            let opened = source.session.retry(COPY, || repository.blob(COPY, &digest, size, at))?;
+            Ok((repository.shown(digest), opened))
+        })?;
+        let inner = inner.take(size - at);
+        let skip = from - at;
+        Ok(Box::new(Passing { inner, location, shown, digest, size, skip, hashed: hashed.clone() }))
     };
     let progress = Progress::shared(target.session.control, share, 0, digest.to_string(), size);
     let blob = Blob { digest, size, elsewhere, ask: true, open: &open, kept_in: None, parts: &round.parts };
     let outcome = upload(target, &blob, &progress)?;
     round.tally.count(outcome, size);
     Ok(())
+}
+
+/// The hash of a blob as far as it was read, and states of it to go back to.
+#[derive(Default)]
+struct Hashed {
+    at: u64,
+    state: Sha256,
+    /// In order, each with the place that it belongs to.
+    before: Vec<(u64, Sha256)>,
+}
+
+impl Hashed {
+    /// Goes back to the last place up to `from` of which the state is there, and returns it: every byte that the target gets is in the
+    /// hash, also where the source sends it again.
+    fn go_back(&mut self, from: u64) -> u64 {
+        if self.at > from {
+            self.before.retain(|(at, _)| *at <= from);
+            (self.at, self.state) = self.before.last().cloned().unwrap_or_default();
+        }
+        self.at
+    }
+
+    fn add(&mut self, bytes: &[u8], size: u64) {
+        self.state.update(bytes);
+        self.at += bytes.len() as u64;
+        let last = self.before.last().map_or(0, |(at, _)| *at);
+        if self.at - last >= BETWEEN_STATES.max(size / MAX_STATES) {
+            self.before.push((self.at, self.state.clone()));
+        }
+    }
+}
+
+/// A blob on its way from the source to the target. What is wrong with it is the source's error, and not the target's.
+struct Passing<R> {
+    inner: R,
+    location: Location,
+    /// The name of the blob at the source.
+    shown: String,
+    digest: Digest,
+    size: u64,
+    /// How many bytes are only hashed, as the target has them.
+    skip: u64,
+    hashed: Arc<Mutex<Hashed>>,
+}
+
+impl<R: Read> Read for Passing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.skip > 0 {
+            let skip = std::mem::take(&mut self.skip);
+            io::copy(&mut self.by_ref().take(skip), &mut io::sink())?;
+        }
+        let n = match self.inner.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            read => read.map_err(|error| broken(error, COPY, &self.location).error)?,
+        };
+        let mut hashed = lock(&self.hashed);
+        hashed.add(&buffer[..n], self.size);
+        if n == 0 && !buffer.is_empty() && hashed.at < self.size {
+            return Err(broken(io::ErrorKind::UnexpectedEof.into(), COPY, &self.location).error.into());
+        }
+        // Before the last of it is given away: the target never has all of a wrong one.
+        if n > 0 && hashed.at == self.size {
+            let found = Digest::from_bytes(hashed.state.clone().finalize().into());
+            if found != self.digest {
+                let message = format!("{} sent other bytes, of the digest {found}", self.location.origin());
+                return Err(Error::corrupt(COPY, message).with_path(&self.shown).into());
+            }
+        }
+        Ok(n)
+    }
 }
 
 /// A reader of documents at the source.

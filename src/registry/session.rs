@@ -194,6 +194,7 @@ fn unwrapped(error: io::Error) -> io::Error {
         Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::Other) => {
             match error.downcast::<Error>() {
                 Ok(ours) => ours.into(),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => error.kind().into(),
                 Err(error) => io::Error::new(io::ErrorKind::ConnectionAborted, error.to_string()),
             }
         }

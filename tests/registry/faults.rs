@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use treering::image::{Base, DiffOptions, Image, UnpackOptions, diff_tree};
 use treering::registry::{
-    Credential, PullOptions, Pulled, PushOptions, Pushed, login, pull, pull_and_unpack, push, tags,
+    Copied, CopyOptions, Credential, PullOptions, Pulled, PushOptions, Pushed, copy, login, pull,
+    pull_and_unpack, push, tags,
 };
 use treering::{Control, Error, ErrorKind, Event, Events};
 
@@ -22,6 +23,10 @@ fn push_to(world: &World, name: &str) -> Result<Pushed, Error> {
 
 fn pull_from(world: &World, name: &str) -> Result<Pulled, Error> {
     pull(&world.store, &world.registries(""), name, &PullOptions::default(), &world.control)
+}
+
+fn copy_to(world: &World, from: &str, to: &str) -> Result<Copied, Error> {
+    copy(&world.registries(""), from, to, &CopyOptions::default(), &world.control)
 }
 
 /// Returns faults that happen to one request.
@@ -93,6 +98,82 @@ fn a_pull_survives_a_failure_at_every_request_in_turn() {
 }
 
 #[test]
+fn a_copy_survives_a_failure_at_every_request_in_turn_on_either_side() {
+    let (from, to) = (Fake::start(), Fake::start());
+    let name = from.name("app:v1");
+    let world = World::with_image(&name, 3 << 20);
+    push_to(&world, &name).unwrap();
+    let target = to.name("app:v1");
+    for source_fails in [true, false] {
+        let failing = if source_fails { &from } else { &to };
+        for (fault, act) in faults() {
+            let mut at = 0;
+            loop {
+                to.with(|state| {
+                    state.blobs.clear();
+                    state.manifests.clear();
+                });
+                let act = act.clone();
+                failing.rule(move |seen| (seen.number == at).then(|| act.clone()));
+                let copied = copy_to(&world, &name, &target);
+                let copied = copied.unwrap_or_else(|error| panic!("{fault} at {at}: {error}"));
+                assert_eq!(to.tag("app", "v1"), from.tag("app", "v1"), "{fault} at {at}");
+                assert!(copied.sent + copied.present == 3, "{fault} at {at}: {copied:?}");
+                if failing.log().len() <= at {
+                    break;
+                }
+                at += 1;
+            }
+            assert!(at >= 4, "{at}");
+        }
+        failing.rule(|_| None);
+    }
+}
+
+/// Whatever the source does, the target is not what is named.
+#[test]
+fn a_copy_names_the_side_that_fails() {
+    let (from, to) = (Fake::start(), Fake::start());
+    let name = from.name("app:v1");
+    let world = World::with_image(&name, 3 << 20);
+    push_to(&world, &name).unwrap();
+    let target = to.name("app:v1");
+    let registries =
+        world.registries("").with_patience(Duration::from_millis(400), 2, Duration::from_millis(10));
+    let cases: Vec<(&str, Act, &str)> = vec![
+        ("cut at once", Act::Cut(0), "ended too early"),
+        ("cut", Act::Cut(7), "ended too early"),
+        ("500", Act::Say(Answer::error(500, "UNKNOWN")), "answered 500"),
+        ("closed", Act::Close, ""),
+        ("silent", Act::Stall, "nothing moved"),
+        ("silent in the midst", Act::Hold(7), "nothing moved"),
+    ];
+    for (method, source_fails) in [("GET", true), ("PUT", false)] {
+        let (failing, other) = if source_fails { (&from, &to) } else { (&to, &from) };
+        for (what, act, reason) in &cases {
+            let answers_nothing = act.clone();
+            failing.rule(move |seen| seen.is(method, "/blobs/").then(|| answers_nothing.clone()));
+            let error = copy(&registries, &name, &target, &CopyOptions::default(), &world.control);
+            // An answer to an upload has nothing in it that could be cut.
+            let Err(error) = error else {
+                assert!(!source_fails && what.contains("cut") || what.contains("midst"), "{method} {what}");
+                to.with(|state| {
+                    state.blobs.clear();
+                    state.manifests.clear();
+                });
+                continue;
+            };
+            let text = error.to_string();
+            assert_eq!(error.kind(), ErrorKind::Network, "{method} {what}: {text}");
+            assert!(text.contains(&failing.port.to_string()) && text.contains(reason), "{what}: {text}");
+            assert!(!text.contains(&other.port.to_string()), "{what}: {text}");
+            assert!(to.tag("app", "v1").is_none(), "{what}");
+        }
+        failing.rule(|_| None);
+    }
+}
+
+#[test]
 fn a_registry_that_stays_broken_is_an_error_and_nothing_half_is_published() {
     let fake = Fake::start();
     let name = fake.name("app:v1");
@@ -114,6 +195,15 @@ fn a_registry_that_stays_broken_is_an_error_and_nothing_half_is_published() {
     }
     fake.rule(|_| None);
     push_to(&origin, &name).unwrap();
+    let to = Fake::start();
+    for from in 0..4 {
+        fake.rule(move |seen| (seen.number >= from).then(|| Act::Say(Answer::error(500, "UNKNOWN"))));
+        let error = copy_to(&origin, &name, &to.name("app:v1")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Network, "{from}: {error}");
+        assert!(error.to_string().contains("answered 500"), "{error}");
+        assert!(to.tag("app", "v1").is_none(), "{from}");
+        to.with(|state| state.blobs.clear());
+    }
     for from in 0..4 {
         fake.rule(move |seen| (seen.number >= from).then_some(Act::Close));
         let world = World::new();

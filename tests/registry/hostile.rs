@@ -332,6 +332,16 @@ fn what_is_not_what_was_promised_is_refused() {
         assert_eq!(error.kind(), kind, "{what}: {error}");
         assert!(world.store.entries().unwrap().is_empty(), "{what}");
         assert!(world.store.fsck(FsckLevel::Bytes, &world.control).unwrap().problems.is_empty(), "{what}");
+        // From registry to registry it is the source's error. A blob has an end there, where its size is reached.
+        let kind = if what == "configuration without an end" { ErrorKind::Corrupt } else { kind };
+        let to = Fake::start();
+        let target = to.name("app:v1");
+        let error = copy(&world.registries(""), &name, &target, &CopyOptions::default(), &world.control)
+            .expect_err(what);
+        assert_eq!(error.kind(), kind, "{what}: {error}");
+        assert!(error.to_string().contains(&fake.port.to_string()), "{what}: {error}");
+        assert!(!error.to_string().contains(&to.port.to_string()), "{what}: {error}");
+        assert!(to.tag("app", "v1").is_none() && to.with(|state| state.blobs.len()) < 3, "{what}");
     }
     // A pinned digest is held to, whatever the registry says.
     let other = fake.manifest(
@@ -473,6 +483,43 @@ fn uploads_that_the_registry_claims_otherwise_about_are_refused() {
     fake.with(|state| state.min_chunk = 10 << 30);
     fake.rule(|_| None);
     assert_eq!(push().unwrap_err().kind(), ErrorKind::Limit);
+}
+
+/// The source is asked again for what the target has not got, and may lie then.
+#[test]
+fn what_a_copy_reads_twice_is_hashed_as_it_is_sent() {
+    let (from, to) = (Fake::start(), Fake::start());
+    let name = from.name("app:v1");
+    let world = World::with_image(&name, 3 << 20);
+    let registries = world.registries("");
+    push(&world.store, &registries, &name, &name, &PushOptions::default(), &world.control).unwrap();
+    let target = to.name("app:v1");
+    let copied = || copy(&registries, &name, &target, &CopyOptions::default(), &world.control);
+    // The target gets less than was read of the source, again and again.
+    let begins = |seen: &Seen| seen.header("content-range").split('-').next()?.parse::<u64>().ok();
+    to.rule(move |seen| (begins(seen)? < 2_500_000).then_some(Act::CutRequest(800_000)));
+    copied().unwrap();
+    assert_eq!(to.tag("app", "v1"), from.tag("app", "v1"));
+    assert_eq!(to.with(|state| state.open_uploads()), 0);
+    let starts: Vec<u64> = to.log().iter().filter(|seen| seen.method == "PATCH").filter_map(begins).collect();
+    assert_eq!(starts, [0, 800_000, 1_600_000, 2_400_000, 3_200_000][..starts.len()]);
+    assert!(starts.len() >= 4);
+    let again: Vec<String> = from.log().iter().map(|seen| seen.header("range").to_string()).collect();
+    assert!(again.iter().any(|range| !range.is_empty()), "{again:?}");
+
+    let flip: fn(Answer) -> Answer = |mut answer| {
+        answer.body[7] ^= 1;
+        answer
+    };
+    to.with(|state| {
+        state.blobs.clear();
+        state.manifests.clear();
+    });
+    from.rule(move |seen| (!seen.header("range").is_empty()).then_some(Act::Change(flip)));
+    let error = copied().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains(&from.name("app@sha256:")), "{error}");
+    assert!(to.tag("app", "v1").is_none());
 }
 
 #[test]

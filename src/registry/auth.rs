@@ -1,6 +1,6 @@
 //! Authentication: tokens and headers, each for one origin (distribution's token specification; RFC 7617).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Mutex;
 
 use base64::Engine;
@@ -26,26 +26,30 @@ const KNOWN_REALMS: &[(&str, &str)] = &[("nvcr.io", "authn.nvidia.com")];
 
 /// The scopes that requests need: `repository:NAME:pull,push` and the like, sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(super) struct Scopes(BTreeSet<String>);
+pub(super) struct Scopes {
+    needed: BTreeSet<String>,
+    /// Those that only save work.
+    helpful: BTreeSet<String>,
+}
 
 impl Scopes {
     /// Makes the scopes to read from a repository, and perhaps to write into it.
     pub fn of(repository: &str, push: bool) -> Scopes {
         let actions = if push { "pull,push" } else { "pull" };
-        Scopes([format!("repository:{repository}:{actions}")].into())
+        Scopes { needed: [format!("repository:{repository}:{actions}")].into(), helpful: BTreeSet::new() }
     }
 
-    /// Returns the same scopes and one to read from another repository.
+    /// Returns the same scopes and one to read from another repository, where that is allowed.
     pub fn and_pull(mut self, repository: &str) -> Scopes {
-        if self.0.len() < MAX_SCOPES {
-            self.0.insert(format!("repository:{repository}:pull"));
+        if self.needed.len() + self.helpful.len() < MAX_SCOPES {
+            self.helpful.insert(format!("repository:{repository}:pull"));
         }
         self
     }
 
     /// Returns the scopes, with those of a challenge that are not among them.
     fn with(&self, asked: Option<&str>) -> BTreeSet<String> {
-        let mut out = self.0.clone();
+        let mut out = &self.needed | &self.helpful;
         for scope in asked.unwrap_or_default().split(' ').filter(|scope| !scope.is_empty()) {
             let covered = out.iter().any(|known| covers(known, scope));
             if !covered && out.len() < MAX_SCOPES && scope.len() < 1024 {
@@ -73,6 +77,8 @@ fn covers(known: &str, other: &str) -> bool {
 pub(super) struct Tokens {
     headers: Mutex<HashMap<(Origin, Scopes), String>>,
     found: Mutex<HashMap<(String, String), Option<Credential>>>,
+    /// Scopes of which no token has those that only save work.
+    reduced: Mutex<HashSet<(Origin, Scopes)>>,
     /// One thread asks for a token at a time; the others then find it.
     asking: Mutex<()>,
 }
@@ -82,6 +88,11 @@ impl Tokens {
     pub fn header(&self, origin: &Origin, scopes: &Scopes) -> Option<String> {
         let headers = lock(&self.headers);
         headers.get(&(origin.clone(), scopes.clone())).cloned()
+    }
+
+    /// Returns whether the scopes that only save work may be used: no token was refused because of them.
+    pub fn are_whole(&self, origin: &Origin, scopes: &Scopes) -> bool {
+        !lock(&self.reduced).contains(&(origin.clone(), scopes.clone()))
     }
 
     fn keep(&self, origin: &Origin, scopes: &Scopes, header: String) {
@@ -134,8 +145,29 @@ impl Session<'_> {
         Ok(found)
     }
 
-    /// Returns a token from the server that a bearer challenge names.
+    /// Returns a token from the server that a bearer challenge names: for all scopes or, where that is refused, for those that are needed.
     fn bearer(&self, endpoint: &Endpoint, scopes: &Scopes, challenge: &Challenge) -> Result<String, Failure> {
+        let mut wanted = scopes.with(challenge.parameter("scope"));
+        if self.tokens.are_whole(&endpoint.origin, scopes) {
+            match self.token(endpoint, challenge, &wanted) {
+                Err(failure)
+                    if failure.error.kind() == ErrorKind::Unauthorized && !scopes.helpful.is_empty() =>
+                {
+                    lock(&self.tokens.reduced).insert((endpoint.origin.clone(), scopes.clone()));
+                }
+                result => return result,
+            }
+        }
+        wanted.retain(|scope| !scopes.helpful.contains(scope));
+        self.token(endpoint, challenge, &wanted)
+    }
+
+    fn token(
+        &self,
+        endpoint: &Endpoint,
+        challenge: &Challenge,
+        wanted: &BTreeSet<String>,
+    ) -> Result<String, Failure> {
         let refuse = |message: String| {
             Failure::from(
                 Error::new(ErrorKind::Unauthorized, OP, message).with_path(endpoint.origin.to_string()),
@@ -165,7 +197,6 @@ impl Session<'_> {
             return Err(refuse(format!("refused a token server without https: {origin}")));
         }
         let service = challenge.parameter("service").unwrap_or_default();
-        let wanted = scopes.with(challenge.parameter("scope"));
         let response = match credential.as_ref().and_then(Credential::as_identity_token) {
             Some(token) => {
                 let mut form =
@@ -183,7 +214,7 @@ impl Session<'_> {
                 if !service.is_empty() {
                     location = location.with_parameter("service", service);
                 }
-                for scope in &wanted {
+                for scope in wanted {
                     location = location.with_parameter("scope", scope);
                 }
                 let header = credential.as_ref().and_then(basic);
@@ -213,6 +244,23 @@ impl Session<'_> {
             token.ok_or_else(|| refuse(format!("the token server {origin} gave no token")))?,
             endpoint,
         )
+    }
+
+    /// Returns whether a question was refused to an account that is in order: what the answer would have saved is done then.
+    ///
+    /// # Errors
+    /// Credentials that are wrong, which the answer to a question does not show: 401 is for both (distribution-spec, "Error Codes").
+    pub(super) fn is_only_denied(&self, endpoint: &Endpoint, scopes: &Scopes, error: &Error) -> Result<bool> {
+        // A token that was refused is not about the question.
+        if error.kind() != ErrorKind::Unauthorized || error.operation() == OP {
+            return Ok(false);
+        }
+        let header = self.tokens.header(&endpoint.origin, scopes);
+        let has_token = header.is_some_and(|header| header.starts_with("Bearer "));
+        if !has_token && !error.message().contains(" answered 403") {
+            self.log_in(endpoint)?;
+        }
+        Ok(true)
     }
 
     /// Checks that a registry takes the credentials, by the request that logging in consists of.

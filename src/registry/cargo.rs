@@ -189,13 +189,13 @@ fn blobs_of(
 ) -> Result<HashSet<Digest>> {
     let found = match repository.manifest(Wanted::Tag(tag), limits) {
         Ok(found) => found,
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::Network | ErrorKind::Cancelled | ErrorKind::Unauthorized
-            ) =>
-        {
-            return Err(error);
+        Err(error) if matches!(error.kind(), ErrorKind::Network | ErrorKind::Cancelled) => return Err(error),
+        Err(error) if error.kind() == ErrorKind::Unauthorized => {
+            let (session, endpoint) = (repository.session, &repository.endpoint);
+            return match session.is_only_denied(endpoint, &repository.scopes, &error)? {
+                true => Ok(HashSet::new()),
+                false => Err(error),
+            };
         }
         // Nothing there, or nothing that is understood: then every blob is asked for.
         Err(_) => return Ok(HashSet::new()),

@@ -137,7 +137,7 @@ pub(super) fn upload(
     progress: &Arc<Mutex<Progress>>,
 ) -> Result<Outcome> {
     let session = repository.session;
-    if blob.ask && repository.blob_size(OP, &blob.digest)?.is_some() {
+    if blob.ask && is_there(repository, blob)? {
         return Ok(Outcome::Present);
     }
     let kept = claim(repository, blob);
@@ -172,6 +172,20 @@ pub(super) fn upload(
     }
 }
 
+/// Returns whether the repository has the blob, as far as the account may ask that.
+fn is_there(repository: &Repository, blob: &Blob) -> Result<bool> {
+    match repository.blob_size(OP, &blob.digest) {
+        Ok(size) => Ok(size.is_some()),
+        Err(error) => {
+            let (session, endpoint) = (repository.session, &repository.endpoint);
+            match session.is_only_denied(endpoint, &repository.scopes, &error)? {
+                true => Ok(false),
+                false => Err(error),
+            }
+        }
+    }
+}
+
 fn attempt(
     repository: &Repository,
     blob: &Blob,
@@ -183,7 +197,7 @@ fn attempt(
         state.unsure = false;
         let before = state.offset;
         // The request that was cut may have been the last one.
-        if state.offset >= blob.size && repository.blob_size(OP, &blob.digest)?.is_some() {
+        if state.offset >= blob.size && is_there(repository, blob)? {
             return Ok(Outcome::Sent);
         }
         match ask_offset(repository, state, blob) {
@@ -239,15 +253,17 @@ fn forgotten(state: &mut State, failure: Failure) -> Failure {
 /// Begins an upload, or mounts the blob from where it is.
 fn start(repository: &Repository, blob: &Blob, state: &mut State) -> Result<Option<Outcome>, Failure> {
     let mut location = repository.location("blobs/uploads/");
-    if let Some(from) = blob.elsewhere.first() {
+    let may_mount = repository.session.tokens.are_whole(&repository.endpoint.origin, &repository.scopes);
+    let mount = blob.elsewhere.first().filter(|_| may_mount);
+    if let Some(from) = mount {
         location = location.with_parameter("mount", &blob.digest.to_string()).with_parameter("from", from);
     }
     let response = repository.send(OP, Method::POST, location, Vec::new(), Payload::None)?;
     match response.status {
-        201 if !blob.elsewhere.is_empty() => return Ok(Some(Outcome::Mounted)),
+        201 if mount.is_some() => return Ok(Some(Outcome::Mounted)),
         202 => {}
         // Some registries refuse a mount instead of falling back to an upload.
-        400..=499 if !blob.elsewhere.is_empty() && !matches!(response.status, 408 | 429) => {
+        400..=499 if mount.is_some() && !matches!(response.status, 408 | 429) => {
             let plain = Blob { elsewhere: &[], ..*blob };
             return start(repository, &plain, state);
         }

@@ -120,6 +120,130 @@ fn a_mount_that_is_not_done_becomes_an_upload() {
     }
 }
 
+/// Token servers may refuse all that is asked for because of one part of it.
+#[test]
+fn where_no_token_is_given_for_mounts_blobs_are_sent() {
+    for status in [400, 401, 403, 404] {
+        let fake = Fake::start();
+        let name = fake.name("app:v1");
+        let world = World::with_image(&name, 50_000);
+        push_to(&world, &name, &name).unwrap();
+        fake.with(|state| state.door = Door::Bearer { realm: fake.url("/token"), basic: BASIC.into() });
+        let registries = world.registries("");
+        login(&registries, &fake.name(""), &Credential::basic("user", "secret"), &world.control).unwrap();
+        let denied = |seen: &Seen| {
+            let has = |scope: &str| seen.target.contains(scope);
+            has("/token?") && has("repository%3Aapp%3Apull") && has("repository%3Acopy")
+        };
+        let rule = move |seen: &Seen| denied(seen).then(|| Act::Say(Answer::error(status, "DENIED")));
+        let check = |sent: u64, mounted: u64| {
+            assert_eq!((sent, mounted), (3, 0), "{status}");
+            let log = fake.log();
+            assert_eq!(log.iter().filter(|seen| denied(seen)).count(), 1, "{status}");
+            assert!(log.iter().all(|seen| !seen.target.contains("mount=")), "{status}");
+        };
+        fake.rule(rule);
+        let pushed = push_to(&world, &name, &fake.name("copy:v1"));
+        let pushed = pushed.unwrap_or_else(|error| panic!("{status}: {error}"));
+        check(pushed.sent, pushed.mounted);
+        fake.with(|state| state.blobs.retain(|(repository, _), _| repository == "app"));
+        fake.rule(rule);
+        let to = fake.name("copy:v2");
+        let copied = copy(&registries, &name, &to, &CopyOptions::default(), &world.control);
+        let copied = copied.unwrap_or_else(|error| panic!("{status}: {error}"));
+        check(copied.sent, copied.mounted);
+        // Where all of it is granted, nothing is sent.
+        fake.rule(|_| None);
+        let copied =
+            copy(&registries, &name, &fake.name("third:v1"), &CopyOptions::default(), &world.control);
+        assert_eq!(copied.unwrap().mounted, 3, "{status}");
+        // A password that is wrong is wrong for the rest, too.
+        let wrong = World::new();
+        let auth = json!({ "auths": { format!("127.0.0.1:{}", fake.port): { "auth": "dXNlcjp3cm9uZw==" } } });
+        wrong.file("auth.json", &auth.to_string());
+        fake.rule(|_| None);
+        let refused = push(
+            &world.store,
+            &wrong.registries(""),
+            &name,
+            &fake.name("copy:v3"),
+            &PushOptions::default(),
+            &world.control,
+        );
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+        assert!(error.message().contains("no token was given") && error.hint().is_some(), "{error}");
+        assert!(fake.log().iter().all(|seen| seen.method != "POST"), "nothing is tried with it");
+    }
+}
+
+/// Questions save work, and an account that may only write is not answered.
+#[test]
+fn an_account_that_may_not_read_pushes_all_the_same() {
+    let doors: [fn(&Fake) -> Door; 3] = [
+        |_| Door::Open,
+        |_| Door::Basic(BASIC.into()),
+        |fake| Door::Bearer { realm: fake.url("/token"), basic: BASIC.into() },
+    ];
+    for door in doors {
+        for (status, questions) in [(403, "manifests"), (403, "all"), (401, "manifests"), (401, "all")] {
+            let fake = Fake::start();
+            let name = fake.name("app:v1");
+            let world = World::with_image(&name, 50_000);
+            let door = door(&fake);
+            let what = format!("{door:?} {status} {questions}");
+            let is_open = matches!(door, Door::Open);
+            let challenge = match &door {
+                Door::Open => String::new(),
+                Door::Basic(_) => "Basic realm=\"fake\"".to_string(),
+                Door::Bearer { realm, .. } => format!("Bearer realm=\"{realm}\",service=\"fake\""),
+            };
+            fake.with(|state| state.door = door);
+            let registries = world.registries("");
+            if !is_open {
+                login(&registries, &fake.name(""), &Credential::basic("user", "secret"), &world.control)
+                    .unwrap();
+            }
+            let answer = Answer::error(status, "DENIED").with("www-authenticate", challenge);
+            fake.rule(move |seen| {
+                let manifest = seen.is("GET", "/manifests/");
+                let reads = manifest || questions == "all" && seen.is("HEAD", "/blobs/");
+                // Without credentials the door answers.
+                let in_order = is_open || !seen.header("authorization").is_empty();
+                (reads && in_order).then(|| Act::Say(answer.clone()))
+            });
+            let pushed = push_to(&world, &name, &name).unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(pushed.sent, 3, "{what}");
+            assert!(fake.tag("app", "v1").is_some(), "{what}");
+            let from = Fake::start();
+            push_to(&world, &name, &from.name("app:v1")).unwrap();
+            let (source, target) = (from.name("app:v1"), fake.name("copied:v1"));
+            let copied = copy(&registries, &source, &target, &CopyOptions::default(), &world.control);
+            assert_eq!(copied.unwrap_or_else(|error| panic!("{what}: {error}")).sent, 3, "{what}");
+        }
+    }
+    // Credentials that are wrong are no such account, and are not tried again and again.
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let world = World::with_image(&name, 50_000);
+    let auth = json!({ "auths": { format!("127.0.0.1:{}", fake.port): { "auth": "dXNlcjp3cm9uZw==" } } });
+    world.file("auth.json", &auth.to_string());
+    fake.with(|state| state.door = Door::Basic(BASIC.into()));
+    let error = push_to(&world, &name, &name).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+    assert!(error.message().contains("answered 401") && error.hint().is_some(), "{error}");
+    assert!(fake.credentials_seen() <= 2, "{}", fake.credentials_seen());
+    assert!(fake.log().iter().all(|seen| seen.method == "GET"));
+    // What may not be written is refused.
+    fake.with(|state| state.door = Door::Open);
+    for status in [401, 403] {
+        fake.rule(move |seen| (seen.method != "GET").then(|| Act::Say(Answer::error(status, "DENIED"))));
+        let error = push_to(&world, &name, &name).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+        assert!(error.message().contains("DENIED"), "{error}");
+    }
+}
+
 #[test]
 fn a_part_that_a_mirror_lacks_comes_from_the_registry() {
     let (mirror, fake, to) = (Fake::start(), Fake::start(), Fake::start());

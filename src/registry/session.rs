@@ -14,6 +14,7 @@ use super::auth::{Scopes, Tokens};
 use super::config::{Endpoint, TlsFiles, bypasses_proxy};
 use super::origin::{Location, Origin};
 use super::transport::{self, Dial};
+use super::{proxy, tls};
 use crate::error::{Error, ErrorKind, Result, escape};
 use crate::event::Event;
 use crate::progress::{Cancel, Control};
@@ -68,6 +69,8 @@ pub(super) struct Response {
     pub headers: HeaderMap,
     /// The address that it came from, after redirects.
     pub location: Location,
+    /// The proxy that passed it on, or gave it.
+    between: Option<String>,
     body: ureq::Body,
 }
 
@@ -105,8 +108,9 @@ impl Response {
         let status = self.status;
         let pause = self.retry_after();
         let location = self.location.clone();
+        let between = self.between.clone();
         let body = self.read(operation, MAX_ERROR).unwrap_or_default();
-        let said = said(&body);
+        let said = said(&body) + &between.map_or_else(String::new, |proxy| format!(" (through {proxy})"));
         let kind = match status {
             401 | 403 => ErrorKind::Unauthorized,
             404 => ErrorKind::NotFound,
@@ -171,7 +175,7 @@ fn said(body: &[u8]) -> String {
 /// Returns whether a status says that the same request may succeed later. 5xx are failures of the server and not of the request (RFC 9110, 15.6),
 /// also those that proxies made up (509, 520 to 530). Not so where every request of this form gets the same answer: what is not
 /// implemented (501), the version of HTTP (505), negotiation (506), a loop (508), an extension (510), a network that asks for a log-in (511).
-fn is_transient(status: u16) -> bool {
+pub(super) fn is_transient(status: u16) -> bool {
     match status {
         501 | 505 | 506 | 508 | 510 | 511 => false,
         408 | 425 | 429 | 500..=599 => true,
@@ -271,7 +275,7 @@ impl<'a> Session<'a> {
             // A certificate that is not good enough is no reason to do without any: the real request says why.
             Err(error) => {
                 self.control.check("connect to registry")?;
-                Ok(transport::is_certificate(&error))
+                Ok(transport::tls_reason(&error).is_some_and(tls::is_certificate))
             }
         }
     }
@@ -466,8 +470,16 @@ impl<'a> Session<'a> {
                 agent.run(request.body(SendBody::from_reader(&mut open()?)).map_err(bad)?)
             }
         };
+        let proxy = self.proxy(location.origin());
+        let refused = |status, reason: &str| {
+            let proxy = proxy.as_deref().map(proxy::shown).unwrap_or_default();
+            Err(proxy::refusal(operation, location.origin(), &proxy, status, reason))
+        };
         let response = match sent {
             Ok(response) => response,
+            Err(ureq::Error::ConnectProxyFailed(reason)) => {
+                return refused(proxy::status(&reason), &reason);
+            }
             Err(error) => {
                 let again = self.worth_another_try(&error);
                 let error = transport::describe(error, operation, location.origin());
@@ -477,15 +489,23 @@ impl<'a> Session<'a> {
         };
         self.reached.store(true, Ordering::Relaxed);
         let (parts, body) = response.into_parts();
-        self.warn(&parts.headers, location);
         let (status, headers) = (parts.status.as_u16(), parts.headers);
-        Ok(Response { status, headers, location: location.clone(), body })
+        let between = proxy::between(location.origin(), proxy.as_deref());
+        if status == 407 && between.is_some() {
+            return refused(Some(status), "");
+        }
+        self.warn(&headers, location);
+        Ok(Response { status, headers, location: location.clone(), between, body })
     }
 
     fn worth_another_try(&self, error: &ureq::Error) -> bool {
         match error {
-            ureq::Error::HostNotFound | ureq::Error::Rustls(_) => false,
-            ureq::Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+            ureq::Error::HostNotFound => false,
+            error if transport::tls_reason(error).is_some() => false,
+            // A proxy has refused, and will again.
+            ureq::Error::Io(error)
+                if error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() =>
+            {
                 false
             }
             ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {

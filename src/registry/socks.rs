@@ -57,7 +57,7 @@ impl<In: Transport> Connector<In> for Socks {
         stream.set_timeout(details.timeout);
         greet(&mut stream, proxy).and_then(|()| ask(&mut stream, target)).map_err(|error| {
             match error.kind() {
-                io::ErrorKind::UnexpectedEof => refused("it closed the connection"),
+                io::ErrorKind::UnexpectedEof => failed("it closed the connection"),
                 _ => error,
             }
         })?;
@@ -70,8 +70,17 @@ pub(super) fn speaks_socks(proxy: &Proxy) -> bool {
     matches!(proxy.protocol(), ProxyProtocol::Socks5 | ProxyProtocol::Socks5h)
 }
 
+/// Makes an error of which the same request gets no better answer.
 fn refused(reason: &str) -> io::Error {
-    io::Error::other(format!("the SOCKS proxy does not connect: {reason}"))
+    io::Error::new(io::ErrorKind::PermissionDenied, text(reason))
+}
+
+fn failed(reason: &str) -> io::Error {
+    io::Error::other(text(reason))
+}
+
+fn text(reason: &str) -> String {
+    format!("the SOCKS proxy does not connect: {reason}")
 }
 
 /// Agrees with the proxy on a proof, and gives it.
@@ -129,15 +138,15 @@ fn ask(stream: &mut (impl Read + Write), target: Target) -> io::Result<()> {
     send(stream, &message)?;
     let reply = receive(stream, VERSION)?;
     if reply != 0 {
-        return Err(refused(match reply {
-            2 => "its rules do not allow it",
-            3 => "the network cannot be reached",
-            4 => "the host cannot be reached",
-            5 => "the host refuses the connection",
-            6 => "the host is too far away",
-            7 | 8 => "it does not support the request",
-            _ => "it failed",
-        }));
+        return Err(match reply {
+            2 => refused("its rules do not allow it"),
+            3 => failed("the network cannot be reached"),
+            4 => failed("the host cannot be reached"),
+            5 => failed("the host refuses the connection"),
+            6 => failed("the host is too far away"),
+            7 | 8 => refused("it does not support the request"),
+            _ => failed("it failed"),
+        });
     }
     // The address that it connects from is of no use, and has to be read.
     let mut kind = [0; 2];

@@ -22,7 +22,9 @@ use ureq::{Agent, Proxy, ProxyProtocol};
 
 use super::config::TlsFiles;
 use super::origin::{Origin, is_localhost};
+use super::proxy::{Forward, check_target};
 use super::socks::Socks;
+use super::tls::explain;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::root::read_small_file;
 use crate::progress::Cancel;
@@ -71,6 +73,7 @@ pub(super) fn agent(origin: &Origin, dial: &Dial, roots: &Arc<Roots>, cancel: &C
         config = config.tls_config(tls(origin, dial, roots)?);
     }
     if let Some(proxy) = &dial.proxy {
+        check_target(origin, dial)?;
         let unusable = |message: &str| Error::invalid(CONNECT, message).with_path(origin.to_string());
         let proxy = Proxy::new(proxy).map_err(|_| unusable("the proxy's address is not usable"))?;
         if matches!(proxy.protocol(), ProxyProtocol::Socks4 | ProxyProtocol::Socks4A) {
@@ -81,7 +84,7 @@ pub(super) fn agent(origin: &Origin, dial: &Dial, roots: &Arc<Roots>, cancel: &C
     }
     let tcp = || Tcp { cancel: cancel.clone(), stall: dial.stall, connect: dial.connect };
     let names = Names { origin: origin.clone(), dial: dial.clone(), cancel: cancel.clone() };
-    let proxied = ().chain(ConnectProxyConnector::default()).chain(Socks(tcp()));
+    let proxied = ().chain(Forward(tcp())).chain(ConnectProxyConnector::default()).chain(Socks(tcp()));
     let chain = proxied.chain(tcp()).chain(RustlsConnector::default());
     Ok(Agent::with_parts(config.build(), chain, names))
 }
@@ -192,9 +195,7 @@ impl Resolver for Names {
         let allowed: Vec<IpAddr> =
             found.iter().copied().filter(|address| !target || self.dial.allows(*address)).collect();
         if allowed.is_empty() && !found.is_empty() {
-            let message = format!("{} is an address that a registry must not send its clients to", found[0]);
-            let error = Error::new(ErrorKind::PermissionDenied, CONNECT, message).with_path(host);
-            return Err(ureq::Error::Io(error.into()));
+            return Err(ureq::Error::Io(must_not(&host, found[0]).into()));
         }
         let mut out = self.empty();
         for address in allowed.into_iter().take(16) {
@@ -204,9 +205,15 @@ impl Resolver for Names {
     }
 }
 
+/// Returns the error of a host that a server named, and that is at an address which it must not lead to.
+pub(super) fn must_not(host: &str, address: impl fmt::Display) -> Error {
+    let message = format!("{address} is an address that a registry must not send its clients to");
+    Error::new(ErrorKind::PermissionDenied, CONNECT, message).with_path(host)
+}
+
 impl Dial {
     /// Returns whether the origin may be at this address.
-    fn allows(&self, address: IpAddr) -> bool {
+    pub(super) fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let local = match address {
             IpAddr::V4(v4) => {
@@ -349,28 +356,40 @@ fn is_wait(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
 
+/// Sends all bytes, as long as something moves.
+fn send(mut stream: &TcpStream, bytes: &[u8], cancel: &Cancel, stall: Duration) -> Result<(), ureq::Error> {
+    let mut done = 0;
+    let mut moved = Instant::now();
+    while done < bytes.len() {
+        cancel.check(CONNECT).map_err(io::Error::from)?;
+        match stream.write(&bytes[done..]) {
+            Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+            Ok(n) => {
+                done += n;
+                moved = Instant::now();
+            }
+            Err(error) if is_wait(&error) && moved.elapsed() < stall => {}
+            Err(error) if is_wait(&error) => return Err(stalled(moved.elapsed()).into()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+impl Socket {
+    /// Sends bytes that are not in its buffer.
+    pub(super) fn send(&self, bytes: &[u8]) -> Result<(), ureq::Error> {
+        send(&self.stream, bytes, &self.cancel, self.stall)
+    }
+}
+
 impl Transport for Socket {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
-        let mut done = 0;
-        let mut moved = Instant::now();
-        while done < amount {
-            self.cancel.check(CONNECT).map_err(io::Error::from)?;
-            match self.stream.write(&self.buffers.output()[done..amount]) {
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-                Ok(n) => {
-                    done += n;
-                    moved = Instant::now();
-                }
-                Err(error) if is_wait(&error) && moved.elapsed() < self.stall => {}
-                Err(error) if is_wait(&error) => return Err(stalled(moved.elapsed()).into()),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+        send(&self.stream, &self.buffers.output()[..amount], &self.cancel, self.stall)
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
@@ -410,52 +429,38 @@ impl Transport for Socket {
 pub(super) fn describe(error: ureq::Error, operation: &'static str, origin: &Origin) -> Error {
     let network =
         |message: String| Error::new(ErrorKind::Network, operation, message).with_path(origin.to_string());
+    if let Some((reason, hint)) = tls_reason(&error).map(explain) {
+        let error = network(reason).with_source(error);
+        return if let Some(hint) = hint { error.with_hint(hint) } else { error };
+    }
     match error {
         ureq::Error::Io(error) => match error.downcast::<Error>() {
             Ok(ours) => ours,
-            Err(error) => match tls_reason(&error) {
-                Some(reason) => network(format!("TLS: {reason}"))
-                    .with_hint("ca = FILE in registries.toml names a certificate authority to trust")
-                    .with_source(error),
-                None if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() => {
-                    let text = error.to_string();
-                    network(if text == "timed out" { "connecting took too long".into() } else { text })
-                }
-                None if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    network("the connection ended too early".into()).with_source(error)
-                }
-                None => {
-                    let plain = Error::io(operation, "", error);
-                    network(plain.message().to_string())
-                }
-            },
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() => {
+                let text = error.to_string();
+                network(if text == "timed out" { "connecting took too long".into() } else { text })
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                network("the connection ended too early".into()).with_source(error)
+            }
+            Err(error) => {
+                let plain = Error::io(operation, "", error);
+                network(plain.message().to_string())
+            }
         },
-        ureq::Error::Rustls(reason) => network(format!("TLS: {reason}")),
         ureq::Error::HostNotFound => network("the host's name cannot be resolved".into()),
         ureq::Error::Timeout(_) => network("it took too long".into()),
         other => network(other.to_string()),
     }
 }
 
-fn tls_reason(error: &io::Error) -> Option<String> {
-    error.get_ref()?.downcast_ref::<rustls::Error>().map(|reason| reason.to_string())
-}
-
-/// Returns whether a request failed over the server's certificate: TLS is spoken there, and not by a server to trust.
-pub(super) fn is_certificate(error: &ureq::Error) -> bool {
-    let reason = match error {
-        ureq::Error::Io(error) => error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
+/// Returns why TLS did not come about, where that is what went wrong.
+pub(super) fn tls_reason(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
         ureq::Error::Rustls(error) => Some(error),
         _ => None,
-    };
-    matches!(
-        reason,
-        Some(
-            rustls::Error::InvalidCertificate(_)
-                | rustls::Error::AlertReceived(_)
-                | rustls::Error::NoCertificatesPresented
-        )
-    )
+    }
 }
 
 #[cfg(test)]

@@ -232,7 +232,8 @@ fn tls_errors_name_the_host_and_the_reason() {
                  q ca -batch -config conf -cert ca.pem -keyfile ca.key -in $1.csr -out $1.pem -extfile ext -startdate 20200101000000Z -enddate 20200102000000Z -notext ;;
              *) q x509 -req -in $1.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days $3 -extfile ext -out $1.pem ;;
            esac
-         done",
+         done
+         q req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout self.key -out self.pem -days 30 -subj /CN=self -addext subjectAltName=IP:127.0.0.1",
     );
     let read = |name: &str| std::fs::read_to_string(world.scratch.join(name)).unwrap();
     let start = |name: &str| {
@@ -240,9 +241,13 @@ fn tls_errors_name_the_host_and_the_reason() {
         Fake::start_with(Some((&chain, &key)))
     };
     let ca = world.scratch.join("ca.pem");
-    for (certificate, trusted, reason) in
-        [("good", false, "UnknownIssuer"), ("other", true, "not valid for name"), ("old", true, "expired")]
-    {
+    let ca_hint = "ca = FILE in registries.toml names a certificate authority to trust";
+    for (certificate, trusted, reason, hint) in [
+        ("good", false, "by an authority that is not trusted", ca_hint),
+        ("other", true, "for another name: registry.example", "use a name that the certificate is for"),
+        ("old", true, "has expired: 2020-01-02", "clock"),
+        ("self", true, "signed by itself", "have one made for the server"),
+    ] {
         let fake = start(certificate);
         let host = format!("127.0.0.1:{}", fake.port);
         world.file("auth.json", &json!({ "auths": { &host: { "auth": "dXNlcjpzZWNyZXQ=" } } }).to_string());
@@ -257,7 +262,7 @@ fn tls_errors_name_the_host_and_the_reason() {
             text.contains(&host) && text.contains("TLS: ") && text.contains(reason),
             "{certificate}: {text}"
         );
-        assert!(error.hint().is_some(), "{text}");
+        assert!(error.hint().unwrap().to_string().contains(hint), "{text}");
         // Whether TLS is spoken is asked without a certificate being believed, and without anything that is secret.
         let asked = |seen: &Seen| {
             seen.method == "GET" && seen.target == "/v2/" && seen.header("authorization").is_empty()
@@ -272,6 +277,28 @@ fn tls_errors_name_the_host_and_the_reason() {
         pull(&world.store, &world.registries(&config), &name, &PullOptions::default(), &world.control)
             .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    // Servers that speak another protocol, of which some wait for the client to begin.
+    for greeting in ["HTTP/1.1 400 Bad Request\r\n\r\n", "SSH-2.0-x\r\n"] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = std::io::Read::read(&mut stream, &mut [0; 16]);
+            let _ = std::io::Write::write_all(&mut stream, greeting.as_bytes());
+            let _ = std::io::Read::read_to_end(&mut stream, &mut Vec::new());
+        });
+        let place = format!("127.0.0.1:{port}");
+        let config = format!("[[registry]]\nprefix = '{place}'\nlocation = 'https://{place}'\n");
+        let name = format!("{place}/app:v1");
+        let error =
+            pull(&world.store, &world.registries(&config), &name, &PullOptions::default(), &world.control)
+                .unwrap_err();
+        assert!(error.to_string().contains(&place), "{error}");
+        assert!(error.message().contains("the server does not speak TLS"), "{greeting}: {error}");
+        let hint = error.hint().unwrap().to_string();
+        assert!(hint.contains("insecure = true") && hint.contains("http://"), "{hint}");
+        server.join().unwrap();
+    }
 }
 
 #[test]

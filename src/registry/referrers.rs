@@ -1,16 +1,27 @@
 //! Referrers: manifests that are about another one (distribution-spec, "Pushing Manifests with Subject").
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::client::{Fetched, Repository, Wanted};
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::new_index;
 use crate::media_type::{EMPTY_CONFIG, OCI_INDEX};
 use crate::store::{BlobInfo, Descriptor, Limits, descriptor, descriptor_digest};
 
 const OP: &str = "list referrers";
-/// How often a list is written again that another client changed in between.
-const TRIES: usize = 5;
+/// How long a list is written again that other clients change meanwhile.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest pause before a list is read back.
+const MAX_PAUSE: Duration = Duration::from_secs(8);
+/// How long others on this machine that write the same list are waited for.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// Returns the tag that a registry without the referrers API lists a manifest's referrers under: the algorithm cut at 32
 /// characters, the hex digits at 64.
@@ -23,36 +34,117 @@ fn tag(subject: &Descriptor) -> String {
 
 /// Lists a manifest under the referrers tag of its subject, for a registry that has no referrers API.
 ///
-/// The tag has no lock: the list is read back, and written again when a change of another client, made before that, went over ours; a
-/// later one is not noticed.
+/// The tag has no lock: another client that has read the list before ours was written may write over it. So the list is read back after
+/// a pause that is longer than reading and writing took here, and written again where the entry is missing; the pauses grow, and differ
+/// from client to client. What a client writes later that was slower than that is not noticed. On one machine one writes at a time.
 pub(super) fn list(
     repository: &Repository,
     manifest: &Fetched,
     subject: &Descriptor,
     limits: &Limits,
 ) -> Result<()> {
-    let tag = tag(subject);
+    let list = List { repository, tag: tag(subject), limits };
     let entry = entry(manifest)?;
-    for _ in 0..TRIES {
-        let (mut entries, annotations) = match repository.manifest(Wanted::Tag(&tag), limits) {
+    let session = repository.session;
+    let began = Instant::now();
+    let mut tries = 0;
+    loop {
+        let turn = list.wait_for_turn()?;
+        let asked = Instant::now();
+        if !list.add(&entry)? && tries == 0 {
+            return Ok(());
+        }
+        let pause = session.registries.backoff.max(asked.elapsed() * 2);
+        drop(turn);
+        // Where others are at work, twice.
+        let mut left = if tries == 0 { 1 } else { 2 };
+        while left > 0 {
+            session.rest(OP, differing(pause, tries), &session.control.cancel)?;
+            if !lists(&list.read()?.0, &entry) {
+                break;
+            }
+            left -= 1;
+        }
+        if left == 0 {
+            return Ok(());
+        }
+        if began.elapsed() >= PATIENCE {
+            return Err(Error::new(ErrorKind::Busy, OP, "other clients keep changing the list")
+                .with_path(repository.shown(list.tag))
+                .with_hint("the manifest itself is there; push it again when they have ended"));
+        }
+        tries += 1;
+    }
+}
+
+/// Makes a pause longer with each try, and not the same as that of others.
+fn differing(pause: Duration, tries: u32) -> Duration {
+    let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
+    pause.saturating_mul(1 << tries.min(5)).min(MAX_PAUSE).mul_f64(1.0 + random)
+}
+
+/// The list of referrers of one manifest.
+struct List<'a> {
+    repository: &'a Repository<'a>,
+    tag: String,
+    limits: &'a Limits,
+}
+
+impl List<'_> {
+    fn read(&self) -> Result<(Vec<Descriptor>, BTreeMap<String, String>)> {
+        match self.repository.manifest(Wanted::Tag(&self.tag), self.limits) {
             Ok(found) => {
                 let annotations =
                     found.document.annotations().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-                (found.document.manifests().to_vec(), annotations)
+                Ok((found.document.manifests().to_vec(), annotations))
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => (Vec::new(), BTreeMap::new()),
-            Err(error) => return Err(error),
-        };
-        if entries.iter().any(|known| known.digest() == entry.digest()) {
-            return Ok(());
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok((Vec::new(), BTreeMap::new())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds an entry; returns false where it is there.
+    fn add(&self, entry: &Descriptor) -> Result<bool> {
+        let (mut entries, annotations) = self.read()?;
+        if lists(&entries, entry) {
+            return Ok(false);
         }
         entries.push(entry.clone());
         let bytes = new_index(&entries, &annotations)?;
         let index = descriptor(OCI_INDEX, &BlobInfo::of(&bytes));
-        repository.put_manifest(&tag, &index, &bytes)?;
+        self.repository.put_manifest(&self.tag, &index, &bytes)?;
+        Ok(true)
     }
-    Err(Error::new(ErrorKind::Busy, OP, "other clients keep changing the list")
-        .with_path(repository.shown(tag)))
+
+    /// Waits for others on this machine that write the list, of this process or another one. The right to write is a name that one
+    /// socket has at a time (unix(7), "Abstract sockets"), which ends with its process. Where it cannot be had, the list is written
+    /// without it.
+    fn wait_for_turn(&self) -> Result<Option<OwnedFd>> {
+        let session = self.repository.session;
+        let endpoint = &self.repository.endpoint;
+        let user = rustix::process::getuid().as_raw();
+        let which = format!("{user}\n{}\n{}\n{}", endpoint.origin, endpoint.repository, self.tag);
+        let name = format!("treering-referrers-{}", Digest::of(which.as_bytes()).hex());
+        let flags = SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None);
+        let (Ok(socket), Ok(name)) = (socket, SocketAddrUnix::new_abstract_name(name.as_bytes())) else {
+            return Ok(None);
+        };
+        let began = Instant::now();
+        loop {
+            match rustix::net::bind(&socket, &name) {
+                Ok(()) => return Ok(Some(socket)),
+                Err(Errno::ADDRINUSE) if began.elapsed() < MAX_WAIT => {
+                    session.rest(OP, differing(Duration::from_millis(5), 0), &session.control.cancel)?;
+                }
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+}
+
+fn lists(entries: &[Descriptor], entry: &Descriptor) -> bool {
+    entries.iter().any(|known| known.digest() == entry.digest())
 }
 
 /// Returns a manifest as the list describes it: with its artifact type and annotations.

@@ -342,6 +342,11 @@ impl<'a> Session<'a> {
             let message = format!("the registry asks to be left alone for {} seconds", wait.as_secs());
             return Err(Error::new(ErrorKind::Network, operation, message));
         }
+        self.rest(operation, wait, cancel)
+    }
+
+    /// Waits, unless it is cancelled.
+    pub fn rest(&self, operation: &'static str, wait: Duration, cancel: &Cancel) -> Result<()> {
         let end = Instant::now() + wait;
         loop {
             cancel.check(operation)?;

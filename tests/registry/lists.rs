@@ -1,6 +1,9 @@
 //! Images for several platforms, and manifests that are about others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use treering::image::{CommitOptions, Image, ManifestOptions, Platform, commit, new_manifest};
@@ -9,7 +12,7 @@ use treering::registry::{
     read_manifest,
 };
 use treering::store::{BlobInfo, Limits, Reference, descriptor};
-use treering::{Digest, ErrorKind};
+use treering::{Control, Digest, ErrorKind};
 
 use crate::fake::{Act, Answer, Fake};
 use crate::world::World;
@@ -259,4 +262,105 @@ fn referrers_are_listed_under_a_tag_where_the_registry_does_not_list_them() {
     attach(3);
     let list: Value = serde_json::from_slice(&fake.tag("app", &fallback).unwrap()).unwrap();
     assert_eq!(list["manifests"].as_array().unwrap().len(), 2);
+}
+
+/// Puts artifacts about an image into the store, as `signature:vN`; returns their digests.
+fn signatures(world: &World, image: &Image, count: usize) -> BTreeSet<String> {
+    let config = descriptor("application/vnd.oci.empty.v1+json", &world.store.put_blob(b"{}").unwrap());
+    let options = ManifestOptions { subject: Some(image.descriptor().clone()), ..ManifestOptions::default() };
+    let make = |n: usize| {
+        let blob = world.store.put_blob(format!("signature {n}").as_bytes()).unwrap();
+        let bytes = new_manifest(&config, &[descriptor("text/plain", &blob)], &options).unwrap();
+        let info = world.store.put_blob(&bytes).unwrap();
+        let entry = descriptor("application/vnd.oci.image.manifest.v1+json", &info);
+        world.store.tag(&Reference::parse(&format!("signature:v{n}")).unwrap(), &entry).unwrap();
+        info.digest.to_string()
+    };
+    (0..count).map(make).collect()
+}
+
+fn listed(fake: &Fake, fallback: &str) -> BTreeSet<String> {
+    let list: Value = serde_json::from_slice(&fake.tag("app", fallback).unwrap()).unwrap();
+    let entries = list["manifests"].as_array().unwrap();
+    entries.iter().map(|entry| entry["digest"].as_str().unwrap().to_string()).collect()
+}
+
+#[test]
+fn referrers_that_are_written_at_the_same_time_are_all_listed() {
+    const WRITERS: usize = 16;
+    let (from, fake) = (Fake::start(), Fake::start());
+    let name = fake.name("app:v1");
+    let world = World::with_image(&name, 1000);
+    let registries = world.registries("");
+    push(&world.store, &registries, &name, &name, &PushOptions::default(), &world.control).unwrap();
+    let image = Image::open(&world.store, &name, None).unwrap();
+    let fallback = format!("sha256-{}", image.digest().hex());
+    let expected = signatures(&world, &image, WRITERS);
+    for n in 0..WRITERS {
+        let (local, to) = (format!("signature:v{n}"), from.name(&format!("app:s{n}")));
+        from.with(|state| state.referrers = true);
+        push(&world.store, &registries, &local, &to, &PushOptions::default(), &world.control).unwrap();
+    }
+    std::thread::scope(|scope| {
+        for n in 0..WRITERS {
+            let (world, from, fake) = (&world, &from, &fake);
+            scope.spawn(move || {
+                // Each as if it were alone: half of them pushed, half of them copied.
+                let (registries, control) = (world.registries(""), Control::default());
+                let (local, to) = (format!("signature:v{n}"), fake.name(&format!("app:s{n}")));
+                if n % 2 == 0 {
+                    push(&world.store, &registries, &local, &to, &PushOptions::default(), &control).unwrap();
+                } else {
+                    let source = from.name(&format!("app:s{n}"));
+                    copy(&registries, &source, &to, &CopyOptions::default(), &control).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(listed(&fake, &fallback), expected);
+}
+
+/// Clients on other machines, which have read the list before.
+#[test]
+fn a_list_of_referrers_that_others_write_over_is_written_again() {
+    let fake = Fake::start();
+    let name = fake.name("app:v1");
+    let world = World::with_image(&name, 1000);
+    let registries = world.registries("").with_patience(Duration::from_secs(2), 5, Duration::from_millis(30));
+    push(&world.store, &registries, &name, &name, &PushOptions::default(), &world.control).unwrap();
+    let image = Image::open(&world.store, &name, None).unwrap();
+    let fallback = format!("sha256-{}", image.digest().hex());
+    let expected = signatures(&world, &image, 1);
+    let attach = || {
+        let (from, to) = ("signature:v0", fake.name("app:signature"));
+        push(&world.store, &registries, from, &to, &PushOptions::default(), &world.control)
+    };
+    let written = |fallback: &str| fake.log().iter().filter(|seen| seen.is("PUT", fallback)).count();
+    // Seven go over ours, each somewhat later; what is read at once does not show that.
+    let (of_list, last, lost) = (fallback.clone(), Mutex::new(None::<Instant>), AtomicUsize::new(0));
+    fake.rule(move |seen| {
+        if seen.is("PUT", &of_list) {
+            *last.lock().unwrap() = Some(Instant::now());
+        }
+        let late = last.lock().unwrap().is_some_and(|at| at.elapsed() > Duration::from_millis(15));
+        let goes_over = seen.is("GET", &of_list) && late && lost.fetch_add(1, Ordering::SeqCst) < 7;
+        goes_over.then(|| Act::Say(Answer::error(404, "MANIFEST_UNKNOWN")))
+    });
+    attach().unwrap();
+    assert!(written(&fallback) >= 2, "{}", written(&fallback));
+    assert_eq!(listed(&fake, &fallback), expected);
+    // What is listed is left as it is, and a wait can be cancelled.
+    fake.rule(|_| None);
+    attach().unwrap();
+    assert_eq!(written(&fallback), 0);
+    let of_list = fallback.clone();
+    fake.rule(move |seen| seen.is("GET", &of_list).then(|| Act::Say(Answer::error(404, "MANIFEST_UNKNOWN"))));
+    std::thread::scope(|scope| {
+        let attaching = scope.spawn(attach);
+        while written(&fallback) < 2 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        world.control.cancel.cancel();
+        assert_eq!(attaching.join().unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
+    });
 }

@@ -8,7 +8,7 @@ use ureq::http::Method;
 
 use super::client::Repository;
 use super::origin::Location;
-use super::session::{Failure, Payload, Response};
+use super::session::{Failure, Payload, Request, Response};
 use super::transfer::Progress;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -163,6 +163,7 @@ pub(super) fn upload(
             );
             if !fine {
                 kept.into_iter().for_each(Upload::forget);
+                cancel(repository, state.location.take());
             }
             return Err(failure.error);
         }
@@ -184,6 +185,17 @@ fn is_there(repository: &Repository, blob: &Blob) -> Result<bool> {
             }
         }
     }
+}
+
+/// Has the registry drop an upload that nothing goes on with (distribution-spec, "Cancel"), with one request. The error at hand is
+/// the one that counts, so nothing follows from the answer.
+fn cancel(repository: &Repository, location: Option<Location>) {
+    let Some(location) = location else { return };
+    let (session, endpoint, scopes) = (repository.session, &repository.endpoint, &repository.scopes);
+    let authorization = session.tokens.header(&endpoint.origin, scopes);
+    let (headers, payload) = (Vec::new(), Payload::None);
+    let request = Request { operation: OP, method: Method::DELETE, location, headers, payload, scopes };
+    let _ = session.follow(endpoint, &request, authorization.as_deref());
 }
 
 fn attempt(
@@ -221,9 +233,13 @@ fn attempt(
     if state.offset == 0 && (state.one_piece || blob.size <= ONE_PIECE) {
         // Cut, it begins anew.
         let location = state.location.take().expect("started above");
-        return match finish(repository, blob, location, 0, progress) {
+        return match finish(repository, blob, location.clone(), 0, progress) {
             Err(failure) if failure.error.kind() == ErrorKind::NotFound => Err(forgotten(state, failure)),
-            result => result.map(|()| Outcome::Sent),
+            Err(failure) => {
+                state.location = Some(location).filter(|_| !failure.again);
+                Err(failure)
+            }
+            Ok(()) => Ok(Outcome::Sent),
         };
     }
     state.keep(kept);
@@ -269,6 +285,8 @@ fn start(repository: &Repository, blob: &Blob, state: &mut State) -> Result<Opti
         }
         _ => return Err(response.into_error(OP, &repository.shown(blob.digest))),
     }
+    state.location = Some(next(repository, &response)?);
+    state.offset = 0;
     if let Some(least) =
         response.header("oci-chunk-min-length").and_then(|text| text.trim().parse::<u64>().ok())
     {
@@ -279,8 +297,6 @@ fn start(repository: &Repository, blob: &Blob, state: &mut State) -> Result<Opti
         state.least = least;
         state.chunk = state.chunk.max(least);
     }
-    state.location = Some(next(repository, &response)?);
-    state.offset = 0;
     Ok(None)
 }
 

@@ -454,6 +454,11 @@ impl Shared {
 }
 
 impl State {
+    /// Returns how many uploads are neither finished nor cancelled.
+    pub fn open_uploads(&self) -> usize {
+        self.uploads.len()
+    }
+
     /// Changes a byte of every upload that is not finished.
     pub fn spoil_uploads(&mut self) {
         self.uploads.values_mut().filter_map(|bytes| bytes.first_mut()).for_each(|byte| *byte ^= 1);
@@ -589,6 +594,10 @@ impl State {
                 let bytes = self.uploads.remove(id).unwrap();
                 self.blobs.insert((repository.into(), digest.clone()), bytes);
                 Answer::new(201).with("docker-content-digest", digest)
+            }
+            "DELETE" => {
+                self.uploads.remove(id);
+                Answer::new(204)
             }
             _ => Answer::new(405),
         }

@@ -173,6 +173,67 @@ fn a_copy_names_the_side_that_fails() {
     }
 }
 
+/// The registry would keep what has arrived for as long as it likes.
+#[test]
+fn an_upload_that_is_refused_for_good_is_cancelled() {
+    let world = World::with_image("app:v1", 3 << 20);
+    let large = Image::open(&world.store, "app:v1", None).unwrap().layers()[0].digest.hex();
+    for (method, status, code) in [
+        ("PUT", 400, "DIGEST_INVALID"),
+        ("PUT", 413, "SIZE_INVALID"),
+        ("PATCH", 409, "CONFLICT"),
+        ("PATCH", 422, "UNPROCESSABLE"),
+    ] {
+        let fake = Fake::start();
+        let basic = "Basic dXNlcjpzZWNyZXQ=".to_string();
+        fake.with(|state| state.door = Door::Basic(basic.clone()));
+        login(&world.registries(""), &fake.name(""), &Credential::basic("user", "secret"), &world.control)
+            .unwrap();
+        let digest = large.clone();
+        fake.rule(move |seen| {
+            let large = seen.method == "PATCH" || seen.target.contains(&digest);
+            (seen.is(method, "/uploads/") && large).then(|| Act::Say(Answer::error(status, code)))
+        });
+        let options = PushOptions::default();
+        let (to, registries) = (fake.name("app:v1"), world.registries(""));
+        let error = push(&world.store, &registries, "app:v1", &to, &options, &world.control).unwrap_err();
+        assert!(error.message().contains(code), "{error}");
+        let log = fake.log();
+        let is_refused = |seen: &&crate::fake::Seen| {
+            seen.is(method, "/uploads/") && (method == "PATCH" || seen.target.contains(&large))
+        };
+        let refused = log.iter().find(is_refused).unwrap();
+        let dropped: Vec<_> = log.iter().filter(|seen| seen.method == "DELETE").collect();
+        let path = |target: &str| target.split('?').next().unwrap().to_string();
+        assert_eq!(dropped.len(), 1, "{method} {status}");
+        assert_eq!(path(&dropped[0].target), path(&refused.target), "{method} {status}");
+        assert_eq!(dropped[0].header("authorization"), basic);
+        assert_eq!(fake.with(|state| state.open_uploads()), 0, "{method} {status}");
+        // Where that is refused as well, or never answered, the first error is what is reported.
+        for act in [Act::Say(Answer::error(405, "UNSUPPORTED")), Act::Close] {
+            let digest = large.clone();
+            fake.rule(move |seen| {
+                let large = seen.method == "PATCH" || seen.target.contains(&digest);
+                match seen.method.as_str() {
+                    "DELETE" => Some(act.clone()),
+                    _ if seen.is(method, "/uploads/") && large => Some(Act::Say(Answer::error(status, code))),
+                    _ => None,
+                }
+            });
+            let error = push(&world.store, &registries, "app:v1", &to, &options, &world.control).unwrap_err();
+            assert!(error.message().contains(code), "{error}");
+            assert_eq!(fake.log().iter().filter(|seen| seen.method == "DELETE").count(), 1);
+        }
+    }
+    // What the next push goes on with stays.
+    let fake = Fake::start();
+    fake.rule(|seen| (seen.method == "PATCH").then(|| Act::Say(Answer::error(500, "UNKNOWN"))));
+    let to = fake.name("app:v1");
+    push(&world.store, &world.registries(""), "app:v1", &to, &PushOptions::default(), &world.control)
+        .unwrap_err();
+    assert!(fake.log().iter().all(|seen| seen.method != "DELETE"));
+}
+
 #[test]
 fn a_registry_that_stays_broken_is_an_error_and_nothing_half_is_published() {
     let fake = Fake::start();

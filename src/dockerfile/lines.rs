@@ -299,17 +299,17 @@ fn heredoc_words(text: &str) -> Vec<(String, bool, bool)> {
     words.iter().filter_map(|word| heredoc(word)).collect()
 }
 
-/// Returns the end word, whether the body is expanded, and whether tabs are dropped, of `<<WORD` or `<<-WORD`.
-pub(crate) fn heredoc(word: &str) -> Option<(String, bool, bool)> {
-    let digits = word.len() - word.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    if !matches!(word[..digits].parse::<u64>(), Ok(0)) && digits > 0 {
-        return None;
-    }
-    let rest = word[digits..].strip_prefix("<<")?;
+/// Returns the end word, whether the body is expanded, and whether tabs are dropped, of `<<WORD` or `<<-WORD`, which the number of a
+/// descriptor may stand before. `None` where anything else is in the text.
+pub(crate) fn heredoc(text: &str) -> Option<(String, bool, bool)> {
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<")?;
     let (rest, chomp) = rest.strip_prefix('-').map_or((rest, false), |rest| (rest, true));
-    if rest.is_empty() || rest.contains('<') {
+    if rest.contains('<') || words::split(rest, '\\').ok()?.len() != 1 {
         return None;
     }
     let name = words::unquote(rest, '\\').ok().filter(|name| !name.is_empty())?;
-    Some((name.clone(), name == rest, chomp))
+    // A backslash quotes for a shell, and not here.
+    let quotes = |text: &str| text.matches(['\'', '"']).count();
+    let expand = quotes(&name) == quotes(rest);
+    Some((name, expand, chomp))
 }

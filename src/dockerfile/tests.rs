@@ -77,7 +77,29 @@ fn heredocs() {
     assert_eq!((two.heredocs[1].body.as_str(), two.heredocs[1].content().as_str()), ("\t\tb\n", "b\n"));
     assert!(run("RUN echo '<<EOF'").heredocs.is_empty());
     assert!(run("RUN [\"cat\", \"<<EOF\"]").heredocs.is_empty());
-    assert!(run("RUN echo 3<<EOF").heredocs.is_empty());
+    // The number of a descriptor may stand before one. What stands between two `<`, or is part of a word, is none.
+    let names = |run: &instruction::Run| run.heredocs.iter().map(|doc| doc.name.clone()).collect::<Vec<_>>();
+    let three = run("RUN <<EOF 3<<IN1 42<<-'IN2' awk -f -\nBEGIN {}\nEOF\nIN\nIN1\n\tin\n\tIN2\n");
+    assert_eq!(names(&three), ["EOF", "IN1", "IN2"]);
+    assert_eq!((three.heredocs[2].content().as_str(), three.heredocs[2].expand), ("in\n", false));
+    assert_eq!(three.command, CommandLine::Shell("<<EOF 3<<IN1 42<<-'IN2' awk -f -".into()));
+    assert_eq!(names(&run("RUN echo 0<<A\na\nA\n")), ["A"]);
+    for text in ["RUN echo a3<<EOF", "RUN echo 3<<<EOF", "RUN echo -3<<EOF", "RUN echo 3<", "RUN echo << EOF"]
+    {
+        assert!(run(text).heredocs.is_empty(), "{text}");
+    }
+    // A backslash takes away no expansion, as quotes do.
+    let words = run("RUN cat <<A\\B <<\"C D\" <<E'F'\nAB\nC D\nEF\n").heredocs;
+    let words: Vec<_> = words.iter().map(|doc| (doc.name.as_str(), doc.expand)).collect();
+    assert_eq!(words, [("AB", true), ("C D", false), ("EF", false)]);
+    // What stands behind one is a command, which the shell reads it for.
+    for (text, alone) in
+        [("<<EOF", true), ("3<<-EOF", true), ("<<'a b'", true), ("<<EOF sh", false), ("<<A <<B", false)]
+    {
+        assert_eq!(lines::heredoc(text).is_some(), alone, "{text}");
+    }
+    let Instruction::Copy(copy) = only("COPY 3<<x /d\na\nx\n") else { panic!() };
+    assert!(matches!(&copy.sources[..], [CopySource::Inline(doc)] if doc.body == "a\n"));
     let Instruction::Copy(copy) = only("COPY --chmod=755 <<x y <<\"z\" /d/\n$a\nx\nb\nz\n") else { panic!() };
     let inline: Vec<_> = copy
         .sources
@@ -236,10 +258,17 @@ fn variables_in_every_form() {
         assert!(words::expand(text, '\\', &get).is_err(), "{text}");
     }
     assert_eq!(words::expand("a`$v \\$e", '`', &get).unwrap(), "a$v \\");
-    assert_eq!(
-        words::expand_body("'$v' \\$v \\\\ \\n \"${e}\"", '\\', &get).unwrap(),
-        "'foobarbaz' $v \\ \\n \"\""
-    );
+    // In the body of a here-document quotes are characters, and a backslash is dropped before any.
+    for (text, expected) in [
+        ("'$v' \"${e}\" it's\n", "'foobarbaz' \"\" it's\n"),
+        ("\\\n", "\n"),
+        ("\\\\\n", "\\\n"),
+        ("\\$v \\n \\'\\\" `$p`\n", "$v n '\" `/a/b/c.tar.gz`\n"),
+        ("${u:-\"a b\"} ${u:-it's}\n", "\"a b\" it's\n"),
+    ] {
+        assert_eq!(words::expand_body(text, &get).unwrap(), expected, "{text}");
+    }
+    assert!(words::expand_body("${v", &get).is_err());
     assert_eq!(words::expand_and_list("$u ${w:-x} ${y+z}$v", '\\', &get).unwrap().1, ["u"]);
 }
 

@@ -70,25 +70,12 @@ pub(crate) fn expand_and_list(
     Ok((lexer.run(None, false)?, lexer.unset))
 }
 
-/// Replaces variables in the body of a here-document: quotes stay as they are.
-pub(crate) fn expand_body(
-    text: &str,
-    escape: char,
-    get: &dyn Fn(&str) -> Option<String>,
-) -> Result<String, Fault> {
-    let mut lexer = Lexer::new(text, escape, get);
-    let mut out = String::new();
-    while let Some(c) = lexer.next() {
-        match c {
-            '$' => lexer.variable(&mut out)?,
-            c if c == escape => match lexer.peek() {
-                Some(next) if next == '$' || next == escape => out.extend(lexer.next()),
-                _ => out.push(c),
-            },
-            c => out.push(c),
-        }
-    }
-    Ok(out)
+/// Replaces variables in the body of a here-document. Quotes are characters as any other. The escape is a backslash, whatever a file
+/// says, and is dropped before any character.
+pub(crate) fn expand_body(text: &str, get: &dyn Fn(&str) -> Option<String>) -> Result<String, Fault> {
+    let mut lexer = Lexer::new(text, '\\', get);
+    lexer.keep_quotes = true;
+    lexer.run(None, false)
 }
 
 struct Lexer<'a> {
@@ -99,12 +86,14 @@ struct Lexer<'a> {
     unset: Vec<String>,
     depth: usize,
     keep_variables: bool,
+    keep_quotes: bool,
 }
 
 impl<'a> Lexer<'a> {
     fn new(text: &str, escape: char, get: &'a dyn Fn(&str) -> Option<String>) -> Lexer<'a> {
         let chars = text.char_indices().collect();
-        Lexer { chars, at: 0, escape, get, unset: Vec::new(), depth: 0, keep_variables: false }
+        let unset = Vec::new();
+        Lexer { chars, at: 0, escape, get, unset, depth: 0, keep_variables: false, keep_quotes: false }
     }
 
     fn next(&mut self) -> Option<char> {
@@ -128,14 +117,14 @@ impl<'a> Lexer<'a> {
         while let Some(c) = self.next() {
             match c {
                 c if Some(c) == stop => return Ok(out),
-                '\'' => loop {
+                '\'' if !self.keep_quotes => loop {
                     match self.next() {
                         Some('\'') => break,
                         Some(c) => out.push(c),
                         None => return Err(self.refuse("a quote is not closed")),
                     }
                 },
-                '"' => self.double_quoted(&mut out)?,
+                '"' if !self.keep_quotes => self.double_quoted(&mut out)?,
                 c if c == self.escape => {
                     if pattern {
                         out.push('\\');

@@ -87,7 +87,7 @@ impl Resolved {
                 CopySource::Inline(heredoc) => {
                     let mut text = heredoc.content();
                     if heredoc.expand {
-                        text = words::expand_body(&text, scope.escape, &|name| scope.get(name))?;
+                        text = words::expand_body(&text, &|name| scope.get(name))?;
                     }
                     inline.push((heredoc.name.clone(), text.into_bytes()));
                 }

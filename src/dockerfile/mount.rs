@@ -135,15 +135,17 @@ impl MountText {
         for (key, value) in &self.0 {
             given.push((key.as_str(), value.as_deref().map(expand).transpose()?));
         }
-        let kind = match given.iter().find(|(key, _)| *key == "type").map(|(_, value)| value.as_deref()) {
-            None | Some(Some("bind")) => MountKind::Bind,
-            Some(Some("cache")) => MountKind::Cache,
-            Some(Some("tmpfs")) => MountKind::Tmpfs,
-            Some(Some("secret")) => MountKind::Secret,
-            Some(Some("ssh")) => MountKind::Ssh,
+        let named = given.iter().find(|(key, _)| *key == "type");
+        let named = named.map(|(_, value)| value.as_deref().unwrap_or_default().to_ascii_lowercase());
+        let kind = match named.as_deref() {
+            None | Some("bind") => MountKind::Bind,
+            Some("cache") => MountKind::Cache,
+            Some("tmpfs") => MountKind::Tmpfs,
+            Some("secret") => MountKind::Secret,
+            Some("ssh") => MountKind::Ssh,
             Some(other) => {
-                let message = format!("--mount has no type {:?}", other.unwrap_or(""));
-                return Err(Fault::new(message).with_hint("one of: bind, cache, tmpfs, secret, ssh"));
+                return Err(Fault::new(format!("--mount has no type {other:?}"))
+                    .with_hint("one of: bind, cache, tmpfs, secret, ssh"));
             }
         };
         let mut mount = Mount {
@@ -185,26 +187,15 @@ impl MountKind {
 
     fn takes(self, key: &str) -> bool {
         let known: &[&str] = match self {
-            MountKind::Bind => &["from", "source", "src", "readonly", "ro", "readwrite", "rw"],
-            MountKind::Cache => &[
-                "id",
-                "from",
-                "source",
-                "src",
-                "readonly",
-                "ro",
-                "readwrite",
-                "rw",
-                "sharing",
-                "mode",
-                "uid",
-                "gid",
-            ],
+            MountKind::Bind => &["from", "source", "src"],
+            MountKind::Cache => &["from", "source", "src", "sharing", "mode", "uid", "gid"],
             MountKind::Tmpfs => &["size"],
-            MountKind::Secret => &["id", "source", "src", "required", "mode", "uid", "gid", "env"],
-            MountKind::Ssh => &["id", "source", "src", "required", "mode", "uid", "gid"],
+            MountKind::Secret => &["source", "src", "required", "mode", "uid", "gid", "env"],
+            MountKind::Ssh => &["source", "src", "required", "mode", "uid", "gid"],
         };
-        matches!(key, "type" | "target" | "dst" | "destination") || known.contains(&key)
+        // As BuildKit has it, where some of these change nothing.
+        let always = ["type", "target", "dst", "destination", "readonly", "ro", "readwrite", "rw", "id"];
+        always.contains(&key) || known.contains(&key)
     }
 }
 
@@ -232,9 +223,10 @@ impl Mount {
             "readwrite" | "rw" => self.read_only = !switch(&value)?,
             "required" => self.required = switch(&value)?,
             "size" => self.size = size(&text(value)?)?,
+            "id" if matches!(self.kind, MountKind::Bind | MountKind::Tmpfs) => drop(text(value)?),
             "id" => self.id = Some(text(value)?),
             "sharing" => {
-                self.sharing = match text(value)?.as_str() {
+                self.sharing = match text(value)?.to_ascii_lowercase().as_str() {
                     "shared" => CacheSharing::Shared,
                     "private" => CacheSharing::Private,
                     "locked" => CacheSharing::Locked,

@@ -172,7 +172,12 @@ fn errors_have_a_place_and_a_hint() {
         ("FROM a\nRUN --mount=typ=bind a", (2, 5), Some("did you mean type?")),
         ("FROM a\nRUN --mount=type=bind a", (2, 5), None),
         ("FROM a\nRUN --mount=target=/,type=tmpfs a", (2, 5), None),
-        ("FROM a\nRUN --mount=type=tmpfs,target=/x,id=y a", (2, 5), None),
+        ("FROM a\nRUN --mount=type=tmpfs,target=/x,mode=700 a", (2, 5), None),
+        (
+            "FROM a\nRUN --mount=type=CASH,target=/x a",
+            (2, 5),
+            Some("one of: bind, cache, tmpfs, secret, ssh"),
+        ),
         ("FROM a\nRUN --network=bridge a", (2, 5), None),
         ("FROM a\nRUN --device=gpu a", (2, 5), None),
         ("FROM a\nRUN", (2, 4), None),

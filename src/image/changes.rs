@@ -2,14 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::dockerfile::{Change, CommandLine, Fault, HealthTest, parse_changes, words};
+use crate::dockerfile::{Change, CommandLine, Fault, HealthTest, nearest, parse_changes, words};
 use crate::error::Result;
 
 const OP: &str = "apply change";
 
 /// Applies instructions to a `config` object, in order, as `docker commit --change` does.
 ///
-/// `CMD []` and `ENTRYPOINT []` clear what is inherited (`docker commit` puts it back; the list is the user's wish).
+/// `CMD []` and `ENTRYPOINT []` clear what is inherited (`docker commit` puts it back; the list is the user's wish), and any ENTRYPOINT
+/// the inherited command.
 /// Nothing is changed when an instruction fails.
 pub(super) fn apply_changes(config: &mut Map<String, Value>, texts: &[impl AsRef<str>]) -> Result<()> {
     let lines = parse_changes(texts, OP)?;
@@ -187,9 +188,12 @@ impl Parameters {
     }
 
     fn stopsignal(&mut self, signal: String) -> Result<(), Fault> {
-        let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-');
-        if signal.is_empty() || !signal.chars().all(named) {
-            return Err(Fault::new(format!("{signal:?} is not a signal such as SIGTERM or 15")));
+        if !is_signal(&signal) {
+            let fault = Fault::new(format!("{signal:?} is not a signal"));
+            return Err(match nearest(&signal_name(&signal), SIGNALS) {
+                Some(near) => fault.with_hint(format!("did you mean SIG{near}?")),
+                None => fault.with_hint("a name such as SIGTERM or SIGRTMIN+3, or a number such as 15"),
+            });
         }
         self.config.insert("StopSignal".into(), signal.into());
         Ok(())
@@ -249,6 +253,33 @@ impl Parameters {
         }
         entry.as_object_mut().expect("made one above")
     }
+}
+
+/// Signals of Linux by name, without those of real time.
+const SIGNALS: [&str; 34] = [
+    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE",
+    "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU",
+    "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
+];
+
+/// Returns the name of a signal as the list has it.
+fn signal_name(text: &str) -> String {
+    let upper = text.to_ascii_uppercase();
+    upper.strip_prefix("SIG").unwrap_or(&upper).to_string()
+}
+
+/// Returns whether Docker takes a text as a signal: any number but 0, or a name in any case, with or without `SIG`, `RTMIN+1` to
+/// `RTMIN+15` and `RTMAX-14` to `RTMAX-1` included.
+fn is_signal(text: &str) -> bool {
+    if let Ok(number) = text.parse::<i64>() {
+        return number != 0;
+    }
+    let name = signal_name(text);
+    let real_time = |begin: &str, most: u32| (1..=most).any(|number| name == format!("{begin}{number}"));
+    SIGNALS.contains(&name.as_str())
+        || matches!(name.as_str(), "RTMIN" | "RTMAX")
+        || real_time("RTMIN+", 15)
+        || real_time("RTMAX-", 14)
 }
 
 fn strings(config: &Map<String, Value>, key: &str) -> Vec<String> {
@@ -397,6 +428,14 @@ mod tests {
                 json!({ "OnBuild": ["RUN a", "COPY . /x  y"] }),
             ),
             (json!({}), &["STOPSIGNAL SIGRTMIN+3"], json!({ "StopSignal": "SIGRTMIN+3" })),
+            (json!({}), &["STOPSIGNAL rtmax-14"], json!({ "StopSignal": "rtmax-14" })),
+            (json!({}), &["STOPSIGNAL Term"], json!({ "StopSignal": "Term" })),
+            (json!({}), &["STOPSIGNAL 9"], json!({ "StopSignal": "9" })),
+            (
+                json!({ "Env": ["S=quit"] }),
+                &["STOPSIGNAL SIG$S"],
+                json!({ "Env": ["S=quit"], "StopSignal": "SIGquit" }),
+            ),
             (json!({}), &["HEALTHCHECK NONE"], json!({ "Healthcheck": { "Test": ["NONE"] } })),
             (
                 json!({}),
@@ -456,6 +495,14 @@ mod tests {
             "WORKDIR",
             "WORKDIR ''",
             "STOPSIGNAL a b",
+            "STOPSIGNAL SIGFOO",
+            "STOPSIGNAL SIGSIGTERM",
+            "STOPSIGNAL 0",
+            "STOPSIGNAL RTMIN+16",
+            "STOPSIGNAL RTMIN+03",
+            "STOPSIGNAL RTMAX-15",
+            "STOPSIGNAL RTMAX+1",
+            "STOPSIGNAL $nothing",
             "HEALTHCHECK",
             "HEALTHCHECK NONE x",
             "HEALTHCHECK CMD",

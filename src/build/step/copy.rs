@@ -185,8 +185,11 @@ impl Resolved {
         let (threads, control) = (elsewhere.options.threads, elsewhere.control);
         let mut parts = Vec::new();
         let mut digests = Vec::new();
+        let mut keeps_modes = false;
         for path in &self.paths {
             if is_address(path) {
+                // Whether it is an archive is seen when it is here.
+                keeps_modes |= self.unpack_all && self.chmod.is_some();
                 let (part, digest) = self.distant(path, elsewhere)?;
                 parts.push(part);
                 digests.push(digest);
@@ -198,6 +201,12 @@ impl Resolved {
                 .flat_map(|pick| std::iter::once(pick.node).chain(pick.below.iter().map(|(_, node)| *node)))
                 .collect();
             source.hash(&files, threads, control)?;
+            if self.unpack && self.chmod.is_some() {
+                source.fetch(&files, control)?;
+                for pick in &picked {
+                    keeps_modes |= holds_files(source, pick, control)?;
+                }
+            }
             digests.push(key::of_picks(source, &picked)?);
             parts.push(Part::Here(picked));
         }
@@ -209,6 +218,10 @@ impl Resolved {
         }
         if self.unpack_all {
             key["unpack all"] = json!(true);
+        }
+        // Caches may have records of archives that gave the mode to their entries.
+        if keeps_modes {
+            key["modes"] = json!("of the archive");
         }
         Ok(Inputs { parts, key })
     }
@@ -288,17 +301,26 @@ impl Resolved {
         for part in &mut inputs.parts {
             match part {
                 Part::Here(picks) => {
-                    // Where no directory is, BuildKit writes them one over the other.
-                    if picks.len() > 1 && !destination.ends_with(b"/") && !merge.is_directory(destination)? {
-                        return Err(Error::invalid(
-                            OP,
-                            "a pattern that matches several files needs a directory to copy to",
-                        )
-                        .with_path(&self.destination)
-                        .with_hint("end the destination with /"));
-                    }
                     let source = lock(source);
+                    let many = picks.len() > 1 && !destination.ends_with(b"/");
                     for pick in picks {
+                        // The first directory, or archive, makes a directory for those after it.
+                        let alone = |pick: &Pick| {
+                            pick.parents.is_none() && source.tree.kind(pick.node) != Kind::Directory
+                        };
+                        if many
+                            && alone(pick)
+                            && !merge.is_directory(destination)?
+                            && !(self.unpack && holds_files(&source, pick, control)?)
+                        {
+                            // BuildKit writes them one over the other.
+                            return Err(Error::invalid(
+                                OP,
+                                "a pattern that matches several files needs a directory to copy to",
+                            )
+                            .with_path(&self.destination)
+                            .with_hint("end the destination with /"));
+                        }
                         self.one(&mut merge, &source, pick, self.unpack, destination, tools)?;
                     }
                 }
@@ -333,23 +355,28 @@ impl Resolved {
         destination: &[u8],
         Tools { store, control, .. }: Tools<'_>,
     ) -> Result<()> {
-        let inode = source.tree.inode(pick.node);
-        if unpack && inode.meta.kind == Kind::File {
-            let content = source.content(pick.node)?;
-            if is_archive(&content, inode.meta.size, control)? {
-                let name = String::from_utf8_lossy(&source.describe(pick.node)).into_owned();
-                let reader = ContentReader::new(content, inode.meta.size);
-                let mut tar = read_tar(store, Box::new(reader), &name, control)?;
-                tar.list_all(ROOT, control)?;
-                let picks = crate::build::pick::pick(&mut tar, "/", false, &Ignore::default(), control)?;
-                merge.replaces = true;
-                let copied = merge.copy(&tar, &picks, &[destination, b"/"].concat());
-                merge.replaces = false;
-                return copied;
-            }
+        if !unpack || !holds_files(source, pick, control)? {
+            return merge.copy(source, std::slice::from_ref(pick), destination);
         }
-        merge.copy(source, std::slice::from_ref(pick), destination)
+        let name = String::from_utf8_lossy(&source.describe(pick.node)).into_owned();
+        let reader = ContentReader::new(source.content(pick.node)?, source.tree.inode(pick.node).meta.size);
+        let mut tar = read_tar(store, Box::new(reader), &name, control)?;
+        tar.list_all(ROOT, control)?;
+        let picks = crate::build::pick::pick(&mut tar, "/", false, &Ignore::default(), control)?;
+        // As BuildKit has it: entries get the owner that was named, and keep their modes.
+        let chmod = merge.chmod.take();
+        merge.replaces = true;
+        let copied = merge.copy(&tar, &picks, &[destination, b"/"].concat());
+        merge.replaces = false;
+        merge.chmod = chmod;
+        copied
     }
+}
+
+/// Returns whether a file is an archive.
+fn holds_files(source: &SourceTree, pick: &Pick, control: &Control) -> Result<bool> {
+    let meta = &source.tree.inode(pick.node).meta;
+    Ok(meta.kind == Kind::File && is_archive(&source.content(pick.node)?, meta.size, control)?)
 }
 
 impl Inputs {

@@ -79,6 +79,7 @@ fn describe(mount: &Mount, target: Option<&str>) -> Value {
     match mount.kind {
         MountKind::Bind => json!(["bind", target, mount.read_only]),
         MountKind::Cache => json!(["cache", target, id, mount.read_only, owner]),
+        MountKind::Tmpfs if mount.read_only => json!(["tmpfs", target, mount.size, "read-only"]),
         MountKind::Tmpfs => json!(["tmpfs", target, mount.size]),
         MountKind::Secret => json!(["secret", target, id, mount.env, owner]),
         MountKind::Ssh => json!(["ssh", target, id, owner]),
@@ -343,13 +344,14 @@ impl Prepared {
         with: With<'_>,
     ) -> Result<()> {
         let (target, size) = (target.as_bytes().to_vec(), mount.size);
-        if (put || with.options.rung.is_some_and(Rung::serves)) && size == 0 {
-            // A directory that goes with the step says the same.
+        let read_only = mount.read_only;
+        if (put || with.options.rung.is_some_and(Rung::serves)) && size == 0 || read_only {
+            // A directory that goes with the step says the same, and nothing is written to one that is read-only.
             let (place, root) = Place::new(with.tools.store)?;
             rustix::fs::fchmod(&root, rustix::fs::Mode::from_raw_mode(0o1777))
                 .map_err(|error| Error::io(OP, root.describe(b""), error))?;
             let source = place.path().to_path_buf();
-            let bind = BindMount { source, target, read_only: false, private: true };
+            let bind = BindMount { source, target, read_only, private: true };
             self.show(bind, &Ledger::default(), None, tree)?;
             self.places.push(place);
             return Ok(());

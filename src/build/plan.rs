@@ -1,11 +1,11 @@
 //! Which stages the target needs, in the order they are built in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::look::default_platform;
 use super::options::BuildOptions;
 use super::step::config;
-use crate::dockerfile::{Dockerfile, Instruction, Scope, nearest};
+use crate::dockerfile::{Dockerfile, Fault, Instruction, Scope, Statement, nearest};
 use crate::error::{Error, Result};
 
 /// Returns the variables that FROM is expanded with: the platforms, and the arguments before the first stage.
@@ -14,16 +14,15 @@ pub(super) fn globals(
     options: &BuildOptions,
     given: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Scope> {
-    let mut scope = Scope { escape: file.directives.escape, ..Scope::default() };
+    let mut scope = Scope::new(file.directives.escape);
     for (name, value) in config::platform_args(&default_platform(options)) {
         scope.set_arg(&name, &value);
     }
     for statement in &file.globals {
         let Instruction::Arg(args) = &statement.instruction else { continue };
         for (name, default) in args {
-            let default = default.as_deref().map(|text| scope.expand(text)).transpose();
-            let default = default.map_err(|fault| statement.line.error(fault))?;
-            if let Some(value) = given(name).or(default) {
+            let value = config::argument(given(name), default.as_deref(), &scope);
+            if let Some(value) = value.map_err(|fault| statement.line.error(fault))? {
                 scope.set_arg(name, &value);
             }
         }
@@ -52,34 +51,86 @@ pub(super) fn stages(
             }
         })?,
     };
+    let sources: Vec<Vec<Source<'_>>> =
+        (0..file.stages.len()).map(|at| sources(file, at, is_context)).collect::<Result<_>>()?;
+    check_cycles(file, &sources)?;
     let mut needed = BTreeSet::new();
     let mut todo = vec![target];
     while let Some(at) = todo.pop() {
         if needed.insert(at) {
-            // A stage refers to earlier ones only, so this ends, and their numbers are an order to build in.
+            let base = &file.stages[at].from.base;
+            // What cannot be expanded is an error of the stage that has it.
+            let base = globals.expand(base).unwrap_or_else(|_| base.clone());
             todo.extend(
-                references(file, at, globals)
-                    .iter()
-                    .filter(|name| !is_context(name))
-                    .filter_map(|name| file.stage(name, at)),
+                Some(base).filter(|name| !is_context(name)).and_then(|name| file.base_stage(&name, at)),
             );
+            // With earlier ones alone this ends, and their numbers are an order to build in.
+            if let Some(later) = sources[at].iter().find(|source| source.stage > at) {
+                return Err(later.error(file.comes_later(later.stage)));
+            }
+            todo.extend(sources[at].iter().map(|source| source.stage));
         }
     }
     Ok(needed.into_iter().collect())
 }
 
-/// Returns the names that a stage refers to: its base, and what it copies or mounts from.
-fn references(file: &Dockerfile, at: usize, globals: &Scope) -> Vec<String> {
-    let stage = &file.stages[at];
-    let base = &stage.from.base;
-    // What cannot be expanded is an error of the stage that has it.
-    let mut out = vec![globals.expand(base).unwrap_or_else(|_| base.clone())];
-    for statement in &stage.statements {
-        match &statement.instruction {
-            Instruction::Copy(copy) => out.extend(copy.from.clone()),
-            Instruction::Run(run) => out.extend(run.mounts.iter().filter_map(|mount| mount.from())),
-            _ => {}
+/// A stage that an instruction takes files from.
+struct Source<'a> {
+    stage: usize,
+    statement: &'a Statement,
+    /// The flag that names it, and which of those of this name.
+    flag: (&'static str, usize),
+}
+
+impl Source<'_> {
+    fn error(&self, fault: Fault) -> Error {
+        let (name, number) = self.flag;
+        self.statement.line.error(fault.at(self.statement.flag(name, number)))
+    }
+}
+
+/// Returns the stages that a stage copies or mounts from.
+fn sources<'a>(
+    file: &'a Dockerfile,
+    at: usize,
+    is_context: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Source<'a>>> {
+    let mut out = Vec::new();
+    for statement in &file.stages[at].statements {
+        let (flag, names) = match &statement.instruction {
+            Instruction::Copy(copy) => ("from", vec![copy.from.clone()]),
+            Instruction::Run(run) => ("mount", run.mounts.iter().map(|mount| mount.from()).collect()),
+            _ => continue,
+        };
+        for (number, name) in names.into_iter().enumerate() {
+            let Some(name) = name.filter(|name| !is_context(name)) else { continue };
+            let source = |stage| Source { stage, statement, flag: (flag, number) };
+            let found = file.source_stage(&name, at, flag == "from");
+            out.extend(found.map_err(|fault| source(at).error(fault))?.map(source));
         }
     }
-    out
+    Ok(out)
+}
+
+/// Refuses stages that take files from each other, whether the target needs them or not.
+fn check_cycles(file: &Dockerfile, sources: &[Vec<Source<'_>>]) -> Result<()> {
+    // What each of the later stages that are named reaches.
+    let mut known: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+    for (at, own) in sources.iter().enumerate() {
+        for source in own.iter().filter(|source| source.stage > at) {
+            let reached = known.entry(source.stage).or_insert_with(|| {
+                let (mut reached, mut todo) = (BTreeSet::new(), vec![source.stage]);
+                while let Some(stage) = todo.pop() {
+                    if reached.insert(stage) {
+                        todo.extend(sources[stage].iter().map(|source| source.stage));
+                    }
+                }
+                reached
+            });
+            if reached.contains(&at) {
+                return Err(source.error(file.need_each_other(at, source.stage)));
+            }
+        }
+    }
+    Ok(())
 }

@@ -82,12 +82,8 @@ impl State {
         platform: Platform,
         escape: char,
     ) -> State {
-        let mut scope = Scope { escape, ..Scope::default() };
-        for item in strings(&config, "Env") {
-            if let Some((name, value)) = item.split_once('=') {
-                scope.set_env(name, value);
-            }
-        }
+        let mut scope = Scope::new(escape);
+        set_environment(&mut scope, config.get("Env"));
         let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
         let chain = chain_id(&diff_ids).map(|chain| chain.to_string());
         let key = super::key::of(&json!({ "base": chain, "platform": platform.to_string() }));
@@ -95,6 +91,15 @@ impl State {
         let config = Parameters::new(config);
         let records = Vec::new();
         State { base, layers, steps: Vec::new(), config, author: None, scope, key, row, records, platform }
+    }
+
+    /// Returns the state that a stage begins with which is built on the one that ended in this state: as on the image that it would
+    /// be. Arguments that were declared are those of the new stage as well (Dockerfile reference, "ARG", "Scope"), and stand behind
+    /// the environment.
+    pub(super) fn base(mut self) -> State {
+        set_environment(&mut self.scope, self.config.get("Env"));
+        self.config = Parameters::new(self.config.into_config());
+        self
     }
 
     /// Returns the list of everything in the layers.
@@ -229,8 +234,12 @@ fn small_file(tree: &mut SourceTree, path: &str, store: &Store, control: &Contro
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn strings(config: &Map<String, Value>, key: &str) -> Vec<String> {
-    config.get(key).map(list_of).unwrap_or_default()
+fn set_environment(scope: &mut Scope, env: Option<&Value>) {
+    for item in env.map(list_of).unwrap_or_default() {
+        if let Some((name, value)) = item.split_once('=') {
+            scope.set_env(name, value);
+        }
+    }
 }
 
 fn list_of(value: &Value) -> Vec<String> {

@@ -115,6 +115,8 @@ pub(crate) struct From {
 /// `RUN`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Run {
+    /// The flags as they stand.
+    pub(crate) flags: String,
     pub(crate) mounts: Vec<MountText>,
     /// `default`, `none` or `host`.
     pub(crate) network: Option<String>,
@@ -255,9 +257,10 @@ fn parse_known(
             Instruction::From(from(platform, body).map_err(inner)?)
         }
         "RUN" => {
-            let run = run(&mut flags, body, heredocs).map_err(|fault| fault.at(words::offset(rest, body)))?;
+            let at = words::offset(rest, body);
+            let run = run(&mut flags, body, heredocs).map_err(|fault| fault.at(at))?;
             flags.finish(&["mount", "network", "security"])?;
-            Instruction::Run(run)
+            Instruction::Run(Run { flags: rest[..at].trim_end().into(), ..run })
         }
         "COPY" | "ADD" => {
             let mut copy = copy_flags(keyword, &mut flags)?;
@@ -478,7 +481,8 @@ fn run(flags: &mut Flags, body: &str, heredocs: &[Heredoc]) -> Result<Run, Fault
         CommandLine::Shell(text) if text.is_empty() => return Err(Fault::new("RUN needs a command")),
         _ => {}
     }
-    Ok(Run { mounts, network, security, command, heredocs: heredocs.to_vec() })
+    let flags = String::new();
+    Ok(Run { flags, mounts, network, security, command, heredocs: heredocs.to_vec() })
 }
 
 fn copy_flags(keyword: &str, flags: &mut Flags) -> Result<Copy, Fault> {

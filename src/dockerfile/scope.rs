@@ -44,32 +44,44 @@ pub(crate) const BUILD_ARGS: [&str; 8] = [
 /// The PATH of an image that starts from nothing, as BuildKit sets it.
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The variables in force at an instruction. ENV stands before ARG of the same name.
+/// The variables in force at an instruction. Of ENV and ARG with one name the later one counts. A name is in one of the lists.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Scope {
     pub(crate) escape: char,
-    /// The environment of the image, in order.
-    pub(crate) env: Vec<(String, String)>,
+    /// The environment of the image, in order; the value of one that ARG set later is that of the argument.
+    env: Vec<(String, String)>,
     /// Declared arguments that have a value, in order.
-    pub(crate) args: Vec<(String, String)>,
+    args: Vec<(String, String)>,
 }
 
 impl Scope {
+    /// Returns a scope without variables, for a file with this escape character.
+    pub(crate) fn new(escape: char) -> Scope {
+        Scope { escape, ..Scope::default() }
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<String> {
-        let find = |list: &[(String, String)]| {
-            list.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone())
-        };
-        find(&self.env).or_else(|| find(&self.args))
+        let mut all = self.env.iter().chain(&self.args);
+        all.find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    }
+
+    /// Returns all variables as commands get them: those of the image, then the arguments.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn variables(&self) -> Vec<(String, String)> {
+        [&self.env[..], &self.args].concat()
     }
 
     /// Sets a variable of the environment, in place when it is there already.
     pub(crate) fn set_env(&mut self, name: &str, value: &str) {
+        self.args.retain(|(known, _)| known != name);
         set(&mut self.env, name, value);
     }
 
-    /// Sets an argument, in place when it is there already.
+    /// Sets an argument, in place when there is a variable of this name already.
     pub(crate) fn set_arg(&mut self, name: &str, value: &str) {
-        set(&mut self.args, name, value);
+        let list =
+            if self.env.iter().any(|(known, _)| known == name) { &mut self.env } else { &mut self.args };
+        set(list, name, value);
     }
 
     pub(crate) fn expand(&self, text: &str) -> Result<String, Fault> {

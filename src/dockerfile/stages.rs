@@ -3,6 +3,7 @@
 use super::instruction::{self, From, Instruction};
 use super::lines::{self, Directives, Line, OP};
 use super::source::Fault;
+use super::{flags, words};
 use crate::error::{Error, ErrorKind, Location, Result};
 
 /// Most stages of a Dockerfile.
@@ -79,9 +80,57 @@ impl Dockerfile {
     /// case; a name that is there twice means the last one.
     pub fn stage(&self, name: &str, before: usize) -> Option<usize> {
         let before = before.min(self.stages.len());
-        let named = |stage: &Stage| stage.name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(name));
-        let found = self.stages[..before].iter().rposition(named);
-        found.or_else(|| name.parse::<usize>().ok().filter(|number| *number < before))
+        let number = || name.parse::<usize>().ok().filter(|number| *number < before);
+        self.base_stage(name, before).or_else(number)
+    }
+
+    /// Returns the stage that FROM names, among the first `before` ones. A number is the name of an image there.
+    pub(crate) fn base_stage(&self, name: &str, before: usize) -> Option<usize> {
+        self.stages[..before.min(self.stages.len())].iter().rposition(|stage| stage.is_named(name))
+    }
+
+    /// Returns the stage that `COPY --from` or `RUN --mount=from=` of the stage `at` names, and `None` for an image. A stage that comes
+    /// later is a result, too.
+    ///
+    /// A number that is none of a stage is one of an image for a mount, and a fault for a COPY, as BuildKit has it.
+    pub(crate) fn source_stage(&self, name: &str, at: usize, is_copy: bool) -> Result<Option<usize>, Fault> {
+        let later =
+            || self.stages[at..].iter().position(|stage| stage.is_named(name)).map(|found| at + found);
+        let found = match name.parse::<i64>() {
+            Ok(number) if is_copy => {
+                let stage = usize::try_from(number).ok().filter(|number| *number < self.stages.len());
+                Some(stage.ok_or_else(|| {
+                    let hint = match self.stages.len() {
+                        1 => "the file has one stage, which is 0".into(),
+                        count => format!("the file has the stages 0 to {}", count - 1),
+                    };
+                    Fault::new(format!("invalid stage index {name}")).with_hint(hint)
+                })?)
+            }
+            _ => self.stage(name, at).or_else(later),
+        };
+        match found == Some(at) {
+            true => Err(Fault::new("a stage cannot take files from itself")
+                .with_hint("name a stage that is defined before this one, or an image")),
+            false => Ok(found),
+        }
+    }
+
+    /// Returns the fault of a stage that takes files from one after it.
+    pub(crate) fn comes_later(&self, stage: usize) -> Fault {
+        let message = format!("{} comes after the stage that takes files from it", self.shown(stage));
+        Fault::new(message).with_hint("define a stage before those that need it")
+    }
+
+    /// Returns the fault of stages that take files from each other.
+    pub(crate) fn need_each_other(&self, one: usize, other: usize) -> Fault {
+        let message = format!("{} and {} need each other", self.shown(one), self.shown(other));
+        Fault::new(message).with_hint("put what both need into a stage of its own, before them")
+    }
+
+    /// Returns a stage as messages name it.
+    fn shown(&self, at: usize) -> String {
+        self.stages[at].name.as_ref().map_or_else(|| format!("stage {at}"), |name| format!("stage {name}"))
     }
 }
 
@@ -94,6 +143,10 @@ impl Dockerfile {
 }
 
 impl Stage {
+    fn is_named(&self, name: &str) -> bool {
+        self.name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(name))
+    }
+
     /// Returns where its FROM stands.
     pub fn location(&self) -> Location {
         self.line.location(0)
@@ -101,6 +154,14 @@ impl Stage {
 }
 
 impl Statement {
+    /// Returns the offset of a flag in the line: of several with one name, that with this number.
+    pub(crate) fn flag(&self, name: &str, number: usize) -> usize {
+        let (_, rest) = instruction::keyword(&self.line.text);
+        let flags = flags::split(rest).map(|(flags, _)| flags).unwrap_or_default();
+        let found = flags.iter().filter(|flag| flag.name == name).nth(number);
+        found.map_or(0, |flag| words::offset(&self.line.text, rest) + flag.at)
+    }
+
     /// Parses a trigger that an image keeps (`ONBUILD`).
     pub(crate) fn of_trigger(image: &str, text: &str) -> Result<Statement> {
         let (directives, mut lines) = lines::read(image.as_bytes(), text.as_bytes())?;

@@ -154,6 +154,61 @@ fn every_instruction_with_its_flags() {
 }
 
 #[test]
+fn mounts_take_what_buildkit_takes() {
+    let mount = |text: &str| {
+        let Instruction::Run(run) = only(&format!("RUN --mount={text} true")) else { panic!("{text}") };
+        assert_eq!(run.flags, format!("--mount={text}"));
+        run.mounts[0]
+            .resolve(&|text| Ok(text.into()))
+            .unwrap_or_else(|fault| panic!("{text}: {}", fault.message))
+    };
+    let locked = mount("TYPE=Cache,target=/c,Sharing=LOCKED");
+    assert_eq!((locked.kind, locked.sharing), (MountKind::Cache, CacheSharing::Locked));
+    for (text, kind, read_only) in [
+        ("type=BIND,target=/x", MountKind::Bind, true),
+        ("type=bind,target=/x,id=a,rw", MountKind::Bind, false),
+        ("type=tmpfs,target=/x", MountKind::Tmpfs, false),
+        ("type=tmpfs,target=/x,id=a,ro", MountKind::Tmpfs, true),
+        ("type=secret,id=s,ro", MountKind::Secret, true),
+        ("type=Secret,id=s,readwrite=true", MountKind::Secret, false),
+        ("type=ssh,readonly=0", MountKind::Ssh, false),
+        ("type=ssh,rw", MountKind::Ssh, false),
+    ] {
+        let mount = mount(text);
+        assert_eq!((mount.kind, mount.read_only), (kind, read_only), "{text}");
+    }
+}
+
+#[test]
+fn a_name_of_a_source_is_one_of_a_stage_before() {
+    let file = parse("FROM a AS One\nFROM 0 AS b\nRUN --network=none --mount=from=x,target=/x --mount=from=b,target=/b true\nFROM c\n").unwrap();
+    assert_eq!(
+        (file.base_stage("0", 1), file.base_stage("one", 1), file.base_stage("b", 1)),
+        (None, Some(0), None)
+    );
+    assert_eq!(file.stage("0", 1), Some(0));
+    for (name, is_copy, expected) in [
+        ("one", true, Some(Some(0))),
+        ("0", true, Some(Some(0))),
+        ("0", false, Some(Some(0))),
+        ("c", true, Some(None)),
+        ("2", true, Some(Some(2))),
+        ("2", false, Some(None)),
+        ("9", false, Some(None)),
+        ("9", true, None),
+        ("-1", true, None),
+        ("3", true, None),
+        ("1", true, None),
+        ("B", true, None),
+        ("b", false, None),
+    ] {
+        assert_eq!(file.source_stage(name, 1, is_copy).ok(), expected, "{name} {is_copy}");
+    }
+    let statement = &file.stages[1].statements[0];
+    assert_eq!(&statement.line.text[statement.flag("mount", 1)..], "--mount=from=b,target=/b true");
+}
+
+#[test]
 fn errors_have_a_place_and_a_hint() {
     let table = [
         ("FROM a\nCPOY a b", (2, 1), Some("did you mean COPY?")),

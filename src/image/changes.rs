@@ -29,7 +29,7 @@ pub(super) fn apply_changes(config: &mut Map<String, Value>, texts: &[impl AsRef
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Parameters {
     config: Map<String, Value>,
-    /// A `CMD` was applied, so that a later `ENTRYPOINT` keeps it.
+    /// A `CMD` was applied, and not inherited, so that a later `ENTRYPOINT` keeps it.
     cmd_set: bool,
 }
 
@@ -99,9 +99,8 @@ impl Parameters {
 
     fn entrypoint(&mut self, line: &CommandLine) {
         let command = self.command_of(line);
-        let clears = command.is_empty();
         self.put_list("Entrypoint", command);
-        if !self.cmd_set && !clears {
+        if !self.cmd_set {
             self.config.shift_remove("Cmd");
         }
     }
@@ -356,7 +355,12 @@ mod tests {
                 &["ENTRYPOINT [\"e\"]", "CMD [\"y\"]"],
                 json!({ "Entrypoint": ["e"], "Cmd": ["y"] }),
             ),
-            (json!({ "Entrypoint": ["e"], "Cmd": ["x"] }), &["ENTRYPOINT []"], json!({ "Cmd": ["x"] })),
+            (json!({ "Entrypoint": ["e"], "Cmd": ["x"] }), &["ENTRYPOINT []"], json!({})),
+            (
+                json!({ "Entrypoint": ["e"], "Cmd": ["x"] }),
+                &["CMD [\"y\"]", "ENTRYPOINT []"],
+                json!({ "Cmd": ["y"] }),
+            ),
             (json!({}), &["ENTRYPOINT run me"], json!({ "Entrypoint": ["/bin/sh", "-c", "run me"] })),
             (
                 json!({}),

@@ -25,7 +25,7 @@ fn what_is_no_dockerfile_is_an_error_soon() {
             format!("FROM scratch\nENV a=1 {}", "\\\n".repeat(10_000)).into_bytes(),
             None,
         ),
-        ("10,000 copies", format!("FROM scratch\n{chain}").into_bytes(), Some(ErrorKind::NotFound)),
+        ("10,000 copies", format!("FROM scratch\n{chain}").into_bytes(), Some(ErrorKind::Syntax)),
     ];
     for (what, text, kind) in table {
         for by_path in [false, true] {

@@ -20,6 +20,7 @@ mod commands;
 #[cfg(feature = "registry")]
 mod elsewhere;
 mod hostile;
+mod language;
 mod results;
 mod rpm;
 #[cfg(feature = "registry")]

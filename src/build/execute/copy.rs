@@ -28,7 +28,7 @@ impl Work<'_> {
     ) -> Result<()> {
         let resolved = copy::Resolved::new(copy, add, state).map_err(|fault| statement.line.error(fault))?;
         let text = resolved.text(copy.from.as_deref());
-        let origin = self.origin(copy.from.as_deref(), at)?;
+        let origin = self.origin(copy.from.as_deref(), at, statement)?;
         // What is copied out of layers is known by these, too: they need not be read, or be here, to find the step again.
         let by_layers = match &origin {
             Origin::Layers(layers, _) => {
@@ -71,7 +71,7 @@ impl Work<'_> {
             key["owner"] = json!(owner);
         }
         let linked = link.is_some();
-        let planned = Planned { text, linked, inputs: key };
+        let planned = Planned { shown: text.clone(), text, linked, inputs: key };
         self.layer_step(state, statement, planned, position, |state, now, _| {
             let (source, mut inputs) = match opened {
                 Some(opened) => opened,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::{OP, Work};
 use crate::build::context::Shared as SharedTree;
 use crate::build::source::SourceTree;
+use crate::dockerfile::{Fault, Instruction, Statement};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Layer, contents_of};
 
@@ -16,17 +17,23 @@ pub(super) enum Origin {
 }
 
 impl Work<'_> {
-    /// Returns the origin that `--from` names; the main context without it. Nothing is read.
-    pub(super) fn origin(&self, from: Option<&str>, at: usize) -> Result<Origin> {
+    /// Returns the origin that `--from` of an instruction names; the main context without it. Nothing is read.
+    pub(super) fn origin(&self, from: Option<&str>, at: usize, statement: &Statement) -> Result<Origin> {
         let Some(name) = from else { return Ok(Origin::Main) };
         if self.contexts.has_files(name, self.control)? {
             return Ok(Origin::Named(name.into()));
         }
-        let named_image = self.contexts.image(name, self.control)?;
-        let state = match (named_image, self.file.stage(name, at)) {
-            (Some(image), _) => self.images.state(&image, self.platform.as_ref(), '\\', 0)?,
-            (None, Some(stage)) => self.earlier(stage)?,
-            (None, None) => self.images.state(name, self.platform.as_ref(), '\\', 0)?,
+        let image = |name: &str| self.images.state(name, self.platform.as_ref(), '\\', 0);
+        // The plan has looked at those of the Dockerfile, and this looks at those of triggers.
+        let fault = |fault: Fault| statement.line.error(fault);
+        let is_copy = matches!(statement.instruction, Instruction::Copy(_));
+        let state = match self.contexts.image(name, self.control)? {
+            Some(named) => image(&named)?,
+            None => match self.file.source_stage(name, at, is_copy).map_err(fault)? {
+                Some(later) if later > at => return Err(fault(self.file.comes_later(later))),
+                Some(stage) => self.earlier(stage)?,
+                None => image(name)?,
+            },
         };
         Ok(Origin::Layers(state.layers, name.into()))
     }

@@ -21,7 +21,10 @@ use crate::threads::lock;
 
 /// A step that may make a layer.
 pub(super) struct Planned {
+    /// The instruction as the history has it.
     pub text: String,
+    /// The same as progress shows it.
+    pub shown: String,
     /// Whether the layer is independent of what is below it.
     pub linked: bool,
     pub inputs: Value,
@@ -54,9 +57,9 @@ impl Work<'_> {
         position: &Position<'_>,
         make: impl FnOnce(&State, crate::fs::Timestamp, StepId) -> Result<Option<StepLayer>>,
     ) -> Result<()> {
-        let Planned { text, linked, inputs } = planned;
+        let Planned { text, shown, linked, inputs } = planned;
         let location = Some(statement.line.location(0));
-        let running = self.reporter.start(position.stage, position.place, text.clone(), location);
+        let running = self.reporter.start(position.stage, position.place, shown, location);
         let parent = if linked { None } else { Some(state.key.to_string()) };
         let key = key::of(&json!({
             "parent": parent, "step": inputs, "platform": state.platform.to_string(),

@@ -52,7 +52,7 @@ impl Work<'_> {
                 sources.push(None);
                 continue;
             };
-            let origin = self.origin(from, at)?;
+            let origin = self.origin(from, at, statement)?;
             // As for COPY: what layers show is known by these.
             let by_layers = match (&origin, mount.definition()) {
                 (Origin::Layers(layers, _), Some(definition)) => {
@@ -81,7 +81,7 @@ impl Work<'_> {
             sources.push(Some((origin, found)));
         }
         let inputs = command.key(self.options);
-        let planned = Planned { text: command.text(), linked: false, inputs };
+        let planned = Planned { text: command.text(), shown: command.shown(), linked: false, inputs };
         let namespace = self.cache_namespace();
         self.layer_step(state, statement, planned, position, |state, now, id| {
             let _slot = self.running.take(self.control)?;

@@ -79,7 +79,7 @@ impl Work<'_> {
         let running = self.reporter.start(position.stage, position.place, text, Some(stage.location()));
         let begun = self.base(&base, at, platform.as_ref(), running.id);
         let mut state = self.reporter.watch(&running, begun)?;
-        let of_image = self.contexts.value(&base).is_some() || self.file.stage(&base, at).is_none();
+        let of_image = self.contexts.value(&base).is_some() || self.file.base_stage(&base, at).is_none();
         let wanted = platform.as_ref();
         let foreign = of_image.then(|| foreign_base(stage, &base, &state.platform, wanted)).flatten();
         self.reporter.watch(&running, self.findings.add(foreign))?;
@@ -122,10 +122,8 @@ impl Work<'_> {
                     "COPY --from copies from it; docker-image://NAME and oci-layout://DIR are images",
                 ));
         }
-        if let Some(earlier) = self.file.stage(base, at) {
-            // Arguments that a stage declares or consumes are those of the stages built on it as well (Dockerfile reference, "ARG",
-            // "Scope").
-            return self.earlier(earlier);
+        if let Some(earlier) = self.file.base_stage(base, at) {
+            return Ok(self.earlier(earlier)?.base());
         }
         self.images.state(base, platform, escape, step)
     }
@@ -183,7 +181,7 @@ impl Work<'_> {
         if let Some(user) = state.user() {
             inputs["user"] = json!(user);
         }
-        let planned = Planned { text, linked: false, inputs };
+        let planned = Planned { shown: text.clone(), text, linked: false, inputs };
         self.layer_step(state, statement, planned, position, |state, now, _| {
             workdir::make(state, now, self.tools())
         })

@@ -40,8 +40,7 @@ pub(in crate::build) fn arg(
     let mut shown = String::from("ARG");
     for (name, default) in args {
         let name = state.scope.expand(name)?;
-        let default = default.as_deref().map(|text| state.scope.expand(text)).transpose()?;
-        let value = given(&name).or(default).or_else(|| global.get(&name));
+        let value = argument(given(&name), default.as_deref(), &state.scope)?.or_else(|| global.get(&name));
         shown += &format!(" {name}");
         if let Some(value) = value {
             shown += &format!("={value}");
@@ -49,6 +48,19 @@ pub(in crate::build) fn arg(
         }
     }
     Ok(shown)
+}
+
+/// Returns the value of an argument: what was given, else the default. One that does not count is not expanded, so that it may be an
+/// error that asks for a value.
+pub(in crate::build) fn argument(
+    given: Option<String>,
+    default: Option<&str>,
+    scope: &Scope,
+) -> Result<Option<String>, Fault> {
+    match given {
+        Some(value) => Ok(Some(value)),
+        None => default.map(|text| scope.expand(text)).transpose(),
+    }
 }
 
 /// Sets the shell of commands in shell form.

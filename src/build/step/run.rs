@@ -30,6 +30,7 @@ pub(in crate::build) struct RunStep {
     directory: String,
     network: Network,
     text: String,
+    shown: String,
     /// The mounts that it asks for.
     pub(in crate::build) mounts: Vec<Asked>,
     /// A here-document that is a program: where it is, and its text.
@@ -62,39 +63,41 @@ impl RunStep {
             Some(other) => return Err(Fault::new(format!("--security takes sandbox, not {other:?}"))),
         }
         let program = program(run);
-        let (arguments, text) = match &run.command {
+        let (arguments, line) = match &run.command {
             CommandLine::Exec(words) => (words.clone(), serde_json::to_string(words).unwrap_or_default()),
-            CommandLine::Shell(line) if program.is_some() => {
-                let path = program.as_ref().map(|(path, _)| path.clone()).unwrap_or_default();
-                (vec![path], line.lines().next().unwrap_or_default().to_string())
-            }
             CommandLine::Shell(line) => {
-                let mut shell = state.shell();
-                shell.push(script(line, run));
-                let first = line.lines().next().unwrap_or_default();
-                (shell, first.to_string())
+                let arguments = match &program {
+                    Some((path, _)) => vec![path.clone()],
+                    None => state.shell().into_iter().chain([script(line, run)]).collect(),
+                };
+                (arguments, line.lines().next().unwrap_or_default().to_string())
             }
         };
-        let mut environment = state.scope.args.clone();
-        environment.retain(|(name, _)| !state.scope.env.iter().any(|(known, _)| known == name));
-        environment.splice(0..0, state.scope.env.iter().cloned());
+        let shown = shown(&line, run);
+        let text = with_bodies(&line, run);
         Ok(RunStep {
             arguments,
-            environment,
+            environment: state.scope.variables(),
             proxies: proxies(build),
             hostname: build.build_arg("BUILDKIT_SANDBOX_HOSTNAME").unwrap_or_else(|| HOSTNAME.into()),
             user: state.config.get("User").and_then(Value::as_str).unwrap_or_default().into(),
             directory: state.working_dir(),
             network,
             text,
+            shown,
             mounts,
             program,
         })
     }
 
-    /// Returns the instruction as progress shows it.
+    /// Returns the instruction as the history has it: without flags, and with the here-documents.
     pub(in crate::build) fn text(&self) -> String {
         format!("RUN {}", self.text)
+    }
+
+    /// Returns the instruction as progress shows it.
+    pub(in crate::build) fn shown(&self) -> String {
+        format!("RUN {}", self.shown)
     }
 
     /// Returns the part of a cache key that depends on the instruction. Proxies say nothing about what comes out.
@@ -188,7 +191,7 @@ impl RunStep {
             step,
             ..StepOptions::default()
         };
-        let clipped = Clipped::new(tools.control, step, &self.text());
+        let clipped = Clipped::new(tools.control, step, &self.shown());
         let outcome = run(&tree.root, &mut tree.owners.ledger, &options, &clipped.control);
         drop(clipped);
         // What caches have of their files is kept whatever the command said.
@@ -229,11 +232,30 @@ fn program(run: &Run) -> Option<(String, String)> {
 
 /// Returns the text that the shell gets. One here-document alone is a script; others are put back for the shell to read.
 fn script(line: &str, run: &Run) -> String {
-    let [first, ..] = run.heredocs.as_slice() else { return line.into() };
-    if heredoc_name(line.trim()).is_some() {
-        return first.content();
+    match run.heredocs.as_slice() {
+        [only] if heredoc_name(line.trim()).is_some() => only.content(),
+        _ => with_bodies(line, run),
     }
+}
+
+/// Returns a line with its here-documents as they stand.
+fn with_bodies(line: &str, run: &Run) -> String {
     run.heredocs
         .iter()
         .fold(line.to_string(), |text, heredoc| format!("{text}\n{}{}", heredoc.body, heredoc.name))
+}
+
+/// Returns a line with its flags, and behind a here-document alone the first line of that, as BuildKit shows it.
+fn shown(line: &str, run: &Run) -> String {
+    let mut words = vec![run.flags.as_str()];
+    words.retain(|flags| !flags.is_empty());
+    words.push(line);
+    let alone = run.heredocs.first().filter(|_| heredoc_name(line.trim()).is_some());
+    let summary = alone.map(|only| {
+        let body = only.body.trim();
+        let first = body.lines().next().unwrap_or_default();
+        format!("({first}{})", if body.lines().nth(1).is_some() { "..." } else { "" })
+    });
+    words.extend(summary.as_deref());
+    words.join(" ")
 }

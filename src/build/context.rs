@@ -24,7 +24,7 @@ use crate::fs::{Kind, Root};
 use crate::hint::Hint;
 use crate::image::{Loaded, NamePolicy};
 use crate::progress::Control;
-use crate::store::Store;
+use crate::store::{Reference, Store};
 use crate::threads::lock;
 use crate::tree::Meta;
 use crate::tree::Snapshot;
@@ -72,6 +72,7 @@ pub(super) struct Contexts {
     main: Shared,
     /// Under which key the list of hashed files is kept.
     main_key: Option<Digest>,
+    /// The named contexts, by what [`known_as`] says of their names.
     named: Vec<(String, String)>,
     opened: Mutex<HashMap<String, (Shared, Option<Digest>)>>,
     /// The digests of images that were taken out of layouts, by what names them.
@@ -142,7 +143,7 @@ impl Contexts {
             store: store.clone(),
             main: Arc::new(Mutex::new(main)),
             main_key,
-            named: named.to_vec(),
+            named: named.iter().map(|(name, value)| (known_as(name), value.clone())).collect(),
             opened: Mutex::default(),
             layouts: Mutex::default(),
             facts: Mutex::new(fact.iter().cloned().collect()),
@@ -182,9 +183,13 @@ impl Contexts {
         lock(&self.facts).clone()
     }
 
-    /// Returns the text that a named context stands for.
+    /// Returns the text that a named context stands for. `scratch` is never one.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
-        let found = self.named.iter().rev().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        if self.named.is_empty() || name.eq_ignore_ascii_case("scratch") {
+            return None;
+        }
+        let name = known_as(name);
+        let found = self.named.iter().rev().find(|(known, _)| *known == name);
         found.map(|(_, value)| value.as_str())
     }
 
@@ -228,7 +233,7 @@ impl Contexts {
         }
         let Some(value) = self.value(name) else { return Ok(None) };
         let mut opened = lock(&self.opened);
-        let key = name.to_ascii_lowercase();
+        let key = known_as(name);
         if let Some((tree, _)) = opened.get(&key) {
             return Ok(Some(tree.clone()));
         }
@@ -275,6 +280,18 @@ impl Contexts {
             }
         }
         Ok(())
+    }
+}
+
+/// Returns what a name of a context is compared by: an image's name without what goes without saying (`alpine` for
+/// `docker.io/library/alpine:latest`), as BuildKit has it; of another text the lower case.
+fn known_as(name: &str) -> String {
+    match Reference::parse(name) {
+        Ok(reference) => {
+            let familiar = reference.to_string();
+            familiar.strip_suffix(":latest").unwrap_or(&familiar).into()
+        }
+        Err(_) => name.to_ascii_lowercase(),
     }
 }
 

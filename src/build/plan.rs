@@ -57,7 +57,9 @@ pub(super) fn stages(
     let mut needed = BTreeSet::new();
     let mut todo = vec![target];
     while let Some(at) = todo.pop() {
-        if needed.insert(at) {
+        // A stage that a context stands for needs no other.
+        let replaced = file.stages[at].name.as_deref().is_some_and(is_context);
+        if needed.insert(at) && !replaced {
             let base = &file.stages[at].from.base;
             // What cannot be expanded is an error of the stage that has it.
             let base = globals.expand(base).unwrap_or_else(|_| base.clone());

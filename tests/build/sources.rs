@@ -67,3 +67,83 @@ fn a_stream_gives_its_files_again_when_the_layer_of_a_record_is_gone() {
         assert!(report.problems.is_empty(), "{report:?}");
     }
 }
+
+/// Names of contexts are those of images, and what goes without saying in them is no difference.
+#[test]
+fn a_context_stands_for_an_image_however_its_name_is_written() {
+    let place = Place::new();
+    place.write("file", "mine");
+    let other =
+        BuildOptions { tags: vec!["bb".into()], ..place.options("FROM scratch\nCOPY file /from-bb\n") };
+    build(&place.store, &other, &Control::default()).unwrap();
+    let contexts = |name: &str, value: &str, text: &str| {
+        let options = BuildOptions {
+            named_contexts: vec![(name.into(), value.into())],
+            ..place.options(&format!("{text}\nENV A=b\n"))
+        };
+        build(&place.store, &options, &Control::default())
+    };
+    let same =
+        ["alpine", "alpine:latest", "docker.io/library/alpine", "docker.io/alpine:latest", "library/alpine"];
+    for name in same {
+        for base in same {
+            contexts(name, "docker-image://bb", &format!("FROM {base}")).unwrap();
+            assert_eq!(place.files_now(), ["f 644 0:0 from-bb"], "{name}: {base}");
+            contexts(name, "docker-image://bb", &format!("FROM scratch\nCOPY --from={base} /from-bb /x"))
+                .unwrap();
+            assert_eq!(place.files_now(), ["f 644 0:0 x"], "{name}: {base}");
+        }
+    }
+    for (name, base) in [("alpine:3", "alpine"), ("alpine", "alpine:3"), ("alpine", "example.org/alpine")] {
+        let error = contexts(name, "docker-image://bb", &format!("FROM {base}")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{name}: {base}");
+    }
+    // A stage of another name is no context, and one of its name is the context, however it is asked for.
+    let text = "FROM scratch AS alpine\nCOPY file /stage\nFROM alpine";
+    contexts("alpine:3", "docker-image://bb", text).unwrap();
+    assert_eq!(place.files_now(), ["f 644 0:0 stage"]);
+    let text = "FROM missing AS Alpine\nCOPY absent /stage\nFROM scratch\nCOPY --from=0 /from-bb /x";
+    contexts("alpine:latest", "docker-image://bb", text).unwrap();
+    assert_eq!(place.files_now(), ["f 644 0:0 x"]);
+    let options = BuildOptions {
+        named_contexts: vec![("alpine".into(), "docker-image://bb".into())],
+        target: Some("alpine".into()),
+        ..place.options(text)
+    };
+    build(&place.store, &options, &Control::default()).unwrap();
+    assert_eq!(place.files_now(), ["f 644 0:0 from-bb"]);
+    // Nothing is no context.
+    contexts("scratch", "docker-image://bb", "FROM scratch\nCOPY file /").unwrap();
+    assert_eq!(place.files_now(), ["f 644 0:0 file"]);
+}
+
+#[test]
+fn a_stage_begins_with_the_files_of_a_context() {
+    let place = Place::new();
+    let directory = place.scratch.dir("more");
+    std::fs::create_dir(directory.join("d")).unwrap();
+    for (path, mode) in [("d/f", 0o751), ("left-out", 0o644)] {
+        std::fs::write(directory.join(path), path).unwrap();
+        std::fs::set_permissions(directory.join(path), PermissionsExt::from_mode(mode)).unwrap();
+    }
+    std::fs::set_permissions(directory.join("d"), PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::write(directory.join(".dockerignore"), "left-out\n.dockerignore\n").unwrap();
+    let options = |text: &str| BuildOptions {
+        named_contexts: vec![("Base".into(), directory.to_str().unwrap().into())],
+        ..place.options(text)
+    };
+    let text = "FROM base AS one\nCOPY --from=base d/f /g\nFROM one\nENV A=b\n";
+    let built = build(&place.store, &options(text), &Control::default()).unwrap();
+    assert_eq!(place.entries(), ["d 700 0:0 d", "f 751 0:0 d/f", "f 751 0:0 g"]);
+    assert_eq!(place.read("d/f"), "d/f");
+    let image = place.image();
+    let run = image.config().run();
+    assert_eq!(run.env.as_deref().unwrap()[1], "A=b");
+    assert!(run.env.as_deref().unwrap()[0].starts_with("PATH=") && run.cmd.is_none());
+    // As a COPY of everything: the same layer, from the cache.
+    let copied = options("FROM scratch\nCOPY --from=base . /\nCOPY --from=base d/f /g\nENV A=b\n");
+    let again = build(&place.store, &copied, &Control::default()).unwrap();
+    assert_eq!((again.carried_out, again.image_id), (0, built.image_id));
+    let again = build(&place.store, &options(text), &Control::default()).unwrap();
+    assert_eq!((again.carried_out, again.image_id), (0, built.image_id));
+}

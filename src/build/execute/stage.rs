@@ -9,8 +9,8 @@ use super::{OP, Work};
 use crate::build::look::foreign_base;
 use crate::build::state::State;
 use crate::build::step::{config, workdir};
-use crate::dockerfile::{Change, Instruction, Stage, Statement};
-use crate::error::{Error, ErrorKind, Result};
+use crate::dockerfile::{Change, Copy, CopySource, Instruction, Stage, Statement};
+use crate::error::{Error, Result};
 use crate::event::StepId;
 use crate::image::Platform;
 
@@ -51,6 +51,9 @@ impl Work<'_> {
         };
         let (mut state, triggers) =
             self.begin(stage, at, &position).map_err(|error| located(error, &stage.line))?;
+        if self.replaced(stage).is_some() {
+            return Ok(state);
+        }
         let image = stage.from.base.clone();
         for text in triggers {
             let statement = Statement::of_trigger(&format!("{image} ONBUILD"), &text)?;
@@ -63,10 +66,18 @@ impl Work<'_> {
         Ok(state)
     }
 
+    /// Returns the name of a stage that a context of that name stands for.
+    fn replaced<'s>(&self, stage: &'s Stage) -> Option<&'s str> {
+        stage.name.as_deref().filter(|name| self.contexts.value(name).is_some())
+    }
+
     /// Carries out FROM. Gives the triggers of the base, too.
     fn begin(&self, stage: &Stage, at: usize, position: &Position<'_>) -> Result<(State, Vec<String>)> {
         let fault = |fault: crate::dockerfile::Fault| stage.line.error(fault);
-        let base = self.global.expand(&stage.from.base).map_err(fault)?;
+        let base = match self.replaced(stage) {
+            Some(name) => name.to_string(),
+            None => self.global.expand(&stage.from.base).map_err(fault)?,
+        };
         if base.is_empty() {
             let message = format!("{} is empty once its variables are replaced", stage.from.base);
             return Err(stage.line.error(crate::dockerfile::Fault::new(message)));
@@ -84,6 +95,9 @@ impl Work<'_> {
         let foreign = of_image.then(|| foreign_base(stage, &base, &state.platform, wanted)).flatten();
         self.reporter.watch(&running, self.findings.add(foreign))?;
         self.reporter.finish(running, 0);
+        if self.contexts.has_files(&base, self.control)? {
+            self.fill(&mut state, stage, base, at, position)?;
+        }
         let triggers = match state.config.remove("OnBuild") {
             Some(Value::Array(list)) => list,
             _ => Vec::new(),
@@ -93,6 +107,25 @@ impl Work<'_> {
         }
         let triggers = triggers.into_iter().filter_map(|text| text.as_str().map(String::from)).collect();
         Ok((state, triggers))
+    }
+
+    /// Puts the files of a context into a stage that begins with them, as a COPY of all of them does.
+    fn fill(
+        &self,
+        state: &mut State,
+        stage: &Stage,
+        context: String,
+        at: usize,
+        position: &Position<'_>,
+    ) -> Result<()> {
+        let copy = Copy {
+            from: Some(context),
+            sources: vec![CopySource::Path(".".into())],
+            destination: "/".into(),
+            ..Copy::default()
+        };
+        let statement = Statement { line: stage.line.clone(), instruction: Instruction::Copy(copy.clone()) };
+        self.copy(state, &statement, &copy, false, at, position)
     }
 
     /// Returns the state that an earlier stage ended in. One that is not planned, because only a trigger of a base refers
@@ -116,11 +149,7 @@ impl Work<'_> {
             return self.images.state(&image, platform, escape, step);
         }
         if self.contexts.value(base).is_some() {
-            return Err(Error::new(ErrorKind::Unsupported, OP, "a directory cannot be the base of a stage")
-                .with_path(base)
-                .with_hint(
-                    "COPY --from copies from it; docker-image://NAME and oci-layout://DIR are images",
-                ));
+            return self.images.state("scratch", platform, escape, step);
         }
         if let Some(earlier) = self.file.base_stage(base, at) {
             return Ok(self.earlier(earlier)?.base());

@@ -2513,8 +2513,8 @@ typedef struct {
    */
   uint64_t shm_size;
   /**
-   * Attest how the image was built (SLSA provenance): `true`, or fields with commas between them, `mode=min|max` and
-   * `builder-id=URI`. The name stands for an index then. NULL or `false` for not.
+   * Attest how the image was built (SLSA provenance): `true`, or fields with commas between them, `mode=min|max`,
+   * `builder-id=URI` and `reproducible=true`. The name stands for an index then. NULL or `false` for not.
    */
   const char *provenance;
   /**
@@ -4589,8 +4589,8 @@ treering_status treering_build_check(const treering_store *store,
  *
  * @param options as for treering_build().
  * @param control may be NULL.
- * @param out receives a JSON object with `name`, `description`, `args` (objects with `name`, `description`, `value`), `secrets` and
- * `ssh`.
+ * @param out receives a JSON object with `name`, `description`, `args` (objects with `name`, `description`, `value` and `location`),
+ * `secrets` and `ssh` (objects with `id`, `required` and `location`). A location has `file`, `line`, `column` and `text`.
  */
 treering_status treering_build_outline(const treering_store *store,
                                        const treering_build_options *options,

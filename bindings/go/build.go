@@ -63,8 +63,8 @@ type BuildOptions struct {
 	ShmSize uint64
 	// NoNetwork gives commands no network, unless RUN --network=host asks for that of the host.
 	NoNetwork bool
-	// Provenance attests how the image was built: true, mode=min or mode=max, with builder-id=URI behind a comma. The name stands for an
-	// index then. Not by default.
+	// Provenance attests how the image was built: true, mode=min or mode=max, with builder-id=URI or reproducible=true behind a comma. The
+	// name stands for an index then. Not by default.
 	Provenance string
 	// SBOM attests what is in the image.
 	SBOM bool
@@ -132,9 +132,19 @@ type BuildOutline struct {
 	Name        string     `json:"name"`
 	Description string     `json:"description"`
 	Args        []BuildArg `json:"args"`
-	// Secrets and SSH are the ids of what its commands mount.
-	Secrets []string `json:"secrets"`
-	SSH     []string `json:"ssh"`
+	// Secrets and SSH are the secrets and agents its commands mount.
+	Secrets []BuildMount `json:"secrets"`
+	SSH     []BuildMount `json:"ssh"`
+}
+
+// BuildMount is a secret or an agent that commands of a build mount.
+type BuildMount struct {
+	// ID that it is given by.
+	ID string `json:"id"`
+	// Required is whether a command fails without it.
+	Required bool `json:"required"`
+	// Location of the first command that mounts it.
+	Location Location `json:"location"`
 }
 
 // BuildArg is an argument that a build takes.
@@ -143,6 +153,8 @@ type BuildArg struct {
 	Description string `json:"description"`
 	// Value in this build; nil for none.
 	Value *string `json:"value"`
+	// Location of its ARG.
+	Location Location `json:"location"`
 }
 
 // BuildOutline lists what a target takes, and builds nothing.

@@ -40,7 +40,13 @@ func TestBuild(t *testing.T) {
 		t.Errorf("%+v", targets)
 	}
 	outline := must[*BuildOutline](t)(store.BuildOutline(background, &BuildOptions{Context: dir, Target: "one"}))
-	if outline.Name != "one" || len(outline.Args) != 1 || outline.Args[0].Name != "V" || *outline.Args[0].Value != "1" {
+	if outline.Name != "one" || len(outline.Args) != 1 || outline.Args[0].Name != "V" || *outline.Args[0].Value != "1" || outline.Args[0].Location.Line == 0 {
+		t.Errorf("%+v", outline)
+	}
+	text := "FROM scratch\nARG N=s\nRUN --mount=type=secret,id=${N}1,required --mount=type=ssh x\n"
+	outline = must[*BuildOutline](t)(store.BuildOutline(background, &BuildOptions{DockerfileText: text}))
+	place := Location{File: "Dockerfile", Line: 3, Column: 1, Text: "RUN --mount=type=secret,id=${N}1,required --mount=type=ssh x"}
+	if !slices.Equal(outline.Secrets, []BuildMount{{"s1", true, place}}) || !slices.Equal(outline.SSH, []BuildMount{{"default", false, place}}) {
 		t.Errorf("%+v", outline)
 	}
 	found, fails, err := store.BuildCheck(background, &BuildOptions{DockerfileText: "# check=error=true\nfrom scratch AS one\nMAINTAINER me\n"})

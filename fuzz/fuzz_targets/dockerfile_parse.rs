@@ -7,7 +7,7 @@ use treering::dockerfile::{Checks, Dockerfile, Facts};
 fuzz_target!(|data: &[u8]| match Dockerfile::parse(b"Dockerfile", data) {
     Ok(file) => {
         assert!(!file.stages.is_empty());
-        let facts = Facts { build_arg: &|_| None, ignore: None, base_env: &|_| Some(Vec::new()) };
+        let facts = Facts { build_arg: &|_| None, ignore: None, base: &|_| Some(Default::default()) };
         let lines = data.split(|b| *b == b'\n').count();
         for warning in file.check(&Checks::default(), &facts) {
             assert!(warning.location.line >= 1 && warning.location.line as usize <= lines);

@@ -85,7 +85,7 @@ fn carry_out(store: &Store, options: &BuildOptions, control: &Control, gone: &Go
     let store: &Store = &pin;
     let index = image::has_index(options);
     let annotations = &Annotations::new(options, index)?;
-    let Opened { contexts, file, warnings, checks } = open(store, options, control)?;
+    let Opened { contexts, file, warnings, unread, checks } = open(store, options, control)?;
     let reporter = Reporter::new(control);
     let findings = Findings::new(&reporter, checks);
     findings.add(warnings)?;
@@ -97,6 +97,7 @@ fn carry_out(store: &Store, options: &BuildOptions, control: &Control, gone: &Go
         contexts: &contexts,
         reporter: &reporter,
         findings: &findings,
+        unread,
         annotations,
         gone,
     };
@@ -171,6 +172,7 @@ struct Shared<'a> {
     contexts: &'a Contexts,
     reporter: &'a Reporter<'a>,
     findings: &'a Findings<'a>,
+    unread: bool,
     annotations: &'a Annotations,
     gone: &'a Gone,
 }
@@ -185,6 +187,8 @@ struct Work<'a> {
     contexts: &'a Contexts,
     reporter: &'a Reporter<'a>,
     findings: &'a Findings<'a>,
+    /// Whether a base was not in the store when the Dockerfile was checked.
+    unread: bool,
     annotations: &'a Annotations,
     cache: Cache<'a>,
     images: Images<'a>,
@@ -252,7 +256,7 @@ impl<'a> Work<'a> {
         several: bool,
         made: &'a Mutex<HashMap<Digest, Record>>,
     ) -> Result<Work<'a>> {
-        let Shared { pin, control, file, contexts, reporter, findings, annotations, gone } = *shared;
+        let Shared { pin, control, file, contexts, reporter, findings, unread, annotations, gone } = *shared;
         let store: &Store = pin;
         let mut work = Work {
             pin,
@@ -263,6 +267,7 @@ impl<'a> Work<'a> {
             contexts,
             reporter,
             findings,
+            unread,
             annotations,
             cache: Cache::open(pin, options, control, gone)?,
             images: Images { store, options, control, asked: Mutex::default(), opened: Mutex::default() },

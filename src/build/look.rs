@@ -1,13 +1,14 @@
-//! Looks at a Dockerfile without building it: checks, targets and what a target takes.
+//! Looks at a Dockerfile without building it: checks and targets.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
 
 use super::address::Elsewhere;
 use super::context::Contexts;
-use super::options::{BuildOptions, Outline, OutlineArg, Target};
+use super::options::{BuildOptions, Target};
 use super::plan;
-use crate::dockerfile::{Checks, Dockerfile, Facts, Instruction, MountKind, Stage, Warning};
+use crate::dockerfile::{Base, Checks, Dockerfile, Facts, Stage, Warning};
 use crate::error::{Error, Result};
+use crate::event::Event;
 use crate::image::{Image, Platform};
 use crate::progress::Control;
 use crate::store::Store;
@@ -18,35 +19,72 @@ pub(super) struct Opened {
     pub(super) contexts: Contexts,
     pub(super) file: Dockerfile,
     pub(super) warnings: Vec<Warning>,
+    /// Whether a base is not in the store, the configuration of which the rules need.
+    pub(super) unread: bool,
     pub(super) checks: Checks,
 }
 
 /// Opens the contexts, parses the Dockerfile and checks it.
 pub(super) fn open(store: &Store, options: &BuildOptions, control: &Control) -> Result<Opened> {
     let contexts = Contexts::open(Elsewhere { store, options, control })?;
-    let file = Dockerfile::parse(&contexts.dockerfile_name, &contexts.dockerfile)?;
-    let text = options.checks.as_ref().or(file.directives.check.as_ref());
+    let (file, broken) = Dockerfile::parse_part(&contexts.dockerfile_name, &contexts.dockerfile)?;
+    let argument = options.build_arg("BUILDKIT_DOCKERFILE_CHECK");
+    let text = options.checks.as_ref().or(argument.as_ref()).or(file.directives.check.as_ref());
     let checks = text.map(|text| Checks::parse(text)).transpose().map_err(|message| {
         Error::invalid("read checks", message).with_hint("as in skip=StageNameCasing,FromAsCasing;error=true")
     })?;
     let checks = checks.unwrap_or_default();
-    let given = |name: &str| options.build_arg(name);
-    let env = |name: &str| {
-        let named = contexts.image(name, control).ok().flatten();
-        let image = Image::open(store, named.as_deref().unwrap_or(name), options.platforms.first()).ok()?;
-        let env = image.config().run().env.clone().unwrap_or_default();
-        let names = env.iter().filter_map(|item| item.split_once('=').map(|(name, _)| name.to_string()));
-        Some(names.chain(["PATH".to_string()]).collect())
-    };
-    let mut warnings = {
-        let main = lock(contexts.main());
-        file.check(&checks, &Facts { build_arg: &given, ignore: main.ignore(), base_env: &env })
-    };
+    let elsewhere = Elsewhere { store, options, control };
+    let (mut warnings, unread) = look(&file, &contexts, elsewhere, &checks);
+    if let Some(error) = broken {
+        // What was found before that is the only way to see it until the error is mended.
+        for Warning { rule, message, location } in warnings {
+            control.events.send(Event::Warning { rule: rule.into(), message, location: Some(location) });
+        }
+        return Err(error);
+    }
     if checks.holds(FOREIGN_BASE) {
         warnings.extend(foreign_bases(&file, &contexts, store, options, control));
         warnings.sort_by_key(|warning| (warning.location.line, warning.location.column));
     }
-    Ok(Opened { contexts, file, warnings, checks })
+    Ok(Opened { contexts, file, warnings, unread, checks })
+}
+
+/// Returns what the rules find that take a Dockerfile's text and the configurations of its bases, and whether one of these is not
+/// in the store.
+pub(super) fn look(
+    file: &Dockerfile,
+    contexts: &Contexts,
+    elsewhere: Elsewhere<'_>,
+    checks: &Checks,
+) -> (Vec<Warning>, bool) {
+    let Elsewhere { store, options, control } = elsewhere;
+    let given = |name: &str| options.build_arg(name);
+    let known = |name: &str| {
+        let path = "PATH".to_string();
+        if contexts.has_files(name, control).ok()? {
+            return Some(Base { env: vec![path], has_shell: false });
+        }
+        let named = contexts.image(name, control).ok().flatten();
+        let image = Image::open(store, named.as_deref().unwrap_or(name), options.platforms.first()).ok()?;
+        let config = image.config();
+        let env = config.run().env.clone().unwrap_or_default();
+        let names = env.iter().filter_map(|item| item.split_once('=').map(|(name, _)| name.to_string()));
+        let shell = &config.value()["config"]["Shell"];
+        Some(Base {
+            env: names.chain([path]).collect(),
+            has_shell: shell.as_array().is_some_and(|words| !words.is_empty()),
+        })
+    };
+    let unread = Cell::new(false);
+    let base = |name: &str| {
+        let found = known(name);
+        unread.set(unread.get() || found.is_none());
+        found
+    };
+    let main = lock(contexts.main());
+    let warnings = file.check(checks, &Facts { build_arg: &given, ignore: main.ignore(), base: &base });
+    (warnings, unread.get())
 }
 
 /// The rule about bases for another platform, which takes images, that Dockerfiles as text have not.
@@ -98,7 +136,7 @@ fn foreign_bases(
 
 impl Opened {
     /// Returns the stages that the target needs, see [`plan::stages`].
-    fn stages(&self, options: &BuildOptions) -> Result<Vec<usize>> {
+    pub(super) fn stages(&self, options: &BuildOptions) -> Result<Vec<usize>> {
         let globals = plan::globals(&self.file, options, &|name| options.build_arg(name))?;
         let is_context = |name: &str| self.contexts.value(name).is_some();
         plan::stages(&self.file, options.target.as_deref(), &is_context, &globals)
@@ -111,7 +149,8 @@ pub(super) fn default_platform(options: &BuildOptions) -> Platform {
 }
 
 /// Checks a Dockerfile: what the rules of BuildKit's linter find, in the order of lines. The flag is whether the
-/// Dockerfile asks for warnings to be errors.
+/// Dockerfile asks for warnings to be errors. Of one that is wrong, what stands before the error is checked: events have the
+/// warnings.
 pub fn check(store: &Store, options: &BuildOptions, control: &Control) -> Result<(Vec<Warning>, bool)> {
     let opened = open(store, options, control)?;
     opened.stages(options)?;
@@ -125,64 +164,21 @@ pub fn targets(store: &Store, options: &BuildOptions, control: &Control) -> Resu
     let file = &opened.file;
     let target = |(at, stage): (usize, &Stage)| Target {
         name: name_of(stage, at),
-        description: description(stage.name.as_deref(), stage.line.comment.as_deref()),
+        description: description(stage),
         base: stage.from.base.clone(),
         default: chosen.last() == Some(&at),
     };
     Ok(file.stages.iter().enumerate().map(target).collect())
 }
 
-/// Lists the arguments, secrets and agents of a target and of the stages it needs.
-pub fn outline(store: &Store, options: &BuildOptions, control: &Control) -> Result<Outline> {
-    let opened = open(store, options, control)?;
-    let chosen = opened.stages(options)?;
-    let file = &opened.file;
-    let at = *chosen.last().expect("a file has stages");
-    let (mut args, mut secrets, mut ssh) = (Vec::<OutlineArg>::new(), BTreeSet::new(), BTreeSet::new());
-    let statements = chosen.iter().flat_map(|at| &file.stages[*at].statements);
-    for statement in file.globals.iter().chain(statements) {
-        match &statement.instruction {
-            Instruction::Arg(list) => {
-                for (name, default) in list {
-                    let value = options.build_arg(name).or_else(|| default.clone());
-                    let description = description(Some(name), statement.line.comment.as_deref());
-                    match args.iter_mut().find(|arg| arg.name == *name) {
-                        Some(arg) if arg.value.is_none() => arg.value = value,
-                        Some(_) => {}
-                        None => args.push(OutlineArg { name: name.clone(), description, value }),
-                    }
-                }
-            }
-            Instruction::Run(run) => {
-                for mount in run.mounts.iter().filter_map(|mount| mount.resolve(&|text| Ok(text.into())).ok())
-                {
-                    let id = mount.id.unwrap_or_else(|| "default".into());
-                    match mount.kind {
-                        MountKind::Secret => drop(secrets.insert(id)),
-                        MountKind::Ssh => drop(ssh.insert(id)),
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    let stage = &file.stages[at];
-    Ok(Outline {
-        name: name_of(stage, at),
-        description: description(stage.name.as_deref(), stage.line.comment.as_deref()),
-        args,
-        secrets: secrets.into_iter().collect(),
-        ssh: ssh.into_iter().collect(),
-    })
-}
-
-fn name_of(stage: &Stage, at: usize) -> String {
+pub(super) fn name_of(stage: &Stage, at: usize) -> String {
     stage.name.clone().unwrap_or_else(|| at.to_string())
 }
 
-/// Returns the text behind the name in a comment `# NAME DESCRIPTION`.
-fn description(name: Option<&str>, comment: Option<&str>) -> String {
-    let described = name.zip(comment).and_then(|(name, comment)| comment.strip_prefix(name));
-    described.filter(|rest| rest.starts_with(char::is_whitespace)).unwrap_or_default().trim().into()
+/// Returns what the comment above a stage says of it.
+pub(super) fn description(stage: &Stage) -> String {
+    stage.name.as_deref().map_or_else(String::new, |name| {
+        let lower = stage.line.description(&name.to_ascii_lowercase());
+        if lower.is_empty() { stage.line.description(name) } else { lower }
+    })
 }

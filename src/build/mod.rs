@@ -25,6 +25,7 @@ mod licence;
 mod look;
 mod merge;
 mod options;
+mod outline;
 mod pick;
 mod place;
 mod plan;
@@ -46,12 +47,14 @@ mod work_tree;
 
 pub use context::{ContextSource, DockerfileSource};
 pub use execute::build;
-pub use look::{check, outline, targets};
+pub use look::{check, targets};
 #[cfg(feature = "sandbox")]
 pub use options::{Agent, Secret, SecretSource};
 pub use options::{
-    BuildOptions, Built, BuiltImage, Git, GitAnswer, GitCall, GitRunner, Outline, OutlineArg, Target,
+    BuildOptions, Built, BuiltImage, Git, GitAnswer, GitCall, GitRunner, Outline, OutlineArg, OutlineMount,
+    Target,
 };
+pub use outline::outline;
 /// Reads a record as another machine wrote it, and says whether it is one of this key. Not part of the stable interface: for the
 /// fuzz targets of this repository.
 #[doc(hidden)]

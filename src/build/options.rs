@@ -9,7 +9,7 @@ use super::share::{CacheFrom, CacheTo};
 use crate::compress::Profile;
 use crate::digest::Digest;
 use crate::dockerfile::Warning;
-use crate::error::Result;
+use crate::error::{Location, Result};
 use crate::image::Platform;
 use crate::layer::MtimePrecision;
 use crate::progress::Cancel;
@@ -88,7 +88,8 @@ pub struct BuildOptions {
     /// The only way to run commands; `None` for the best that works.
     #[cfg(feature = "sandbox")]
     pub rung: Option<crate::sandbox::Rung>,
-    /// Which checks are skipped, as in the directive `check`; it stands before the directive.
+    /// Which checks are skipped, as in the directive `check`; it stands before the build argument `BUILDKIT_DOCKERFILE_CHECK`, and
+    /// that before the directive.
     pub checks: Option<String>,
     /// The most commands that run at once, each in a stage of its own; 0 for one per processor.
     pub jobs: usize,
@@ -105,8 +106,16 @@ impl BuildOptions {
 
     /// Returns whether a build argument switches something on.
     pub(super) fn switch(&self, name: &str) -> bool {
-        self.build_arg(name)
-            .is_some_and(|value| matches!(value.as_str(), "1" | "t" | "T" | "true" | "True" | "TRUE"))
+        self.build_arg(name).and_then(|value| switched(&value)) == Some(true)
+    }
+}
+
+/// Returns what the value of a switch says, as BuildKit reads it; `None` where it says neither.
+pub(super) fn switched(value: &str) -> Option<bool> {
+    match value {
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => Some(true),
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Some(false),
+        _ => None,
     }
 }
 
@@ -239,19 +248,19 @@ pub struct Target {
     pub default: bool,
 }
 
-/// The arguments, secrets and sockets that a target takes, for `--call=outline`.
+/// The arguments, secrets and sockets that a target takes, for `--call=outline`. Each list is in the order of lines.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Outline {
     /// The target's name; its number where it has none.
     pub name: String,
     /// The comment above it: `# NAME DESCRIPTION`.
     pub description: String,
-    /// The arguments of the stages it needs.
+    /// The arguments of the stages it needs. One before the first stage is among them if such a stage uses it.
     pub args: Vec<OutlineArg>,
-    /// The ids of the secrets its commands mount.
-    pub secrets: Vec<String>,
-    /// The ids of the agents its commands mount.
-    pub ssh: Vec<String>,
+    /// The secrets its commands mount.
+    pub secrets: Vec<OutlineMount>,
+    /// The agents its commands mount.
+    pub ssh: Vec<OutlineMount>,
 }
 
 /// An argument that a build takes.
@@ -261,6 +270,19 @@ pub struct OutlineArg {
     pub name: String,
     /// The comment above it: `# NAME DESCRIPTION`.
     pub description: String,
-    /// Its value in this build; `None` for none.
+    /// Its value in this build, with variables replaced; `None` for none.
     pub value: Option<String>,
+    /// The place of its ARG.
+    pub location: Location,
+}
+
+/// A secret or an agent that commands of a build mount.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct OutlineMount {
+    /// The id that it is given by, with variables replaced.
+    pub id: String,
+    /// Whether a command fails without it.
+    pub required: bool,
+    /// The place of the first command that mounts it.
+    pub location: Location,
 }

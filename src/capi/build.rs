@@ -120,8 +120,8 @@ pub unsafe extern "C" fn treering_build_check(
 ///
 /// @param options as for treering_build().
 /// @param control may be NULL.
-/// @param out receives a JSON object with `name`, `description`, `args` (objects with `name`, `description`, `value`), `secrets` and
-/// `ssh`.
+/// @param out receives a JSON object with `name`, `description`, `args` (objects with `name`, `description`, `value` and `location`),
+/// `secrets` and `ssh` (objects with `id`, `required` and `location`). A location has `file`, `line`, `column` and `text`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn treering_build_outline(
     store: *const treering_store,

@@ -113,8 +113,8 @@ pub struct treering_build_options {
     pub limits_len: usize,
     /// The most bytes in `/dev/shm` of commands; 0 for 64 MiB.
     pub shm_size: u64,
-    /// Attest how the image was built (SLSA provenance): `true`, or fields with commas between them, `mode=min|max` and
-    /// `builder-id=URI`. The name stands for an index then. NULL or `false` for not.
+    /// Attest how the image was built (SLSA provenance): `true`, or fields with commas between them, `mode=min|max`,
+    /// `builder-id=URI` and `reproducible=true`. The name stands for an index then. NULL or `false` for not.
     pub provenance: *const c_char,
     /// Attest what is in the image (SPDX).
     pub sbom: bool,

@@ -65,7 +65,7 @@ impl Checks {
     /// newer version may have it.
     pub fn parse(text: &str) -> Result<Checks, String> {
         let mut out = Checks::default();
-        for part in text.split(';') {
+        for part in text.split(';').filter(|_| !text.is_empty()) {
             let (key, value) = part.split_once('=').ok_or_else(|| format!("no = in {part:?}"))?;
             let names = || value.split(',').map(|name| name.trim().to_ascii_lowercase());
             match key.trim().to_ascii_lowercase().as_str() {
@@ -95,9 +95,28 @@ pub struct Facts<'a> {
     pub build_arg: &'a dyn Fn(&str) -> Option<String>,
     /// The ignore file of the context.
     pub ignore: Option<&'a Ignore>,
-    /// The names in the environment of a base image; `None` where the image is not at hand, which leaves out the rules
-    /// that need them.
-    pub base_env: &'a dyn Fn(&str) -> Option<Vec<String>>,
+    /// The start that a base image gives a stage; `None` where the image is not at hand, which leaves out the rules that need it.
+    pub base: &'a dyn Fn(&str) -> Option<Base>,
+}
+
+/// The start that a base gives a stage.
+#[derive(Debug, Clone, Default)]
+pub struct Base {
+    /// The names in its environment.
+    pub env: Vec<String>,
+    /// Whether it names a shell.
+    pub has_shell: bool,
+}
+
+/// The facts that go from a stage to those built on it.
+#[derive(Debug, Clone, Default)]
+struct State {
+    /// The names that are set, arguments too; `None` where the base is not at hand.
+    set: Option<BTreeSet<String>>,
+    /// Whether a shell was named: a command in shell form is meant so then.
+    has_shell: bool,
+    /// Whether there was a WORKDIR.
+    has_workdir: bool,
 }
 
 impl Dockerfile {
@@ -108,21 +127,19 @@ impl Dockerfile {
         self.casing(&mut found);
         self.definitions(&mut found);
         self.bases(facts, &mut found);
-        let mut environments: Vec<Option<BTreeSet<String>>> = Vec::new();
+        let mut states: Vec<State> = Vec::new();
         for (at, stage) in self.stages.iter().enumerate() {
-            stage_rules(stage, facts, &mut found);
-            let parent = self.stage(&stage.from.base, at);
-            let inherited = match parent {
-                Some(parent) => environments[parent].clone(),
-                None => self
-                    .expanded_base(stage, facts, true)
-                    .and_then(|base| match base.as_str() {
-                        "scratch" => Some(vec!["PATH".into()]),
-                        base => (facts.base_env)(base),
-                    })
-                    .map(BTreeSet::from_iter),
+            let base = self.expanded_base(stage, facts, true);
+            let parent = base.as_deref().and_then(|base| self.stage(base, at));
+            let mut state = match (parent, base.as_deref()) {
+                (Some(parent), _) => states[parent].clone(),
+                (None, Some("scratch")) => State::of(Base { env: vec!["PATH".into()], has_shell: false }),
+                (None, Some(base)) => (facts.base)(base).map(State::of).unwrap_or_default(),
+                (None, None) => State::default(),
             };
-            environments.push(self.undefined(stage, inherited, &mut found));
+            stage_rules(stage, facts, &mut state, &mut found);
+            self.undefined(stage, &mut state, &mut found);
+            states.push(state);
         }
         found.out.sort_by_key(|warning| (warning.location.line, warning.location.column));
         found.out
@@ -187,14 +204,22 @@ impl Dockerfile {
                 found.add("DuplicateStageName", format!("two stages are named {name}"), &stage.line, 0);
             }
         }
-        let args = self.globals.iter().filter_map(|statement| match &statement.instruction {
-            Instruction::Arg(args) => Some((args.first()?.0.as_str(), &statement.line)),
-            _ => None,
+        let statements = self.stages.iter().flat_map(|stage| &stage.statements);
+        let args =
+            self.globals.iter().chain(statements).filter_map(|statement| match &statement.instruction {
+                Instruction::Arg(args) => {
+                    Some((args.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), &statement.line))
+                }
+                _ => None,
+            });
+        let stages = self.stages.iter().filter_map(|stage| {
+            let name = stage.name.as_ref()?;
+            Some((vec![name.to_ascii_lowercase(), name.clone()], &stage.line))
         });
-        let stages = self.stages.iter().filter_map(|stage| Some((stage.name.as_deref()?, &stage.line)));
-        for (name, line) in args.chain(stages) {
-            if line.comment.as_ref().is_some_and(|text| text.split_whitespace().next() != Some(name)) {
-                let message = format!("a comment above a definition should be `# {name} DESCRIPTION`");
+        for (names, line) in args.chain(stages) {
+            let Some(comment) = line.comments.last() else { continue };
+            if !comment.split_whitespace().next().is_some_and(|word| names.iter().any(|name| name == word)) {
+                let message = format!("a comment above a definition should be `# {} DESCRIPTION`", names[0]);
                 found.add("InvalidDefinitionDescription", message, line, 0);
             }
         }
@@ -266,28 +291,27 @@ impl Dockerfile {
         }
     }
 
-    /// Finds variables that nothing sets; gives the names of the stage's environment at its end.
-    fn undefined(
-        &self,
-        stage: &Stage,
-        env: Option<BTreeSet<String>>,
-        found: &mut Found<'_>,
-    ) -> Option<BTreeSet<String>> {
-        let mut env = env?;
+    /// Finds variables that nothing sets.
+    fn undefined(&self, stage: &Stage, state: &mut State, found: &mut Found<'_>) {
+        let Some(mut env) = state.set.take() else { return };
         let mut args: BTreeSet<String> =
             PROXY_ARGS.iter().chain(&BUILD_ARGS).map(|s| s.to_string()).collect();
         for statement in &stage.statements {
-            for text in variable_texts(&statement.instruction) {
-                let known = |name: &str| (env.contains(name) || args.contains(name)).then(|| "x".to_string());
-                let listed = words::expand_and_list(text, self.directives.escape, &known);
-                for name in listed.map(|(_, unset)| unset).unwrap_or_default() {
-                    let message = format!("nothing sets ${name}");
-                    let near =
-                        nearest(&name, env.iter().chain(&args).map(String::as_str)).map(|n| format!("${n}"));
-                    let at = statement.line.text.find(&name).unwrap_or(0);
-                    let at = statement.line.text.find(&format!("${name}")).unwrap_or(at);
-                    found.add("UndefinedVar", suggest(message, near.as_deref()), &statement.line, at);
-                }
+            let known = |name: &str| (env.contains(name) || args.contains(name)).then(|| "x".to_string());
+            let escape = self.directives.escape;
+            let in_texts = variable_texts(&statement.instruction).into_iter().flat_map(|text| {
+                words::expand_and_list(text, escape, &known).map(|(_, unset)| unset).unwrap_or_default()
+            });
+            let in_bodies = bodies(&statement.instruction)
+                .into_iter()
+                .flat_map(|text| words::unset_in_body(text, escape, &known).unwrap_or_default());
+            for name in in_texts.chain(in_bodies) {
+                let message = format!("nothing sets ${name}");
+                let near =
+                    nearest(&name, env.iter().chain(&args).map(String::as_str)).map(|n| format!("${n}"));
+                let at = statement.line.text.find(&name).unwrap_or(0);
+                let at = statement.line.text.find(&format!("${name}")).unwrap_or(at);
+                found.add("UndefinedVar", suggest(message, near.as_deref()), &statement.line, at);
             }
             match &statement.instruction {
                 Instruction::Arg(list) => args.extend(list.iter().map(|(name, _)| name.clone())),
@@ -299,7 +323,13 @@ impl Dockerfile {
         }
         // Arguments of a stage are those of the stages built on it as well.
         env.append(&mut args);
-        Some(env)
+        state.set = Some(env);
+    }
+}
+
+impl State {
+    fn of(base: Base) -> State {
+        State { set: Some(base.env.into_iter().collect()), has_shell: base.has_shell, has_workdir: false }
     }
 }
 
@@ -315,8 +345,8 @@ fn copied_texts(copy: &Copy) -> Vec<&str> {
         CopySource::Path(path) => Some(path.as_str()),
         CopySource::Inline(_) => None,
     });
-    let flags = [&copy.chown, &copy.chmod, &copy.checksum].into_iter().flatten().map(String::as_str);
-    paths.chain(flags).chain([copy.destination.as_str()]).collect()
+    let flags = [&copy.chown, &copy.chmod, &copy.checksum].into_iter().flatten().chain(&copy.exclude);
+    paths.chain(flags.map(String::as_str)).chain([copy.destination.as_str()]).collect()
 }
 
 /// Returns the texts of an instruction in which variables are replaced.
@@ -324,6 +354,7 @@ fn variable_texts(instruction: &Instruction) -> Vec<&str> {
     match instruction {
         Instruction::Arg(list) => list.iter().filter_map(|(_, value)| value.as_deref()).collect(),
         Instruction::Copy(copy) | Instruction::Add(copy) => copied_texts(copy),
+        Instruction::Run(run) => run.mounts.iter().flat_map(|mount| mount.values()).collect(),
         Instruction::Change(change) => match change {
             Change::Env(list) | Change::Label(list) => {
                 list.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]).collect()
@@ -336,14 +367,27 @@ fn variable_texts(instruction: &Instruction) -> Vec<&str> {
     }
 }
 
-fn stage_rules(stage: &Stage, facts: &Facts<'_>, found: &mut Found<'_>) {
-    let mut own_shell = false;
-    let mut absolute = false;
+/// Returns the here-documents of an instruction in which variables are replaced.
+fn bodies(instruction: &Instruction) -> Vec<&str> {
+    let (Instruction::Copy(copy) | Instruction::Add(copy)) = instruction else { return Vec::new() };
+    let mut out = Vec::new();
+    for source in &copy.sources {
+        if let CopySource::Inline(heredoc) = source
+            && heredoc.expand
+        {
+            out.push(heredoc.body.as_str());
+        }
+    }
+    out
+}
+
+fn stage_rules(stage: &Stage, facts: &Facts<'_>, state: &mut State, found: &mut Found<'_>) {
+    let mut has_shell = state.has_shell;
     let mut last: BTreeMap<&'static str, &Statement> = BTreeMap::new();
     for statement in &stage.statements {
         let line = &statement.line;
         let shell_form = |name: &str, command: &CommandLine, found: &mut Found<'_>| {
-            if matches!(command, CommandLine::Shell(_)) && !own_shell {
+            if matches!(command, CommandLine::Shell(_)) && !has_shell {
                 let message =
                     format!("{name} as a JSON list gets signals itself; a shell stands between otherwise");
                 found.add("JSONArgsRecommended", message, line, 0);
@@ -356,7 +400,7 @@ fn stage_rules(stage: &Stage, facts: &Facts<'_>, found: &mut Found<'_>) {
             }
         };
         match &statement.instruction {
-            Instruction::Shell(_) => own_shell = true,
+            Instruction::Shell(_) => has_shell = true,
             Instruction::Maintainer(_) => {
                 let message = "MAINTAINER is deprecated: use LABEL org.opencontainers.image.authors=…";
                 found.add("MaintainerDeprecated", message, line, 0);
@@ -383,9 +427,9 @@ fn stage_rules(stage: &Stage, facts: &Facts<'_>, found: &mut Found<'_>) {
                 Change::Label(_) => legacy("LABEL", line, found),
                 Change::Workdir(path) => {
                     let path = path.trim_matches(['"', '\'']);
-                    if path.starts_with('/') || path.starts_with('$') {
-                        absolute = true;
-                    } else if !absolute {
+                    // Those that follow are right once the first one is.
+                    let first = !std::mem::replace(&mut state.has_workdir, true);
+                    if first && !path.starts_with(['/', '$']) {
                         let message = format!("the relative path {path} depends on the base image's WORKDIR");
                         found.add("WorkdirRelativePath", message, line, 0);
                     }
@@ -396,6 +440,7 @@ fn stage_rules(stage: &Stage, facts: &Facts<'_>, found: &mut Found<'_>) {
             _ => {}
         }
     }
+    state.has_shell = has_shell;
 }
 
 fn legacy(name: &str, line: &Line, found: &mut Found<'_>) {

@@ -65,8 +65,8 @@ pub(crate) struct Line {
     pub(crate) heredocs: Vec<Heredoc>,
     /// An empty line within the continuation, which is deprecated.
     pub(crate) empty_continuation: Option<u32>,
-    /// The comment right above, without its `#`.
-    pub(crate) comment: Option<String>,
+    /// The comments right above, without their `#`. An empty one, as an empty line, ends what belongs to it.
+    pub(crate) comments: Vec<String>,
 }
 
 impl Line {
@@ -75,6 +75,14 @@ impl Line {
         let at = self.pieces.partition_point(|(start, ..)| *start <= offset).saturating_sub(1);
         let (start, line, column) = self.pieces[at];
         self.source.location(line, column + (offset - start.min(offset)) as u32)
+    }
+
+    /// Returns what a comment `# NAME DESCRIPTION` above says of a name; nothing where there is none.
+    pub(crate) fn description(&self, name: &str) -> String {
+        let described = |comment: &String| {
+            comment.strip_prefix(name)?.strip_prefix(char::is_whitespace).map(String::from)
+        };
+        self.comments.iter().find_map(described).unwrap_or_default().trim().into()
     }
 
     /// Returns the error for a fault at an offset of this line.
@@ -192,22 +200,22 @@ impl<'a> Reader<'a> {
     }
 
     fn next(&mut self) -> Result<Option<Line>> {
-        let mut comment = None;
+        let mut comments = Vec::new();
         loop {
             let Some(line) = self.line()? else { return Ok(None) };
             let trimmed = line.trim_start();
-            if trimmed.is_empty() {
-                comment = None;
-            } else if let Some(text) = trimmed.strip_prefix('#') {
-                comment = Some(text.trim().to_string());
-            } else {
-                let column = (line.len() - trimmed.len()) as u32 + 1;
-                return self.instruction(trimmed, column, comment).map(Some);
+            match trimmed.strip_prefix('#').map(str::trim) {
+                None if !trimmed.is_empty() => {
+                    let column = (line.len() - trimmed.len()) as u32 + 1;
+                    return self.instruction(trimmed, column, comments).map(Some);
+                }
+                None | Some("") => comments.clear(),
+                Some(text) => comments.push(text.to_string()),
             }
         }
     }
 
-    fn instruction(&mut self, first: &str, column: u32, comment: Option<String>) -> Result<Line> {
+    fn instruction(&mut self, first: &str, column: u32, comments: Vec<String>) -> Result<Line> {
         let mut line = Line {
             source: self.source.clone(),
             text: String::new(),
@@ -215,7 +223,7 @@ impl<'a> Reader<'a> {
             last: 0,
             heredocs: Vec::new(),
             empty_continuation: None,
-            comment,
+            comments,
         };
         let mut goes_on = self.append(&mut line.text, first);
         while goes_on {

@@ -20,7 +20,7 @@ mod stages;
 mod tests;
 pub(crate) mod words;
 
-pub use check::{Checks, Facts, Warning};
+pub use check::{Base, Checks, Facts, Warning};
 pub use ignore::Ignore;
 pub use lines::{Directives, Heredoc};
 pub use stages::{Dockerfile, Stage};

@@ -124,6 +124,11 @@ fn fields(text: &str) -> Result<Vec<String>, Fault> {
 }
 
 impl MountText {
+    /// Returns the values, in which variables are replaced.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|(_, value)| value.as_deref())
+    }
+
     /// Returns the stage, image or context that it names.
     pub(crate) fn from(&self) -> Option<String> {
         self.0.iter().rev().find(|(key, _)| key == "from").and_then(|(_, value)| value.clone())

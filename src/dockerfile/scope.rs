@@ -30,13 +30,16 @@ pub(crate) const PLATFORM_ARGS: [&str; 8] = [
 ];
 
 /// Arguments that change the build itself, and SOURCE_DATE_EPOCH.
-pub(crate) const BUILD_ARGS: [&str; 8] = [
+pub(crate) const BUILD_ARGS: [&str; 11] = [
     "BUILDKIT_BUILD_NAME",
     "BUILDKIT_CACHE_MOUNT_NS",
     "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
+    "BUILDKIT_DOCKERFILE_CHECK",
     "BUILDKIT_INLINE_CACHE",
     "BUILDKIT_MULTI_PLATFORM",
     "BUILDKIT_SANDBOX_HOSTNAME",
+    "BUILDKIT_SBOM_SCAN_CONTEXT",
+    "BUILDKIT_SBOM_SCAN_STAGE",
     "BUILDKIT_SYNTAX",
     "SOURCE_DATE_EPOCH",
 ];

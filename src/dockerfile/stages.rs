@@ -42,8 +42,20 @@ impl Dockerfile {
     ///
     /// Errors are of kind [`ErrorKind::Syntax`] with a location, or [`ErrorKind::Limit`].
     pub fn parse(name: &[u8], bytes: &[u8]) -> Result<Dockerfile> {
+        let (file, broken) = Dockerfile::parse_part(name, bytes)?;
+        broken.map_or(Ok(file), Err)
+    }
+
+    /// Parses a Dockerfile up to the first instruction that is wrong. Gives what stands before that, and the error.
+    pub(crate) fn parse_part(name: &[u8], bytes: &[u8]) -> Result<(Dockerfile, Option<Error>)> {
         let (directives, lines) = lines::read(name, bytes)?;
         let mut out = Dockerfile { directives, globals: Vec::new(), stages: Vec::new() };
+        let broken = out.add(name, lines).err();
+        Ok((out, broken))
+    }
+
+    fn add(&mut self, name: &[u8], lines: Vec<Line>) -> Result<()> {
+        let out = self;
         for line in lines {
             let parsed = instruction::parse(&line.text, &line.heredocs, out.directives.escape);
             let instruction = parsed.map_err(|fault| line.error(fault))?;
@@ -73,7 +85,7 @@ impl Dockerfile {
                 if out.globals.is_empty() { "there are no instructions" } else { "there is no FROM" };
             return Err(Error::new(ErrorKind::Syntax, OP, message).with_path(name));
         }
-        Ok(out)
+        Ok(())
     }
 
     /// Returns the stage that a name or a number stands for, among the first `before` ones. Names are compared without

@@ -73,9 +73,14 @@ pub(crate) fn expand_and_list(
 /// Replaces variables in the body of a here-document. Quotes are characters as any other. The escape is a backslash, whatever a file
 /// says, and is dropped before any character.
 pub(crate) fn expand_body(text: &str, get: &dyn Fn(&str) -> Option<String>) -> Result<String, Fault> {
-    let mut lexer = Lexer::new(text, '\\', get);
-    lexer.keep_quotes = true;
-    lexer.run(None, false)
+    Lexer::of_body(text, get).run(None, false)
+}
+
+/// Gives the names that [`expand_body`] uses without their being set and without a default.
+pub(crate) fn unset_in_body(text: &str, get: &dyn Fn(&str) -> Option<String>) -> Result<Vec<String>, Fault> {
+    let mut lexer = Lexer::of_body(text, get);
+    lexer.run(None, false)?;
+    Ok(lexer.unset)
 }
 
 struct Lexer<'a> {
@@ -94,6 +99,10 @@ impl<'a> Lexer<'a> {
         let chars = text.char_indices().collect();
         let unset = Vec::new();
         Lexer { chars, at: 0, escape, get, unset, depth: 0, keep_variables: false, keep_quotes: false }
+    }
+
+    fn of_body(text: &str, get: &'a dyn Fn(&str) -> Option<String>) -> Lexer<'a> {
+        Lexer { keep_quotes: true, ..Lexer::new(text, '\\', get) }
     }
 
     fn next(&mut self) -> Option<char> {

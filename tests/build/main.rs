@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
-use treering::build::{BuildOptions, Built, ContextSource, DockerfileSource, build, check, outline, targets};
+use treering::build::{BuildOptions, Built, ContextSource, DockerfileSource, build, check, targets};
 use treering::image::{CommitOptions, Image, commit, contents};
 use treering::store::{CachePruneOptions, FsckLevel, PruneOptions, Store};
 use treering::{Control, Error, ErrorKind, Event, Events};
@@ -21,6 +21,7 @@ mod commands;
 mod elsewhere;
 mod hostile;
 mod language;
+mod looks;
 mod results;
 mod rpm;
 #[cfg(feature = "registry")]
@@ -660,11 +661,6 @@ fn a_dockerfile_can_be_looked_at() {
     let all = targets(&place.store, &options, &control).unwrap();
     let all: Vec<_> = all.iter().map(|t| (t.name.as_str(), t.description.as_str(), t.default)).collect();
     assert_eq!(all, [("one", "makes it", false), ("1", "", true)]);
-    let found = outline(&place.store, &options, &control).unwrap();
-    let args: Vec<_> =
-        found.args.iter().map(|a| (a.name.as_str(), a.description.as_str(), a.value.as_deref())).collect();
-    assert_eq!(args, [("V", "is the version", Some("1")), ("W", "", Some("2"))]);
-    assert_eq!((found.secrets, found.ssh), (vec!["s".to_string()], vec!["default".to_string()]));
 }
 
 #[test]

@@ -146,4 +146,7 @@ fn a_stage_begins_with_the_files_of_a_context() {
     assert_eq!((again.carried_out, again.image_id), (0, built.image_id));
     let again = build(&place.store, &options(text), &Control::default()).unwrap();
     assert_eq!((again.carried_out, again.image_id), (0, built.image_id));
+    let (warnings, _) =
+        check(&place.store, &options("FROM base\nCOPY $x $PATH\n"), &Control::default()).unwrap();
+    assert_eq!(warnings.iter().map(|w| w.rule).collect::<Vec<_>>(), ["UndefinedVar"]);
 }

@@ -72,6 +72,39 @@ fn a_base_is_fetched_from_its_registry() {
     assert!(!out.status.success() && text.contains("not-found"), "{text}");
 }
 
+/// A rule that goes by the base's configuration finds the same before the base is in the store and after.
+#[test]
+fn the_rules_go_by_a_base_as_soon_as_it_is_fetched() {
+    let fake = Fake::start();
+    let name = fake.name("base:v1");
+    let origin = World::new();
+    sh(origin.scratch.path(), "mkdir context");
+    let write = |world: &World, text: &str| {
+        std::fs::write(world.scratch.join("context/Dockerfile"), text).unwrap();
+    };
+    write(&origin, "FROM scratch\nENV FROM_BASE=1\nSHELL [\"/bin/bash\", \"-c\"]\n");
+    origin.ok(&["build", "-q", "-t", &name, "--push", "context"], "");
+    let text = format!(
+        "FROM {name} AS base\nENV A=$FROM_BASE\nCMD x\nFROM base\nENV B=$A$C D=$FROM_OTHER\nENTRYPOINT y\n"
+    );
+    let skip = "skip=JSONArgsRecommended";
+    for (directive, succeeds) in [(skip.to_string(), true), (format!("{skip};error=true"), false)] {
+        let world = World::new();
+        sh(world.scratch.path(), "mkdir context");
+        write(&world, &format!("# check={directive}\n{text}"));
+        let warnings = || {
+            let out = world.run(&["build", "--progress=plain", "-t", "built:v1", "context"], "");
+            assert_eq!(out.status.success(), succeeds, "{directive}");
+            let said = String::from_utf8_lossy(&out.stderr).into_owned();
+            let lines = said.lines().filter(|line| line.contains("UndefinedVar: nothing sets"));
+            (lines.map(String::from).collect::<Vec<_>>(), said)
+        };
+        let (first, said) = warnings();
+        assert!(first.len() == 2 && first.iter().any(|line| line.contains("$FROM_OTHER")), "{said}");
+        assert_eq!(warnings().0, first, "{directive}");
+    }
+}
+
 #[test]
 fn commands_run_in_images_that_are_fetched() {
     if !std::path::Path::new("/usr/bin/busybox").exists() {

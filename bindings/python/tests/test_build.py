@@ -122,23 +122,31 @@ def test_options_that_are_wrong(store: treering.Store, tmp_path: pathlib.Path) -
 def test_looks_build_nothing(store: treering.Store, tmp_path: pathlib.Path) -> None:
     (tmp_path / "Dockerfile").write_text(
         "# check=error=true\n# V is the version\nARG V=1\nARG W\n# one makes it\nFROM scratch as one\n"
-        "RUN --mount=type=secret,id=s --mount=type=ssh x\nFROM one\nMAINTAINER me\n"
+        "RUN --mount=type=secret,id=s,required --mount=type=ssh x\nARG V\nARG W=$V\nFROM one\nMAINTAINER me\n"
     )
     found = store.build_check(tmp_path)
     assert found.fails
     assert [(one.rule, one.location.line) for one in found.warnings] == [
         ("FromAsCasing", 6),
-        ("MaintainerDeprecated", 9),
+        ("MaintainerDeprecated", 11),
     ]
     assert found.warnings[1].location.text == "MAINTAINER me"
     fewer = store.build_check(tmp_path, checks="skip=FromAsCasing")
     assert not fewer.fails and [one.rule for one in fewer.warnings] == ["MaintainerDeprecated"]
+
+    def place(line: int, text: str) -> treering.Location:
+        return treering.Location("Dockerfile", line, 1, text)
+
+    command = place(7, "RUN --mount=type=secret,id=s,required --mount=type=ssh x")
     assert store.build_outline(tmp_path, target="one", build_args={"W": "x"}) == treering.BuildOutline(
         name="one",
         description="makes it",
-        args=[treering.BuildArg("V", "is the version", "1"), treering.BuildArg("W", "", "x")],
-        secrets=["s"],
-        ssh=["default"],
+        args=[
+            treering.BuildArg("V", "is the version", "1", place(3, "ARG V=1")),
+            treering.BuildArg("W", "", "x", place(9, "ARG W=$V")),
+        ],
+        secrets=[treering.BuildMount("s", True, command)],
+        ssh=[treering.BuildMount("default", False, command)],
     )
     assert store.build_outline(tmp_path).name == "1"
     assert store.build_targets(tmp_path) == [

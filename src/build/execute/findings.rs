@@ -3,8 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::OP;
+use crate::build::address::Elsewhere;
+use crate::build::context::Contexts;
 use crate::build::events::Reporter;
-use crate::dockerfile::{Checks, Warning};
+use crate::build::look::look;
+use crate::dockerfile::{Checks, Dockerfile, Warning};
 use crate::error::{Error, ErrorKind, Result};
 use crate::threads::lock;
 
@@ -39,9 +42,19 @@ impl<'a> Findings<'a> {
             Some(Warning { rule, message, location }) => {
                 Err(Error::new(ErrorKind::Syntax, OP, format!("{rule}: {message}"))
                     .with_location(location.clone())
-                    .with_hint("the Dockerfile asks for warnings to be errors: # check=error=true"))
+                    .with_hint("check=error=true asks for warnings to be errors"))
             }
         }
+    }
+
+    /// Checks the Dockerfile once more, with the bases that are in the store now.
+    pub(super) fn look(
+        &self,
+        file: &Dockerfile,
+        contexts: &Contexts,
+        elsewhere: Elsewhere<'_>,
+    ) -> Vec<Warning> {
+        look(file, contexts, elsewhere, &self.checks).0
     }
 
     /// Returns all of them, in the order of lines.

@@ -9,7 +9,7 @@ use super::{OP, Work};
 use crate::build::look::foreign_base;
 use crate::build::state::State;
 use crate::build::step::{config, workdir};
-use crate::dockerfile::{Change, Copy, CopySource, Instruction, Stage, Statement};
+use crate::dockerfile::{Change, Copy, CopySource, Instruction, Stage, Statement, Warning};
 use crate::error::{Error, Result};
 use crate::event::StepId;
 use crate::image::Platform;
@@ -93,7 +93,11 @@ impl Work<'_> {
         let of_image = self.contexts.value(&base).is_some() || self.file.base_stage(&base, at).is_none();
         let wanted = platform.as_ref();
         let foreign = of_image.then(|| foreign_base(stage, &base, &state.platform, wanted)).flatten();
-        self.reporter.watch(&running, self.findings.add(foreign))?;
+        let mut found: Vec<Warning> = foreign.into_iter().collect();
+        if of_image && self.unread {
+            found.extend(self.findings.look(self.file, self.contexts, self.elsewhere()));
+        }
+        self.reporter.watch(&running, self.findings.add(found))?;
         self.reporter.finish(running, 0);
         if self.contexts.has_files(&base, self.control)? {
             self.fill(&mut state, stage, base, at, position)?;

@@ -258,8 +258,8 @@ class Store:
         stages). With either, with ``registries``, ``auth`` or ``pull``, base images that the store does not have are pulled, and with
         ``pull`` newer versions of those that it has. ``checks`` is what the directive ``# check=`` says. ``platform`` takes several with
         commas between them, for one image of all; ``squash`` makes one layer of those of the build; ``jobs`` is the most commands at once.
-        ``provenance`` attests how the image was built (True, ``"mode=max"``, also with ``,builder-id=URI``) and ``sbom`` what is in it;
-        the name stands for an index then.
+        ``provenance`` attests how the image was built (True, ``"mode=max"``, also with ``,builder-id=URI`` or ``,reproducible=true``)
+        and ``sbom`` what is in it; the name stands for an index then.
 
         ``secrets`` are values, text or bytes, that ``RUN --mount=type=secret`` shows, by id; ``secret_files`` are read when a command needs them.
         They are in no cache, layer or event. ``agents`` are the sockets that ``--mount=type=ssh`` reaches, by id (``"default"`` for mounts that

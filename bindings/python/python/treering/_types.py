@@ -331,6 +331,20 @@ class BuildArg:
     description: str
     #: Its value in this build; None for none.
     value: str | None
+    #: The place of its ARG.
+    location: Location
+
+
+@dataclass(frozen=True)
+class BuildMount:
+    """A secret or an agent that commands of a build mount."""
+
+    #: The id that it is given by.
+    id: str
+    #: Whether a command fails without it.
+    required: bool
+    #: The place of the first command that mounts it.
+    location: Location
 
 
 @dataclass(frozen=True)
@@ -343,10 +357,10 @@ class BuildOutline:
     description: str
     #: The arguments of the stages it needs.
     args: Sequence[BuildArg]
-    #: The ids of the secrets its commands mount.
-    secrets: Sequence[str]
-    #: The ids of the agents its commands mount.
-    ssh: Sequence[str]
+    #: The secrets its commands mount.
+    secrets: Sequence[BuildMount]
+    #: The agents its commands mount.
+    ssh: Sequence[BuildMount]
 
 
 @dataclass(frozen=True)

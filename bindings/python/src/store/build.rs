@@ -44,8 +44,8 @@ impl Store {
     /// stages). With either, with ``registries``, ``auth`` or ``pull``, base images that the store does not have are pulled, and with
     /// ``pull`` newer versions of those that it has. ``checks`` is what the directive ``# check=`` says. ``platform`` takes several with
     /// commas between them, for one image of all; ``squash`` makes one layer of those of the build; ``jobs`` is the most commands at once.
-    /// ``provenance`` attests how the image was built (True, ``"mode=max"``, also with ``,builder-id=URI``) and ``sbom`` what is in it;
-    /// the name stands for an index then.
+    /// ``provenance`` attests how the image was built (True, ``"mode=max"``, also with ``,builder-id=URI`` or ``,reproducible=true``)
+    /// and ``sbom`` what is in it; the name stands for an index then.
     ///
     /// ``secrets`` are values, text or bytes, that ``RUN --mount=type=secret`` shows, by id; ``secret_files`` are read when a command needs them.
     /// They are in no cache, layer or event. ``agents`` are the sockets that ``--mount=type=ssh`` reaches, by id (``"default"`` for mounts that
@@ -227,10 +227,18 @@ impl Store {
         let input = Input::of(py, sources, described, (auth, registries), git)?;
         let found = input.look(py, Job::new("outline build", progress), store, build::outline)?;
         let one = |arg: &build::OutlineArg| {
-            make(py, "BuildArg", (&*arg.name, &*arg.description, arg.value.as_deref()))
+            let place = location(py, &arg.location)?;
+            make(py, "BuildArg", (&*arg.name, &*arg.description, arg.value.as_deref(), place))
         };
         let args: Vec<_> = found.args.iter().map(one).collect::<PyResult<_>>()?;
-        make(py, "BuildOutline", (found.name, found.description, args, found.secrets, found.ssh))
+        let mounts = |list: &[build::OutlineMount]| -> PyResult<Vec<_>> {
+            let one = |mount: &build::OutlineMount| {
+                make(py, "BuildMount", (&*mount.id, mount.required, location(py, &mount.location)?))
+            };
+            list.iter().map(one).collect()
+        };
+        let (secrets, ssh) = (mounts(&found.secrets)?, mounts(&found.ssh)?);
+        make(py, "BuildOutline", (found.name, found.description, args, secrets, ssh))
     }
 
     /// List the stages of a Dockerfile that can be built, and build nothing. The arguments are those of ``build``.

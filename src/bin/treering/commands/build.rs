@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use treering::build::{
     self, BuildOptions, Built, CacheFrom, CacheTo, ContextSource, DockerfileSource, Provenance,
@@ -23,10 +23,11 @@ use crate::destination::Destination;
 use crate::docker::Docker;
 #[cfg(feature = "sandbox")]
 use crate::grants;
+use crate::look::Call;
 use crate::options::{Packing, Times, boolean, key_value};
 use crate::steps::{self, Style};
 use crate::ui::Usage;
-use crate::{json as print_json, look, output, text};
+use crate::{json as print_json, output, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,17 +43,9 @@ Examples:
 Steps that nothing changed for come out of the cache. SOURCE_DATE_EPOCH or --reproducible make two builds equal, wherever they
 run. PATH may be the address of a tar, a Dockerfile or a git repository (URL#REF:DIR).";
 
-/// The use that is made of the Dockerfile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Call {
-    /// Build it
-    Build,
-    /// Check it
-    Check,
-    /// Show what the target takes
-    Outline,
-    /// Show the stages
-    Targets,
+/// Reads a platform; `local` is this machine's.
+fn platform(text: &str) -> Result<Platform, Error> {
+    if text == "local" { Ok(Platform::host()) } else { text.parse() }
 }
 
 /// The value of `--provenance`; `false` is nothing.
@@ -150,8 +143,8 @@ pub struct Build {
     #[arg(long, value_name = "CACHE")]
     cache_to: Vec<CacheTo>,
 
-    /// The platforms to build for, with commas between them: one image for all of them [default: this machine's]
-    #[arg(long = "platform", value_name = "OS/ARCH", value_delimiter = ',')]
+    /// The platforms to build for, with commas between them: one image for all of them [default: local, this machine's]
+    #[arg(long = "platform", value_name = "OS/ARCH", value_delimiter = ',', value_parser = platform)]
     platforms: Vec<Platform>,
 
     /// Make one layer of those of the build
@@ -175,7 +168,7 @@ pub struct Build {
     jobs: usize,
 
     /// Write the result here instead of into the store: DIR, - for a tar, or type=local|tar|oci|docker|image|registry,dest=PATH;
-    /// with tar=false, oci and docker are an image layout in a directory; may be repeated
+    /// with tar=false, oci and docker are an image layout in a directory; type=cacheonly for nothing; may be repeated
     #[arg(short, long = "output", value_name = "DEST")]
     outputs: Vec<String>,
 
@@ -245,9 +238,9 @@ pub struct Build {
     #[arg(long, value_name = "BOOL", value_parser = boolean, num_args = 0..=1, default_missing_value = "true", require_equals = true, conflicts_with = "call")]
     check: Option<bool>,
 
-    /// Action
-    #[arg(long, value_enum, default_value_t = Call::Build, hide_default_value = true)]
-    call: Call,
+    /// The use of the Dockerfile: build (the default), check, outline (what the target takes) or targets; with ,format=json as JSON
+    #[arg(long, value_name = "METHOD", value_parser = Call::parse)]
+    call: Option<Call>,
 
     #[command(flatten)]
     packing: Packing,
@@ -280,18 +273,16 @@ impl Build {
                 .into());
         }
         let store = context.store()?;
-        let control = crate::interrupt::control();
-        match if self.check == Some(true) { Call::Check } else { self.call } {
-            Call::Build => {}
-            Call::Check => return look::check(context, &store, &options, &control),
-            Call::Outline => return look::outline(context, &store, &options, &control),
-            Call::Targets => return look::targets(context, &store, &options, &control),
+        let events = steps::events(self.progress, context.quiet);
+        let control = Control { events, ..crate::interrupt::control() };
+        let call = if self.check == Some(true) { Call::check() } else { self.call.unwrap_or_default() };
+        if let Some(done) = call.look(context, &store, &options, &control) {
+            return done;
         }
         let stays = destinations.is_empty() || destinations.iter().any(Destination::is_store);
         let kept = stays || !options.tags.is_empty();
         let before: Vec<_> = store.entries()?.iter().map(|entry| entry.descriptor.clone()).collect();
         options.tags.dedup();
-        let control = Control { events: steps::events(self.progress, context.quiet), ..control };
         let built = build::build(&store, &options, &control)?;
         let written: anyhow::Result<Vec<u64>> =
             destinations.iter().map(|destination| destination.write(&store, &built, &control)).collect();
@@ -410,6 +401,12 @@ impl Build {
                 Attestation::Sbom(asked) => sbom = *asked,
             }
         }
+        let mut platforms: Vec<Platform> = Vec::new();
+        for platform in &self.platforms {
+            if !platforms.contains(platform) {
+                platforms.push(platform.clone());
+            }
+        }
         let compression = destinations.iter().rev().find_map(|it| it.compression.as_deref());
         let level = destinations.iter().rev().find_map(|it| it.level);
         let names = destinations.iter().flat_map(|it| it.names.iter().cloned());
@@ -435,7 +432,7 @@ impl Build {
             no_cache_filter: self.no_cache_filter.clone(),
             cache_from: self.cache_from.clone(),
             cache_to: self.cache_to.clone(),
-            platforms: self.platforms.clone(),
+            platforms,
             squash: self.squash == Some(true),
             provenance: self.provenance.clone().map_or(provenance, |asked| asked.0),
             sbom: self.sbom.unwrap_or(sbom),

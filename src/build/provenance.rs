@@ -22,6 +22,8 @@ pub struct Provenance {
     pub mode: ProvenanceMode,
     /// The URI of the builder, which those that verify provenance trust or do not. Nothing by default.
     pub builder_id: String,
+    /// Whether it says that the build can be repeated with the same result. Nothing checks that.
+    pub reproducible: bool,
 }
 
 /// The level of detail of provenance. The value of a secret is never in it.
@@ -35,7 +37,8 @@ pub enum ProvenanceMode {
 }
 
 impl Provenance {
-    /// Reads what `--provenance` takes: `true`, `false`, or fields with commas between them, `mode=min|max` and `builder-id=URI`.
+    /// Reads what `--provenance` takes: `true`, `false`, or fields with commas between them, `mode=min|max`, `builder-id=URI` and
+    /// `reproducible=true|false`. `version=v0.2` and `inline-only=true` are so in any case.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for anything else.
@@ -46,18 +49,29 @@ impl Provenance {
             "false" | "0" => return Ok(None),
             _ => {}
         }
+        let refuse = |message: String, hint: &'static str| {
+            Error::invalid("read provenance option", message).with_path(text).with_hint(hint)
+        };
         for field in text.split(',') {
             match field.split_once('=') {
                 Some(("mode", "min")) => out.mode = ProvenanceMode::Min,
                 Some(("mode", "max")) => out.mode = ProvenanceMode::Max,
                 Some(("builder-id", uri)) => out.builder_id = uri.into(),
+                Some(("reproducible", "true" | "1")) => out.reproducible = true,
+                Some(("reproducible", "false" | "0")) => out.reproducible = false,
+                Some(("version", "v0.2") | ("inline-only", "true" | "1")) => {}
+                Some(("version", other)) => {
+                    let message = format!("there is no provenance of version {other:?}");
+                    return Err(refuse(message, "version=v0.2 is the one that is written"));
+                }
+                Some(("inline-only" | "filename", _)) => {
+                    let message = format!("no file of provenance is written: {field:?}");
+                    return Err(refuse(message, "it goes into the index of an image; leave the field out"));
+                }
                 _ => {
-                    return Err(Error::invalid(
-                        "read provenance option",
-                        format!("provenance has no field {field:?}"),
-                    )
-                    .with_path(text)
-                    .with_hint("true, false, mode=min, mode=max, builder-id=URI"));
+                    let message = format!("provenance has no field {field:?}");
+                    let hint = "true, false, mode=min, mode=max, builder-id=URI, reproducible=true";
+                    return Err(refuse(message, hint));
                 }
             }
         }
@@ -173,7 +187,7 @@ pub(super) fn document(facts: &Facts<'_>) -> Value {
     }
     let mut metadata = json!({
         "completeness": { "parameters": max, "environment": true, "materials": false },
-        "reproducible": false,
+        "reproducible": facts.asked.reproducible,
     });
     if let Some(time) = time_of(facts.image) {
         metadata["buildFinishedOn"] = json!(time);
@@ -214,7 +228,21 @@ mod tests {
         assert_eq!(Provenance::parse("mode=max").unwrap(), Some(max.clone()));
         let id = Provenance { builder_id: "https://ci.example/7".into(), ..max };
         assert_eq!(Provenance::parse("mode=max,builder-id=https://ci.example/7").unwrap(), Some(id));
-        for text in ["yes", "mode=mid", "mode", "mode=max,", "max"] {
+        for text in ["version=v0.2", "inline-only=true", "reproducible=false", "mode=min,version=v0.2"] {
+            assert_eq!(Provenance::parse(text).unwrap(), Some(Provenance::default()), "{text}");
+        }
+        assert!(Provenance::parse("mode=max,reproducible=true").unwrap().unwrap().reproducible);
+        for text in [
+            "version=v1",
+            "inline-only=false",
+            "filename=x",
+            "reproducible=maybe",
+            "yes",
+            "mode=mid",
+            "mode",
+            "mode=max,",
+            "max",
+        ] {
             assert!(Provenance::parse(text).is_err(), "{text}");
         }
     }

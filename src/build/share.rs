@@ -82,10 +82,14 @@ impl<'t> Fields<'t> {
         }
     }
 
-    /// Refuses what is left. What only says how BuildKit packs its own format has no meaning here.
+    /// Refuses what is left. Records are OCI manifests of images in any case.
     fn end(mut self) -> Result<()> {
         for name in ["oci-mediatypes", "image-manifest"] {
-            self.take(name);
+            if self.fields.iter().any(|(known, _)| *known == name) && !self.flag(name)? {
+                let message =
+                    format!("no build cache with {name}=false: records are OCI manifests of images");
+                return Err(Error::invalid(OP, message).with_path(self.text));
+            }
         }
         match self.fields.first() {
             None => Ok(()),
@@ -191,6 +195,9 @@ mod tests {
             "type=inline,mode=max",
             "type=registry,ref=x,mode=most",
             "type=registry,ref=x,color=red",
+            "type=registry,ref=x,image-manifest=false",
+            "type=registry,ref=x,oci-mediatypes=0",
+            "type=registry,ref=x,compression=zstd,force-compression=true",
             "type=registry,ref",
             "type=registry,ref=x,ignore-error=2",
         ] {

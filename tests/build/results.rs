@@ -334,6 +334,10 @@ fn options_of_docker_build_are_accepted() {
         &["--isolation=default"],
         &["--attest=type=provenance,mode=max"],
         &["--provenance=false", "--attest=type=sbom,disabled=true"],
+        &["--provenance=mode=max,version=v0.2,inline-only=true,reproducible=true"],
+        &["--platform", "local"],
+        &["--disable-content-trust", "-D"],
+        &["--disable-content-trust=false", "--debug"],
     ];
     for arguments in quiet {
         let done = treering(&place, &[*arguments, &["."][..]].concat());
@@ -357,6 +361,10 @@ fn options_of_docker_build_are_accepted() {
         &["--isolation=hyperv"],
         &["--attest=type=other"],
         &["--attest=type=sbom,generator=x"],
+        &["--attest=type=provenance,version=v1"],
+        &["--provenance=inline-only=false"],
+        &["--provenance=filename=x"],
+        &["-o", "type=cacheonly,dest=x"],
         &["--no-cache=perhaps"],
         &["--push"],
         &["-o", "type=tar,push=true,dest=x"],
@@ -364,4 +372,91 @@ fn options_of_docker_build_are_accepted() {
         let done = treering(&place, &[refused, &["."]].concat());
         assert_eq!(done.status.code(), Some(2), "{refused:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
+}
+
+/// As Docker has it: of an option that is there twice, the last counts; a list has both.
+#[test]
+fn of_an_option_that_is_there_twice_the_last_counts() {
+    let place = Place::new();
+    place.write("a", "1");
+    place.write("one", "FROM scratch AS x\nCOPY a /one\nFROM scratch AS y\nCOPY a /y\n");
+    place.write("two", "FROM scratch AS x\nCOPY a /x\nFROM scratch AS y\nCOPY a /y\n");
+    let first = place.scratch.join("first").to_str().unwrap().to_string();
+    let last = place.scratch.join("last").to_str().unwrap().to_string();
+    let id = ok(
+        &place,
+        &[
+            "-f",
+            "one",
+            "-f",
+            "two",
+            "--target",
+            "y",
+            "--target=x",
+            "--progress",
+            "plain",
+            "--progress=quiet",
+            "--network=none",
+            "--network=host",
+            "--no-cache",
+            "--no-cache",
+            "--quiet",
+            "--offline",
+            "--offline",
+            "--iidfile",
+            &first,
+            "--iidfile",
+            &last,
+            "--metadata-file",
+            &first,
+            "--metadata-file",
+            &last,
+            "--squash",
+            "--squash=false",
+            "--provenance",
+            "--provenance=false",
+            "--sbom",
+            "--sbom=false",
+            "--check",
+            "--check=false",
+            "--compression=zstd",
+            "--compression=gzip",
+            "--jobs=1",
+            "--jobs=2",
+            "--shm-size=1m",
+            "--shm-size=2m",
+            "--rm",
+            "--rm=false",
+            "-m1g",
+            "-m2g",
+            "--reproducible",
+            "--reproducible",
+            "-t",
+            "t",
+            "-t",
+            "u",
+            "--label",
+            "a=1",
+            "--label",
+            "b=2",
+            ".",
+        ],
+    );
+    assert_eq!(place.files_now(), ["f 644 0:0 x"]);
+    assert!(id.starts_with("sha256:") && !Path::new(&first).exists());
+    assert!(std::fs::read_to_string(&last).unwrap().contains("image.name"), "the last of two files");
+    let mut names: Vec<String> = place.store.refs().unwrap().iter().map(|one| one.name.to_string()).collect();
+    names.sort();
+    assert_eq!(names, ["t:latest", "u:latest"]);
+}
+
+#[test]
+fn a_build_may_leave_nothing_but_its_records() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM scratch\nCOPY a /a\n");
+    place.write("a", "1");
+    ok(&place, &["-o", "type=cacheonly", "."]);
+    assert!(place.store.entries().unwrap().is_empty());
+    let built = place.build("FROM scratch\nCOPY a /a\n");
+    assert_eq!((built.carried_out, built.cached), (0, 1));
 }

@@ -70,6 +70,8 @@ Environment:
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(name = "treering", version, about = ABOUT, after_help = EXAMPLES, max_term_width = 100)]
+// As Docker has it: of an option that is there twice, the last counts.
+#[command(args_override_self = true)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -100,6 +102,10 @@ pub struct Global {
     /// Print data as JSON, and errors too
     #[arg(long, global = true)]
     pub json: bool,
+
+    /// Accepted, as Docker has it: there is no log to say more in
+    #[arg(short = 'D', long, global = true, hide = true)]
+    pub debug: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -453,7 +459,8 @@ mod tests {
             let mut named: Vec<&str> = row
                 .map(|row| row.split(['`', ' ']).filter(|word| word.starts_with("--")).collect())
                 .unwrap_or_default();
-            let everywhere = ["help", "version", "root", "no_layer_index", "threads", "quiet", "json"];
+            let everywhere =
+                ["help", "version", "root", "no_layer_index", "threads", "quiet", "json", "debug"];
             let own = |flag: &&clap::Arg| !everywhere.contains(&flag.get_id().as_str());
             let flags = verb.get_arguments().filter(own);
             let mut known: Vec<String> =

@@ -40,6 +40,8 @@ enum Kind {
     Tar,
     Oci,
     Docker,
+    /// Nothing: the records of the steps are all that stays.
+    CacheOnly,
 }
 
 impl Destination {
@@ -81,9 +83,10 @@ impl Destination {
                         "tar" => Kind::Tar,
                         "oci" => Kind::Oci,
                         "docker" => Kind::Docker,
+                        "cacheonly" => Kind::CacheOnly,
                         _ => {
                             return Err(Usage::new(format!("--output has no type {value}"))
-                                .with_hint("one of: image, registry, local, tar, oci, docker"));
+                                .with_hint("one of: image, registry, local, tar, oci, docker, cacheonly"));
                         }
                     });
                 }
@@ -98,8 +101,15 @@ impl Destination {
                 "tar" => out.archive = switch()?,
                 // What is so in any case.
                 "oci-mediatypes" | "rewrite-timestamp" | "store" if switch()? => {}
-                "force-compression" | "unpack" | "name-canonical" => {
+                "unpack" | "name-canonical" => {
                     switch()?;
+                }
+                "force-compression" if !switch()? => {}
+                "force-compression" => {
+                    return Err(Usage::new(
+                        "--output has no force-compression=true: layers of a base image stay as they are",
+                    )
+                    .with_hint("leave it out: compression is for the layers that the build makes"));
                 }
                 _ => match name.strip_prefix("annotation").and_then(annotation) {
                     Some(key) => out.annotations.push((key, value.into())),
@@ -111,6 +121,9 @@ impl Destination {
             kind.ok_or_else(|| Usage::new("--output without a type").with_hint("as in type=local,dest=out"))?;
         if out.kind == Kind::Local && out.path.is_none() {
             return Err(Usage::new("--output type=local needs a dest"));
+        }
+        if out.kind == Kind::CacheOnly && (out.path.is_some() || !out.names.is_empty()) {
+            return Err(Usage::new("--output type=cacheonly takes no dest and no name"));
         }
         if !out.archive && !matches!(out.kind, Kind::Oci | Kind::Docker) {
             return Err(Usage::new("tar=false is for type=oci and type=docker"));
@@ -147,7 +160,7 @@ impl Destination {
             _ => None,
         };
         let format = match self.kind {
-            Kind::Image => return Ok(0),
+            Kind::Image | Kind::CacheOnly => return Ok(0),
             Kind::Local => {
                 let path = self.path.as_deref().unwrap_or(Path::new("."));
                 if let [image] = built.images.as_slice() {
@@ -245,6 +258,8 @@ mod tests {
             ("type=docker,dest=a.tar", false),
             ("type=local,dest=-", false),
             ("type=oci,tar=false,dest=out", false),
+            ("type=cacheonly", false),
+            ("type=oci,force-compression=false,unpack=true", true),
         ] {
             let parsed = Destination::parse(text).unwrap_or_else(|_| panic!("{text}"));
             assert_eq!(parsed.is_standard_output(), to_stdout, "{text}");
@@ -255,6 +270,8 @@ mod tests {
             "type=tar,tar=false,dest=out",
             "type=tar,push=true",
             "type=image,push=yes",
+            "type=cacheonly,dest=out",
+            "type=oci,dest=a.tar,compression=zstd,force-compression=true",
             "type=image,color=red",
             "type=image,x",
         ] {

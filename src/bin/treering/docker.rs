@@ -24,6 +24,10 @@ pub struct Docker {
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_parser = boolean)]
     compress: Option<bool>,
 
+    /// Accepted: no registry is asked for signatures
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_parser = boolean)]
+    disable_content_trust: Option<bool>,
+
     /// Accepted: there is one builder
     #[arg(long, hide = true, value_name = "NAME")]
     builder: Option<String>,

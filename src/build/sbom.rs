@@ -15,10 +15,12 @@ use crate::digest::Digest;
 use crate::error::{At, Result, escape};
 use crate::fs::Kind;
 use crate::image::{
-    Databases, Image, ImageFiles, MAX_DATABASE, MAX_PACKAGES, Package, contents_of, is_database,
+    Databases, Image, ImageFiles, Layer, MAX_DATABASE, MAX_PACKAGES, Package, chain_id, contents_of,
+    is_database,
 };
 use crate::progress::Control;
 use crate::store::{Reference, Store};
+use crate::tree::builder::Builder;
 
 const OP: &str = "list packages";
 /// The type of the predicate.
@@ -30,28 +32,57 @@ const MAX_RELEASE: u64 = 64 << 10;
 /// The most bytes of a copyright file.
 const MAX_COPYRIGHT: u64 = 1 << 20;
 
-/// Returns the document. It depends on the image and its names alone.
-pub(super) fn document(
-    store: &Store,
-    image: &Image,
-    names: &[Reference],
-    control: &Control,
-) -> Result<Value> {
-    let list = contents_of(store, image.layers(), control)?;
-    let files = ImageFiles::of(store, image.layers(), list);
+/// The subject of a document.
+#[derive(Debug)]
+pub(super) struct Subject<'a> {
+    name: String,
+    digest: Digest,
+    layers: &'a [Layer],
+    purl: Option<String>,
+    /// When it was made (RFC 3339).
+    created: Option<String>,
+}
+
+impl<'a> Subject<'a> {
+    /// Returns an image, which has its names.
+    pub(super) fn image(image: &'a Image, names: &[Reference]) -> Subject<'a> {
+        let platform = image.platform().to_string();
+        Subject {
+            name: names.first().map_or_else(|| image.digest().to_string(), ToString::to_string),
+            digest: *image.digest(),
+            layers: image.layers(),
+            purl: names.first().map(|name| purl(name, Some(&platform))),
+            created: time_of(image),
+        }
+    }
+
+    /// Returns a stage that an image was made with. What says which one it is are its layers.
+    pub(super) fn stage(name: String, layers: &'a [Layer], image: &Image) -> Subject<'a> {
+        let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
+        let digest = chain_id(&diff_ids).unwrap_or_else(|| Digest::of(b""));
+        Subject { name, digest, layers, purl: None, created: time_of(image) }
+    }
+}
+
+/// Returns the document. It depends on the subject alone.
+pub(super) fn document(store: &Store, subject: &Subject<'_>, control: &Control) -> Result<Value> {
+    let Subject { name, digest, layers, purl, created } = subject;
+    let list = match layers.is_empty() {
+        true => Builder::empty().finish(None)?,
+        false => contents_of(store, layers, control)?,
+    };
+    let files = ImageFiles::of(store, layers, list);
     let list = files.list();
     let is_file = |entry: &u32| list.meta(*entry).kind == Kind::File;
     let (packages, torn) = packages_of(&files, control)?;
-    let hex = image.digest().hex();
-    let name = names.first().map_or_else(|| image.digest().to_string(), ToString::to_string);
+    let hex = digest.hex();
     let mut described = json!({
-        "SPDXID": "SPDXRef-Image", "name": name, "versionInfo": image.digest().to_string(),
+        "SPDXID": "SPDXRef-Image", "name": name, "versionInfo": digest.to_string(),
         "downloadLocation": "NOASSERTION", "filesAnalyzed": false, "primaryPackagePurpose": "CONTAINER",
         "checksums": [{ "algorithm": "SHA256", "checksumValue": hex }],
     });
-    if let Some(name) = names.first() {
-        let platform = image.platform().to_string();
-        described["externalRefs"] = json!([reference(&purl(name, Some(&platform)))]);
+    if let Some(purl) = purl {
+        described["externalRefs"] = json!([reference(purl)]);
     }
     let relation = |from: &str, kind: &str, to: &str| json!({ "spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to });
     let mut relations = vec![relation("SPDXRef-DOCUMENT", "DESCRIBES", "SPDXRef-Image")];
@@ -85,7 +116,7 @@ pub(super) fn document(
         "name": name,
         "documentNamespace": format!("{}/spdx/{hex}", env!("CARGO_PKG_REPOSITORY")),
         "creationInfo": {
-            "created": time_of(image).unwrap_or_else(|| "1970-01-01T00:00:00Z".into()),
+            "created": created.as_deref().unwrap_or("1970-01-01T00:00:00Z"),
             "creators": [format!("Tool: treering-{}", env!("CARGO_PKG_VERSION"))],
         },
         "packages": listed,

@@ -84,7 +84,11 @@ fn an_index_has_the_image_and_what_is_attested_of_it() {
     );
     place.store.tag(&"base:7".parse().unwrap(), &place.store.entries().unwrap()[0].descriptor).unwrap();
     let options = BuildOptions {
-        provenance: Some(Provenance { builder_id: "https://ci.example/b".into(), ..max().unwrap() }),
+        provenance: Some(Provenance {
+            builder_id: "https://ci.example/b".into(),
+            reproducible: true,
+            ..max().unwrap()
+        }),
         sbom: true,
         build_args: vec![
             ("V".into(), "shown".into()),
@@ -114,6 +118,7 @@ fn an_index_has_the_image_and_what_is_attested_of_it() {
     assert_eq!((&config["os"], &config["architecture"]), (&json!("unknown"), &json!("unknown")));
 
     assert_eq!(slsa["builder"]["id"], "https://ci.example/b");
+    assert_eq!(slsa["metadata"]["reproducible"], true);
     assert_eq!(slsa["buildType"], format!("{}/build@v1", env!("CARGO_PKG_REPOSITORY")));
     let platform = host.to_string().replace('/', "%2F");
     let base = json!([{
@@ -197,6 +202,85 @@ fn licences_and_the_packages_of_languages_are_listed() {
     assert_eq!(spdx["hasExtractedLicensingInfos"].as_array().unwrap().len(), 1);
 }
 
+/// Returns the names of the subjects of the lists of packages, with the packages.
+fn scanned(place: &Place, text: &str, args: &[(&str, &str)]) -> (Vec<(String, Vec<String>)>, Vec<String>) {
+    let (events, seen) = observed();
+    let options = BuildOptions {
+        sbom: true,
+        build_args: args.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        ..place.options(text)
+    };
+    let built = build(&place.store, &options, &Control { events, ..Control::default() }).unwrap();
+    let (_, others) = entries(&place.store, &built.manifest.to_string());
+    let manifest = document(&place.store, others[0]["digest"].as_str().unwrap());
+    let one = |layer: &Value| {
+        assert_eq!(layer["annotations"]["in-toto.io/predicate-type"], "https://spdx.dev/Document");
+        let statement = document(&place.store, layer["digest"].as_str().unwrap());
+        assert_eq!(statement["subject"][0]["digest"]["sha256"], built.images[0].manifest.hex().to_string());
+        let packages = statement["predicate"]["packages"].as_array().unwrap();
+        let mut names = packages.iter().map(|one| one["name"].as_str().unwrap().to_string());
+        (names.next().unwrap(), names.collect())
+    };
+    let found = manifest["layers"].as_array().unwrap().iter().map(one).collect();
+    let seen = seen.lock().unwrap();
+    let warnings = seen.iter().filter_map(|event| match event {
+        Event::Warning { message, .. } => Some(message.clone()),
+        _ => None,
+    });
+    (found, warnings.collect())
+}
+
+#[test]
+fn stages_that_an_argument_names_have_a_list_of_their_own() {
+    let place = Place::new();
+    place.write("a", "1");
+    let stage = |arg: &str| {
+        let dpkg = DPKG.replace("FROM scratch", "FROM scratch AS tools");
+        format!(
+            "{dpkg}{arg}FROM scratch\nCOPY --from=tools /usr /usr\nFROM scratch AS empty\nFROM scratch AS last\nCOPY --from=1 /usr /usr\nCOPY a /a\n"
+        )
+    };
+    const NAME: &str = "BUILDKIT_SBOM_SCAN_STAGE";
+    let image = ("t".to_string(), Vec::new());
+    let tools = ("tools".to_string(), vec!["bash".to_string()]);
+    let second = ("stage-1".to_string(), Vec::new());
+    let plain = scanned(&place, &stage(""), &[]);
+    assert_eq!(plain, (vec![image.clone()], vec![]));
+    let all = vec![image.clone(), tools.clone(), second.clone()];
+    let declared = format!("ARG {NAME}=true\n{}", stage(""));
+    let in_stage = stage(&format!("ARG {NAME}\n"));
+    for (text, args, expected) in [
+        (&declared, &[][..], all.clone()),
+        (&declared, &[(NAME, "false")], vec![image.clone()]),
+        (&declared, &[(NAME, "x,Tools")], vec![image.clone(), tools.clone()]),
+        (&stage(""), &[(NAME, "1")], all.clone()),
+        (&stage(""), &[(NAME, "stage-1,last")], vec![image.clone(), second]),
+        (
+            &in_stage.replace(&format!("ARG {NAME}"), &format!("ARG {NAME}=true")),
+            &[],
+            vec![image.clone(), tools],
+        ),
+    ] {
+        assert_eq!(scanned(&place, text, args), (expected, vec![]), "{args:?}: {text}");
+    }
+    // What is not done is said, where an SBOM is asked for.
+    const CONTEXT: &str = "BUILDKIT_SBOM_SCAN_CONTEXT";
+    let declared = format!("ARG {CONTEXT}=true\nFROM scratch\nCOPY a /a\n");
+    for (text, args, warned) in [
+        (&declared, &[][..], true),
+        (&declared, &[(CONTEXT, "0")], false),
+        (&stage(""), &[(CONTEXT, "true")], true),
+    ] {
+        let (_, warnings) = scanned(&place, text, args);
+        assert_eq!(
+            warnings.iter().filter(|text| text.contains(CONTEXT)).count(),
+            usize::from(warned),
+            "{args:?}"
+        );
+        assert_eq!(warnings.len(), usize::from(warned), "{warnings:?}");
+    }
+}
+
 #[test]
 fn two_builds_with_an_epoch_attest_the_same_and_a_rebuild_writes_nothing() {
     let one = || {
@@ -250,7 +334,9 @@ fn secrets_are_named_and_never_shown() {
         provenance: max(),
         sbom: true,
         secrets: vec![Secret { id: "key".into(), source: SecretSource::Value(value.into()) }],
-        ..place.options(&format!("{SHELL}RUN --mount=type=secret,id=key,env=KEY,required test -n \"$KEY\"\n"))
+        ..place.options(&format!(
+            "{SHELL}ARG K=ey\nRUN --mount=type=secret,id=k$K,env=KEY,required test -n \"$KEY\"\n"
+        ))
     };
     let (_, slsa, _) = attested(&place, &options);
     let parameters = &slsa["invocation"]["parameters"];

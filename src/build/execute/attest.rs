@@ -6,10 +6,13 @@ use serde_json::{Value, json};
 
 use super::Work;
 use crate::build::address::Fact;
+use crate::build::options::switched;
+use crate::build::outline::Reading;
 use crate::build::provenance::{self, Material};
-use crate::build::sbom;
+use crate::build::sbom::{self, Subject};
+use crate::build::state::State;
 use crate::digest::Digest;
-use crate::dockerfile::{Instruction, MountKind, PROXY_ARGS};
+use crate::dockerfile::PROXY_ARGS;
 use crate::error::Result;
 use crate::image::{
     Image, Made, ManifestOptions, OCI_CONFIG, OCI_MANIFEST, Platform, new_manifest, put_document,
@@ -35,10 +38,15 @@ impl Work<'_> {
         let image = Image::from_descriptor(self.store, &made.entry, None)?;
         let mut predicates = Vec::new();
         if self.options.sbom {
-            predicates.push((sbom::TYPE, sbom::document(self.store, &image, names, self.control)?));
+            let document = |subject: &Subject<'_>| sbom::document(self.store, subject, self.control);
+            predicates.push((sbom::TYPE, document(&Subject::image(&image, names))?));
+            for (name, state) in self.scanned()? {
+                self.cache.fetch(&state.layers)?;
+                predicates.push((sbom::TYPE, document(&Subject::stage(name, &state.layers, &image))?));
+            }
         }
         if self.options.provenance.is_some() {
-            predicates.push((provenance::TYPE, self.provenance(&image)));
+            predicates.push((provenance::TYPE, self.provenance(&image)?));
         }
         let subject = subject(&image, names);
         let mut layers = Vec::new();
@@ -71,8 +79,27 @@ impl Work<'_> {
         Ok(Some(entry))
     }
 
+    /// Returns the stages besides the image's own that `BUILDKIT_SBOM_SCAN_STAGE` asks for: the value is true or false, or names of
+    /// stages with commas between them. That of an ARG in the stage stands before one before all stages.
+    fn scanned(&self) -> Result<Vec<(String, State)>> {
+        const NAME: &str = "BUILDKIT_SBOM_SCAN_STAGE";
+        let others = self.order.split_last().map_or(&[][..], |(_, others)| others);
+        let given = self.given(NAME);
+        let mut out = Vec::new();
+        for &at in others {
+            let state = self.states.wait(at, self.control)?;
+            let name = self.file.stages[at].name.clone().unwrap_or_else(|| format!("stage-{at}"));
+            let value = state.scope.get(NAME).or_else(|| self.global.get(NAME)).or_else(|| given.clone());
+            let listed = |value: &str| value.split(',').any(|one| one.eq_ignore_ascii_case(&name));
+            if value.is_some_and(|value| switched(&value).unwrap_or_else(|| listed(&value))) {
+                out.push((name, state));
+            }
+        }
+        Ok(out)
+    }
+
     /// Returns how the image was built: what it is made of, and what was asked for. No secret is in it.
-    fn provenance(&self, image: &Image) -> Value {
+    fn provenance(&self, image: &Image) -> Result<Value> {
         let asked = self.options.provenance.clone().unwrap_or_default();
         let mut materials = Vec::new();
         for ((name, platform), digest) in lock(&self.images.opened).iter() {
@@ -98,24 +125,22 @@ impl Work<'_> {
             for (name, value) in &self.options.labels {
                 arguments.insert(format!("label:{name}"), value.clone());
             }
-            for statement in self.order.iter().flat_map(|at| &self.file.stages[*at].statements) {
-                let Instruction::Run(run) = &statement.instruction else { continue };
-                let mounts =
-                    run.mounts.iter().filter_map(|mount| mount.resolve(&|text| Ok(text.into())).ok());
-                for mount in mounts {
-                    let id = mount.id.unwrap_or_else(|| "default".into());
-                    match mount.kind {
-                        MountKind::Secret => *secrets.entry(id).or_insert(true) &= !mount.required,
-                        MountKind::Ssh => *agents.entry(id).or_insert(true) &= !mount.required,
-                        _ => {}
-                    }
-                }
-            }
+            let reading = Reading {
+                file: self.file,
+                contexts: self.contexts,
+                store: self.store,
+                options: self.options,
+                control: self.control,
+                globals: &self.global,
+            };
+            let taken = reading.taken(&self.order)?;
+            secrets.extend(taken.secrets.into_iter().map(|mount| (mount.id, !mount.required)));
+            agents.extend(taken.ssh.into_iter().map(|mount| (mount.id, !mount.required)));
         }
         if let Some(target) = &self.options.target {
             arguments.insert("target".into(), target.clone());
         }
-        provenance::document(&provenance::Facts {
+        Ok(provenance::document(&provenance::Facts {
             asked: &asked,
             image,
             platform: Platform::host(),
@@ -126,7 +151,7 @@ impl Work<'_> {
             arguments,
             secrets,
             agents,
-        })
+        }))
     }
 }
 

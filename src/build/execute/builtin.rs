@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use super::OP;
 use crate::build::context::Contexts;
 use crate::build::events::Reporter;
-use crate::build::options::BuildOptions;
-use crate::dockerfile::{Dockerfile, other_language};
+use crate::build::options::{BuildOptions, switched};
+use crate::dockerfile::{Dockerfile, Instruction, other_language};
 use crate::error::{Error, Result};
 
 /// Warns of what a build is asked for and has no meaning here.
@@ -23,6 +23,27 @@ pub(super) fn warn(reporter: &Reporter<'_>, options: &BuildOptions, file: &Docke
         let message = "BUILDKIT_BUILD_NAME has no effect: there is no list of builds with names";
         reporter.warn("", message.into(), None);
     }
+    if options.sbom && asks_for_context(options, file) {
+        let message =
+            "BUILDKIT_SBOM_SCAN_CONTEXT has no effect: the list is of what is in the image and in stages";
+        reporter.warn("", message.into(), None);
+    }
+}
+
+/// Returns whether an SBOM of the context is asked for, by an argument that was given or by the default of an ARG.
+fn asks_for_context(options: &BuildOptions, file: &Dockerfile) -> bool {
+    const NAME: &str = "BUILDKIT_SBOM_SCAN_CONTEXT";
+    let statements = file.globals.iter().chain(file.stages.iter().flat_map(|stage| &stage.statements));
+    let defaults = statements.filter_map(|statement| match &statement.instruction {
+        Instruction::Arg(list) => list.iter().find(|(name, _)| name == NAME)?.1.clone(),
+        _ => None,
+    });
+    let mut values = match options.build_arg(NAME) {
+        Some(given) => vec![given],
+        None => defaults.collect(),
+    };
+    values.retain(|value| !value.is_empty() && switched(value) != Some(false));
+    !values.is_empty()
 }
 
 /// Returns the time that SOURCE_DATE_EPOCH stands for: seconds since 1970, or `context` for that of a context at an address. A directory

@@ -83,7 +83,7 @@ fn each_rule_finds_what_it_is_for_and_nothing_else() {
         ("CopyIgnoredFile", "FROM a\nCOPY --from=x secret x\nCOPY y x", 0),
         ("InvalidDefinitionDescription", "# other text\nFROM a AS x", 1 + 1),
         ("InvalidDefinitionDescription", "# x makes it\nFROM a AS x", 0),
-        ("InvalidDefinitionDescription", "# other text\nARG x", 2),
+        ("InvalidDefinitionDescription", "# other text\nARG x\nFROM a", 2),
         ("InvalidDefinitionDescription", "FROM a\n# other text\nARG x=1 y=2", 3),
         ("InvalidDefinitionDescription", "FROM a\n# y is the second\nARG x=1 y=2", 0),
         ("InvalidDefinitionDescription", "# text\n# x makes it\nFROM a AS x", 0),

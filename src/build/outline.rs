@@ -7,6 +7,7 @@ use super::context::Contexts;
 use super::look::{description, name_of, open};
 use super::options::{BuildOptions, Outline, OutlineArg, OutlineMount};
 use super::plan;
+use super::step::config;
 use crate::dockerfile::{
     Change, DEFAULT_PATH, Dockerfile, Fault, Instruction, MountKind, Scope, Stage, words,
 };
@@ -122,10 +123,9 @@ impl Reading<'_> {
                 Instruction::Arg(list) => {
                     for (name, default) in list {
                         let name = scope.expand(name).map_err(fault)?;
-                        let default =
-                            default.as_deref().map(|text| scope.expand(text)).transpose().map_err(fault)?;
                         used.insert(name.clone());
-                        let value = self.options.build_arg(&name).or(default);
+                        let given = self.options.build_arg(&name);
+                        let value = config::argument(given, default.as_deref(), &scope).map_err(fault)?;
                         let inherited = if value.is_none() { self.globals.get(&name) } else { None };
                         if let Some(value) = value.as_ref().or(inherited.as_ref()) {
                             scope.set_arg(&name, value);
@@ -168,7 +168,10 @@ impl Reading<'_> {
     /// Lists the arguments before the first stage. Of two with one name, the last counts.
     fn global_arguments(&self) -> Result<BTreeMap<String, Global>> {
         let mut out: BTreeMap<String, Global> = BTreeMap::new();
-        let mut scope = Scope { args: platforms(self.options), ..self.globals.clone() };
+        let mut scope = Scope::new(self.globals.escape);
+        for (name, value) in platforms(self.options) {
+            scope.set_arg(&name, &value);
+        }
         for statement in &self.file.globals {
             let Instruction::Arg(list) = &statement.instruction else { continue };
             let fault = |fault: Fault| statement.line.error(fault);
@@ -203,7 +206,7 @@ impl Reading<'_> {
 
     /// Returns the variables that a base begins a stage with.
     fn environment(&self, base: &str) -> Scope {
-        let mut scope = Scope { escape: self.globals.escape, ..Scope::default() };
+        let mut scope = Scope::new(self.globals.escape);
         scope.set_env("PATH", DEFAULT_PATH);
         let named = self.contexts.image(base, self.control).ok().flatten();
         let image = Image::open(self.store, named.as_deref().unwrap_or(base), self.options.platforms.first());
@@ -254,7 +257,7 @@ fn used_in(text: &str, scope: &Scope) -> Result<BTreeSet<String>, Fault> {
 }
 
 fn platforms(options: &BuildOptions) -> Vec<(String, String)> {
-    super::step::config::platform_args(&super::look::default_platform(options))
+    config::platform_args(&super::look::default_platform(options))
 }
 
 fn in_order(mounts: BTreeMap<String, OutlineMount>) -> Vec<OutlineMount> {

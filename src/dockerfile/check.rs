@@ -304,7 +304,7 @@ impl Dockerfile {
             });
             let in_bodies = bodies(&statement.instruction)
                 .into_iter()
-                .flat_map(|text| words::unset_in_body(text, escape, &known).unwrap_or_default());
+                .flat_map(|text| words::unset_in_body(text, &known).unwrap_or_default());
             for name in in_texts.chain(in_bodies) {
                 let message = format!("nothing sets ${name}");
                 let near =

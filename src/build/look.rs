@@ -118,7 +118,7 @@ fn foreign_bases(
     let look = |at: usize, stage: &Stage| {
         let base = globals.expand(&stage.from.base).ok()?;
         let context = contexts.value(&base).is_some();
-        if base == "scratch" || !context && file.stage(&base, at).is_some() {
+        if base == "scratch" || !context && file.base_stage(&base, at).is_some() {
             return None;
         }
         let given =

@@ -83,7 +83,7 @@ impl Reading<'_> {
                     self.globals.expand(&stage.from.base).map_err(fault)?
                 }
             };
-            let parent = self.file.stage(&base, at).filter(|_| self.contexts.value(&base).is_none());
+            let parent = self.file.base_stage(&base, at).filter(|_| self.contexts.value(&base).is_none());
             let mut scope = match parent.and_then(|parent| scopes.get(&parent)) {
                 Some(scope) => scope.clone(),
                 None => self.environment(&base),

@@ -130,7 +130,7 @@ impl Dockerfile {
         let mut states: Vec<State> = Vec::new();
         for (at, stage) in self.stages.iter().enumerate() {
             let base = self.expanded_base(stage, facts, true);
-            let parent = base.as_deref().and_then(|base| self.stage(base, at));
+            let parent = base.as_deref().and_then(|base| self.base_stage(base, at));
             let mut state = match (parent, base.as_deref()) {
                 (Some(parent), _) => states[parent].clone(),
                 (None, Some("scratch")) => State::of(Base { env: vec!["PATH".into()], has_shell: false }),
@@ -265,7 +265,7 @@ impl Dockerfile {
                     }
                 }
             }
-            if stage.from.base.contains('$') && self.stage(&stage.from.base, at).is_none() {
+            if stage.from.base.contains('$') && self.base_stage(&stage.from.base, at).is_none() {
                 let base = self.expanded_base(stage, facts, false);
                 if !base.is_some_and(|base| is_reference(&base)) {
                     let message = format!(

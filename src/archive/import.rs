@@ -169,16 +169,17 @@ fn recompress(
     notes: &Notes,
     control: &Control,
 ) -> Result<(Written, StepLayer, Stat)> {
-    let tmp = store.dir().open_dir("tmp").at(IMPORT, "tmp")?;
-    let file = Staged::new(&tmp, &tmp, 0o600).and_then(Staged::into_unnamed).at(IMPORT, "tmp")?;
+    let shown = store.path("tmp");
+    let tmp = store.dir().open_dir("tmp").at(IMPORT, &shown)?;
+    let file = Staged::new(&tmp, &tmp, 0o600).and_then(Staged::into_unnamed).at(IMPORT, &shown)?;
     let decoder = input.decoder(decode_options(options), control.clone())?;
-    let spool = Spool { decoder, file, len: 0 };
+    let spool = Spool { decoder, file, len: 0, shown };
     let (spool, stat, reading) = examine(spool, &options.limits, notes, control)?;
-    let Spool { decoder, file, len } = spool;
+    let Spool { decoder, file, len, shown } = spool;
     decoder.finish()?;
     let mut blob = store.unhashed_blob_writer()?;
     let threads = crate::threads::count(options.threads);
-    let tar = TarFile { file, len };
+    let tar = TarFile { file, len, shown };
     let (written, index) = write_noted(&tar, profile, threads, &mut blob, control)?;
     blob.finish_with(written.digest, written.size)?;
     let layer = record_layer(store, &written, profile.media_type())?;
@@ -254,13 +255,15 @@ struct Spool {
     decoder: Decoder,
     file: File,
     len: u64,
+    /// The directory it is in, as messages have it.
+    shown: Vec<u8>,
 }
 
 impl ChunkStream for Spool {
     fn next_chunk(&mut self) -> Result<Option<Arc<Vec<u8>>>> {
         let chunk = self.decoder.next_chunk()?;
         if let Some(chunk) = &chunk {
-            self.file.write_all(chunk).at(IMPORT, "tmp")?;
+            self.file.write_all(chunk).at(IMPORT, &self.shown)?;
             self.len += chunk.len() as u64;
         }
         Ok(chunk)
@@ -271,6 +274,8 @@ impl ChunkStream for Spool {
 struct TarFile {
     file: File,
     len: u64,
+    /// The directory it is in, as messages have it.
+    shown: Vec<u8>,
 }
 
 impl TarSource for TarFile {
@@ -283,7 +288,7 @@ impl TarSource for TarFile {
     fn worker(&self) {}
 
     fn fill(&self, (): &mut (), offset: u64, buffer: &mut [u8]) -> Result<Filled> {
-        self.file.read_exact_at(buffer, offset).at(IMPORT, "tmp")?;
+        self.file.read_exact_at(buffer, offset).at(IMPORT, &self.shown)?;
         Ok(Filled::Data)
     }
 }

@@ -11,15 +11,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FlockOperation, OFlags};
 
 use crate::digest::Digest;
 use crate::dockerfile::CacheSharing;
 use crate::error::{At, Error, Result};
 use crate::fs::Root;
 use crate::fs::lock::Locked;
+use crate::fs::make_dir::{PrivateDirs, make_dir, open_or_make};
 use crate::fs::remove::remove_all;
-use crate::fs::root::{below, open_dir_at};
+use crate::fs::root::{below, c_name, open_dir_at};
 use crate::fs::staged::Staged;
 use crate::fs::stat::stat_fd;
 use crate::progress::Control;
@@ -48,7 +49,7 @@ pub(super) struct Birth {
 pub(super) struct CacheMount {
     dir: Dir,
     path: PathBuf,
-    shown: String,
+    shown: Vec<u8>,
     /// The records it began with, by device and inode.
     before: Ledger,
     /// Whether a file says that the tree may be out of its place.
@@ -79,8 +80,8 @@ impl CacheMount {
         loop {
             control.check(OP)?;
             let name = format!("{hex}-{number}");
-            let shown = format!("cache/{ROOM}/{name}");
-            match room.create_dir(&name) {
+            let shown = store.path(&format!("cache/{ROOM}/{name}"));
+            match make_dir(&room, &c_name(name.as_bytes()).at(OP, &shown)?) {
                 Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
                     return Err(Error::io(OP, shown, error));
                 }
@@ -132,7 +133,9 @@ impl CacheMount {
 
     /// Says that the tree may be out of its place until [`CacheMount::leave`]: after a kill the cache is made anew.
     fn mark(&mut self) -> Result<()> {
-        self.dir.write("out", b"").at(OP, &self.shown)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true);
+        open_or_make(&self.dir, "out", &options).at(OP, &self.shown)?;
         self.marked = true;
         Ok(())
     }
@@ -177,7 +180,7 @@ fn lock_file(dir: &Dir, name: &str) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).mode(0o600);
     options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
-    dir.open_with(name, &options).map(cap_std::fs::File::into_std)
+    open_or_make(dir, name, &options)
 }
 
 fn same(a: &Dir, b: &Dir) -> std::io::Result<bool> {
@@ -195,7 +198,7 @@ fn is_whole(dir: &Dir) -> bool {
 fn make(
     dir: &Dir,
     path: &std::path::Path,
-    shown: &str,
+    shown: &[u8],
     birth: Birth,
     fill: &mut dyn FnMut(&Root) -> Result<Ledger>,
 ) -> Result<()> {
@@ -204,7 +207,7 @@ fn make(
         let name = CString::new(name).map_err(|_| Error::invalid(OP, "a name with NUL"))?;
         remove_all(dir, &name).at(OP, shown)?;
     }
-    rustix::fs::mkdirat(dir, c"tree", Mode::RWXU).at(OP, shown)?;
+    PrivateDirs::default().make(dir, c"tree").at(OP, shown)?;
     let root = Root::from_fd(open_dir_at(dir, c"tree").at(OP, shown)?, path);
     let mut ledger = fill(&root)?;
     let Birth { mode, uid, gid } = birth;
@@ -212,7 +215,7 @@ fn make(
     write_ledger(dir, shown, &ledger)
 }
 
-fn read_ledger(dir: &Dir, shown: &str) -> Result<Ledger> {
+fn read_ledger(dir: &Dir, shown: &[u8]) -> Result<Ledger> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
     let mut bytes = Vec::new();
@@ -222,7 +225,7 @@ fn read_ledger(dir: &Dir, shown: &str) -> Result<Ledger> {
         .map_err(|error| error.with_path(shown).with_hint("remove the cache: its content can be made again"))
 }
 
-fn write_ledger(dir: &Dir, shown: &str, ledger: &Ledger) -> Result<()> {
+fn write_ledger(dir: &Dir, shown: &[u8], ledger: &Ledger) -> Result<()> {
     let mut new = Staged::new(dir, dir, 0o600).at(OP, shown)?;
     std::io::Write::write_all(new.file(), &ledger.to_bytes()).at(OP, shown)?;
     new.replace(dir, "ledger").at(OP, shown)

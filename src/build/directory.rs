@@ -19,6 +19,7 @@ use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::Root;
 use crate::fs::lock::Locked;
+use crate::fs::make_dir::{make_dir, make_missing};
 use crate::fs::publish::replace;
 use crate::image::{CONFIG, DEFAULT_TAG, MAX_MANIFEST, StepRecord, new_index, record_manifest, record_tag};
 use crate::progress::Control;
@@ -73,7 +74,7 @@ impl Directory {
     /// refused.
     pub fn make(directory: &Path, control: &Control) -> Result<Directory> {
         let shown = directory.as_os_str().as_bytes().to_vec();
-        Dir::create_ambient_dir_all(directory, ambient_authority()).at(OP, &shown)?;
+        make_missing(directory).map_err(|(path, error)| Error::io(OP, path.as_os_str().as_bytes(), error))?;
         let dir = Dir::open_ambient_dir(directory, ambient_authority()).at(OP, &shown)?;
         let root = Root::open(directory)?;
         let turn = loop {
@@ -88,7 +89,14 @@ impl Directory {
             let message = "the directory is neither empty nor an image layout";
             return Err(Error::new(ErrorKind::AlreadyExists, OP, message).with_path(shown));
         }
-        dir.create_dir_all("blobs/sha256").at(OP, &shown)?;
+        for (above, name) in [(".", c"blobs"), ("blobs", c"sha256")] {
+            match dir.open_dir(above).and_then(|above| make_dir(&above, name)) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(error).at(OP, &shown);
+                }
+                _ => {}
+            }
+        }
         if !layout {
             write(&dir, "oci-layout", LAYOUT.as_bytes())?;
         }

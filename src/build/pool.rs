@@ -28,6 +28,7 @@ use crate::diff::{CompareOptions, compare};
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
 use crate::fs::lock::Locked;
+use crate::fs::make_dir::{PrivateDirs, make_dir, open_or_make};
 use crate::fs::remove::remove_all;
 use crate::fs::root::{c_name, open_dir_at};
 use crate::fs::staged::{Staged, random_name};
@@ -35,7 +36,7 @@ use crate::fs::{Kind, Root};
 use crate::image::{Found, ImageFiles, Layer, Plan, known_contents};
 use crate::layer::ApplyOptions;
 use crate::layer::reshape::{Goal, reshape};
-use crate::store::{KEPT_JOURNAL, KEPT_TREES, Store, mend_kept};
+use crate::store::{KEPT_JOURNAL, KEPT_TREES, Store, mend_kept, open_regular};
 use crate::tree::{Ledger, NONE, OwnerSource, Owners, Scan, ScanOptions, Snapshot, scan};
 
 const OP: &str = "take tree";
@@ -66,7 +67,8 @@ struct Record {
 #[derive(Debug)]
 pub(super) struct Slot {
     dir: Dir,
-    shown: String,
+    name: String,
+    shown: Vec<u8>,
     lock: Locked,
 }
 
@@ -86,7 +88,7 @@ pub(super) fn take(layers: &[Layer], tools: Tools<'_>) -> Result<Option<Taken>> 
     mend_kept(tools.store, &room)?;
     let wanted: Vec<(Digest, u64)> = layers.iter().map(|layer| (layer.diff_id, layer.size)).collect();
     let mut found: Vec<(u64, Reverse<SystemTime>, String)> = Vec::new();
-    for (name, record, used) in list(&room)? {
+    for (name, record, used) in list(tools.store, &room)? {
         let distance = distance(&record.layers, &wanted);
         if distance < total(&wanted) || record.layers == wanted {
             found.push((distance, Reverse(used), name));
@@ -95,7 +97,7 @@ pub(super) fn take(layers: &[Layer], tools: Tools<'_>) -> Result<Option<Taken>> 
     found.sort();
     for (_, _, name) in found {
         tools.control.check(OP)?;
-        let Some(slot) = Slot::open(&room, &name, false)? else { continue };
+        let Some(slot) = Slot::open(tools.store, &room, &name, false)? else { continue };
         match slot.clone_for(layers, tools) {
             Ok(Some(taken)) => return Ok(Some(taken)),
             Ok(None) => {}
@@ -103,7 +105,7 @@ pub(super) fn take(layers: &[Layer], tools: Tools<'_>) -> Result<Option<Taken>> 
             // It can be made anew, whatever was wrong with it.
             Err(_) => {}
         }
-        if let Some(slot) = Slot::open(&room, &name, false)? {
+        if let Some(slot) = Slot::open(tools.store, &room, &name, false)? {
             slot.discard(&room, &name)?;
         }
     }
@@ -113,23 +115,23 @@ pub(super) fn take(layers: &[Layer], tools: Tools<'_>) -> Result<Option<Taken>> 
 /// Makes a place for a new tree, with an empty directory for it. Trees that were not used for longest go where there are too many.
 pub(super) fn new(tools: Tools<'_>) -> Result<(Slot, Root)> {
     let room = tools.store.cache_room(KEPT_TREES)?;
-    let mut there = list(&room)?;
+    let mut there = list(tools.store, &room)?;
     there.sort_by_key(|(_, _, used)| *used);
     let surplus = (there.len() + 1).saturating_sub(MOST);
     for (name, _, _) in there.into_iter().take(surplus) {
-        if let Some(slot) = Slot::open(&room, &name, false)? {
+        if let Some(slot) = Slot::open(tools.store, &room, &name, false)? {
             slot.discard(&room, &name)?;
         }
     }
     let slot = loop {
         tools.control.check(OP)?;
         // One that was not locked yet may be taken for what a dead build left.
-        if let Some(slot) = Slot::open(&room, &random_name(), true)? {
+        if let Some(slot) = Slot::open(tools.store, &room, &random_name(), true)? {
             break slot;
         }
     };
     slot.mark()?;
-    rustix::fs::mkdirat(&slot.dir, c"root", Mode::RWXU).at(OP, &slot.shown)?;
+    PrivateDirs::default().make(&slot.dir, c"root").at(OP, &slot.shown)?;
     let root = slot.root(tools.store)?;
     // Users of the image are to enter it, whatever the umask is; what the layers say of it follows.
     rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755)).at(OP, root.describe(b""))?;
@@ -148,11 +150,12 @@ fn total(layers: &[(Digest, u64)]) -> u64 {
 }
 
 /// Returns the trees that this process could use, with the time of their last use.
-fn list(room: &Dir) -> Result<Vec<(String, Record, SystemTime)>> {
+fn list(store: &Store, room: &Dir) -> Result<Vec<(String, Record, SystemTime)>> {
     let ours = Record { format: FORMAT, layers: Vec::new(), owner: owner(), boot: boot(), bytes: 0 };
     let mut out = Vec::new();
-    for entry in room.entries().at(OP, KEPT_TREES)? {
-        let Ok(name) = entry.at(OP, KEPT_TREES)?.file_name().into_string() else { continue };
+    let shown = store.path(&format!("cache/{KEPT_TREES}"));
+    for entry in room.entries().at(OP, &shown)? {
+        let Ok(name) = entry.at(OP, &shown)?.file_name().into_string() else { continue };
         let Ok(dir) = room.open_dir(&name) else { continue };
         let record = read(&dir, "record", RECORD_CAP);
         let record = record.and_then(|text| serde_json::from_slice::<Record>(&text).ok());
@@ -170,13 +173,13 @@ fn list(room: &Dir) -> Result<Vec<(String, Record, SystemTime)>> {
 pub(super) fn trim(store: &Store) -> Result<()> {
     let room = store.cache_room(KEPT_TREES)?;
     let limit = store.limits().cache_bytes;
-    let mut there = list(&room)?;
+    let mut there = list(store, &room)?;
     there.sort_by_key(|(_, _, used)| Reverse(*used));
     let mut total: u64 = 0;
     for (name, record, _) in there {
         total = total.saturating_add(record.bytes);
         if total > limit
-            && let Some(slot) = Slot::open(&room, &name, false)?
+            && let Some(slot) = Slot::open(store, &room, &name, false)?
         {
             slot.discard(&room, &name)?;
             total -= record.bytes;
@@ -218,16 +221,16 @@ fn read(dir: &Dir, name: &str, cap: u64) -> Option<Vec<u8>> {
 
 impl Slot {
     /// Locks a place; with `new`, makes it. `None` when another process uses it, or it is gone.
-    fn open(room: &Dir, name: &str, new: bool) -> Result<Option<Slot>> {
-        let shown = format!("cache/{KEPT_TREES}/{name}");
+    fn open(store: &Store, room: &Dir, name: &str, new: bool) -> Result<Option<Slot>> {
+        let shown = store.path(&format!("cache/{KEPT_TREES}/{name}"));
         if new {
-            room.create_dir(name).at(OP, &shown)?;
+            c_name(name.as_bytes()).and_then(|name| make_dir(room, &name)).at(OP, &shown)?;
         }
         let Ok(dir) = room.open_dir(name) else { return Ok(None) };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).mode(0o600);
         options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
-        let lock = dir.open_with("lock", &options).at(OP, &shown)?.into_std();
+        let lock = open_or_make(&dir, "lock", &options).at(OP, &shown)?;
         let Some(lock) = Locked::try_new(lock, true).at(OP, &shown)? else { return Ok(None) };
         // Taken away meanwhile, it would be a tree without a name.
         let same = room.open_dir(name).is_ok_and(|again| {
@@ -238,12 +241,11 @@ impl Slot {
             return Ok(None);
         }
         lock.file().set_modified(SystemTime::now()).at(OP, &shown)?;
-        Ok(Some(Slot { dir, shown, lock }))
+        Ok(Some(Slot { dir, name: name.into(), shown, lock }))
     }
 
     fn root(&self, store: &Store) -> Result<Root> {
-        let name = self.shown.rsplit('/').next().unwrap_or_default();
-        let path: PathBuf = store.root_path().join("cache").join(KEPT_TREES).join(name).join("root");
+        let path: PathBuf = store.root_path().join("cache").join(KEPT_TREES).join(&self.name).join("root");
         Ok(Root::from_fd(open_dir_at(&self.dir, c"root").at(OP, &self.shown)?, path))
     }
 
@@ -252,14 +254,16 @@ impl Slot {
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(0o600);
         options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
-        let file = self.dir.open_with(KEPT_JOURNAL, &options).at(OP, &self.shown)?.into_std();
+        let file = open_or_make(&self.dir, KEPT_JOURNAL, &options).at(OP, &self.shown)?;
         file.set_len(0).at(OP, &self.shown)?;
         Ok(file)
     }
 
     /// Says that what is written down is not to be relied on.
     fn mark(&self) -> Result<()> {
-        self.dir.write("dirty", b"").at(OP, &self.shown)
+        let mut options = OpenOptions::new();
+        options.write(true).create(true);
+        open_or_make(&self.dir, "dirty", &options).map(drop).at(OP, &self.shown)
     }
 
     /// Moves the tree to these layers. `None` when it cannot be read any more.
@@ -270,7 +274,8 @@ impl Slot {
             return Ok(None);
         };
         let ledger = read(&self.dir, "ledger", LEDGER_CAP).and_then(|it| Ledger::from_bytes(&it).ok());
-        let index = self.dir.open("index").ok().and_then(|file| Snapshot::map(file).ok());
+        let index =
+            open_regular(&self.dir, "index", &self.shown).ok().and_then(|file| Snapshot::map(file).ok());
         let (Some(ledger), Some(index)) = (ledger, index) else { return Ok(None) };
         let clean = self.dir.symlink_metadata("dirty").is_err();
         self.mark()?;

@@ -26,13 +26,16 @@ const READ: &str = "read archive";
 pub(super) struct Spool {
     file: Arc<File>,
     len: u64,
+    /// The directory it is in, as messages have it.
+    shown: Arc<[u8]>,
 }
 
 impl Spool {
     pub(super) fn new(store: &Store) -> Result<Spool> {
-        let tmp = store.dir().open_dir("tmp").at(READ, "tmp")?;
-        let file = Staged::new(&tmp, &tmp, 0o600).and_then(Staged::into_unnamed).at(READ, "tmp")?;
-        Ok(Spool { file: Arc::new(file), len: 0 })
+        let shown: Arc<[u8]> = store.path("tmp").into();
+        let tmp = store.dir().open_dir("tmp").at(READ, &shown)?;
+        let file = Staged::new(&tmp, &tmp, 0o600).and_then(Staged::into_unnamed).at(READ, &shown)?;
+        Ok(Spool { file: Arc::new(file), len: 0, shown })
     }
 
     pub(super) fn file(&self) -> Arc<File> {
@@ -53,7 +56,7 @@ impl Spool {
                 Data::Bytes(slice) => {
                     let bytes = &slice.chunk[slice.range.clone()];
                     hasher.update(bytes);
-                    self.file.write_all_at(bytes, self.len).at(READ, "tmp")?;
+                    self.file.write_all_at(bytes, self.len).at(READ, &self.shown)?;
                     self.len += bytes.len() as u64;
                 }
                 Data::Hole(mut length) => {
@@ -65,7 +68,7 @@ impl Spool {
                         hasher.update(&[0; 65536][..n as usize]);
                         length -= n;
                     }
-                    self.file.set_len(self.len).at(READ, "tmp")?;
+                    self.file.set_len(self.len).at(READ, &self.shown)?;
                 }
             }
         }
@@ -75,7 +78,7 @@ impl Spool {
     /// Appends bytes.
     #[cfg(feature = "registry")]
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, self.len).at(READ, "tmp")?;
+        self.file.write_all_at(bytes, self.len).at(READ, &self.shown)?;
         self.len += bytes.len() as u64;
         Ok(())
     }
@@ -84,7 +87,7 @@ impl Spool {
     #[cfg(feature = "registry")]
     pub(super) fn forget(&mut self, start: u64) -> Result<()> {
         self.len = start;
-        self.file.set_len(start).at(READ, "tmp")
+        self.file.set_len(start).at(READ, &self.shown)
     }
 
     /// Appends all that a reader gives. Gives where it begins.
@@ -93,13 +96,13 @@ impl Spool {
         loop {
             match content.read(&mut buffer) {
                 Ok(0) => {
-                    self.file.set_len(self.len).at(READ, "tmp")?;
+                    self.file.set_len(self.len).at(READ, &self.shown)?;
                     return Ok(start);
                 }
                 Ok(count) => {
                     // A hole stays one.
                     if buffer[..count].iter().any(|&byte| byte != 0) {
-                        self.file.write_all_at(&buffer[..count], self.len).at(READ, "tmp")?;
+                        self.file.write_all_at(&buffer[..count], self.len).at(READ, &self.shown)?;
                     }
                     self.len += count as u64;
                 }

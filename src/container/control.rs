@@ -18,6 +18,7 @@ use super::pump::{Piece, Shared};
 use super::terminal;
 use crate::error::{At, Error, Result};
 use crate::event::OutputStream;
+use crate::fs::make_dir::keep_usable;
 use crate::progress::Control;
 use crate::sandbox::protocol::{Channel, Message, Reader, Writer};
 use crate::sandbox::{Commands, Ids, Joined, Network, Signals, StepOptions, Stream, WindowSize};
@@ -101,6 +102,7 @@ pub(super) fn listen(slot: &Slot) -> Result<OwnedFd> {
         socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).at(OP, slot.shown(SOCKET))?;
     let address = SocketAddrUnix::new(address(slot)).at(OP, slot.shown(SOCKET))?;
     bind(&socket, &address).at(OP, slot.shown(SOCKET))?;
+    keep_usable(slot.dir(), c"control", 0o600).at(OP, slot.shown(SOCKET))?;
     listen(&socket, 16).at(OP, slot.shown(SOCKET))?;
     Ok(socket)
 }

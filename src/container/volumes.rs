@@ -23,6 +23,7 @@ use super::handle::Container;
 use super::worktree::WorkTree;
 use crate::archive::{TreeFiles, copy_directory};
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::make_dir::PrivateDirs;
 use crate::fs::remove::remove_all;
 use crate::fs::root::{below, is_below, join, open_dir_at, split};
 use crate::fs::stat::stat_fd;
@@ -231,8 +232,10 @@ fn real(root: &Root, target: &str) -> Result<Vec<u8>> {
 }
 
 fn room(slot: &Slot) -> Result<OwnedFd> {
-    match rustix::fs::mkdirat(slot.dir(), DIRECTORY, Mode::RWXU) {
-        Err(error) if error != rustix::io::Errno::EXIST => return Err(error).at(OP, slot.shown(DIRECTORY)),
+    match PrivateDirs::default().make(slot.dir(), c"volumes") {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(error).at(OP, slot.shown(DIRECTORY));
+        }
         _ => {}
     }
     open_dir_at(slot.dir(), c"volumes").at(OP, slot.shown(DIRECTORY))
@@ -341,7 +344,7 @@ impl Container {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).at(OP, &shown),
             _ => {}
         }
-        rustix::fs::mkdirat(&room, &*name, Mode::RWXU).at(OP, &shown)?;
+        PrivateDirs::default().make(&room, &c_name).at(OP, &shown)?;
         let path = directory(&self.slot, &name);
         let directory = Root::from_fd(open_dir_at(&room, &c_name).at(OP, &shown)?, &path);
         let (mut mode, mut owner) = (0o755, (0, 0));

@@ -12,10 +12,13 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use rustix::fs::OFlags;
 
+use super::Kind;
 use super::descriptors::duplicate;
+use super::make_dir::make_missing;
 use super::publish::{Durability, Replacement};
 use super::root::parent_of;
-use crate::error::{At, Error, Result};
+use super::stat::kind_at;
+use crate::error::{At, Error, ErrorKind, Result};
 use crate::progress::Cancel;
 
 /// As many links as the kernel follows (path_resolution(7)).
@@ -115,6 +118,24 @@ pub fn write_path<T>(
     drop(out);
     output.finish(Durability::Full)?;
     Ok(value)
+}
+
+/// Makes the directory at a path that a user named, and those above it that are missing.
+///
+/// # Errors
+/// Those of the system.
+pub fn make_directories(path: &Path, operation: &'static str) -> Result<()> {
+    make_missing(path)
+        .map(drop)
+        .map_err(|(path, error)| Error::io(operation, path.as_os_str().as_bytes(), error))?;
+    match kind_at(path, true) {
+        Some(Kind::Directory) => Ok(()),
+        _ => {
+            let message = "this is not a directory";
+            Err(Error::new(ErrorKind::AlreadyExists, operation, message)
+                .with_path(path.as_os_str().as_bytes()))
+        }
+    }
 }
 
 enum Target {

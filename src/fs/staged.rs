@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::descriptors::proc_path;
+use super::make_dir::keep_open;
 
 /// A file being written: unnamed where the filesystem can (nothing is left when the process dies), else with a random name.
 /// Dropped, it leaves nothing behind.
@@ -26,12 +27,16 @@ pub struct Staged {
 
 impl Staged {
     /// Starts a file on the filesystem of `target`. Where it has to have a name before its time, that one is in `names`, a
-    /// directory of the same filesystem. The process's umask takes bits from `mode`.
+    /// directory of the same filesystem. The process's umask takes bits from `mode`, but none of the owner's.
     pub fn new(target: &Dir, names: &Dir, mode: u32) -> io::Result<Self> {
         let names = names.try_clone()?;
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::openat(target, ".", flags, Mode::from_raw_mode(mode)) {
-            Ok(fd) if can_link(&fd) => return Ok(Staged { file: File::from(fd), name: None, names }),
+            Ok(fd) if can_link(&fd) => {
+                let file = File::from(fd);
+                keep_open(&file, mode as u16)?;
+                return Ok(Staged { file, name: None, names });
+            }
             Ok(_) | Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
             Err(error) => return Err(error.into()),
         }
@@ -42,7 +47,9 @@ impl Staged {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(mode);
         let (file, name) = unused_name(|name| names.open_with(name, &options))?;
-        Ok(Staged { file: file.into_std(), name: Some(name), names })
+        let staged = Staged { file: file.into_std(), name: Some(name), names };
+        keep_open(&staged.file, mode as u16)?;
+        Ok(staged)
     }
 
     /// Takes a file that has a name in `names` for one being written.

@@ -6,12 +6,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::AtFlags;
-use rustix::io::Errno;
 
 use super::Root;
 use super::dirents::Names;
 use super::lock::Locked;
-use super::make_dir::PrivateDirs;
+use super::make_dir::{PrivateDirs, make_missing, remove_empty};
 use super::remove::remove_all;
 use super::root::{c_name, open_dir_at, parent_of};
 use super::staged::random_name;
@@ -72,7 +71,7 @@ impl<C> StagedDir<C> {
                 return match staged {
                     Ok(staged) => Ok(StagedDir { parents, ..staged }),
                     Err(error) => {
-                        remove_parents(&parents);
+                        remove_empty(&parents);
                         Err(error)
                     }
                 };
@@ -158,7 +157,7 @@ impl<C> StagedDir<C> {
                 if let Ok(name) = c_name(scratch.as_bytes()) {
                     let _ = remove_all(&parent, &name);
                 }
-                remove_parents(&self.parents);
+                remove_empty(&self.parents);
             }
             Way::InPlace { made, .. } => {
                 for name in made {
@@ -200,31 +199,8 @@ fn check_empty(root: &Root, operation: &'static str) -> Result<()> {
 
 /// Makes the directories above a path that are missing, and returns them, the topmost first.
 fn make_parents(dir: &Path, operation: &'static str) -> Result<Vec<PathBuf>> {
-    // A link that leads nowhere is there.
-    let is_missing = |path: &Path| {
-        matches!(rustix::fs::statat(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
-    };
-    let above = dir.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty());
-    let mut missing: Vec<PathBuf> =
-        above.take_while(|path| is_missing(path)).map(Path::to_path_buf).collect();
-    missing.reverse();
-    for (at, path) in missing.iter().enumerate() {
-        match rustix::fs::mkdir(path, rustix::fs::Mode::from_raw_mode(0o777)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => {
-                remove_parents(&missing[..at]);
-                return Err(Error::io(operation, path.as_os_str().as_bytes(), error));
-            }
-        }
-    }
-    Ok(missing)
-}
-
-/// Removes those of the directories that are empty, given the topmost first.
-fn remove_parents(parents: &[PathBuf]) {
-    for path in parents.iter().rev() {
-        let _ = rustix::fs::rmdir(path);
-    }
+    let Some(above) = dir.parent() else { return Ok(Vec::new()) };
+    make_missing(above).map_err(|(path, error)| Error::io(operation, path.as_os_str().as_bytes(), error))
 }
 
 /// Opens the directory above a path and returns it with the last name of the path.

@@ -8,6 +8,7 @@ use crate::compress::{self, DecodeOptions, Decoded, Decoder, Profile, Written};
 use crate::diff::Change;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::Root;
+use crate::fs::make_dir::make_dir_at;
 use crate::fs::stat::stat_fd;
 use crate::layer::{Applied, ApplyOptions, Files, LayerOptions, LayerPlan, LayerTar, Target};
 use crate::progress::{Control, Counters};
@@ -138,7 +139,7 @@ fn open_or_make(dir: &Path) -> Result<Root> {
     match Root::open(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let shown = dir.as_os_str().as_encoded_bytes();
-            rustix::fs::mkdir(dir, rustix::fs::Mode::from_raw_mode(0o777)).at("create directory", shown)?;
+            make_dir_at(dir).at("create directory", shown)?;
             Root::open(dir)
         }
         opened => opened,

@@ -21,6 +21,8 @@ const PIECE: usize = 256 << 10;
 /// contents are read once, in theirs. The file is in the store's directory for temporary files and vanishes with the value.
 pub(super) struct Spool {
     file: File,
+    /// The directory it is in, as messages have it.
+    shown: Vec<u8>,
     /// The offset of the content of an entry, by the number of the entry.
     places: HashMap<u32, u64>,
 }
@@ -40,9 +42,10 @@ impl Spool {
         }
         let mut wanted: Vec<u32> = names.keys().copied().collect();
         wanted.sort_unstable();
-        let tmp = store.dir().open_dir("tmp").at(SPOOL, "tmp")?;
-        let file = Staged::new(&tmp, &tmp, 0o600).and_then(Staged::into_unnamed).at(SPOOL, "tmp")?;
-        let mut spool = Spool { file, places: HashMap::new() };
+        let shown = store.path("tmp");
+        let tmp = store.dir().open_dir("tmp").at(SPOOL, &shown)?;
+        let file = Staged::new(&tmp, &tmp, 0o600).and_then(Staged::into_unnamed).at(SPOOL, &shown)?;
+        let mut spool = Spool { file, shown, places: HashMap::new() };
         let (mut end, mut buffer) = (0u64, vec![0; PIECE]);
         files.read_each(&wanted, control, &mut |entry, content| {
             let begin = end;
@@ -55,14 +58,14 @@ impl Spool {
                 let piece = &buffer[..count];
                 // A hole stays one.
                 if piece.iter().any(|&byte| byte != 0) {
-                    spool.file.write_all_at(piece, end).at(SPOOL, "tmp")?;
+                    spool.file.write_all_at(piece, end).at(SPOOL, &spool.shown)?;
                 }
                 end += count as u64;
             }
             spool.places.extend(names[&entry].iter().map(|&name| (name, begin)));
             Ok(())
         })?;
-        spool.file.set_len(end).at(SPOOL, "tmp")?;
+        spool.file.set_len(end).at(SPOOL, &spool.shown)?;
         Ok(spool)
     }
 }
@@ -72,7 +75,7 @@ impl Files for Spool {
         let begin = self.places.get(&index).ok_or_else(|| {
             Error::new(ErrorKind::Internal, "write layer", "the content of a file has no place")
         })?;
-        self.file.read_exact_at(buffer, begin + offset).at(SPOOL, "tmp")?;
+        self.file.read_exact_at(buffer, begin + offset).at(SPOOL, &self.shown)?;
         Ok(Some(Filled::Data))
     }
 

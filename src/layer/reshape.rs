@@ -9,7 +9,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode};
+use rustix::fs::AtFlags;
 
 use super::apply::{ApplyOptions, Loss, WHOLE};
 use super::create::{Made, Privileges, Wanted, finish_existing};
@@ -20,6 +20,7 @@ use super::writers::{Done, HOLE, Job, Piece, Writers, with_writers};
 use crate::diff::transition::{COMPARED, FileStep, Stay, Transition};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::fs::dirents::Names;
+use crate::fs::make_dir::PrivateDirs;
 use crate::fs::remove::{remove_all, unlink};
 use crate::fs::root::{c_name, open_file_at, push_name, was_replaced};
 use crate::fs::stat::{stat_at, stat_fd};
@@ -246,11 +247,12 @@ impl Work<'_> {
     }
 
     fn make_directories(&mut self) -> Result<()> {
+        let mut made = PrivateDirs::default();
         for &at in &self.goal.transition.directories {
             self.control.check(RESHAPE)?;
             let dir = self.directory(self.goal.wanted.parent(at))?;
             let name = c_name(self.goal.wanted.name(at)).at_path("create directory", || self.shown(at))?;
-            rustix::fs::mkdirat(&*dir, &name, Mode::RWXU).at_path("create directory", || self.shown(at))?;
+            made.make(&*dir, &name).at_path("create directory", || self.shown(at))?;
             self.dirty.insert(at);
             Counters::add(&self.control.counters.entries, 1);
         }

@@ -7,14 +7,15 @@ use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt};
+use cap_std::fs::Dir;
 use rustix::fs::Mode;
 use serde_json::{Map, Value, json};
 
 use super::credentials::Credential;
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::make_dir::PrivateDirs;
 use crate::fs::publish::{Durability, Replacement};
-use crate::fs::root::{parent_of, read_small_file};
+use crate::fs::root::{c_name, parent_of, read_small_file};
 
 const READ: &str = "read credentials";
 const WRITE: &str = "write credentials";
@@ -200,9 +201,7 @@ fn open_private(path: &Path) -> Result<Dir> {
         return Err(Error::not_found(WRITE, "the directory does not exist").with_path(shown));
     };
     let above = open_private(parent_of(path))?;
-    let mut builder = DirBuilder::new();
-    builder.mode(0o700);
-    match above.create_dir_with(name, &builder) {
+    match c_name(name.as_bytes()).and_then(|name| PrivateDirs::default().make(&above, &name)) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             return Err(Error::io(WRITE, shown, error));
         }

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::FileMount;
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::fs::chmod::chmod_at;
 use crate::fs::root::c_name;
 use crate::fs::stat::{stat_at, stat_fd};
 use crate::fs::{Kind, Root, Timestamp};
@@ -279,9 +280,12 @@ fn make(directory: OwnedFd, name: &[u8], kind: Kind) -> io::Result<Made> {
     let c_name = c_name(name)?;
     if kind == Kind::Directory {
         rustix::fs::mkdirat(&directory, &c_name, Mode::from_raw_mode(0o755))?;
+        // The command sees them, whatever the umask of this process.
+        chmod_at(&directory, &c_name, 0o755)?;
     } else {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(&directory, &c_name, flags, Mode::from_raw_mode(0o644))?;
+        let file = rustix::fs::openat(&directory, &c_name, flags, Mode::from_raw_mode(0o644))?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644))?;
     }
     let (stat, after) = (stat_at(&directory, &c_name)?, stat_fd(&directory)?.mtime);
     Ok(Made { directory, name: name.to_vec(), kind, inode: stat.ino, filled: false, before, after })

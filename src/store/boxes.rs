@@ -22,6 +22,7 @@ use super::lease::Exclusive;
 use super::publish::{self, Durability};
 use crate::error::{At, Error, ErrorKind, Found, Result};
 use crate::fs::lock::Locked;
+use crate::fs::make_dir::open_or_make;
 use crate::progress::Control;
 
 /// The room of all boxes.
@@ -48,12 +49,13 @@ impl Store {
     /// Opens the room of boxes, making it where it is missing; `None` where it is missing and `make` is not set.
     pub(crate) fn boxes(&self, make: bool) -> Result<Option<Boxes>> {
         const OP: &str = "open containers";
-        if make && publish::make_dir(&self.0.dir, ROOM).at(OP, ROOM)? {
-            publish::sync_dir(&self.0.dir, ROOM)?;
+        let shown = self.path(ROOM);
+        if make && publish::make_dir(&self.0.dir, ROOM).at(OP, &shown)? {
+            publish::sync_dir(&self.0.dir, &shown)?;
         }
-        let Some(dir) = self.0.dir.open_dir(ROOM).found().at(OP, ROOM)? else { return Ok(None) };
+        let Some(dir) = self.0.dir.open_dir(ROOM).found().at(OP, &shown)? else { return Ok(None) };
         if make {
-            lock_file(&dir).at("lock container", ROOM)?;
+            lock_file(&dir).at("lock container", self.path(&format!("{ROOM}/{LOCK}")))?;
         }
         Ok(Some(Boxes { store: self.clone(), dir }))
     }
@@ -67,9 +69,10 @@ impl Boxes {
 
     /// Returns the names of all boxes, sorted.
     pub fn names(&self) -> Result<Vec<String>> {
+        let shown = self.store.path(ROOM);
         let mut out = Vec::new();
-        for entry in self.dir.entries().at("list containers", ROOM)? {
-            let name = entry.at("list containers", ROOM)?.file_name();
+        for entry in self.dir.entries().at("list containers", &shown)? {
+            let name = entry.at("list containers", &shown)?.file_name();
             out.extend(name.to_str().filter(|name| publish::is_leftover(name)).map(String::from));
         }
         out.sort();
@@ -81,7 +84,8 @@ impl Boxes {
         if !publish::is_leftover(name) {
             return Ok(None);
         }
-        let dir = self.dir.open_dir(name).found().at("open container", format!("{ROOM}/{name}"))?;
+        let shown = self.store.path(&format!("{ROOM}/{name}"));
+        let dir = self.dir.open_dir(name).found().at("open container", shown)?;
         Ok(dir.map(|dir| Slot { store: self.store.clone(), name: name.into(), dir }))
     }
 
@@ -90,7 +94,7 @@ impl Boxes {
         const OP: &str = "make container";
         loop {
             let name = publish::random_name();
-            if publish::make_dir(&self.dir, &name).at(OP, ROOM)? {
+            if publish::make_dir(&self.dir, &name).at(OP, self.store.path(ROOM))? {
                 let Some(slot) = self.open(&name)? else { continue };
                 let lock = slot.try_lock()?.ok_or_else(|| slot.busy(OP))?;
                 return Ok((slot, lock));
@@ -156,8 +160,8 @@ impl Slot {
     }
 
     /// Returns a name in it, as messages have it.
-    pub fn shown(&self, file: &str) -> String {
-        format!("{ROOM}/{}/{file}", self.name)
+    pub fn shown(&self, file: &str) -> Vec<u8> {
+        self.store.path(&format!("{ROOM}/{}/{file}", self.name))
     }
 
     fn busy(&self, operation: &'static str) -> Error {
@@ -220,7 +224,7 @@ impl Slot {
             true => options.write(true).truncate(true),
             false => options.append(true),
         };
-        let opened = self.dir.open_with(file, &options).at(OP, self.shown(file))?.into_std();
+        let opened = open_or_make(&self.dir, file, &options).at(OP, self.shown(file))?;
         publish::adopt(&opened, &self.dir).at(OP, self.shown(file))?;
         Ok(opened)
     }

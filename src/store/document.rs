@@ -58,10 +58,11 @@ impl Document {
     pub(super) fn from_value(
         value: Value,
         media_type: Option<&str>,
-        name: &str,
+        name: impl AsRef<[u8]>,
         limits: &Limits,
     ) -> Result<Self> {
         const OP: &str = "read manifest";
+        let name = name.as_ref();
         let corrupt = |message: &str| Error::corrupt(OP, message).with_path(name);
         let Value::Object(object) = &value else { return Err(corrupt("not a JSON object")) };
         match present(object, "schemaVersion").and_then(Value::as_u64) {
@@ -182,7 +183,8 @@ pub(super) fn present<'a>(object: &'a Map<String, Value>, name: &str) -> Option<
     object.get(name).filter(|value| !value.is_null())
 }
 
-pub(super) fn read_descriptor(value: &Value, name: &str) -> Result<Descriptor> {
+pub(super) fn read_descriptor(value: &Value, name: impl AsRef<[u8]>) -> Result<Descriptor> {
+    let name = name.as_ref();
     let corrupt = |message: String| Error::corrupt("read descriptor", message).with_path(name);
     let Value::Object(object) = value else { return Err(corrupt("a descriptor is not an object".into())) };
     if object.get("size").and_then(Value::as_i64).is_some_and(|size| size < 0) {

@@ -142,7 +142,7 @@ impl Store {
             }
             report.add(ProblemKind::BadLayout, "oci/oci-layout", error.message());
         }
-        let meta = self.0.dir.dir_metadata().at(OP, ".")?;
+        let meta = self.0.dir.dir_metadata().at(OP, self.path(""))?;
         if meta.permissions().mode() & 0o077 != 0 {
             let message = format!("mode {:04o}, expected 0700", meta.permissions().mode() & 0o7777);
             report.add(ProblemKind::NotPrivate, ".", message);

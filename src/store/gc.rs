@@ -288,7 +288,8 @@ impl Store {
         let kept = self.sweep_blobs(marks, options, report, control)?;
         self.sweep_layers(&marks.stacks, &kept, options, report)?;
         for (name, size) in files(&rooms.oci, self.path("oci"))? {
-            self.drop_leftover(&rooms.oci, &name, size, options, report)?;
+            let shown = self.path(&format!("oci/{name}"));
+            self.drop_leftover(&rooms.oci, &name, &shown, size, options, report)?;
         }
         self.sweep_trees(pins, options, report)?;
         let swept = self.sweep_kept(options.cache.as_ref(), options.dry_run)?;
@@ -321,7 +322,8 @@ impl Store {
             control.check(OP)?;
             Counters::add(&control.counters.entries, 1);
             let Ok(digest) = format!("sha256:{name}").parse::<Digest>() else {
-                self.drop_leftover(blobs, &name, size, options, report)?;
+                let shown = self.path(&format!("oci/blobs/sha256/{name}"));
+                self.drop_leftover(blobs, &name, &shown, size, options, report)?;
                 continue;
             };
             if marks.live.contains_key(&digest) {
@@ -350,8 +352,10 @@ impl Store {
                 }
                 continue;
             }
-            for (name, size) in files(binding.dir(), self.path("containers"))? {
-                self.drop_leftover(binding.dir(), &name, size, options, report)?;
+            let room = format!("containers/{key}");
+            for (name, size) in files(binding.dir(), self.path(&room))? {
+                let shown = self.path(&format!("{room}/{name}"));
+                self.drop_leftover(binding.dir(), &name, &shown, size, options, report)?;
             }
         }
         Ok(())
@@ -391,36 +395,38 @@ impl Store {
         let layers = &self.0.layers;
         for entry in layers.entries().at(OP, self.path("layers"))? {
             let name = entry.at(OP, self.path("layers"))?.file_name().to_string_lossy().into_owned();
+            let shown = self.path(&format!("layers/{name}"));
             if let Some(hex) = name.strip_prefix(INFO).or_else(|| name.strip_prefix(INDEX)) {
                 let gone = format!("sha256:{hex}").parse().is_ok_and(|digest| !kept.contains(&digest));
                 if gone {
-                    report.bytes += layers.symlink_metadata(&name).at(OP, &name)?.len();
+                    report.bytes += layers.symlink_metadata(&name).at(OP, &shown)?.len();
                 }
                 if gone && !options.dry_run {
-                    layers.remove_file(&name).at(OP, &name)?;
+                    layers.remove_file(&name).at(OP, &shown)?;
                 }
                 continue;
             }
             let Ok(id) = format!("sha256:{name}").parse::<Digest>() else {
-                let size = layers.symlink_metadata(&name).at(OP, &name)?.len();
-                self.drop_leftover(layers, &name, size, options, report)?;
+                let size = layers.symlink_metadata(&name).at(OP, &shown)?.len();
+                self.drop_leftover(layers, &name, &shown, size, options, report)?;
                 continue;
             };
-            let dir = layers.open_dir(&name).at(OP, &name)?;
+            let dir = layers.open_dir(&name).at(OP, &shown)?;
+            let below = |file: &str| [&shown[..], b"/", file.as_bytes()].concat();
             let mut held = stacks.contains(&id);
             let mut bytes = 0;
-            for (file, size) in files(&dir, self.path("layers"))? {
+            for (file, size) in files(&dir, &shown)? {
                 bytes += size;
                 match format!("sha256:{file}").parse::<Digest>() {
                     Ok(blob) if kept.contains(&blob) => held = true,
-                    Ok(_) if !options.dry_run => dir.remove_file(&file).at(OP, &file)?,
+                    Ok(_) if !options.dry_run => dir.remove_file(&file).at(OP, below(&file))?,
                     Ok(_) => {}
-                    Err(_) => self.drop_leftover(&dir, &file, size, options, report)?,
+                    Err(_) => self.drop_leftover(&dir, &file, &below(&file), size, options, report)?,
                 }
             }
             if !held {
                 if !options.dry_run {
-                    remove_dir(layers, &name, &name)?;
+                    remove_dir(layers, &name, &shown)?;
                 }
                 report.layers.push(id);
                 report.bytes += bytes;
@@ -435,14 +441,15 @@ impl Store {
         &self,
         dir: &Dir,
         name: &str,
+        shown: &[u8],
         size: u64,
         options: &PruneOptions,
         report: &mut PruneReport,
     ) -> Result<()> {
-        if !is_leftover(name) || options.dry_run || !is_abandoned(dir, name, name.as_bytes())? {
+        if !is_leftover(name) || options.dry_run || !is_abandoned(dir, name, shown)? {
             return Ok(());
         }
-        dir.remove_file(name).at(OP, name)?;
+        dir.remove_file(name).at(OP, shown)?;
         report.leftovers += 1;
         report.bytes += size;
         Ok(())

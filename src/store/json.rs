@@ -18,6 +18,12 @@ const PARSER_DEPTH: usize = 127;
 /// [`crate::ErrorKind::Corrupt`] when the bytes are not JSON, when anything follows the document, or when a name
 /// appears twice in one object: readers disagree about which of the two counts.
 pub fn parse(bytes: &[u8], name: &str, limits: &Limits) -> Result<Value> {
+    parse_file(bytes, name, limits)
+}
+
+/// Does what [`parse`] does, for a name that need not be text.
+pub(super) fn parse_file(bytes: &[u8], name: impl AsRef<[u8]>, limits: &Limits) -> Result<Value> {
+    let name = name.as_ref();
     limits.check_json("read JSON", name, bytes.len() as u64)?;
     let cap = limits.json_depth.min(PARSER_DEPTH);
     if too_deep(bytes, cap) {

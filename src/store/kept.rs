@@ -62,8 +62,9 @@ impl Store {
         let mut found = Vec::new();
         for (room, whole) in [(KEPT_TREES, "record"), (KEPT_MOUNTS, "ledger")] {
             let Ok(dir) = self.0.cache.open_dir(room) else { continue };
-            for entry in dir.entries().at(OP, room)? {
-                let Ok(name) = entry.at(OP, room)?.file_name().into_string() else { continue };
+            let shown = self.path(&format!("cache/{room}"));
+            for entry in dir.entries().at(OP, &shown)? {
+                let Ok(name) = entry.at(OP, &shown)?.file_name().into_string() else { continue };
                 let Ok(inner) = dir.open_dir(&name) else { continue };
                 let used = inner.symlink_metadata("lock").and_then(|meta| meta.modified());
                 let used = used.map_or(SystemTime::UNIX_EPOCH, |time| time.into_std());
@@ -71,7 +72,7 @@ impl Store {
                 // A plain prune does not look into what stays.
                 let bytes = match whole && chosen.is_none() {
                     true => 0,
-                    false => bytes_below(&inner).at(OP, room)?,
+                    false => bytes_below(&inner).at(OP, &shown)?,
                 };
                 found.push((used, room, name, whole, bytes));
             }
@@ -90,7 +91,10 @@ impl Store {
                 }
             };
             let Ok(dir) = self.0.cache.open_dir(room) else { continue };
-            if !goes || !(dry_run && whole || !dry_run && remove(&dir, &name)?) {
+            if !goes
+                || !(dry_run && whole
+                    || !dry_run && remove(&dir, &name, &self.path(&format!("cache/{room}/{name}")))?)
+            {
                 continue;
             }
             *(if whole { &mut swept.kept } else { &mut swept.leftovers }) += 1;
@@ -108,9 +112,10 @@ pub(crate) fn mend_kept(store: &Store, room: &Dir) -> Result<()> {
     use crate::fs::lock::Locked;
     use crate::sandbox::Left;
     use crate::tree::{Ledger, journal};
-    for entry in room.entries().at(OP, KEPT_TREES)? {
-        let Ok(name) = entry.at(OP, KEPT_TREES)?.file_name().into_string() else { continue };
-        let shown = format!("cache/{KEPT_TREES}/{name}");
+    let trees = store.path(&format!("cache/{KEPT_TREES}"));
+    for entry in room.entries().at(OP, &trees)? {
+        let Ok(name) = entry.at(OP, &trees)?.file_name().into_string() else { continue };
+        let shown = store.path(&format!("cache/{KEPT_TREES}/{name}"));
         let Ok(dir) = room.open_dir(&name) else { continue };
         if !dir.symlink_metadata(KEPT_JOURNAL).is_ok_and(|meta| meta.is_file() && meta.len() != 0) {
             continue;
@@ -119,8 +124,11 @@ pub(crate) fn mend_kept(store: &Store, room: &Dir) -> Result<()> {
         let Some(_lock) = Locked::try_new(lock, true).at(OP, &shown)? else { continue };
         let mut options = cap_std::fs::OpenOptions::new();
         options.read(true).append(true);
-        cap_std::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW);
+        cap_std::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
         let mut file = dir.open_with(KEPT_JOURNAL, &options).at(OP, &shown)?.into_std();
+        if !file.metadata().at(OP, &shown)?.is_file() {
+            continue;
+        }
         let left = Left::read(&file)?;
         if left.is_nothing() {
             continue;
@@ -138,17 +146,16 @@ pub(crate) fn mend_kept(store: &Store, room: &Dir) -> Result<()> {
 }
 
 /// Removes a directory unless another process has it locked; returns whether it did.
-fn remove(room: &Dir, name: &str) -> Result<bool> {
-    let shown = format!("cache/{name}");
-    let inner = room.open_dir(name).at(OP, &shown)?;
-    let lock = open_regular(&inner, "lock", &shown).ok();
+fn remove(room: &Dir, name: &str, shown: &[u8]) -> Result<bool> {
+    let inner = room.open_dir(name).at(OP, shown)?;
+    let lock = open_regular(&inner, "lock", shown).ok();
     if lock.as_ref().is_some_and(|lock| lock.try_lock().is_err()) {
         return Ok(false);
     }
-    match remove_all(room, &c_name(name.as_bytes()).at(OP, &shown)?) {
+    match remove_all(room, &c_name(name.as_bytes()).at(OP, shown)?) {
         // What root keeps in the store of a user is root's to remove, for its files are.
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && !is_ours(&inner) => Ok(false),
-        removed => removed.at(OP, &shown).map(|()| true),
+        removed => removed.at(OP, shown).map(|()| true),
     }
 }
 

@@ -21,6 +21,7 @@ use super::publish::{self, Durability, files};
 use crate::compress::LayerIndex;
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Found, Result};
+use crate::fs::make_dir::open_or_make;
 
 /// A layer's two identities: the blob as stored and the tar inside it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -45,11 +46,11 @@ impl Store {
         let dir = self.layer_dir(&info.diff_id, true)?.expect("made when missing");
         let bytes = super::json::to_bytes(info)?;
         let name = format!("{INFO}{}", info.digest.hex());
-        let shown = format!("layers/{name}");
+        let shown = self.path(&format!("layers/{name}"));
         publish::replace(&self.0.layers, &name, &shown, &bytes, Durability::None)?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(publish::FILE_MODE);
-        match dir.open_with(info.digest.hex(), &options) {
+        match open_or_make(&dir, &info.digest.hex(), &options) {
             Ok(file) => publish::adopt(&file, &dir).at("write layer info", shown),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(Error::io("write layer info", shown, error)),
@@ -73,11 +74,12 @@ impl Store {
     /// Returns the blobs of the store known to hold this DiffID, smallest digest first.
     pub fn blobs_for_diff_id(&self, diff_id: &Digest) -> Result<Vec<LayerInfo>> {
         let Some(dir) = self.layer_dir(diff_id, false)? else { return Ok(Vec::new()) };
+        let shown = self.path(&format!("layers/{}", diff_id.hex()));
         let mut out = Vec::new();
         // Prune may have taken it meanwhile.
-        let entries = dir.entries().found().at("list layers", diff_id.to_string())?;
+        let entries = dir.entries().found().at("list layers", &shown)?;
         for entry in entries.into_iter().flatten() {
-            let name = entry.at("list layers", diff_id.to_string())?.file_name();
+            let name = entry.at("list layers", &shown)?.file_name();
             let Ok(blob) = format!("sha256:{}", name.to_string_lossy()).parse::<Digest>() else { continue };
             if self.has_blob(&blob)? {
                 out.extend(self.layer_info(&blob)?.filter(|info| info.diff_id == *diff_id));
@@ -91,7 +93,7 @@ impl Store {
     /// caller's: check them.
     pub fn open_chain_list(&self, chain_id: &Digest) -> Result<Option<File>> {
         let Some(dir) = self.layer_dir(chain_id, false)? else { return Ok(None) };
-        publish::open_regular(&dir, "list", format!("layers/{}/list", chain_id.hex())).found()
+        publish::open_regular(&dir, "list", self.path(&format!("layers/{}/list", chain_id.hex()))).found()
     }
 
     /// Stores the entry list of the stack of layers with this ChainID, replacing the one that is there. Prune keeps it
@@ -127,7 +129,8 @@ impl Store {
     /// bytes are the caller's: check them.
     pub(crate) fn content_digests(&self, diff_id: &Digest, cap: u64) -> Result<Option<Vec<u8>>> {
         let Some(dir) = self.layer_dir(diff_id, false)? else { return Ok(None) };
-        match publish::read_capped(&dir, DIGESTS, format!("layers/{}/{DIGESTS}", diff_id.hex()), cap) {
+        let shown = self.path(&format!("layers/{}/{DIGESTS}", diff_id.hex()));
+        match publish::read_capped(&dir, DIGESTS, shown, cap) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Limit) => Ok(None),
             Err(error) => Err(error),
@@ -138,7 +141,7 @@ impl Store {
     pub(crate) fn put_content_digests(&self, diff_id: &Digest, bytes: &[u8]) -> Result<()> {
         let _lease = self.lease()?;
         let Some(dir) = self.layer_dir(diff_id, true)? else { return Ok(()) };
-        let shown = format!("layers/{}/{DIGESTS}", diff_id.hex());
+        let shown = self.path(&format!("layers/{}/{DIGESTS}", diff_id.hex()));
         publish::replace(&dir, DIGESTS, &shown, bytes, Durability::Content)
     }
 
@@ -150,7 +153,7 @@ impl Store {
         }
         let _lease = self.lease()?;
         let name = index_name(blob);
-        let shown = format!("layers/{name}");
+        let shown = self.path(&format!("layers/{name}"));
         let bytes = index.encode(LayerIndex::cap(index.size));
         publish::replace(&self.0.layers, &name, &shown, &bytes, Durability::None)
     }

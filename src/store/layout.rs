@@ -13,6 +13,7 @@ use super::limits::Limits;
 use super::pin::Pinned;
 use super::publish::{self, Durability};
 use crate::error::{At, Error, ErrorKind, Found, Result};
+use crate::fs::make_dir::make_missing;
 use crate::hint::Hint;
 
 const OP: &str = "open store";
@@ -150,7 +151,7 @@ impl Store {
     }
 
     /// Returns a path below the root, as messages name it.
-    pub(super) fn path(&self, below: &str) -> Vec<u8> {
+    pub(crate) fn path(&self, below: &str) -> Vec<u8> {
         self.0.root.join(below).into_os_string().into_vec()
     }
 
@@ -207,9 +208,9 @@ impl Store {
 
     /// Refuses an `oci-layout` of another version.
     pub(super) fn check_layout(&self) -> Result<()> {
-        let name = "oci/oci-layout";
+        let name = &self.path("oci/oci-layout");
         let bytes = publish::read_capped(&self.0.oci, "oci-layout", name, LAYOUT_CAP)?;
-        let layout = super::json::parse(&bytes, name, &self.0.limits)?;
+        let layout = super::json::parse_file(&bytes, name, &self.0.limits)?;
         match layout.get("imageLayoutVersion").and_then(|version| version.as_str()) {
             Some(version) if version.starts_with("1.") => Ok(()),
             Some(version) => {
@@ -239,7 +240,7 @@ fn create_root(root: &Path) -> Result<()> {
     let (Some(parent), Some(name)) = (root.parent(), root.file_name()) else {
         return Err(Error::invalid(OP, "the path names no directory").with_path(shown));
     };
-    Dir::create_ambient_dir_all(parent, ambient_authority()).at(OP, shown)?;
+    make_missing(parent).map_err(|(path, error)| Error::io(OP, path.as_os_str().as_bytes(), error))?;
     let dir = Dir::open_ambient_dir(parent, ambient_authority()).at(OP, shown)?;
     publish::make_dir(&dir, name).at(OP, shown)?;
     for parent in root.ancestors().skip(1).take(missing) {

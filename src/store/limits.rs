@@ -42,7 +42,12 @@ impl Default for Limits {
 
 impl Limits {
     /// Refuses a document of `size` bytes when it is over [`Limits::json_bytes`].
-    pub(crate) fn check_json(&self, operation: &'static str, name: &str, size: u64) -> Result<()> {
+    pub(crate) fn check_json(
+        &self,
+        operation: &'static str,
+        name: impl AsRef<[u8]>,
+        size: u64,
+    ) -> Result<()> {
         if size > self.json_bytes {
             let message = format!("the document has {size} bytes, more than the cap of {}", self.json_bytes);
             return Err(Error::limit(operation, message).with_path(name));

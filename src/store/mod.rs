@@ -68,6 +68,8 @@ pub use lease::Lease;
 pub use limits::Limits;
 pub use pin::Pin;
 pub(crate) use publish::adopt;
+#[cfg(feature = "sandbox")]
+pub(crate) use publish::open_regular;
 pub use reference::Reference;
 #[cfg(feature = "registry")]
 pub(crate) use reference::tag_ok;

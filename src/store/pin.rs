@@ -26,6 +26,7 @@ use super::publish::{adopt, is_leftover, open_regular, random_name};
 use crate::digest::Digest;
 use crate::error::{At, Error, Found, Result};
 use crate::fs::lock::Locked;
+use crate::fs::make_dir::open_or_make;
 use crate::progress::Control;
 
 /// The largest pin that is read, in bytes: three million blobs.
@@ -166,7 +167,7 @@ impl State {
             let name = random_name();
             let mut options = OpenOptions::new();
             options.read(true).append(true).create_new(true).mode(0o600);
-            let file = rooms.pins.open_with(&name, &options)?.into_std();
+            let file = open_or_make(&rooms.pins, &name, &options)?;
             let made = adopt(&file, &rooms.pins).and_then(|()| Ok(file.try_lock()?));
             if let Err(error) = made {
                 let _ = rooms.pins.remove_file(&name);

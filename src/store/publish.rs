@@ -186,7 +186,7 @@ pub(super) fn read_capped(dir: &Dir, name: &str, shown: impl AsRef<[u8]>, cap: u
 }
 
 /// Opens a regular file: never through a final symlink, never blocking on a fifo.
-pub(super) fn open_regular(dir: &Dir, name: &str, shown: impl AsRef<[u8]>) -> Result<File> {
+pub(crate) fn open_regular(dir: &Dir, name: &str, shown: impl AsRef<[u8]>) -> Result<File> {
     let shown = shown.as_ref();
     let mut options = OpenOptions::new();
     options.read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
@@ -208,7 +208,7 @@ pub(super) fn open_or_make(dir: &Dir, name: &str) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).mode(FILE_MODE);
     options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
-    Ok(dir.open_with(name, &options)?.into_std())
+    crate::fs::make_dir::open_or_make(dir, name, &options)
 }
 
 /// A file that is whole and on the disk, but for its name.

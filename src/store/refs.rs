@@ -288,23 +288,23 @@ impl Store {
 
     /// Reads `index.json`. It is replaced in one step, so no lock is needed to read it.
     pub(super) fn read_index(&self) -> Result<IndexFile> {
-        let bytes =
-            publish::read_capped(&self.0.oci, "index.json", self.path(INDEX), self.0.limits.json_bytes);
+        let shown = self.path(INDEX);
+        let bytes = publish::read_capped(&self.0.oci, "index.json", &shown, self.0.limits.json_bytes);
         let bytes = bytes.map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
-                Error::corrupt("read index", "the list of images is missing").with_path(INDEX).with_hint(
+                Error::corrupt("read index", "the list of images is missing").with_path(&shown).with_hint(
                     "restore a copy; to do without the names in it, write \
                      {\"schemaVersion\":2,\"manifests\":[]} there: prune then removes all that no tree needs",
                 )
             }
             _ => error,
         })?;
-        let value = json::parse(&bytes, INDEX, &self.0.limits)?;
+        let value = json::parse_file(&bytes, &shown, &self.0.limits)?;
         // Checks the shape and every descriptor, so that nothing is rewritten that is not understood.
         let document =
-            Document::from_value(value, Some(crate::media_type::OCI_INDEX), INDEX, &self.0.limits)?;
+            Document::from_value(value, Some(crate::media_type::OCI_INDEX), &shown, &self.0.limits)?;
         let (Value::Object(mut object), descriptors) = document.into_parts() else {
-            return Err(Error::corrupt("read index", "not a JSON object").with_path(INDEX));
+            return Err(Error::corrupt("read index", "not a JSON object").with_path(shown));
         };
         let raw = match object.get_mut("manifests").map(Value::take) {
             Some(Value::Array(raw)) => raw,
@@ -325,7 +325,7 @@ impl Store {
             let bytes = index.into_bytes()?;
             self.0
                 .limits
-                .check_json("write index", INDEX, bytes.len() as u64)
+                .check_json("write index", self.path(INDEX), bytes.len() as u64)
                 .map_err(|error| error.with_hint("remove images that are no longer needed"))?;
             if let Err(error) =
                 publish::replace(&self.0.oci, "index.json", self.path(INDEX), &bytes, Durability::Full)

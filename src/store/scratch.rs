@@ -14,6 +14,7 @@ use super::publish::{claim, open_regular, random_name};
 use crate::error::{At, Found, Result};
 use crate::fs::Root;
 use crate::fs::lock::Locked;
+use crate::fs::make_dir::open_or_make;
 use crate::fs::remove::remove_and_count;
 use crate::fs::root::c_name;
 use crate::fs::staged_dir::{Claims, MARK};
@@ -60,7 +61,7 @@ impl Store {
         options.read(true).write(true).create_new(true);
         // Until it is locked, prune would take it for a dead writer's.
         let _lease = self.lease()?;
-        let mut file = tmp.open_with(&temp, &options)?.into_std();
+        let mut file = open_or_make(tmp, &temp, &options)?;
         // Locked and written before it has a name that is looked for.
         let made = claim(&file, tmp)
             .and_then(|()| file.write_all(bytes))

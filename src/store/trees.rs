@@ -12,6 +12,8 @@ use super::publish::{self, Durability};
 use crate::error::{At, Error, Found, Result};
 #[cfg(feature = "sandbox")]
 use crate::fs::lock::Locked;
+#[cfg(feature = "sandbox")]
+use crate::fs::make_dir::open_or_make;
 use crate::fs::staged::Staged;
 use crate::tree::Ledger;
 
@@ -85,7 +87,7 @@ impl Store {
         staged.file().write_all(bytes).at(OP, &shown)?;
         publish::set_mode(staged.file()).at(OP, &shown)?;
         staged.file().sync_all().at(OP, &shown)?;
-        Ok(StagedFile(staged))
+        Ok(StagedFile { staged, shown })
     }
 
     /// Opens the record of a tree; `None` when there is none.
@@ -177,7 +179,7 @@ impl Binding {
     pub(crate) fn config(&self) -> Result<Option<Value>> {
         let limits = self.store.limits();
         let Some(bytes) = self.read(BindingFile::Config, limits.json_bytes)? else { return Ok(None) };
-        let value = super::json::parse(&bytes, &self.shown(BindingFile::Config), limits);
+        let value = super::json::parse_file(&bytes, self.shown(BindingFile::Config), limits);
         value.map(Some).map_err(|error| self.damaged(BindingFile::Config, error.message()))
     }
 
@@ -213,7 +215,7 @@ impl Binding {
         let mut options = cap_std::fs::OpenOptions::new();
         options.read(true).append(true).create(true);
         cap_std::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let file = self.dir.open_with(BindingFile::Journal.name(), &options).at(OP, &shown)?.into_std();
+        let file = open_or_make(&self.dir, BindingFile::Journal.name(), &options).at(OP, &shown)?;
         match Locked::try_new(file, true).at(OP, &shown)? {
             Some(locked) => Ok(locked),
             None => {
@@ -241,24 +243,28 @@ impl Binding {
             ))
     }
 
-    fn shown(&self, file: BindingFile) -> String {
-        format!("containers/{}/{}", self.key, file.name())
+    fn shown(&self, file: BindingFile) -> Vec<u8> {
+        self.store.path(&format!("containers/{}/{}", self.key, file.name()))
     }
 }
 
 /// A file for a [`Binding`] that is on the disk and not yet in its place. Dropped, it leaves nothing behind.
-pub(crate) struct StagedFile(Staged);
+pub(crate) struct StagedFile {
+    staged: Staged,
+    /// The directory it is in, as messages have it.
+    shown: Vec<u8>,
+}
 
 impl StagedFile {
     /// Gives it a temporary name: a lack of room shows here.
     pub fn name(&mut self) -> Result<()> {
-        self.0.name().at("write file", "tmp").map(drop)
+        self.staged.name().at("write file", &self.shown).map(drop)
     }
 
     /// Puts it in place of the old one.
     pub fn publish(self, binding: &Binding, file: BindingFile) -> Result<()> {
         let shown = binding.shown(file);
-        self.0.replace(&binding.dir, file.name()).at("write file", &shown)?;
+        self.staged.replace(&binding.dir, file.name()).at("write file", &shown)?;
         publish::sync_dir(&binding.dir, &shown)
     }
 }

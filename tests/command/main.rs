@@ -7,6 +7,7 @@
 
 mod attack;
 mod back;
+mod damage;
 mod diff;
 mod examples;
 mod faults;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use support::command::World;
 use support::is_root;
-use support::tools::missing;
+use support::tools::{missing, need};
 
 /// A tree goes on from its image, whatever became of the name, before and after a prune.
 #[test]
@@ -307,9 +307,145 @@ fn an_image_for_another_machine_is_said_to_be_one() {
     assert!(!world.run(&["unpack", "app:v2", "work2"]).ok().stderr.contains("this machine is"));
 }
 
-/// A umask may take bits of the owner; without privileges nothing could be made in a new directory then.
+/// Lines that make directories, files that are opened again, or trees.
+const UNDER_A_UMASK: &str = "commit tree app:v1
+commit big app:big
+build -q -t built:v1 context
+build -q -o out-local context
+build -q -o type=tar,dest=out.tar context
+build -q -o type=oci,dest=oci.tar context
+build -q -o type=oci,dest=oci,tar=false context
+build -q -o type=oci,dest=oci,tar=false context
+build -q -t cached:v1 --cache-to type=local,dest=cache context
+build -q -t cached:v2 --no-cache --cache-from type=local,src=cache context
+import in.tar imported:v1
+import --compression zstd in.tar imported:v2
+load -i saved.tar
+save -o out-save.tar app:v1
+load -i out-save.tar
+export -o out-export.tar app:v1
+import out-export.tar imported:v3
+report -o out-report.html app:v1
+man out-man/man1
+man out-man/man1
+tag app:v1 app:v2
+unpack app:v1 work
+unpack app:v1 out-deep/er/tree
+clone work twice
+checkout app:big work
+commit work app:v3
+checkout app:v1 twice
+layer apply in.tar applied
+layer apply in.tar applied
+cp app:v1:/etc out-etc
+cp app:v1:/etc/motd out-motd
+cp ./work:/n out-n
+create --name box app:v1 /bin/busybox true
+cp box:/etc out-box
+cp tree/etc box:/copied
+start -a box
+logs box
+run --name volume -v /data -w /made/dir app:v1 /bin/busybox ls -ld /data /made /made/dir
+run --name other -v ./tree:/a/b/c app:v1 /bin/busybox ls -ld /a /a/b
+run work /bin/busybox mkdir /ran
+run work /bin/busybox mkdir /again
+commit volume app:volume
+run -d --name alive app:v1 /bin/busybox sleep 600
+exec alive /bin/busybox true
+stop -t 0 alive
+diff work
+snapshot -o out-snapshot work
+edit app:v1 edited:v1 --label a=b
+edit app:volume edited:v2 --squash
+images -q
+ps -aq
+df
+rm box
+prune -f
+fsck";
+
+/// Starts a registry that takes any password and has nothing. Returns its port.
+fn registry() -> u16 {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            let known = head.iter().any(|line| line.to_lowercase().starts_with("authorization:"));
+            let first =
+                if known { "200 OK" } else { "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"" };
+            let _ = write!(stream, "HTTP/1.1 {first}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    port
+}
+
+/// A umask may take bits of the owner; without privileges nothing could be made in a new directory then, and no file opened again.
 #[test]
 fn the_umask_does_not_matter_to_a_tree() {
+    if is_root() && !need("setpriv", &["--version"]) || !need("/usr/bin/busybox", &["true"]) {
+        return;
+    }
+    let user = "setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all";
+    let user = if is_root() { user } else { "" };
+    let port = registry();
+    // What the lines say that is no matter of chance, the modes of the trees, of what is private, and of what others may use.
+    let under = |umask: &str| {
+        let world = World::with_tree();
+        world.sh("umask 022; cp /usr/bin/busybox tree/bin; mkdir -p tree/etc/sub context; chmod 750 tree/etc/sub
+            cp -a tree big; mkdir -p big/n/m/o; echo x >big/n/m/o/x; chmod 500 big/n; tar -cf in.tar -C big .; cp in.tar context
+            printf 'FROM app:v1\nWORKDIR /new/dir\nADD in.tar /x\nRUN --mount=type=cache,target=/c [\"/bin/busybox\", \"touch\", \"/c/a\", \"/b\"]\n' >context/Dockerfile");
+        // The program is not where users may go.
+        world.sh(&format!(
+            "chmod 755 .; cp {} program; [ $(id -u) != 0 ] || chown -R 65534:65534 .",
+            support::program()
+        ));
+        let go = |umask: &str, root: &str, line: &str| {
+            let script = format!(
+                "export TREERING_ROOT=$PWD/{root} HOME=$PWD DOCKER_CONFIG=$PWD/docker/of/user; exec {user} sh -c 'umask {umask}; exec ./program {line}'"
+            );
+            let mut shell = Command::new("sh");
+            support::command::run(
+                shell.args(["-euc", &script]).current_dir(world.path()).stdin(Stdio::null()),
+            )
+        };
+        go("022", "before", "commit tree saved:v1").ok();
+        go("022", "before", "save -o saved.tar saved:v1").ok();
+        let said: Vec<_> = UNDER_A_UMASK
+            .lines()
+            .map(|line| {
+                let run = go(umask, "new/store", line);
+                assert_eq!(run.status.code(), Some(0), "{umask}: {line}: {}", run.stderr);
+                // Owners and dates are no matter here.
+                line.contains("ls -ld")
+                    .then(|| run.text().lines().map(|line| line[..10].to_string()).collect::<Vec<_>>())
+            })
+            .collect();
+        go(umask, "new/store", &format!("login -u user -p secret localhost:{port}")).ok();
+        let trees = world.sh("find work twice applied out-deep/er/tree out-etc out-motd out-n out-local out-box -printf '%M %p\\n' | sort -k2");
+        let private = world.sh("find new/store docker ! -path 'new/store/*/*' -printf '%m %p\\n' | sort -k2");
+        assert_eq!(
+            world
+                .sh("find new/store ! -perm -400 ! -path '*/rootfs/*' ! -path '*/root/*' ! -path '*/tree/*'"),
+            "",
+            "{umask}"
+        );
+        // What others may not do stays so.
+        let open = world.sh("find new/store oci cache out-man out-save.tar out-export.tar -perm /077 ! -path '*/rootfs/*' ! -path '*/root/*' ! -path '*/tree/*' ! -type l -printf '%m %p\\n'");
+        (said, trees, private, open)
+    };
+    let ordinary = under("022");
+    for umask in ["0777", "0700", "0400", "0300", "0100", "0077"] {
+        let (said, trees, private, open) = under(umask);
+        assert_eq!(said, ordinary.0, "{umask}");
+        assert_eq!(trees, ordinary.1, "{umask}");
+        assert_eq!(private, ordinary.2, "{umask}");
+        let outside = open.lines().filter(|line| !line.contains(" new/store/")).count();
+        assert_eq!(outside == 0, umask.ends_with("77"), "{umask}: {open}");
+    }
     let world = World::unpacked();
     let program = support::program();
     let script = format!("umask 0777; {program} unpack app:v1 masked && {program} clone masked twice");

@@ -1,14 +1,12 @@
 //! An image layout in a directory (image-layout.md): `--output type=oci,tar=false`.
 
-use std::fs::DirBuilder;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use treering::error::{At, Error, Result};
-use treering::fs::output::Output;
+use treering::fs::output::{Output, make_directories};
 use treering::fs::publish::Durability;
 use treering::progress::Cancel;
 
@@ -88,7 +86,7 @@ fn take(path: &Path, archive: impl Read, cancel: &Cancel) -> std::result::Result
 }
 
 fn directory(path: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o777).create(path).at(WRITE, path.as_os_str().as_bytes())
+    make_directories(path, WRITE)
 }
 
 fn put(path: &Path, bytes: &[u8], cancel: &Cancel) -> Result<()> {

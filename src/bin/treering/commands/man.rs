@@ -1,15 +1,20 @@
 //! `treering man`: the manual, one page per verb.
 
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use treering::error::At;
+use treering::fs::output::{Output, make_directories};
+use treering::fs::publish::Durability;
+use treering::progress::Cancel;
 
 use crate::context::Context;
 use crate::text;
 
+const WRITE: &str = "write manual";
 const EXAMPLES: &str = "\
 Examples:
   treering man ~/.local/share/man/man1";
@@ -25,18 +30,17 @@ pub struct Man {
 
 impl Man {
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        let shown = self.dir.as_os_str().as_bytes();
-        std::fs::create_dir_all(&self.dir).at("create directory", shown)?;
+        make_directories(&self.dir, "create directory")?;
         let mut command = crate::args::command().disable_help_subcommand(true);
         command.build();
-        let pages = write(&self.dir, command, "treering").at("write manual", shown)?;
+        let pages = write(&self.dir, command, "treering")?;
         context.ui.note(format!("wrote {}", text::plural(pages, "page", "pages")));
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// Writes the page of a command and those of the verbs below it.
-fn write(dir: &Path, command: clap::Command, name: &str) -> std::io::Result<u64> {
+fn write(dir: &Path, command: clap::Command, name: &str) -> anyhow::Result<u64> {
     let mut pages = 1;
     for below in command.get_subcommands() {
         pages += write(dir, below.clone(), &format!("{name}-{}", below.get_name()))?;
@@ -57,7 +61,10 @@ fn write(dir: &Path, command: clap::Command, name: &str) -> std::io::Result<u64>
         man.render_subcommands_section(&mut page)?;
     }
     page.extend_from_slice(sections(&after).as_bytes());
-    std::fs::write(dir.join(format!("{name}.1")), page)?;
+    let path = dir.join(format!("{name}.1"));
+    let mut file = Output::open(&path, WRITE, &Cancel::default())?;
+    file.file().write_all(&page).at(WRITE, path.as_os_str().as_bytes())?;
+    file.finish(Durability::None)?;
     Ok(pages)
 }
 

@@ -281,7 +281,9 @@ fn make(directory: OwnedFd, name: &[u8], kind: Kind) -> io::Result<Made> {
     if kind == Kind::Directory {
         rustix::fs::mkdirat(&directory, &c_name, Mode::from_raw_mode(0o755))?;
         // The command sees them, whatever the umask of this process.
-        chmod_at(&directory, &c_name, 0o755)?;
+        if stat_at(&directory, &c_name)?.mode & 0o777 != 0o755 {
+            chmod_at(&directory, &c_name, 0o755)?;
+        }
     } else {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&directory, &c_name, flags, Mode::from_raw_mode(0o644))?;

@@ -125,7 +125,7 @@ impl Reading<'_> {
                         let name = scope.expand(name).map_err(fault)?;
                         used.insert(name.clone());
                         let given = self.options.build_arg(&name);
-                        let value = config::argument(given, default.as_deref(), &scope).map_err(fault)?;
+                        let value = config::argument(given, default.as_deref(), scope).map_err(fault)?;
                         let inherited = if value.is_none() { self.globals.get(&name) } else { None };
                         if let Some(value) = value.as_ref().or(inherited.as_ref()) {
                             scope.set_arg(&name, value);

@@ -54,7 +54,7 @@ fn world() -> World {
     let world = World::new();
     world.sh("umask 022; mkdir -p tree/bin tree/etc context; cp /usr/bin/busybox tree/bin; echo welcome >tree/etc/motd
         cp -r tree big; head -c 300000 /dev/urandom >big/large; tar -cf in.tar -C big .; cp in.tar context
-        printf 'FROM app:v1\nRUN --mount=type=cache,target=/c [\"/bin/busybox\", \"touch\", \"/c/a\", \"/b\"]\nADD in.tar /x\n' >context/Dockerfile");
+        printf 'FROM app:v1\nADD in.tar /x\nRUN --mount=type=cache,target=/c [\"/bin/busybox\", \"touch\", \"/c/a\", \"/b\"]\n' >context/Dockerfile");
     world.run(&["commit", "tree", "app:v1"]).ok();
     world.run(&["commit", "big", "app:big"]).ok();
     world.run(&["unpack", "app:v1", "work"]).ok();

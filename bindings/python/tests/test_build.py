@@ -137,7 +137,7 @@ def test_looks_build_nothing(store: treering.Store, tmp_path: pathlib.Path) -> N
     def place(line: int, text: str) -> treering.Location:
         return treering.Location("Dockerfile", line, 1, text)
 
-    command = place(7, "RUN --mount=type=secret,id=s,required --mount=type=ssh x")
+    line = place(7, "RUN --mount=type=secret,id=s,required --mount=type=ssh x")
     assert store.build_outline(tmp_path, target="one", build_args={"W": "x"}) == treering.BuildOutline(
         name="one",
         description="makes it",
@@ -145,8 +145,8 @@ def test_looks_build_nothing(store: treering.Store, tmp_path: pathlib.Path) -> N
             treering.BuildArg("V", "is the version", "1", place(3, "ARG V=1")),
             treering.BuildArg("W", "", "x", place(9, "ARG W=$V")),
         ],
-        secrets=[treering.BuildMount("s", True, command)],
-        ssh=[treering.BuildMount("default", False, command)],
+        secrets=[treering.BuildMount("s", True, line)],
+        ssh=[treering.BuildMount("default", False, line)],
     )
     assert store.build_outline(tmp_path).name == "1"
     assert store.build_targets(tmp_path) == [
